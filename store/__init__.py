@@ -1,0 +1,1 @@
+"""The durable records that the service and the learner share: SQLite through sqlite-utils, one file per table."""

@@ -1,0 +1,90 @@
+"""Completions: each reply with its prompt, exactly as it was sampled. Rows are only ever added."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlite_utils import Database
+
+from store.blobs import pack_ids, pack_logps, unpack_ids, unpack_logps
+from store.errors import UnknownCompletion
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One reply (`choice` of the request `id`) as it was sampled.
+
+    `prompt_ids` and `reply_ids` are the token ids that the model was fed and gave (its end-of-turn id included), `logps` (nats) the raw
+    log-probability of each reply id at temperature 1, so `len(logps) == len(reply_ids)`. A foreign backend's reply has `version` None
+    and may have no ids. `propensity` is the probability with which the router chose this version.
+    """
+
+    id: str
+    choice: int
+    rater_id: str
+    kind: str  # chat | completion | comparison
+    asked_model: str
+    backend: str  # local, or the name of a comparison backend
+    version: int | None
+    messages: list[dict[str, Any]]
+    prompt_ids: list[int]
+    reply_ids: list[int]
+    logps: list[float]
+    text: str
+    finish_reason: str
+    created_at: str
+    conversation_id: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    propensity: float = 1.0
+
+
+def add_completions(db: Database, completions: Iterable[Completion]) -> None:
+    """Append replies; their rater and conversation must be there."""
+    db.table("completions").insert_all([_row(completion) for completion in completions])
+
+
+def get_completion(db: Database, completion_id: str, choice: int = 0) -> Completion:
+    """Return one reply. Raises UnknownCompletion."""
+    for row in db.query("SELECT * FROM completions WHERE id = ? AND choice = ?", [completion_id, choice]):
+        return _completion(row)
+    raise UnknownCompletion(f"there is no completion {completion_id!r} with a choice {choice}")
+
+
+def completions_of_conversation(db: Database, conversation_id: str) -> list[Completion]:
+    """Return a conversation's replies, oldest first."""
+    rows = db.query("SELECT * FROM completions WHERE conversation_id = ? ORDER BY created_at, id, choice", [conversation_id])
+    return [_completion(row) for row in rows]
+
+
+def recent_prompts(db: Database, limit: int) -> list[Completion]:
+    """Return the newest local replies, one per distinct prompt, newest first: the ground for rollouts and checks on what people ask."""
+    rows = db.query(
+        "SELECT *, max(rowid) AS newest FROM completions WHERE version IS NOT NULL AND length(prompt_ids) > 0 GROUP BY prompt_ids ORDER BY newest DESC LIMIT ?",
+        [limit],
+    )
+    return [_completion({name: value for name, value in row.items() if name != "newest"}) for row in rows]
+
+
+def _row(completion: Completion) -> dict[str, Any]:
+    return {
+        **{name: getattr(completion, name) for name in completion.__dataclass_fields__},
+        "messages": json.dumps(completion.messages, ensure_ascii=False),
+        "settings": json.dumps(completion.settings, ensure_ascii=False),
+        "prompt_ids": pack_ids(completion.prompt_ids),
+        "reply_ids": pack_ids(completion.reply_ids),
+        "logps": pack_logps(completion.logps),
+    }
+
+
+def _completion(row: dict[str, Any]) -> Completion:
+    return Completion(
+        **{
+            **row,
+            "messages": json.loads(row["messages"]),
+            "settings": json.loads(row["settings"]),
+            "prompt_ids": unpack_ids(row["prompt_ids"]),
+            "reply_ids": unpack_ids(row["reply_ids"]),
+            "logps": unpack_logps(row["logps"]),
+        }
+    )

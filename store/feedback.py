@@ -1,0 +1,125 @@
+"""Feedback: what people thought of replies. Rows are added and retracted, never changed; readers take each rater's last word."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlite_utils import Database
+
+from store.errors import IdempotencyConflict, UnknownFeedback
+from store.events import add_event
+from store.ids import now
+
+KINDS = ("thumb", "score", "correction", "preference", "choice", "regenerate")
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """One thing that one rater said of one reply (`completion_id`, `choice`).
+
+    `value`: thumb 1.0 up or 0.0 down, score 0..1. `text`: the correction. `other_*`: the worse reply of a preference, or side B of a
+    choice. `winner` of a choice: A, B, tie or both_bad. `seq` is given by the store and orders all feedback.
+    """
+
+    id: str
+    kind: str
+    rater_id: str
+    completion_id: str
+    choice: int
+    created_at: str
+    body_digest: str
+    other_completion_id: str | None = None
+    other_choice: int | None = None
+    comparison_id: str | None = None
+    value: float | None = None
+    winner: str | None = None
+    text: str | None = None
+    reason: str | None = None
+    comment: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    idempotency_key: str | None = None
+    retracted_at: str | None = None
+    retracted_by: str | None = None
+    seq: int | None = None
+
+
+def add_feedback(db: Database, feedback: Feedback) -> tuple[Feedback, bool]:
+    """Append one row and its event; return it with False, or the earlier row of the same key and body with True.
+
+    The completions that it names must exist (`get_completion` raises UnknownCompletion for the caller).
+    Raises IdempotencyConflict when the rater used this key with another body.
+    """
+    if feedback.idempotency_key is not None:
+        for row in db.query("SELECT * FROM feedback WHERE rater_id = ? AND idempotency_key = ?", [feedback.rater_id, feedback.idempotency_key]):
+            if row["body_digest"] != feedback.body_digest:
+                raise IdempotencyConflict(f"the Idempotency-Key {feedback.idempotency_key!r} was used with another body; use a new key")
+            return _feedback(row), True
+    row = {name: getattr(feedback, name) for name in feedback.__dataclass_fields__ if name != "seq"}
+    seq = db.table("feedback").insert({**row, "metadata": json.dumps(feedback.metadata, ensure_ascii=False)}).last_pk
+    told = {"feedback_id": feedback.id, "kind": feedback.kind, "completion_id": feedback.completion_id, "rater": feedback.rater_id}
+    add_event(db, "feedback", told)
+    return Feedback(**{**row, "seq": seq}), False
+
+
+def get_feedback(db: Database, feedback_id: str) -> Feedback:
+    """Return one row, a retracted one too. Raises UnknownFeedback."""
+    for row in db.query("SELECT * FROM feedback WHERE id = ?", [feedback_id]):
+        return _feedback(row)
+    raise UnknownFeedback(f"there is no feedback {feedback_id!r}")
+
+
+def retract_feedback(db: Database, feedback_id: str, by: str) -> None:
+    """Take one row back: it stays in the log and is never learned from again. Doing so twice changes nothing. Raises UnknownFeedback."""
+    get_feedback(db, feedback_id)
+    db.execute("UPDATE feedback SET retracted_at = ?, retracted_by = ? WHERE id = ? AND retracted_at IS NULL", [now(), by, feedback_id])
+
+
+def list_feedback(
+    db: Database, *, before_seq: int | None = None, limit: int = 50, completion_id: str | None = None, rater_id: str | None = None
+) -> list[Feedback]:
+    """Return feedback, newest first; `before_seq` is the last row's `seq` on the page before."""
+    rows = db.query(
+        "SELECT * FROM feedback WHERE (:before IS NULL OR seq < :before) AND (:completion IS NULL OR completion_id = :completion) "
+        "AND (:rater IS NULL OR rater_id = :rater) ORDER BY seq DESC LIMIT :limit",
+        {"before": before_seq, "completion": completion_id, "rater": rater_id, "limit": limit},
+    )
+    return [_feedback(row) for row in rows]
+
+
+# What counts for learning: not retracted, its rater not in quarantine, on a reply of our own model, not replaced by a later word of the same
+# rater on the same thing (thumbs and scores replace each other; a second choice replaces the first), and saying something (a tie does not).
+_COUNTS = """
+    FROM feedback f
+    JOIN completions c ON c.id = f.completion_id AND c.choice = f.choice
+    JOIN raters r ON r.id = f.rater_id
+    WHERE f.retracted_at IS NULL AND r.quarantined_at IS NULL AND c.version IS NOT NULL
+      AND NOT (f.kind = 'choice' AND f.winner = 'tie') AND NOT (f.kind = 'score' AND f.value = 0.5) AND f.kind != 'regenerate'
+      AND NOT EXISTS (
+        SELECT 1 FROM feedback g WHERE g.seq > f.seq AND g.rater_id = f.rater_id AND g.retracted_at IS NULL AND (
+            (f.kind IN ('thumb', 'score') AND g.kind IN ('thumb', 'score') AND g.completion_id = f.completion_id AND g.choice = f.choice)
+            OR (f.kind = 'choice' AND g.kind = 'choice' AND g.comparison_id = f.comparison_id)
+            OR (f.kind = 'correction' AND g.kind = 'correction' AND g.completion_id = f.completion_id AND g.choice = f.choice)))
+"""
+
+
+def feedback_to_learn(db: Database, after_seq: int, upto_seq: int | None = None) -> list[Feedback]:
+    """Return what learning may use with `after_seq < seq <= upto_seq`, oldest first: each rater's last word, nothing retracted."""
+    rows = db.query(
+        f"SELECT f.* {_COUNTS} AND f.seq > :after AND (:upto IS NULL OR f.seq <= :upto) ORDER BY f.seq", {"after": after_seq, "upto": upto_seq}
+    )
+    return [_feedback(row) for row in rows]
+
+
+def count_to_learn(db: Database, after_seq: int) -> tuple[int, str | None, int]:
+    """Return (how many useful items came after `after_seq`, when the first of them came, the newest item's seq or `after_seq`)."""
+    row = db.execute(f"SELECT count(*), min(f.created_at), coalesce(max(f.seq), :after) {_COUNTS} AND f.seq > :after", {"after": after_seq}).fetchone()
+    return int(row[0]), row[1], int(row[2])
+
+
+def count_feedback(db: Database) -> int:
+    """Return how many rows there are, retracted ones too."""
+    return db.table("feedback").count
+
+
+def _feedback(row: dict[str, Any]) -> Feedback:
+    return Feedback(**{**row, "metadata": json.loads(row["metadata"])})

@@ -1,0 +1,42 @@
+"""Who answers: the live version and, beside it, a canary with its share. Each change is a row."""
+
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from store.errors import UnknownVersion, WrongState
+from store.events import add_event
+from store.ids import now
+from store.versions import get_version, live_version
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """The split in force: `share` (0..1) of conversations goes to `canary`, the rest to `live`."""
+
+    live: int
+    canary: int | None
+    share: float
+    reason: str
+    created_at: str
+
+
+def current_traffic(db: Database) -> Traffic:
+    """Return the split in force. Raises UnknownVersion before the base version is there."""
+    for row in db.query("SELECT live, canary, share, reason, created_at FROM traffic ORDER BY id DESC LIMIT 1"):
+        return Traffic(**row)
+    raise UnknownVersion("no version is live yet: the service has not started on this data folder")
+
+
+def set_canary(db: Database, number: int, share: float, reason: str) -> None:
+    """Give a candidate a share of the traffic. Raises WrongState for a share outside 0..1 or a version that cannot be a canary."""
+    version, live = get_version(db, number), live_version(db)
+    if not 0.0 < share < 1.0:
+        raise WrongState(f"a canary's share lies between 0 and 1, not {share}")
+    if version.state not in ("candidate", "canary", "retired"):
+        raise WrongState(f"version {number} is {version.state}; it cannot be a canary")
+    at = now()
+    db.execute("UPDATE versions SET state = 'retired', retired_at = ? WHERE state = 'canary' AND number != ?", [at, number])
+    db.execute("UPDATE versions SET state = 'canary' WHERE number = ?", [number])
+    db.table("traffic").insert({"live": live.number, "canary": number, "share": share, "reason": reason, "created_at": at})
+    add_event(db, "version.canary", {"version": number, "share": share, "reason": reason})
