@@ -60,7 +60,8 @@ def completions_of_conversation(db: Database, conversation_id: str) -> list[Comp
 def recent_prompts(db: Database, limit: int) -> list[Completion]:
     """Return the newest local replies, one per distinct prompt, newest first: the ground for rollouts and checks on what people ask."""
     rows = db.query(
-        "SELECT *, max(rowid) AS newest FROM completions WHERE version IS NOT NULL AND length(prompt_ids) > 0 GROUP BY prompt_ids ORDER BY newest DESC LIMIT ?",
+        "SELECT *, max(rowid) AS newest FROM completions WHERE version IS NOT NULL AND length(prompt_ids) > 0 "
+        "GROUP BY prompt_ids ORDER BY newest DESC LIMIT ?",
         [limit],
     )
     return [_completion({name: value for name, value in row.items() if name != "newest"}) for row in rows]

@@ -66,7 +66,7 @@ def transaction(db: Database) -> Generator[Database, None, None]:
     db.conn.execute("BEGIN IMMEDIATE")
     try:
         yield db
-    except BaseException:
+        db.conn.commit()
+    except BaseException:  # a commit that fails leaves the transaction open, and the next would write into it unnoticed
         db.conn.rollback()
         raise
-    db.conn.commit()

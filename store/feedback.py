@@ -112,8 +112,9 @@ def feedback_to_learn(db: Database, after_seq: int, upto_seq: int | None = None)
 
 def count_to_learn(db: Database, after_seq: int) -> tuple[int, str | None, int]:
     """Return (how many useful items came after `after_seq`, when the first of them came, the newest item's seq or `after_seq`)."""
-    row = db.execute(f"SELECT count(*), min(f.created_at), coalesce(max(f.seq), :after) {_COUNTS} AND f.seq > :after", {"after": after_seq}).fetchone()
-    return int(row[0]), row[1], int(row[2])
+    query = f"SELECT count(*), min(f.created_at), coalesce(max(f.seq), :after) {_COUNTS} AND f.seq > :after"
+    count, first_at, newest = db.execute(query, {"after": after_seq}).fetchone()
+    return int(count), first_at, int(newest)
 
 
 def count_feedback(db: Database) -> int:

@@ -30,9 +30,8 @@ def learner_status(db: Database) -> LearnerStatus:
     """Return the last word of the learner."""
     row = next(iter(db.query("SELECT * FROM learner_status WHERE id = 1")))
     progress = json.loads(row["progress"]) if row["progress"] else None
-    return LearnerStatus(
-        row["state"], bool(row["paused"]), row["heartbeat_at"], row["run_id"], progress, row["next_at"], row["attempted_seq"], json.loads(row["detail"])
-    )
+    known = {**row, "paused": bool(row["paused"]), "progress": progress, "detail": json.loads(row["detail"])}
+    return LearnerStatus(**{name: value for name, value in known.items() if name != "id"})
 
 
 def say(db: Database, state: str, *, run_id: str | None = None, progress: dict[str, Any] | None = None, next_at: str | None = None) -> None:

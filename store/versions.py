@@ -57,7 +57,8 @@ def ensure_base_version(db: Database, digest: str) -> None:
 
 def next_version_number(db: Database) -> int:
     """Return the number that the next version gets; numbers are never used again."""
-    return int(db.execute("SELECT max(coalesce((SELECT max(number) FROM versions), -1), coalesce((SELECT max(version) FROM runs), -1)) + 1").fetchone()[0])
+    query = "SELECT max(coalesce((SELECT max(number) FROM versions), -1), coalesce((SELECT max(version) FROM runs), -1)) + 1"
+    return int(db.execute(query).fetchone()[0])
 
 
 def add_version(db: Database, version: Version, feedback_ids: Iterable[str]) -> None:

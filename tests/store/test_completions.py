@@ -1,0 +1,33 @@
+"""Completions keep what was sampled to the bit that float32 gives."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlite_utils import Database
+
+from store.blobs import pack_ids, pack_logps, unpack_ids, unpack_logps
+from store.completions import Completion, completions_of_conversation, get_completion, recent_prompts
+from store.errors import UnknownCompletion
+
+
+def test_a_completion_comes_back_as_it_was_written(db: Database, reply: Callable[..., Completion]) -> None:
+    kept = reply("x", choice=3)
+    assert get_completion(db, "x", 3) == kept
+    assert completions_of_conversation(db, "talk") == [kept]
+    with pytest.raises(UnknownCompletion, match="'x' with a choice 0"):
+        get_completion(db, "x")
+
+
+def test_recent_prompts_are_distinct_and_newest_first(db: Database, reply: Callable[..., Completion]) -> None:
+    for prompt in ((1,), (2,), (1,), (3,)):
+        reply(prompt_ids=prompt)
+    reply(prompt_ids=(4,), version=None)
+    assert [completion.prompt_ids for completion in recent_prompts(db, 2)] == [[3], [1]]
+
+
+@given(st.lists(st.integers(0, 2**32 - 1)), st.lists(st.floats(width=32, allow_nan=False)))
+def test_blobs_lose_nothing(ids: list[int], logps: list[float]) -> None:
+    assert unpack_ids(pack_ids(ids)) == ids
+    assert unpack_logps(pack_logps(logps)) == logps

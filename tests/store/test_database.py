@@ -1,0 +1,104 @@
+"""Opening, refusing, and committing in groups."""
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+from store.completions import Completion
+from store.database import FILE_NAME, connect, open_store, transaction
+from store.errors import DataFolderUnwritable, IdempotencyConflict, NewerSchema, StoreCorrupt, WriterClosed
+from store.feedback import Feedback, add_feedback, count_feedback
+from store.ids import new_id
+from store.raters import ensure_rater, raters
+from store.writer import Writer
+
+
+def test_opening_twice_changes_nothing(folder: Path, db: Database) -> None:
+    before = db.schema
+    assert open_store(folder).schema == before
+    assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL: an fsync at each commit
+    assert db.execute("PRAGMA foreign_keys").fetchone() == (1,)
+
+
+def test_a_database_of_a_newer_attune_is_refused_and_left_alone(folder: Path, db: Database) -> None:
+    db.execute("INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('attune', 'm999_from_the_future', '2030')")
+    db.conn.commit()
+    with pytest.raises(NewerSchema, match="m999_from_the_future"):
+        open_store(folder)
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b"not a database at all" * 100)
+    with pytest.raises(StoreCorrupt, match="move it away"):
+        open_store(tmp_path)
+    assert (tmp_path / FILE_NAME).read_bytes().startswith(b"not a database")
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataFolderUnwritable, match="--data"):
+        open_store(tmp_path / "file")
+
+
+def test_a_transaction_is_all_or_nothing(db: Database) -> None:
+    with pytest.raises(sqlite3.IntegrityError), transaction(db):
+        ensure_rater(db, "carl")
+        db.execute("INSERT INTO conversations VALUES ('c', 'nobody', '', '', '', NULL)")
+    assert "carl" not in [rater.id for rater in raters(db)]
+
+
+def test_the_writer_commits_what_holds_and_tells_each_caller_its_own_error(
+    folder: Path, db: Database, reply: Callable[..., Completion], said: Callable[..., Feedback]
+) -> None:
+    completion = reply()
+    db.conn.commit()
+    writer = Writer(folder)
+    gate = threading.Event()
+    writer.submit(lambda _: gate.wait(5))  # so that the next three share one commit
+    good = writer.submit(lambda db: add_feedback(db, said(completion, idempotency_key="k")))
+    bad = writer.submit(lambda db: add_feedback(db, said(completion, value=0.0, idempotency_key="k")))
+    also_good = writer.submit(lambda db: add_feedback(db, said(completion, idempotency_key="other")))
+    gate.set()
+    assert good.result(5)[1] is False
+    assert also_good.result(5)[1] is False
+    with pytest.raises(IdempotencyConflict):
+        bad.result(5)
+    assert count_feedback(connect(folder)) == 2
+    writer.close()
+    with pytest.raises(WriterClosed):
+        writer.submit(lambda _: None)
+
+
+def test_nobody_is_told_that_it_is_done_when_the_commit_fails(folder: Path, db: Database) -> None:
+    writer = Writer(folder)
+
+    def orphan(db: Database) -> None:
+        db.execute("PRAGMA defer_foreign_keys = ON")  # then the commit alone checks, and no statement before it fails
+        db.execute("INSERT INTO conversations VALUES ('c', 'nobody', '', '', '', NULL)")
+
+    future = writer.submit(orphan)
+    with pytest.raises(sqlite3.IntegrityError):
+        future.result(5)
+    assert writer.submit(lambda db: ensure_rater(db, "later")).result(5) is None
+    assert "later" in [rater.id for rater in raters(connect(folder))]
+    assert connect(folder).execute("SELECT count(*) FROM conversations").fetchone() == (1,)
+    writer.close()
+
+
+def test_closing_writes_what_is_queued(folder: Path, db: Database) -> None:
+    writer = Writer(folder)
+    for number in range(300):
+        writer.submit(lambda db, number=number: ensure_rater(db, f"r{number}"))
+    writer.close()
+    assert len(raters(connect(folder))) == 302
+
+
+def test_ids_sort_by_age_and_differ() -> None:
+    ids = [new_id("x-") for _ in range(1000)]
+    assert len(set(ids)) == 1000
+    assert [identifier[:12] for identifier in ids] == sorted(identifier[:12] for identifier in ids)

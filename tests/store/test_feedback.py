@@ -1,0 +1,105 @@
+"""Feedback: durable, idempotent, retractable, and each rater's last word counts."""
+
+from collections.abc import Callable
+
+import pytest
+from sqlite_utils import Database
+
+from store.comparisons import Comparison, add_comparison
+from store.completions import Completion
+from store.errors import IdempotencyConflict, UnknownFeedback
+from store.events import events_after
+from store.feedback import Feedback, add_feedback, count_feedback, count_to_learn, feedback_to_learn, get_feedback, list_feedback, retract_feedback
+from store.ids import now
+from store.raters import set_quarantine
+
+Reply = Callable[..., Completion]
+Said = Callable[..., Feedback]
+
+
+def test_the_same_key_and_body_is_one_row(db: Database, reply: Reply, said: Said) -> None:
+    thumb = said(reply(), idempotency_key="k")
+    first, replayed = add_feedback(db, thumb)
+    again, replayed_again = add_feedback(db, thumb)
+    assert (replayed, replayed_again) == (False, True)
+    assert first == again
+    assert count_feedback(db) == 1
+    assert [event.kind for event in events_after(db, 0)].count("feedback") == 1
+
+
+def test_the_same_key_with_another_body_is_refused_and_names_the_key(db: Database, reply: Reply, said: Said) -> None:
+    completion = reply()
+    add_feedback(db, said(completion, idempotency_key="k"))
+    with pytest.raises(IdempotencyConflict, match="'k'"):
+        add_feedback(db, said(completion, value=0.0, idempotency_key="k"))
+    assert count_feedback(db) == 1
+
+
+def test_two_raters_may_use_the_same_key(db: Database, reply: Reply, said: Said) -> None:
+    completion = reply()
+    add_feedback(db, said(completion, idempotency_key="k"))
+    add_feedback(db, said(completion, rater="bob", idempotency_key="k"))
+    assert count_feedback(db) == 2
+
+
+def test_a_later_thumb_replaces_the_earlier_one_for_learning_and_both_stay(db: Database, reply: Reply, said: Said) -> None:
+    completion = reply()
+    add_feedback(db, said(completion))
+    last, _ = add_feedback(db, said(completion, "score", value=0.1))
+    assert [row.id for row in feedback_to_learn(db, 0)] == [last.id]
+    assert count_feedback(db) == 2
+
+
+def test_when_the_later_word_is_retracted_the_earlier_one_counts_again(db: Database, reply: Reply, said: Said) -> None:
+    completion = reply()
+    first, _ = add_feedback(db, said(completion))
+    last, _ = add_feedback(db, said(completion, value=0.0))
+    retract_feedback(db, last.id, "ann")
+    assert [row.id for row in feedback_to_learn(db, 0)] == [first.id]
+    assert get_feedback(db, last.id).retracted_by == "ann"
+
+
+def test_retracting_what_is_not_there_is_an_error(db: Database) -> None:
+    with pytest.raises(UnknownFeedback, match="nothing"):
+        retract_feedback(db, "nothing", "ann")
+
+
+def test_what_does_not_count_for_learning(db: Database, reply: Reply, said: Said) -> None:
+    ours, foreign = reply(), reply(version=None)
+    add_feedback(db, said(foreign))
+    add_feedback(db, said(ours, "score", value=0.5))
+    add_feedback(db, said(ours, "regenerate"))
+    add_feedback(db, said(ours, rater="bob"))
+    set_quarantine(db, "bob", "spam")
+    assert feedback_to_learn(db, 0) == []
+    set_quarantine(db, "bob", None)
+    assert [row.rater_id for row in feedback_to_learn(db, 0)] == ["bob"]
+
+
+def test_ties_do_not_count_and_a_second_choice_replaces_the_first(db: Database, reply: Reply, said: Said) -> None:
+    a, b = reply(), reply()
+    add_comparison(db, Comparison("q", "ann", "talk", a.id, 0, b.id, 0, "asked", 0.5, now()))
+    sides = {"other_completion_id": b.id, "other_choice": 0, "comparison_id": "q"}
+    add_feedback(db, said(a, "choice", winner="A", **sides))
+    assert count_to_learn(db, 0)[0] == 1
+    add_feedback(db, said(a, "choice", winner="tie", **sides))
+    assert count_to_learn(db, 0) == (0, None, 0)
+
+
+def test_counting_starts_after_the_watermark(db: Database, reply: Reply, said: Said) -> None:
+    rows = [add_feedback(db, said(reply()))[0] for _ in range(5)]
+    assert count_to_learn(db, rows[1].seq or 0) == (3, rows[2].created_at, rows[4].seq)
+    assert [row.seq for row in feedback_to_learn(db, 1, 3)] == [2, 3]
+
+
+def test_pages_are_newest_first_and_do_not_overlap(db: Database, reply: Reply, said: Said) -> None:
+    for _ in range(5):
+        add_feedback(db, said(reply()))
+    page = list_feedback(db, limit=3)
+    rest = list_feedback(db, limit=3, before_seq=page[-1].seq)
+    assert [row.seq for row in page + rest] == [5, 4, 3, 2, 1]
+
+
+def test_the_text_that_came_in_comes_out(db: Database, reply: Reply, said: Said) -> None:
+    kept, _ = add_feedback(db, said(reply(), "correction", text="你好！\u0000 \U0001f600", comment="c", metadata={"a": [1, None]}))
+    assert get_feedback(db, kept.id) == kept
