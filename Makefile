@@ -1,0 +1,53 @@
+# Two commands: `make run` and `make test`. Both do all their own set-up, and are quick the second time.
+PYTHON ?= python3
+VENV ?= .venv
+HOST ?= 127.0.0.1
+PORT ?= 8000
+DATA ?= data
+MODEL ?= pocket
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+RECIPE := pyproject.toml constraints.txt clients/python/pyproject.toml
+
+.PHONY: run test lint types unit chromium clean
+
+run: $(VENV)/.ready-to-run  ## Serve the bundled model (or MODEL=name-or-folder) on http://HOST:PORT, learning into DATA
+	@exec $(BIN)/attune serve --host $(HOST) --port $(PORT) --data $(DATA) --model $(MODEL)
+
+test: $(VENV)/.ready-to-test chromium lint types unit  ## Lint, types and tests, browser tests included
+
+lint: $(VENV)/.ready-to-test
+	$(BIN)/ruff check .
+
+types: $(VENV)/.ready-to-test
+	$(BIN)/mypy
+
+unit: $(VENV)/.ready-to-test
+	$(BIN)/python -m pytest -q
+
+# torch goes first: whatever depends on it would otherwise choose its own build of it
+$(VENV)/.ready-to-run: $(RECIPE)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Attune needs Python 3.11 or newer; this is %s. Name another: make run PYTHON=python3.12" % sys.version.split()[0])'
+	@test -x $(BIN)/python || { echo "Making the virtual environment in $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing (the first time takes some minutes) ..."
+	@$(PIP) torch numpy
+	@$(PIP) -e 'clients/python[cli]' -e .
+	@touch $@
+
+$(VENV)/.ready-to-test: $(RECIPE) | $(VENV)/.ready-to-run
+	@echo "Installing what the tests need ..."
+	@$(PIP) -e 'clients/python[cli]' -e '.[test]'
+	@touch $@ $(VENV)/.ready-to-run
+
+chromium:  ## The browser that the browser tests drive; without it they are skipped, and say so
+	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then :; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		echo "Installing Chromium for the browser tests ..."; \
+		apt-get install -y -qq chromium >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null 2>&1 \
+			|| echo "Chromium could not be installed: the browser tests will be SKIPPED."; \
+	elif command -v apt-get >/dev/null && sudo -n true 2>/dev/null; then \
+		sudo -n apt-get install -y -qq chromium || echo "Chromium could not be installed: the browser tests will be SKIPPED."; \
+	else echo "No Chromium here and no right to install it: the browser tests will be SKIPPED. Install the package 'chromium' to run them."; fi
+
+clean:  ## Remove what the build made; data stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info clients/python/*.egg-info
