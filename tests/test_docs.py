@@ -1,0 +1,92 @@
+"""What the README and docs/ say holds: routes and commands exist, links lead somewhere, examples run as they stand."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.served import Served, serve
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BIN = Path(sys.executable).parent
+README_URL = "http://127.0.0.1:8000"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serve(tmp_path_factory.mktemp("docs") / "data") as running:
+        yield running
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)
+
+
+def test_every_route_named_exists(served: Served) -> None:
+    known = {
+        (method.upper(), re.sub(r"{[^}]*}", "{}", path))
+        for path, methods in httpx.get(served.url + "/openapi.json").json()["paths"].items()
+        for method in methods
+    }
+    named = {
+        (method, re.sub(r"{[^}]*}", "{}", path.split("?")[0]), page.name)
+        for page in PAGES
+        for method, path in re.findall(r"`(GET|POST|DELETE|PUT|PATCH) (/[^`\s]*)`", page.read_text())
+    }
+    assert len(named) > 10
+    assert not [f"{page}: {method} {path}" for method, path, page in sorted(named) if (method, path) not in known]
+
+
+def test_every_command_named_exists() -> None:
+    top = subprocess.run([BIN / "attune", "--help"], capture_output=True, text=True, check=True).stdout
+    commands = {match for page in PAGES for match in re.findall(r"(?:^|`)attune ([a-z][a-z-]*)", page.read_text(), re.M)}
+    assert len(commands) > 5
+    assert not [command for command in sorted(commands) if not re.search(rf"\b{command}\b", top)]
+
+
+def test_every_make_target_named_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = {match for page in PAGES for match in re.findall(r"(?:^|`)make ([a-z][a-z-]*)", page.read_text(), re.M)}
+    assert targets >= {"run", "test"}
+    assert not [target for target in targets if not re.search(rf"^{target}:", makefile, re.M)]
+
+
+def test_every_link_leads_somewhere() -> None:
+    broken = [
+        f"{page.relative_to(ROOT)}: {link}"
+        for page in PAGES
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+        if not (page.parent / link).exists()
+    ]
+    assert not broken, "\n".join(broken)
+
+
+@pytest.mark.parametrize("code", blocks(ROOT / "README.md", "python"), ids=lambda code: code.split("\n")[0])
+def test_the_readme_s_python_runs(code: str, served: Served) -> None:
+    ran = subprocess.run([sys.executable, "-c", code.replace(README_URL, served.url)], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip()
+
+
+def test_the_readme_s_curl_runs(served: Served) -> None:
+    chat, feedback = (code for code in blocks(ROOT / "README.md", "bash") if code.startswith("curl"))
+    answered = subprocess.run(["bash", "-c", chat.replace(README_URL, served.url)], capture_output=True, text=True, timeout=60)
+    reply = httpx.Response(200, content=answered.stdout).json()
+    assert reply["choices"][0]["message"]["content"]
+    named = f"ID={shlex.quote(reply['id'])}\n" + feedback.replace(README_URL, served.url)
+    kept = subprocess.run(["bash", "-c", named], capture_output=True, text=True, timeout=60)
+    assert httpx.Response(201, content=kept.stdout).json()["completion_id"] == reply["id"]
+
+
+def test_the_readme_s_simulation_runs(served: Served, tmp_path: Path) -> None:
+    (command,) = (code for code in blocks(ROOT / "README.md", "bash") if code.startswith("attune simulate"))
+    words = shlex.split(command.replace(README_URL, served.url).replace("--rounds 48", "--rounds 4"))
+    ran = subprocess.run([BIN / words[0], *words[1:]], capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert "version" in ran.stdout.lower()
