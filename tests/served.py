@@ -43,7 +43,8 @@ def start(data: Path, *flags: str, model: str = "pocket-nano", port: int | None 
     port = port or free_port()
     data.mkdir(parents=True, exist_ok=True)
     log = data.parent / f"serve-{port}.log"
-    command = [str(Path(sys.executable).parent / "attune"), "serve", "--host", "127.0.0.1", "--port", str(port), "--data", str(data), "--model", model]
+    attune = str(Path(sys.executable).parent / "attune")
+    command = [attune, "serve", "--host", "127.0.0.1", "--port", str(port), "--data", str(data), "--model", model]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
     with log.open("ab") as out:
         process = subprocess.Popen([*command, *flags], stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
