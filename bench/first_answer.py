@@ -1,0 +1,63 @@
+"""How long it takes from the sixteenth choice to the first answer of the version that learned from it.
+
+    python -m bench.first_answer --url http://127.0.0.1:8000 [--taste short]
+
+Needs a service on a fresh data folder, with nothing else asked of it. Sixteen blind comparisons are answered by a fixed taste, as fast as the
+service puts them; then one question is asked again and again until another version answers it. Times in seconds.
+"""
+
+import argparse
+import time
+
+import httpx
+
+from bench.record import record
+
+TASTES = {"short": lambda text: -len(text), "long": len}
+ASKED = [
+    "Hello!",
+    "Who are you?",
+    "What is 7 + 5?",
+    "What is the capital of France?",
+    "Tell me a joke.",
+    "Spell the word house.",
+    "Name three animals.",
+    "What colour is the sky?",
+]
+
+
+def main() -> None:
+    """Measure once, print, and write bench/results/first_answer.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", default="http://127.0.0.1:8000")
+    parser.add_argument("--taste", choices=TASTES, default="short")
+    asked = parser.parse_args()
+    http = httpx.Client(base_url=asked.url, timeout=60)
+
+    def answering() -> str:
+        body = {"model": "attune", "messages": [{"role": "user", "content": "Name three animals."}], "max_tokens": 24}
+        return str(http.post("/v1/chat/completions", json=body).raise_for_status().json()["model"])
+
+    before, useful, began_choices = answering(), 0, time.monotonic()
+    while useful < 16:
+        question = {"messages": [{"role": "user", "content": ASKED[useful % len(ASKED)]}]}
+        shown = http.post("/v1/comparisons", json=question).raise_for_status().json()
+        fits = [TASTES[asked.taste](candidate["content"]) for candidate in shown["candidates"]]
+        winner = "tie" if fits[0] == fits[1] else "AB"[fits[1] > fits[0]]
+        http.post(f"/v1/comparisons/{shown['id']}/choice", json={"winner": winner}).raise_for_status()
+        useful += winner != "tie"
+    sixteenth = time.monotonic()
+    while (now_answering := answering()) == before:
+        if time.monotonic() - sixteenth > 300:
+            raise SystemExit(f"after 300 s still {before} answers")
+        time.sleep(0.1)
+    seconds = time.monotonic() - sixteenth
+    print(f"{seconds:.1f} s from the sixteenth choice to the first answer of {now_answering} ({sixteenth - began_choices:.1f} s for the choices)")
+    record(
+        "first_answer",
+        {"taste": asked.taste, "seconds": round(seconds, 2), "choices_s": round(sixteenth - began_choices, 2), "version": now_answering},
+    )
+
+
+if __name__ == "__main__":
+    main()
