@@ -1,0 +1,1 @@
+"""The learner: turns feedback into versions of the policy."""

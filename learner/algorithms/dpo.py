@@ -1,0 +1,172 @@
+"""Losses on preference pairs: DPO and its kin. `h = logp(policy) - logp(reference)` of a reply, `margin = h_chosen - h_rejected`, in nats."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from learner.algorithms.precision import plain_floats, working
+
+PairKind = Literal[
+    "sigmoid", "robust", "ipo", "hinge", "length_normalised", "simpo", "dpop", "length_regularised", "apo_zero"
+]  # fmt: skip
+PAIR_KINDS: tuple[PairKind, ...] = get_args(PairKind)
+
+
+class PairLogps(NamedTuple):
+    """Log-probabilities of both replies of each pair, each (B,), in nats, summed over reply tokens alone; a pair never comes apart."""
+
+    chosen: Tensor
+    rejected: Tensor
+
+
+class PairLengths(NamedTuple):
+    """Numbers of reply tokens of each pair, each (B,), the end-of-turn token included."""
+
+    chosen: Tensor
+    rejected: Tensor
+
+
+def log_ratios(policy: PairLogps, reference: PairLogps) -> PairLogps:
+    """Return h of both replies, each (B,), in nats; the reference carries no gradient."""
+    return PairLogps(*(working(ours) - working(theirs.detach()) for ours, theirs in zip(policy, reference, strict=True)))
+
+
+def _per_token(logps: PairLogps, lengths: PairLengths) -> PairLogps:
+    return PairLogps(*(working(logp) / working(length).clamp(min=1.0) for logp, length in zip(logps, lengths, strict=True)))
+
+
+def _margin(values: PairLogps) -> Tensor:
+    return values.chosen - values.rejected
+
+
+def _logistic(logits: Tensor, flip_rate: float | Tensor) -> Tensor:
+    """Cross-entropy of a preference whose label is wrong with probability `flip_rate`, (B,)."""
+    return -(1.0 - flip_rate) * F.logsigmoid(logits) - flip_rate * F.logsigmoid(-logits)
+
+
+def _either_way(loss: Callable[[PairLogps], Tensor], h: PairLogps, flip_rate: float | Tensor) -> Tensor:
+    """Expected loss when the label is wrong with probability `flip_rate`, for losses that are not logistic."""
+    if not isinstance(flip_rate, Tensor) and flip_rate == 0.0:
+        return loss(h)
+    return (1.0 - flip_rate) * loss(h) + flip_rate * loss(PairLogps(h.rejected, h.chosen))
+
+
+def sigmoid_loss(policy: PairLogps, reference: PairLogps, *, beta: float, flip_rate: float | Tensor = 0.0) -> Tensor:
+    """DPO (Rafailov et al. 2023, eq. 7), and with a flip rate conservative DPO (Mitchell, ericmitchell.ai/cdpo.pdf, eq. 3).
+
+    A larger `beta` keeps the policy nearer the reference. `flip_rate` in [0, 0.5), a number or (B,), gives the finite
+    optimum `beta * margin = log((1 - flip_rate) / flip_rate)`. Returns (B,).
+    """
+    return _logistic(beta * _margin(log_ratios(policy, reference)), flip_rate)
+
+
+def robust_loss(policy: PairLogps, reference: PairLogps, *, beta: float, flip_rate: float | Tensor) -> Tensor:
+    """Robust DPO (Chowdhury et al. 2403.00409, eq. 12): an unbiased estimate of the loss on clean labels, (B,).
+
+    Unbounded below for `flip_rate` > 0, so it wants an anchor. `flip_rate` in [0, 0.5), a number or (B,).
+    """
+    logits = beta * _margin(log_ratios(policy, reference))
+    return (-(1.0 - flip_rate) * F.logsigmoid(logits) + flip_rate * F.logsigmoid(-logits)) / (1.0 - 2.0 * flip_rate)
+
+
+def ipo_loss(policy: PairLogps, reference: PairLogps, lengths: PairLengths, *, tau: float, flip_rate: float | Tensor = 0.0) -> Tensor:
+    """IPO (Azar et al. 2310.12036, eq. 17) with per-token log-ratios, as its authors ran it, (B,). `tau` > 0 regularises."""
+    h = _per_token(log_ratios(policy, reference), lengths)
+    return _either_way(lambda pair: (_margin(pair) - 1.0 / (2.0 * tau)) ** 2, h, flip_rate)
+
+
+def hinge_loss(policy: PairLogps, reference: PairLogps, *, beta: float, flip_rate: float | Tensor = 0.0) -> Tensor:
+    """SLiC's hinge on DPO's margin (Zhao et al. 2305.10425; Liu et al. 2309.06657, eq. 10), (B,): 0 from `beta * margin` = 1 on."""
+    return _either_way(lambda pair: torch.relu(1.0 - beta * _margin(pair)), log_ratios(policy, reference), flip_rate)
+
+
+def length_normalised_loss(policy: PairLogps, reference: PairLogps, lengths: PairLengths, *, beta: float, flip_rate: float | Tensor = 0.0) -> Tensor:
+    """DPO on per-token log-ratios (Lambert et al. 2411.15124, eq. 6), (B,). The scale is per token: `beta` of 2 to 5, not 0.1."""
+    return _logistic(beta * _margin(_per_token(log_ratios(policy, reference), lengths)), flip_rate)
+
+
+def simpo_loss(policy: PairLogps, lengths: PairLengths, *, beta: float, gamma: float, flip_rate: float | Tensor = 0.0) -> Tensor:
+    """SimPO (Meng et al. 2405.14734, eq. 6), (B,): per-token log-probabilities, target margin `gamma`, and no reference at all."""
+    return _logistic(beta * _margin(_per_token(policy, lengths)) - gamma, flip_rate)
+
+
+def dpop_loss(policy: PairLogps, reference: PairLogps, *, beta: float, penalty: float, flip_rate: float | Tensor = 0.0) -> Tensor:
+    """DPO-Positive (Pal et al. 2402.13228, eq. 3), (B,): punishes a chosen reply that becomes less likely than under the reference.
+
+    `penalty` (their lambda) of 5 to 50 against displacement.
+    """
+    h = log_ratios(policy, reference)
+    return _logistic(beta * (_margin(h) - penalty * torch.relu(-h.chosen)), flip_rate)
+
+
+def length_regularised_loss(
+    policy: PairLogps, reference: PairLogps, lengths: PairLengths, *, beta: float, length_alpha: float, flip_rate: float | Tensor = 0.0
+) -> Tensor:
+    """R-DPO (Park et al. 2403.19159, eq. 9), (B,): length explains part of why a longer reply won, so it needs less margin.
+
+    `length_alpha` is in nats per token; 0.01 is a start.
+    """
+    longer = working(lengths.chosen) - working(lengths.rejected)
+    return _logistic(beta * _margin(log_ratios(policy, reference)) + length_alpha * longer, flip_rate)
+
+
+def apo_zero_loss(policy: PairLogps, reference: PairLogps, *, beta: float, flip_rate: float | Tensor = 0.0) -> Tensor:
+    """APO-zero (D'Oosterlinck et al. 2408.06266, eq. 7), (B,): raise the chosen, lower the rejected, each by itself.
+
+    Right where the chosen reply is better than what the policy says anyway, as a human's correction is.
+    """
+    return _either_way(
+        lambda pair: 1.0 - torch.sigmoid(beta * pair.chosen) + torch.sigmoid(beta * pair.rejected), log_ratios(policy, reference), flip_rate
+    )
+
+
+def pair_loss(
+    kind: PairKind,
+    policy: PairLogps,
+    reference: PairLogps,
+    lengths: PairLengths,
+    *,
+    beta: float,
+    flip_rate: float | Tensor = 0.0,
+    gamma: float = 1.0,
+    penalty: float = 5.0,
+    length_alpha: float = 0.01,
+) -> tuple[Tensor, dict[str, float]]:
+    """Return the loss of that kind per pair, (B,), unreduced, and plain-float means over the batch.
+
+    `beta` is IPO's tau for `ipo`; `gamma` is SimPO's, `penalty` DPO-Positive's, `length_alpha` R-DPO's alone. Every kind
+    takes `flip_rate`, the chance in [0, 0.5) that a label is wrong, as a number or (B,). Raises ValueError for another kind.
+    """
+    losses: dict[PairKind, Callable[[], Tensor]] = {
+        "sigmoid": lambda: sigmoid_loss(policy, reference, beta=beta, flip_rate=flip_rate),
+        "robust": lambda: robust_loss(policy, reference, beta=beta, flip_rate=flip_rate),
+        "ipo": lambda: ipo_loss(policy, reference, lengths, tau=beta, flip_rate=flip_rate),
+        "hinge": lambda: hinge_loss(policy, reference, beta=beta, flip_rate=flip_rate),
+        "length_normalised": lambda: length_normalised_loss(policy, reference, lengths, beta=beta, flip_rate=flip_rate),
+        "simpo": lambda: simpo_loss(policy, lengths, beta=beta, gamma=gamma, flip_rate=flip_rate),
+        "dpop": lambda: dpop_loss(policy, reference, beta=beta, penalty=penalty, flip_rate=flip_rate),
+        "length_regularised": lambda: length_regularised_loss(policy, reference, lengths, beta=beta, length_alpha=length_alpha, flip_rate=flip_rate),
+        "apo_zero": lambda: apo_zero_loss(policy, reference, beta=beta, flip_rate=flip_rate),
+    }
+    if kind not in losses:
+        raise ValueError(f"unknown pair loss {kind!r}; use one of {', '.join(PAIR_KINDS)}")
+    return losses[kind](), pair_metrics(policy, reference)
+
+
+def pair_metrics(policy: PairLogps, reference: PairLogps) -> dict[str, float]:
+    """Return batch means in nats: the margin, both log-ratios (a chosen one below -1 is displacement), and the share of margins > 0."""
+    if policy.chosen.numel() == 0:
+        return {}
+    h = log_ratios(policy, reference)
+    margin = _margin(h)
+    return plain_floats(
+        {
+            "pair/margin": margin.mean(),
+            "pair/accuracy": (margin > 0).double().mean(),
+            "pair/chosen_log_ratio": h.chosen.mean(),
+            "pair/rejected_log_ratio": h.rejected.mean(),
+        }
+    )

@@ -1,0 +1,157 @@
+"""The default update: pairs, thumbs, corrections, likelihood and anchor as one loss, each item with its own weight.
+
+    L = [ sum_pair w cDPO + sum_thumb 2w KTO + sum_edit w (min(1, changed/8) cDPO + NLL_changed) ] / W
+        + alpha * sum_{chosen, up, correction} w NLL / W_nll  +  lambda * mean_{anchor tokens} KL(base || policy)
+
+Rejected replies, and so displacement, are held by the likelihood term (Pang et al. 2404.19733), everything else by the anchor.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from learner.algorithms.dpo import PairKind, PairLengths, PairLogps, pair_loss
+from learner.algorithms.kto import apo_zero_unpaired_loss, kto_loss
+from learner.algorithms.precision import working
+from learner.algorithms.reduction import Term, combine
+from learner.algorithms.sft import nll_loss
+
+ThumbKind = Literal["kto", "apo_zero_unpaired"]
+
+
+class Pairs(NamedTuple):
+    """Pairs of one micro-batch; log-probabilities in nats, summed over reply tokens."""
+
+    policy: PairLogps
+    reference: PairLogps
+    lengths: PairLengths
+    flip_rate: Tensor  # (B,), 0 <= x < 0.5: how likely this rater's label is wrong
+    weights: Tensor  # (B,), >= 0
+
+
+class Thumbs(NamedTuple):
+    """Single replies with a thumb; every tensor (B,)."""
+
+    logps: Tensor
+    reference_logps: Tensor
+    lengths: Tensor
+    up: Tensor  # bool
+    weights: Tensor
+
+
+class Edits(NamedTuple):
+    """Corrections: `chosen` is the corrected reply, `rejected` the original one."""
+
+    policy: PairLogps
+    reference: PairLogps
+    lengths: PairLengths
+    changed_nll: Tensor  # (B,), `weighted_nll_loss` of the corrected reply under `change_of`'s weights
+    num_changed: Tensor  # (B,), tokens that the correction changed
+    weights: Tensor
+
+
+class Totals(NamedTuple):
+    """Weights of the whole update, over all micro-batches and ranks, known before the first forward pass."""
+
+    feedback: float  # W: pairs, thumbs and corrections
+    nll: float  # W_nll: pairs (their chosen replies), thumbs up, corrections
+    anchor_tokens: float
+
+
+@dataclass(frozen=True)
+class MixedSettings:
+    """The factors of the mixed update."""
+
+    pair_kind: PairKind = "sigmoid"
+    thumb_kind: ThumbKind = "kto"
+    beta: float = 0.1
+    """How hard pairs and thumbs hold the policy to the reference, per nat, > 0."""
+    thumb_scale: float = 2.0
+    """A thumb's gradient at the start is half a pair's; this makes them equal."""
+    up_weight: float = 1.0
+    down_weight: float = 1.0
+    edit_flip_rate: float = 0.02
+    """The chance in [0, 0.5) that a correction is worse than what it corrects."""
+    edit_full_tokens: float = 8.0
+    """A correction of fewer changed tokens weighs less as a pair: near-identical pairs lower both likelihoods."""
+    edit_nll: float = 1.0
+    """Factor of the likelihood of a correction's changed tokens, >= 0."""
+    nll: float = 1.0
+    """alpha, factor of the likelihood of chosen, up and corrected replies, >= 0."""
+    anchor: float = 0.2
+    """lambda, factor of the KL to the base on anchor prompts, >= 0."""
+
+
+def totals_of(pair_weights: Sequence[float], thumbs: Sequence[tuple[float, bool]], edit_weights: Sequence[float], num_anchor_tokens: int) -> Totals:
+    """Return an update's totals from all its items' weights; a thumb is (weight, up)."""
+    shared = sum(pair_weights) + sum(edit_weights)
+    return Totals(
+        feedback=shared + sum(weight for weight, _ in thumbs),
+        nll=shared + sum(weight for weight, up in thumbs if up),
+        anchor_tokens=float(num_anchor_tokens),
+    )
+
+
+def mixed_loss(
+    totals: Totals,
+    settings: MixedSettings,
+    *,
+    pairs: Pairs | None = None,
+    thumbs: Thumbs | None = None,
+    edits: Edits | None = None,
+    anchor_kl: Tensor | None = None,
+    z0: float = 0.0,
+) -> tuple[Tensor, dict[str, float]]:
+    """Return this micro-batch's share of the update's loss, shape (), and plain-float metrics.
+
+    The shares of an update's micro-batches add up to its loss, as do their gradients. Each kind may be missing; `anchor_kl`
+    (M,) is `forward_kl_loss` per anchor token, `z0` is KTO's baseline. Raises ValueError if all are missing.
+    """
+    terms: list[Term] = []
+    metrics: dict[str, float] = {}
+    if pairs is not None:
+        terms += _pair_terms(pairs, totals, settings, metrics)
+    if thumbs is not None:
+        terms += _thumb_terms(thumbs, totals, settings, z0, metrics)
+    if edits is not None:
+        terms += _edit_terms(edits, totals, settings, metrics)
+    if anchor_kl is not None:
+        terms.append(Term("anchor", anchor_kl, torch.ones_like(anchor_kl), totals.anchor_tokens, settings.anchor))
+    loss, shares = combine(terms)
+    return loss, metrics | shares
+
+
+def _pair_terms(pairs: Pairs, totals: Totals, settings: MixedSettings, metrics: dict[str, float]) -> list[Term]:
+    values, seen = pair_loss(settings.pair_kind, pairs.policy, pairs.reference, pairs.lengths, beta=settings.beta, flip_rate=working(pairs.flip_rate))
+    metrics |= seen
+    nll, _ = nll_loss(pairs.policy.chosen, pairs.lengths.chosen)
+    return [Term("pair", values, pairs.weights, totals.feedback), Term("nll", nll, pairs.weights, totals.nll, settings.nll)]
+
+
+def _thumb_terms(thumbs: Thumbs, totals: Totals, settings: MixedSettings, z0: float, metrics: dict[str, float]) -> list[Term]:
+    sides = {"beta": settings.beta, "up_weight": settings.up_weight, "down_weight": settings.down_weight}
+    if settings.thumb_kind == "kto":
+        values, seen = kto_loss(thumbs.logps, thumbs.reference_logps, thumbs.up, z0, **sides)
+    else:
+        values, seen = apo_zero_unpaired_loss(thumbs.logps, thumbs.reference_logps, thumbs.up, **sides)
+    metrics |= seen
+    nll, _ = nll_loss(thumbs.logps, thumbs.lengths)
+    return [
+        Term("thumb", values, thumbs.weights, totals.feedback, settings.thumb_scale),
+        Term("nll", nll, thumbs.weights * thumbs.up, totals.nll, settings.nll),
+    ]
+
+
+def _edit_terms(edits: Edits, totals: Totals, settings: MixedSettings, metrics: dict[str, float]) -> list[Term]:
+    values, seen = pair_loss(settings.pair_kind, edits.policy, edits.reference, edits.lengths, beta=settings.beta, flip_rate=settings.edit_flip_rate)
+    metrics |= {f"edit/{name.removeprefix('pair/')}": value for name, value in seen.items()}
+    pair_weights = edits.weights * (edits.num_changed / settings.edit_full_tokens).clamp(max=1.0)
+    nll, _ = nll_loss(edits.policy.chosen, edits.lengths.chosen)
+    return [
+        Term("edit", values, pair_weights, totals.feedback),
+        Term("edit_nll", edits.changed_nll, edits.weights, totals.feedback, settings.edit_nll),
+        Term("nll", nll, edits.weights, totals.nll, settings.nll),
+    ]

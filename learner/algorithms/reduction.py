@@ -1,0 +1,80 @@
+"""The one place where losses become a scalar: `scale * sum_i w_i l_i / W`, with W the weight of the whole update.
+
+W spans every micro-batch and every rank of one optimiser step and is known from the items alone, before any forward pass.
+Then the sum of the micro-batches' losses is the loss of the update, however its items are cut, padded, shuffled or spread.
+Ranks must add their gradients; where a wrapper averages them (DDP, FSDP) divide W by the number of ranks.
+"""
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from learner.algorithms.precision import plain_floats, working
+
+Reduction = Literal["grpo", "bnpo", "dapo", "dr_grpo"]
+
+
+class Term(NamedTuple):
+    """One kind of loss within an update: unreduced values, their weights, the global weight, and a factor."""
+
+    name: str
+    values: Tensor  # any shape, usually (B,); in nats
+    weights: Tensor  # as values, >= 0, no gradient
+    total: float  # W > 0: the weights' sum over all micro-batches and ranks of the optimiser step
+    scale: float = 1.0
+
+
+def combine(terms: Iterable[Term]) -> tuple[Tensor, dict[str, float]]:
+    """Return `sum_terms scale * sum_i w_i l_i / W`, shape (), and each term's share of it as `loss/NAME`.
+
+    Values of weight 0 count as 0 but stay in the graph: a rank with nothing but padding rows still takes part in every backward.
+    Raises ValueError if there is no term, if shapes differ, or if a total is not positive while weights are.
+    """
+    parts: dict[str, Tensor] = {}
+    for term in terms:
+        if term.values.shape != term.weights.shape:
+            raise ValueError(f"{term.name}: values {tuple(term.values.shape)} and weights {tuple(term.weights.shape)} differ in shape")
+        values, weights = working(term.values), working(term.weights.detach())
+        if not term.total > 0 and bool((weights != 0).any()):
+            raise ValueError(f"{term.name}: the total weight is {term.total}, but items with a weight are here; pass the sum over the whole update")
+        part = term.scale * (weights * values).sum() / (term.total if term.total > 0 else 1.0)
+        parts[f"loss/{term.name}"] = parts[f"loss/{term.name}"] + part if f"loss/{term.name}" in parts else part
+    if not parts:
+        raise ValueError("nothing to combine: the update has no term")
+    return torch.stack([part.to(next(iter(parts.values()))) for part in parts.values()]).sum(), plain_floats(parts)
+
+
+def summed_over_ranks(values: Tensor, group: "torch.distributed.ProcessGroup | None" = None) -> Tensor:
+    """Return `values` (sums and counts, never means) added over all ranks; unchanged where nothing is distributed."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return values
+    summed = values.detach().clone()
+    torch.distributed.all_reduce(summed, group=group)
+    return summed
+
+
+def sequence_sums(token_values: Tensor, branch: Tensor, num_branches: int) -> Tensor:
+    """Return (K,): the sum of the (M,) token values of each branch (reply), in the working dtype.
+
+    `branch` (M,) long says which reply, 0..K-1, a token belongs to. Replies without tokens sum to 0.
+    """
+    values = working(token_values)
+    return values.new_zeros(num_branches).index_add(0, branch, values)
+
+
+def token_weights(mask: Tensor, how: Reduction) -> Tensor:
+    """Return (N, T) weights that make `combine` the reduction of that name, given the matching total.
+
+    `mask` (N, T) is 1 on the tokens that count. With N sequences and M counted tokens in the whole update the totals are
+    grpo: N, the mean of the sequences' means (DeepSeekMath 2402.03300, eq. 3; favours short good and long bad answers);
+    dapo: M, the mean over tokens (DAPO 2503.14476, eq. 8); bnpo: M of the micro-batch alone;
+    dr_grpo: N times a constant length, usually the longest answer allowed (Dr. GRPO 2503.20783).
+    """
+    counted = working(mask)
+    if how == "grpo":
+        return counted / counted.sum(1, keepdim=True).clamp(min=1.0)
+    if how in ("bnpo", "dapo", "dr_grpo"):
+        return counted
+    raise ValueError(f"unknown reduction {how!r}; use grpo, bnpo, dapo or dr_grpo")
