@@ -55,16 +55,16 @@ def _either_way(loss: Callable[[PairLogps], Tensor], h: PairLogps, flip_rate: fl
 
 
 def sigmoid_loss(policy: PairLogps, reference: PairLogps, *, beta: float, flip_rate: float | Tensor = 0.0) -> Tensor:
-    """DPO (Rafailov et al. 2023, eq. 7), and with a flip rate conservative DPO (Mitchell, ericmitchell.ai/cdpo.pdf, eq. 3).
+    """DPO, `-log sigmoid(beta * margin)` (Rafailov et al. 2305.18290, eq. 7), (B,).
 
-    A larger `beta` keeps the policy nearer the reference. `flip_rate` in [0, 0.5), a number or (B,), gives the finite
-    optimum `beta * margin = log((1 - flip_rate) / flip_rate)`. Returns (B,).
+    With a flip rate it is conservative DPO (Mitchell, ericmitchell.ai/cdpo.pdf): `flip_rate` in [0, 0.5), a number or (B,), gives
+    the finite optimum `beta * margin = log((1 - flip_rate) / flip_rate)`. A larger `beta` keeps the policy nearer the reference.
     """
     return _logistic(beta * _margin(log_ratios(policy, reference)), flip_rate)
 
 
 def robust_loss(policy: PairLogps, reference: PairLogps, *, beta: float, flip_rate: float | Tensor) -> Tensor:
-    """Robust DPO (Chowdhury et al. 2403.00409, eq. 12): an unbiased estimate of the loss on clean labels, (B,).
+    """Robust DPO (Chowdhury et al. 2403.00409): an unbiased estimate of the loss on clean labels, (B,).
 
     Unbounded below for `flip_rate` > 0, so it wants an anchor. `flip_rate` in [0, 0.5), a number or (B,).
     """
@@ -79,12 +79,12 @@ def ipo_loss(policy: PairLogps, reference: PairLogps, lengths: PairLengths, *, t
 
 
 def hinge_loss(policy: PairLogps, reference: PairLogps, *, beta: float, flip_rate: float | Tensor = 0.0) -> Tensor:
-    """SLiC's hinge on DPO's margin (Zhao et al. 2305.10425; Liu et al. 2309.06657, eq. 10), (B,): 0 from `beta * margin` = 1 on."""
+    """SLiC's hinge on DPO's margin, `max(0, 1 - beta * margin)` (Zhao et al. 2305.10425; Liu et al. 2309.06657), (B,)."""
     return _either_way(lambda pair: torch.relu(1.0 - beta * _margin(pair)), log_ratios(policy, reference), flip_rate)
 
 
 def length_normalised_loss(policy: PairLogps, reference: PairLogps, lengths: PairLengths, *, beta: float, flip_rate: float | Tensor = 0.0) -> Tensor:
-    """DPO on per-token log-ratios (Lambert et al. 2411.15124, eq. 6), (B,). The scale is per token: `beta` of 2 to 5, not 0.1."""
+    """DPO on per-token log-ratios (Lambert et al. 2411.15124), (B,). The scale is per token: `beta` of 2 to 5, not 0.1."""
     return _logistic(beta * _margin(_per_token(log_ratios(policy, reference), lengths)), flip_rate)
 
 
@@ -94,9 +94,9 @@ def simpo_loss(policy: PairLogps, lengths: PairLengths, *, beta: float, gamma: f
 
 
 def dpop_loss(policy: PairLogps, reference: PairLogps, *, beta: float, penalty: float, flip_rate: float | Tensor = 0.0) -> Tensor:
-    """DPO-Positive (Pal et al. 2402.13228, eq. 3), (B,): punishes a chosen reply that becomes less likely than under the reference.
+    """DPO-Positive, DPO on `margin - penalty * max(0, -h_chosen)` (Pal et al. 2402.13228), (B,).
 
-    `penalty` (their lambda) of 5 to 50 against displacement.
+    It punishes a chosen reply that becomes less likely than under the reference (displacement); `penalty` (their lambda) is 5 to 50.
     """
     h = log_ratios(policy, reference)
     return _logistic(beta * (_margin(h) - penalty * torch.relu(-h.chosen)), flip_rate)
@@ -105,9 +105,9 @@ def dpop_loss(policy: PairLogps, reference: PairLogps, *, beta: float, penalty: 
 def length_regularised_loss(
     policy: PairLogps, reference: PairLogps, lengths: PairLengths, *, beta: float, length_alpha: float, flip_rate: float | Tensor = 0.0
 ) -> Tensor:
-    """R-DPO (Park et al. 2403.19159, eq. 9), (B,): length explains part of why a longer reply won, so it needs less margin.
+    """R-DPO, DPO on `beta * margin + length_alpha (L_chosen - L_rejected)` (Park et al. 2403.19159), (B,).
 
-    `length_alpha` is in nats per token; 0.01 is a start.
+    Length explains part of why a longer reply won, so it needs less margin. `length_alpha` is per token; 0.01 is a start.
     """
     longer = working(lengths.chosen) - working(lengths.rejected)
     return _logistic(beta * _margin(log_ratios(policy, reference)) + length_alpha * longer, flip_rate)

@@ -53,7 +53,7 @@ def mismatches(prompts: Sequence[Hashable], seed: int) -> list[tuple[int, int]]:
 def kto_loss(
     logps: Tensor, reference_logps: Tensor, up: Tensor, z0: float | Tensor, *, beta: float, up_weight: float = 1.0, down_weight: float = 1.0
 ) -> tuple[Tensor, dict[str, float]]:
-    """KTO (Ethayarajh et al. 2402.01306, eq. 8): `w (1 - v)` per reply, (B,), and plain-float means.
+    """KTO (Ethayarajh et al. 2402.01306, eq. 7): `w (1 - v)` per reply, (B,), and plain-float means.
 
     `logps` and `reference_logps` (B,) are in nats, summed over reply tokens; `up` (B,) bool is the thumb; `z0` >= 0 in nats
     carries no gradient. v = sigmoid(beta (h - z0)) for thumbs up and sigmoid(beta (z0 - h)) for thumbs down. A reply at h = z0

@@ -78,3 +78,11 @@ def token_weights(mask: Tensor, how: Reduction) -> Tensor:
     if how in ("bnpo", "dapo", "dr_grpo"):
         return counted
     raise ValueError(f"unknown reduction {how!r}; use grpo, bnpo, dapo or dr_grpo")
+
+
+def reduction_total(how: Reduction, *, num_sequences: float, num_tokens: float, max_length: float) -> float:
+    """Return the total that belongs to `token_weights`: counts of the whole update (for bnpo: of the micro-batch alone).
+
+    `max_length` is dr_grpo's constant, in tokens.
+    """
+    return {"grpo": num_sequences, "bnpo": num_tokens, "dapo": num_tokens, "dr_grpo": num_sequences * max_length}[how]

@@ -1,0 +1,152 @@
+"""ILQL: Q-learning over tokens on logged feedback, served by shifting the logits of a frozen policy (Snell et al. 2206.11871).
+
+State = the tokens so far, action = the next token, s' = s + a, r = R(s, a). Tabular Q-learning moves
+Q(s, a) <- Q + alpha [r + gamma max_a' Q(s', a') - Q]. At scale the max over a vocabulary would reach for tokens nobody ever said, so V(s')
+stands in for it: an expectile of Q over the tokens that were said, which rises to their max as tau goes to 1.
+"""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from learner.algorithms.precision import plain_floats, working
+
+State = tuple[int, ...]
+FEEDBACK_REWARDS = {"thumb_up": 1.0, "thumb_down": -1.0, "pair_chosen": 0.5, "pair_rejected": -0.5, "edited": 0.5, "original": -0.5}
+"""Rewards by what was said of a reply; fixed, since a scale taken from the data would turn an all-up batch into zeros."""
+
+
+class TabularQ:
+    """The textbook limit: one number per (state, action), learned by the article's update."""
+
+    def __init__(self, num_actions: int) -> None:
+        self.num_actions = num_actions
+        self._rows: dict[State, list[float]] = {}
+
+    def values(self, state: State) -> list[float]:
+        """Return Q(state, a) for every action; 0 where nothing was learned."""
+        return list(self._rows.get(state, [0.0] * self.num_actions))
+
+    def learn(self, state: State, action: int, reward: float, *, alpha: float, gamma: float = 1.0, is_last: bool = False) -> float:
+        """Apply Q(s, a) <- Q + alpha [r + gamma max Q(s + a, .) - Q]; nothing follows a last action. Return the new Q(s, a)."""
+        row = self._rows.setdefault(state, [0.0] * self.num_actions)
+        following = 0.0 if is_last else max(self.values((*state, action)))
+        row[action] += alpha * (reward + gamma * following - row[action])
+        return row[action]
+
+
+class QHeads(nn.Module):
+    """Two Q heads with Polyak targets, and V, on the hidden state (M, d) that an action is chosen from.
+
+    Q(s, .) = E (W h + h0) with the frozen output embeddings E (V, d), so a head has d^2 weights rather than d times the vocabulary, and its
+    target is a copy of those alone. The two heads start apart; with equal starts their minimum would say nothing.
+    """
+
+    embeddings: Tensor
+
+    def __init__(self, embeddings: Tensor, *, initial_scale: float = 0.01, seed: int = 0) -> None:
+        super().__init__()
+        size = embeddings.size(1)
+        self.register_buffer("embeddings", embeddings.detach(), persistent=False)
+        generator = torch.Generator().manual_seed(seed)
+        heads = [nn.Linear(size, size) for _ in range(2)]
+        for head in heads:
+            nn.init.normal_(head.weight, std=initial_scale / size**0.5, generator=generator)
+            nn.init.zeros_(head.bias)
+        self.online = nn.ModuleList(heads)
+        self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self.state_value = nn.Linear(size, 1)
+        nn.init.zeros_(self.state_value.weight)
+        nn.init.zeros_(self.state_value.bias)
+
+    def q(self, hidden: Tensor) -> list[Tensor]:
+        """Return both heads' Q of every token, each (M, V)."""
+        return [head(hidden) @ self.embeddings.T.to(hidden.dtype) for head in self.online]
+
+    def q_target(self, hidden: Tensor) -> list[Tensor]:
+        """Return both targets' Q of every token, each (M, V), without gradient."""
+        with torch.no_grad():
+            return [head(hidden) @ self.embeddings.T.to(hidden.dtype) for head in self.target]
+
+    def v(self, hidden: Tensor) -> Tensor:
+        """Return V(s), (M,)."""
+        return self.state_value(hidden).squeeze(-1)
+
+    @torch.no_grad()
+    def follow(self, alpha: float = 0.005) -> None:
+        """Move the targets by `alpha` towards the heads (Polyak); `alpha` is the weight of the new."""
+        for online, target in zip(self.online, self.target, strict=True):
+            for theirs, ours in zip(target.parameters(), online.parameters(), strict=True):
+                theirs.lerp_(ours.to(theirs), alpha)
+
+
+def expectile_loss(error: Tensor, tau: float) -> Tensor:
+    """Return `|tau - 1[error < 0]| error^2`, any shape: its minimiser is the mean at tau = 0.5 and the maximum as tau goes to 1."""
+    return torch.where(error < 0, 1.0 - tau, tau) * error**2
+
+
+def ilql_loss(
+    q: Sequence[Tensor],
+    q_target: Sequence[Tensor],
+    v: Tensor,
+    actions: Tensor,
+    rewards: Tensor,
+    mask: Tensor,
+    *,
+    logits: Tensor | None = None,
+    gamma: float = 1.0,
+    tau: float = 0.8,
+    cql: float = 0.1,
+    awac: float = 1.0,
+    awac_beta: float = 0.0,
+    awac_cap: float = 20.0,
+) -> tuple[Tensor, dict[str, float]]:
+    """Return the ILQL loss per token, (N, T), 0 outside the mask, and plain-float means of its parts.
+
+    `q` and `q_target` hold (N, T, V) values of the states before each token, `v` (N, T) theirs; `actions` (N, T) long are the
+    tokens said, `rewards` (N, T) theirs, `mask` (N, T) is 1 on each reply's tokens, one run of ones. With y = r + gamma V(s'), V
+    being 0 after the last token:
+    sum_i (Q_i(s, a) - y)^2 + expectile_tau(min_i Qbar_i(s, a) - V(s)) + cql sum_i -log softmax(Q_i)(a), and, where the policy's
+    `logits` (N, T, V) are trained too, + awac min(exp(awac_beta (min Qbar - V)), awac_cap) -log softmax(logits)(a).
+    """
+    counted, value, index = working(mask), working(v), actions.unsqueeze(-1)
+
+    def said(table: Tensor) -> Tensor:
+        return working(table).gather(-1, index).squeeze(-1)
+
+    nothing = torch.zeros_like(value[:, :1])
+    following = torch.cat([value[:, 1:], nothing], 1) * torch.cat([counted[:, 1:], nothing], 1)
+    target = working(rewards) + gamma * following.detach()
+    advantage = torch.stack([said(table) for table in q_target]).amin(0).detach() - value
+    parts = {
+        "q": torch.stack([(said(table) - target) ** 2 for table in q]).sum(0),
+        "v": expectile_loss(advantage, tau),
+        "cql": torch.stack([_cross_entropy(table, actions) for table in q]).sum(0),
+    }
+    loss = parts["q"] + parts["v"] + cql * parts["cql"]
+    if logits is not None:
+        weights = (awac_beta * advantage.detach()).exp().clamp(max=awac_cap)
+        parts["awac"] = weights * _cross_entropy(logits, actions)
+        loss = loss + awac * parts["awac"]
+    total = counted.sum().clamp(min=1.0)
+    return loss * counted, plain_floats({f"ilql/{name}": (part.detach() * counted).sum() / total for name, part in parts.items()})
+
+
+def _cross_entropy(table: Tensor, actions: Tensor) -> Tensor:
+    return F.cross_entropy(working(table).flatten(0, -2), actions.flatten(), reduction="none").view(actions.shape)
+
+
+def shifted_logps(logits: Tensor, q: Tensor, v: Tensor, *, beta: float, temperature: float = 1.0, top_k: int = 20) -> Tensor:
+    """Return the log-probabilities that are served, (M, V): `log softmax((log pi + beta (Q - V)) / temperature)` on its `top_k` best tokens.
+
+    `logits` and `q` (the heads' minimum) are (M, V), `v` (M,). All other tokens get -inf; `top_k` 0 keeps all. What is sampled
+    from this is the behaviour whose log-probability is recorded. At `beta` 0 it is the base policy, cut to its top tokens.
+    """
+    scores = torch.log_softmax(working(logits), -1) + beta * (working(q) - working(v).unsqueeze(-1))
+    if 0 < top_k < scores.size(-1):
+        kept = scores.topk(top_k, dim=-1)
+        scores = torch.full_like(scores, -torch.inf).scatter(-1, kept.indices, kept.values)
+    return torch.log_softmax(scores / temperature, -1)

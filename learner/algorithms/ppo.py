@@ -1,0 +1,102 @@
+"""PPO: rewards per token, advantages (GAE), the value head with its clipped loss, and the controller of the KL penalty.
+
+The policy's loss is `surrogate.surrogate_loss`.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from learner.algorithms.kl import kl_estimate
+from learner.algorithms.precision import plain_floats, working
+
+
+class ValueHead(nn.Module):
+    """Value of each state from the hidden state that the next token is predicted from; starts at 0 everywhere.
+
+    Two layers, the last zero-initialised: a random start would be a random baseline, and the policy would follow it.
+    """
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(hidden_size, hidden_size)
+        self.outer = nn.Linear(hidden_size, 1)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return values (...,) of hidden states (..., d), in units of reward."""
+        return self.outer(torch.tanh(self.inner(hidden.to(self.inner.weight.dtype)))).squeeze(-1)
+
+
+def token_rewards(
+    scores: Tensor,
+    logps: Tensor,
+    reference_logps: Tensor,
+    mask: Tensor,
+    *,
+    kl_weight: float,
+    is_ended: Tensor | None = None,
+    no_end_penalty: float = 1.0,
+) -> Tensor:
+    """Return rewards per token, (N, T), no gradient: `-kl_weight (logp - reference)` each, and the reply's score on its last.
+
+    `scores` (N,) are the reward model's; `logps` those of the sampling policy; `mask` (N, T) has each reply's tokens as one run
+    of ones. Where `is_ended` (N,) is False the reply was cut off, and `no_end_penalty` comes off its score. An empty reply gets 0.
+    """
+    counted = working(mask)
+    rewards = -kl_weight * kl_estimate(logps.detach(), reference_logps, "k1") * counted
+    score = working(scores.detach())
+    if is_ended is not None:
+        score = score - no_end_penalty * (~is_ended).to(score)
+    return rewards + _is_last(counted) * score.unsqueeze(1)
+
+
+def _is_last(mask: Tensor) -> Tensor:
+    """Return 1 on the last token of each row's run of ones."""
+    following = torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], 1)
+    return mask * (1.0 - following)
+
+
+def advantages_and_returns(rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float = 1.0, lam: float = 0.95) -> tuple[Tensor, Tensor]:
+    """Generalised advantage estimation (Schulman et al. 1506.02438, eq. 16): advantages and value targets, both (N, T), no gradient.
+
+    `values` (N, T) are the states' values before each token; after a reply's last token the value is 0. `lam` = 0 is one-step TD, 1 is
+    Monte Carlo. Targets are advantage plus value, before any whitening. 0 outside the mask; values there have no influence.
+    """
+    reward, value, counted = working(rewards.detach()), working(values.detach()), working(mask)
+    advantages = torch.zeros_like(reward)
+    following_value = torch.zeros_like(reward[:, 0])
+    following = torch.zeros_like(reward[:, 0])
+    for t in reversed(range(reward.size(1))):
+        delta = reward[:, t] + gamma * following_value - value[:, t]
+        following = (delta + gamma * lam * following) * counted[:, t]
+        following_value = value[:, t] * counted[:, t]
+        advantages[:, t] = following
+    return advantages, advantages + value * counted
+
+
+def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, *, clip: float = 0.2) -> tuple[Tensor, dict[str, float]]:
+    """Clipped value loss per token, (N, T), 0 outside the mask: `max((V - R)^2, (V_clipped - R)^2) / 2`, V within `clip` of its old value.
+
+    All (N, T), in units of reward. Metrics: the mean loss, and how much of the returns' variance the old values explained.
+    """
+    counted = working(mask)
+    value, old, target = working(values), working(old_values.detach()), working(returns.detach())
+    near = old + (value - old).clamp(-clip, clip)
+    loss = 0.5 * torch.maximum((value - target) ** 2, (near - target) ** 2) * counted
+    total = counted.sum().clamp(min=1.0)
+    spread = ((target - (target * counted).sum() / total) ** 2 * counted).sum() / total
+    unexplained = ((target - old) ** 2 * counted).sum() / total
+    metrics = {"value/loss": loss.sum() / total, "value/explained": 1.0 - unexplained / spread.clamp(min=1e-8)}
+    return loss, plain_floats(metrics)
+
+
+def adapted_kl_weight(kl_weight: float, kl: float, *, target: float, num_sequences: int, horizon: float = 10_000.0) -> float:
+    """Return the KL penalty's next weight (Ziegler et al. 1909.08593, section 2.2): up where `kl` exceeds `target`, else down.
+
+    Both in nats per sequence; one update changes it by at most 20 % per `horizon` sequences. Raises ValueError unless `target` > 0.
+    """
+    if not target > 0:
+        raise ValueError(f"the KL target is {target}; it must be above 0 nats")
+    error = min(max(kl / target - 1.0, -0.2), 0.2)
+    return kl_weight * (1.0 + error * num_sequences / horizon)

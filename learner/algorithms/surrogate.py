@@ -1,0 +1,110 @@
+"""The policy-gradient loss on sampled replies that PPO, GRPO and RLOO share, and what to do with samples that are stale.
+
+Three policies: the one that sampled (behaviour, recorded), the one at the start of the update (old), and the one being trained.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from learner.algorithms.kl import bounded_exp
+from learner.algorithms.precision import plain_floats, working
+
+RatioLevel = Literal["token", "sequence"]
+SurrogateKind = Literal["clip", "cispo"]
+
+
+def probability_ratio(logps: Tensor, old_logps: Tensor, mask: Tensor, level: RatioLevel = "token") -> Tensor:
+    """Return policy/old per token, (N, T), or for `sequence` the geometric mean over a reply's tokens on each of them.
+
+    The latter is GSPO's (Zheng et al. 2507.18071, eq. 7). `mask` (N, T) is 1 on reply tokens. Raises ValueError for another level.
+    """
+    log_ratio = working(logps) - working(old_logps.detach())
+    if level == "sequence":
+        counted = working(mask)
+        log_ratio = ((log_ratio * counted).sum(1, keepdim=True) / counted.sum(1, keepdim=True).clamp(min=1.0)).expand_as(log_ratio)
+    elif level != "token":
+        raise ValueError(f"unknown ratio level {level!r}; use token or sequence")
+    return bounded_exp(log_ratio)
+
+
+def clipped_objective(ratio: Tensor, advantages: Tensor, *, eps_low: float, eps_high: float, dual_clip: float | None = None) -> Tensor:
+    """PPO's clipped surrogate as a loss (Schulman et al. 1707.06347, eq. 7), any shape: `-min(r A, clip(r, 1 - low, 1 + high) A)`.
+
+    `dual_clip` > 1 bounds the ratio of tokens with a negative advantage as well (Ye et al. 1912.09729).
+    """
+    clipped = ratio.clamp(1.0 - eps_low, 1.0 + eps_high)
+    bounded = ratio if dual_clip is None else ratio.clamp(max=dual_clip)
+    return -torch.minimum(bounded * advantages, clipped * advantages)
+
+
+def surrogate_loss(
+    logps: Tensor,
+    old_logps: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    *,
+    eps_low: float = 0.2,
+    eps_high: float = 0.28,
+    dual_clip: float | None = None,
+    level: RatioLevel = "token",
+    kind: SurrogateKind = "clip",
+) -> tuple[Tensor, dict[str, float]]:
+    """Return the policy-gradient loss per token, (N, T), 0 outside the mask, and plain-float metrics.
+
+    `logps` and `old_logps` (N, T) are token log-probabilities in nats, `advantages` (N,) or (N, T), `mask` (N, T) 1 on reply
+    tokens. `clip` is `clipped_objective`; `cispo` (MiniMax-M1 2506.13585) weighs `-A logp` with the detached ratio, bounded
+    by `eps_high` alone (5 is usual), so that clipped tokens keep their gradient. Raises ValueError for another kind or level.
+    """
+    counted = working(mask)
+    advantage = working(advantages.detach())
+    advantage = advantage.unsqueeze(1) if advantage.dim() == 1 else advantage
+    ratio = probability_ratio(logps, old_logps, mask, level)
+    if kind == "clip":
+        values = clipped_objective(ratio, advantage, eps_low=eps_low, eps_high=eps_high, dual_clip=dual_clip)
+        clipped = ((ratio < 1.0 - eps_low) & (advantage < 0)) | ((ratio > 1.0 + eps_high) & (advantage > 0))
+    elif kind == "cispo":
+        values = -ratio.detach().clamp(max=eps_high) * advantage * working(logps)
+        clipped = ratio > eps_high
+    else:
+        raise ValueError(f"unknown surrogate {kind!r}; use clip or cispo")
+    return values * counted, surrogate_metrics(logps, old_logps, ratio, clipped, counted)
+
+
+def surrogate_metrics(logps: Tensor, old_logps: Tensor, ratio: Tensor, clipped: Tensor, mask: Tensor) -> dict[str, float]:
+    """Return means over reply tokens: the ratio, the share clipped, and k3 of how far the policy moved from the old one, in nats."""
+    total = mask.sum().clamp(min=1.0)
+    moved = working(logps.detach()) - working(old_logps)
+    k3 = bounded_exp(moved) - moved - 1.0  # samples come from the old policy, so this is KL(old || policy)
+    means = {"ratio": ratio.detach(), "clip_share": clipped.to(mask.dtype), "moved_kl": k3}
+    return plain_floats({f"policy/{name}": (value * mask).sum() / total for name, value in means.items()})
+
+
+def truncated_weights(old_logps: Tensor, behaviour_logps: Tensor, *, cap: float = 2.0) -> Tensor:
+    """Return `min(old / behaviour, cap)` per token, without gradient: corrects for samples of an earlier version (V-trace's rho-bar)."""
+    return bounded_exp(working(old_logps.detach()) - working(behaviour_logps.detach())).clamp(max=cap)
+
+
+def is_usable(
+    logps: Tensor,
+    behaviour_logps: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    version_gap: Tensor,
+    *,
+    max_gap: int = 8,
+    max_drift: float = 0.5,
+    ratio_bounds: tuple[float, float] = (0.5, 2.0),
+) -> Tensor:
+    """Return (N,) bool: which replies are near enough to the policy for a policy gradient.
+
+    Out go replies more than `max_gap` versions old, those with a negative advantage that the policy has drifted from by more
+    than `max_drift` nats per token (DeepSeek-V3.2 2512.02556), and those whose ratio per token, as a geometric mean,
+    leaves `ratio_bounds`. `advantages` and `version_gap` are (N,), the rest (N, T).
+    """
+    counted = working(mask)
+    drift = ((working(behaviour_logps) - working(logps)).detach() * counted).sum(1) / counted.sum(1).clamp(min=1.0)
+    ratio = bounded_exp(-drift)
+    near = (ratio >= ratio_bounds[0]) & (ratio <= ratio_bounds[1])
+    return (version_gap <= max_gap) & near & ((advantages >= 0) | (drift <= max_drift))
