@@ -1,0 +1,200 @@
+"""How the learner is set up: flags over the environment over the TOML file over these defaults.
+
+Keys live in the file's `[learner]` table and as `ATTUNE_LEARNER_*`; `data`, `model` and `device` are shared with the service: they are
+read from the file's top level and from `ATTUNE_*` too.
+"""
+
+import os
+import tomllib
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from learner.errors import BadSetting
+
+Algorithm = Literal["mixed", "dpo", "kto", "sft"]
+SHARED = ("data", "model", "device")
+_file_values: ContextVar[dict[str, Any]] = ContextVar("_file_values", default={})  # noqa: B039 -- never changed in place
+
+
+class _TomlValues(PydanticBaseSettingsSource):
+    """The TOML file's part for the learner, already read by `load_settings`."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return _file_values.get()
+
+
+class _SharedEnvironment(_TomlValues):
+    """`ATTUNE_DATA`, `ATTUNE_MODEL` and `ATTUNE_DEVICE`, which the service reads too."""
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: os.environ[f"ATTUNE_{name.upper()}"] for name in SHARED if os.environ.get(f"ATTUNE_{name.upper()}")}
+
+
+class LearnerSettings(BaseSettings):
+    """Everything that `attune learn` can be told."""
+
+    model_config = SettingsConfigDict(env_prefix="ATTUNE_LEARNER_", extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    data: Path = Path("~/.attune")
+    """Folder for everything that lasts: database, versions, cache."""
+    model: str = Field("pocket", min_length=1)
+    """Base model: a bundled name (`pocket`), a folder, or a hub id."""
+    device: str = Field("auto", pattern="^(auto|cpu|cuda)$")
+    """Where the model is trained: auto, cpu or cuda."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the forward passes compute in; auto is float32 on a CPU and bfloat16 autocast on a GPU. Adapters and optimiser stay float32."""
+    nice: int = Field(0, ge=0, le=19)
+    """By how much the learner steps back from the CPU for others, 0 (not at all) to 19."""
+    seed: int = Field(0, ge=0)
+    """Goes into each run's own seed, with the number of runs before it."""
+
+    algorithm: Algorithm = "mixed"
+    """What learns: mixed (pairs, thumbs and corrections together), dpo (pairs), kto (thumbs) or sft (good replies alone)."""
+    trigger_items: int = Field(16, ge=1)
+    """Useful items that start an update at once."""
+    trigger_seconds: float = Field(20.0, ge=0)
+    """Seconds after the first waiting item when an update starts with at least `trigger_min_items`."""
+    trigger_min_items: int = Field(4, ge=1)
+    """Fewest items that the clock may start an update with."""
+
+    tuning: Literal["lora", "full"] = "lora"
+    """What moves: lora (adapters on all linear layers) or full (every weight)."""
+    lora_rank: int = Field(16, ge=1, le=512)
+    """Rank of the adapters; those of a live version keep theirs."""
+    lora_alpha: float = Field(32.0, gt=0)
+    """Scale of the adapters, times 1 / rank."""
+    learning_rate: float = Field(0.0, ge=0, le=1)
+    """Step size of AdamW; 0 chooses by the model's size (see `learning_rate_for`)."""
+    warmup_steps: int = Field(5, ge=0)
+    """Steps over which the learning rate rises when the optimiser starts without memory."""
+    clip_norm: float = Field(1.0, gt=0)
+    """Largest gradient norm of a step."""
+    steps: int = Field(30, ge=1, le=10_000)
+    """Most steps of an update; the guards may stop it earlier."""
+    passes: float = Field(8.0, gt=0)
+    """Most passes over an update's items; with few items it ends before `steps`."""
+    batch_items: int = Field(8, ge=1)
+    """Items (pairs, thumbs or corrections) per step."""
+    token_budget: int = Field(4096, ge=64)
+    """Most tokens, padding included, in one forward and backward pass; a step takes as many as it needs."""
+    max_items: int = Field(512, ge=1)
+    """Most new items of one update; the newest count when more wait."""
+    replay: float = Field(1.0, ge=0, le=16)
+    """Earlier items per new one."""
+
+    pair_kind: Literal["sigmoid", "robust", "ipo", "hinge", "length_normalised", "simpo", "dpop", "length_regularised", "apo_zero"] = "sigmoid"
+    """Loss on pairs; sigmoid is DPO."""
+    thumb_kind: Literal["kto", "apo_zero_unpaired"] = "kto"
+    """Loss on thumbs."""
+    beta: float = Field(0.1, gt=0, le=100)
+    """How hard the losses on pairs and thumbs hold the policy to the live version, per nat (IPO's tau for ipo)."""
+    flip_rate: float = Field(0.05, ge=0, lt=0.5)
+    """Chance that a label is wrong, for raters of whom nothing is known yet."""
+    nll: float = Field(1.0, ge=0)
+    """Factor of the likelihood of chosen, thumbed-up and corrected replies."""
+    anchor: float = Field(0.2, ge=0)
+    """Factor of the KL to the base model on anchor prompts; 0 means no anchors."""
+    anchor_items: int = Field(64, ge=1, le=4096)
+    """Anchor samples that the base model makes once per data folder."""
+    anchor_batch: int = Field(4, ge=1)
+    """Anchor samples per step."""
+
+    max_kl: float = Field(2.0, gt=0)
+    """An update stops when its KL to the live version passes this, in nats per reply, on replies that it does not train on."""
+    min_chosen_log_ratio: float = Field(-1.0, le=0)
+    """An update stops when good replies became less likely than this, in nats per reply on average."""
+    holdout: float = Field(0.125, ge=0, le=0.5)
+    """Share of new items kept for the gate; later updates train on them."""
+
+    gate_margin: float = Field(0.0)
+    """Held-out feedback: least plausible gain over live (upper 95 % bound of the mean margin), in nats."""
+    gate_max_kl: float = Field(4.0, gt=0)
+    """Largest KL to live per reply, in nats, on the candidate's own replies."""
+    gate_max_base_kl: float = Field(10.0, gt=0)
+    """Largest KL to the base model per reply, in nats, on the candidate's own replies."""
+    gate_max_anchor_kl: float = Field(0.25, gt=0)
+    """Largest KL from the base model per token, in nats, on anchor replies: what the model knew must stay."""
+    gate_max_length_ratio: float = Field(5.0, gt=1)
+    """Mean reply length against live: neither longer nor shorter than by this factor."""
+    gate_max_endless: float = Field(0.25, ge=0, le=1)
+    """By how much the share of replies that never end may rise over live."""
+    gate_samples: int = Field(32, ge=4)
+    """Replies that the candidate gives for the gate."""
+    gate_max_tokens: int = Field(64, ge=8)
+    """Most tokens of a reply in the gate and of an anchor sample."""
+
+    @field_validator("data")
+    @classmethod
+    def _home(cls, value: Path) -> Path:
+        return value.expanduser()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _SharedEnvironment(settings_cls), _TomlValues(settings_cls)
+
+
+def load_settings(flags: dict[str, Any], config: Path | None = None) -> LearnerSettings:
+    """Return the settings in force; flags that are None count as not given. Raises BadSetting with one line that names the value at fault."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    config = config or (Path(os.environ["ATTUNE_CONFIG"]) if os.environ.get("ATTUNE_CONFIG") else None)
+    token = _file_values.set(_read_toml(config) if config is not None else {})
+    try:
+        return LearnerSettings(**given)
+    except ValidationError as error:
+        raise BadSetting(_one_line(error, given, config)) from error
+    finally:
+        _file_values.reset(token)
+
+
+def learning_rate_for(num_parameters: int, tuning: str) -> float:
+    """Return a step size for a model of that size: the smaller the model the larger; adapters take ten times what full weights take."""
+    if num_parameters <= 50_000_000:
+        rate = 1e-4
+    elif num_parameters <= 1_500_000_000:
+        rate = 2e-5
+    else:
+        rate = 2e-6
+    return rate * 10 if tuning == "lora" else rate
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadSetting(f"the settings file {path} cannot be read ({error.strerror}); name another with --config") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSetting(f"the settings file {path} is not TOML: {error}") from error
+    table = values.get("learner", {})
+    if not isinstance(table, dict):
+        raise BadSetting(f"'learner' in {path} is not a table; write [learner] above the learner's settings")
+    return {name: values[name] for name in SHARED if name in values} | table
+
+
+def _one_line(error: ValidationError, flags: dict[str, Any], config: Path | None) -> str:
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return f"the setting {name!r} in the [learner] table of {config} is unknown; see docs/ for the settings there are"
+    if name in flags:
+        source = f"--{name.replace('_', '-')}"
+    elif f"ATTUNE_LEARNER_{name.upper()}" in os.environ:
+        source = f"ATTUNE_LEARNER_{name.upper()}"
+    elif name in SHARED and os.environ.get(f"ATTUNE_{name.upper()}"):
+        source = f"ATTUNE_{name.upper()}"
+    else:
+        source = f"learner.{name} in {config}"
+    return f"{source} cannot be {first['input']!r}: {first['msg'][0].lower() + first['msg'][1:]}"

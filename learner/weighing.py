@@ -1,0 +1,44 @@
+"""How much each example of an update counts, and how likely its label is wrong."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from learner.algorithms.weights import KIND_WEIGHTS, capped_by_rater, capped_by_side, freshness, reliability, repetition
+from learner.examples import Example
+
+
+def flip_rate_of(trust: float | None, default: float) -> float:
+    """Return the chance in [0, 0.45] that a rater's label is wrong; `trust` is the learner's estimate that it is right, None if unknown."""
+    return min(max(1.0 - trust, 0.0), 0.45) if trust is not None else default
+
+
+def weighed(examples: Sequence[Example], *, parent: int, trust: Mapping[str, float | None], default_flip_rate: float) -> list[Example]:
+    """Return the examples with their weights and flip rates: kind, share, reliability, freshness, repetition, and the caps.
+
+    `parent` is the version that the update starts from; a reply of an older version counts less, since it is less the policy's own.
+    """
+    if not examples:
+        return []
+    flips = [flip_rate_of(trust.get(example.rater_id), default_flip_rate) for example in examples]
+    repeats = repetition([(example.kind, example.rater_id, example.prompt_ids) for example in examples])
+    weights = [
+        KIND_WEIGHTS[example.kind] * example.share * reliability(flip) * freshness(_version_gap(example, parent)) * repeated
+        for example, flip, repeated in zip(examples, flips, repeats, strict=True)
+    ]
+    weights = capped_by_rater(weights, [example.rater_id for example in examples])
+    weights = _balanced_thumbs(examples, weights)
+    return [replace(example, weight=weight, flip_rate=flip) for example, weight, flip in zip(examples, weights, flips, strict=True)]
+
+
+def _version_gap(example: Example, parent: int) -> int:
+    made_by = [reply.version for reply in example.replies if reply.version is not None]
+    return max(parent - min(made_by), 0) if made_by else 0
+
+
+def _balanced_thumbs(examples: Sequence[Example], weights: Sequence[float]) -> list[float]:
+    at = [index for index, example in enumerate(examples) if example.kind == "thumb"]
+    balanced = capped_by_side([weights[index] for index in at], [examples[index].up for index in at])
+    result = list(weights)
+    for index, weight in zip(at, balanced, strict=True):
+        result[index] = weight
+    return result
