@@ -1,0 +1,115 @@
+"""The one rendering of a conversation to token ids, and of token ids to text. What is served and what is trained on cannot drift apart."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from policy.errors import ModelCorrupt
+from policy.model import resolve_model
+
+FALLBACK_TEMPLATE = (  # for base models without a template of their own: plain text that any tokenizer can write
+    "{{ bos_token or '' }}{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token or '' }}{% endif %}\n{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+Tokenizer = Any  # transformers' PreTrainedTokenizerBase, whose import would cost the light users of this module seconds
+
+
+def load_tokenizer(name: str) -> Tokenizer:
+    """Load the tokenizer of a model; needs no torch. Raises ModelNotFound or ModelCorrupt."""
+    from transformers import AutoTokenizer
+
+    folder = resolve_model(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelCorrupt(f"the tokenizer in {folder} cannot be loaded ({str(error).strip().splitlines()[0]})") from error
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = FALLBACK_TEMPLATE
+    return tokenizer
+
+
+def plain_messages(messages: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return messages with role and text alone; text parts are joined. Raises ValueError for a part that is not text."""
+    return [{"role": message["role"], "content": _text(message.get("content"))} for message in messages]
+
+
+def render_prompt(tokenizer: Tokenizer, messages: Sequence[dict[str, Any]]) -> list[int]:
+    """Return the token ids that the model is fed for a conversation: all turns and the opening of the assistant's."""
+    return _render(tokenizer, plain_messages(messages), opened=True)
+
+
+def render_reply(tokenizer: Tokenizer, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
+    """Return (prompt ids, reply ids) for a reply that was written and not sampled; the reply ends with the end of turn.
+
+    The prompt ids are those of `render_prompt`, so that prompt + reply is what the model would have seen had it said so itself.
+    """
+    prompt = render_prompt(tokenizer, messages)
+    whole = _render(tokenizer, [*plain_messages(messages), {"role": "assistant", "content": reply}], opened=False)
+    ends = end_ids(tokenizer)
+    if whole[: len(prompt)] == prompt:
+        said = whole[len(prompt) :]
+        last = max((place for place, token in enumerate(said) if token in ends), default=None)
+        if last is not None:
+            return prompt, said[: last + 1]
+    # the template is no prefix of itself (it strips or rewrites earlier turns): encode the reply by itself
+    return prompt, [*tokenizer.encode(reply, add_special_tokens=False), *ends[:1]]
+
+
+def end_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Return the token ids that end a turn: the tokenizer's end of sequence first, then the others that the model's generation settings name."""
+    named: list[int] = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
+    settings = Path(tokenizer.name_or_path) / "generation_config.json"
+    if settings.exists():
+        more = json.loads(settings.read_text()).get("eos_token_id")
+        named += more if isinstance(more, list) else [] if more is None else [more]
+    return tuple(dict.fromkeys(named))
+
+
+class TextStream:
+    """Turns token ids into text as they come. Gives whole characters only; special tokens give nothing."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        from tokenizers.decoders import DecodeStream
+
+        self._tokenizer = tokenizer
+        self._stream = DecodeStream(skip_special_tokens=True)
+        self._ids: list[int] = []
+        self._said = ""
+
+    def feed(self, token_id: int) -> str:
+        """Return the text that this token completes, "" while a character is still open."""
+        self._ids.append(token_id)
+        text = self._stream.step(self._tokenizer.backend_tokenizer, token_id) or ""
+        self._said += text
+        return text
+
+    def finish(self) -> str:
+        """Return what was held back: the replacement character for a character that was never completed."""
+        whole = decode(self._tokenizer, self._ids)
+        rest = whole[len(self._said) :] if whole.startswith(self._said) else ""
+        self._said += rest
+        return rest
+
+
+def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    """Return the text of token ids without special tokens."""
+    return str(tokenizer.backend_tokenizer.decode(list(ids), skip_special_tokens=True))
+
+
+def _render(tokenizer: Tokenizer, messages: list[dict[str, str]], *, opened: bool) -> list[int]:
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opened)
+    return list(tokenizer.encode(text, add_special_tokens=False))  # the template writes the special tokens itself: never a second BOS
+
+
+def _text(content: Any) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    texts = []
+    for part in content:
+        if part.get("type") != "text":
+            raise ValueError(f"message parts of type {part.get('type')!r} are not supported; send text")
+        texts.append(part["text"])
+    return "".join(texts)

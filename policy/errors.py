@@ -1,0 +1,33 @@
+"""What can go wrong with a model. One root; leaves also are the builtin that they stand for."""
+
+
+class PolicyError(Exception):
+    """Root of the policy's errors."""
+
+
+class ModelNotFound(PolicyError, LookupError):
+    """No such bundled model, folder or hub id."""
+
+
+class ModelCorrupt(PolicyError, ValueError):
+    """The folder is there but it does not hold a whole model."""
+
+
+class UnsupportedModel(PolicyError, ValueError):
+    """The model is whole, but this part cannot work with its kind."""
+
+
+class VersionCorrupt(PolicyError, ValueError):
+    """A version folder does not hold what its manifest says."""
+
+
+class ProbeMismatch(PolicyError, ValueError):
+    """Loaded weights do not answer the probe as the trained ones did."""
+
+
+class PromptTooLong(PolicyError, ValueError):
+    """Prompt and reply do not fit the context."""
+
+
+class RunnerFailed(PolicyError, RuntimeError):
+    """A runner could not load, or ended by itself."""

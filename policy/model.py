@@ -1,0 +1,176 @@
+"""Finding a base model, checking that it is whole, naming it by its digest, and loading it."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from policy.errors import ModelCorrupt, ModelNotFound
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+BUNDLED = Path(__file__).parent.parent / "pocket" / "weights"
+_WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+
+
+def resolve_model(name: str) -> Path:
+    """Return the folder of a model: a bundled one ("pocket"), a folder, or a hub id (fetched unless it is in the hub's cache).
+
+    Checks that configuration, weights and tokenizer are there and whole, without loading them.
+    Raises ModelNotFound or ModelCorrupt, in one sentence.
+    """
+    folder = _find(name)
+    _check(name, folder)
+    return folder
+
+
+def model_digest(name: str) -> str:
+    """Return the sha256 that names a base model: over its weights, configuration and tokenizer, file by file."""
+    folder = resolve_model(name)
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".safetensors", ".bin") or path.name in ("config.json", "tokenizer.json", "tokenizer.model", "chat_template.jinja"):
+            digest.update(f"{path.name}:{file_digest(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return a file's sha256, remembered by path, size and time of change when it is large."""
+    stat = path.stat()
+    if stat.st_size < 64 * 2**20:
+        return _sha256(path)
+    memory = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "attune" / "digests.json"
+    key = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+    try:
+        known: dict[str, str] = json.loads(memory.read_text())
+    except (OSError, ValueError):
+        known = {}
+    if key not in known:
+        known[key] = _sha256(path)
+        try:
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            temporary = memory.with_name(f"{memory.name}.{os.getpid()}")
+            temporary.write_text(json.dumps(known))
+            temporary.replace(memory)
+        except OSError:
+            pass  # only slower the next time
+    return known[key]
+
+
+def model_config(name: str) -> dict[str, Any]:
+    """Return config.json as it stands."""
+    config: dict[str, Any] = json.loads((resolve_model(name) / "config.json").read_text())
+    return config
+
+
+def load_model(name: str, device: str = "auto", dtype: str = "auto") -> "PreTrainedModel":
+    """Load a causal language model for inference or training, in eval mode, on `device` (auto, cpu, cuda).
+
+    `dtype` auto is float32 on a CPU and bfloat16 on a GPU. Raises ModelNotFound, ModelCorrupt, or ValueError for a device that is not there.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    place = resolve_device(device)
+    kind = ("bfloat16" if place == "cuda" else "float32") if dtype == "auto" else dtype
+    folder = resolve_model(name)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, kind), attn_implementation="sdpa")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelCorrupt(f"the model {name!r} in {folder} cannot be loaded ({_first_line(error)})") from error
+    return model.to(place).eval()
+
+
+def resolve_device(device: str) -> str:
+    """Return cpu or cuda. Raises ValueError when cuda is asked for and not there, or for another word."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"unknown device {device!r}; choose auto, cpu or cuda")
+    if device == "cpu":
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
+        raise ValueError("the device cuda was asked for but torch sees no GPU; use --device cpu or install a CUDA build of torch")
+    return "cpu"
+
+
+def _find(name: str) -> Path:
+    if (BUNDLED / name).is_dir() and "/" not in name:
+        return BUNDLED / name
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
+        bundled = sorted(path.name for path in BUNDLED.glob("*") if path.is_dir())
+        raise ModelNotFound(f"there is no model {name!r}: not a bundled one ({', '.join(bundled) or 'none'}), not a folder, not a hub id (owner/name)")
+    return _fetch(name)
+
+
+def _fetch(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=_WANTED, local_files_only=True))
+    except Exception:  # not in the cache: ask the hub
+        pass
+    try:
+        return Path(snapshot_download(name, allow_patterns=_WANTED))
+    except Exception as error:
+        raise ModelNotFound(f"the model {name!r} is no folder here and could not be fetched from the hub ({_first_line(error)})") from error
+
+
+def _check(name: str, folder: Path) -> None:
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except OSError as error:
+        raise ModelCorrupt(f"the model folder {folder} has no config.json; is {name!r} a Hugging Face model folder?") from error
+    except ValueError as error:
+        raise ModelCorrupt(f"{folder / 'config.json'} is not JSON ({error})") from error
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise ModelCorrupt(f"{folder / 'config.json'} names no model_type; is {name!r} a Hugging Face model folder?")
+    if not any((folder / file).exists() for file in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
+        raise ModelCorrupt(f"the model folder {folder} has no tokenizer (tokenizer.json)")
+    for path in _weight_files(folder):
+        _check_weights(path)
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        names = set(json.loads(index.read_text())["weight_map"].values())
+        missing = sorted(file for file in names if not (folder / file).exists())
+        if missing:
+            raise ModelCorrupt(f"the model folder {folder} lacks {missing[0]}, which its index names; fetch the model again")
+        return [folder / file for file in sorted(names)]
+    files = [path for path in (folder / "model.safetensors", folder / "pytorch_model.bin") if path.exists()]
+    if not files:
+        raise ModelCorrupt(f"the model folder {folder} has no weights (model.safetensors)")
+    return files[:1]
+
+
+def _check_weights(path: Path) -> None:
+    if path.suffix != ".safetensors":
+        return
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(size))
+            end = max((entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"), default=0)
+        except (ValueError, KeyError, TypeError, MemoryError, OverflowError) as error:
+            raise ModelCorrupt(f"{path} is not a safetensors file; fetch the model again") from error
+    there = path.stat().st_size
+    if there < 8 + size + end:
+        raise ModelCorrupt(f"{path} is cut short: {there} bytes of {8 + size + end}; fetch the model again")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,126 @@
+"""Version folders: an adapter (or full weights) with a manifest that is written last. A folder without a manifest does not exist for readers."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from policy.errors import ProbeMismatch, VersionCorrupt
+
+MANIFEST = "manifest.json"
+TOLERANCE = {"float32": 0.02, "bfloat16": 0.25}  # nats; see probe_difference
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the trained weights say after a fixed prompt: the log-probabilities (nats, float32, temperature 1) of the likeliest next tokens."""
+
+    prompt_ids: list[int]
+    top_ids: list[int]
+    top_logps: list[float]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a version folder holds. `files` maps names to sha256; `digest` names the weights: over base digest and files."""
+
+    version: int
+    parent: int | None
+    base_model: str
+    base_digest: str
+    kind: str  # adapter | full
+    files: dict[str, str]
+    digest: str
+    seed: int
+    probe: Probe
+    created_at: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def write_version(
+    folder: Path,
+    *,
+    version: int,
+    parent: int | None,
+    base_model: str,
+    base_digest: str,
+    save: Callable[[Path], None],
+    probe: Probe,
+    seed: int,
+    settings: dict[str, Any],
+    kind: str = "adapter",
+) -> Manifest:
+    """Make a version folder so that it is there whole or not at all: temporary folder, files, manifest last, fsync, rename.
+
+    `save(path)` writes the weights. What an earlier, interrupted attempt left under the same name is replaced.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save(temporary)
+    files = {str(path.relative_to(temporary)): _file_digest(path) for path in sorted(temporary.rglob("*")) if path.is_file()}
+    created_at = datetime.now(UTC).isoformat(timespec="microseconds")
+    digest = _digest(base_digest, files)
+    manifest = Manifest(version, parent, base_model, base_digest, kind, files, digest, seed, probe, created_at, settings)
+    (temporary / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1) + "\n")
+    for path in [*temporary.rglob("*"), temporary]:
+        _fsync(path)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+    _fsync(folder.parent)
+    return manifest
+
+
+def read_version(folder: Path, *, verify: bool = True) -> Manifest:
+    """Return a version folder's manifest, after checking each file's digest unless told otherwise. Raises VersionCorrupt."""
+    try:
+        raw = json.loads((folder / MANIFEST).read_text())
+        manifest = Manifest(**{**raw, "probe": Probe(**raw["probe"])})
+    except OSError as error:
+        raise VersionCorrupt(f"{folder} is no version folder: it has no {MANIFEST}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise VersionCorrupt(f"{folder / MANIFEST} cannot be read ({error})") from error
+    if verify:
+        for name, digest in manifest.files.items():
+            if not (folder / name).is_file():
+                raise VersionCorrupt(f"{folder} lacks {name}, which its manifest names")
+            if _file_digest(folder / name) != digest:
+                raise VersionCorrupt(f"{folder / name} is not what was trained: its sha256 is not {digest[:12]}...")
+        if _digest(manifest.base_digest, manifest.files) != manifest.digest:
+            raise VersionCorrupt(f"the digest in {folder / MANIFEST} is not that of its files")
+    return manifest
+
+
+def probe_difference(probe: Probe, seen_logps: Sequence[float], tolerance: float) -> float:
+    """Return the largest difference (nats) between what was recorded and what a runner says. Raises ProbeMismatch past `tolerance`.
+
+    float16 weights and another order of adding make up to some 1e-3 nat in float32 and some 1e-1 in bfloat16; other weights, even one
+    update apart, move some of 32 tokens by far more. NaN is a mismatch.
+    """
+    difference = max((abs(seen - recorded) for seen, recorded in zip(seen_logps, probe.top_logps, strict=True)), default=0.0)
+    if not difference <= tolerance:
+        raise ProbeMismatch(f"the loaded weights differ from the trained ones by {difference:.3g} nat on the probe; at most {tolerance} is allowed")
+    return difference
+
+
+def _digest(base_digest: str, files: dict[str, str]) -> str:
+    lines = [base_digest, *(f"{name}:{digest}" for name, digest in sorted(files.items()))]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,69 @@
+"""A version's weights as arrays, adapter merged in; numpy alone, so that whoever serves needs no torch."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from policy.errors import ModelCorrupt, UnsupportedModel
+
+Array = np.ndarray[Any, np.dtype[Any]]
+_DTYPES = {"F32": np.float32, "F16": np.float16, "F64": np.float64}
+
+
+def read_tensors(path: Path) -> Iterator[tuple[str, Array]]:
+    """Yield (name, float32 array) of a safetensors file; bfloat16, which numpy does not know, is widened by hand."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    data = np.memmap(path, mode="r", offset=8 + size)
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        begin, end = entry["data_offsets"]
+        raw = data[begin:end]
+        if entry["dtype"] == "BF16":
+            values = (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+        elif entry["dtype"] in _DTYPES:
+            values = raw.view(_DTYPES[entry["dtype"]]).astype(np.float32)
+        else:
+            raise UnsupportedModel(f"{path.name} holds {name} as {entry['dtype']}; only float32, float16 and bfloat16 weights can be served here")
+        yield name, values.reshape(entry["shape"])
+
+
+def model_tensors(folder: Path) -> Iterator[tuple[str, Array]]:
+    """Yield all tensors of a model folder, shard by shard."""
+    shards = sorted(folder.glob("*.safetensors"))
+    if not shards:
+        raise ModelCorrupt(f"{folder} holds no safetensors weights")
+    for shard in shards:
+        yield from read_tensors(shard)
+
+
+def merged_tensors(base: Path, adapter: Path | None) -> Iterator[tuple[str, Array]]:
+    """Yield the base model's tensors with the LoRA adapter added: W + scale * B A (Hu et al. 2021, eq. 3).
+
+    Raises UnsupportedModel for adapters of another kind, or with a module that the base model lacks.
+    """
+    changes = _lora(adapter) if adapter is not None else {}
+    for name, weight in model_tensors(base):
+        change = changes.pop(name, None)
+        yield name, weight if change is None else weight + change[2] * (change[1] @ change[0])
+    if changes:
+        raise UnsupportedModel(f"the adapter in {adapter} changes {min(changes)}, which the base model does not have")
+
+
+def _lora(adapter: Path) -> dict[str, tuple[Array, Array, float]]:
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    odd = [key for key in ("rank_pattern", "alpha_pattern", "modules_to_save", "use_dora", "lora_bias") if config.get(key)]
+    if config.get("peft_type") != "LORA" or odd:
+        raise UnsupportedModel(f"the adapter in {adapter} is {config.get('peft_type')} {odd}; only plain LoRA can be merged here")
+    scale = config["lora_alpha"] / (math.sqrt(config["r"]) if config.get("use_rslora") else config["r"])
+    halves: dict[str, dict[str, Array]] = {}
+    for name, values in read_tensors(adapter / "adapter_model.safetensors"):
+        module, _, half = name.removeprefix("base_model.model.").rpartition(".lora_")
+        halves.setdefault(f"{module}.weight", {})[half.removesuffix(".weight")] = values
+    return {name: (both["A"], both["B"], scale) for name, both in halves.items()}
