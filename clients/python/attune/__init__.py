@@ -1,0 +1,120 @@
+"""Talk to an Attune service: chat, say what you think of the answers, and watch it learn from that.
+
+>>> import attune
+>>> client = attune.Client()
+>>> reply = client.chat("Hello!")
+>>> print(reply.text)
+Hello to you!
+>>> feedback = reply.rate("up")
+"""
+
+from attune._async.client import AsyncClient
+from attune._async.events import AsyncEvents
+from attune._async.replies import AsyncComparison, AsyncReply, AsyncStream
+from attune._errors import (
+    APIError,
+    AttuneError,
+    BadRequest,
+    Conflict,
+    Forbidden,
+    NotFound,
+    Overloaded,
+    ServerError,
+    ServiceUnreachable,
+    Timeout,
+    TooLarge,
+    TooManyRequests,
+    Unauthorized,
+    UnexpectedReply,
+    Unprocessable,
+)
+from attune._sync.client import Client
+from attune._sync.events import Events
+from attune._sync.replies import Comparison, Reply, Stream
+from attune._tracking import track
+from attune._transport import VERSION as __version__
+from attune._transport import Retry
+from attune._types import (
+    Candidate,
+    Check,
+    Choice,
+    Conversation,
+    Erased,
+    Event,
+    Feedback,
+    Gate,
+    Health,
+    Imported,
+    Learner,
+    Message,
+    Model,
+    Rater,
+    Record,
+    Run,
+    Sample,
+    Sampling,
+    Tally,
+    Token,
+    Trigger,
+    Usage,
+    Version,
+)
+
+__all__ = [
+    "APIError",
+    "AsyncClient",
+    "AsyncComparison",
+    "AsyncEvents",
+    "AsyncReply",
+    "AsyncStream",
+    "AttuneError",
+    "BadRequest",
+    "Candidate",
+    "Check",
+    "Choice",
+    "Client",
+    "Comparison",
+    "Conflict",
+    "Conversation",
+    "Erased",
+    "Event",
+    "Events",
+    "Feedback",
+    "Forbidden",
+    "Gate",
+    "Health",
+    "Imported",
+    "Learner",
+    "Message",
+    "Model",
+    "NotFound",
+    "Overloaded",
+    "Rater",
+    "Record",
+    "Reply",
+    "Retry",
+    "Run",
+    "Sample",
+    "Sampling",
+    "ServerError",
+    "ServiceUnreachable",
+    "Stream",
+    "Tally",
+    "Timeout",
+    "Token",
+    "TooLarge",
+    "TooManyRequests",
+    "Trigger",
+    "Unauthorized",
+    "UnexpectedReply",
+    "Unprocessable",
+    "Usage",
+    "Version",
+    "__version__",
+    "track",
+]
+
+for _name in __all__:  # users see one name, attune.X, in errors and in help, wherever a thing is written
+    if hasattr(globals()[_name], "__module__"):
+        globals()[_name].__module__ = "attune"
+del _name

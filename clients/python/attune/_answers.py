@@ -1,0 +1,135 @@
+"""What a chat answer is, read from the service's JSON: whole, or put together from the chunks of a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from attune._errors import UnexpectedReply
+from attune._types import Message, Token, Usage, read
+
+Messages = str | Sequence[Message | Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer: its text, what it is called, and who wrote it.
+
+    `id` and `choice` are what feedback points to. `model` names the exact version (`attune@12`), `version` is its number and None
+    for a backend that has none, `digest` names its weights. `messages` is the conversation with this answer as its last turn.
+    """
+
+    id: str
+    text: str
+    choice: int = 0
+    model: str = ""
+    version: int | None = None
+    conversation_id: str | None = None
+    finish_reason: str | None = None
+    digest: str | None = None
+    usage: Usage = Usage()  # noqa: RUF009 - frozen
+    tokens: tuple[Token, ...] = ()
+    messages: tuple[dict[str, Any], ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an answer answers: kept so that it can be asked again, or gone on from. `model` is the name that was asked for."""
+
+    messages: tuple[dict[str, Any], ...]
+    model: str
+    settings: dict[str, Any]
+
+
+def asked(messages: Messages, model: str, settings: Mapping[str, Any]) -> Asked:
+    """Return a question in one shape, whether a sentence or a whole conversation was given. Settings that are None count as not given."""
+    return Asked(turns(messages), model, {name: value for name, value in settings.items() if value is not None})
+
+
+def turns(messages: Messages) -> tuple[dict[str, Any], ...]:
+    """Return messages as the service takes them. Raises ValueError for an empty conversation."""
+    if isinstance(messages, str):
+        return ({"role": "user", "content": messages},)
+    found = tuple({"role": message.role, "content": message.content} if isinstance(message, Message) else dict(message) for message in messages)
+    if not found:
+        raise ValueError("There are no messages; say at least one thing.")
+    return found
+
+
+def answers_of(body: Any, version_header: str | None, question: Asked) -> tuple[Answer, ...]:
+    """Return the answers of a whole reply, by choice. Raises UnexpectedReply for anything else."""
+    if not isinstance(body, Mapping) or not body.get("choices"):
+        raise UnexpectedReply("The service answered a chat without a choice in it. Is this an Attune service?")
+    found = [_answer(body, choice, version_header, question) for choice in body["choices"]]
+    return tuple(sorted(found, key=lambda answer: answer.choice))
+
+
+def _answer(body: Mapping[str, Any], choice: Mapping[str, Any], version_header: str | None, question: Asked) -> Answer:
+    text = (choice.get("message") or {}).get("content") or ""
+    model = str(body.get("model") or "")
+    return Answer(
+        id=str(body.get("id") or ""),
+        text=text,
+        choice=int(choice.get("index") or 0),
+        model=model,
+        version=version_of(model, version_header),
+        conversation_id=body.get("conversation_id"),
+        finish_reason=choice.get("finish_reason"),
+        digest=body.get("system_fingerprint"),
+        usage=read(Usage, body.get("usage") or {}),
+        tokens=tokens_of(choice.get("logprobs")),
+        messages=(*question.messages, {"role": "assistant", "content": text}),
+        settings={"model": question.model, **question.settings},
+    )
+
+
+def version_of(model: str, header: str | None) -> int | None:
+    """Return the version's number from `attune@12`, else from the `X-Attune-Version` header; None for a backend without versions."""
+    number = model.rpartition("@")[2] if "@" in model else header
+    return int(number) if number and number.isdigit() else None
+
+
+def tokens_of(logprobs: Mapping[str, Any] | None) -> tuple[Token, ...]:
+    """Return the tokens of OpenAI's `logprobs` object, none where it was not asked for."""
+    return tuple(
+        Token(one["token"], float(one["logprob"]), {other["token"]: float(other["logprob"]) for other in one.get("top_logprobs") or ()})
+        for one in (logprobs or {}).get("content") or ()
+    )
+
+
+class Draft:
+    """A reply while it is streamed: `take` each chunk, read `body` at the end, as if the reply had come whole."""
+
+    def __init__(self) -> None:
+        self.body: dict[str, Any] = {"choices": []}
+        self._choices: dict[int, dict[str, Any]] = {}
+
+    def take(self, chunk: Mapping[str, Any]) -> str:
+        """Add one chunk; return the new text of the first choice ("" when it has none)."""
+        for name in ("id", "model", "conversation_id", "system_fingerprint", "usage"):
+            if chunk.get(name) is not None:
+                self.body[name] = chunk[name]
+        piece = ""
+        for part in chunk.get("choices") or ():
+            choice = self._choice(int(part.get("index") or 0))
+            text = (part.get("delta") or {}).get("content") or ""
+            choice["message"]["content"] += text
+            if part.get("finish_reason"):
+                choice["finish_reason"] = part["finish_reason"]
+            choice["logprobs"]["content"] += (part.get("logprobs") or {}).get("content") or []
+            piece += text if choice["index"] == 0 else ""
+        return piece
+
+    def _choice(self, index: int) -> dict[str, Any]:
+        if index not in self._choices:
+            new: dict[str, Any] = {"index": index, "message": {"content": ""}, "finish_reason": None, "logprobs": {"content": []}}
+            self._choices[index] = new
+            self.body["choices"].append(new)
+        return self._choices[index]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every choice that began has been finished."""
+        return bool(self._choices) and all(choice["finish_reason"] for choice in self._choices.values())

@@ -1,0 +1,369 @@
+"""The client: chat, what people say about the answers, conversations, data and events. Operators' methods are in `steering`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from attune._answers import Answer, Messages, answers_of, asked, turns
+from attune._async.connection import AsyncConnection
+from attune._async.events import AsyncEvents
+from attune._async.replies import AsyncComparison, AsyncReply, AsyncStream, reply_of
+from attune._async.steering import AsyncSteering
+from attune._choices import choice_of
+from attune._errors import UnexpectedReply
+from attune._transfer import CHUNK_BYTES, PartFile, content_type_of
+from attune._transport import Address, Request, Retry, body_of, faults_of, get, post, post_once
+from attune._types import (
+    Candidate,
+    Choice,
+    Conversation,
+    ExportFormat,
+    Feedback,
+    Health,
+    Imported,
+    ImportFormat,
+    Model,
+    Progress,
+    Reason,
+    Sampling,
+    Thumb,
+    Winner,
+    read,
+)
+
+if TYPE_CHECKING:
+    import httpx
+    from typing_extensions import Self, Unpack
+
+
+class AsyncClient(AsyncSteering):
+    """A connection to an Attune service.
+
+    `base_url` and `api_key` default to `ATTUNE_BASE_URL` and `ATTUNE_API_KEY`, and the address to this machine's port 8000. `rater` names
+    the end user whom you speak for; your key needs the scope `act-as`. `timeout` is the longest wait for the next byte, in seconds.
+    Make one client and keep it: it pools connections, and may be shared. `http` is for those who bring their own httpx client.
+
+    >>> async with attune.AsyncClient() as client:
+    ...     reply = await client.chat("Hello!")
+    ...     feedback = await reply.rate("up")
+    ...     print(reply.text)
+    Hello to you!
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        rater: str | None = None,
+        timeout: float = 120.0,
+        retry: Retry = Retry(),  # noqa: B008 - frozen
+        http: httpx.AsyncClient | None = None,
+    ) -> None:
+        self.address = Address.of(base_url, api_key, rater)
+        self._connection = AsyncConnection(self.address, timeout, retry, http)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.address.url!r})"
+
+    async def close(self) -> None:
+        """Close the connections. `async with` does it by itself.
+
+        >>> client = attune.AsyncClient()
+        >>> await client.close()
+        """
+        await self._connection.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    # Chat
+
+    @overload
+    async def chat(
+        self,
+        messages: Messages,
+        *,
+        model: str = ...,
+        stream: Literal[False] = ...,
+        conversation_id: str | None = ...,
+        **sampling: Unpack[Sampling],
+    ) -> AsyncReply: ...
+
+    @overload
+    async def chat(
+        self, messages: Messages, *, model: str = ..., stream: Literal[True], conversation_id: str | None = ..., **sampling: Unpack[Sampling]
+    ) -> AsyncStream: ...
+
+    async def chat(
+        self,
+        messages: Messages,
+        *,
+        model: str = "attune",
+        stream: bool = False,
+        conversation_id: str | None = None,
+        **sampling: Unpack[Sampling],
+    ) -> AsyncReply | AsyncStream:
+        """Ask something: one sentence, or a whole conversation as messages.
+
+        `model` is "attune" (whatever is live), "attune@N" (that version) or the name of a backend. `sampling` is described at `Sampling`.
+        With `stream=True` the answer comes in pieces. Raises BadRequest, NotFound for an unknown model, Overloaded, and what any call raises.
+
+        >>> reply = await client.chat("Hello!", temperature=0, max_tokens=48)
+        >>> reply.text
+        'Hello to you!'
+        >>> reply = await client.chat([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello!"}], model="attune@0")
+        >>> reply.version
+        0
+        """
+        question = asked(messages, model, sampling)
+        body = {"model": model, "messages": question.messages, "conversation_id": conversation_id, **question.settings}
+        if stream:
+            request = post("/v1/chat/completions", **body, stream=True, stream_options={"include_usage": True})
+            return AsyncStream(self, await self._connection.respond(request, stream=True), question)
+        response = await self._connection.respond(post("/v1/chat/completions", **body))
+        answers = answers_of(body_of(response), response.headers.get("x-attune-version"), question)
+        return reply_of(self, answers, 0)
+
+    async def models(self) -> list[Model]:
+        """The names that `chat(model=...)` takes: "attune", its versions, the backends to compare with.
+
+        >>> [model.id for model in await client.models()]
+        ['attune', 'attune@0', 'attune@1']
+        """
+        return [model async for model in self._connection.pages(get("/v1/models"), Model)]
+
+    # Feedback
+
+    async def compare(self, messages: Messages, models: tuple[str, str] | None = None, *, conversation_id: str | None = None) -> AsyncComparison:
+        """Ask for two answers to one prompt, side by side and blind. Without `models` the service picks what teaches it most.
+
+        >>> comparison = await client.compare("Tell me a joke.", models=("attune@0", "attune@1"))
+        >>> choice = await comparison.choose("tie")
+        >>> choice.winner
+        'tie'
+        """
+        body = {"messages": turns(messages), "conversation_id": conversation_id, "models": list(models) if models else None}
+        told = await self._connection.json(post("/v1/comparisons", **body))
+        if not isinstance(told, Mapping) or len(told.get("candidates") or ()) != 2:
+            raise UnexpectedReply("The service answered a comparison without two candidates. Is this an Attune service?")
+        sides = sorted((read(Candidate, one) for one in told["candidates"]), key=lambda side: side.label)
+        return AsyncComparison(str(told.get("id")), tuple(sides), self)
+
+    async def choose(
+        self, comparison_id: str, winner: Winner, *, reason: Reason | None = None, comment: str | None = None, idempotency_key: str | None = None
+    ) -> Choice:
+        """Say which side of a comparison is better, where only its id is at hand. Otherwise `comparison.choose` is shorter.
+
+        >>> comparison = await client.compare("Hello!")
+        >>> choice = await client.choose(comparison.id, "B")
+        >>> choice.winner
+        'B'
+        """
+        path = f"/v1/comparisons/{comparison_id}/choice"
+        told = await self._connection.json(post_once(path, idempotency_key, winner=winner, reason=reason, comment=comment))
+        return choice_of(told, winner, comparison_id)
+
+    async def feedback(
+        self,
+        completion_id: str,
+        *,
+        choice: int = 0,
+        thumb: Thumb | None = None,
+        score: float | None = None,
+        correction: str | None = None,
+        preferred_over: tuple[str, int] | None = None,
+        reason: Reason | None = None,
+        comment: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Feedback:
+        """Say one thing about an answer: exactly one of `thumb`, `score`, `correction`, `preferred_over` (the worse answer's id and choice).
+
+        It is on the service's disk when this returns, once, however often the network made it try: it carries an idempotency key of
+        its own. Give your own key to make a whole program repeatable. Raises NotFound, Unprocessable, Conflict (the key with another body).
+
+        >>> reply = await client.chat("Hello!")
+        >>> feedback = await client.feedback(reply.id, score=0.9, metadata={"page": "help"})
+        >>> feedback.kind, feedback.score
+        ('score', 0.9)
+        """
+        worse = {"completion_id": preferred_over[0], "choice": preferred_over[1]} if preferred_over else None
+        said = {"thumb": thumb, "score": score, "correction": correction, "preferred_over": worse}
+        about = {"completion_id": completion_id, "choice": choice, "reason": reason, "comment": comment, "metadata": metadata}
+        return read(Feedback, await self._connection.json(post_once("/v1/feedback", idempotency_key, **about, **said)))
+
+    async def rate(self, completion_id: str, thumb: Thumb, *, choice: int = 0, reason: Reason | None = None, comment: str | None = None) -> Feedback:
+        """Give an answer a thumb, "up" or "down", where only its id is at hand.
+
+        >>> reply = await client.chat("Hello!")
+        >>> feedback = await client.rate(reply.id, "up")
+        >>> feedback.thumb
+        'up'
+        """
+        return await self.feedback(completion_id, choice=choice, thumb=thumb, reason=reason, comment=comment)
+
+    async def score(self, completion_id: str, score: float, *, choice: int = 0, reason: Reason | None = None, comment: str | None = None) -> Feedback:
+        """Give an answer a score from 0.0 to 1.0, where only its id is at hand.
+
+        >>> reply = await client.chat("Hello!")
+        >>> feedback = await client.score(reply.id, 0.5)
+        >>> feedback.score
+        0.5
+        """
+        return await self.feedback(completion_id, choice=choice, score=score, reason=reason, comment=comment)
+
+    async def correct(self, completion_id: str, text: str, *, choice: int = 0, comment: str | None = None) -> Feedback:
+        """Say what an answer should have been, where only its id is at hand.
+
+        >>> reply = await client.chat("What is 7 + 5?")
+        >>> feedback = await client.correct(reply.id, "12")
+        >>> feedback.kind
+        'correction'
+        """
+        return await self.feedback(completion_id, choice=choice, correction=text, comment=comment)
+
+    async def prefer(self, better: Answer | str, worse: Answer | str, *, reason: Reason | None = None, comment: str | None = None) -> Feedback:
+        """Say which of two answers to the same prompt is better; replies or their ids.
+
+        >>> one = await client.chat("Hello!", model="attune@1")
+        >>> other = await client.chat("Hello!", model="attune@0")
+        >>> feedback = await client.prefer(one, other)
+        >>> feedback.preferred_over["completion_id"] == other.id
+        True
+        """
+        (completion_id, choice), lost = _pointer(better), _pointer(worse)
+        return await self.feedback(completion_id, choice=choice, preferred_over=lost, reason=reason, comment=comment)
+
+    async def list_feedback(self, *, completion_id: str | None = None, rater: str | None = None, limit: int | None = None) -> AsyncIterator[Feedback]:
+        """All feedback, newest first, page by page as you go on; `limit` is the size of a page. Needs an admin key.
+
+        >>> reply = await client.chat("Hello!")
+        >>> feedback = await reply.rate("up")
+        >>> [one.thumb async for one in client.list_feedback(completion_id=reply.id)]
+        ['up']
+        """
+        async for one in self._connection.pages(get("/v1/feedback", completion_id=completion_id, rater=rater, limit=limit), Feedback):
+            yield one
+
+    async def retract(self, feedback: Feedback | str) -> None:
+        """Take feedback back; it is not learned from any more. Your own, or anybody's with an admin key. Raises NotFound.
+
+        >>> reply = await client.chat("Hello!")
+        >>> feedback = await reply.rate("down")
+        >>> await client.retract(feedback)
+        """
+        feedback_id = feedback if isinstance(feedback, str) else feedback.id
+        await self._connection.json(Request("DELETE", f"/v1/feedback/{feedback_id}"))
+
+    # Conversations
+
+    async def conversations(self, *, limit: int | None = None) -> AsyncIterator[Conversation]:
+        """Your conversations, latest first, page by page as you go on; without their messages.
+
+        >>> [conversation.title async for conversation in client.conversations()]
+        ['Hello!']
+        """
+        async for one in self._connection.pages(get("/v1/conversations", limit=limit), Conversation):
+            yield one
+
+    async def conversation(self, conversation_id: str) -> Conversation:
+        """One conversation with its messages. Raises NotFound.
+
+        >>> conversation = await client.conversation("c1")
+        >>> [message.content for message in conversation.messages]
+        ['Hello!', 'Hello to you!']
+        """
+        return read(Conversation, await self._connection.json(get(f"/v1/conversations/{conversation_id}")))
+
+    async def delete_conversation(self, conversation_id: str) -> None:
+        """Delete a conversation. Raises NotFound.
+
+        >>> await client.delete_conversation("c1")
+        """
+        await self._connection.json(Request("DELETE", f"/v1/conversations/{conversation_id}"))
+
+    # Data
+
+    async def export_file(self, path: str | PathLike[str], format: ExportFormat = "preference", *, progress: Progress | None = None) -> int:
+        """Write what was learned from, as JSON Lines that TRL reads; return how many lines. "raw" is everything that was said.
+
+        `progress(done, total)` is called with bytes; the total may be None. The file is there whole or not at all. Needs an admin key.
+
+        >>> await client.export_file("pairs.jsonl", "preference")
+        2
+        """
+        response = await self._connection.respond(get("/v1/export", format=format), stream=True)
+        total = response.headers.get("content-length")
+        try:
+            with PartFile(Path(path)) as file, faults_of(self.address):
+                async for received in response.aiter_bytes():
+                    file.write(received)
+                    if progress:
+                        progress(file.done, int(total) if total else None)
+                file.keep()
+                return file.lines
+        finally:
+            await response.aclose()
+
+    async def import_file(self, path: str | PathLike[str], format: ImportFormat | None = None, *, progress: Progress | None = None) -> Imported:
+        """Take in preferences, ratings or demonstrations that were gathered elsewhere: what `export_file` writes, or Open WebUI's feedback.
+
+        Without `format` the service looks at the file. `progress(done, total)` is called with bytes. Needs an admin key.
+
+        >>> await client.export_file("pairs.jsonl")
+        2
+        >>> imported = await client.import_file("pairs.jsonl", progress=lambda done, total: print(done == total))
+        True
+        >>> imported.imported
+        2
+        """
+        request = Request("POST", "/v1/import", {"format": format}, headers={"Content-Type": content_type_of(Path(path))}, timeout_s=600.0)
+        response = await self._connection.respond(request, content=_chunks(Path(path), progress))
+        return read(Imported, body_of(response) or {})
+
+    # What happens
+
+    def events(self, after: int | None = None) -> AsyncEvents:
+        """Follow what happens: every event after number `after`, then new ones as they come, across restarts of the service.
+
+        >>> async with client.events(after=0) as events:
+        ...     async for event in events:
+        ...         if event.kind == "version.live":
+        ...             print(event.data["version"])
+        ...             break
+        1
+        """
+        return AsyncEvents(self._connection, after)
+
+    async def health(self) -> Health:
+        """Whether the service answers, and is ready to chat. Raises only ServiceUnreachable and Timeout.
+
+        >>> health = await client.health()
+        >>> health.alive, health.ready
+        (True, True)
+        """
+        alive, _ = await self._connection.status("/healthz")
+        ready, detail = await self._connection.status("/readyz")
+        return Health(alive == 200, ready == 200, detail if isinstance(detail, dict) else {})
+
+
+def _pointer(answer: Answer | str) -> tuple[str, int]:
+    return (answer, 0) if isinstance(answer, str) else (answer.id, answer.choice)
+
+
+async def _chunks(path: Path, progress: Progress | None) -> AsyncIterator[bytes]:
+    done, total = 0, path.stat().st_size
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+            done += len(chunk)
+            if progress:
+                progress(done, total)

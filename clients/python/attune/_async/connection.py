@@ -1,0 +1,96 @@
+"""The connection pool to one service: sends a request, tries again what may be tried again, raises our errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from attune._errors import APIError, AttuneError, UnexpectedReply
+from attune._transport import Address, Request, Retry, body_of, faults_of, is_worth_another_try, patience, pool_settings, raise_for_status
+from attune._types import read
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable
+
+    import httpx
+
+T = TypeVar("T")
+
+
+class AsyncConnection:
+    """Sends requests to one address. Holds no state between requests but the pool, so many tasks may share it."""
+
+    def __init__(self, address: Address, timeout_s: float, retry: Retry, http: httpx.AsyncClient | None = None) -> None:
+        import httpx
+
+        self.address = address
+        self.retry = retry
+        self._http = http if http is not None else httpx.AsyncClient(**pool_settings(address, timeout_s))
+        self._is_ours = http is None
+
+    async def json(self, request: Request) -> Any:
+        """Send a request and return its JSON body, None where it has none."""
+        return body_of(await self.respond(request))
+
+    async def pages(self, request: Request, kind: type[T]) -> AsyncIterator[T]:
+        """Give the items of a list, `{"data": [...], "next_cursor": ...}`, asking for the next page when it is needed."""
+        while True:
+            page = await self.json(request)
+            if not isinstance(page, Mapping) or not isinstance(page.get("data"), list):
+                raise UnexpectedReply(f"The service answered {request.path} without a list. Is this an Attune service?")
+            for item in page["data"]:
+                yield read(kind, item)
+            if not page.get("next_cursor"):
+                return
+            request = replace(request, params={**request.params, "cursor": page["next_cursor"]})
+
+    async def respond(self, request: Request, *, stream: bool = False, content: AsyncIterable[bytes] | None = None) -> httpx.Response:
+        """Send a request; return its response, read to the end unless `stream`. `content` replaces the JSON body and is sent once."""
+        tried = 0
+        while True:
+            try:
+                return await self._attempt(request, stream, content)
+            except AttuneError as error:
+                tried += 1
+                if content is not None or not is_worth_another_try(request, error, self.retry, tried):
+                    raise
+                await asyncio.sleep(self.retry.wait_s(tried, patience(error)))
+
+    async def _attempt(self, request: Request, stream: bool, content: AsyncIterable[bytes] | None) -> httpx.Response:
+        with faults_of(self.address):
+            response = await self._http.send(self._build(request, content), stream=True)
+            try:
+                if not stream or response.status_code >= 300:
+                    await response.aread()
+                raise_for_status(response)
+            except BaseException:
+                await response.aclose()
+                raise
+            return response
+
+    def _build(self, request: Request, content: AsyncIterable[bytes] | None) -> httpx.Request:
+        built = self._http.build_request(
+            request.method,
+            self.address.url + request.path,
+            params=request.query() or None,
+            json=request.json if content is None else None,
+            content=content,
+            headers={**self.address.headers(), **request.headers},
+        )
+        if request.timeout_s is not None:
+            built.extensions["timeout"] = {**built.extensions.get("timeout", {}), "read": request.timeout_s}
+        return built
+
+    async def close(self) -> None:
+        """Close the pool, unless it was given to us."""
+        if self._is_ours:
+            await self._http.aclose()
+
+    async def status(self, path: str) -> tuple[int, Any]:
+        """Return the status and body of a request that may well fail, such as a health check. Raises ServiceUnreachable and Timeout only."""
+        try:
+            return 200, await self.json(Request("GET", path))
+        except APIError as error:
+            return error.status, {"message": str(error)}

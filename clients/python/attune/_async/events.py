@@ -1,0 +1,116 @@
+"""What happens at the service, one event after the other, across broken connections and restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from attune._async.connection import AsyncConnection
+from attune._errors import ServerError, ServiceUnreachable, Timeout
+from attune._stream import EventReader, ServerEvent, json_of
+from attune._transport import Request, faults_of, patience
+from attune._types import Event
+
+if TYPE_CHECKING:
+    import httpx
+    from typing_extensions import Self
+
+SILENCE_S = 60.0  # a connection that is silent for longer may be dead; to connect anew costs nothing, as we resume where we were
+ABSENCE_S = 120.0  # how long the service may be away before we give up
+
+
+class AsyncEvents(AsyncIterator[Event]):
+    """Events in order, each once. When the connection breaks it connects again and goes on after the last event seen.
+
+    Raises ServiceUnreachable when the service does not answer at first, or stays away for two minutes.
+
+    >>> async with client.events(after=0) as events:
+    ...     event = await anext(events)
+    ...     print(event.seq, event.kind)
+    1 feedback
+    """
+
+    def __init__(self, connection: AsyncConnection, after: int | None) -> None:
+        self._connection = connection
+        self.last_seq = after
+        self._response: httpx.Response | None = None
+        self._received: AsyncIterator[bytes] | None = None
+        self._reader = EventReader()
+        self._ready: deque[ServerEvent] = deque()
+        self._is_closed = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._is_closed:
+            event = await self._next_event()
+            if event is None:
+                await self._drop()
+                await asyncio.sleep(self._connection.retry.wait_s(1))  # a service that ends every stream is not to be stormed
+                continue
+            seq = int(event.id) if event.id.isdigit() else (self.last_seq or 0)
+            if self.last_seq is not None and event.id.isdigit() and seq <= self.last_seq:
+                continue  # seen before the connection broke
+            self.last_seq = seq
+            return Event(seq, event.event or "message", json_of(event))
+        raise StopAsyncIteration
+
+    async def _next_event(self) -> ServerEvent | None:
+        """The next event, None when the stream ended or broke."""
+        while not self._ready:
+            if self._received is None:
+                await self._connect()
+            assert self._received is not None
+            try:
+                with faults_of(self._connection.address):
+                    self._ready.extend(self._reader.feed(await self._received.__anext__()))
+            except (StopAsyncIteration, ServiceUnreachable, Timeout):
+                return None
+        return self._ready.popleft()
+
+    async def _connect(self) -> None:
+        resumed = {"Last-Event-ID": str(self.last_seq)} if self.last_seq is not None else {}
+        headers = {"Accept": "text/event-stream", **resumed}
+        request = Request("GET", "/v1/events", {"after": self.last_seq}, headers=headers, safe=True, timeout_s=SILENCE_S)
+        began, tried = time.monotonic(), 0
+        while True:
+            try:
+                self._response = await self._connection.respond(request, stream=True)
+                self._received = self._response.aiter_bytes()
+                self._was_connected = True
+                return
+            except (ServiceUnreachable, Timeout, ServerError) as error:
+                if not self._was_connected or time.monotonic() - began > ABSENCE_S:
+                    raise
+                tried += 1
+                await asyncio.sleep(self._connection.retry.wait_s(tried, patience(error)))
+
+    _was_connected = False
+
+    async def _drop(self) -> None:
+        self._reader, self._received = EventReader(), None
+        if self._response is not None:
+            await self._response.aclose()
+            self._response = None
+
+    async def close(self) -> None:
+        """Stop following.
+
+        >>> events = client.events()
+        >>> await events.close()
+        >>> [event async for event in events]
+        []
+        """
+        self._is_closed = True
+        await self._drop()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()

@@ -1,0 +1,254 @@
+"""What can go wrong, as one small tree.
+
+AttuneError
+├── ServiceUnreachable        nothing answers, or the connection broke
+├── Timeout                   it answered too late
+├── UnexpectedReply           something answers, but it does not speak Attune's contract
+└── APIError                  the service said no: `status`, `code`, `param`, `request_id`
+    ├── BadRequest            400 and other 4xx: the request makes no sense
+    │   ├── Unprocessable     422: a field is wrong
+    │   └── TooLarge          413: the body is over the service's limit
+    ├── Unauthorized          401: no API key, or an unknown one
+    ├── Forbidden             403: the key lacks the scope
+    ├── NotFound              404: no such completion, version, model, ...
+    ├── Conflict              409: it contradicts what is already there
+    ├── TooManyRequests       429: over your rate; `retry_after_s` says how long to wait
+    └── ServerError           5xx: the service failed
+        └── Overloaded        503: its queue is full or it is starting; `retry_after_s` as above
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+class AttuneError(Exception):
+    """Root of everything that this package raises on purpose.
+
+    >>> try:
+    ...     client.version(99)
+    ... except attune.AttuneError as error:
+    ...     print(error)
+    There is no version 99.
+    """
+
+
+class ServiceUnreachable(AttuneError, ConnectionError):
+    """Nothing answers at the address, or the connection broke before the answer was complete.
+
+    >>> lonely = attune.Client("http://127.0.0.1:9", retry=attune.Retry(times=0))
+    >>> try:
+    ...     lonely.chat("Hello!")
+    ... except attune.ServiceUnreachable as error:
+    ...     print(error)
+    No Attune service answers at http://127.0.0.1:9: start one with `attune serve`, or set ATTUNE_BASE_URL.
+    """
+
+
+class Timeout(AttuneError, TimeoutError):
+    """The service did not answer within the client's `timeout`.
+
+    >>> hasty = attune.Client(timeout=0.5, retry=attune.Retry(times=0))
+    >>> try:
+    ...     hasty.chat("Think for a long time.")
+    ... except attune.Timeout:
+    ...     print("too late")
+    too late
+    """
+
+
+class UnexpectedReply(AttuneError, ValueError):
+    """Something answers at the address, but not as Attune's contract says. Is the address right?
+
+    >>> issubclass(attune.UnexpectedReply, ValueError)
+    True
+    """
+
+
+class APIError(AttuneError):
+    """The service refused or failed.
+
+    `status` is the HTTP status, `code` the service's word for it (`model_not_found`, ...), `param` the field at
+    fault, `request_id` what to quote to the operator, `retry_after_s` how long the service asks you to wait.
+
+    >>> try:
+    ...     client.chat("Hello!", model="attune@99")
+    ... except attune.APIError as error:
+    ...     print(error.status, error.code, error.param)
+    404 model_not_found model
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        code: str | None = None,
+        param: str | None = None,
+        request_id: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.param = param
+        self.request_id = request_id
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[Any, ...]:  # exceptions cross process boundaries by pickle, which forgets keyword arguments
+        return type(self), self.args, self.__dict__
+
+
+class BadRequest(APIError):
+    """400, or any other 4xx without a class of its own: the request makes no sense to the service.
+
+    >>> issubclass(attune.Unprocessable, attune.BadRequest)
+    True
+    """
+
+
+class Unprocessable(BadRequest):
+    """422: a field is missing, unknown or out of range; `param` names it.
+
+    >>> try:
+    ...     client.chat("Hello!", temperature=-1)
+    ... except attune.Unprocessable as error:
+    ...     print(error.param)
+    temperature
+    """
+
+
+class TooLarge(BadRequest):
+    """413: the body is over the service's limit.
+
+    >>> issubclass(attune.TooLarge, attune.BadRequest)
+    True
+    """
+
+
+class Unauthorized(APIError):
+    """401: the service wants an API key and got none, or one that it does not know.
+
+    >>> try:
+    ...     attune.Client(api_key="at-unknown").versions()
+    ... except attune.Unauthorized as error:
+    ...     print(error.status)
+    401
+    """
+
+
+class Forbidden(APIError):
+    """403: the key may not do this; it lacks a scope (`chat`, `feedback`, `admin`, `act-as`).
+
+    >>> try:
+    ...     attune.Client(api_key="at-chat-only").promote(1)
+    ... except attune.Forbidden as error:
+    ...     print(error.status)
+    403
+    """
+
+
+class NotFound(APIError, LookupError):
+    """404: there is no such completion, comparison, version, model, rater or conversation.
+
+    >>> try:
+    ...     client.rate("nothing", "up")
+    ... except attune.NotFound as error:
+    ...     print(error)
+    There is no completion 'nothing'.
+    """
+
+
+class Conflict(APIError):
+    """409: it contradicts what is already there, such as promoting a version that the gate rejected.
+
+    >>> try:
+    ...     client.promote(2)
+    ... except attune.Conflict as error:
+    ...     print(error)
+    Version 2 is rejected and cannot go live.
+    """
+
+
+class TooManyRequests(APIError):
+    """429: over your rate. The client has already waited and tried again as often as its `Retry` says.
+
+    >>> issubclass(attune.TooManyRequests, attune.APIError)
+    True
+    """
+
+
+class ServerError(APIError):
+    """5xx: the service failed; quote `request_id` to its operator.
+
+    >>> issubclass(attune.Overloaded, attune.ServerError)
+    True
+    """
+
+
+class Overloaded(ServerError):
+    """503: the service's queue is full, or it is still starting.
+
+    >>> issubclass(attune.Overloaded, attune.ServerError)
+    True
+    """
+
+
+BY_STATUS: dict[int, type[APIError]] = {
+    400: BadRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    413: TooLarge,
+    422: Unprocessable,
+    429: TooManyRequests,
+    503: Overloaded,
+}
+
+
+def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> APIError:
+    """Return the error that a response of status 400 and above stands for, whatever its body is.
+
+    Reads OpenAI's shape, `{"error": {"message", "type", "param", "code"}}`; a proxy's HTML page becomes one short sentence.
+    """
+    kind = BY_STATUS.get(status) or (ServerError if status >= 500 else BadRequest)
+    told = _error_object(body)
+    message = str(told.get("message") or "") or f"The service answered with status {status}."
+    return kind(
+        " ".join(message.split()),
+        status=status,
+        code=_text(told.get("code")) or _text(told.get("type")),
+        param=_text(told.get("param")),
+        request_id=headers.get("x-request-id"),
+        retry_after_s=retry_after_s(headers),
+    )
+
+
+def error_from_event(told: Mapping[str, Any]) -> APIError:
+    """Return the error that the service sent in the middle of a stream, after its status line had said 200."""
+    message = " ".join(str(told.get("message") or "The service stopped in the middle of its reply.").split())
+    return ServerError(message, status=500, code=_text(told.get("code")) or _text(told.get("type")), param=_text(told.get("param")))
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a `Retry-After` header asks for (a number; dates are for pages, no API sends them), None without one."""
+    try:
+        return max(0.0, float(headers["retry-after"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _error_object(body: bytes) -> Mapping[str, Any]:
+    try:
+        told = json.loads(body)
+    except ValueError:
+        return {}
+    error = told.get("error", told) if isinstance(told, dict) else {}
+    return error if isinstance(error, dict) else {"message": error}
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,67 @@
+"""Server-sent events (WHATWG HTML, section 9.2), read from bytes as they come.
+
+By hand, since httpx's lines also end at characters that are ordinary inside JSON text, such as U+2028.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from attune._errors import UnexpectedReply, error_from_event
+
+DONE = "[DONE]"
+
+
+@dataclass(frozen=True)
+class ServerEvent:
+    """One event of a stream as it was sent."""
+
+    data: str
+    event: str = ""
+    id: str = ""
+
+
+class EventReader:
+    """Cuts a stream of bytes into events; what is not complete yet is kept for the next bytes."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[str] = []
+        self._event = ""
+        self._id = ""
+
+    def feed(self, received: bytes) -> list[ServerEvent]:
+        """Return the events that these bytes complete."""
+        *lines, self._rest = (self._rest + received).split(b"\n")
+        found = [self._line(line.removesuffix(b"\r").decode("utf-8", "replace")) for line in lines]
+        return [event for event in found if event is not None]
+
+    def _line(self, line: str) -> ServerEvent | None:
+        if line:
+            name, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            if name == "data":
+                self._data.append(value)
+            elif name == "event":
+                self._event = value
+            elif name == "id":
+                self._id = value
+            return None
+        event = ServerEvent("\n".join(self._data), self._event, self._id) if self._data else None
+        self._data, self._event = [], ""
+        return event
+
+
+def json_of(event: ServerEvent) -> dict[str, Any]:
+    """Return an event's data. Raises ServerError for an error that the service sent, UnexpectedReply for anything but an object."""
+    try:
+        told = json.loads(event.data)
+    except ValueError:
+        raise UnexpectedReply(f"The service streamed something other than JSON: {event.data[:60]!r}.") from None
+    if not isinstance(told, dict):
+        raise UnexpectedReply(f"The service streamed {event.data[:60]!r} where an object was expected.")
+    if isinstance(told.get("error"), dict) and "choices" not in told:
+        raise error_from_event(told["error"])
+    return told

@@ -1,0 +1,97 @@
+# Written by make_sync.py from attune/_async/connection.py: change that file, then run `python clients/python/make_sync.py`.
+"""The connection pool to one service: sends a request, tries again what may be tried again, raises our errors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from attune._errors import APIError, AttuneError, UnexpectedReply
+from attune._transport import Address, Request, Retry, body_of, faults_of, is_worth_another_try, patience, pool_settings, raise_for_status
+from attune._types import read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import httpx
+
+T = TypeVar("T")
+
+
+class Connection:
+    """Sends requests to one address. Holds no state between requests but the pool, so many tasks may share it."""
+
+    def __init__(self, address: Address, timeout_s: float, retry: Retry, http: httpx.Client | None = None) -> None:
+        import httpx
+
+        self.address = address
+        self.retry = retry
+        self._http = http if http is not None else httpx.Client(**pool_settings(address, timeout_s))
+        self._is_ours = http is None
+
+    def json(self, request: Request) -> Any:
+        """Send a request and return its JSON body, None where it has none."""
+        return body_of(self.respond(request))
+
+    def pages(self, request: Request, kind: type[T]) -> Iterator[T]:
+        """Give the items of a list, `{"data": [...], "next_cursor": ...}`, asking for the next page when it is needed."""
+        while True:
+            page = self.json(request)
+            if not isinstance(page, Mapping) or not isinstance(page.get("data"), list):
+                raise UnexpectedReply(f"The service answered {request.path} without a list. Is this an Attune service?")
+            for item in page["data"]:
+                yield read(kind, item)
+            if not page.get("next_cursor"):
+                return
+            request = replace(request, params={**request.params, "cursor": page["next_cursor"]})
+
+    def respond(self, request: Request, *, stream: bool = False, content: Iterable[bytes] | None = None) -> httpx.Response:
+        """Send a request; return its response, read to the end unless `stream`. `content` replaces the JSON body and is sent once."""
+        tried = 0
+        while True:
+            try:
+                return self._attempt(request, stream, content)
+            except AttuneError as error:
+                tried += 1
+                if content is not None or not is_worth_another_try(request, error, self.retry, tried):
+                    raise
+                time.sleep(self.retry.wait_s(tried, patience(error)))
+
+    def _attempt(self, request: Request, stream: bool, content: Iterable[bytes] | None) -> httpx.Response:
+        with faults_of(self.address):
+            response = self._http.send(self._build(request, content), stream=True)
+            try:
+                if not stream or response.status_code >= 300:
+                    response.read()
+                raise_for_status(response)
+            except BaseException:
+                response.close()
+                raise
+            return response
+
+    def _build(self, request: Request, content: Iterable[bytes] | None) -> httpx.Request:
+        built = self._http.build_request(
+            request.method,
+            self.address.url + request.path,
+            params=request.query() or None,
+            json=request.json if content is None else None,
+            content=content,
+            headers={**self.address.headers(), **request.headers},
+        )
+        if request.timeout_s is not None:
+            built.extensions["timeout"] = {**built.extensions.get("timeout", {}), "read": request.timeout_s}
+        return built
+
+    def close(self) -> None:
+        """Close the pool, unless it was given to us."""
+        if self._is_ours:
+            self._http.close()
+
+    def status(self, path: str) -> tuple[int, Any]:
+        """Return the status and body of a request that may well fail, such as a health check. Raises ServiceUnreachable and Timeout only."""
+        try:
+            return 200, self.json(Request("GET", path))
+        except APIError as error:
+            return error.status, {"message": str(error)}

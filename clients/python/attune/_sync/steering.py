@@ -1,0 +1,152 @@
+# Written by make_sync.py from attune/_async/steering.py: change that file, then run `python clients/python/make_sync.py`.
+"""What operators do: versions, the learner, raters. Reading needs any key, acting one with the scope `admin`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attune._transport import Request, get, post
+from attune._types import Erased, Feedback, Learner, Rater, Sample, Version, read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from attune._sync.connection import Connection
+
+
+class Steering:
+    """The operators' half of `Client`."""
+
+    _connection: Connection
+
+    def versions(self) -> list[Version]:
+        """All versions with what people made of them, oldest first.
+
+        >>> [(version.version, version.state) for version in client.versions()]
+        [(0, 'retired'), (1, 'live'), (2, 'rejected')]
+        """
+        found = [version for version in self._connection.pages(get("/v1/versions"), Version)]
+        return sorted(found, key=lambda version: version.version)
+
+    def version(self, number: int) -> Version:
+        """One version with its run, gate report and manifest. Raises NotFound.
+
+        >>> version = client.version(1)
+        >>> version.gate.passed
+        True
+        """
+        return read(Version, self._connection.json(get(f"/v1/versions/{number}")))
+
+    def version_feedback(self, number: int) -> Iterator[Feedback]:
+        """The feedback that made a version, page by page as you go on. Raises NotFound.
+
+        >>> [feedback.kind for feedback in client.version_feedback(1)]
+        ['thumb', 'choice']
+        """
+        for one in self._connection.pages(get(f"/v1/versions/{number}/feedback"), Feedback):
+            yield one
+
+    def samples(self, number: int, against: int | None = None) -> list[Sample]:
+        """The same prompts answered by a version and another one (its parent, unless named). Raises NotFound.
+
+        >>> samples = client.samples(1, against=0)
+        >>> samples[0].answer
+        'Hello to you!'
+        """
+        return [one for one in self._connection.pages(get(f"/v1/versions/{number}/samples", against=against), Sample)]
+
+    def promote(self, number: int, *, canary: float | None = None) -> Version:
+        """Make a version live, or give it a part of the traffic first (`canary`, 0.0-1.0). Raises NotFound, Conflict, Forbidden.
+
+        >>> version = client.promote(0)
+        >>> version.state
+        'live'
+        """
+        return self._version_after(post(f"/v1/versions/{number}/promote", canary=canary))
+
+    def rollback(self, to: int | None = None) -> Version:
+        """Go back to an older version: `to`, or the last good one. Raises NotFound, Conflict, Forbidden.
+
+        >>> version = client.rollback()
+        >>> version.version, version.state
+        (0, 'live')
+        """
+        return self._version_after(post("/v1/versions/rollback", to=to))
+
+    def _version_after(self, request: Request) -> Version:
+        return read(Version, self._connection.json(request))
+
+    def learner(self) -> Learner:
+        """What the learner does, and what waits to be learned.
+
+        >>> learner = client.learner()
+        >>> learner.state, learner.waiting
+        ('running', 5)
+        """
+        return read(Learner, self._connection.json(get("/v1/learner")))
+
+    def update(self) -> Learner:
+        """Make the learner begin an update now, with whatever waits.
+
+        >>> learner = client.update()
+        >>> learner.state
+        'running'
+        """
+        return self._learner_after("update")
+
+    def pause(self) -> Learner:
+        """Keep the learner from beginning updates; feedback is still taken.
+
+        >>> learner = client.pause()
+        >>> learner.state
+        'paused'
+        """
+        return self._learner_after("pause")
+
+    def resume(self) -> Learner:
+        """Let the learner begin updates again.
+
+        >>> learner = client.resume()
+        >>> learner.state
+        'running'
+        """
+        return self._learner_after("resume")
+
+    def _learner_after(self, order: str) -> Learner:
+        return read(Learner, self._connection.json(post(f"/v1/learner/{order}")))
+
+    def raters(self) -> list[Rater]:
+        """Everybody who gave feedback, with counts, agreement and trust. Needs an admin key.
+
+        >>> [rater.id for rater in client.raters()]
+        ['alice', 'spammer']
+        """
+        return [rater for rater in self._connection.pages(get("/v1/raters"), Rater)]
+
+    def quarantine(self, rater_id: str, *, reason: str | None = None) -> Rater:
+        """Keep a rater's feedback out of learning until they are released. Raises NotFound.
+
+        >>> rater = client.quarantine("alice", reason="rates everything up")
+        >>> rater.quarantined
+        True
+        """
+        return read(Rater, self._connection.json(post(f"/v1/raters/{rater_id}/quarantine", reason=reason)))
+
+    def release(self, rater_id: str) -> Rater:
+        """Let a rater's feedback into learning again. Raises NotFound.
+
+        >>> rater = client.release("spammer")
+        >>> rater.quarantined
+        False
+        """
+        return read(Rater, self._connection.json(post(f"/v1/raters/{rater_id}/release")))
+
+    def erase(self, rater_id: str) -> Erased:
+        """Erase a person: what they said, and the versions that learned from it. It cannot be undone. Raises NotFound.
+
+        >>> erased = client.erase("spammer")
+        >>> erased.feedback
+        3
+        """
+        told = self._connection.json(Request("DELETE", f"/v1/raters/{rater_id}", timeout_s=600.0))
+        return read(Erased, {"rater": rater_id, **(told or {})})

@@ -1,0 +1,480 @@
+"""What the service says, as frozen records of our own.
+
+Every record ignores fields that it does not know and fills in those that are missing, so that an old SDK survives a new
+service and the other way round. Times are UTC in ISO 8601, as the service wrote them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
+
+from attune._errors import UnexpectedReply
+
+Thumb = Literal["up", "down"]
+Winner = Literal["A", "B", "tie", "both_bad"]
+Reason = Literal["correct", "helpful", "clear", "style", "wrong", "unhelpful", "unsafe", "too_long", "too_short", "refused", "other"]
+ExportFormat = Literal["preference", "unpaired", "sft", "raw"]
+ImportFormat = Literal["preference", "unpaired", "sft", "raw", "open-webui"]
+Progress = Callable[[int, "int | None"], None]
+T = TypeVar("T")
+
+
+class Sampling(TypedDict, total=False):
+    """How an answer is sampled; every field is optional and the service has the defaults.
+
+    `temperature` 0 is greedy; `top_k` 0 is off; `n` 1-8 answers to the same prompt; `stop` ends an answer before the text given;
+    `logprobs` asks for each token's log-probability and `top_logprobs` for that many alternatives; `metadata` is kept with the answer.
+
+    >>> settings: attune.Sampling = {"temperature": 0.0, "max_tokens": 48, "seed": 7}
+    >>> client.chat("Hello!", **settings).text
+    'Hello to you!'
+    """
+
+    temperature: float
+    top_p: float
+    top_k: int
+    max_tokens: int
+    n: int
+    seed: int
+    stop: str | list[str]
+    logprobs: bool
+    top_logprobs: int
+    presence_penalty: float
+    frequency_penalty: float
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation. `completion_id` is what feedback on an assistant's turn points to, where the service names it.
+
+    >>> client.chat([attune.Message("system", "Be brief."), attune.Message("user", "Hello!")]).text
+    'Hello to you!'
+    """
+
+    role: str
+    content: str
+    completion_id: str | None = None
+    version: int | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How many tokens an answer took.
+
+    >>> client.chat("Hello!").usage.completion_tokens
+    3
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of an answer with its log-probability in nats, and the likeliest alternatives where they were asked for.
+
+    >>> reply = client.chat("Hello!", logprobs=True, top_logprobs=2)
+    >>> reply.tokens[0]
+    Token(token='Hello', logprob=-0.5, top={'Hello': -0.5, 'Hi': -1.5})
+    """
+
+    token: str
+    logprob: float
+    top: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """One thing that somebody said about one answer. `kind`: thumb, score, correction, preference, choice.
+
+    >>> feedback = client.chat("Hello!").rate("up", reason="helpful")
+    >>> feedback.kind, feedback.thumb, feedback.reason
+    ('thumb', 'up', 'helpful')
+    """
+
+    id: str
+    completion_id: str = ""
+    choice: int = 0
+    kind: str = ""
+    created_at: str = ""
+    rater: str = ""
+    thumb: str | None = None
+    score: float | None = None
+    correction: str | None = None
+    preferred_over: dict[str, Any] | None = None
+    comparison_id: str | None = None
+    winner: str | None = None
+    reason: str | None = None
+    comment: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    retracted_at: str | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One side of a blind comparison. Nothing here tells which version wrote it.
+
+    >>> client.compare("Tell me a joke.").a.label
+    'A'
+    """
+
+    label: str
+    completion_id: str
+    content: str
+    choice: int = 0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What became of a comparison, with the models named at last.
+
+    >>> choice = client.compare("Tell me a joke.").choose("A")
+    >>> choice.winner, choice.model_of("A"), choice.winning_model
+    ('A', 'attune@1', 'attune@1')
+    """
+
+    id: str
+    winner: str
+    models: dict[str, str] = field(default_factory=dict)
+    comparison_id: str = ""
+    created_at: str = ""
+
+    def model_of(self, label: str) -> str | None:
+        """The model that wrote side "A" or "B".
+
+        >>> client.compare("Tell me a joke.").choose("tie").model_of("B")
+        'attune@0'
+        """
+        return self.models.get(label)
+
+    @property
+    def winning_model(self) -> str | None:
+        """The model that wrote the better answer, None where neither was.
+
+        >>> client.compare("Tell me a joke.").choose("both_bad").winning_model is None
+        True
+        """
+        return self.models.get(self.winner)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of a gate report: what was measured, what it had to reach, and whether it did.
+
+    >>> client.version(1).gate.checks[0]
+    Check(name='win_rate', value=0.71, limit=0.5, passed=True)
+    """
+
+    name: str
+    value: float | None = None
+    limit: float | None = None
+    passed: bool = False
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Why a version was let through, or not (`reasons`).
+
+    >>> client.version(2).gate.reasons
+    ('win_rate 0.41 is below 0.5',)
+    """
+
+    passed: bool = False
+    checks: tuple[Check, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Thumbs counted.
+
+    >>> client.version(1).thumbs
+    Tally(up=3, down=1)
+    """
+
+    up: int = 0
+    down: int = 0
+
+
+@dataclass(frozen=True)
+class Record:
+    """Comparisons counted, from one version's side.
+
+    >>> client.version(1).comparisons
+    Record(wins=5, losses=2, ties=1)
+    """
+
+    wins: int = 0
+    losses: int = 0
+    ties: int = 0
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of the model and how it fares. `state`: candidate, rejected, canary, live, retired, withdrawn.
+
+    `items` is how much feedback made it, `share` the part of the traffic that it gets (0..1), `win_rate` its part of the
+    comparisons that it won, with a 95 % interval. `run`, `gate` and `manifest` come with `client.version(n)` alone.
+
+    >>> [(version.version, version.state) for version in client.versions()]
+    [(0, 'retired'), (1, 'live'), (2, 'rejected')]
+    """
+
+    version: int
+    state: str = ""
+    parent: int | None = None
+    digest: str = ""
+    created_at: str = ""
+    live_at: str | None = None
+    retired_at: str | None = None
+    items: int = 0
+    algorithm: str = ""
+    passed: bool | None = None
+    loaded: bool = False
+    serving: bool = False
+    share: float = 0.0
+    answers: int = 0
+    thumbs: Tally = Tally()
+    comparisons: Record = Record()
+    win_rate: float | None = None
+    win_rate_interval: tuple[float, ...] | None = None
+    run: dict[str, Any] | None = None
+    gate: Gate | None = None
+    manifest: dict[str, Any] | None = None
+
+    @property
+    def model(self) -> str:
+        """The name by which `chat(model=...)` pins this version.
+
+        >>> client.chat("Hello!", model=client.version(0).model).version
+        0
+        """
+        return f"attune@{self.version}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One update of the model, under way or done. `step` of `steps` in `phase`; `metrics` as the learner named them.
+
+    >>> run = client.learner().run
+    >>> run.phase, run.step, run.steps
+    ('train', 3, 8)
+    """
+
+    id: str
+    algorithm: str = ""
+    phase: str = ""
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    started_at: str = ""
+    items: int = 0
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """When the learner begins: at `items` waiting, or `seconds` after the first with at least `min_items`.
+
+    >>> client.learner().trigger
+    Trigger(items=16, seconds=20.0, min_items=4)
+    """
+
+    items: int = 0
+    seconds: float = 0.0
+    min_items: int = 0
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What the learner does. `state`: idle, running, paused, down. `waiting` is feedback not yet learned from.
+
+    >>> learner = client.learner()
+    >>> learner.state, learner.live, learner.waiting
+    ('running', 1, 5)
+    """
+
+    state: str
+    waiting: int = 0
+    live: int | None = None
+    run: Run | None = None
+    trigger: Trigger | None = None
+    next_at: str | None = None
+    last_run: dict[str, Any] | None = None
+    heartbeat: str | None = None
+    seen: int = 0
+
+
+@dataclass(frozen=True)
+class Rater:
+    """One person, or program, that gives feedback, and how far the learner trusts them (0..1).
+
+    >>> [(rater.id, rater.quarantined) for rater in client.raters()]
+    [('alice', False), ('spammer', True)]
+    """
+
+    id: str
+    name: str = ""
+    created_at: str = ""
+    feedback: int = 0
+    thumbs: int = 0
+    scores: int = 0
+    corrections: int = 0
+    preferences: int = 0
+    choices: int = 0
+    agreement: float | None = None
+    trust: float | None = None
+    quarantined: bool = False
+    quarantined_at: str | None = None
+    quarantine_reason: str = ""
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What was taken out when a rater was erased; `versions` are those that had learned from them and were withdrawn.
+
+    >>> client.erase("spammer").rater
+    'spammer'
+    """
+
+    rater: str = ""
+    versions: tuple[int, ...] = ()
+    feedback: int = 0
+    completions: int = 0
+    conversations: int = 0
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One conversation; `messages` come with `client.conversation(id)` alone.
+
+    >>> client.conversation("c1").messages[0]
+    Message(role='user', content='Hello!', completion_id=None, version=None)
+    """
+
+    id: str
+    title: str = ""
+    created_at: str = ""
+    updated_at: str = ""
+    messages: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The same prompt, answered by two versions: `answer` is the version asked about, `against` the other.
+
+    >>> sample = client.samples(1, against=0)[0]
+    >>> sample.prompt, sample.answer, sample.against
+    ('Hello!', 'Hello to you!', 'Well, hello to you, my dear friend!')
+    """
+
+    prompt: str
+    answer: str
+    against: str = ""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened at the service: `kind` is its name (`version.live`, `run.progress`, ...), `seq` its number.
+
+    >>> with client.events(after=0) as events:
+    ...     next(events).kind
+    'feedback'
+    """
+
+    seq: int
+    kind: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A name that `chat(model=...)` takes.
+
+    >>> [model.id for model in client.models()]
+    ['attune', 'attune@0', 'attune@1']
+    """
+
+    id: str
+    owned_by: str = ""
+    created: int = 0
+
+
+@dataclass(frozen=True)
+class Health:
+    """`alive`: the service answers. `ready`: a version is loaded and the store can be written; `detail` says what else it told.
+
+    >>> client.health().ready
+    True
+    """
+
+    alive: bool
+    ready: bool
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import took in. `errors` name the lines that were left out, and why.
+
+    >>> import pathlib
+    >>> file = pathlib.Path("pairs.jsonl")
+    >>> _ = file.write_text('{"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"}\\n')
+    >>> client.import_file(file).imported
+    1
+    """
+
+    imported: int = 0
+    skipped: int = 0
+    errors: tuple[str, ...] = ()
+
+
+def read(kind: type[T], told: object) -> T:
+    """Return `told`, a JSON value, as a record of the kind asked for. Raises UnexpectedReply where it cannot be one."""
+    if not isinstance(told, Mapping):
+        raise UnexpectedReply(f"The service sent {_brief(told)} where {kind.__name__} was expected. Is this an Attune service?")
+    hints = _hints(kind)
+    values: dict[str, Any] = {}
+    for known in fields(kind):  # type: ignore[arg-type]
+        value = told.get(known.name)
+        has_default = known.default is not MISSING or known.default_factory is not MISSING
+        if value is None and not has_default:
+            raise UnexpectedReply(f"The service sent a {kind.__name__} without {known.name!r}. Is this an Attune service?")
+        if value is not None:
+            values[known.name] = _convert(hints[known.name], value)
+    return kind(**values)
+
+
+def _convert(hint: Any, value: Any) -> Any:
+    """Turn one JSON value into what a field holds: records, tuples of things, and floats; everything else stays as it came."""
+    kinds = [kind for kind in getattr(hint, "__args__", ()) if kind is not type(None) and kind is not Ellipsis]
+    origin = getattr(hint, "__origin__", None)
+    if origin is tuple:
+        return tuple(_convert(kinds[0], one) for one in value) if isinstance(value, (list, tuple)) else ()
+    if origin is None and kinds:  # X | None
+        return _convert(kinds[0], value)
+    if hasattr(hint, "__dataclass_fields__"):
+        return read(hint, value)
+    if hint is float and isinstance(value, int):
+        return float(value)
+    if hint is str and not isinstance(value, str):
+        return str(value)
+    return value
+
+
+_known_hints: dict[type, dict[str, Any]] = {}
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    if kind not in _known_hints:
+        _known_hints[kind] = get_type_hints(kind, globals())  # users see these classes as the package's, whose names are fewer
+    return _known_hints[kind]
+
+
+def _brief(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
