@@ -1,0 +1,121 @@
+"""Tiny random models for tests: real Hugging Face folders (config, weights, tokenizer with a chat template), made in a second, on a CPU.
+
+    folder = tiny_model(tmp_path / "model")                # Llama shape, 2 layers
+    folder = tiny_model(tmp_path / "qwen", "qwen3", seed=3)
+    adapter = tiny_adapter(folder, tmp_path / "adapter")   # a LoRA adapter whose weights are not zero
+
+The tokenizer is byte-level with a few merges, so any text goes in and out, a character may span several tokens, and every special
+token (begin, end of turn, pad, the roles' marks) is an id of its own. Weights are large enough for the next-token distribution to be
+far from uniform: a wrong cache or a wrong mask shows.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+PAD, BEGIN, END, SYSTEM, USER, ASSISTANT = SPECIAL = ["<|pad|>", "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+CHAT_TEMPLATE = (
+    "{{ '<|begin|>' }}{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+TEXT = [
+    "hello there, how are you today? what is the capital of France? the capital of France is Paris.",
+    "twelve plus thirty is forty-two; sort these words: pear, apple, fig. the opposite of hot is cold.",
+    "你好，今天天气怎么样？法国的首都是巴黎。",
+] * 4
+SHAPES = ("llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2")
+
+
+@lru_cache(maxsize=1)
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """The byte-level tokenizer of the tiny models: 320 ids, of which 0-5 are pad, begin, end and the roles' marks."""
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=[AddedToken(text, special=True) for text in SPECIAL],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TEXT, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        bos_token=BEGIN,
+        eos_token=END,
+        additional_special_tokens=[SYSTEM, USER, ASSISTANT],
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def tiny_config(shape: str = "llama", **overrides: Any) -> Any:
+    """The config of a tiny model: 2 layers of width 64, 4 heads over 2 key-value heads, context 512."""
+    import transformers
+
+    kinds = {name: getattr(transformers, f"{name.capitalize()}Config") for name in SHAPES}
+    settings: dict[str, Any] = {
+        "vocab_size": 320,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "max_position_embeddings": 512,
+        "initializer_range": 0.25,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "tie_word_embeddings": shape.startswith("gemma"),
+    }
+    if shape == "mistral":
+        settings["sliding_window"] = None
+    return kinds[shape](**(settings | overrides))
+
+
+def tiny_model(folder: Path, shape: str = "llama", *, seed: int = 0, **overrides: Any) -> Path:
+    """Write a random model of `shape` (one of SHAPES) with the tiny tokenizer; the same arguments give the same weights. Returns `folder`."""
+    import torch
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    config = tiny_config(shape, **overrides)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        with torch.no_grad():  # norms and biases start as all ones or zeros, and a loader that mixes them up would go unnoticed
+            for name, parameter in model.named_parameters():
+                if "norm" in name or name.endswith("bias"):
+                    parameter.add_(0.2 * torch.randn_like(parameter))
+    model.generation_config = GenerationConfig(bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    model.save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def tiny_adapter(model_folder: Path, folder: Path, *, seed: int = 1, rank: int = 4, scale: float = 0.05) -> Path:
+    """Write a LoRA adapter over the model at `model_folder` that changes every linear layer. Returns `folder`."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    peft_model = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets, task_type="CAUSAL_LM"))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in peft_model.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+    peft_model.save_pretrained(folder)
+    return folder
