@@ -1,0 +1,213 @@
+"""A runner in a process of its own, seen from the parent. A crash takes one version, memory returns when it ends, no lock is shared."""
+
+import contextlib
+import logging
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from policy.errors import PromptTooLong, RunnerFailed
+from policy.runners.base import RunnerOptions, SamplingSettings, Step, VersionSource
+
+log = logging.getLogger(__name__)
+ROOT = Path(__file__).parent.parent.parent
+CALL_TIMEOUT_S = 120.0
+
+
+def runner_kinds(device: str) -> tuple[str, ...]:
+    """Return which engines to try on a device, best first: the next one takes what the one before cannot load."""
+    return ("transformers",) if device == "cuda" else ("openvino", "transformers")
+
+
+class WorkerProcess:
+    """A child process with its pipe, before or after it has loaded something."""
+
+    def __init__(self, kinds: tuple[str, ...]) -> None:
+        ours, theirs = socket.socketpair()
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
+        command = [sys.executable, "-m", "policy.runners.worker", str(theirs.fileno()), ",".join(kinds)]
+        # a group of its own: Ctrl-C in the terminal is for the parent, which lets answers under way finish
+        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, start_new_session=True)
+        theirs.close()
+        self.pipe = Connection(ours.detach())
+        self.kinds = kinds
+
+    def end(self, wait_s: float = 5.0) -> None:
+        """Ask it to end, and make it when it does not."""
+        with contextlib.suppress(OSError, ValueError):
+            self.pipe.send(("close",))
+        try:
+            self.process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.pipe.close()
+
+
+class RunnerProcess:
+    """The Runner interface over a worker process. Use `RunnerProcess.load`."""
+
+    def __init__(self, worker: WorkerProcess, kind: str, context_length: int, vocabulary: int) -> None:
+        self.kind, self.context_length, self.vocabulary = kind, context_length, vocabulary
+        self.on_exit: Callable[[str], None] | None = None
+        self._worker = worker
+        self._lock = threading.Lock()
+        self._open: dict[str, Callable[[Step], None]] = {}
+        self._calls: dict[int, Future[Any]] = {}
+        self._numbers = 0
+        self._closed = False
+        self._out: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._send, name="runner-send", daemon=True).start()
+        threading.Thread(target=self._receive, name="runner-receive", daemon=True).start()
+
+    @classmethod
+    def load(
+        cls, source: VersionSource, options: RunnerOptions, *, spare: WorkerProcess | None = None, timeout_s: float = 600.0
+    ) -> "RunnerProcess":
+        """Load a version into a worker (`spare`, if it still lives) and return its runner.
+
+        Raises RunnerFailed with the worker's reason, or when it does not answer within `timeout_s`.
+        """
+        kinds = runner_kinds(options.device)
+        worker = spare if spare is not None and spare.process.poll() is None and spare.kinds == kinds else WorkerProcess(kinds)
+        try:
+            worker.pipe.send(("load", source, options, kinds))
+            if not worker.pipe.poll(timeout_s):
+                raise RunnerFailed(f"version {source.number} was not loaded within {timeout_s:.0f} s")
+            word, *rest = worker.pipe.recv()
+        except (EOFError, OSError) as error:
+            worker.end(1.0)
+            raise RunnerFailed(f"the worker of version {source.number} ended while loading (status {worker.process.returncode})") from error
+        except RunnerFailed:
+            worker.end(0.1)
+            raise
+        if word != "loaded":
+            worker.end()
+            raise RunnerFailed(f"version {source.number} cannot be loaded: {rest[0]}")
+        kind, context_length, vocabulary = rest
+        if kind != kinds[0]:
+            log.warning("version %d runs on %s: %s cannot load it", source.number, kind, kinds[0])
+        return cls(worker, kind, context_length, vocabulary)
+
+    def submit(self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings, on_step: Callable[[Step], None]) -> None:
+        """See Runner."""
+        if not prompt_ids:
+            raise ValueError("the prompt has no tokens")
+        if len(prompt_ids) + settings.max_tokens > self.context_length:
+            asked = f"{len(prompt_ids)} tokens of prompt and {settings.max_tokens} of reply"
+            raise PromptTooLong(f"{asked} do not fit the context of {self.context_length} tokens")
+        if not 0 <= min(prompt_ids) <= max(prompt_ids) < self.vocabulary:
+            raise ValueError(f"the prompt holds a token id outside 0..{self.vocabulary - 1}")
+        if settings.max_tokens < 1:
+            raise ValueError(f"max_tokens is {settings.max_tokens}; it must be at least 1")
+        with self._lock:
+            if self._closed:
+                raise RunnerFailed("this runner is closed")
+            if request_id in self._open:
+                raise ValueError(f"the request id {request_id!r} is in use")
+            self._open[request_id] = on_step
+        self._out.put(("submit", request_id, list(prompt_ids), settings))
+
+    def cancel(self, request_id: str) -> None:
+        """See Runner."""
+        if request_id in self._open:
+            self._out.put(("cancel", request_id))
+
+    def probe(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
+        """See Runner."""
+        return [values[0] for values in self.score([(prompt_ids, [token]) for token in token_ids])]
+
+    def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+        """See Runner."""
+        plain = [(list(prompt), list(reply)) for prompt, reply in sequences]
+        for prompt, reply in plain:
+            if len(prompt) + len(reply) >= self.context_length:
+                raise PromptTooLong(f"{len(prompt) + len(reply)} tokens do not fit the context of {self.context_length} tokens")
+        scores: list[list[float]] = self._call("score", (plain,))
+        return scores
+
+    def stats(self) -> dict[str, Any]:
+        """See Runner."""
+        numbers: dict[str, Any] = self._call("stats", ())
+        return numbers
+
+    def close(self) -> None:
+        """See Runner."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._out.put(None)
+        self._worker.end()
+        self._abandon("the runner was closed")
+
+    def _call(self, name: str, arguments: tuple[Any, ...]) -> Any:
+        future: Future[Any] = Future()
+        with self._lock:
+            if self._closed:
+                raise RunnerFailed("this runner is closed")
+            self._numbers += 1
+            number = self._numbers
+            self._calls[number] = future
+        self._out.put(("call", number, name, arguments))
+        return future.result(CALL_TIMEOUT_S)
+
+    def _send(self) -> None:
+        while (message := self._out.get()) is not None:
+            try:
+                self._worker.pipe.send(message)
+            except (OSError, ValueError):
+                return  # the receiving thread sees the same end and tells everybody
+
+    def _receive(self) -> None:
+        try:
+            while True:
+                word, *rest = self._worker.pipe.recv()
+                if word == "steps":
+                    for step in rest[0]:
+                        self._hand_on(step)
+                elif word in ("result", "error"):
+                    self._answer(word, *rest)
+        except (EOFError, OSError, ValueError, TypeError):  # TypeError: the pipe was closed while it was being read
+            pass
+        with self._lock:
+            expected, self._closed = self._closed, True
+        if not expected:
+            status = self._worker.process.wait()
+            self._out.put(None)
+            reason = f"the runner's process ended by itself (status {status})"
+            log.error(reason)
+            self._abandon(reason)
+            if self.on_exit is not None:
+                self.on_exit(reason)
+
+    def _hand_on(self, step: Step) -> None:
+        on_step = self._open.pop(step.request_id, None) if step.finish else self._open.get(step.request_id)
+        if on_step is not None:
+            on_step(step)
+
+    def _answer(self, word: str, number: int, value: Any) -> None:
+        future = self._calls.pop(number, None)
+        if future is None:
+            return
+        if word == "result":
+            future.set_result(value)
+        else:
+            future.set_exception(RunnerFailed(value))
+
+    def _abandon(self, reason: str) -> None:
+        with self._lock:
+            left, self._open = self._open, {}
+            calls, self._calls = self._calls, {}
+        for request_id, on_step in left.items():
+            on_step(Step(request_id, finish="error", error=reason))
+        for future in calls.values():
+            future.set_exception(RunnerFailed(reason))

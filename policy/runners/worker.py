@@ -1,0 +1,146 @@
+"""The child process of one runner: reads commands, steps the engine, sends what came. It ends when its parent does.
+
+    python -m policy.runners.worker FD
+
+Messages are pickled tuples over a socket pair. In: ("load", source, options, kinds), ("submit", id, ids, settings), ("cancel", id),
+("call", number, name, arguments), ("close",). Out: ("loaded", kind, context length, vocabulary), ("failed", reason), ("steps", [Step]),
+("result", number, value), ("error", number, reason).
+"""
+
+import gc
+import logging
+import os
+import resource
+import sys
+from multiprocessing.connection import Connection
+from typing import Any
+
+from policy.errors import PolicyError
+from policy.runners.base import RunnerOptions, Step, VersionSource
+
+log = logging.getLogger(__name__)
+
+
+def build_engine(kind: str, source: VersionSource, options: RunnerOptions) -> Any:
+    """Return the engine of this kind with the version loaded. Raises UnsupportedModel, or ImportError when its package is missing."""
+    if kind == "openvino":
+        from policy.runners.openvino import OpenVinoEngine
+
+        return OpenVinoEngine(source, options)
+    if kind == "transformers":
+        from policy.runners.transformers import TransformersEngine
+
+        return TransformersEngine(source, options)
+    raise ValueError(f"unknown runner {kind!r}")
+
+
+def load_first(kinds: tuple[str, ...], source: VersionSource, options: RunnerOptions) -> Any:
+    """Return the first engine of `kinds` that can load the version. Raises RuntimeError with every one's reason."""
+    reasons = []
+    for kind in kinds:
+        try:
+            return build_engine(kind, source, options)
+        except (PolicyError, ImportError, RuntimeError, OSError, ValueError) as error:
+            reasons.append(f"{kind}: {(str(error).strip() or type(error).__name__).splitlines()[-1]}")
+    raise RuntimeError("; ".join(reasons))
+
+
+class Worker:
+    """One engine and the pipe to its parent."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._engine: Any = None
+
+    def run(self) -> None:
+        """Work until the parent says close or is gone."""
+        try:
+            while True:
+                while self._pipe.poll(0 if self._engine is not None and self._engine.busy else None):
+                    if not self._obey(self._pipe.recv()):
+                        return
+                    if self._engine is not None and self._engine.busy and not self._pipe.poll(0):
+                        break
+                self._step()
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return  # the parent is gone, whatever became of it
+
+    def _step(self) -> None:
+        if self._engine is None or not self._engine.busy:
+            return
+        steps = self._engine.step()
+        if steps:
+            self._pipe.send(("steps", steps))
+
+    def _obey(self, message: tuple[Any, ...]) -> bool:
+        order, *rest = message
+        if order == "load":
+            self._load(*rest)
+        elif order == "submit":
+            request_id, prompt_ids, settings = rest
+            try:
+                self._engine.add(request_id, prompt_ids, settings)
+            except Exception as error:  # one bad request must not end the others
+                self._pipe.send(("steps", [Step(request_id, finish="error", error=str(error).strip())]))
+        elif order == "cancel":
+            if (last := self._engine.cancel(rest[0])) is not None:
+                self._pipe.send(("steps", [last]))
+        elif order == "call":
+            self._call(*rest)
+        elif order == "close":
+            return False
+        return True
+
+    def _load(self, source: VersionSource, options: RunnerOptions, kinds: tuple[str, ...]) -> None:
+        try:
+            self._engine = load_first(kinds, source, options)
+        except Exception as error:
+            self._pipe.send(("failed", (str(error).strip() or type(error).__name__)))
+            return
+        gc.freeze()
+        self._pipe.send(("loaded", self._engine.kind, self._engine.context_length, self._engine.vocabulary))
+
+    def _call(self, number: int, name: str, arguments: tuple[Any, ...]) -> None:
+        try:
+            value = self._stats() if name == "stats" else getattr(self, f"_{name}")(*arguments)
+            self._pipe.send(("result", number, value))
+        except Exception as error:
+            self._pipe.send(("error", number, (str(error).strip() or type(error).__name__)))
+
+    def _score(self, sequences: list[tuple[list[int], list[int]]]) -> list[list[float]]:
+        # scoring steps the engine too: what comes for open replies meanwhile is read by the next step, nothing is lost
+        scores: list[list[float]] = self._engine.score(sequences)
+        return scores
+
+    def _stats(self) -> dict[str, Any]:
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return {"kind": self._engine.kind, "active": self._engine.active, "tokens": self._engine.tokens, "rss": memory, "pid": os.getpid()}
+
+
+def warm_imports(kinds: tuple[str, ...]) -> None:
+    """Import what loading will need, so that a spare worker loads in a fraction of a second."""
+    try:
+        if "openvino" in kinds[:1]:
+            import gguf
+            import openvino_genai  # noqa: F401
+
+            del gguf
+        elif "transformers" in kinds[:1]:
+            import torch
+            import transformers  # noqa: F401
+
+            del torch
+    except ImportError as error:
+        log.info("not warmed up: %s", error)
+
+
+def main() -> None:
+    """Entry point of the child."""
+    descriptor, kinds = int(sys.argv[1]), tuple(sys.argv[2].split(","))
+    pipe = Connection(descriptor)
+    warm_imports(kinds)
+    Worker(pipe).run()
+
+
+if __name__ == "__main__":
+    main()
