@@ -208,12 +208,20 @@ class FakeService:
         }
         return {
             "state": self.learner_state, "waiting": 5, "trigger": {"items": 16, "seconds": 20, "min_items": 4},
-            "run": run if self.learner_state == "running" else None, "next_at": None, "live": self.live, "last_run": None, "heartbeat": AT, "seen": 21,
+            "run": run if self.learner_state == "running" else None, "next_at": None, "live": self.live, "last_run": None,
+            "heartbeat_at": AT, "seen": 21,
         }  # fmt: skip
 
     def rater(self, rater_id: str) -> dict[str, Any]:
         """One row of the list of raters."""
-        return {"id": rater_id, "feedback": 3, "thumbs": 3, "trust": 0.9, "agreement": 0.8, "quarantined": rater_id in self.quarantined}
+        return {
+            "id": rater_id,
+            "feedback": 3,
+            "thumbs": {"up": 3, "down": 0},
+            "trust": 0.9,
+            "agreement": 0.8,
+            "quarantined": rater_id in self.quarantined,
+        }
 
 
 def _pieces(text: str) -> list[str]:
@@ -317,8 +325,8 @@ def build_app(service: FakeService) -> FastAPI:
         body = await request.json()
         if body["winner"] not in ("A", "B", "tie", "both_bad"):
             raise Refusal(422, f"winner: {body['winner']!r} is none of A, B, tie, both_bad.", "invalid_value", "winner")
-        sides = [{"label": label, "model": model} for label, model in service.comparisons[comparison_id].items()]
-        return {"id": "fb-c", "comparison_id": comparison_id, "winner": body["winner"], "created_at": AT, "candidates": sides}
+        models = service.comparisons[comparison_id]
+        return {"id": "fb-c", "kind": "choice", "comparison_id": comparison_id, "winner": body["winner"], "created_at": AT, "models": models}
 
     @app.get("/v1/versions")
     async def versions() -> dict[str, Any]:
@@ -343,7 +351,8 @@ def build_app(service: FakeService) -> FastAPI:
 
     @app.get("/v1/versions/{number}/samples")
     async def samples(number: int, against: int = 0) -> dict[str, Any]:
-        return {"data": [{"prompt": "Hello!", "answer": WORDS["Hello!"][number], "against": WORDS["Hello!"][against]}], "next_cursor": None}
+        asked = [{"role": "user", "content": "Hello!"}]
+        return {"data": [{"messages": asked, "text": WORDS["Hello!"][number], "against": WORDS["Hello!"][against]}], "next_cursor": None}
 
     @app.post("/v1/versions/{number}/promote")
     async def promote(number: int) -> dict[str, Any]:
@@ -381,11 +390,9 @@ def build_app(service: FakeService) -> FastAPI:
     async def conversation(conversation_id: str) -> dict[str, Any]:
         if conversation_id != "c1":
             raise Refusal(404, f"There is no conversation {conversation_id!r}.", "not_found")
-        turns = [
-            {"role": "user", "content": "Hello!"},
-            {"role": "assistant", "content": "Hello to you!", "completion_id": "chatcmpl-0", "version": 1},
-        ]
-        return {"id": "c1", "title": "Hello!", "created_at": AT, "updated_at": AT, "messages": turns}
+        asked = [{"role": "user", "content": "Hello!"}]
+        answer = {"id": "chatcmpl-0", "choice": 0, "model": "attune@1", "messages": asked, "content": "Hello to you!", "feedback": []}
+        return {"id": "c1", "title": "Hello!", "created_at": AT, "updated_at": AT, "completions": [answer]}
 
     @app.delete("/v1/conversations/{conversation_id}", status_code=204)
     async def delete_conversation(conversation_id: str) -> Response:

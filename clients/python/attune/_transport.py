@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from attune._errors import APIError, ServiceUnreachable, Timeout, UnexpectedReply, error_from_response
 
@@ -87,6 +88,13 @@ def post_once(path: str, key: str | None = None, **body: Any) -> Request:
     """A request that acts once however often it is sent, by its idempotency key: a new one, unless the caller has their own."""
     plain = post(path, **body)
     return Request("POST", path, json=plain.json, headers={"Idempotency-Key": key or str(uuid.uuid4())}, safe=True)
+
+
+def segment(name: str) -> str:
+    """An id as one segment of a path, whatever characters it has. Raises ValueError for an empty one, which would name another route."""
+    if not name:
+        raise ValueError("An id is missing: it cannot be empty.")
+    return quote(name, safe="")
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Sampling(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a conversation. `completion_id` is what feedback on an assistant's turn points to, where the service names it.
+    """One turn of a conversation; `role` is system, user or assistant.
 
     >>> client.chat([attune.Message("system", "Be brief."), attune.Message("user", "Hello!")]).text
     'Hello to you!'
@@ -56,8 +56,6 @@ class Message:
 
     role: str
     content: str
-    completion_id: str | None = None
-    version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -245,6 +243,7 @@ class Version:
     run: dict[str, Any] | None = None
     gate: Gate | None = None
     manifest: dict[str, Any] | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
@@ -299,13 +298,15 @@ class Learner:
     """
 
     state: str
+    paused: bool = False
     waiting: int = 0
+    first_waiting_at: str | None = None
     live: int | None = None
     run: Run | None = None
     trigger: Trigger | None = None
     next_at: str | None = None
     last_run: dict[str, Any] | None = None
-    heartbeat: str | None = None
+    heartbeat_at: str | None = None
     seen: int = 0
 
 
@@ -320,11 +321,10 @@ class Rater:
     id: str
     name: str = ""
     created_at: str = ""
+    answers: int = 0
     feedback: int = 0
-    thumbs: int = 0
-    scores: int = 0
-    corrections: int = 0
-    preferences: int = 0
+    retracted: int = 0
+    thumbs: Tally = Tally()
     choices: int = 0
     agreement: float | None = None
     trust: float | None = None
@@ -349,32 +349,73 @@ class Erased:
 
 
 @dataclass(frozen=True)
-class Conversation:
-    """One conversation; `messages` come with `client.conversation(id)` alone.
+class Completion:
+    """One answer in a conversation: the messages that it answered, its text, and what was said of it. Feedback points to `id` and `choice`.
 
-    >>> client.conversation("c1").messages[0]
-    Message(role='user', content='Hello!', completion_id=None, version=None)
+    >>> completion = client.conversation("c1").completions[0]
+    >>> completion.messages[-1].content, completion.content
+    ('Hello!', 'Hello to you!')
+    """
+
+    id: str
+    content: str = ""
+    choice: int = 0
+    model: str = ""
+    messages: tuple[Message, ...] = ()
+    finish_reason: str | None = None
+    created_at: str = ""
+    feedback: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One conversation; `completions` come with `client.conversation(id)` alone.
+
+    >>> client.conversation("c1").title
+    'Hello!'
     """
 
     id: str
     title: str = ""
+    rater: str = ""
     created_at: str = ""
     updated_at: str = ""
-    messages: tuple[Message, ...] = ()
+    completions: tuple[Completion, ...] = ()
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The conversation as it stands: what the last answer answered, and that answer.
+
+        >>> client.chat([*client.conversation("c1").messages, attune.Message("user", "Hello!")]).text
+        'Hello to you!'
+        """
+        if not self.completions:
+            return ()
+        last = self.completions[-1]
+        return (*last.messages, Message("assistant", last.content))
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The same prompt, answered by two versions: `answer` is the version asked about, `against` the other.
+    """The same conversation, answered by two versions: `text` is the version asked about, `against` the other.
 
     >>> sample = client.samples(1, against=0)[0]
-    >>> sample.prompt, sample.answer, sample.against
+    >>> sample.prompt, sample.text, sample.against
     ('Hello!', 'Hello to you!', 'Well, hello to you, my dear friend!')
     """
 
-    prompt: str
-    answer: str
+    messages: tuple[Message, ...]
+    text: str
     against: str = ""
+
+    @property
+    def prompt(self) -> str:
+        """The last thing said before the answers.
+
+        >>> client.samples(1, against=0)[0].prompt
+        'Hello!'
+        """
+        return self.messages[-1].content if self.messages else ""
 
 
 @dataclass(frozen=True)
@@ -402,6 +443,8 @@ class Model:
     id: str
     owned_by: str = ""
     created: int = 0
+    version: int | None = None
+    state: str | None = None
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,9 @@ from attune._async.connection import AsyncConnection
 from attune._async.events import AsyncEvents
 from attune._async.replies import AsyncComparison, AsyncReply, AsyncStream, reply_of
 from attune._async.steering import AsyncSteering
-from attune._choices import choice_of
 from attune._errors import UnexpectedReply
 from attune._transfer import CHUNK_BYTES, PartFile, content_type_of
-from attune._transport import Address, Request, Retry, body_of, faults_of, get, post, post_once
+from attune._transport import Address, Request, Retry, body_of, faults_of, get, post, post_once, segment
 from attune._types import (
     Candidate,
     Choice,
@@ -142,7 +141,15 @@ class AsyncClient(AsyncSteering):
 
     # Feedback
 
-    async def compare(self, messages: Messages, models: tuple[str, str] | None = None, *, conversation_id: str | None = None) -> AsyncComparison:
+    async def compare(
+        self,
+        messages: Messages,
+        models: tuple[str, str] | None = None,
+        *,
+        conversation_id: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+    ) -> AsyncComparison:
         """Ask for two answers to one prompt, side by side and blind. Without `models` the service picks what teaches it most.
 
         >>> comparison = await client.compare("Tell me a joke.", models=("attune@0", "attune@1"))
@@ -150,7 +157,8 @@ class AsyncClient(AsyncSteering):
         >>> choice.winner
         'tie'
         """
-        body = {"messages": turns(messages), "conversation_id": conversation_id, "models": list(models) if models else None}
+        sampling = {"temperature": temperature, "max_tokens": max_tokens}
+        body = {"messages": turns(messages), "conversation_id": conversation_id, "models": list(models) if models else None, **sampling}
         told = await self._connection.json(post("/v1/comparisons", **body))
         if not isinstance(told, Mapping) or len(told.get("candidates") or ()) != 2:
             raise UnexpectedReply("The service answered a comparison without two candidates. Is this an Attune service?")
@@ -167,9 +175,9 @@ class AsyncClient(AsyncSteering):
         >>> choice.winner
         'B'
         """
-        path = f"/v1/comparisons/{comparison_id}/choice"
+        path = f"/v1/comparisons/{segment(comparison_id)}/choice"
         told = await self._connection.json(post_once(path, idempotency_key, winner=winner, reason=reason, comment=comment))
-        return choice_of(told, winner, comparison_id)
+        return read(Choice, {"id": comparison_id, "comparison_id": comparison_id, "winner": winner, **(told or {})})
 
     async def feedback(
         self,
@@ -261,7 +269,7 @@ class AsyncClient(AsyncSteering):
         >>> await client.retract(feedback)
         """
         feedback_id = feedback if isinstance(feedback, str) else feedback.id
-        await self._connection.json(Request("DELETE", f"/v1/feedback/{feedback_id}"))
+        await self._connection.json(Request("DELETE", f"/v1/feedback/{segment(feedback_id)}"))
 
     # Conversations
 
@@ -281,14 +289,14 @@ class AsyncClient(AsyncSteering):
         >>> [message.content for message in conversation.messages]
         ['Hello!', 'Hello to you!']
         """
-        return read(Conversation, await self._connection.json(get(f"/v1/conversations/{conversation_id}")))
+        return read(Conversation, await self._connection.json(get(f"/v1/conversations/{segment(conversation_id)}")))
 
     async def delete_conversation(self, conversation_id: str) -> None:
         """Delete a conversation. Raises NotFound.
 
         >>> await client.delete_conversation("c1")
         """
-        await self._connection.json(Request("DELETE", f"/v1/conversations/{conversation_id}"))
+        await self._connection.json(Request("DELETE", f"/v1/conversations/{segment(conversation_id)}"))
 
     # Data
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attune._transport import Request, get, post
+from attune._transport import Request, get, post, segment
 from attune._types import Erased, Feedback, Learner, Rater, Sample, Version, read
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class AsyncSteering:
         """The same prompts answered by a version and another one (its parent, unless named). Raises NotFound.
 
         >>> samples = await client.samples(1, against=0)
-        >>> samples[0].answer
+        >>> samples[0].text
         'Hello to you!'
         """
         return [one async for one in self._connection.pages(get(f"/v1/versions/{number}/samples", against=against), Sample)]
@@ -129,7 +129,7 @@ class AsyncSteering:
         >>> rater.quarantined
         True
         """
-        return read(Rater, await self._connection.json(post(f"/v1/raters/{rater_id}/quarantine", reason=reason)))
+        return read(Rater, await self._connection.json(post(f"/v1/raters/{segment(rater_id)}/quarantine", reason=reason)))
 
     async def release(self, rater_id: str) -> Rater:
         """Let a rater's feedback into learning again. Raises NotFound.
@@ -138,7 +138,7 @@ class AsyncSteering:
         >>> rater.quarantined
         False
         """
-        return read(Rater, await self._connection.json(post(f"/v1/raters/{rater_id}/release")))
+        return read(Rater, await self._connection.json(post(f"/v1/raters/{segment(rater_id)}/release")))
 
     async def erase(self, rater_id: str) -> Erased:
         """Erase a person: what they said, and the versions that learned from it. It cannot be undone. Raises NotFound.
@@ -147,5 +147,5 @@ class AsyncSteering:
         >>> erased.feedback
         3
         """
-        told = await self._connection.json(Request("DELETE", f"/v1/raters/{rater_id}", timeout_s=600.0))
+        told = await self._connection.json(Request("DELETE", f"/v1/raters/{segment(rater_id)}", timeout_s=600.0))
         return read(Erased, {"rater": rater_id, **(told or {})})

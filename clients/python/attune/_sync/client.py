@@ -14,10 +14,9 @@ from attune._sync.connection import Connection
 from attune._sync.events import Events
 from attune._sync.replies import Comparison, Reply, Stream, reply_of
 from attune._sync.steering import Steering
-from attune._choices import choice_of
 from attune._errors import UnexpectedReply
 from attune._transfer import CHUNK_BYTES, PartFile, content_type_of
-from attune._transport import Address, Request, Retry, body_of, faults_of, get, post, post_once
+from attune._transport import Address, Request, Retry, body_of, faults_of, get, post, post_once, segment
 from attune._types import (
     Candidate,
     Choice,
@@ -143,7 +142,15 @@ class Client(Steering):
 
     # Feedback
 
-    def compare(self, messages: Messages, models: tuple[str, str] | None = None, *, conversation_id: str | None = None) -> Comparison:
+    def compare(
+        self,
+        messages: Messages,
+        models: tuple[str, str] | None = None,
+        *,
+        conversation_id: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+    ) -> Comparison:
         """Ask for two answers to one prompt, side by side and blind. Without `models` the service picks what teaches it most.
 
         >>> comparison = client.compare("Tell me a joke.", models=("attune@0", "attune@1"))
@@ -151,7 +158,8 @@ class Client(Steering):
         >>> choice.winner
         'tie'
         """
-        body = {"messages": turns(messages), "conversation_id": conversation_id, "models": list(models) if models else None}
+        sampling = {"temperature": temperature, "max_tokens": max_tokens}
+        body = {"messages": turns(messages), "conversation_id": conversation_id, "models": list(models) if models else None, **sampling}
         told = self._connection.json(post("/v1/comparisons", **body))
         if not isinstance(told, Mapping) or len(told.get("candidates") or ()) != 2:
             raise UnexpectedReply("The service answered a comparison without two candidates. Is this an Attune service?")
@@ -168,9 +176,9 @@ class Client(Steering):
         >>> choice.winner
         'B'
         """
-        path = f"/v1/comparisons/{comparison_id}/choice"
+        path = f"/v1/comparisons/{segment(comparison_id)}/choice"
         told = self._connection.json(post_once(path, idempotency_key, winner=winner, reason=reason, comment=comment))
-        return choice_of(told, winner, comparison_id)
+        return read(Choice, {"id": comparison_id, "comparison_id": comparison_id, "winner": winner, **(told or {})})
 
     def feedback(
         self,
@@ -262,7 +270,7 @@ class Client(Steering):
         >>> client.retract(feedback)
         """
         feedback_id = feedback if isinstance(feedback, str) else feedback.id
-        self._connection.json(Request("DELETE", f"/v1/feedback/{feedback_id}"))
+        self._connection.json(Request("DELETE", f"/v1/feedback/{segment(feedback_id)}"))
 
     # Conversations
 
@@ -282,14 +290,14 @@ class Client(Steering):
         >>> [message.content for message in conversation.messages]
         ['Hello!', 'Hello to you!']
         """
-        return read(Conversation, self._connection.json(get(f"/v1/conversations/{conversation_id}")))
+        return read(Conversation, self._connection.json(get(f"/v1/conversations/{segment(conversation_id)}")))
 
     def delete_conversation(self, conversation_id: str) -> None:
         """Delete a conversation. Raises NotFound.
 
         >>> client.delete_conversation("c1")
         """
-        self._connection.json(Request("DELETE", f"/v1/conversations/{conversation_id}"))
+        self._connection.json(Request("DELETE", f"/v1/conversations/{segment(conversation_id)}"))
 
     # Data
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attune._transport import Request, get, post
+from attune._transport import Request, get, post, segment
 from attune._types import Erased, Feedback, Learner, Rater, Sample, Version, read
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Steering:
         """The same prompts answered by a version and another one (its parent, unless named). Raises NotFound.
 
         >>> samples = client.samples(1, against=0)
-        >>> samples[0].answer
+        >>> samples[0].text
         'Hello to you!'
         """
         return [one for one in self._connection.pages(get(f"/v1/versions/{number}/samples", against=against), Sample)]
@@ -130,7 +130,7 @@ class Steering:
         >>> rater.quarantined
         True
         """
-        return read(Rater, self._connection.json(post(f"/v1/raters/{rater_id}/quarantine", reason=reason)))
+        return read(Rater, self._connection.json(post(f"/v1/raters/{segment(rater_id)}/quarantine", reason=reason)))
 
     def release(self, rater_id: str) -> Rater:
         """Let a rater's feedback into learning again. Raises NotFound.
@@ -139,7 +139,7 @@ class Steering:
         >>> rater.quarantined
         False
         """
-        return read(Rater, self._connection.json(post(f"/v1/raters/{rater_id}/release")))
+        return read(Rater, self._connection.json(post(f"/v1/raters/{segment(rater_id)}/release")))
 
     def erase(self, rater_id: str) -> Erased:
         """Erase a person: what they said, and the versions that learned from it. It cannot be undone. Raises NotFound.
@@ -148,5 +148,5 @@ class Steering:
         >>> erased.feedback
         3
         """
-        told = self._connection.json(Request("DELETE", f"/v1/raters/{rater_id}", timeout_s=600.0))
+        told = self._connection.json(Request("DELETE", f"/v1/raters/{segment(rater_id)}", timeout_s=600.0))
         return read(Erased, {"rater": rater_id, **(told or {})})
