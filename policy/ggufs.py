@@ -167,9 +167,7 @@ def _real_vocabulary(writer: Any, base: Path, config: dict[str, Any]) -> None:
         writer.add_chat_template(chat)
 
 
-def _add_vocabulary(
-    writer: Any, tokens: list[str], types: list[int], merges: list[str], begin: int | None, end: int | None, pad: int | None
-) -> None:
+def _add_vocabulary(writer: Any, tokens: list[str], types: list[int], merges: list[str], begin: int | None, end: int | None, pad: int | None) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("default")
     writer.add_token_list(tokens)

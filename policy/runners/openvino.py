@@ -12,21 +12,15 @@ from policy.ggufs import reasons_against_gguf, write_gguf
 from policy.model import model_config, resolve_model
 from policy.runners.base import Finish, RunnerOptions, SamplingSettings, Step, VersionSource
 
-SMALL_BYTES = 100 * 2**20
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 
 
 def gguf_of(source: VersionSource, quantize: str) -> Path:
-    """Return the GGUF file of a version, written unless the cache has it.
-
-    Small models go in as float32: their speed hangs on overheads, and what is recorded is then what training computes. Others as float16.
-    """
-    base = source.full or resolve_model(source.base)
-    small = sum(path.stat().st_size for path in base.glob("*.safetensors")) < SMALL_BYTES
-    dtype = quantize if quantize != "none" else "f32" if small else "f16"
+    """Return the GGUF file of a version, written unless the cache has it: float16, since OpenVINO's reader knows no float32."""
+    dtype = quantize if quantize != "none" else "f16"
     path = source.cache / f"{source.digest[:32]}-{dtype}.gguf"
     if not path.exists():
-        write_gguf(base, source.adapter, path, dtype)
+        write_gguf(source.full or resolve_model(source.base), source.adapter, path, dtype)
     return path
 
 
@@ -125,9 +119,7 @@ class OpenVinoEngine:
             while handle.can_read():
                 for output in handle.read().values():
                     found[place] += output.generated_log_probs
-        return [
-            list(values[len(prompt) : len(prompt) + len(reply)]) for values, (prompt, reply) in zip(found, sequences, strict=True)
-        ]
+        return [list(values[len(prompt) : len(prompt) + len(reply)]) for values, (prompt, reply) in zip(found, sequences, strict=True)]
 
     def close(self) -> None:
         """Let go of the weights."""

@@ -69,9 +69,7 @@ class RunnerProcess:
         threading.Thread(target=self._receive, name="runner-receive", daemon=True).start()
 
     @classmethod
-    def load(
-        cls, source: VersionSource, options: RunnerOptions, *, spare: WorkerProcess | None = None, timeout_s: float = 600.0
-    ) -> "RunnerProcess":
+    def load(cls, source: VersionSource, options: RunnerOptions, *, spare: WorkerProcess | None = None, timeout_s: float = 600.0) -> "RunnerProcess":
         """Load a version into a worker (`spare`, if it still lives) and return its runner.
 
         Raises RunnerFailed with the worker's reason, or when it does not answer within `timeout_s`.
