@@ -59,11 +59,12 @@ class Refusal(Exception):
 class FakeService:
     """The state behind the routes, and the server in its thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.reset()
         self.app = build_app(self)
         self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(uvicorn.Config(self.app, log_level="critical", timeout_graceful_shutdown=1, lifespan="off"))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
@@ -482,7 +483,7 @@ async def _events(service: FakeService, after: int | None) -> AsyncIterator[byte
 
 
 @contextlib.contextmanager
-def fake_service() -> Generator[FakeService, None, None]:
-    """A running fake for the length of a with-block."""
-    with FakeService() as service:
+def fake_service(port: int = 0) -> Generator[FakeService, None, None]:
+    """A running fake for the length of a with-block, on a free port unless one is named."""
+    with FakeService(port) as service:
         yield service

@@ -89,8 +89,8 @@ class AsyncConnection:
             await self._http.aclose()
 
     async def status(self, path: str) -> tuple[int, Any]:
-        """Return the status and body of a request that may well fail, such as a health check. Raises ServiceUnreachable and Timeout only."""
+        """Ask once, and return the status and body even of a refusal: for health checks. Raises ServiceUnreachable, Timeout, UnexpectedReply."""
         try:
-            return 200, await self.json(Request("GET", path))
+            return 200, body_of(await self._attempt(Request("GET", path), False, None))
         except APIError as error:
             return error.status, {"message": str(error)}

@@ -90,8 +90,8 @@ class Connection:
             self._http.close()
 
     def status(self, path: str) -> tuple[int, Any]:
-        """Return the status and body of a request that may well fail, such as a health check. Raises ServiceUnreachable and Timeout only."""
+        """Ask once, and return the status and body even of a refusal: for health checks. Raises ServiceUnreachable, Timeout, UnexpectedReply."""
         try:
-            return 200, self.json(Request("GET", path))
+            return 200, body_of(self._attempt(Request("GET", path), False, None))
         except APIError as error:
             return error.status, {"message": str(error)}

@@ -1,0 +1,99 @@
+"""A program that uses all of the SDK: mypy --strict holds it against the types, and nothing here is run."""
+
+import asyncio
+from collections.abc import Iterator
+
+import attune
+
+
+def sync_program() -> None:
+    with attune.Client("http://127.0.0.1:8000", "at-key", rater="alice", timeout=30.0, retry=attune.Retry(times=1)) as client:
+        settings: attune.Sampling = {
+            "temperature": 0.7,
+            "top_p": 0.9,
+            "top_k": 5,
+            "max_tokens": 9,
+            "n": 2,
+            "seed": 1,
+            "stop": ["\n"],
+            "logprobs": True,
+        }
+        reply: attune.Reply = client.chat("Hi", model="attune@1", conversation_id="c", top_logprobs=2, presence_penalty=0.1, frequency_penalty=0.1)
+        text: str = client.chat([attune.Message("user", "Hi"), {"role": "assistant", "content": "Yes?"}], **settings).text
+        version: int | None = reply.version
+        tokens: tuple[attune.Token, ...] = reply.tokens
+        usage: attune.Usage = reply.usage
+        said: list[attune.Feedback] = [reply.rate("up", reason="helpful", comment=text), reply.score(0.5), reply.correct("Ho")]
+        said.append(reply.choices[0].prefer_over(reply.choices[1]))
+        more: attune.Reply = reply.ask("More?").regenerate()
+        with client.chat("Hi", stream=True) as stream:
+            pieces: list[str] = list(stream)
+            done: attune.Reply = stream.reply
+        done = client.chat("Hi", stream=True).finish()
+        comparison: attune.Comparison = client.compare("Hi", ("attune@0", "attune@1"), temperature=1.0, max_tokens=9)
+        sides: tuple[attune.Candidate, ...] = (comparison.a, comparison.b, *comparison.candidates)
+        choice: attune.Choice = comparison.choose("both_bad", reason="unsafe")
+        choice = client.choose(comparison.id, "A")
+        said += [client.rate(done.id, "down"), client.score(done.id, 1.0), client.correct(done.id, "x"), client.prefer(more, done)]
+        said.append(client.feedback(done.id, thumb="up", preferred_over=None, metadata={"a": 1}, idempotency_key="k"))
+        listed: Iterator[attune.Feedback] = client.list_feedback(completion_id=done.id, rater="alice", limit=9)
+        for one in listed:
+            client.retract(one)
+        versions: list[attune.Version] = client.versions()
+        shown: attune.Version = client.version(versions[0].version)
+        gate: attune.Gate | None = shown.gate
+        checks: tuple[attune.Check, ...] = gate.checks if gate else ()
+        record: tuple[attune.Tally, attune.Record] = (shown.thumbs, shown.comparisons)
+        made: list[attune.Feedback] = list(client.version_feedback(1))
+        samples: list[attune.Sample] = client.samples(1, against=0)
+        shown = client.promote(1, canary=0.1)
+        shown = client.rollback(to=0)
+        learner: attune.Learner = client.learner()
+        learner = client.update()
+        learner = client.pause()
+        learner = client.resume()
+        run: attune.Run | None = learner.run
+        trigger: attune.Trigger | None = learner.trigger
+        raters: list[attune.Rater] = client.raters()
+        rater: attune.Rater = client.quarantine("spammer", reason="spam")
+        rater = client.release(rater.id)
+        erased: attune.Erased = client.erase(rater.id)
+        talks: list[attune.Conversation] = list(client.conversations(limit=3))
+        completions: tuple[attune.Completion, ...] = client.conversation(talks[0].id).completions
+        client.delete_conversation(talks[0].id)
+        lines: int = client.export_file("f.jsonl", "sft", progress=lambda done, total: print(done, total))
+        imported: attune.Imported = client.import_file("f.jsonl", "sft")
+        with client.events(after=0) as events:
+            event: attune.Event = next(events)
+        models: list[attune.Model] = client.models()
+        health: attune.Health = client.health()
+        print(version, tokens, usage, pieces, sides, choice.winning_model, checks, record, made, samples, run, trigger, raters, erased)
+        print(completions, lines, imported, event, models, health)
+
+
+async def async_program() -> None:
+    async with attune.AsyncClient() as client:
+        reply: attune.AsyncReply = await client.chat("Hi")
+        feedback: attune.Feedback = await reply.rate("up")
+        async with await client.chat("Hi", stream=True) as stream:
+            async for piece in stream:
+                print(piece.upper())
+            print(stream.reply.text)
+        comparison: attune.AsyncComparison = await client.compare("Hi")
+        choice: attune.Choice = await comparison.choose("tie")
+        async for one in client.list_feedback():
+            await client.retract(one)
+        events: attune.AsyncEvents = client.events()
+        async for event in events:
+            print(event.kind, event.data)
+        versions: list[attune.Version] = await client.versions()
+        print(feedback, choice, versions, [talk async for talk in client.conversations()])
+
+
+try:
+    sync_program()
+    asyncio.run(async_program())
+except (attune.NotFound, attune.Unprocessable, attune.Overloaded) as error:
+    print(error.status, error.code, error.param, error.request_id, error.retry_after_s)
+except attune.AttuneError as error:
+    print(error)
