@@ -7,7 +7,7 @@ from sqlite_utils import Database
 from store.errors import UnknownVersion, WrongState
 from store.events import add_event
 from store.ids import now
-from store.versions import get_version, live_version
+from store.versions import get_version, live_version, withdraw
 
 
 @dataclass(frozen=True)
@@ -40,3 +40,12 @@ def set_canary(db: Database, number: int, share: float, reason: str) -> None:
     db.execute("UPDATE versions SET state = 'canary' WHERE number = ?", [number])
     db.table("traffic").insert({"live": live.number, "canary": number, "share": share, "reason": reason, "created_at": at})
     add_event(db, "version.canary", {"version": number, "share": share, "reason": reason})
+
+
+def end_canary(db: Database, number: int, reason: str) -> None:
+    """Take a canary out for good; live answers everybody again. Raises WrongState for a version that is no canary."""
+    version, live = get_version(db, number), live_version(db)
+    if version.state != "canary":
+        raise WrongState(f"version {number} is {version.state}, not a canary")
+    withdraw(db, number, reason)
+    db.table("traffic").insert({"live": live.number, "canary": None, "share": 0.0, "reason": reason, "created_at": now()})

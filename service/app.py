@@ -1,0 +1,306 @@
+"""The conductor: knows the order of events from start to stop, and how traffic moves from one version to another."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+
+from fastapi import FastAPI
+
+from service.answers import Answers
+from service.engine.admission import Admission
+from service.engine.engine import Engine, EngineLimits, Loaded
+from service.engine.router import Router
+from service.engine.watcher import Seen, Watcher
+from service.errors import CannotStart, Conflict, EngineFailed, Overloaded, VersionRefused, install_error_handlers
+from service.learner_child import LearnerChild
+from service.limits import BodyLimit, Rates
+from service.metrics import Metrics
+from service.model import Model
+from service.news import News
+from service.records import Records
+from service.routes import chat, comparisons, completions, conversations, events, feedback, health, models, page, raters, versions
+from service.routes import learner as learner_routes
+from service.settings import ServeSettings
+from store.database import connect, open_store
+from store.errors import StoreError
+from store.events import add_event
+from store.traffic import Traffic, current_traffic, end_canary, set_canary
+from store.versions import Version, ensure_base_version, get_version, live_version, roll_back, set_live, withdraw
+from store.versions import versions as all_versions
+
+log = logging.getLogger(__name__)
+ROUTES = tuple(
+    room.router for room in (chat, completions, models, feedback, comparisons, versions, learner_routes, raters, conversations, events, health, page)
+)
+MakeModel = Callable[[ServeSettings], Model]
+LOAD_ATTEMPTS = 3  # a passed candidate that cannot be loaded so many times in a row is withdrawn
+RETRY_S = 5.0
+
+
+class Service:
+    """Everything that answers people, from `open` (listening) over `begin` (answering) to `stop`."""
+
+    def __init__(self, settings: ServeSettings, make_model: MakeModel, learner: LearnerChild | None) -> None:
+        self.settings, self.learner = settings, learner
+        self.model_name = settings.model
+        self.is_open = False  # a version is loaded and requests are answered
+        self._make_model = make_model
+        self._model: Model | None = None
+        self._answers: Answers | None = None
+        self._swapping = asyncio.Lock()  # one change of traffic at a time
+        self._followed: Traffic | None = None  # the split that the engine was last set to
+        self._load_failures: dict[int, tuple[int, float]] = {}  # candidate -> (failures, when it may be tried again)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def model(self) -> Model:
+        """The base model. Raises Overloaded while it is being read."""
+        if self._model is None:
+            raise Overloaded("the model is still being loaded; try again in a moment", code="loading", retry_after_s=1)
+        return self._model
+
+    @property
+    def answers(self) -> Answers:
+        """What begins answers. Raises Overloaded while there is no version to answer."""
+        if self._answers is None:
+            raise Overloaded("the model is still being loaded; try again in a moment", code="loading", retry_after_s=1)
+        return self._answers
+
+    def open(self) -> None:
+        """Make everything that needs no model."""
+        settings = self.settings
+        open_store(settings.data).close()
+        self.records = Records(settings.data)
+        self.metrics, self.news, self.rates = Metrics(), News(), Rates(settings.requests_per_minute)
+        self.admission = Admission(settings.max_active, settings.max_queued)
+        limits = EngineLimits(settings.max_slots, settings.idle_unload_s, settings.drain_limit_s)
+        self.engine = Engine(self._load, limits, self._runner_died)
+        self._watcher = Watcher(self.records, self._act, settings.poll_s)
+
+    async def begin(self) -> None:
+        """Load the model and the live version, then follow the learner. Raises CannotStart."""
+        try:
+            self._model = await asyncio.to_thread(self._make_model, self.settings)
+            await self.records.write(lambda db: ensure_base_version(db, self.model.digest))
+            await self._load_live()
+        except (StoreError, EngineFailed, VersionRefused, LookupError, ValueError, OSError, RuntimeError) as error:
+            raise error if isinstance(error, CannotStart) else CannotStart(str(error)) from error
+        self._answers = Answers(self.settings, self.model, self.engine, self.admission, self.records, self.metrics)
+        self.is_open = True
+        self._watcher.start()
+        if self.learner is not None:
+            self.learner.start()
+        self._run_in_thread(self.model.prepare)
+
+    def begin_stop(self) -> None:
+        """Take no new requests; open answers may end by themselves until the limit."""
+        if self.is_open:
+            self.is_open = False
+            self.admission.close("the service is stopping")
+            self.news.close()
+            asyncio.get_running_loop().call_later(self.settings.shutdown_limit_s, self.engine.cut_all, "the service is stopping")
+
+    async def stop(self) -> None:
+        """End everything in order."""
+        self.begin_stop()
+        await self._watcher.stop()
+        for task in list(self._tasks):
+            task.cancel()
+        if self.learner is not None:
+            await self.learner.stop()
+        await self.engine.close()
+        if self._model is not None:
+            await asyncio.to_thread(self._model.close)
+        await asyncio.to_thread(self.records.close)
+
+    async def promote(self, number: int, share: float | None, reason: str) -> None:
+        """Let a version answer everybody, or `share` (0..1) of conversations; a share of 0 ends its canary.
+
+        Raises UnknownVersion, WrongState, VersionRefused, EngineFailed; traffic then stays as it was.
+        """
+        async with self._swapping:
+            version = await self.records.read(lambda db: get_version(db, number))
+            if share == 0.0:
+                await self.records.write(lambda db: end_canary(db, number, reason))
+            elif version.state == "rejected":
+                raise Conflict(f"version {number} was rejected by its gate and cannot answer", code="wrong_state")
+            elif share is None or share == 1.0:
+                await self.engine.load(number)
+                await self.records.write(lambda db: set_live(db, number, reason))
+                self.metrics.swaps.inc()
+            else:
+                await self.engine.load(number)
+                await self.records.write(lambda db: set_canary(db, number, share, reason))
+            await self._follow()
+
+    async def roll_back(self, to: int | None, reason: str) -> Version:
+        """Let version `to` answer again, or the last one that was live before, and withdraw the present one.
+
+        Raises UnknownVersion, WrongState, VersionRefused, EngineFailed; traffic then stays as it was.
+        """
+        async with self._swapping:
+            if to is None:
+                earlier = [version for version in await self.records.read(all_versions) if version.state == "retired" and version.live_at]
+                to = max(earlier, key=lambda version: version.live_at or "").number if earlier else None
+            if to is not None:
+                await self.records.read(lambda db: get_version(db, to))
+                await self.engine.load(to)
+            version = await self.records.write(lambda db: roll_back(db, to, reason))
+            self.metrics.swaps.inc()
+            await self._follow()
+            return version
+
+    async def _act(self, seen: Seen) -> None:
+        """What one look at the store leads to."""
+        self.news.publish(seen.seq)
+        self.engine.unload_idle()
+        if self._is_elsewhere(seen.traffic) and not self._swapping.locked():
+            async with self._swapping:
+                await self._follow()
+        elif seen.candidate is not None:
+            await self._take(seen.candidate)
+
+    async def _take(self, candidate: Version) -> None:
+        """Bring a candidate that passed its gate live: load it beside, check it, then move all traffic at once."""
+        number = candidate.number
+        failures, not_before = self._load_failures.get(number, (0, 0.0))
+        if time.monotonic() < not_before:
+            return
+        async with self._swapping:
+            live = await self.records.read(live_version)
+            if candidate.parent != live.number:
+                await self._withdraw(number, f"it was made from version {candidate.parent}, but version {live.number} is live now")
+                return
+            try:
+                await self.engine.load(number)
+            except VersionRefused as error:
+                self.metrics.refused.inc()
+                await self._withdraw(number, str(error))
+                return
+            except EngineFailed as error:
+                failures += 1
+                self._load_failures[number] = (failures, time.monotonic() + RETRY_S * failures)
+                await self._tell_failed(number, str(error))
+                if failures >= LOAD_ATTEMPTS:
+                    await self._withdraw(number, f"it could not be loaded {failures} times: {error}")
+                return
+            await self.records.write(lambda db: set_live(db, number, "passed the gate"))
+            self.metrics.swaps.inc()
+            await self._follow()
+
+    async def _follow(self) -> None:
+        """Route as the store says, once the versions that it names are loaded."""
+        traffic = await self.records.read(current_traffic)
+        await self.engine.load(traffic.live)
+        canary = traffic.canary
+        if canary is not None:
+            try:
+                await self.engine.load(canary)
+            except (EngineFailed, VersionRefused) as error:  # live answers in its place
+                await self._tell_failed(canary, str(error))
+                canary = None
+        self.engine.follow(Router(traffic.live, canary, traffic.share if canary is not None else 0.0))
+        self._followed = traffic
+        log.info("version %d is live%s", traffic.live, f", version {canary} has {traffic.share:.0%}" if canary is not None else "")
+
+    async def _load_live(self) -> None:
+        """Load what is live; a version that is not what was trained is rolled back, down to the base model if need be."""
+        while True:
+            live = await self.records.read(live_version)
+            try:
+                await self.engine.load(live.number)
+            except VersionRefused as error:
+                if live.number == 0:
+                    raise
+                log.error("version %d does not answer: %s; rolling back", live.number, error)
+                self.metrics.refused.inc()
+                reason = str(error)
+                await self.records.write(lambda db: roll_back(db, None, reason))  # noqa: B023 -- awaited before the next turn
+                continue
+            await self._follow()
+            return
+
+    def _is_elsewhere(self, traffic: Traffic) -> bool:
+        return self._followed != traffic
+
+    def _load(self, number: int) -> Loaded:
+        """Load one version; on a thread."""
+        db = connect(self.settings.data)
+        try:
+            version = get_version(db, number)
+        finally:
+            db.close()
+        return Loaded(version.digest, self.model.load(version))
+
+    async def _withdraw(self, number: int, reason: str) -> None:
+        log.error("version %d is withdrawn: %s", number, reason)
+        await self.records.write(lambda db: withdraw(db, number, reason))
+
+    async def _tell_failed(self, number: int, error: str) -> None:
+        await self.records.write(lambda db: add_event(db, "slot.failed", {"version": number, "error": error}))
+
+    def _runner_died(self, number: int, reason: str) -> None:
+        self.metrics.slot_failures.inc()
+        with contextlib.suppress(StoreError):
+            self.records.submit(lambda db: add_event(db, "slot.failed", {"version": number, "error": reason}))
+
+    def _run_in_thread(self, work: Callable[[], None]) -> None:
+        task = asyncio.create_task(asyncio.to_thread(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def create_app(
+    settings: ServeSettings,
+    make_model: MakeModel,
+    *,
+    learner: LearnerChild | None = None,
+    began: Callable[[Service], None] = lambda service: None,
+    failed: Callable[[str], None] = log.error,
+) -> FastAPI:
+    """Return the ASGI application. `began` is called once it answers, `failed` with one line when it cannot."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service = app.state.service = Service(settings, make_model, learner)
+        service.open()
+        beginning = asyncio.create_task(_begin(service, began, failed))
+        try:
+            yield
+        finally:
+            beginning.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await beginning
+            await service.stop()
+
+    summary = "A chat assistant that learns from the people who use it."
+    app = FastAPI(title="Attune", summary=summary, version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None)
+    for routes in ROUTES:
+        app.include_router(routes)
+    install_error_handlers(app)
+    page.mount_page(app)
+    app.add_middleware(BodyLimit, max_bytes=int(settings.max_body_mb * 2**20))
+    return app
+
+
+async def _begin(service: Service, began: Callable[[Service], None], failed: Callable[[str], None]) -> None:
+    try:
+        await service.begin()
+    except CannotStart as error:
+        failed(str(error))
+    except Exception as error:
+        log.exception("the service could not begin")
+        failed(f"the service could not begin: {error}")
+    else:
+        began(service)
+
+
+def _version() -> str:
+    try:
+        return installed_version("attune-server")
+    except PackageNotFoundError:
+        return "0"

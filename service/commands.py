@@ -1,0 +1,147 @@
+"""The server's part of the command `attune`: serve, keys, doctor. Nothing heavy is imported before a command runs."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+DataOption = Annotated[Path | None, typer.Option("--data", help="Folder for everything that lasts.  [default: ~/.attune]", show_default=False)]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML).", show_default=False)]
+ScopeOption = Annotated[
+    list[str] | None, typer.Option(help="chat, feedback, admin or act-as; may be given more than once.  [default: chat feedback]", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the server's commands to `attune`."""
+    app.command()(serve)
+    app.command()(doctor)
+    keys = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+    keys.command("create")(create_key)
+    keys.command("list")(list_keys)
+    keys.command("revoke")(revoke_key)
+    app.add_typer(keys, name="keys")
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port; 0 takes a free one.  [default: 8000]", show_default=False)] = None,
+    data: DataOption = None,
+    model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id.  [default: pocket]", show_default=False)] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.  [default: auto]", show_default=False)] = None,
+    no_learner: Annotated[bool, typer.Option("--no-learner", help="Serve without learning.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Answer people, and learn from them meanwhile."""
+    from service.errors import CannotStart
+    from service.serving import run
+
+    flags = {"host": host, "port": port, "data": data, "model": model, "device": device, "no_learner": no_learner or None}
+    try:
+        run(flags, config)
+    except CannotStart as error:
+        _fail(error)
+
+
+def doctor(
+    data: DataOption = None,
+    model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id.", show_default=False)] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is wrong with this installation, if anything."""
+    from service.doctor import examine
+    from service.errors import CannotStart
+
+    try:
+        findings = examine({"data": data, "model": model}, config)
+    except CannotStart as error:
+        _fail(error)
+    if as_json:
+        _print_json([{"check": finding.check, "ok": finding.ok, "said": finding.said} for finding in findings])
+    else:
+        for finding in findings:
+            print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.check}: {finding.said}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def create_key(
+    name: Annotated[str, typer.Argument(help="Whose key it is, for people to read.")],
+    scope: ScopeOption = None,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an API key and show it, once."""
+    from store.api_keys import make_key
+    from store.database import transaction
+
+    db = _open(data, config)
+    try:
+        with transaction(db):
+            key, secret = make_key(db, name, tuple(scope or ("chat", "feedback")))
+    except ValueError as error:
+        _fail(error)
+    if as_json:
+        _print_json({"id": key.id, "name": key.name, "scopes": key.scopes, "rater": key.rater_id, "key": secret})
+    else:
+        print(secret)
+        print(f"key {key.id} ({name}) may {', '.join(key.scopes)}; it is shown this once", file=sys.stderr)
+
+
+def list_keys(data: DataOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List the API keys, without their secrets."""
+    from dataclasses import asdict
+
+    from store.api_keys import keys
+
+    found = keys(_open(data, config))
+    if as_json:
+        _print_json([asdict(key) for key in found])
+        return
+    for key in found:
+        print(f"{key.id}  {'revoked' if key.revoked_at else 'in use '}  {' '.join(key.scopes):30}  {key.name}")
+    if not found:
+        print("there are no keys: the service answers this machine only", file=sys.stderr)
+
+
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(help="The key's id, from `attune keys list`.")], data: DataOption = None, config: ConfigOption = None
+) -> None:
+    """Make an API key useless from now on."""
+    from store import api_keys
+    from store.database import transaction
+    from store.errors import UnknownKey
+
+    db = _open(data, config)
+    try:
+        with transaction(db):
+            api_keys.revoke_key(db, key_id)
+    except UnknownKey as error:
+        _fail(error)
+
+
+def _open(data: Path | None, config: Path | None) -> Any:
+    from service.errors import CannotStart
+    from service.settings import load_settings
+    from store.database import open_store
+    from store.errors import StoreError
+
+    try:
+        return open_store(load_settings({"data": data}, config).data)
+    except (CannotStart, StoreError) as error:
+        _fail(error)
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    print(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def _fail(error: Exception) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)
+    raise typer.Exit(1)

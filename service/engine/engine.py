@@ -1,0 +1,233 @@
+"""The slots: which versions are in memory, how they come and go, and how traffic moves from one to another with nothing dropped."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from policy.runners.base import Runner
+from service.engine.router import Router
+from service.engine.slots import Lease, Post, Slot, SlotState
+from service.errors import EngineFailed, Overloaded, VersionRefused
+
+log = logging.getLogger(__name__)
+RELOAD_WAITS_S = (0.0, 1.0, 5.0, 15.0)  # before each attempt to bring back a version whose runner died
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What loading a version gives: its checked runner and the digest that names its weights."""
+
+    digest: str
+    runner: Runner
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """Bounds of the engine; see the settings of the same names."""
+
+    max_slots: int
+    idle_unload_s: float
+    drain_limit_s: float
+
+
+class Engine:
+    """All slots and the router. Used from the event loop only; loading and closing run on threads of their own.
+
+    `load(number)` returns a checked runner and may block; `failed(number, error)` is told of a runner that died by itself.
+    """
+
+    def __init__(self, load: Callable[[int], Loaded], limits: EngineLimits, failed: Callable[[int, str], None]) -> None:
+        self.router: Router | None = None
+        self.limits = limits
+        self.slots: dict[int, Slot] = {}
+        self._load, self._failed = load, failed
+        self._loading: dict[int, asyncio.Task[Slot]] = {}
+        self._leaving: set[Slot] = set()  # no longer in `slots`, still finishing
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._threads = ThreadPoolExecutor(4, "slots")
+        self._post = Post(asyncio.get_running_loop())
+        self._starting = 0  # loads that have their place
+        self._freed = asyncio.Condition()
+        self._closed = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the live version is in memory."""
+        return self.router is not None and self.router.live in self.slots
+
+    async def lease(self, number: int) -> Lease:
+        """Return a promise of an answer by this version, loading it first if needed. The caller ends it.
+
+        Raises VersionRefused or EngineFailed when it cannot be loaded.
+        """
+        while True:
+            slot = self.slots.get(number)
+            if slot is None:
+                slot = await self.load(number, is_wanted_by_traffic=self.router is not None and self.router.serves(number))
+            if slot.state is SlotState.READY:  # else it went while this caller waited its turn
+                return slot.lease(freed=lambda: self._run(self._tell_freed()))
+
+    async def load(self, number: int, *, is_wanted_by_traffic: bool = True) -> Slot:
+        """Bring a version into memory beside the others; callers who ask for the same one share the load.
+
+        What traffic wants is loaded at once; a version that somebody merely asked for waits until a slot is free.
+        """
+        if (slot := self.slots.get(number)) is not None:
+            return slot
+        if self._closed:
+            raise Overloaded("the service is stopping", code="shutting_down", retry_after_s=5)
+        task = self._loading.get(number)
+        if task is None:
+            task = self._loading[number] = asyncio.create_task(self._load_slot(number, is_wanted_by_traffic), name=f"load-{number}")
+            task.add_done_callback(lambda done: self._loading.pop(number, None) and done.cancelled())
+        return await asyncio.shield(task)
+
+    def follow(self, router: Router) -> None:
+        """Send new conversations where `router` says (its versions must be loaded) and drain what lost its traffic."""
+        before, self.router = self.router, router
+        for number in {before.live, before.canary} - {router.live, router.canary} if before else set():
+            if number is not None and number in self.slots:
+                self._run(self._drain(self.slots[number]))
+
+    def unload_idle(self) -> None:
+        """Let versions go that nobody asked for since `idle_unload_s`."""
+        oldest = time.monotonic() - self.limits.idle_unload_s
+        for slot in self._idle_slots():
+            if slot.used_at < oldest:
+                self._run(self._retire(slot))
+
+    def drop(self, number: int, reason: str) -> None:
+        """End a version now, open answers included: it was withdrawn or its runner is unwell."""
+        if (slot := self.slots.get(number)) is not None:
+            for lease in list(slot.leases):
+                lease.cut(reason)
+            self._run(self._retire(slot))
+
+    def cut_all(self, reason: str) -> None:
+        """End every open answer now; their readers are told `reason`."""
+        for slot in [*self.slots.values(), *self._leaving]:
+            for lease in list(slot.leases):
+                lease.cut(reason)
+
+    async def close(self) -> None:
+        """Cut what is still open and end every runner."""
+        self._closed = True
+        for task in [*self._loading.values(), *self._tasks]:
+            task.cancel()
+        self.cut_all("the service is stopping")
+        for slot in [*self.slots.values(), *self._leaving]:
+            slot.state = SlotState.CLOSED
+            await asyncio.get_running_loop().run_in_executor(self._threads, slot.runner.close)
+        self.slots.clear()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _load_slot(self, number: int, is_wanted_by_traffic: bool) -> Slot:
+        await self._make_room(wait=not is_wanted_by_traffic)
+        began, loop = time.monotonic(), asyncio.get_running_loop()
+        self._starting += 1
+        try:
+            loaded = await self._in_thread(number)
+        except (OSError, RuntimeError, LookupError) as error:
+            log.warning("version %d could not be loaded: %s", number, error)
+            raise EngineFailed(f"version {number} could not be loaded: {error}", code="load_failed") from error
+        finally:
+            self._starting -= 1
+        slot = self.slots[number] = Slot(number, loaded.digest, loaded.runner, self._post)
+        loaded.runner.on_exit = self._watch(loop, slot)
+        log.info("version %d is loaded (%s, %.1f s)", number, loaded.runner.kind, time.monotonic() - began)
+        return slot
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, slot: Slot) -> Callable[[str], None]:
+        def ended(reason: str) -> None:  # on the runner's thread
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody minds any more
+                loop.call_soon_threadsafe(self._died, slot, reason)
+
+        return ended
+
+    async def _in_thread(self, number: int) -> Loaded:
+        future = asyncio.get_running_loop().run_in_executor(self._threads, self._load, number)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:  # the service stops: what gets loaded nevertheless must not stay behind
+            future.add_done_callback(lambda done: None if done.cancelled() or done.exception() else done.result().runner.close())
+            raise
+
+    async def _make_room(self, wait: bool) -> None:
+        while len(self.slots) + len(self._leaving) + self._starting >= self.limits.max_slots:
+            idle = min(self._idle_slots(), key=lambda slot: slot.used_at, default=None)
+            if idle is not None:
+                await self._retire(idle)
+            elif not wait:
+                return  # for a moment there is one more than wanted, rather than a swap that waits for strangers
+            else:
+                async with self._freed:
+                    await self._freed.wait()
+
+    def _idle_slots(self) -> list[Slot]:
+        return [slot for slot in self.slots.values() if slot.is_idle and not (self.router and slot.number in (self.router.live, self.router.canary))]
+
+    async def _drain(self, slot: Slot) -> None:
+        """Let the answers that a replaced version still owes end by themselves, and after the limit by force."""
+        owed, ends_at = set(slot.leases), time.monotonic() + self.limits.drain_limit_s
+        async with self._freed:
+            while owed & slot.leases and time.monotonic() < ends_at:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._freed.wait(), max(0.0, ends_at - time.monotonic()))
+        for lease in owed & slot.leases:
+            lease.cut(f"version {slot.number} was replaced and its answers took longer than the limit of {self.limits.drain_limit_s:g} s")
+        if slot.leases - owed:
+            return  # somebody has asked for this version by name meanwhile: it stays until nobody does
+        if not (self.router and slot.number in (self.router.live, self.router.canary)):
+            await self._retire(slot)
+
+    async def _retire(self, slot: Slot) -> None:
+        """Take a slot out and end its runner once the last answer was read to its end."""
+        if self.slots.get(slot.number) is not slot:
+            return
+        del self.slots[slot.number]
+        self._leaving.add(slot)
+        slot.state = SlotState.DRAINING
+        async with self._freed:
+            await self._freed.wait_for(lambda: slot.is_idle)
+        slot.state = SlotState.CLOSED
+        await asyncio.get_running_loop().run_in_executor(self._threads, slot.runner.close)
+        self._leaving.discard(slot)
+        log.info("version %d left memory", slot.number)
+        await self._tell_freed()
+
+    def _died(self, slot: Slot, reason: str) -> None:
+        """A runner ended by itself: its open answers were told by it; bring the version back if traffic needs it."""
+        if slot.state is SlotState.CLOSED or self._closed:
+            return
+        log.error("the runner of version %d ended: %s", slot.number, reason)
+        self._failed(slot.number, reason)
+        is_current = self.slots.get(slot.number) is slot
+        if is_current:
+            self._run(self._retire(slot))
+        if is_current and self.router is not None and slot.number in (self.router.live, self.router.canary):
+            self._run(self._bring_back(slot.number))
+
+    async def _bring_back(self, number: int) -> None:
+        for wait_s in RELOAD_WAITS_S:
+            await asyncio.sleep(wait_s)
+            if self.router is None or not self.router.serves(number):
+                return
+            try:
+                await self.load(number)
+                return
+            except (EngineFailed, VersionRefused) as error:
+                log.error("version %d could not be brought back: %s", number, error)
+
+    async def _tell_freed(self) -> None:
+        async with self._freed:
+            self._freed.notify_all()
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

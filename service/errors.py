@@ -1,0 +1,190 @@
+"""What can go wrong between a request and its answer, and the one place where errors become HTTP.
+
+ServiceError
+├── CannotStart                                      the command ends with one line and status 1
+├── VersionRefused                                   weights that are not what was trained
+└── RequestError (status, code, param)
+    ├── BadRequest 400 ── UnsupportedParameter, ContextLengthExceeded
+    ├── Unauthorized 401, Forbidden 403, NotFound 404, Conflict 409, TooLarge 413, Unprocessable 422
+    └── TooManyRequests 429, Overloaded 503, TimedOut 504, AnswerCut 503, EngineFailed 500
+"""
+
+import logging
+import sqlite3
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from store.errors import IdempotencyConflict, StoreError, WriterClosed, WrongState
+
+log = logging.getLogger(__name__)
+
+
+class ServiceError(Exception):
+    """Root of the service's errors."""
+
+
+class CannotStart(ServiceError, RuntimeError):
+    """The service cannot begin; the message is the one line that the operator sees."""
+
+
+class VersionRefused(ServiceError, ValueError):
+    """A version's weights are not what was trained; it must never answer."""
+
+
+class RequestError(ServiceError):
+    """An error with an HTTP status. `param` names the field at fault, `code` is for programs, `retry_after_s` for those who may come back."""
+
+    status = 500
+    kind = "server_error"
+    code: str | None = None
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.param, self.retry_after_s = param, retry_after_s
+        self.code = code or type(self).code
+
+    def body(self) -> dict[str, Any]:
+        """OpenAI's error object."""
+        return error_body(str(self), self.kind, self.param, self.code)
+
+
+class BadRequest(RequestError, ValueError):
+    status, kind = 400, "invalid_request_error"
+
+
+class UnsupportedParameter(BadRequest):
+    code = "unsupported_parameter"
+
+
+class ContextLengthExceeded(BadRequest):
+    code = "context_length_exceeded"
+
+
+class Unauthorized(RequestError):
+    status, kind, code = 401, "authentication_error", "invalid_api_key"
+
+
+class Forbidden(RequestError):
+    status, kind, code = 403, "permission_error", "forbidden"
+
+
+class NotFound(RequestError, LookupError):
+    status, kind, code = 404, "invalid_request_error", "not_found"
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+
+
+class Conflict(RequestError, ValueError):
+    status, kind, code = 409, "invalid_request_error", "conflict"
+
+
+class TooLarge(RequestError):
+    status, kind, code = 413, "invalid_request_error", "body_too_large"
+
+
+class Unprocessable(RequestError, ValueError):
+    status, kind, code = 422, "invalid_request_error", "invalid_value"
+
+
+class TooManyRequests(RequestError):
+    status, kind, code = 429, "rate_limit_error", "rate_limit_exceeded"
+
+
+class Overloaded(RequestError):
+    status, kind, code = 503, "server_error", "overloaded"
+
+
+class TimedOut(RequestError, TimeoutError):
+    status, kind, code = 504, "server_error", "timeout"
+
+
+class AnswerCut(RequestError):
+    """An answer that had to end early: its version was drained past the limit, or the service stops."""
+
+    status, kind, code = 503, "server_error", "answer_cut"
+
+
+class EngineFailed(RequestError):
+    status, kind, code = 500, "server_error", "engine_failed"
+
+
+def error_body(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:
+    """Return OpenAI's error object."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def error_response(error: RequestError) -> JSONResponse:
+    """Return the HTTP answer that an error stands for."""
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(error.body(), error.status, headers)
+
+
+def as_request_error(error: Exception) -> RequestError:
+    """Return what an error of the rooms below means to a caller."""
+    match error:
+        case RequestError():
+            return error
+        case IdempotencyConflict():
+            return Conflict(str(error), code="idempotency_conflict")
+        case WrongState():
+            return Conflict(str(error), code="wrong_state")
+        case WriterClosed():
+            return Overloaded(str(error), code="shutting_down", retry_after_s=5)
+        case StoreError() if isinstance(error, LookupError):
+            return NotFound(str(error))
+        case sqlite3.Error():
+            return Overloaded("the store cannot be read or written just now; see the service's log", code="store_failed", retry_after_s=5)
+        case VersionRefused():
+            return Conflict(str(error), code="version_refused")
+        case _:
+            return EngineFailed("something went wrong inside the service; see its log", code="internal_error")
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Give every error, of whatever origin, OpenAI's shape."""
+
+    async def known(request: Request, error: Exception) -> JSONResponse:
+        answer = as_request_error(error)
+        if isinstance(error, sqlite3.Error):
+            log.error("%s %s: the store failed: %s", request.method, request.url.path, error)
+        return error_response(answer)
+
+    async def invalid(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return error_response(BadRequest(f"the body is not JSON: {first.get('ctx', {}).get('error', first['msg'])}", code="invalid_json"))
+        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        said = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            said = "this field is unknown"
+        return error_response(Unprocessable(f"{where}: {said}" if where else said, param=where or None))
+
+    async def unknown_route(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 404:
+            return error_response(NotFound(f"there is no {request.method} {request.url.path}", code="unknown_url"))
+        if error.status_code == 405:
+            body = error_body(f"{request.url.path} does not take {request.method}", "invalid_request_error", None, "method_not_allowed")
+            return JSONResponse(body, 405, error.headers)
+        return JSONResponse(error_body(str(error.detail), "invalid_request_error", None, None), error.status_code, error.headers)
+
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return error_response(as_request_error(error))
+
+    for kind in (ServiceError, StoreError, sqlite3.Error):
+        app.add_exception_handler(kind, known)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, unknown_route)
+    app.add_exception_handler(Exception, unexpected)

@@ -1,0 +1,99 @@
+"""The learner as a child process: started with the service, brought back when it dies, gone when the service goes, however it goes."""
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from service.errors import CannotStart
+from service.settings import ServeSettings
+
+log = logging.getLogger(__name__)
+WAITS_S = (1.0, 2.0, 5.0, 15.0, 60.0)  # before each restart; a run of a minute begins anew
+STEADY_S = 60.0
+CHECK_LIMIT_S = 60.0
+END_LIMIT_S = 10.0
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None  # found now: after a fork there is no time for that
+
+
+def learner_command(settings: ServeSettings) -> list[str]:
+    """Return the command line of the learner for these settings."""
+    command = [sys.executable, "-m", "learner", "--data", str(settings.data), "--model", settings.model, "--device", settings.device]
+    return [*command, "--config", str(settings.config)] if settings.config is not None else command
+
+
+def check_learner(settings: ServeSettings) -> None:
+    """Have the learner look at its settings. Raises CannotStart with the line that it said."""
+    try:
+        done = subprocess.run([*learner_command(settings), "--check"], capture_output=True, text=True, timeout=CHECK_LIMIT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise CannotStart(f"the learner did not check its settings within {CHECK_LIMIT_S:g} s; serve without it: --no-learner") from error
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip() or f"it ended with status {done.returncode}").splitlines()[-1]
+        raise CannotStart(f"the learner cannot start: {said}")
+
+
+class LearnerChild:
+    """Keeps one learner process running."""
+
+    def __init__(self, command: list[str], log_path: Path, started: Callable[[], None] = lambda: None) -> None:
+        self.command, self.log_path = command, log_path
+        self.process: asyncio.subprocess.Process | None = None
+        self._started = started
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look after the process."""
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        self._task = asyncio.create_task(self._look_after(), name="learner-child")
+
+    async def stop(self) -> None:
+        """End the process: asked first, then by force."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        process = self.process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), END_LIMIT_S)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def _look_after(self) -> None:
+        deaths = 0
+        while True:
+            began = time.monotonic()
+            with self.log_path.open("ab") as out:
+                self.process = await asyncio.create_subprocess_exec(
+                    *self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=_die_with_parent
+                )
+            self._started()
+            status = await self.process.wait()
+            deaths = deaths + 1 if time.monotonic() - began < STEADY_S else 1
+            wait_s = WAITS_S[min(deaths, len(WAITS_S)) - 1]
+            print(f"the learner ended ({_in_words(status)}); it starts again in {wait_s:g} s; see {self.log_path}", file=sys.stderr, flush=True)
+            await asyncio.sleep(wait_s)
+
+
+def _in_words(status: int) -> str:
+    return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end the child when the service dies, even by kill -9; and keep Ctrl-C for the service, which ends the child in order."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

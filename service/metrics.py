@@ -1,0 +1,50 @@
+"""Numbers for Prometheus, in a registry of their own."""
+
+import time
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+if TYPE_CHECKING:
+    from service.answers import Answer
+
+SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
+
+
+class Metrics:
+    """Every number that the service tells."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        r = self.registry
+        self.requests = Counter("attune_http_requests_total", "HTTP requests by route, method and status", ["route", "method", "status"], registry=r)
+        self.request_s = Histogram("attune_http_request_seconds", "Seconds to the last byte of an answer", ["route"], buckets=SECONDS, registry=r)
+        self.answers = Counter("attune_answers_total", "Answers begun, by version and kind", ["version", "kind"], registry=r)
+        self.first_token_s = Histogram("attune_first_token_seconds", "Seconds from the start to the first token", buckets=SECONDS, registry=r)
+        self.tokens = Counter("attune_tokens_total", "Tokens sampled, by version", ["version"], registry=r)
+        self.prompt_tokens = Counter("attune_prompt_tokens_total", "Prompt tokens read, by version", ["version"], registry=r)
+        self.feedback = Counter("attune_feedback_total", "Feedback taken, by kind", ["kind"], registry=r)
+        self.swaps = Counter("attune_swaps_total", "Changes of the live version", registry=r)
+        self.refused = Counter("attune_versions_refused_total", "Versions whose weights were not what was trained", registry=r)
+        self.slot_failures = Counter("attune_slot_failures_total", "Runners that ended by themselves", registry=r)
+        self.learner_starts = Counter("attune_learner_starts_total", "Starts of the learner's process", registry=r)
+        self.live_version = Gauge("attune_live_version", "The version that is live", registry=r)
+        self.slots = Gauge("attune_slots_loaded", "Versions in memory", registry=r)
+        self.active = Gauge("attune_replies_active", "Replies being generated", registry=r)
+        self.queued = Gauge("attune_requests_queued", "Requests waiting for a place", registry=r)
+
+    def saw_answer(self, answer: "Answer") -> None:
+        """Count an answer that begins."""
+        self.answers.labels(str(answer.number), answer.ask.kind).inc()
+        self.prompt_tokens.labels(str(answer.number)).inc(answer.prompt_tokens)
+
+    def saw_tokens(self, answer: "Answer", count: int) -> None:
+        """Count tokens that were just sampled; call it before they are added to their reply."""
+        if not answer.has_first_token:
+            answer.has_first_token = True
+            self.first_token_s.observe(time.monotonic() - answer.began)
+        self.tokens.labels(str(answer.number)).inc(count)
+
+    def text(self) -> bytes:
+        """Return all numbers in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,179 @@
+"""The language model as the service sees it: text to token ids and back, and runners for its versions. No torch in this process."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any, Protocol
+
+from policy.chat import TextStream, end_ids, load_tokenizer, render_prompt, render_reply
+from policy.errors import ProbeMismatch, VersionCorrupt
+from policy.model import model_digest, resolve_model
+from policy.runners.base import Runner, RunnerOptions, SamplingSettings, VersionSource, generate_all
+from policy.runners.process import RunnerProcess, WorkerProcess, runner_kinds
+from policy.versions import TOLERANCE, Manifest, probe_difference, read_version
+from service.engine.replies import Decoder
+from service.errors import VersionRefused
+from service.settings import ServeSettings
+from store.versions import Version
+
+log = logging.getLogger(__name__)
+WARM_UP = [{"role": "user", "content": "Hello!"}]
+WARM_UP_TOKENS = 4
+
+
+class Model(Protocol):
+    """What the service needs of a base model and its versions. Methods that take long are called on worker threads."""
+
+    digest: str
+    end_ids: tuple[int, ...]
+
+    def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
+        """Return what the runner is fed for a conversation."""
+
+    def reply_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
+        """Return the prompt's and the reply's ids, end of turn included."""
+
+    def text_stream(self) -> Decoder:
+        """Return a fresh incremental decoder."""
+
+    def token(self, token_id: int) -> tuple[str, list[int]]:
+        """Return one token as text and as its bytes."""
+
+    def load(self, version: Version) -> Runner:
+        """Return a checked and warm runner of this version.
+
+        Raises VersionRefused when its weights are not what was trained; anything else means that loading may be tried again.
+        """
+
+    def manifest(self, version: Version) -> dict[str, Any] | None:
+        """Return what the version's folder says of itself; None for the base model or a folder that is gone."""
+
+    def prepare(self) -> None:
+        """Get ready for the next `load`, so that it is quick."""
+
+    def close(self) -> None:
+        """Let go of everything that `prepare` made."""
+
+
+class LocalModel:
+    """A model of this machine, its versions run by policy/runners in processes of their own.
+
+    Raises ModelNotFound or ModelCorrupt.
+    """
+
+    def __init__(self, settings: ServeSettings) -> None:
+        self._settings = settings
+        self._folder = resolve_model(settings.model)
+        self._tokenizer = load_tokenizer(settings.model)
+        self.digest = model_digest(settings.model)
+        self.end_ids = end_ids(self._tokenizer)
+        self.token = lru_cache(maxsize=65536)(self._token)
+        self._options = RunnerOptions(
+            device=device_of(settings.device), precision=settings.precision, quantize=settings.quantize, kv_gib=settings.kv_gib,
+            threads=settings.threads, max_batch=settings.max_active,
+        )  # fmt: skip
+        self._tolerance = settings.probe_tolerance or TOLERANCE[settings.precision]
+        self._spare: WorkerProcess | None = None
+        self._lock = threading.Lock()
+
+    def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
+        return render_prompt(self._tokenizer, messages)
+
+    def reply_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
+        return render_reply(self._tokenizer, messages, reply)
+
+    def text_stream(self) -> Decoder:
+        return TextStream(self._tokenizer)
+
+    def load(self, version: Version) -> Runner:
+        manifest = self._checked_manifest(version) if version.folder else None
+        folder = self._settings.data / version.folder
+        source = VersionSource(
+            number=version.number,
+            base=str(self._folder),
+            adapter=folder if manifest is not None and manifest.kind == "adapter" else None,
+            full=folder if manifest is not None and manifest.kind == "full" else None,
+            digest=version.digest,
+            cache=self._settings.data / "cache",
+        )
+        runner = RunnerProcess.load(source, self._options, spare=self._take_spare(), timeout_s=self._settings.load_limit_s)
+        try:
+            if manifest is not None:
+                seen = runner.probe(manifest.probe.prompt_ids, manifest.probe.top_ids)
+                difference = probe_difference(manifest.probe, seen, self._tolerance)
+                log.info("version %d answers its probe within %.2g nat", version.number, difference)
+            self._warm_up(runner)
+        except ProbeMismatch as error:
+            runner.close()
+            raise VersionRefused(f"version {version.number}: {error}") from error
+        except BaseException:
+            runner.close()
+            raise
+        self.prepare()
+        return runner
+
+    def manifest(self, version: Version) -> dict[str, Any] | None:
+        try:
+            return asdict(read_version(self._settings.data / version.folder, verify=False)) if version.folder else None
+        except VersionCorrupt:
+            return None
+
+    def prepare(self) -> None:
+        with self._lock:
+            if self._spare is None:
+                self._spare = WorkerProcess(runner_kinds(self._options.device))
+
+    def close(self) -> None:
+        if (spare := self._take_spare()) is not None:
+            spare.end()
+
+    def _take_spare(self) -> WorkerProcess | None:
+        with self._lock:
+            spare, self._spare = self._spare, None
+        return spare
+
+    def _checked_manifest(self, version: Version) -> Manifest:
+        try:
+            manifest = read_version(self._settings.data / version.folder)
+        except VersionCorrupt as error:
+            raise VersionRefused(str(error)) from error
+        if manifest.digest != version.digest or manifest.base_digest != self.digest:
+            raise VersionRefused(f"version {version.number} in {version.folder} is not the one that the store knows: its digest differs")
+        return manifest
+
+    def _warm_up(self, runner: RunnerProcess) -> None:
+        settings = SamplingSettings(temperature=0.0, max_tokens=WARM_UP_TOKENS, seed=1, end_ids=self.end_ids)
+        generate_all(runner, [self.prompt_ids(WARM_UP)], [settings], timeout_s=self._settings.load_limit_s)
+
+    def _token(self, token_id: int) -> tuple[str, list[int]]:
+        backend = self._tokenizer.backend_tokenizer
+        text = backend.decode([token_id], skip_special_tokens=False)
+        octets = token_bytes(backend.id_to_token(token_id) or "")
+        return text, list(octets) if octets is not None and "\ufffd" in text else list(text.encode())
+
+
+def token_bytes(token: str) -> bytes | None:
+    """Return the bytes of a vocabulary entry of a byte-level or byte-fallback tokenizer, None when it is neither."""
+    if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+        return bytes([int(token[3:5], 16)])
+    alphabet = _byte_alphabet()
+    return bytes(alphabet[char] for char in token) if token and all(char in alphabet for char in token) else None
+
+
+@lru_cache(maxsize=1)
+def _byte_alphabet() -> dict[str, int]:
+    """Return GPT-2's mapping of characters to bytes: printable bytes stand for themselves, the others are moved up to 256 and on."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    moved = [byte for byte in range(256) if byte not in plain]
+    return {**{chr(byte): byte for byte in plain}, **{chr(256 + place): byte for place, byte in enumerate(moved)}}
+
+
+def device_of(device: str) -> str:
+    """Return cpu or cuda for auto without importing torch: cuda where there is an NVIDIA driver and torch is no build for the CPU alone."""
+    if device != "auto":
+        return device
+    return "cuda" if Path("/proc/driver/nvidia/version").exists() and "+cpu" not in installed_version("torch") else "cpu"

@@ -1,0 +1,50 @@
+"""The store as the event loop uses it: reads on a few threads with a connection each, writes through the one group-committing writer."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from sqlite_utils import Database
+
+from store.database import connect
+from store.writer import Writer
+
+T = TypeVar("T")
+READERS = 4
+
+
+class Records:
+    """Reading and writing the store without ever blocking the event loop."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._writer = Writer(folder)
+        self._connections: list[Database] = []
+        self._local = threading.local()
+        self._pool = ThreadPoolExecutor(READERS, "store-reader", initializer=self._connect)
+
+    async def read(self, query: Callable[[Database], T]) -> T:
+        """Return `query(db)`, run on a reading thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: query(self._local.db))
+
+    async def write(self, change: Callable[[Database], T]) -> T:
+        """Return `change(db)` once it is on disk. A caller that is cancelled meanwhile does not undo the write."""
+        return await asyncio.shield(asyncio.wrap_future(self.submit(change)))
+
+    def submit(self, change: Callable[[Database], T]) -> "Future[T]":
+        """Queue a write without waiting for it. Raises WriterClosed once the service stops."""
+        return self._writer.submit(change)
+
+    def close(self) -> None:
+        """Finish queued writes and close all connections."""
+        self._writer.close()
+        self._pool.shutdown()
+        for db in self._connections:
+            db.close()
+
+    def _connect(self) -> None:
+        self._local.db = connect(self.folder)
+        self._connections.append(self._local.db)

@@ -1,0 +1,93 @@
+"""POST /v1/completions: OpenAI's legacy completions. A prompt is answered as a conversation of one user message, so that it can be learned from."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from starlette.responses import JSONResponse
+
+from service.answers import Answer, Ask
+from service.auth import Chatter, service_of
+from service.engine.replies import Token
+from service.errors import RequestError, UnsupportedParameter, as_request_error
+from service.model import Model
+from service.routes.bodies import CompletionsBody, refuse_unsupported
+from service.routes.chat import CLIENT_CLOSED, READ_GRACE_S, usage_of
+from service.routes.streams import EventStream, ReaderLeft, event, unless_reader_leaves
+
+router = APIRouter(tags=["chat"])
+
+
+@router.post("/v1/completions", response_model=None)
+async def complete(request: Request, body: CompletionsBody, caller: Chatter) -> Response:
+    """Answer one prompt or several."""
+    refuse_unsupported(body)
+    if body.logprobs is not None and body.logprobs > 1:
+        raise UnsupportedParameter(f"logprobs above 1 is not supported here (it was {body.logprobs})", param="logprobs")
+    service = service_of(request)
+    prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
+    ask = Ask(
+        caller=caller.speaking_as(body.user, "user"), kind="completion", model=body.model,
+        prompts=tuple(({"role": "user", "content": prompt},) for prompt in prompts),
+        sampling=body.sampling(service.settings.default_temperature), n=body.n or 1, metadata=body.metadata or {},
+    )  # fmt: skip
+    try:
+        answer = await unless_reader_leaves(request, service.answers.begin(ask))
+    except ReaderLeft:
+        return Response(status_code=CLIENT_CLOSED)
+    headers = {"X-Attune-Version": str(answer.number)}
+    if body.stream:
+        chunks = _chunks(answer, service.model, with_logprobs=body.logprobs is not None, with_usage=body.include_usage)
+        return EventStream(chunks, on_end=answer.close, headers=headers, limit_s=service.settings.request_limit_s + READ_GRACE_S)
+    try:
+        tokens = await unless_reader_leaves(request, answer.finish())
+    except ReaderLeft:
+        return Response(status_code=CLIENT_CLOSED)
+    finally:
+        answer.close()
+    choices = [
+        {
+            "index": reply.index,
+            "text": reply.text,
+            "logprobs": logprobs_of(service.model, tokens[reply.index], 0) if body.logprobs is not None else None,
+            "finish_reason": reply.finish_reason,
+        }
+        for reply in answer.replies
+    ]
+    return JSONResponse({**_head(answer), "choices": choices, "usage": usage_of(answer)}, headers=headers)
+
+
+async def _chunks(answer: Answer, model: Model, *, with_logprobs: bool, with_usage: bool) -> AsyncIterator[bytes]:
+    head = {**_head(answer), **({"usage": None} if with_usage else {})}
+    places = [0] * len(answer.replies)
+    try:
+        async for piece in answer.pieces():
+            if piece.text or (with_logprobs and piece.tokens):
+                logprobs = logprobs_of(model, piece.tokens, places[piece.index]) if with_logprobs else None
+                places[piece.index] += len(piece.text)
+                yield event({**head, "choices": [{"index": piece.index, "text": piece.text, "logprobs": logprobs, "finish_reason": None}]})
+        await answer.record()
+    except Exception as error:  # the status is long sent: the error goes into the stream
+        yield event(as_request_error(error).body())
+        if not isinstance(error, RequestError):
+            raise
+        return
+    for reply in answer.replies:
+        yield event({**head, "choices": [{"index": reply.index, "text": "", "logprobs": None, "finish_reason": reply.finish_reason}]})
+    if with_usage:
+        yield event({**head, "choices": [], "usage": usage_of(answer)})
+    yield b"data: [DONE]\n\n"
+
+
+def _head(answer: Answer) -> dict[str, Any]:
+    return {"id": answer.id, "object": "text_completion", "created": answer.created, "model": answer.model_name, "system_fingerprint": answer.digest}
+
+
+def logprobs_of(model: Model, tokens: Sequence[Token], place: int) -> dict[str, Any]:
+    """Return the legacy shape; `place` is how many characters of the reply were given before."""
+    texts = [model.token(token.id)[0] for token in tokens]
+    offsets = []
+    for text in texts:
+        offsets.append(place)
+        place += len(text)
+    return {"tokens": texts, "token_logprobs": [token.logp for token in tokens], "top_logprobs": None, "text_offset": offsets}

@@ -1,0 +1,84 @@
+"""Conversations: one's own, or anybody's for an admin."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from sqlite_utils import Database
+
+from service.auth import Caller, Chatter, service_of
+from service.engine.router import version_name
+from service.errors import NotFound
+from service.routes.feedback import said
+from service.routes.pages import page_of
+from store.completions import Completion, completions_of_conversation
+from store.conversations import Conversation, conversations, delete_conversation, get_conversation
+from store.feedback import Feedback, list_feedback
+
+router = APIRouter(tags=["people"])
+
+
+@router.get("/v1/conversations")
+async def list_conversations(
+    request: Request, caller: Chatter, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    search: str = "", rater: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Page through the caller's conversations, latest first; an admin may name another rater."""
+    whose = rater if rater is not None and caller.may("admin") else caller.rater_id
+    found = await service_of(request).records.read(lambda db: conversations(db, whose, before=cursor, limit=limit + 1, search=search))
+    return page_of(found, limit, _head, lambda conversation: conversation.updated_at)
+
+
+@router.get("/v1/conversations/{conversation_id}")
+async def show_conversation(request: Request, conversation_id: str, caller: Chatter) -> dict[str, Any]:
+    """Show a conversation: each reply with the messages before it, and what people said of it."""
+
+    def look_up(db: Database) -> dict[str, Any]:
+        conversation = _owned(db, conversation_id, caller)
+        replies = [_reply(reply, list_feedback(db, completion_id=reply.id)) for reply in completions_of_conversation(db, conversation_id)]
+        return {**_head(conversation), "completions": replies}
+
+    return await service_of(request).records.read(look_up)
+
+
+@router.delete("/v1/conversations/{conversation_id}", status_code=204)
+async def remove_conversation(request: Request, conversation_id: str, caller: Chatter) -> Response:
+    """Hide a conversation for good."""
+
+    def remove(db: Database) -> None:
+        _owned(db, conversation_id, caller)
+        delete_conversation(db, conversation_id)
+
+    await service_of(request).records.write(remove)
+    return Response(status_code=204)
+
+
+def _owned(db: Database, conversation_id: str, caller: Caller) -> Conversation:
+    conversation = get_conversation(db, conversation_id)
+    if conversation.rater_id != caller.rater_id and not caller.may("admin"):
+        raise NotFound(f"there is no conversation {conversation_id!r}")
+    return conversation
+
+
+def _head(conversation: Conversation) -> dict[str, Any]:
+    return {
+        "id": conversation.id,
+        "title": conversation.title,
+        "rater": conversation.rater_id,
+        "created_at": conversation.created_at,
+        "updated_at": conversation.updated_at,
+    }
+
+
+def _reply(reply: Completion, feedback: list[Feedback]) -> dict[str, Any]:
+    mine = [one for one in reversed(feedback) if one.choice == reply.choice and one.retracted_at is None]
+    return {
+        "id": reply.id,
+        "choice": reply.choice,
+        "kind": reply.kind,
+        "model": version_name(reply.version) if reply.version is not None else reply.backend,
+        "messages": reply.messages,
+        "content": reply.text,
+        "finish_reason": reply.finish_reason,
+        "created_at": reply.created_at,
+        "feedback": [said(one) for one in mine],
+    }

@@ -1,0 +1,50 @@
+"""GET /v1/events: what happens, as server-sent events that can be taken up again where they broke off."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from service.auth import Anyone, Caller, service_of
+from service.news import News
+from service.records import Records
+from service.routes.streams import EventStream
+from store.events import Event, events_after
+
+router = APIRouter(tags=["learning"])
+QUIET_S = 15.0  # a comment is sent after so long without an event, so that proxies keep the connection
+BATCH = 500
+
+
+@router.get("/v1/events", response_model=None)
+async def events(
+    request: Request, caller: Anyone, after: Annotated[int | None, Query(ge=0)] = None, last_event_id: Annotated[str | None, Header()] = None
+) -> Response:
+    """Follow what happens after sequence number `after` (or the header Last-Event-ID); without either, from now on."""
+    service = service_of(request)
+    resumed = int(last_event_id) if last_event_id is not None and last_event_id.isdecimal() else after
+    stream = _events(service.records, service.news, caller, resumed if resumed is not None else service.news.latest)
+    return EventStream(stream, on_end=lambda: None, headers={})
+
+
+async def _events(records: Records, news: News, caller: Caller, seq: int) -> AsyncIterator[bytes]:
+    yield b"retry: 1000\n\n"
+    while not news.closed:
+        found = await records.read(lambda db, seq=seq: events_after(db, seq, BATCH))  # type: ignore[misc]
+        for one in found:
+            yield _frame(one, caller)
+            seq = one.seq
+        if len(found) == BATCH:
+            await asyncio.sleep(0)
+        elif not await news.wait(seq, QUIET_S) and not news.closed:
+            yield b": nothing new\n\n"
+
+
+def _frame(event: Event, caller: Caller) -> bytes:
+    """Return one event; who gave feedback is told to admins only."""
+    data: dict[str, Any] = {**event.data, "at": event.created_at}
+    if not caller.may("admin"):
+        data.pop("rater", None)
+    return f"id: {event.seq}\nevent: {event.kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()

@@ -1,0 +1,46 @@
+"""Whether the service is alive, whether it can answer, and its numbers."""
+
+import sqlite3
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from starlette.responses import JSONResponse
+
+from service.auth import service_of
+
+router = APIRouter(tags=["running"])
+
+
+@router.get("/healthz")
+async def alive() -> dict[str, str]:
+    """Say that the process is alive."""
+    return {"status": "alive"}
+
+
+@router.get("/readyz")
+async def ready(request: Request) -> JSONResponse:
+    """Say whether a version is loaded and the store can be written; 503 while not."""
+    service = service_of(request)
+    store_ok = True
+    try:
+        await service.records.write(lambda db: None)  # an empty transaction: it needs the write lock, and the writer alive
+    except (sqlite3.Error, RuntimeError):
+        store_ok = False
+    engine_ok = service.is_open and service.engine.is_ready
+    router = service.engine.router
+    state: dict[str, Any] = {"status": "ready" if engine_ok and store_ok else "not ready", "model": service.model_name, "store": store_ok}
+    state["version"] = router.live if router is not None else None
+    return JSONResponse(state, 200 if engine_ok and store_ok else 503, None if engine_ok and store_ok else {"Retry-After": "1"})
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    """Give all numbers in Prometheus' text format."""
+    service = service_of(request)
+    numbers, engine = service.metrics, service.engine
+    numbers.slots.set(len(engine.slots))
+    numbers.active.set(service.admission.active)
+    numbers.queued.set(service.admission.queued)
+    if engine.router is not None:
+        numbers.live_version.set(engine.router.live)
+    return Response(numbers.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

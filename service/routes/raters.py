@@ -1,0 +1,75 @@
+"""The people who judge, how far they are trusted, and keeping one out of learning."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+from sqlite_utils import Database
+
+from service.auth import Admin, service_of
+from service.routes.bodies import Body
+from store.errors import UnknownRater
+from store.rater_tallies import RaterTally, rater_tallies
+from store.raters import Rater, raters, set_quarantine
+
+router = APIRouter(tags=["people"])
+
+
+class QuarantineBody(Body):
+    """POST /v1/raters/{id}/quarantine."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)] = "by hand"
+
+
+@router.get("/v1/raters")
+async def list_raters(request: Request, caller: Admin) -> dict[str, Any]:
+    """List everybody with what they said, how often others agree with them, and the learner's trust."""
+    return {"data": await service_of(request).records.read(_rows), "next_cursor": None}
+
+
+@router.post("/v1/raters/{rater_id}/quarantine")
+async def quarantine(request: Request, rater_id: str, caller: Admin, body: QuarantineBody | None = None) -> dict[str, Any]:
+    """Keep a rater's feedback out of learning from now on; nothing is deleted."""
+    return await _set(request, rater_id, (body or QuarantineBody()).reason)
+
+
+@router.post("/v1/raters/{rater_id}/release")
+async def release(request: Request, rater_id: str, caller: Admin) -> dict[str, Any]:
+    """Let a rater's feedback count again."""
+    return await _set(request, rater_id, None)
+
+
+async def _set(request: Request, rater_id: str, reason: str | None) -> dict[str, Any]:
+    records = service_of(request).records
+    await records.write(lambda db: set_quarantine(db, rater_id, reason))
+    return await records.read(lambda db: _one(db, rater_id))
+
+
+def _one(db: Database, rater_id: str) -> dict[str, Any]:
+    for row in _rows(db):
+        if row["id"] == rater_id:
+            return row
+    raise UnknownRater(f"there is no rater {rater_id!r}")
+
+
+def _rows(db: Database) -> list[dict[str, Any]]:
+    counts = rater_tallies(db)
+    return [_row(rater, counts.get(rater.id, RaterTally())) for rater in raters(db)]
+
+
+def _row(rater: Rater, tally: RaterTally) -> dict[str, Any]:
+    return {
+        "id": rater.id,
+        "name": rater.name,
+        "created_at": rater.created_at,
+        "trust": rater.trust,
+        "quarantined": rater.quarantined_at is not None,
+        "quarantined_at": rater.quarantined_at,
+        "quarantine_reason": rater.quarantine_reason or None,
+        "answers": tally.answers,
+        "feedback": tally.feedback,
+        "retracted": tally.retracted,
+        "thumbs": {"up": tally.up, "down": tally.down},
+        "choices": tally.choices,
+        "agreement": tally.agreement,
+    }

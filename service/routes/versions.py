@@ -1,0 +1,142 @@
+"""Versions: what each is, what made it, how people took it, and who answers."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+from sqlite_utils import Database
+
+from service.answers import Answers, Ask, Sampling
+from service.auth import Admin, Anyone, Caller, service_of
+from service.engine.engine import Engine
+from service.engine.router import version_name
+from service.routes.bodies import Body
+from service.routes.feedback import said
+from store.completions import recent_prompts
+from store.feedback import get_feedback
+from store.runs import Run, get_run
+from store.tallies import Tally, tallies
+from store.versions import Version, feedback_of_version, get_version, versions
+
+router = APIRouter(tags=["versions"])
+SAMPLE_PROMPTS = ("Hello!", "Who are you?", "What is 7 + 5?", "Tell me a joke.")  # while nobody has asked anything yet
+
+
+class PromoteBody(Body):
+    """POST /v1/versions/{n}/promote: without `canary`, or with 1.0, all conversations; with less, that share of them; 0 ends a canary."""
+
+    canary: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class RollbackBody(Body):
+    """POST /v1/versions/rollback: `to` None means the last one that was live before."""
+
+    to: Annotated[int, Field(ge=0)] | None = None
+
+
+@router.get("/v1/versions")
+async def list_versions(request: Request, caller: Anyone) -> dict[str, Any]:
+    """List all versions, oldest first, with what people made of them."""
+    service = service_of(request)
+    found, counts = await service.records.read(lambda db: (versions(db), tallies(db)))
+    return {"data": [_row(version, counts, service.engine) for version in found], "next_cursor": None}
+
+
+@router.get("/v1/versions/{number}")
+async def show_version(request: Request, number: int, caller: Anyone) -> dict[str, Any]:
+    """Show one version: its row, the run that made it, the gate's report and its manifest."""
+    service = service_of(request)
+
+    def look_up(db: Database) -> tuple[Version, dict[int, Tally], Run | None]:
+        version = get_version(db, number)
+        return version, tallies(db), get_run(db, version.run_id) if version.run_id else None
+
+    version, counts, run = await service.records.read(look_up)
+    manifest = await asyncio.to_thread(service.model.manifest, version)
+    return {**_row(version, counts, service.engine), "run": _run(run), "gate": version.gate, "manifest": manifest}
+
+
+@router.get("/v1/versions/{number}/feedback")
+async def what_made_it(request: Request, number: int, caller: Admin) -> dict[str, Any]:
+    """List the feedback that a version learned from."""
+
+    def look_up(db: Database) -> list[dict[str, Any]]:
+        get_version(db, number)
+        return [said(get_feedback(db, feedback_id)) for feedback_id in feedback_of_version(db, number)]
+
+    return {"data": await service_of(request).records.read(look_up), "next_cursor": None}
+
+
+@router.get("/v1/versions/{number}/samples")
+async def samples(
+    request: Request, number: int, caller: Admin, against: int | None = None, limit: Annotated[int, Query(ge=1, le=8)] = 4,
+    temperature: Annotated[float, Query(ge=0, le=2)] = 0.0, seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """Have two versions answer the same recent prompts (default: this one and its parent). These replies are not recorded."""
+    service = service_of(request)
+    version = await service.records.read(lambda db: get_version(db, number))
+    other = against if against is not None else version.parent if version.parent is not None else number
+    recent = await service.records.read(lambda db: recent_prompts(db, limit))
+    prompts = [completion.messages for completion in recent] or [[{"role": "user", "content": text}] for text in SAMPLE_PROMPTS[:limit]]
+    sampling = Sampling(temperature=temperature, max_tokens=128, seed=seed)
+    texts = [await _texts(service.answers, caller, each, prompts, sampling) for each in (number, other)]
+    data = [{"messages": messages, "text": mine, "against": theirs} for messages, mine, theirs in zip(prompts, *texts, strict=True)]
+    return {"version": number, "against": other, "data": data, "next_cursor": None}
+
+
+@router.post("/v1/versions/rollback")
+async def roll_back(request: Request, caller: Admin, body: RollbackBody | None = None) -> dict[str, Any]:
+    """Let an older version answer again and withdraw the present one."""
+    version = await service_of(request).roll_back(body.to if body else None, f"rolled back by {caller.rater_id}")
+    return await show_version(request, version.number, caller)
+
+
+@router.post("/v1/versions/{number}/promote")
+async def promote(request: Request, number: int, caller: Admin, body: PromoteBody | None = None) -> dict[str, Any]:
+    """Let a version answer: all conversations, or a share of them as canary."""
+    await service_of(request).promote(number, body.canary if body else None, f"promoted by {caller.rater_id}")
+    return await show_version(request, number, caller)
+
+
+async def _texts(answers: Answers, caller: Caller, number: int, prompts: Sequence[list[dict[str, Any]]], sampling: Sampling) -> list[str]:
+    ask = Ask(caller, "comparison", version_name(number), tuple(tuple(messages) for messages in prompts), sampling)
+    answer = await answers.begin(ask)
+    try:
+        await answer.read()
+    finally:
+        answer.close()
+    return [reply.text for reply in answer.replies]
+
+
+def _row(version: Version, counts: dict[int, Tally], engine: Engine) -> dict[str, Any]:
+    tally, number, router = counts.get(version.number, Tally()), version.number, engine.router
+    interval = tally.win_rate_interval
+    return {
+        "version": number,
+        "state": version.state,
+        "parent": version.parent,
+        "digest": version.digest,
+        "created_at": version.created_at,
+        "live_at": version.live_at,
+        "retired_at": version.retired_at,
+        "items": tally.items,
+        "algorithm": version.algorithm,
+        "passed": version.passed,
+        "metrics": version.metrics,
+        "loaded": number in engine.slots,
+        "serving": router is not None and router.serves(number),
+        "share": router.share_of(number) if router is not None else 0.0,
+        "answers": tally.answers,
+        "thumbs": {"up": tally.up, "down": tally.down},
+        "comparisons": {"wins": tally.wins, "losses": tally.losses, "ties": tally.ties},
+        "win_rate": tally.win_rate,
+        "win_rate_interval": list(interval) if interval else None,
+    }
+
+
+def _run(run: Run | None) -> dict[str, Any] | None:
+    if run is None:
+        return None
+    return {name: getattr(run, name) for name in run.__dataclass_fields__}

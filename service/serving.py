@@ -1,0 +1,127 @@
+"""`attune serve`: check everything that can be checked at once, take the port, run until told to stop."""
+
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from policy.errors import PolicyError
+from policy.model import resolve_model
+from service.app import MakeModel, Service, create_app
+from service.errors import CannotStart
+from service.learner_child import LearnerChild, check_learner, learner_command
+from service.settings import ServeSettings, load_settings
+from store.database import open_store
+from store.errors import StoreError
+
+SHUTDOWN_GRACE_S = 3.0  # after open answers were cut, for their last bytes
+
+
+class Server(uvicorn.Server):
+    """uvicorn that tells the service before it waits for open connections, since streams end only when they are told."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        app = self.config.app
+        assert isinstance(app, FastAPI)
+        app.state.service.begin_stop()
+        await super().shutdown(sockets)
+
+
+def run(flags: dict[str, Any], config: Path | None, make_model: MakeModel | None = None) -> None:
+    """Serve until SIGINT or SIGTERM. Raises CannotStart with one line."""
+    settings = load_settings(flags, config)
+    _set_up_logging()
+    num_keys = _check_data(settings)
+    if not settings.is_loopback and num_keys == 0:
+        raise CannotStart(f"--host {settings.host} can be reached from other machines and there is no API key; make one: attune keys create NAME")
+    listening = listen(settings.host, settings.port)
+    if make_model is None:
+        make_model = _local_model(settings)
+    learner = None
+    if not settings.no_learner:
+        check_learner(settings)
+        learner = LearnerChild(learner_command(settings), settings.data / "logs" / "learner.log")
+    failures: list[str] = []
+
+    def failed(said: str) -> None:
+        failures.append(said)
+        server.should_exit = True
+
+    def began(service: Service) -> None:
+        service.metrics.learner_starts.inc(0)
+        print(greeting(service, listening.getsockname()[1], num_keys), flush=True)
+
+    app = create_app(settings, make_model, learner=learner, began=began, failed=failed)
+    uvicorn_config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="on", timeout_keep_alive=75, server_header=False,
+        timeout_graceful_shutdown=int(settings.shutdown_limit_s + SHUTDOWN_GRACE_S) + 1, h11_max_incomplete_event_size=64 * 1024,
+    )  # fmt: skip
+    server = Server(uvicorn_config)
+    try:
+        server.run(sockets=[listening])
+    except KeyboardInterrupt:  # uvicorn gives the signal on once it has shut down in order
+        pass
+    finally:
+        listening.close()
+    if failures:
+        raise CannotStart(failures[0])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there. Raises CannotStart when the port is taken or the address is not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host.strip("[]"), port))
+        listening.listen(2048)
+    except (OSError, OverflowError) as error:
+        listening.close()
+        reason = getattr(error, "strerror", None) or error
+        raise CannotStart(f"cannot listen on {host}:{port} ({reason}); choose another with --port or --host") from error
+    listening.setblocking(False)
+    return listening
+
+
+def greeting(service: Service, port: int, num_keys: int) -> str:
+    """Return the line that says that people may come."""
+    settings, router = service.settings, service.engine.router
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    learner = "learner off" if service.learner is None else "learner on"
+    keys = f"{num_keys} API key{'s' if num_keys != 1 else ''}" if num_keys else "no API keys: this machine only"
+    return f"Attune is ready at {url}  ({settings.model}, version {router.live if router else '?'}; {learner}; {keys})"
+
+
+def _check_data(settings: ServeSettings) -> int:
+    """Return how many keys were ever made. Raises CannotStart for a data folder that cannot be used."""
+    try:
+        db = open_store(settings.data)
+    except StoreError as error:
+        raise CannotStart(str(error)) from error
+    try:
+        return db.table("api_keys").count
+    finally:
+        db.close()
+
+
+def _local_model(settings: ServeSettings) -> MakeModel:
+    """Return what makes the model, after checks that take milliseconds. Raises CannotStart."""
+    try:
+        resolve_model(settings.model)
+    except PolicyError as error:
+        raise CannotStart(str(error)) from error
+    from service.model import LocalModel  # the tokenizer's library takes its time, so it comes after the checks
+
+    return LocalModel
+
+
+def _set_up_logging() -> None:
+    logging.basicConfig(
+        stream=sys.stderr, level=os.environ.get("ATTUNE_LOG_LEVEL", "WARNING").upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )

@@ -1,0 +1,145 @@
+"""How the service is set up: flags over `ATTUNE_*` in the environment over a TOML file over these defaults."""
+
+import os
+import tomllib
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from service.errors import CannotStart
+
+_file_values: ContextVar[dict[str, Any]] = ContextVar("_file_values", default={})  # noqa: B039 -- never changed in place
+LEARNER_TABLE = "learner"  # the learner's part of the same file; it reads that itself
+
+
+class _TomlValues(PydanticBaseSettingsSource):
+    """The TOML file's top level, already read by `load_settings`."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return _file_values.get()
+
+
+class ServeSettings(BaseSettings):
+    """Everything that `attune serve` can be told."""
+
+    model_config = SettingsConfigDict(env_prefix="ATTUNE_", extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Beyond loopback it needs at least one API key."""
+    port: int = Field(8000, ge=0, le=65535)
+    """TCP port; 0 takes a free one."""
+    data: Path = Path("~/.attune")
+    """Folder for everything that lasts: database, versions, logs."""
+    model: str = Field("pocket", min_length=1)
+    """Base model: a bundled name (`pocket`), a folder, or a hub id."""
+    device: str = Field("auto", pattern="^(auto|cpu|cuda)$")
+    """Where models run: auto, cpu or cuda."""
+    config: Path | None = None
+    """The TOML file that was read; None means none."""
+    no_learner: bool = False
+    """Serve without the learner as a child process."""
+
+    default_temperature: float = Field(1.0, ge=0, le=2)
+    """Sampling temperature of requests that name none."""
+    default_max_tokens: int = Field(512, ge=1)
+    """Reply length in tokens of requests that name none; less where the context ends."""
+    candidates: int = Field(4, ge=2, le=16)
+    """Replies sampled for a side-by-side question, of which two are shown."""
+
+    max_active: int = Field(64, ge=1)
+    """Replies generated at the same time; more wait in the queue."""
+    max_queued: int = Field(256, ge=0)
+    """Requests that may wait; more are refused with 503."""
+    request_limit_s: float = Field(300.0, gt=0)
+    """Seconds that one request may take, its wait included."""
+    requests_per_minute: int = Field(0, ge=0)
+    """Requests that one API key may make in a minute (short bursts of a tenth of it at least 10); 0 means no limit."""
+    max_body_mb: float = Field(4.0, gt=0)
+    """Largest request body in MiB; imports may be 64 times as large."""
+
+    max_slots: int = Field(4, ge=2)
+    """Versions held in memory at the same time."""
+    idle_unload_s: float = Field(300.0, ge=0)
+    """Seconds after which a version that nobody asks for leaves memory (live and canary stay)."""
+    drain_limit_s: float = Field(120.0, ge=0)
+    """Seconds that answers of a replaced version may still take; then they are cut with an error."""
+    shutdown_limit_s: float = Field(10.0, ge=0)
+    """Seconds that open answers may still take when the service stops; then they are cut with an error."""
+    load_limit_s: float = Field(600.0, gt=0)
+    """Seconds that loading a version may take."""
+    probe_tolerance: float | None = Field(None, gt=0)
+    """Largest difference (nats) between a version's recorded probe and what was loaded; None: what suits the precision."""
+    precision: str = Field("float32", pattern="^(float32|bfloat16)$")
+    """Numbers that are computed with on a CPU: float32 or bfloat16."""
+    quantize: str = Field("none", pattern="^(none|q8_0)$")
+    """Weights on a CPU: none (float16) or q8_0 (half the memory, less exact log-probabilities)."""
+    kv_gib: float = Field(1.0, gt=0)
+    """Memory in GiB for the keys and values of answers under way, per version."""
+    threads: int = Field(0, ge=0)
+    """CPU threads of each version's runner; 0 leaves it to the runner."""
+    poll_s: float = Field(0.2, gt=0)
+    """Seconds between two looks at the store for what the learner did."""
+
+    @field_validator("data", "config")
+    @classmethod
+    def _home(cls, value: Path | None) -> Path | None:
+        return value.expanduser() if value is not None else None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _TomlValues(settings_cls)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine alone."""
+    return host in ("localhost", "::1", "[::1]") or host.startswith("127.")
+
+
+def load_settings(flags: dict[str, Any], config: Path | None = None) -> ServeSettings:
+    """Return the settings in force; flags that are None count as not given. Raises CannotStart with one line that names the value at fault."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    config = config or (Path(os.environ["ATTUNE_CONFIG"]) if os.environ.get("ATTUNE_CONFIG") else None)
+    token = _file_values.set(_read_toml(config) if config is not None else {})
+    try:
+        return ServeSettings(**{**given, **({"config": config} if config is not None else {})})
+    except ValidationError as error:
+        raise CannotStart(_one_line(error, given, config)) from error
+    finally:
+        _file_values.reset(token)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CannotStart(f"the settings file {path} cannot be read ({error.strerror}); name another with --config") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CannotStart(f"the settings file {path} is not TOML: {error}") from error
+    return {name: value for name, value in values.items() if name != LEARNER_TABLE}
+
+
+def _one_line(error: ValidationError, flags: dict[str, Any], config: Path | None) -> str:
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return f"the setting {name!r} in {config} is unknown; see docs/ for the settings there are"
+    source = f"--{name.replace('_', '-')}" if name in flags else f"{name} (from {config})" if name in _file_values.get() else f"ATTUNE_{name.upper()}"
+    return f"{source} cannot be {first['input']!r}: {first['msg'][0].lower() + first['msg'][1:]}"

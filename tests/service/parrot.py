@@ -1,0 +1,196 @@
+"""A real, tiny model for tests of the service: a byte tokenizer, and a runner whose replies say which version gave them.
+
+What it says depends on the last user message: `say: X` repeats X; `long` talks until it may not any more; `die` ends the runner;
+anything else gives some words, drawn by the seed, each of which names the version (`w3-017`).
+"""
+
+import codecs
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from policy.runners.base import Finish, Runner, SamplingSettings, Step
+from service.errors import VersionRefused
+from store.versions import Version
+
+USER, ASSISTANT, SYSTEM, END = 256, 257, 258, 259
+ROLES = {"user": USER, "assistant": ASSISTANT, "system": SYSTEM}
+
+
+class ByteStream:
+    """Bytes to text, whole characters only."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, token_id: int) -> str:
+        return self._decoder.decode(bytes([token_id])) if token_id < 256 else ""
+
+    def finish(self) -> str:
+        return self._decoder.decode(b"", final=True)
+
+
+@dataclass
+class Talk:
+    """One reply under way."""
+
+    request_id: str
+    ids: list[int]
+    settings: SamplingSettings
+    on_step: Callable[[Step], None]
+    place: int = 0
+
+
+class ParrotRunner:
+    """Gives every open request one token per step, on a thread of its own, as a continuous batch does."""
+
+    kind = "parrot"
+
+    def __init__(self, number: int, step_s: float = 0.0, context_length: int = 1024) -> None:
+        self.number, self.step_s, self.context_length = number, step_s, context_length
+        self.on_exit: Callable[[str], None] | None = None
+        self.cancelled: list[str] = []
+        self.is_closed = False
+        self._orders: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._open: dict[str, Talk] = {}
+        self._thread = threading.Thread(target=self._run, name=f"parrot-{number}", daemon=True)
+        self._thread.start()
+
+    def submit(self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings, on_step: Callable[[Step], None]) -> None:
+        self._orders.put(Talk(request_id, self._reply(list(prompt_ids), settings), settings, on_step))
+
+    def cancel(self, request_id: str) -> None:
+        self._orders.put(request_id)
+
+    def probe(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
+        return [-float(token) for token in token_ids]
+
+    def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+        return [[logp_of(token) for token in reply] for _, reply in sequences]
+
+    def stats(self) -> dict[str, Any]:
+        return {"active": len(self._open)}
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._orders.put(None)
+        self._thread.join(5)
+
+    def die(self, reason: str = "it fell off its perch") -> None:
+        """End as a crashed process would: every open request is told, then whoever listens."""
+        self._orders.put(RuntimeError(reason))
+
+    def _run(self) -> None:
+        while True:
+            order = self._orders.get() if not self._open else self._order_if_any()
+            while order is not _NOTHING:
+                if order is None or isinstance(order, RuntimeError):
+                    self._end_all(str(order or "closed"), is_crash=order is not None)
+                    return
+                if isinstance(order, Talk):
+                    self._open[order.request_id] = order
+                elif order in self._open:
+                    self.cancelled.append(order)
+                    self._open.pop(order).on_step(Step(order, (), (), "cancelled"))
+                order = self._order_if_any()
+            self._step()
+
+    def _order_if_any(self) -> Any:
+        try:
+            return self._orders.get_nowait()
+        except queue.Empty:
+            return _NOTHING
+
+    def _step(self) -> None:
+        if self.step_s:
+            time.sleep(self.step_s)
+        for talk in list(self._open.values()):
+            token, talk.place = talk.ids[talk.place], talk.place + 1
+            finish: Finish = "stop" if token == END else "length" if talk.place >= min(talk.settings.max_tokens, len(talk.ids)) else ""
+            if token == DIES:
+                self.die()
+                return
+            if finish:
+                del self._open[talk.request_id]
+            talk.on_step(Step(talk.request_id, (token,), (logp_of(token),), finish))
+
+    def _end_all(self, reason: str, is_crash: bool) -> None:
+        for talk in self._open.values():
+            talk.on_step(Step(talk.request_id, (), (), "error", reason))
+        self._open.clear()
+        if is_crash and self.on_exit is not None:
+            self.on_exit(reason)
+
+    def _reply(self, prompt: list[int], settings: SamplingSettings) -> list[int]:
+        last = len(prompt) - prompt[::-1].index(USER)
+        said = bytes(token for token in prompt[last:] if token < 256).decode()
+        if said.startswith("say: "):
+            return [*said[5:].encode(), END]
+        if said == "die":
+            return [*b"I am ", DIES]
+        rng = random.Random(settings.seed if settings.temperature else 0)
+        num_words = settings.max_tokens if said == "long" else rng.randint(2, 6)
+        words = " ".join(f"w{self.number}-{rng.randrange(1000):03d}" for _ in range(num_words))
+        return [*words.encode(), END]
+
+
+_NOTHING = object()
+DIES = 260  # a token that nobody survives
+
+
+def logp_of(token: int) -> float:
+    """Return the log-probability that the parrot gives a token."""
+    return -0.25 - (token % 8) / 8
+
+
+@dataclass
+class ParrotModel:
+    """The service's model for tests. `refused` versions have wrong weights, `broken` ones cannot be loaded so many times."""
+
+    digest: str = "parrot"
+    end_ids: tuple[int, ...] = (END,)
+    step_s: float = 0.0
+    load_s: float = 0.0
+    context_length: int = 1024
+    refused: set[int] = field(default_factory=set)
+    broken: dict[int, int] = field(default_factory=dict)
+    runners: list[ParrotRunner] = field(default_factory=list)
+
+    def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
+        ids: list[int] = []
+        for message in messages:
+            ids += [ROLES[message["role"]], *message["content"].encode(), END]
+        return [*ids, ASSISTANT]
+
+    def reply_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
+        return self.prompt_ids(messages), [*reply.encode(), END]
+
+    def text_stream(self) -> ByteStream:
+        return ByteStream()
+
+    def token(self, token_id: int) -> tuple[str, list[int]]:
+        return bytes([token_id]).decode(errors="replace"), [token_id]
+
+    def load(self, version: Version) -> Runner:
+        time.sleep(self.load_s)
+        if version.number in self.refused:
+            raise VersionRefused(f"version {version.number} differs from what was trained")
+        if self.broken.get(version.number, 0):
+            self.broken[version.number] -= 1
+            raise RuntimeError("not enough memory")
+        runner = ParrotRunner(version.number, self.step_s, self.context_length)
+        self.runners.append(runner)
+        return runner
+
+    def manifest(self, version: Version) -> dict[str, Any] | None:
+        return {"version": version.number} if version.number else None
+
+    def prepare(self) -> None:
+        """A parrot is always ready."""
+
+    def close(self) -> None:
+        """It keeps nothing."""
