@@ -1,0 +1,89 @@
+"""What runners of other machines share: an event loop in a thread, retries with jitter, and a circuit breaker."""
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import httpx
+
+from policy.errors import RunnerFailed
+
+T = TypeVar("T")
+
+
+class Breaker:
+    """Stops asking a backend that keeps failing: after `limit` failures in a row nothing is sent for `rest_s` seconds, then one try is."""
+
+    def __init__(self, name: str, limit: int = 5, rest_s: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name, self._limit, self._rest_s, self._clock = name, limit, rest_s, clock
+        self._failures, self._open_until = 0, 0.0
+
+    def check(self) -> None:
+        """Raise RunnerFailed while the circuit is open."""
+        left = self._open_until - self._clock()
+        if left > 0:
+            raise RunnerFailed(f"{self._name} failed {self._failures} times in a row; it is asked again in {left:.0f} s")
+
+    def succeeded(self) -> None:
+        """Note an answer: the circuit closes."""
+        self._failures, self._open_until = 0, 0.0
+
+    def failed(self) -> None:
+        """Note a failure; the circuit opens at the limit, and again at each further one."""
+        self._failures += 1
+        if self._failures >= self._limit:
+            self._open_until = self._clock() + self._rest_s
+
+
+class LoopThread:
+    """An asyncio loop in a daemon thread, for runners whose requests wait on a network."""
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Run a coroutine on the loop; its future may be cancelled from any thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def close(self) -> None:
+        """End the loop; what is open is cancelled."""
+
+        async def end() -> None:
+            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._loop.stop()
+
+        asyncio.run_coroutine_threadsafe(end(), self._loop)
+        self._thread.join(5.0)
+
+
+async def with_retries(attempt: Callable[[], Awaitable[T]], *, tries: int = 3, base_s: float = 0.2) -> T:
+    """Await `attempt()` until it holds: connection faults and 5xx are tried again after a growing, jittered pause."""
+    for turn in range(tries):
+        try:
+            return await attempt()
+        except (httpx.TransportError, httpx.HTTPStatusError) as error:
+            refused = isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500
+            if refused or turn == tries - 1:
+                raise
+            await asyncio.sleep(random.uniform(0.5, 1.0) * base_s * 2**turn)
+    raise AssertionError("unreachable")
+
+
+def readable(name: str, error: Exception) -> str:
+    """Return one sentence for what went wrong with a backend."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"{name} answered {error.response.status_code}: {error.response.text.strip()[:200]}"
+    if isinstance(error, httpx.TimeoutException):
+        return f"{name} did not answer in time"
+    if isinstance(error, httpx.TransportError):
+        return f"{name} cannot be reached ({type(error).__name__})"
+    return f"{name} failed: {error}"

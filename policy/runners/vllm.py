@@ -1,0 +1,222 @@
+"""A running vLLM server as a runner: versions are adapters, loaded over HTTP under names that are never used again.
+
+The server is started with `--enable-lora --max-loras N` and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and must be able to read the version
+folders. Token ids go in and come out, with the raw log-probability of each (vLLM's default `raw_logprobs`).
+"""
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import httpx
+
+from policy.errors import PromptTooLong, RunnerFailed, UnsupportedModel
+from policy.model import model_config
+from policy.runners.base import Finish, SamplingSettings, Step, VersionSource
+from policy.runners.remote import Breaker, LoopThread, readable, with_retries
+
+TIMEOUT = httpx.Timeout(10.0, read=120.0)
+
+
+def adapter_name(source: VersionSource) -> str:
+    """Return the name of a version's adapter at the server: number and digest, so that other weights never get the same name."""
+    return f"attune-{source.number:06d}-{source.digest[:16]}"
+
+
+class VllmRunner:
+    """The Runner interface over one vLLM server. One object serves one version; many share a server."""
+
+    kind = "vllm"
+
+    def __init__(self, url: str, source: VersionSource, api_key: str = "") -> None:
+        """Load the version's adapter at the server and check that it is listed.
+
+        Raises RunnerFailed when the server is down, serves another base or refuses the adapter, UnsupportedModel for full weights.
+        """
+        if source.full is not None:
+            raise UnsupportedModel(f"version {source.number} has full weights; a vLLM server takes only adapters over HTTP")
+        self.on_exit: Callable[[str], None] | None = None
+        self._name = f"the vLLM server at {url}"
+        self._source = source
+        self._breaker = Breaker(self._name)
+        self._loop = LoopThread("runner-vllm")
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        limits = httpx.Limits(max_connections=None)
+        self._http = httpx.AsyncClient(base_url=url.rstrip("/").removesuffix("/v1"), timeout=TIMEOUT, headers=headers, limits=limits)
+        self._open: dict[str, tuple[Future[None], Callable[[Step], None]]] = {}
+        self._lock = threading.Lock()
+        self._tokens, self._closed = 0, False
+        self.vocabulary = int(model_config(source.base)["vocab_size"])
+        try:
+            self.model, self.context_length = self._loop.start(self._load()).result(150.0)
+        except BaseException as error:
+            self._loop.close()
+            if isinstance(error, httpx.HTTPError):
+                raise RunnerFailed(readable(self._name, error)) from error
+            raise
+
+    def submit(self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings, on_step: Callable[[Step], None]) -> None:
+        """See Runner."""
+        if len(prompt_ids) + settings.max_tokens > self.context_length:
+            asked = f"{len(prompt_ids)} tokens of prompt and {settings.max_tokens} of reply"
+            raise PromptTooLong(f"{asked} do not fit the context of {self.context_length} tokens")
+        if not prompt_ids or not 0 <= min(prompt_ids) <= max(prompt_ids) < self.vocabulary:
+            raise ValueError(f"the prompt is empty or holds a token id outside 0..{self.vocabulary - 1}")
+        self._breaker.check()
+        with self._lock:
+            if self._closed:
+                raise RunnerFailed("this runner is closed")
+            if request_id in self._open:
+                raise ValueError(f"the request id {request_id!r} is in use")
+            self._open[request_id] = (self._loop.start(self._generate(request_id, list(prompt_ids), settings)), on_step)
+
+    def cancel(self, request_id: str) -> None:
+        """See Runner. The connection is closed, which makes the server stop."""
+        if (entry := self._open.get(request_id)) is not None:
+            entry[0].cancel()
+
+    def probe(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
+        """See Runner."""
+        return [values[0] for values in self.score([(prompt_ids, [token]) for token in token_ids])]
+
+    def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+        """See Runner."""
+
+        async def all_of_them() -> list[list[float]]:
+            return list(await asyncio.gather(*(self._score(list(prompt), list(reply)) for prompt, reply in sequences)))
+
+        try:
+            return self._loop.start(all_of_them()).result(300.0)
+        except httpx.HTTPError as error:
+            raise RunnerFailed(readable(self._name, error)) from error
+
+    def stats(self) -> dict[str, Any]:
+        """See Runner."""
+        return {"kind": self.kind, "active": len(self._open), "tokens": self._tokens, "model": self.model}
+
+    def close(self) -> None:
+        """See Runner. Unloads the adapter; its name is never used for other weights."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            entries = list(self._open.items())
+        for request_id, (_, on_step) in entries:
+            if self._open.pop(request_id, None) is not None:
+                on_step(Step(request_id, finish="error", error="the runner was closed"))
+        if self._source.adapter is not None:
+            with contextlib.suppress(Exception):  # the server may be gone; an adapter left behind harms nobody: its name is never reused
+                self._loop.start(self._http.post("/v1/unload_lora_adapter", json={"lora_name": self.model})).result(10.0)
+        self._loop.start(self._http.aclose()).result(5.0)
+        self._loop.close()
+
+    async def _load(self) -> tuple[str, int]:
+        models = await self._models()
+        bases = [model for model in models.values() if not model.get("parent")]
+        if not bases:
+            raise RunnerFailed(f"{self._name} serves no base model")
+        context = int(bases[0]["max_model_len"])
+        if self._source.adapter is None:
+            return str(bases[0]["id"]), context
+        name = adapter_name(self._source)
+        if name not in models:
+            asked = {"lora_name": name, "lora_path": str(self._source.adapter.resolve())}
+            answer = await self._http.post("/v1/load_lora_adapter", json=asked)
+            if answer.status_code == 404 and "lora" not in answer.text.lower():
+                raise RunnerFailed(f"{self._name} takes no adapters; start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True")
+            if answer.status_code != 200:
+                raise RunnerFailed(f"{self._name} refused version {self._source.number}: {answer.text.strip()[:300]}")
+            if name not in await self._models():
+                raise RunnerFailed(f"{self._name} said that it loaded {name} but does not list it")
+        return name, context
+
+    async def _models(self) -> dict[str, dict[str, Any]]:
+        async def ask() -> dict[str, dict[str, Any]]:
+            answer = (await self._http.get("/v1/models")).raise_for_status()
+            return {model["id"]: model for model in answer.json()["data"]}
+
+        return await with_retries(ask)
+
+    async def _generate(self, request_id: str, prompt_ids: list[int], settings: SamplingSettings) -> None:
+        body = {
+            "model": self.model,
+            "prompt": prompt_ids,
+            "max_tokens": settings.max_tokens,
+            "temperature": settings.temperature,
+            "top_p": settings.top_p,
+            "top_k": settings.top_k or -1,
+            "presence_penalty": settings.presence_penalty,
+            "frequency_penalty": settings.frequency_penalty,
+            "seed": settings.seed % 2**63,
+            "stop_token_ids": list(settings.end_ids),
+            "ignore_eos": True,  # only the ids above end a reply, as with the other runners
+            "logprobs": 0,
+            "stream": True,
+            "return_token_ids": True,
+            "add_special_tokens": False,
+            "skip_special_tokens": False,
+            "cache_salt": self.model,  # keys and values of one version are never used by another
+        }
+        began = False
+        for turn in range(3):
+            try:
+                async with self._http.stream("POST", "/v1/completions", json=body) as answer:
+                    if answer.status_code != 200:
+                        await answer.aread()
+                        answer.raise_for_status()
+                    async for line in answer.aiter_lines():
+                        if line.startswith("data: {"):
+                            began = True
+                            self._hand_on(request_id, json.loads(line[6:]))
+                self._breaker.succeeded()
+                self._finish(request_id, Step(request_id, finish="error", error=f"{self._name} ended the stream early"))
+                return
+            except asyncio.CancelledError:
+                self._finish(request_id, Step(request_id, finish="cancelled"))
+                raise
+            except (httpx.HTTPError, RunnerFailed, KeyError, ValueError) as error:
+                down = isinstance(error, httpx.TransportError) or (isinstance(error, httpx.HTTPStatusError) and error.response.status_code >= 500)
+                if down:
+                    self._breaker.failed()
+                if not down or began or turn == 2:  # what has begun cannot be begun again
+                    self._finish(request_id, Step(request_id, finish="error", error=readable(self._name, error)))
+                    return
+                await asyncio.sleep(0.2 * 2**turn)
+
+    def _hand_on(self, request_id: str, chunk: dict[str, Any]) -> None:
+        if "error" in chunk:
+            raise RunnerFailed(f"{self._name}: {chunk['error'].get('message', chunk['error'])}")
+        if not chunk.get("choices"):
+            return
+        choice = chunk["choices"][0]
+        ids = tuple(choice.get("token_ids") or ())
+        logps = tuple((choice.get("logprobs") or {}).get("token_logprobs") or ())
+        if len(ids) != len(logps):
+            raise RunnerFailed(f"{self._name} gave {len(ids)} tokens with {len(logps)} log-probabilities; a newer vLLM is needed (return_token_ids)")
+        self._tokens += len(ids)
+        reason: Finish = {"stop": "stop", "length": "length"}.get(choice.get("finish_reason") or "", "")  # type: ignore[assignment]
+        if choice.get("finish_reason") and not reason:
+            reason = "error"
+        step = Step(request_id, ids, logps, reason, "" if reason != "error" else f"{self._name} aborted the reply")
+        if reason:
+            self._finish(request_id, step)
+        elif (entry := self._open.get(request_id)) is not None:
+            entry[1](step)
+
+    def _finish(self, request_id: str, step: Step) -> None:
+        if (entry := self._open.pop(request_id, None)) is not None:
+            entry[1](step)
+
+    async def _score(self, prompt: list[int], reply: list[int]) -> list[float]:
+        body = {"model": self.model, "prompt": prompt + reply, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0, "add_special_tokens": False}
+
+        async def ask() -> list[float]:
+            answer = (await self._http.post("/v1/completions", json=body)).raise_for_status().json()
+            given = answer["choices"][0]["prompt_logprobs"]
+            return [float(given[len(prompt) + place][str(token)]["logprob"]) for place, token in enumerate(reply)]
+
+        return await with_retries(ask)
