@@ -4,6 +4,7 @@ Nothing here is weighed yet (`weighing.py`) and nothing needs torch. Replies are
 length limit has no end-of-turn token, and none is added.
 """
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 from store.blobs import pack_ids
 from store.completions import Completion
+from store.errors import UnknownCompletion
 from store.feedback import Feedback
 
 Kind = Literal["pair", "thumb", "edit"]
@@ -84,7 +86,8 @@ def examples_of(
     """
     found: list[Example] = []
     for row in feedback:
-        found += _of_row(row, completion_of, render_reply)
+        with contextlib.suppress(UnknownCompletion):  # the other side of a choice was erased with its person
+            found += _of_row(row, completion_of, render_reply)
     found += _pairs_of_thumbs(found)
     return [example for example in found if _teaches(example, max_tokens)]
 
@@ -153,15 +156,16 @@ def _teaches(example: Example, max_tokens: int) -> bool:
 def for_algorithm(examples: Sequence[Example], algorithm: str) -> list[Example]:
     """Return the examples as one algorithm alone reads them.
 
-    mixed: all. dpo: pairs, and corrections as pairs. kto: everything as thumbs; a pair is two of half weight. sft: good replies alone.
+    mixed: all. dpo: pairs, and corrections as pairs. kto: everything as thumbs; a pair is two of half weight. sft: whatever has a good
+    reply; of pairs that alone, while a correction keeps its original, which tells what changed.
     """
     if algorithm == "mixed":
         return list(examples)
     if algorithm == "dpo":
         return [replace(example, kind="pair") for example in examples if example.kind != "thumb"]
     if algorithm == "sft":
-        good = [replace(example, kind="thumb", bad=None) for example in examples if example.good is not None]
-        return [example for example in good if example.good is not None]
+        good = [example for example in examples if example.good is not None]
+        return [replace(example, kind="thumb", bad=None) if example.kind == "pair" else example for example in good]
     if algorithm == "kto":
         return [single for example in examples for single in _singles(example)]
     raise ValueError(f"unknown algorithm {algorithm!r}; use mixed, dpo, kto or sft")

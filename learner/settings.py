@@ -113,8 +113,8 @@ class LearnerSettings(BaseSettings):
     holdout: float = Field(0.125, ge=0, le=0.5)
     """Share of new items kept for the gate; later updates train on them."""
 
-    gate_margin: float = Field(0.0)
-    """Held-out feedback: least plausible gain over live (upper 95 % bound of the mean margin), in nats."""
+    gate_min_gain: float = 0.0
+    """Held-out feedback: the gain over live, in nats, that must be plausible (its upper 95 % bound must reach this)."""
     gate_max_kl: float = Field(4.0, gt=0)
     """Largest KL to live per reply, in nats, on the candidate's own replies."""
     gate_max_base_kl: float = Field(10.0, gt=0)
@@ -123,11 +123,13 @@ class LearnerSettings(BaseSettings):
     """Largest KL from the base model per token, in nats, on anchor replies: what the model knew must stay."""
     gate_max_length_ratio: float = Field(5.0, gt=1)
     """Mean reply length against live: neither longer nor shorter than by this factor."""
-    gate_max_endless: float = Field(0.25, ge=0, le=1)
-    """By how much the share of replies that never end may rise over live."""
+    gate_max_endless_rise: float = Field(0.25, ge=0, le=1)
+    """By how much the share of replies that do not end within `gate_max_tokens` may rise over live."""
+    gate_max_empty_rise: float = Field(0.1, ge=0, le=1)
+    """By how much the share of empty replies may rise over live."""
     gate_samples: int = Field(32, ge=4)
-    """Replies that the candidate gives for the gate."""
-    gate_max_tokens: int = Field(64, ge=8)
+    """Replies that live and candidate each give for the gate."""
+    gate_max_tokens: int = Field(128, ge=8)
     """Most tokens of a reply in the gate and of an anchor sample."""
 
     @field_validator("data")

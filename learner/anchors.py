@@ -1,0 +1,101 @@
+"""Anchor samples: what the base model says on prompts that nobody complained about, with its distribution at each token.
+
+They are made once per base model and kept in the cache folder; without them an update forgets what it is not told of.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from learner.algorithms.anchor import TopLogps, top_logps
+from learner.anchor_prompts import ANCHOR_PROMPTS
+from learner.resident import Resident
+from learner.rollouts import sampled_replies
+from learner.scoring import reply_logits
+from policy.chat import end_ids, render_prompt
+
+log = logging.getLogger(__name__)
+TOP = 64
+CHUNK = 16
+SEED = 20_240_229  # anchors do not depend on an update's seed: they are made once
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """One sample with its reference distribution: `top` has one row per reply token."""
+
+    prompt_ids: tuple[int, ...]
+    reply_ids: tuple[int, ...]
+    top: TopLogps
+
+
+def base_anchors(resident: Resident, cache: Path, count: int) -> list[Anchor]:
+    """Return at least `count` anchors of the base model, from the cache folder or made now (and kept there); the cache may be deleted any time."""
+    path = cache / f"anchors-{resident.base_digest[:16]}-{count}-{resident.settings.gate_max_tokens}.safetensors"
+    if path.exists():
+        try:
+            return _read(path)
+        except Exception as error:  # half a file, another format: only a cache
+            log.warning("anchors in %s cannot be read (%s); made again", path.name, error)
+    with resident.as_base() as model, resident.autocast():
+        ends = end_ids(resident.tokenizer)
+        rendered = [render_prompt(resident.tokenizer, [{"role": "user", "content": prompt}]) for prompt in spread(ANCHOR_PROMPTS, count)]
+        prompts = [ids for ids in rendered if len(ids) + resident.settings.gate_max_tokens <= resident.context_length]
+        made = sampled_replies(model, prompts, end_ids=ends, max_tokens=resident.settings.gate_max_tokens, seed=SEED)
+        anchors = with_distributions(model, [(rollout.prompt_ids, rollout.ids) for rollout in made])
+    _write(path, anchors)
+    return anchors
+
+
+def spread(prompts: Sequence[str], count: int) -> list[str]:
+    """Return `count` prompts, evenly over the list if it is longer, going round if it is shorter."""
+    if count >= len(prompts):
+        return [prompts[index % len(prompts)] for index in range(count)]
+    return [prompts[index * len(prompts) // count] for index in range(count)]
+
+
+@torch.no_grad()
+def with_distributions(model: torch.nn.Module, replies: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Anchor]:
+    """Return each (prompt, reply) with this model's next-token distribution at each reply token, kept on the CPU."""
+    anchors = []
+    for start in range(0, len(replies), CHUNK):
+        chunk = replies[start : start + CHUNK]
+        top = top_logps(reply_logits(model, chunk), TOP)
+        lengths = [len(reply) for _, reply in chunk]
+        pieces = [part.cpu().split(lengths) for part in (top.ids, top.logps, top.rest)]
+        for (prompt, reply), ids, logps, rest in zip(chunk, *pieces, strict=True):
+            anchors.append(Anchor(tuple(prompt), tuple(reply), TopLogps(ids.clone(), logps.float(), rest.float())))
+    return anchors
+
+
+def stacked(anchors: Sequence[Anchor], device: torch.device) -> TopLogps:
+    """Return the reference distributions of all tokens of these anchors, in order."""
+    columns = zip(*(anchor.top for anchor in anchors), strict=True)
+    return TopLogps(*(torch.cat(list(column)).to(device) for column in columns))
+
+
+def _write(path: Path, anchors: Sequence[Anchor]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    everything = stacked(anchors, torch.device("cpu"))
+    replies = json.dumps([[anchor.prompt_ids, anchor.reply_ids] for anchor in anchors])
+    tensors = {"ids": everything.ids.to(torch.int32), "logps": everything.logps, "rest": everything.rest}
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, {"replies": replies})
+    unfinished.replace(path)
+
+
+def _read(path: Path) -> list[Anchor]:
+    with safe_open(path, "pt") as file:
+        replies = json.loads(file.metadata()["replies"])
+        lengths = [len(reply) for _, reply in replies]
+        ids, logps, rest = (file.get_tensor(name).split(lengths) for name in ("ids", "logps", "rest"))
+    return [
+        Anchor(tuple(prompt), tuple(reply), TopLogps(ids[place].long(), logps[place], rest[place])) for place, (prompt, reply) in enumerate(replies)
+    ]

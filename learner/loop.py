@@ -1,0 +1,209 @@
+"""The conductor: watches the store, starts updates, publishes what came of them, and takes up what a crash left behind."""
+
+import json
+import logging
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlite_utils import Database
+
+from learner.errors import Diverged, NothingToLearn
+from learner.plan import halved, seed_of
+from learner.publish import publish
+from learner.resident import Resident
+from learner.schedule import Decision, Situation, Trigger, back_off_s, decision
+from learner.settings import SHARED, LearnerSettings, load_settings
+from learner.update import Updater, material_of, moments_path
+from learner.voice import Voice, Word
+from store.database import open_store, transaction
+from store.feedback import count_to_learn
+from store.ids import new_id, now
+from store.learner import learner_status, set_attempted, set_detail, set_paused, take_orders
+from store.runs import Run, add_run, fail_run, finish_run, restart_run, runs, unfinished_run
+from store.versions import ensure_base_version, get_version, live_version, passed_candidate
+
+log = logging.getLogger(__name__)
+LOOK_S = 0.2
+MOST_ATTEMPTS = 5  # at one run, before it counts as failed: something in it kills the process
+GIVE_UP_AFTER = 3  # failed runs in a row on the same items
+RETRY_OF = "retry_of"  # in a run's settings: the run whose version the gate rejected
+NOT_KEPT = {*SHARED, "nice"}  # settings of the process and not of a run
+
+
+class Loop:
+    """One learner. `stop` ends it between two steps of its work."""
+
+    def __init__(self, settings: LearnerSettings, stop: threading.Event) -> None:
+        self.settings, self._stop = settings, stop
+        self.db = open_store(settings.data)
+        self._voice = Voice(settings.data)
+        self._ordered = False
+        self._trigger = Trigger(settings.trigger_items, settings.trigger_seconds, settings.trigger_min_items)
+        self.resident = Resident(settings)
+        with transaction(self.db):
+            ensure_base_version(self.db, self.resident.base_digest)
+            set_detail(self.db, self._detail())
+        self._updater = Updater(self.resident, settings)
+
+    def run(self, *, once: bool = False) -> int:
+        """Learn until stopped; with `once` make at most one update, with whatever waits. Return how many runs were made."""
+        made = 0
+        try:
+            self._updater.anchors()
+            left_behind = unfinished_run(self.db)
+            if left_behind is not None:
+                made += self._take_up(left_behind)
+            while not self._stop.is_set() and not (once and made):
+                chosen = self._decide(order=once)
+                if chosen.start:
+                    self._start(chosen)
+                    made += 1
+                elif once:
+                    break
+                else:
+                    self._stop.wait(LOOK_S)
+        finally:
+            self._voice.close()
+            self.db.close()
+        return made
+
+    def _decide(self, *, order: bool) -> Decision:
+        """Look at the store once, take orders, tell people where things stand, and decide."""
+        with transaction(self.db):
+            for kind in take_orders(self.db):
+                self._ordered = self._ordered or kind == "update"
+                if kind in ("pause", "resume"):
+                    set_paused(self.db, kind == "pause")
+        live, status, last = live_version(self.db), learner_status(self.db), runs(self.db, GIVE_UP_AFTER)
+        waiting, first_at, _ = count_to_learn(self.db, max(live.watermark, status.attempted_seq))
+        ordered = self._ordered or order
+        situation = Situation(
+            waiting=waiting,
+            first_at=datetime.fromisoformat(first_at) if first_at else None,
+            unlearned=count_to_learn(self.db, live.watermark)[0] if ordered else waiting,
+            paused=status.paused,
+            ordered=ordered,
+            candidate_waits=passed_candidate(self.db) is not None,
+            retry_due=_retry_is_due(self.db, last, live.number),
+            not_before=_not_before(last),
+        )
+        chosen = decision(situation, self._trigger, datetime.now(UTC))
+        if ordered and not situation.candidate_waits:
+            self._ordered = False  # obeyed, or there is nothing to learn from
+        next_at = chosen.next_at.isoformat() if chosen.next_at else None
+        self._voice.tell(Word("paused" if status.paused else "idle", next_at=next_at))
+        return chosen
+
+    def _start(self, chosen: Decision) -> None:
+        live, last = live_version(self.db), runs(self.db, 1)
+        settings, extra = self.settings, {}
+        upto_seq = count_to_learn(self.db, live.watermark)[2]
+        if chosen.start == "retry":
+            settings, extra, upto_seq = halved(settings), {RETRY_OF: last[0].id}, last[0].upto_seq
+        kept = settings.model_dump(mode="json", exclude=NOT_KEPT) | extra
+        with transaction(self.db):
+            count = self.db.table("runs").count
+            items = count_to_learn(self.db, live.watermark)[0]
+            seed = seed_of(settings.seed, count, live.number, upto_seq)
+            run = Run(new_id("run-"), settings.algorithm, "running", kept, seed, live.number, items, live.watermark, upto_seq, now())
+            add_run(self.db, run)
+        log.info("%s: starts on version %d with %d items (%s)", run.id, run.parent, items, chosen.start)
+        self._make(run)
+
+    def _take_up(self, run: Run) -> int:
+        """Do a run again that a crash interrupted, unless the version it started from is not live any more or it kills the process."""
+        if run.parent != live_version(self.db).number:
+            reason = f"it was interrupted, and version {run.parent}, from which it started, is not live any more"
+        elif run.attempt >= MOST_ATTEMPTS:
+            reason = f"the learner ended {run.attempt} times in the middle of it"
+        else:
+            with transaction(self.db):
+                again = restart_run(self.db, run.id)
+            log.info("%s: begins again, attempt %d", run.id, again.attempt)
+            self._make(again)
+            return 1
+        self._fail(run, reason, give_up=True)
+        return 0
+
+    def _make(self, run: Run) -> None:
+        """Carry out a run that is on record, and record how it ended."""
+        settings = _settings_of(run, self.settings)
+
+        def phase(name: str, step: int, steps: int, loss: float | None, metrics: dict[str, float]) -> None:
+            if self._stop.is_set():
+                raise Interrupted
+            told = {key: round(value, 5) for key, value in metrics.items() if value == value}
+            progress = {"phase": name, "step": step, "steps": steps, "loss": loss, "metrics": told, "started_at": run.started_at, "items": run.items}
+            self._voice.tell(Word("running", run.id, {**progress, "algorithm": run.algorithm}))
+
+        try:
+            result = self._updater.update(run, material_of(self.db, self.resident, run), settings, phase)
+            metrics = result.metrics | {"curve": result.trained.curve}
+            version = publish(
+                self.db, settings.data, self.resident, run, feedback_ids=result.plan.feedback_ids, metrics=metrics, report=result.report
+            )
+            result.optimiser.write(moments_path(settings.data, version.number), version.digest)
+            log.info("%s: version %d, %s", run.id, version.number, "passed" if version.passed else "; ".join(result.report["reasons"]))
+        except Interrupted:
+            log.info("%s: left unfinished; it begins again with the next start", run.id)
+        except NothingToLearn as error:
+            with transaction(self.db):
+                finish_run(self.db, run.id, None, {"nothing": str(error)})
+                set_attempted(self.db, run.upto_seq)
+            log.info("%s: %s", run.id, error)
+        except Exception as error:  # whatever it is, people are served on
+            log.exception("%s failed", run.id)
+            failures = _failures_in_a_row(runs(self.db, GIVE_UP_AFTER + 1)) + 1
+            self._fail(run, _one_line(error), give_up=isinstance(error, Diverged) or failures >= GIVE_UP_AFTER)
+
+    def _fail(self, run: Run, reason: str, *, give_up: bool) -> None:
+        with transaction(self.db):
+            fail_run(self.db, run.id, reason, {})
+            if give_up:
+                set_attempted(self.db, run.upto_seq)
+        log.warning("%s failed: %s", run.id, reason)
+
+    def _detail(self) -> dict[str, Any]:
+        trigger = {"items": self._trigger.items, "seconds": self._trigger.seconds, "min_items": self._trigger.min_items}
+        about = {"model": self.settings.model, "device": str(self.resident.device), "parameters": self.resident.num_parameters}
+        return {"trigger": trigger, "algorithm": self.settings.algorithm, "tuning": self.settings.tuning, **about}
+
+
+class Interrupted(BaseException):
+    """The learner is asked to stop in the middle of a run."""
+
+
+def _settings_of(run: Run, settings: LearnerSettings) -> LearnerSettings:
+    """Return the settings that a run was planned with, on this process's data, model and device."""
+    kept = {name: value for name, value in run.settings.items() if name != RETRY_OF}
+    return load_settings({**kept, **{name: getattr(settings, name) for name in NOT_KEPT}})
+
+
+def _retry_is_due(db: Database, last: list[Run], live: int) -> bool:
+    """Whether the newest run's version was rejected, started from live, and was not itself a second try."""
+    if not last or last[0].state != "finished" or last[0].version is None or last[0].parent != live or RETRY_OF in last[0].settings:
+        return False
+    return get_version(db, last[0].version).state == "rejected"
+
+
+def _failures_in_a_row(last: list[Run]) -> int:
+    count = 0
+    for run in last:
+        if run.state == "failed":
+            count += 1
+        elif run.state != "running":
+            break
+    return count
+
+
+def _not_before(last: list[Run]) -> datetime | None:
+    failures = _failures_in_a_row(last)
+    if not failures or last[0].finished_at is None:
+        return None
+    return datetime.fromisoformat(last[0].finished_at) + timedelta(seconds=back_off_s(failures))
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return json.dumps(text.splitlines()[0], ensure_ascii=False)[1:-1][:500]

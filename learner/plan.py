@@ -1,0 +1,99 @@
+"""What an update does, laid out before it begins: which items, in which batches. The same for the same run, whatever happened meanwhile."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from learner.errors import NothingToLearn
+from learner.examples import Example, for_algorithm
+from learner.replay import replay_of
+from learner.settings import LearnerSettings
+from learner.weighing import weighed
+
+MIN_TO_HOLD_OUT = 8  # with fewer new items all are trained on
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One update. `batches` hold indices into `trained`; `held_out` is never trained on here, but by later updates."""
+
+    trained: tuple[Example, ...]
+    held_out: tuple[Example, ...]
+    batches: tuple[tuple[int, ...], ...]
+    seed: int
+
+    @property
+    def feedback_ids(self) -> list[str]:
+        """Rows that this update trains on or judges by."""
+        return list(dict.fromkeys(row for example in (*self.trained, *self.held_out) for row in example.feedback_ids))
+
+
+def plan_of(
+    new: Sequence[Example], earlier: Sequence[Example], settings: LearnerSettings, *, seed: int, parent: int, trust: Mapping[str, float | None]
+) -> Plan:
+    """Return the plan of an update on `new` examples with a replay of `earlier` ones. Raises NothingToLearn."""
+    kept, held_out = without_holdout(new, settings.holdout, seed)
+    kept, held_out = for_algorithm(kept, settings.algorithm), for_algorithm(held_out, settings.algorithm)
+    kept = kept[-settings.max_items :]
+    if not kept:
+        raise NothingToLearn(f"none of the {len(new)} new items says anything that the algorithm {settings.algorithm!r} can learn from")
+    again = replay_of(for_algorithm(earlier, settings.algorithm), round(settings.replay * len(kept)), seed)
+    trained = weighed([*kept, *again], parent=parent, trust=trust, default_flip_rate=settings.flip_rate)
+    trained = [example for example in trained if example.weight > 0]
+    if not trained:
+        raise NothingToLearn(f"all {len(kept)} new items come from raters whose word counts for nothing")
+    judged = weighed(held_out, parent=parent, trust=trust, default_flip_rate=settings.flip_rate)
+    batches = batches_of(len(trained), settings.batch_items, settings.steps, settings.passes, seed)
+    return Plan(tuple(trained), tuple(judged), batches, seed)
+
+
+def without_holdout(new: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """Split new examples into those to train on and those to judge by: whole prompts of a rater, so that nothing judged was trained on.
+
+    Which ones is drawn from `seed` and the examples' content. With few examples all are trained on.
+    """
+    if share <= 0 or len(new) < MIN_TO_HOLD_OUT:
+        return list(new), []
+    drawn: dict[tuple[str, tuple[int, ...]], str] = {}
+    sizes: dict[tuple[str, tuple[int, ...]], int] = {}
+    for example in new:
+        group = (example.rater_id, example.prompt_ids)
+        drawn[group] = sha256(f"{seed} {group}".encode()).hexdigest()
+        sizes[group] = sizes.get(group, 0) + 1
+    wanted, taken = share * len(new), 0
+    out: set[tuple[str, tuple[int, ...]]] = set()
+    for group in sorted(drawn, key=lambda group: drawn[group]):
+        if taken + sizes[group] / 2 <= wanted:
+            out.add(group)
+            taken += sizes[group]
+    is_out = [(example.rater_id, example.prompt_ids) in out for example in new]
+    kept = [example for example, away in zip(new, is_out, strict=True) if not away]
+    return kept, [example for example, away in zip(new, is_out, strict=True) if away]
+
+
+def batches_of(count: int, size: int, steps: int, passes: float, seed: int) -> tuple[tuple[int, ...], ...]:
+    """Return batches of `size` indices out of `count`, in shuffled passes one after the other, at most `steps` of them.
+
+    An item comes again only when all others had their turn; with fewer items than `size` a batch is one whole pass.
+    """
+    size = min(size, count)
+    steps = max(1, min(steps, round(passes * count / size)))
+    rng = random.Random(seed)
+    stream: list[int] = []
+    while len(stream) < steps * size:
+        order = list(range(count))
+        rng.shuffle(order)
+        stream += order
+    return tuple(tuple(stream[start * size : (start + 1) * size]) for start in range(steps))
+
+
+def seed_of(base_seed: int, number_of_runs: int, parent: int, upto_seq: int) -> int:
+    """Return the seed of a run: a number below 2^31 that differs from run to run and is the same for the same history."""
+    digest = sha256(f"{base_seed} {number_of_runs} {parent} {upto_seq}".encode()).digest()
+    return int.from_bytes(digest[:4], "little") >> 1
+
+
+def halved(settings: LearnerSettings) -> LearnerSettings:
+    """Return the settings for a second, more careful try: half the steps."""
+    return settings.model_copy(update={"steps": max(1, settings.steps // 2), "passes": settings.passes / 2})

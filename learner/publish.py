@@ -1,0 +1,77 @@
+"""From trained weights to a version that the service can find: the folder first, then one transaction for everything that is said of it."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from sqlite_utils import Database
+
+from learner.resident import Resident
+from policy.chat import render_prompt
+from policy.versions import Probe, write_version
+from store.database import transaction
+from store.ids import now
+from store.learner import set_attempted
+from store.runs import Run, finish_run
+from store.versions import Version, add_version, feedback_of_version, get_version, next_version_number, set_verdict
+
+PROBE_TEXT = "Hello! Who are you, and what is 7 + 5?"
+PROBE_TOP = 32
+
+
+def version_folder(data: Path, number: int) -> Path:
+    """Return where a version lies."""
+    return data / "versions" / f"{number:06d}"
+
+
+@torch.no_grad()
+def probe_of(resident: Resident) -> Probe:
+    """Return what the resident weights say after a fixed prompt, in float32."""
+    prompt = render_prompt(resident.tokenizer, [{"role": "user", "content": PROBE_TEXT}])
+    logits = resident.model(input_ids=torch.tensor([prompt], device=resident.device), use_cache=False).logits[0, -1].float()
+    top = logits.log_softmax(-1).topk(min(PROBE_TOP, logits.numel()))
+    return Probe(prompt, top.indices.tolist(), top.values.tolist())
+
+
+def publish(
+    db: Database, data: Path, resident: Resident, run: Run, *, feedback_ids: Iterable[str], metrics: dict[str, Any], report: dict[str, Any]
+) -> Version:
+    """Write the resident weights as the next version and record it, its run, what made it and the gate's verdict, all or nothing.
+
+    A crash before the transaction leaves a folder that no row names; the next version takes its number and its place.
+    """
+    number = next_version_number(db)
+    manifest = write_version(
+        version_folder(data, number),
+        version=number,
+        parent=run.parent,
+        base_model=resident.settings.model,
+        base_digest=resident.base_digest,
+        save=resident.save,
+        probe=probe_of(resident),
+        seed=run.seed,
+        settings=run.settings,
+        kind="full" if resident.settings.tuning == "full" else "adapter",
+    )
+    folder = str(version_folder(data, number).relative_to(data))
+    version = Version(
+        number, run.parent, "candidate", manifest.digest, folder, run.upto_seq, run.algorithm, now(), run_id=run.id, metrics=metrics
+    )  # fmt: skip
+    with transaction(db):
+        known = ancestral_feedback(db, run.parent)
+        add_version(db, version, [feedback_id for feedback_id in feedback_ids if feedback_id not in known])
+        finish_run(db, run.id, number, metrics)
+        set_attempted(db, run.upto_seq)
+        set_verdict(db, number, report["passed"], report)
+    return get_version(db, number)
+
+
+def ancestral_feedback(db: Database, number: int) -> set[str]:
+    """Return the ids of all feedback that a version learned from, its own update's and its ancestors'."""
+    found: set[str] = set()
+    at: int | None = number
+    while at is not None:
+        found |= set(feedback_of_version(db, at))
+        at = get_version(db, at).parent
+    return found

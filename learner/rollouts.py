@@ -1,0 +1,75 @@
+"""Replies of the model in memory: batched sampling for the gate, for anchors and for on-policy methods."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One sampled reply; `logps` (nats) are the model's own at temperature 1. `is_finished`: it ended its turn itself."""
+
+    prompt_ids: tuple[int, ...]
+    ids: tuple[int, ...]
+    logps: tuple[float, ...]
+    is_finished: bool
+
+
+@torch.no_grad()
+def sampled_replies(
+    model: Any, prompts: Sequence[Sequence[int]], *, end_ids: Collection[int], max_tokens: int, seed: int, temperature: float = 1.0
+) -> list[Rollout]:
+    """Return one reply per prompt, in order; temperature 0 is greedy. The same for the same weights, prompts and seed on a CPU."""
+    result: list[Rollout | None] = [None] * len(prompts)
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(0, len(order), BATCH):
+        chosen = order[start : start + BATCH]
+        for index, rollout in zip(chosen, _batch(model, [prompts[i] for i in chosen], end_ids, max_tokens, generator, temperature), strict=True):
+            result[index] = rollout
+    return [rollout for rollout in result if rollout is not None]
+
+
+def _batch(
+    model: Any, prompts: Sequence[Sequence[int]], end_ids: Collection[int], max_tokens: int, generator: torch.Generator, temperature: float
+) -> list[Rollout]:
+    """Sample a batch of left-padded prompts with one KV cache; rows that have ended are fed on until all have."""
+    device = next(model.parameters()).device
+    longest, count = max(map(len, prompts)), len(prompts)
+    ids = torch.zeros(count, longest, dtype=torch.long)
+    mask = torch.zeros(count, longest, dtype=torch.long)
+    for number, prompt in enumerate(prompts):
+        ids[number, longest - len(prompt) :] = torch.tensor(list(prompt))
+        mask[number, longest - len(prompt) :] = 1
+    fed, mask = ids.to(device), mask.to(device)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    ends = torch.tensor(sorted(end_ids), dtype=torch.long)
+    cache, open_rows = None, torch.ones(count, dtype=torch.bool)
+    tokens, logps, counted = [], [], []
+    for _ in range(max_tokens):
+        output = model(input_ids=fed, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache = output.past_key_values
+        rows = output.logits[:, -1].float().cpu().log_softmax(-1)
+        if temperature == 0.0:
+            token = rows.argmax(-1)
+        else:
+            token = torch.multinomial((rows / temperature).softmax(-1), 1, generator=generator).squeeze(1)
+        tokens.append(token)
+        logps.append(rows.gather(1, token.unsqueeze(1)).squeeze(1))
+        counted.append(open_rows.clone())
+        open_rows &= ~torch.isin(token, ends)
+        if not open_rows.any():
+            break
+        fed = token.unsqueeze(1).to(device)
+        mask = torch.cat([mask, mask.new_ones(count, 1)], 1)
+        positions = positions[:, -1:] + 1
+    lengths = torch.stack(counted, 1).sum(1).tolist()
+    all_tokens, all_logps = torch.stack(tokens, 1).tolist(), torch.stack(logps, 1).tolist()
+    return [
+        Rollout(tuple(prompt), tuple(row[:length]), tuple(row_logps[:length]), not still_open)
+        for prompt, row, row_logps, length, still_open in zip(prompts, all_tokens, all_logps, lengths, open_rows.tolist(), strict=True)
+    ]

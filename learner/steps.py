@@ -1,0 +1,189 @@
+"""One optimiser step of the mixed update: a batch of examples and some anchors, in passes that fit the token budget."""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from learner.algorithms.anchor import forward_kl_loss
+from learner.algorithms.dpo import PairLengths, PairLogps
+from learner.algorithms.kto import KlBaseline, mismatches
+from learner.algorithms.mixed import Edits, MixedSettings, Pairs, Thumbs, Totals, mixed_loss, totals_of
+from learner.algorithms.sft import change_of, weighted_nll_loss
+from learner.anchors import Anchor, stacked
+from learner.examples import Example
+from learner.reference import Reference
+from learner.resident import Resident
+from learner.scoring import Scored, cut_by_tokens, reply_logits, reply_logps, row_of, score
+from learner.settings import LearnerSettings
+
+KINDS = ("pair", "edit", "thumb")
+
+
+def mixed_settings(settings: LearnerSettings) -> MixedSettings:
+    """Return the factors of the mixed update for the algorithm in force; sft is the mixed update without its preference terms."""
+    sft = settings.algorithm == "sft"
+    return MixedSettings(
+        pair_kind=settings.pair_kind,
+        thumb_kind=settings.thumb_kind,
+        beta=settings.beta,
+        nll=settings.nll if not sft else max(settings.nll, 1.0),
+        anchor=settings.anchor,
+        thumb_scale=0.0 if sft else 2.0,
+        edit_full_tokens=float("inf") if sft else 8.0,
+    )
+
+
+def step_totals(trained: Sequence[Example], batch_size: int, num_anchor_tokens: int) -> Totals:
+    """Return the weights that a step divides by: those of the whole update, scaled to one batch.
+
+    Dividing by a batch's own weight would give a lightly weighted item that happens to be alone the force of a full one.
+    """
+    pairs = [example.weight for example in trained if example.kind == "pair"]
+    thumbs = [(example.weight, example.up) for example in trained if example.kind == "thumb"]
+    edits = [example.weight for example in trained if example.kind == "edit"]
+    whole = totals_of(pairs, thumbs, edits, num_anchor_tokens)
+    share = batch_size / len(trained)
+    return Totals(whole.feedback * share, whole.nll * share, whole.anchor_tokens)
+
+
+@dataclass
+class MismatchedReplies:
+    """KTO's baseline z0: how likely the policy finds replies to other prompts, against the live version. Looked at every few steps."""
+
+    rows: list[tuple[tuple[int, ...], tuple[int, ...]]]
+    reference: Tensor  # (N,), nats
+    baseline: KlBaseline
+
+    @classmethod
+    def of(cls, resident: Resident, trained: Sequence[Example], seed: int, budget: int, most: int = 16) -> "MismatchedReplies":
+        """Choose rows among the thumbs and score them with the live version, which the resident weights must be."""
+        thumbs = [example for example in trained if example.kind == "thumb"]
+        pairs = mismatches([example.prompt_ids for example in thumbs], seed)[:most]
+        rows = [(thumbs[i].prompt_ids, thumbs[j].replies[0].ids) for i, j in pairs]
+        with resident.autocast():
+            logps = reply_logps(resident.model, rows, budget)
+        return cls(rows, torch.stack([logp.sum() for logp in logps]) if logps else torch.zeros(0), KlBaseline())
+
+    def look(self, resident: Resident, budget: int) -> None:
+        """Bring the baseline up to date with the resident weights."""
+        if self.rows:
+            with resident.autocast():
+                now = torch.stack([logp.sum() for logp in reply_logps(resident.model, self.rows, budget)])
+            self.baseline = self.baseline.updated((now - self.reference).sum().item(), len(self.rows), decay=0.5)
+
+
+def backward(
+    resident: Resident,
+    batch: Sequence[Example],
+    anchors: Sequence[Anchor],
+    reference: Reference,
+    totals: Totals,
+    mixed: MixedSettings,
+    budget: int,
+    z0: float,
+) -> tuple[float, dict[str, float]]:
+    """Add the gradients of one step's loss to the resident weights; return the loss and its metrics."""
+    loss_sum = 0.0
+    seen: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    for group in cut_by_tokens([example.num_tokens for example in batch], budget):
+        examples = sorted((batch[index] for index in group), key=lambda example: KINDS.index(example.kind))
+        with resident.autocast():
+            scored = score(resident.model, [row_of(example.prompt_ids, *(reply.ids for reply in example.replies)) for example in examples])
+        inputs = _inputs(examples, scored, reference.sums(examples))
+        loss, metrics = mixed_loss(totals, mixed, pairs=inputs.pairs, thumbs=inputs.thumbs, edits=inputs.edits, z0=z0)
+        loss.backward()
+        loss_sum += loss.item()
+        for name, value in metrics.items():
+            seen[name].append((value, 1 if name.startswith("loss/") else len(examples)))
+    for group in cut_by_tokens([len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in anchors], budget):
+        some = [anchors[index] for index in group]
+        with resident.autocast():
+            logits = reply_logits(resident.model, [(anchor.prompt_ids, anchor.reply_ids) for anchor in some])
+        kl, metrics = forward_kl_loss(logits, stacked(some, logits.device))
+        loss, shares = mixed_loss(totals, mixed, anchor_kl=kl)
+        loss.backward()
+        loss_sum += loss.item()
+        for name, value in (metrics | shares).items():
+            seen[name].append((value, 1 if name.startswith("loss/") else len(some)))
+    return loss_sum, _summary(seen)
+
+
+def _summary(seen: Mapping[str, Sequence[tuple[float, int]]]) -> dict[str, float]:
+    """Losses are shares and add up; everything else is a mean over items."""
+    return {
+        name: sum(value for value, _ in values)
+        if name.startswith("loss/")
+        else sum(value * count for value, count in values) / sum(count for _, count in values)
+        for name, values in seen.items()
+    }
+
+
+class _Inputs(NamedTuple):
+    pairs: Pairs | None
+    edits: Edits | None
+    thumbs: Thumbs | None
+
+
+def _inputs(examples: Sequence[Example], scored: Scored, reference: Tensor) -> _Inputs:
+    """Cut a scored micro-batch (pairs, edits, thumbs, in this order) into what `mixed_loss` takes."""
+    reference = reference.to(scored.sums.device)
+    groups = [[example for example in examples if example.kind == kind] for kind in KINDS]
+    starts = [0, *itertools.accumulate(sum(len(example.replies) for example in members) for members in groups)]
+    pairs, edits, thumbs = groups
+    return _Inputs(
+        _pairs(pairs, scored, reference, starts[0]) if pairs else None,
+        _edits(edits, scored, reference, starts[1]) if edits else None,
+        _thumbs(thumbs, scored, reference, starts[2]) if thumbs else None,
+    )
+
+
+def _pairs(members: Sequence[Example], scored: Scored, reference: Tensor, start: int) -> Pairs:
+    policy, theirs, lengths = _sides(len(members), scored, reference, start)
+    flips = scored.sums.new_tensor([example.flip_rate for example in members])
+    return Pairs(policy, theirs, lengths, flips, _weights(members, scored))
+
+
+def _edits(members: Sequence[Example], scored: Scored, reference: Tensor, start: int) -> Edits:
+    policy, theirs, lengths = _sides(len(members), scored, reference, start)
+    changed_nll, num_changed = _changes(members, scored, start)
+    return Edits(policy, theirs, lengths, changed_nll, num_changed, _weights(members, scored))
+
+
+def _thumbs(members: Sequence[Example], scored: Scored, reference: Tensor, start: int) -> Thumbs:
+    here = slice(start, start + len(members))
+    up = torch.tensor([example.up for example in members], device=scored.sums.device)
+    return Thumbs(scored.sums[here], reference[here], scored.lengths[here], up, _weights(members, scored))
+
+
+def _sides(count: int, scored: Scored, reference: Tensor, start: int) -> tuple[PairLogps, PairLogps, PairLengths]:
+    good, bad = slice(start, start + 2 * count, 2), slice(start + 1, start + 2 * count, 2)
+    policy, theirs = PairLogps(scored.sums[good], scored.sums[bad]), PairLogps(reference[good], reference[bad])
+    return policy, theirs, PairLengths(scored.lengths[good], scored.lengths[bad])
+
+
+def _weights(members: Sequence[Example], scored: Scored) -> Tensor:
+    return scored.sums.new_tensor([example.weight for example in members])
+
+
+def _changes(members: Sequence[Example], scored: Scored, start: int) -> tuple[Tensor, Tensor]:
+    """Return the likelihood loss of each correction's changed tokens, and how many there are; its replies are `start`, `start + 2`, ..."""
+    token_weights: list[float] = []
+    numbers: list[float] = []
+    where: list[int] = []
+    offsets = torch.cat([scored.lengths.new_zeros(1), scored.lengths.cumsum(0)]).tolist()
+    for place, example in enumerate(members):
+        if example.good is None or example.bad is None:
+            raise AssertionError("a correction has both sides")
+        change = change_of(example.bad.ids, example.good.ids)
+        token_weights += change.weights
+        numbers.append(float(change.num_changed))
+        where += range(offsets[start + 2 * place], offsets[start + 2 * place + 1])
+    places = torch.tensor(where, dtype=torch.long, device=scored.sums.device)
+    branch = (scored.reply[places] - start) // 2
+    values, _ = weighted_nll_loss(scored.token_logps[places], scored.sums.new_tensor(token_weights), branch, len(members))
+    return values, scored.sums.new_tensor(numbers)

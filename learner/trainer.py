@@ -1,0 +1,156 @@
+"""The gradient steps of one update on the resident weights, watched by guards that stop it before it goes too far."""
+
+import logging
+import math
+import random
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from learner.algorithms.anchor import forward_kl_loss
+from learner.anchors import Anchor, stacked
+from learner.errors import Diverged
+from learner.optimiser import Optimiser
+from learner.plan import Plan
+from learner.reference import Reference
+from learner.resident import Resident, Weights
+from learner.scoring import cut_by_tokens, reply_logits, reply_logps
+from learner.settings import LearnerSettings
+from learner.steps import MismatchedReplies, backward, mixed_settings, step_totals
+
+log = logging.getLogger(__name__)
+LOOK_EVERY = 5  # steps between two looks of the guards
+MIN_HELD_OUT = 8  # fewer held-out pairs cannot tell a fall from noise
+Progress = Callable[[int, int, float, dict[str, float]], None]
+
+
+@dataclass
+class Trained:
+    """What an update's steps came to. `stopped`: which guard ended them early, "" if none did."""
+
+    steps: int
+    stopped: str
+    metrics: dict[str, float]
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+
+def train(
+    resident: Resident,
+    optimiser: Optimiser,
+    plan: Plan,
+    reference: Reference,
+    *,
+    anchors: Sequence[Anchor],
+    drift: Sequence[Anchor],
+    settings: LearnerSettings,
+    progress: Progress,
+) -> Trained:
+    """Run the plan's steps on the resident weights, which are the live version's at the start.
+
+    `drift` are replies that nothing is trained on, with the live version's distributions. Raises Diverged when a loss or gradient is not
+    finite; the caller then puts the live weights back.
+    """
+    began, cpu_began = time.monotonic(), time.process_time()
+    mixed, budget = mixed_settings(settings), settings.token_budget
+    mismatched = MismatchedReplies.of(resident, plan.trained, plan.seed, budget)
+    guards = Guards(resident, plan, reference, drift, settings)
+    anchor_order = _anchor_order(len(anchors), settings.anchor_batch if settings.anchor > 0 else 0, len(plan.batches), plan.seed)
+    curve, tokens, stopped, loss = [], 0, "", math.nan
+    done = 0
+    for number, batch in enumerate(plan.batches, 1):
+        examples = [plan.trained[index] for index in batch]
+        some = [anchors[index] for index in anchor_order[number - 1]]
+        totals = step_totals(plan.trained, len(batch), sum(len(anchor.reply_ids) for anchor in some))
+        loss, metrics = backward(resident, examples, some, reference, totals, mixed, budget, mismatched.baseline.z0)
+        norm = optimiser.step()
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            raise Diverged(f"step {number} of {len(plan.batches)} gave a loss of {loss} and a gradient norm of {norm}; live stays as it was")
+        done = number
+        tokens += sum(example.num_tokens for example in examples) + sum(len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in some)
+        metrics |= {"loss": loss, "gradient_norm": norm}
+        if number % LOOK_EVERY == 0 or number == len(plan.batches):
+            mismatched.look(resident, budget)
+            seen, stopped = guards.look(metrics)
+            metrics |= seen | {"kto/z0": mismatched.baseline.z0}
+        curve.append({"step": number, **metrics})
+        progress(number, len(plan.batches), loss, metrics)
+        if stopped:
+            log.info("stopped after step %d of %d: %s", number, len(plan.batches), stopped)
+            break
+    last = {name: value for entry in curve for name, value in entry.items() if name != "step"}
+    cost = {"tokens": tokens, "seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - cpu_began, "peak_memory_mb": peak_memory_mb()}
+    return Trained(done, stopped, last | cost, curve)
+
+
+class Guards:
+    """Looks at the policy while it is trained. On a violation the last weights that were within all limits are put back."""
+
+    def __init__(self, resident: Resident, plan: Plan, reference: Reference, drift: Sequence[Anchor], settings: LearnerSettings) -> None:
+        self._resident, self._drift, self._settings, self._reference = resident, drift, settings, reference
+        self._pairs = [example for example in plan.held_out if example.kind != "thumb"]
+        self._good: Weights | None = None
+        self._held_out_loss: list[float] = []
+
+    def look(self, metrics: dict[str, float]) -> tuple[dict[str, float], str]:
+        """Return what is seen, and the reason to stop ("" for none)."""
+        seen = {"guard/kl": drift_per_reply(self._resident, self._drift, self._settings.token_budget)} if self._drift else {}
+        if len(self._pairs) >= MIN_HELD_OUT:
+            seen |= self._held_out()
+        reason = self._violation(seen, metrics)
+        if not reason:
+            self._good = self._resident.weights()
+        elif self._good is not None:
+            self._resident.put(self._good)
+        return seen, reason
+
+    def _violation(self, seen: dict[str, float], metrics: dict[str, float]) -> str:
+        kl, chosen = seen.get("guard/kl", 0.0), metrics.get("pair/chosen_log_ratio", 0.0)
+        if not kl <= self._settings.max_kl:
+            return f"KL to the live version {kl:.2f} > {self._settings.max_kl:g} nats per reply"
+        if not chosen >= self._settings.min_chosen_log_ratio:
+            return f"chosen replies became less likely: {chosen:.2f} < {self._settings.min_chosen_log_ratio:g} nats"
+        rises = self._held_out_loss
+        if len(rises) >= 3 and rises[-1] > rises[-2] > rises[-3]:
+            return f"the loss on held-out pairs rose twice, to {rises[-1]:.3f}"
+        return ""
+
+    def _held_out(self) -> dict[str, float]:
+        sides = [(example.prompt_ids, reply.ids) for example in self._pairs for reply in example.replies]
+        with self._resident.autocast():
+            now = torch.stack([logps.sum() for logps in reply_logps(self._resident.model, sides, self._settings.token_budget)])
+        h = now - self._reference.sums(self._pairs)
+        margin = h[0::2] - h[1::2]
+        loss = -torch.nn.functional.logsigmoid(self._settings.beta * margin).mean().item()
+        self._held_out_loss.append(loss)
+        return {"held_out/loss": loss, "held_out/accuracy": (margin > 0).float().mean().item(), "held_out/margin": margin.mean().item()}
+
+
+@torch.no_grad()
+def drift_per_reply(resident: Resident, drift: Sequence[Anchor], budget: int) -> float:
+    """Return the mean over replies of KL(recorded distribution || resident policy), summed over a reply's tokens, in nats."""
+    total = 0.0
+    for group in cut_by_tokens([len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in drift], budget):
+        some = [drift[index] for index in group]
+        with resident.autocast():
+            logits = reply_logits(resident.model, [(anchor.prompt_ids, anchor.reply_ids) for anchor in some])
+        total += forward_kl_loss(logits, stacked(some, logits.device))[0].sum().item()
+    return total / len(drift) if drift else 0.0
+
+
+def peak_memory_mb() -> float:
+    """Return the largest resident memory of this process so far, and on a GPU the largest allocation, in MiB."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _anchor_order(count: int, per_step: int, steps: int, seed: int) -> list[list[int]]:
+    """Return which anchors each step sees: all in turn, in shuffled passes."""
+    rng = random.Random(seed + 1)
+    stream: list[int] = []
+    while count and len(stream) < per_step * steps:
+        stream += rng.sample(range(count), count)
+    return [stream[step * per_step : (step + 1) * per_step] for step in range(steps)]

@@ -1,0 +1,128 @@
+"""One update, from a run's row to weights that the gate has judged. Repeatable: the same run on the same feedback gives the same weights."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from learner.anchors import Anchor, base_anchors, with_distributions
+from learner.evidence import Samples, evidence_of, gate_prompts, samples_of
+from learner.examples import Example, examples_of
+from learner.gate import checks_of, report_of
+from learner.optimiser import Optimiser
+from learner.plan import Plan, plan_of
+from learner.publish import version_folder
+from learner.reference import Audit, Reference
+from learner.resident import Resident
+from learner.settings import LearnerSettings
+from learner.trainer import Trained, train
+from policy.chat import render_reply
+from store.completions import Completion, get_completion
+from store.feedback import feedback_to_learn
+from store.raters import raters
+from store.runs import Run
+
+log = logging.getLogger(__name__)
+REPLAY_POOL = 5000  # earlier items that replay draws from, the newest
+KEPT_SHARE = 4  # every fourth anchor is never trained on: it is what retention is measured by
+Phase = Callable[[str, int, int, float | None, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the store has to say about a run."""
+
+    new: tuple[Example, ...]
+    earlier: tuple[Example, ...]
+    trust: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A candidate: the resident weights, judged."""
+
+    plan: Plan
+    trained: Trained
+    report: dict[str, Any]
+    metrics: dict[str, Any]
+    optimiser: Optimiser
+
+
+def material_of(db: Database, resident: Resident, run: Run) -> Material:
+    """Read what a run learns from: new feedback, earlier feedback for replay, and how far raters are trusted."""
+
+    def examples(after_seq: int, upto_seq: int, most: int | None = None) -> tuple[Example, ...]:
+        rows = feedback_to_learn(db, after_seq, upto_seq)
+        return tuple(examples_of(rows[-most:] if most else rows, completion_of, render, max_tokens=resident.context_length))
+
+    def completion_of(completion_id: str, choice: int) -> Completion:
+        return get_completion(db, completion_id, choice)
+
+    def render(messages: Any, text: str) -> tuple[list[int], list[int]]:
+        return render_reply(resident.tokenizer, messages, text)
+
+    earlier = examples(0, run.after_seq, REPLAY_POOL) if run.after_seq > 0 else ()
+    return Material(examples(run.after_seq, run.upto_seq), earlier, {rater.id: rater.trust for rater in raters(db)})
+
+
+class Updater:
+    """Makes updates on the resident model; keeps what outlives one of them: the anchors and the known reference log-probabilities."""
+
+    def __init__(self, resident: Resident, settings: LearnerSettings) -> None:
+        self.resident, self.settings = resident, settings
+        self.reference = Reference(resident, settings.token_budget)
+        self._anchors: list[Anchor] | None = None
+
+    def anchors(self) -> list[Anchor]:
+        """Return the anchors, making them the first time."""
+        if self._anchors is None:
+            self._anchors = base_anchors(self.resident, self.settings.data / "cache", self.settings.anchor_items)
+        return self._anchors
+
+    def update(self, run: Run, material: Material, settings: LearnerSettings, phase: Phase) -> Result:
+        """Train the resident weights from the run's parent on, and judge them.
+
+        Raises NothingToLearn, Diverged, or what policy raises for a parent's folder that is not what was published. Whatever happens, the
+        next update begins by taking on its own parent's weights.
+        """
+        resident = self.resident
+        phase("reference", 0, 0, None, {})
+        plan = plan_of(material.new, material.earlier, settings, seed=run.seed, parent=run.parent, trust=material.trust)
+        anchors = self.anchors()
+        kept, used = anchors[::KEPT_SHARE], [anchor for place, anchor in enumerate(anchors) if place % KEPT_SHARE]
+        resident.become(version_folder(settings.data, run.parent) if run.parent else None, run.seed)
+        live_weights = resident.weights()
+        audit = self.reference.learn([*plan.trained, *plan.held_out], run.parent, run.seed)
+        prompts = gate_prompts(
+            [*plan.held_out, *plan.trained], kept, settings.gate_samples, resident.context_length - settings.gate_max_tokens
+        )
+        samples = Samples(prompts, tuple(samples_of(resident, prompts, run.seed)), run.seed)
+        with resident.autocast():
+            drift = with_distributions(resident.model, [(rollout.prompt_ids, rollout.ids) for rollout in samples.live])
+        optimiser = Optimiser(resident, learning_rate=resident.learning_rate, warmup_steps=settings.warmup_steps, clip_norm=settings.clip_norm)
+        remembered = optimiser.read(moments_path(settings.data, run.parent), resident.parent_digest)
+        trained = train(
+            resident, optimiser, plan, self.reference, anchors=used, drift=drift, settings=settings,
+            progress=lambda step, steps, loss, metrics: phase("train", step, steps, loss, metrics),
+        )  # fmt: skip
+        phase("gate", trained.steps, len(plan.batches), None, {})
+        evidence = evidence_of(resident, live_weights, run.parent, samples, plan.held_out, self.reference, kept)
+        report = report_of(checks_of(evidence, settings))
+        phase("save", trained.steps, len(plan.batches), None, {})
+        return Result(plan, trained, report, _metrics(material, plan, trained, audit, remembered), optimiser)
+
+
+def moments_path(data: Path, version: int) -> Path:
+    """Return where the optimiser's memory of a version lies; losing it costs a warm-up."""
+    return data / "cache" / "moments" / f"{version:06d}.safetensors"
+
+
+def _metrics(material: Material, plan: Plan, trained: Trained, audit: Audit, remembered: bool) -> dict[str, Any]:
+    kinds = {f"items/{kind}": sum(example.kind == kind for example in plan.trained) for kind in ("pair", "thumb", "edit")}
+    sizes = {"items/new": len(material.new), "items/trained": len(plan.trained), "items/held_out": len(plan.held_out)}
+    ran = {"steps": trained.steps, "stopped": trained.stopped, "warm_start": remembered}
+    reference = {"reference/checked": audit.checked, "reference/difference": audit.mean_difference, "reference/recorded": audit.trusted}
+    return {**trained.metrics, **kinds, **sizes, **ran, **reference}
