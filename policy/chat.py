@@ -17,12 +17,10 @@ Tokenizer = Any  # transformers' PreTrainedTokenizerBase, whose import would cos
 
 def load_tokenizer(name: str) -> Tokenizer:
     """Load the tokenizer of a model; needs no torch. Raises ModelNotFound or ModelCorrupt."""
-    from transformers import AutoTokenizer
-
     folder = resolve_model(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        tokenizer = _tokenizer_class(folder).from_pretrained(folder)
+    except Exception as error:  # the tokenizers library raises bare Exceptions for files that it cannot read
         raise ModelCorrupt(f"the tokenizer in {folder} cannot be loaded ({str(error).strip().splitlines()[0]})") from error
     if not tokenizer.chat_template:
         tokenizer.chat_template = FALLBACK_TEMPLATE
@@ -95,6 +93,17 @@ class TextStream:
 def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
     """Return the text of token ids without special tokens."""
     return str(tokenizer.backend_tokenizer.decode(list(ids), skip_special_tokens=True))
+
+
+def _tokenizer_class(folder: Path) -> Any:
+    """AutoTokenizer looks at the model's configuration class, which imports torch: seconds that the service does not have."""
+    if (folder / "tokenizer.json").exists():
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer
 
 
 def _render(tokenizer: Tokenizer, messages: list[dict[str, str]], *, opened: bool) -> list[int]:
