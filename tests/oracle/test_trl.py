@@ -147,9 +147,7 @@ def test_group_losses(how: Reduction, theirs: str, ours_more: dict[str, Any], th
 def test_stale_replies(seed: int) -> None:
     samples, behaviour, _, advantages = policy_parts(seed)
     behaviour = behaviour + samples.mask * 0.1
-    usable = is_usable(
-        samples.reply_logps, behaviour, advantages, samples.mask, torch.zeros(8), max_drift=0.1, ratio_bounds=(0.0, float("inf"))
-    )
+    usable = is_usable(samples.reply_logps, behaviour, advantages, samples.mask, torch.zeros(8), max_drift=0.1, ratio_bounds=(0.0, float("inf")))
     assert usable.tolist() == trl_stub.off_policy_mask(samples, behaviour, advantages, 0.1).tolist()
 
 
