@@ -1,0 +1,97 @@
+// Two answers side by side, blind, and the question which is better; and the gentle asking for such a choice now and then.
+
+import { postJson } from "./api.js";
+import { addAnswer } from "./conversation.js";
+import { announce, h, isTyping } from "./dom.js";
+import { choose } from "./feedback.js";
+import { icon } from "./icons.js";
+import { t } from "./i18n.js";
+import { renderMarkdown } from "./markdown.js";
+import { keep, recall } from "./storage.js";
+
+export const KEYS = { 1: "A", 2: "B", t: "tie", b: "both_bad" };
+const BUDGET = { every: 5, perDay: 4 }; // at most one prompt in so many answers, and so many a day
+
+/** Ask the service for two answers; the pair is open once they are there. Raises ApiError. */
+export async function openPair(exchange, request, signal) {
+  const { id, candidates } = await postJson("/v1/comparisons", request, { signal });
+  Object.assign(exchange.pair, { id, sides: candidates.map(({ label, completion_id, content, choice = 0 }) => ({ label, completion_id, content, choice })), state: "open" });
+}
+
+/** Record the choice; the chosen answer carries the conversation on. After a tie that is A, since the sides are random. */
+export function settlePair(exchange, winner, changed) {
+  const { pair } = exchange;
+  const { sent } = choose(pair.id, { winner });
+  Object.assign(pair, { state: "chosen", winner, models: null });
+  const side = pair.sides.find((one) => one.label === winner) ?? pair.sides[0];
+  const answer = addAnswer(exchange, { id: side.completion_id, choice: side.choice, text: side.content, state: "done" });
+  pair.kept = exchange.answers.indexOf(answer);
+  if (winner === "both_bad") answer.draft = answer.text; // nobody can put it right better than who just saw that both are wrong
+  announce(t(`compare.said_${winner}`));
+  changed();
+  sent.then((said) => {
+    pair.models = said.models ?? Object.fromEntries((said.candidates ?? []).map((one) => [one.label, one.model]));
+    answer.model = pair.models[side.label] ?? "";
+    changed();
+  }).catch(() => {});
+}
+
+/** The two cards and the four choices. */
+export function pairCards(exchange, acts) {
+  const { pair } = exchange;
+  if (pair.state === "failed") {
+    return h("p", { class: "state-line bad", role: "alert" }, icon("warn", 15), h("span", {}, pair.error || t("chat.broken")), h("button", { class: "button small", type: "button", onclick: acts.retry }, icon("again", 15), t("act.try_again")));
+  }
+  const isOpen = pair.state === "open";
+  const sides = isOpen ? pair.sides : [{ label: "A" }, { label: "B" }];
+  return h("section", { class: "pair", tabindex: -1, "aria-label": t("compare.title"), "aria-busy": String(!isOpen), dataset: { focus: "pair" } },
+    h("p", { class: "pair-title" }, isOpen ? t("compare.which") : pair.state === "waiting" ? t("chat.waiting") : t("compare.writing"), isOpen ? h("span", { class: "soft" }, t("compare.blind")) : null),
+    h("div", { class: "cards" }, sides.map((side) => card(side, isOpen))),
+    isOpen ? h("div", { class: "choices", role: "group", "aria-label": t("compare.which") },
+      choice("A", "1", acts), choice("tie", "T", acts), choice("both_bad", "B", acts), choice("B", "2", acts)) : null);
+}
+
+function card(side, isOpen) {
+  const body = h("div", { class: "prose" });
+  if (isOpen) renderMarkdown(body, side.content);
+  else body.append(h("i", { class: "bar" }), h("i", { class: "bar" }), h("i", { class: "bar short" }));
+  return h("div", { class: "card", role: "group", "aria-label": t("compare.answer", { label: side.label }) }, h("span", { class: "card-label", "aria-hidden": "true" }, side.label), body);
+}
+
+function choice(winner, key, acts) {
+  return h("button", { class: `button choice choice-${winner}`, type: "button", "aria-keyshortcuts": key, onclick: () => acts.choose(winner) }, t(`compare.${winner}`), h("kbd", { "aria-hidden": "true" }, key));
+}
+
+/** Let the keys 1, 2, T and B choose while a pair is open and nobody is typing. `openExchange` gives {exchange, acts} or null. */
+export function listenForKeys(openExchange, signal) {
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || isTyping(event.target) || document.querySelector("dialog[open]")) return;
+    const winner = KEYS[event.key.toLowerCase()];
+    const acts = winner && openExchange();
+    if (!acts) return;
+    event.preventDefault();
+    acts.choose(winner);
+  }, { signal });
+}
+
+/** Whether to ask for a comparison after this answer: seldom, within a day's budget, and never where that was switched off. */
+export function mayNudge() {
+  if (!recall("nudges", true)) return false;
+  const today = new Date().toDateString();
+  const count = { day: today, asked: 0, since: 0, ...recall("nudged", {}) };
+  const now = count.day === today ? { ...count, since: count.since + 1 } : { day: today, asked: 0, since: count.since + 1 };
+  const may = now.since >= BUDGET.every && now.asked < BUDGET.perDay;
+  keep("nudged", may ? { ...now, asked: now.asked + 1, since: 0 } : now);
+  return may;
+}
+
+/** The gentle question itself. */
+export function nudge({ accept, dismiss }) {
+  return h("aside", { class: "nudge", "aria-label": t("nudge.title") },
+    h("span", { class: "nudge-mark" }, icon("sides")),
+    h("div", {}, h("strong", {}, t("nudge.title")), h("p", {}, t("nudge.text"))),
+    h("div", { class: "row" },
+      h("button", { class: "button small", type: "button", onclick: accept }, t("nudge.yes")),
+      h("button", { class: "quiet small", type: "button", onclick: dismiss }, t("nudge.no")),
+      h("button", { class: "quiet small", type: "button", onclick: () => (keep("nudges", false), dismiss()) }, t("nudge.never"))));
+}

@@ -1,0 +1,38 @@
+// A service with API keys wants one: ask for it, keep it in this browser, and go on.
+
+import { send } from "./api.js";
+import { h } from "./dom.js";
+import { t } from "./i18n.js";
+import { get, set, watch } from "./state.js";
+import { keep } from "./storage.js";
+
+let open = null;
+
+/** Ask for a key whenever the service wants one. */
+export function watchForKey(signal) {
+  watch("needsKey", () => (get("needsKey") ? askForKey() : open?.close()), signal);
+}
+
+export function askForKey() {
+  if (open) return;
+  const field = h("input", { class: "field", type: "password", autocomplete: "off", spellcheck: "false", "aria-label": t("key.label"), placeholder: "at-…", required: true });
+  const problem = h("p", { class: "bad", role: "alert" });
+  const submit = async (event) => {
+    event.preventDefault();
+    keep("key", field.value.trim());
+    try {
+      await send("GET", "/v1/models");
+      set("needsKey", false);
+      open?.close();
+    } catch (error) {
+      if (error.status === 401) keep("key", null);
+      problem.textContent = error.message;
+    }
+  };
+  open = h("dialog", { "aria-labelledby": "key-title", onclose: () => (open.remove(), (open = null)) },
+    h("form", { onsubmit: submit }, h("h2", { id: "key-title" }, t("key.title")), h("p", {}, t("key.text")), field, problem,
+      h("div", { class: "dialog-foot" }, h("button", { class: "button primary", type: "submit" }, t("key.save")))));
+  document.body.append(open);
+  open.showModal();
+  field.focus();
+}

@@ -1,0 +1,1 @@
+export function learningScreen(root) { root.replaceChildren(); }

@@ -1,0 +1,1 @@
+export function settingsScreen(root) { root.replaceChildren(); }

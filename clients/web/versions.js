@@ -1,0 +1,1 @@
+export function versionsScreen(root) { root.replaceChildren(); }
