@@ -68,10 +68,6 @@ class LocalModel:
     def __init__(self, settings: ServeSettings) -> None:
         self._settings = settings
         self._folder = resolve_model(settings.model)
-        self._tokenizer = load_tokenizer(settings.model)
-        self.digest = model_digest(settings.model)
-        self.end_ids = end_ids(self._tokenizer)
-        self.token = lru_cache(maxsize=65536)(self._token)
         self._options = RunnerOptions(
             device=device_of(settings.device), precision=settings.precision, quantize=settings.quantize, kv_gib=settings.kv_gib,
             threads=settings.threads, max_batch=settings.max_active,
@@ -79,6 +75,15 @@ class LocalModel:
         self._tolerance = settings.probe_tolerance or TOLERANCE[settings.precision]
         self._spare: WorkerProcess | None = None
         self._lock = threading.Lock()
+        self.prepare()  # the worker reads its libraries while we read ours
+        try:
+            self._tokenizer = load_tokenizer(settings.model)
+            self.digest = model_digest(settings.model)
+            self.end_ids = end_ids(self._tokenizer)
+        except BaseException:
+            self.close()
+            raise
+        self.token = lru_cache(maxsize=65536)(self._token)
 
     def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         return render_prompt(self._tokenizer, messages)

@@ -15,8 +15,8 @@ def said(text: str) -> list[ChatCompletionMessageParam]:
     return [{"role": "user", "content": f"say: {text}"}]
 
 
-def test_a_reply_names_its_version_and_is_recorded_as_it_was_sampled(served: Running) -> None:
-    reply = served.openai().chat.completions.create(model="attune", messages=said("Good day"), logprobs=True, seed=7, metadata={"team": "a"})
+def test_a_reply_names_its_version_and_is_recorded_as_it_was_sampled(shared: Running) -> None:
+    reply = shared.openai().chat.completions.create(model="attune", messages=said("Good day"), logprobs=True, seed=7, metadata={"team": "a"})
     assert reply.model == "attune@0"
     assert reply.system_fingerprint == "parrot"
     assert reply.choices[0].message.content == "Good day"
@@ -27,7 +27,7 @@ def test_a_reply_names_its_version_and_is_recorded_as_it_was_sampled(served: Run
     assert logprobs is not None
     assert logprobs.content is not None
     assert [(token.token, token.logprob) for token in logprobs.content] == [(char, logp_of(ord(char))) for char in "Good day"]
-    with served.db() as db:
+    with shared.db() as db:
         kept = get_completion(db, reply.id)
     assert kept.reply_ids == [*b"Good day", END]
     assert kept.logps == [logp_of(token) for token in kept.reply_ids]
@@ -35,9 +35,9 @@ def test_a_reply_names_its_version_and_is_recorded_as_it_was_sampled(served: Run
     assert (kept.version, kept.text, kept.settings["seed"], kept.settings["metadata"]) == (0, "Good day", 7, {"team": "a"})
 
 
-def test_a_stream_gives_the_same_as_a_whole_reply_and_ends_with_usage(served: Running) -> None:
+def test_a_stream_gives_the_same_as_a_whole_reply_and_ends_with_usage(shared: Running) -> None:
     chunks = list(
-        served.openai().chat.completions.create(
+        shared.openai().chat.completions.create(
             model="attune", messages=said("one two three"), stream=True, stream_options={"include_usage": True}, logprobs=True
         )
     )
@@ -51,23 +51,23 @@ def test_a_stream_gives_the_same_as_a_whole_reply_and_ends_with_usage(served: Ru
     assert "".join(tokens) == "one two three"
 
 
-def test_characters_of_several_tokens_are_never_cut(served: Running) -> None:
+def test_characters_of_several_tokens_are_never_cut(shared: Running) -> None:
     text = "naïve 你好 🦜 done"
-    chunks = served.openai().chat.completions.create(model="attune", messages=said(text), stream=True)
+    chunks = shared.openai().chat.completions.create(model="attune", messages=said(text), stream=True)
     pieces = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
     assert "".join(pieces) == text
     assert not any("\ufffd" in piece for piece in pieces)
 
 
-def test_a_stop_string_across_tokens_is_never_shown(served: Running) -> None:
-    chunks = served.openai().chat.completions.create(model="attune", messages=said("before STOP after"), stop=["STOP"], stream=True)
+def test_a_stop_string_across_tokens_is_never_shown(shared: Running) -> None:
+    chunks = shared.openai().chat.completions.create(model="attune", messages=said("before STOP after"), stop=["STOP"], stream=True)
     got = [chunk.choices[0] for chunk in chunks if chunk.choices]
     assert "".join(choice.delta.content or "" for choice in got) == "before "
     assert got[-1].finish_reason == "stop"
 
 
-def test_the_same_seed_gives_the_same_reply_and_n_replies_differ(served: Running) -> None:
-    client = served.openai()
+def test_the_same_seed_gives_the_same_reply_and_n_replies_differ(shared: Running) -> None:
+    client = shared.openai()
     first = client.chat.completions.create(model="attune", messages=HELLO, seed=5, n=4)
     again = client.chat.completions.create(model="attune", messages=HELLO, seed=5, n=4)
     texts = [choice.message.content for choice in first.choices]
@@ -76,8 +76,8 @@ def test_the_same_seed_gives_the_same_reply_and_n_replies_differ(served: Running
     assert [choice.index for choice in first.choices] == [0, 1, 2, 3]
 
 
-def test_the_reply_ends_at_max_tokens(served: Running) -> None:
-    reply = served.openai().chat.completions.create(model="attune", messages=said("abcdefgh"), max_completion_tokens=3)
+def test_the_reply_ends_at_max_tokens(shared: Running) -> None:
+    reply = shared.openai().chat.completions.create(model="attune", messages=said("abcdefgh"), max_completion_tokens=3)
     assert (reply.choices[0].message.content, reply.choices[0].finish_reason) == ("abc", "length")
 
 
@@ -93,9 +93,9 @@ def test_the_reply_ends_at_max_tokens(served: Running) -> None:
         ("function_call", {"name": "f"}),
     ],
 )
-def test_what_would_change_the_answer_and_is_not_supported_is_refused_by_name(served: Running, field: str, value: object) -> None:
+def test_what_would_change_the_answer_and_is_not_supported_is_refused_by_name(shared: Running, field: str, value: object) -> None:
     with pytest.raises(BadRequestError) as refused:
-        served.openai().chat.completions.create(model="attune", messages=HELLO, extra_body={field: value})
+        shared.openai().chat.completions.create(model="attune", messages=HELLO, extra_body={field: value})
     assert refused.value.param == field
     assert refused.value.code == "unsupported_parameter"
 
@@ -104,8 +104,8 @@ def test_what_would_change_the_answer_and_is_not_supported_is_refused_by_name(se
     "harmless",
     [{"store": True}, {"service_tier": "auto"}, {"tools": []}, {"tool_choice": "none"}, {"response_format": {"type": "text"}}, {"prediction": None}],
 )
-def test_what_cannot_change_the_answer_is_accepted(served: Running, harmless: dict[str, object]) -> None:
-    served.openai().chat.completions.create(model="attune", messages=HELLO, extra_body=harmless)
+def test_what_cannot_change_the_answer_is_accepted(shared: Running, harmless: dict[str, object]) -> None:
+    shared.openai().chat.completions.create(model="attune", messages=HELLO, extra_body=harmless)
 
 
 @pytest.mark.parametrize(
@@ -124,66 +124,68 @@ def test_what_cannot_change_the_answer_is_accepted(served: Running, harmless: di
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "messages.0.content"),
     ],
 )
-def test_wrong_values_are_422_and_name_the_field(served: Running, wrong: dict[str, object], field: str) -> None:
+def test_wrong_values_are_422_and_name_the_field(shared: Running, wrong: dict[str, object], field: str) -> None:
     with pytest.raises(UnprocessableEntityError) as refused:
-        served.openai().chat.completions.create(**{"model": "attune", "messages": HELLO, "extra_body": wrong})  # type: ignore[call-overload]
+        shared.openai().chat.completions.create(model="attune", messages=HELLO, extra_body=wrong)  # type: ignore[call-overload]
     assert refused.value.param is not None
     assert refused.value.param.startswith(field)
     assert refused.value.type == "invalid_request_error"
 
 
-def test_unknown_models_are_404(served: Running) -> None:
+def test_unknown_models_are_404(shared: Running) -> None:
     for name in ("gpt-4", "attune@7", "attune@x", "attune@-1"):
         with pytest.raises(NotFoundError) as refused:
-            served.openai().chat.completions.create(model=name, messages=HELLO)
+            shared.openai().chat.completions.create(model=name, messages=HELLO)
         assert refused.value.code == "model_not_found"
 
 
-def test_a_body_that_is_no_json_is_400_in_openais_shape(served: Running) -> None:
-    reply = served.http.post("/v1/chat/completions", content=b"{nope", headers={"Content-Type": "application/json"})
+def test_a_body_that_is_no_json_is_400_in_openais_shape(shared: Running) -> None:
+    reply = shared.http.post("/v1/chat/completions", content=b"{nope", headers={"Content-Type": "application/json"})
     assert reply.status_code == 400
     assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
 
 
-def test_more_tokens_than_the_context_holds_is_a_clear_400(served: Running) -> None:
+def test_more_tokens_than_the_context_holds_is_a_clear_400(shared: Running) -> None:
     with pytest.raises(BadRequestError) as refused:
-        served.openai().chat.completions.create(model="attune", messages=HELLO, max_tokens=5000)
+        shared.openai().chat.completions.create(model="attune", messages=HELLO, max_tokens=5000)
     assert refused.value.code == "context_length_exceeded"
     assert "5000" in refused.value.message
     with pytest.raises(BadRequestError) as refused:
-        served.openai().chat.completions.create(model="attune", messages=[{"role": "user", "content": "x" * 2000}])
+        shared.openai().chat.completions.create(model="attune", messages=[{"role": "user", "content": "x" * 2000}])
     assert refused.value.param == "messages"
 
 
-def test_a_long_conversation_loses_its_oldest_turns_and_says_so(served: Running) -> None:
+def test_a_long_conversation_loses_its_oldest_turns_and_says_so(shared: Running) -> None:
     turns: list[ChatCompletionMessageParam] = [{"role": "system", "content": "Be kind."}]
     for _ in range(10):
         turns += [{"role": "user", "content": "a" * 90}, {"role": "assistant", "content": "b" * 90}]
     turns.append({"role": "user", "content": "say: still here"})
-    reply = served.openai().chat.completions.create(model="attune", messages=turns)
+    reply = shared.openai().chat.completions.create(model="attune", messages=turns)
     assert reply.choices[0].message.content == "still here"
     dropped = int(reply.model_dump()["metadata"]["dropped_messages"])
     assert dropped > 0
     assert dropped % 2 == 0
-    with served.db() as db:
+    with shared.db() as db:
         kept = get_completion(db, reply.id).messages
     assert kept[0]["role"] == "system"
     assert len(kept) == len(turns) - dropped
     with pytest.raises(BadRequestError):
-        served.openai().chat.completions.create(model="attune", messages=turns, extra_body={"truncation": "disabled"})
+        shared.openai().chat.completions.create(model="attune", messages=turns, extra_body={"truncation": "disabled"})
 
 
-def test_the_conversation_goes_on_under_its_id(served: Running) -> None:
-    first = served.chat("Hello!")
-    second = served.chat("And now?", conversation_id=first["conversation_id"])
+def test_the_conversation_goes_on_under_its_id(shared: Running) -> None:
+    first = shared.chat("Hello!")
+    second = shared.chat("And now?", conversation_id=first["conversation_id"])
     assert second["conversation_id"] == first["conversation_id"]
-    shown = served.http.get(f"/v1/conversations/{first['conversation_id']}").json()
+    shown = shared.http.get(f"/v1/conversations/{first['conversation_id']}").json()
     assert [reply["id"] for reply in shown["completions"]] == [first["id"], second["id"]]
 
 
-def test_legacy_completions_answer_a_string_and_a_list(served: Running) -> None:
-    client = served.openai()
-    one = client.completions.create(model="attune", prompt="say: yes", max_tokens=100, temperature=0.5, top_p=1, frequency_penalty=0, presence_penalty=0)
+def test_legacy_completions_answer_a_string_and_a_list(shared: Running) -> None:
+    client = shared.openai()
+    one = client.completions.create(
+        model="attune", prompt="say: yes", max_tokens=100, temperature=0.5, top_p=1, frequency_penalty=0, presence_penalty=0
+    )
     assert (one.object, one.choices[0].text, one.choices[0].finish_reason) == ("text_completion", "yes", "stop")
     two = client.completions.create(model="attune", prompt=["say: a", "say: b"], n=2, logprobs=0)
     assert [choice.text for choice in two.choices] == ["a", "a", "b", "b"]

@@ -1,0 +1,133 @@
+"""Feedback: exactly one thing said, known answers only, one row per key, on disk before 201."""
+
+import concurrent.futures
+
+import pytest
+
+from store.completions import get_completion
+from store.feedback import get_feedback
+from tests.service.running import Running
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "value"),
+    [
+        ({"thumb": "up"}, "thumb", 1.0),
+        ({"thumb": "down"}, "thumb", 0.0),
+        ({"score": 0.25}, "score", 0.25),
+        ({"correction": "Paris."}, "correction", None),
+    ],
+)
+def test_each_kind_of_word_is_kept(served: Running, word: dict[str, object], kind: str, value: float | None) -> None:
+    reply = served.chat()
+    said = served.http.post("/v1/feedback", json={"completion_id": reply["id"], **word, "reason": "wrong", "comment": "hm", "metadata": {"page": 3}})
+    assert said.status_code == 201
+    body = said.json()
+    assert (body["kind"], body["completion_id"], body["choice"], body["reason"]) == (kind, reply["id"], 0, "wrong")
+    assert body.items() >= word.items()
+    with served.db() as db:
+        row = get_feedback(db, body["id"])
+    assert (row.value, row.text, row.rater_id, row.metadata) == (value, word.get("correction"), "local", {"page": 3})
+
+
+def test_a_preference_names_two_answers_to_the_same_prompt(served: Running) -> None:
+    reply = served.chat("Hello!", n=2)
+    said = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "choice": 1, "preferred_over": {"completion_id": reply["id"]}})
+    assert said.status_code == 201
+    assert said.json()["preferred_over"] == {"completion_id": reply["id"], "choice": 0}
+    other = served.chat("Something else")
+    wrong = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "preferred_over": {"completion_id": other["id"]}})
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (422, "preferred_over")
+    itself = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "preferred_over": {"completion_id": reply["id"]}})
+    assert itself.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("word", "names"),
+    [
+        ({}, "exactly one"),
+        ({"thumb": "up", "score": 1.0}, "thumb and score"),
+        ({"thumb": "sideways"}, "thumb"),
+        ({"score": 1.5}, "score"),
+        ({"score": "NaN"}, "score"),
+        ({"correction": "  "}, "correction"),
+        ({"thumb": "up", "reason": "because"}, "reason"),
+        ({"thumb": "up", "mood": "good"}, "mood"),
+        ({"thumb": "up", "choice": -1}, "choice"),
+    ],
+)
+def test_wrong_words_are_422_and_say_what_is_wrong(served: Running, word: dict[str, object], names: str) -> None:
+    reply = served.chat()
+    said = served.http.post("/v1/feedback", json={"completion_id": reply["id"], **word})
+    assert said.status_code == 422
+    assert names in said.json()["error"]["message"]
+    with served.db() as db:
+        assert db.table("feedback").count == 0
+
+
+def test_unknown_answers_are_404(served: Running) -> None:
+    reply = served.chat()
+    for body in ({"completion_id": "nothing"}, {"completion_id": reply["id"], "choice": 1}):
+        assert served.http.post("/v1/feedback", json={**body, "thumb": "up"}).status_code == 404
+    over = {"completion_id": reply["id"], "preferred_over": {"completion_id": "nothing"}}
+    assert served.http.post("/v1/feedback", json=over).status_code == 404
+
+
+def test_the_same_key_and_body_is_one_row_and_another_body_is_409(served: Running) -> None:
+    reply = served.chat()
+    key = {"Idempotency-Key": "k-1"}
+    first = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": "up"}, headers=key)
+    again = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": "up"}, headers=key)
+    other = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": "down"}, headers=key)
+    assert (first.status_code, again.status_code, other.status_code) == (201, 200, 409)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.json() == first.json()
+    somebody_else = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": "down"}, headers={**key, "X-Attune-Rater": "eva"})
+    assert somebody_else.status_code == 201
+    with served.db() as db:
+        assert db.table("feedback").count == 2
+
+
+def test_many_at_once_under_one_key_are_one_row(served: Running) -> None:
+    reply = served.chat()
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        sent = [
+            pool.submit(served.http.post, "/v1/feedback", json={"completion_id": reply["id"], "thumb": "up"}, headers={"Idempotency-Key": "one"})
+            for _ in range(32)
+        ]
+        statuses = sorted(one.result().status_code for one in sent)
+    assert statuses == [200] * 31 + [201]
+    with served.db() as db:
+        assert db.table("feedback").count == 1
+
+
+def test_feedback_is_listed_page_by_page_and_can_be_taken_back(served: Running) -> None:
+    reply = served.chat()
+    ids = [served.http.post("/v1/feedback", json={"completion_id": reply["id"], "score": n / 10}).json()["id"] for n in range(5)]
+    first = served.http.get("/v1/feedback", params={"limit": 3}).json()
+    second = served.http.get("/v1/feedback", params={"limit": 3, "cursor": first["next_cursor"]}).json()
+    assert [row["id"] for row in first["data"] + second["data"]] == ids[::-1]
+    assert second["next_cursor"] is None
+    assert served.http.delete(f"/v1/feedback/{ids[0]}").status_code == 204
+    assert served.http.delete("/v1/feedback/nothing").status_code == 404
+    with served.db() as db:
+        assert get_feedback(db, ids[0]).retracted_at is not None
+
+
+def test_an_answer_whose_reader_left_can_still_be_judged(served: Running) -> None:
+    served.model.step_s = 0.01
+    number = served.add_candidate()  # a version with slow steps
+    served.wait_for_state(number, "live")
+    stream = served.openai().chat.completions.create(model="attune", messages=[{"role": "user", "content": "long"}], stream=True, max_tokens=400)
+    chunks = [next(iter(stream)) for _ in range(5)]
+    stream.close()
+    for _ in range(100):
+        said = served.http.post("/v1/feedback", json={"completion_id": chunks[0].id, "thumb": "down"})
+        if said.status_code == 201:
+            break
+    assert said.status_code == 201
+    with served.db() as db:
+        kept = get_completion(db, chunks[0].id)
+    assert kept.finish_reason == "cancelled"
+    assert 0 < len(kept.reply_ids) < 400
+    assert len(kept.logps) == len(kept.reply_ids)

@@ -1,0 +1,236 @@
+"""Versions: who answers, candidates that come live, canaries, rollback, and weights that are not what was trained."""
+
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from openai import OpenAI
+
+from store.traffic import current_traffic
+from tests.service.parrot import ParrotModel
+from tests.service.running import Running, running, wait_until
+
+LONG = {"model": "attune", "messages": [{"role": "user", "content": "long"}], "max_tokens": 60}
+
+
+def versions_in(text: str) -> set[str]:
+    """Return which versions gave the words of a parrot's reply."""
+    return {word.split("-")[0] for word in text.split() if "-" in word}
+
+
+def test_a_candidate_that_passed_goes_live_and_answers(served: Running) -> None:
+    assert served.chat()["model"] == "attune@0"
+    number = served.add_candidate()
+    served.wait_for_state(number, "live")
+    wait_until(lambda: served.chat()["model"] == f"attune@{number}", what="the new version answers")
+    rows = served.versions()
+    assert (rows[0]["state"], rows[number]["serving"], rows[number]["share"], rows[0]["serving"]) == ("retired", True, 1.0, False)
+    assert rows[number]["digest"] == served.chat()["system_fingerprint"]
+
+
+def test_a_rejected_candidate_never_answers(served: Running) -> None:
+    number = served.add_candidate(passed=False)
+    time.sleep(0.3)
+    assert served.versions()[0]["state"] == "live"
+    assert served.http.post("/v1/chat/completions", json={**LONG, "model": f"attune@{number}"}).status_code == 404
+    assert served.http.post(f"/v1/versions/{number}/promote").status_code == 409
+    assert f"attune@{number}" not in [model["id"] for model in served.http.get("/v1/models").json()["data"]]
+
+
+def test_weights_that_are_not_what_was_trained_never_answer(tmp_path: Path) -> None:
+    with running(tmp_path / "data", ParrotModel(refused={1})) as served:
+        number = served.add_candidate()
+        served.wait_for_state(number, "withdrawn")
+        assert served.chat()["model"] == "attune@0"
+        assert "attune_versions_refused_total 1.0" in served.http.get("/metrics").text
+        with served.db() as db:
+            told = [row["data"] for row in db.query("SELECT data FROM events WHERE kind = 'version.withdrawn'")]
+        assert len(told) == 1
+        assert "differs from what was trained" in told[0]
+
+
+def test_a_load_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.app.RETRY_S", 0.05)
+    with running(tmp_path / "data", ParrotModel(broken={1: 2, 2: 9})) as served:
+        number = served.add_candidate()
+        served.wait_for_state(number, "live")
+        hopeless = served.add_candidate()
+        served.wait_for_state(hopeless, "withdrawn")
+        assert served.versions()[number]["state"] == "live"
+        with served.db() as db:
+            assert db.table("events").count_where("kind = 'slot.failed'") == 5
+
+
+def test_a_candidate_of_a_parent_that_is_no_longer_live_is_withdrawn(served: Running) -> None:
+    first = served.add_candidate()
+    served.wait_for_state(first, "live")
+    late = served.add_candidate(parent=0)
+    served.wait_for_state(late, "withdrawn")
+    assert served.versions()[first]["state"] == "live"
+
+
+def test_an_old_version_is_loaded_when_it_is_asked_for_and_leaves_when_idle(tmp_path: Path) -> None:
+    with running(tmp_path / "data", idle_unload_s=0.3) as served:
+        number = served.add_candidate()
+        served.wait_for_state(number, "live")
+        wait_until(lambda: not served.versions()[0]["loaded"], what="the old version has left memory")
+        reply = served.chat("long", model="attune@0", max_tokens=60)
+        assert reply["model"] == "attune@0"
+        assert versions_in(reply["choices"][0]["message"]["content"]) == {"w0"}
+        assert served.versions()[0]["loaded"]
+        wait_until(lambda: not served.versions()[0]["loaded"], what="it left again")
+        assert served.versions()[number]["loaded"]
+        assert all(runner.is_closed for runner in served.model.runners if runner.number == 0)
+
+
+def test_there_are_never_more_slots_than_allowed(tmp_path: Path) -> None:
+    with running(tmp_path / "data", ParrotModel(step_s=0.001), max_slots=2) as served:
+        numbers = [served.add_candidate()]
+        served.wait_for_state(numbers[0], "live")
+        for _ in range(3):
+            numbers.append(served.add_candidate())
+            served.wait_for_state(numbers[-1], "live")
+        most, results = 0, []
+
+        def ask(number: int) -> None:
+            results.append(served.chat("long", model=f"attune@{number}", max_tokens=80)["model"])
+
+        threads = [threading.Thread(target=ask, args=[number]) for number in [*numbers, 0] * 2]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            most = max(most, sum(not runner.is_closed for runner in served.model.runners))
+            time.sleep(0.005)
+        assert sorted(results) == sorted(f"attune@{number}" for number in [*numbers, 0] * 2)
+        assert most <= 3  # two, and for a moment the one that is just being closed
+
+
+def test_rollback_brings_the_version_before_back_and_withdraws_the_present_one(served: Running) -> None:
+    first = served.add_candidate()
+    served.wait_for_state(first, "live")
+    second = served.add_candidate()
+    served.wait_for_state(second, "live")
+    back = served.http.post("/v1/versions/rollback")
+    assert (back.status_code, back.json()["version"], back.json()["state"]) == (200, first, "live")
+    assert served.chat()["model"] == f"attune@{first}"
+    assert served.versions()[second]["state"] == "withdrawn"
+    assert served.http.post("/v1/versions/rollback", json={"to": 0}).json()["version"] == 0
+    assert served.http.post("/v1/versions/rollback").status_code == 409
+    assert served.http.post("/v1/versions/rollback", json={"to": 99}).status_code == 404
+
+
+def test_a_canary_gets_its_share_of_conversations_and_keeps_them(served: Running) -> None:
+    number = served.add_candidate()
+    served.wait_for_state(number, "live")
+    shown = served.http.post("/v1/versions/0/promote", json={"canary": 0.3}).json()
+    assert (shown["state"], shown["share"], shown["serving"]) == ("canary", 0.3, True)
+    answers = [served.chat() for _ in range(60)]
+    counts = Counter(answer["model"] for answer in answers)
+    assert 5 <= counts["attune@0"] <= 33
+    for answer in answers[:10]:
+        assert served.chat(conversation_id=answer["conversation_id"])["model"] == answer["model"]
+    with served.db() as db:
+        by_version = {row["version"]: row["propensity"] for row in db.query("SELECT DISTINCT version, propensity FROM completions")}
+    assert by_version == {0: 0.3, number: 0.7}
+    assert served.http.post("/v1/versions/0/promote", json={"canary": 0}).json()["state"] == "withdrawn"
+    assert {served.chat()["model"] for _ in range(10)} == {f"attune@{number}"}
+
+
+def test_traffic_that_was_moved_elsewhere_is_followed(served: Running) -> None:
+    number = served.add_candidate()
+    served.wait_for_state(number, "live")
+    with served.db() as db:
+        from store.versions import roll_back
+
+        roll_back(db, 0, "by hand, in the database")
+    wait_until(lambda: served.chat()["model"] == "attune@0", what="the service follows")
+
+
+def test_swaps_under_load_fail_nothing_and_mix_nothing(tmp_path: Path) -> None:
+    with running(tmp_path / "data", ParrotModel(step_s=0.001, load_s=0.05)) as served:
+        stop, texts, failed = threading.Event(), [], []
+
+        def talk(place: int) -> None:
+            client: OpenAI = served.openai()
+            while not stop.is_set():
+                try:
+                    if place % 2:
+                        stream = client.chat.completions.create(**LONG, stream=True)
+                        chunks = [chunk for chunk in stream if chunk.choices]
+                        model, text = chunks[0].model, "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+                        assert {chunk.model for chunk in chunks} == {model}
+                    else:
+                        reply = client.chat.completions.create(**LONG)
+                        model, text = reply.model, reply.choices[0].message.content or ""
+                    texts.append((model, text))
+                except Exception as error:
+                    failed.append(repr(error))
+
+        threads = [threading.Thread(target=talk, args=[place]) for place in range(8)]
+        for thread in threads:
+            thread.start()
+        numbers = []
+        for _ in range(8):
+            numbers.append(served.add_candidate())
+            served.wait_for_state(numbers[-1], "live")
+            time.sleep(0.1)
+        stop.set()
+        for thread in threads:
+            thread.join(20)
+        assert not failed
+        assert {model for model, _ in texts} >= {f"attune@{number}" for number in numbers[:-1]}
+        for model, text in texts:
+            assert {word[0] for word in (word.split("-") for word in text.split()[:-1])} == {model.replace("attune@", "w")}
+        wait_until(lambda: sum(not runner.is_closed for runner in served.model.runners) == 1, what="replaced versions left memory")
+
+
+def test_answers_past_the_drain_limit_are_cut_with_a_clear_error(tmp_path: Path) -> None:
+    with running(tmp_path / "data", ParrotModel(step_s=0.02), drain_limit_s=0.3) as served:
+        stream = served.openai().chat.completions.create(model="attune", messages=[{"role": "user", "content": "long"}], max_tokens=800, stream=True)
+        next(iter(stream))
+        served.wait_for_state(served.add_candidate(), "live")
+        with pytest.raises(Exception, match=r"replaced .* limit of 0\.3 s"):
+            list(stream)
+
+
+def test_a_runner_that_dies_is_an_error_for_its_answers_and_comes_back(served: Running) -> None:
+    dead = served.http.post("/v1/chat/completions", json={"model": "attune", "messages": [{"role": "user", "content": "die"}]})
+    assert (dead.status_code, dead.json()["error"]["code"]) == (500, "engine_failed")
+    wait_until(lambda: served.http.post("/v1/chat/completions", json=LONG).status_code == 200, what="the version is back")
+    with served.db() as db:
+        assert db.table("events").count_where("kind = 'slot.failed'") == 1
+    assert len(served.model.runners) == 2
+
+
+def test_after_a_restart_the_same_version_answers(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as served:
+        number = served.add_candidate()
+        served.wait_for_state(number, "live")
+    with running(tmp_path / "data") as served:
+        assert served.chat()["model"] == f"attune@{number}"
+
+
+def test_a_live_version_that_was_damaged_is_rolled_back_at_the_start(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as served:
+        served.wait_for_state(served.add_candidate(), "live")
+    with running(tmp_path / "data", ParrotModel(refused={1})) as served:
+        assert served.chat()["model"] == "attune@0"
+        assert served.versions()[1]["state"] == "withdrawn"
+        with served.db() as db:
+            assert current_traffic(db).live == 0
+
+
+def test_what_made_a_version_and_how_two_answer(served: Running) -> None:
+    number = served.add_candidate()
+    served.wait_for_state(number, "live")
+    shown = served.http.get(f"/v1/versions/{number}").json()
+    assert (shown["gate"]["passed"], shown["manifest"], shown["run"], shown["parent"]) == (True, {"version": number}, None, 0)
+    assert served.http.get(f"/v1/versions/{number}/feedback").json() == {"data": [], "next_cursor": None}
+    served.chat("How are you?")
+    both = served.http.get(f"/v1/versions/{number}/samples", params={"against": 0}).json()
+    assert [row["messages"][0]["content"] for row in both["data"]] == ["How are you?"]
+    assert versions_in(both["data"][0]["text"]) == {f"w{number}"}
+    assert versions_in(both["data"][0]["against"]) == {"w0"}
+    assert served.http.get("/v1/versions/99").status_code == 404
