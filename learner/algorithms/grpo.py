@@ -46,8 +46,8 @@ def has_contrast(rewards: Tensor, groups: Tensor) -> Tensor:
     """Return (N,) bool: False for replies of groups that all got the same reward; they have nothing to teach and are dropped."""
     reward = working(rewards)
     num_groups = int(groups.max()) + 1 if groups.numel() else 0
-    low = reward.new_full((num_groups,), torch.inf).index_reduce(0, groups, reward, "amin")
-    high = reward.new_full((num_groups,), -torch.inf).index_reduce(0, groups, reward, "amax")
+    low = reward.new_zeros(num_groups).scatter_reduce(0, groups, reward, "amin", include_self=False)
+    high = reward.new_zeros(num_groups).scatter_reduce(0, groups, reward, "amax", include_self=False)
     return (high > low)[groups]
 
 

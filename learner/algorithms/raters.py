@@ -52,7 +52,8 @@ def pair_raters(
     """Return raters' honesty and replies' scores from (rater, better, worse) marks (Crowd-BT, Chen et al. WSDM 2013).
 
     P(k says i over j) = eta_k s(i - j) + (1 - eta_k) s(j - i). The prior of eta is worth `prior_strength` marks with mean
-    `prior_mean`; that of a score is normal with precision `score_precision`. `pinned` fixes eta of raters whose honesty is known.
+    `prior_mean`; that of a score is normal with precision `score_precision`. `pinned` fixes eta of raters whose honesty is known; the
+    ranking starts from theirs, so that it is not a larger group of the others that decides which way is up.
     """
     if not comparisons:
         return PairRaters({}, {})
@@ -62,7 +63,8 @@ def pair_raters(
     fixed = np.array([(pinned or {}).get(name, np.nan) for name in rater_names])
     marks = np.bincount(rater, minlength=len(rater_names))
     scores = np.zeros(len(item_names))
-    honesty = np.where(np.isnan(fixed), prior_mean, fixed)
+    # With known raters, the rest start at a half, which says nothing: the first ranking is the known raters' own.
+    honesty = np.where(np.isnan(fixed), prior_mean if np.isnan(fixed).all() else 0.5, fixed)
     for _ in range(num_rounds):
         agreed = 1.0 / (1.0 + np.exp(scores[worse] - scores[better]))
         honest = honesty[rater] * agreed

@@ -1,0 +1,188 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from learner.algorithms.moments import MovingMoments
+from learner.algorithms.reward import (
+    RewardHeads,
+    area_under_curve,
+    bias_prior_loss,
+    bootstrap_weights,
+    bradley_terry_loss,
+    edit_margin,
+    expected_calibration_error,
+    last_states,
+    lower_confidence_bound,
+    thumb_loss,
+)
+
+CHOSEN, REJECTED = torch.tensor([1.0, -0.5, 2.0]), torch.tensor([0.5, 0.5, 2.0])  # ahead by 0.5, -1, 0
+
+
+def test_bradley_terry_by_hand() -> None:
+    values, metrics = bradley_terry_loss(CHOSEN, REJECTED)
+    torch.testing.assert_close(values, -F.logsigmoid(torch.tensor([0.5, -1.0, 0.0])))
+    assert metrics == pytest.approx({"reward/margin": -1 / 6, "reward/accuracy": 1 / 3})
+    shifted, _ = bradley_terry_loss(CHOSEN + 7.0, REJECTED + 7.0)
+    torch.testing.assert_close(shifted, values)
+    assert bradley_terry_loss(torch.zeros(0), torch.zeros(0))[1] == {}
+
+
+def test_margins_and_centring() -> None:
+    margin = torch.tensor([0.2, 0.0, 1.0])
+    values, _ = bradley_terry_loss(CHOSEN, REJECTED, margin=margin, centring=0.01)
+    expected = -F.logsigmoid(torch.tensor([0.5, -1.0, 0.0]) - margin) + 0.01 * torch.tensor([2.25, 0.0, 16.0])
+    torch.testing.assert_close(values, expected)
+
+
+def test_a_noisy_rater_is_a_mixture() -> None:
+    eps = torch.tensor([0.0, 0.1, 0.3])
+    values, _ = bradley_terry_loss(CHOSEN, REJECTED, flip_rate=eps)
+    p = torch.sigmoid(CHOSEN - REJECTED)
+    torch.testing.assert_close(values, -((1 - eps) * p + eps * (1 - p)).log())
+    far = torch.tensor([-50.0], requires_grad=True)
+    bradley_terry_loss(far, torch.zeros(1), flip_rate=0.1)[0].sum().backward()
+    assert far.grad is not None
+    assert far.grad.abs().max() < 1e-6  # a mark that far off is taken for a slip
+
+
+def test_a_tie_draws_scores_together() -> None:
+    tie = torch.tensor([True, False, True])
+    values, _ = bradley_terry_loss(CHOSEN, REJECTED, margin=0.3, flip_rate=0.1, is_tie=tie)
+    plain, _ = bradley_terry_loss(CHOSEN, REJECTED, margin=0.3, flip_rate=0.1)
+    assert values[1] == plain[1]
+    assert values[2].item() == pytest.approx(math.log(2))
+    assert values[0].item() == pytest.approx(-0.5 * math.log(0.25 / math.cosh(0.25) ** 2))
+
+
+def test_thumbs_with_a_threshold_per_rater() -> None:
+    up, bias = torch.tensor([True, False, True]), torch.tensor([0.5, -1.0, 3.0])
+    values, metrics = thumb_loss(CHOSEN, up, bias)
+    torch.testing.assert_close(values, -F.logsigmoid(torch.tensor([0.5, -0.5, -1.0])))
+    assert metrics == pytest.approx({"reward/thumb_accuracy": 1 / 3})
+    noisy, _ = thumb_loss(CHOSEN, up, bias, flip_rate=0.2)
+    torch.testing.assert_close(noisy, -(0.6 * (-values).exp() + 0.2).log())
+    assert thumb_loss(torch.zeros(0), torch.zeros(0, dtype=torch.bool), torch.zeros(0))[1] == {}
+    assert thumb_loss(torch.zeros(1), torch.tensor([False]), torch.zeros(1))[1] == {"reward/thumb_accuracy": 1.0}
+    assert bias_prior_loss(torch.tensor([2.0, -1.0])).tolist() == [2.0, 0.5]
+
+
+def test_losses_take_an_ensemble() -> None:
+    scores = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    values, _ = bradley_terry_loss(scores, scores - 1.0, flip_rate=torch.tensor([0.0, 0.1, 0.2]))
+    assert values.shape == (4, 3)
+    values, _ = thumb_loss(scores, torch.tensor([True, False, True]), torch.zeros(3))
+    torch.testing.assert_close(values[2], thumb_loss(scores[2], torch.tensor([True, False, True]), torch.zeros(3))[0])
+
+
+def test_edits_lead_by_what_they_changed() -> None:
+    assert edit_margin(torch.tensor([1, 4, 9, 0]), torch.tensor([4, 4, 4, 0])).tolist() == [0.125, 0.5, 0.5, 0.0]
+
+
+def test_heads_differ_at_the_start_and_by_seed() -> None:
+    heads = RewardHeads(399, 20)
+    assert heads.weight.shape == (20, 399)
+    assert heads.weight.std().item() == pytest.approx(1 / 20, rel=0.05)
+    assert torch.equal(heads.weight, RewardHeads(399, 20, seed=0).weight)
+    assert not torch.equal(heads.weight, RewardHeads(399, 20, seed=1).weight)
+    assert RewardHeads(3).weight.shape == (10, 3)
+    states = torch.randn(5, 399)
+    torch.testing.assert_close(heads(states)[7, 2], heads.weight[7] @ states[2])
+    assert heads(states.bfloat16()).shape == (20, 5)
+    assert "initial" in heads.state_dict()
+
+
+def test_the_prior_yields_to_data() -> None:
+    heads = RewardHeads(3, 2)
+    assert heads.prior_loss(10).item() == 0.0
+    with torch.no_grad():
+        heads.weight += 2.0
+    assert heads.prior_loss(1).item() == pytest.approx(0.5 * 0.5 * 6 * 4)
+    assert heads.prior_loss(10, strength=1.0).item() == pytest.approx(1.2)
+    assert heads.prior_loss(0) == heads.prior_loss(1)
+
+
+def fitted(states: torch.Tensor, truth: torch.Tensor, num_pairs: int) -> RewardHeads:
+    """Heads trained on pairs of states, marked as `truth` has it."""
+    heads, generator = RewardHeads(states.size(1), 8), torch.Generator().manual_seed(1)
+    i, j = torch.randint(0, len(states), (2, num_pairs), generator=generator)
+    better = torch.rand(num_pairs, generator=generator) < torch.sigmoid((states[i] - states[j]) @ truth)
+    i, j = torch.where(better, i, j), torch.where(better, j, i)
+    weights = bootstrap_weights(8, torch.arange(num_pairs))
+    optimizer = torch.optim.Adam(heads.parameters(), lr=0.2)
+    for _ in range(60):
+        values, _ = bradley_terry_loss(heads(states[i]), heads(states[j]))
+        loss = (weights * values).sum(1).sum() / num_pairs + heads.prior_loss(num_pairs)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return heads
+
+
+def test_scores_are_recovered_and_doubt_shrinks_with_data_where_there_is_data() -> None:
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(40, 6, generator=generator)
+    states[:, 5] = 0.0  # nothing is ever seen of this direction
+    truth = torch.tensor([2.0, -1.0, 0.5, 0.0, 1.0, 0.0])
+    few, many = fitted(states, truth, 20), fitted(states, truth, 500)
+    mean = many.weight.detach().mean(0)
+    assert F.cosine_similarity(mean[:5], truth[:5], dim=0) > 0.98
+    assert mean[0].item() == pytest.approx(2.0, abs=0.4)
+    with torch.no_grad():
+        assert many(states).std(0).mean() < 0.7 * few(states).std(0).mean()
+        unseen = torch.zeros(1, 6)
+        unseen[0, 5] = 3.0
+        assert many(unseen).std(0) > 2 * many(states).std(0).mean()
+
+
+def test_bootstrap_weights_stay_with_their_item() -> None:
+    numbers = torch.arange(400)
+    weights = bootstrap_weights(10, numbers)
+    assert weights.shape == (10, 400)
+    assert torch.equal(bootstrap_weights(10, numbers[[7, 3]]), weights[:, [7, 3]])
+    assert not torch.equal(bootstrap_weights(10, numbers, seed=1), weights)
+    assert weights.mean().item() == pytest.approx(1.0, abs=0.05)
+    assert weights.var().item() == pytest.approx(1.0, abs=0.1)
+    assert bootstrap_weights(10, numbers[:0]).shape == (10, 0)
+    assert torch.equal(bootstrap_weights(3, torch.tensor([1_000_003])), bootstrap_weights(3, torch.tensor([0]), seed=1))
+
+
+def test_the_last_reply_token_is_found_by_position() -> None:
+    hidden = torch.arange(24.0).view(2, 4, 3)
+    mask = torch.tensor([[0, 1, 1, 0], [0, 1, 1, 1]])
+    assert last_states(hidden, mask).tolist() == [hidden[0, 2].tolist(), hidden[1, 3].tolist()]
+    wider = torch.cat([hidden, torch.full((2, 2, 3), 99.0)], 1)
+    assert last_states(wider, F.pad(mask, (0, 2))).tolist() == last_states(hidden, mask).tolist()
+    assert last_states(hidden, mask * 0).tolist() == [hidden[0, 0].tolist(), hidden[1, 0].tolist()]
+
+
+def test_doubt_comes_off_the_score() -> None:
+    scores = torch.tensor([[1.0, 4.0, 100.0], [3.0, 4.0, 100.0]])
+    moments = MovingMoments().updated(2.0, 4.0)
+    bound = lower_confidence_bound(scores, moments)
+    assert bound.tolist() == pytest.approx([0.0 - 0.5, 1.0, 5.0])
+    assert lower_confidence_bound(-scores, moments)[2].item() == pytest.approx(-5.0)
+    assert lower_confidence_bound(scores, moments, pessimism=2.0, limit=7.0).tolist() == pytest.approx([-1.0, 1.0, 7.0])
+
+
+def test_area_under_the_curve() -> None:
+    labels = torch.tensor([True, False, True, False])
+    assert area_under_curve(torch.tensor([3.0, 1.0, 2.0, 0.0]), labels) == 1.0
+    assert area_under_curve(torch.tensor([0.0, 1.0, 2.0, 1.5]), labels) == 0.5
+    assert area_under_curve(torch.tensor([1.0, 1.0, 2.0, 1.0]), labels) == 0.75
+    assert math.isnan(area_under_curve(torch.tensor([1.0]), torch.tensor([True])))
+    assert math.isnan(area_under_curve(torch.tensor([1.0]), torch.tensor([False])))
+
+
+def test_calibration() -> None:
+    honest = expected_calibration_error(torch.tensor([0.25] * 4 + [0.75] * 4), torch.tensor([1, 0, 0, 0, 1, 1, 1, 0]))
+    assert honest == pytest.approx(0.0)
+    assert expected_calibration_error(torch.tensor([0.91, 0.95, 1.0, 0.92]), torch.tensor([1, 0, 0, 1])) == pytest.approx(3.78 / 4 - 0.5)
+    # two bins: 0.2 and 0.3 below a half, 0.8 above
+    two = expected_calibration_error(torch.tensor([0.2, 0.3, 0.8]), torch.tensor([1, 0, 1]), num_bins=2)
+    assert two == pytest.approx((abs(0.5 - 1.0) + 0.2) / 3)
+    # ten bins unless said: 0.05 and 0.15 are apart and do not cancel
+    assert expected_calibration_error(torch.tensor([0.05, 0.15]), torch.tensor([0, 1])) == pytest.approx((0.05 + 0.85) / 2)
+    assert math.isnan(expected_calibration_error(torch.zeros(0), torch.zeros(0)))
