@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,7 +27,7 @@ class BodyLimit:
         if announced.isdigit() and int(announced) > limit:
             await error_response(too_large)(scope, receive, send)
             return
-        seen = 0
+        seen, has_answered = 0, False
 
         async def counted() -> Message:
             nonlocal seen
@@ -38,7 +37,15 @@ class BodyLimit:
                 raise too_large
             return message
 
-        await self.app(scope, counted, send)
+        async def send_unless_too_large(message: Message) -> None:
+            nonlocal has_answered
+            if seen <= limit:
+                await send(message)
+            elif not has_answered:  # whatever the application makes of a body that broke off, the caller is told the reason
+                has_answered = True
+                await error_response(too_large)(scope, receive, send)
+
+        await self.app(scope, counted, send_unless_too_large)
 
 
 class Rates:
@@ -59,22 +66,3 @@ class Rates:
         if left < 1.0:
             raise TooManyRequests(f"this key may make {self.per_minute} requests a minute", retry_after_s=(1.0 - left) / per_s)
         self._buckets[key_id] = (left - 1.0, at)
-
-
-def security_headers(extra: dict[str, str]) -> Callable[[ASGIApp], Any]:
-    """Return ASGI middleware that adds headers to every answer that does not set them itself."""
-    wanted = [(name.lower().encode(), value.encode()) for name, value in extra.items()]
-
-    def wrap(app: ASGIApp) -> ASGIApp:
-        async def with_headers(scope: Scope, receive: Receive, send: Send) -> None:
-            async def send_more(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    there = {name for name, _ in message["headers"]}
-                    message["headers"] = [*message["headers"], *(pair for pair in wanted if pair[0] not in there)]
-                await send(message)
-
-            await app(scope, receive, send_more if scope["type"] == "http" else send)
-
-        return with_headers
-
-    return wrap
