@@ -87,7 +87,8 @@ class VllmRunner:
         """See Runner."""
 
         async def all_of_them() -> list[list[float]]:
-            return list(await asyncio.gather(*(self._score(list(prompt), list(reply)) for prompt, reply in sequences)))
+            # one after the other: vLLM 0.32 on a CPU dies of several requests with prompt_logprobs in one batch beside an adapter
+            return [await self._score(list(prompt), list(reply)) for prompt, reply in sequences]
 
         try:
             return self._loop.start(all_of_them()).result(300.0)
@@ -159,7 +160,7 @@ class VllmRunner:
             "return_token_ids": True,
             "add_special_tokens": False,
             "skip_special_tokens": False,
-            "cache_salt": self.model,  # keys and values of one version are never used by another
+            "cache_salt": adapter_name(self._source),  # keys and values of one version are never used by another
         }
         began = False
         for turn in range(3):

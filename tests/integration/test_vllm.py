@@ -1,0 +1,117 @@
+"""A real vLLM server on this CPU as a runner: `make test-vllm` makes its virtual environment and runs this."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from policy.errors import RunnerFailed
+from policy.runners.base import RunnerOptions, SamplingSettings, Step, VersionSource, generate_all
+from policy.runners.process import RunnerProcess
+from policy.runners.vllm import VllmRunner, adapter_name
+from tests.models import tiny_adapter, tiny_model
+from tests.served import free_port
+
+pytestmark = pytest.mark.vllm
+PYTHON = os.environ.get("ATTUNE_VLLM_PYTHON", ".venv-vllm/bin/python")
+PROMPTS = [[1, 4, 20 + place, 40, 41 + place, 2, 5] for place in range(6)]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("vllm") / "model", head_dim=64)  # vLLM on a CPU knows no smaller heads
+
+
+@pytest.fixture(scope="module")
+def adapters(model: Path) -> list[Path]:
+    return [tiny_adapter(model, model.parent / f"adapter{seed}", seed=seed) for seed in (1, 2)]
+
+
+@pytest.fixture(scope="module")
+def url(model: Path) -> Iterator[str]:
+    port = free_port()
+    flags = "--dtype float32 --max-model-len 512 --enforce-eager --enable-lora --max-lora-rank 16 --max-loras 2 --host 127.0.0.1"
+    settings = {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
+    command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), *flags.split(), "--port", str(port)]
+    log = (model.parent / "vllm.log").open("wb")
+    server = subprocess.Popen(command, env={**os.environ, **settings}, stdout=log, stderr=subprocess.STDOUT)
+    base = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 240
+        while time.monotonic() < deadline:
+            assert server.poll() is None, (model.parent / "vllm.log").read_text()[-3000:]
+            try:
+                if httpx.get(base + "/health", timeout=2).status_code == 200:
+                    break
+            except httpx.HTTPError:
+                time.sleep(0.5)
+        yield base
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def source(model: Path, number: int, adapter: Path | None, cache: Path) -> VersionSource:
+    return VersionSource(number, str(model), f"digest{number}" * 4, cache, adapter)
+
+
+def test_greedy_answers_equal_the_local_runner_s_and_log_probs_agree(url: str, model: Path, adapters: list[Path], tmp_path: Path) -> None:
+    settings = [SamplingSettings(temperature=0, max_tokens=24, end_ids=(2,))] * len(PROMPTS)
+    for number, adapter in ((0, None), (1, adapters[0])):
+        where = source(model, number, adapter, tmp_path)
+        remote, local = VllmRunner(url, where), RunnerProcess.load(where, RunnerOptions())
+        try:
+            theirs, ours = generate_all(remote, PROMPTS, settings), generate_all(local, PROMPTS, settings)
+            for prompt, their, our in zip(PROMPTS, theirs, ours, strict=True):
+                if their[0] != our[0]:  # only where the two likeliest tokens are nearly equally likely; our weights are float16
+                    place = next(i for i, (a, b) in enumerate(zip(their[0], our[0], strict=False)) if a != b)
+                    before = [*prompt, *our[0][:place]]
+                    gap = remote.probe(before, [their[0][place]])[0] - remote.probe(before, [our[0][place]])[0]
+                    assert abs(gap) < 0.02
+                else:
+                    assert max(abs(a - b) for a, b in zip(their[1], our[1], strict=True)) < 0.03
+            scores = remote.score([(prompt, reply[0]) for prompt, reply in zip(PROMPTS, theirs, strict=True)])
+            for score, reply in zip(scores, theirs, strict=True):
+                assert score == pytest.approx(reply[1], abs=1e-3)
+        finally:
+            remote.close()
+            local.close()
+
+
+def test_versions_answer_side_by_side_and_leave_nothing_behind(url: str, model: Path, adapters: list[Path], tmp_path: Path) -> None:
+    first, second = (VllmRunner(url, source(model, number, adapter, tmp_path)) for number, adapter in enumerate(adapters, 1))
+    settings = [SamplingSettings(temperature=0, max_tokens=16, end_ids=())] * len(PROMPTS)
+    answers = [generate_all(runner, PROMPTS, settings) for runner in (first, second)]
+    assert answers[0] != answers[1]
+    listed = {entry["id"] for entry in httpx.get(url + "/v1/models").json()["data"]}
+    assert {adapter_name(source(model, number, None, tmp_path)) for number in (1, 2)} <= listed
+    first.close()
+    second.close()
+    assert not [entry for entry in httpx.get(url + "/v1/models").json()["data"] if entry["id"].startswith("attune-")]
+
+
+def test_a_seed_gives_the_same_reply_and_cancel_stops_it(url: str, model: Path, tmp_path: Path) -> None:
+    runner = VllmRunner(url, source(model, 0, None, tmp_path))
+    settings = SamplingSettings(temperature=1.0, max_tokens=32, seed=7, end_ids=(2,))
+    once, again = generate_all(runner, [PROMPTS[0]] * 2, [settings] * 2)
+    assert once[0] == again[0]
+    steps: list[Step] = []
+    runner.submit("long", PROMPTS[0], SamplingSettings(max_tokens=480, seed=1), steps.append)
+    while not steps:
+        time.sleep(0.01)
+    runner.cancel("long")
+    deadline = time.monotonic() + 5
+    while not steps[-1].finish and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert steps[-1].finish == "cancelled"
+    assert sum(len(step.ids) for step in steps) < 480
+    runner.close()
+
+
+def test_a_server_that_is_not_there_is_one_readable_sentence(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunnerFailed, match="cannot be reached"):
+        VllmRunner(f"http://127.0.0.1:{free_port()}", source(model, 0, None, tmp_path))
