@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import IO, TYPE_CHECKING, Any, Literal, overload
 
 from attune._answers import Answer, Messages, answers_of, asked, turns
 from attune._async.connection import AsyncConnection
@@ -14,7 +14,7 @@ from attune._async.events import AsyncEvents
 from attune._async.replies import AsyncComparison, AsyncReply, AsyncStream, reply_of
 from attune._async.steering import AsyncSteering
 from attune._errors import UnexpectedReply
-from attune._transfer import CHUNK_BYTES, PartFile, content_type_of
+from attune._transfer import CHUNK_BYTES, content_type_of, sink_of
 from attune._transport import Address, Request, Retry, body_of, faults_of, get, post, post_once, segment
 from attune._types import (
     Candidate,
@@ -300,10 +300,13 @@ class AsyncClient(AsyncSteering):
 
     # Data
 
-    async def export_file(self, path: str | PathLike[str], format: ExportFormat = "preference", *, progress: Progress | None = None) -> int:
+    async def export_file(
+        self, target: str | PathLike[str] | IO[bytes], format: ExportFormat = "preference", *, progress: Progress | None = None
+    ) -> int:
         """Write what was learned from, as JSON Lines that TRL reads; return how many lines. "raw" is everything that was said.
 
-        `progress(done, total)` is called with bytes; the total may be None. The file is there whole or not at all. Needs an admin key.
+        `target` is a path, where the file is there whole or not at all, or a file open for bytes. `progress(done, total)` is called
+        with bytes; the total may be None. Needs an admin key.
 
         >>> await client.export_file("pairs.jsonl", "preference")
         2
@@ -311,7 +314,7 @@ class AsyncClient(AsyncSteering):
         response = await self._connection.respond(get("/v1/export", format=format), stream=True)
         total = response.headers.get("content-length")
         try:
-            with PartFile(Path(path)) as file, faults_of(self.address):
+            with sink_of(target) as file, faults_of(self.address):
                 async for received in response.aiter_bytes():
                     file.write(received)
                     if progress:

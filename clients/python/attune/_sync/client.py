@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import IO, TYPE_CHECKING, Any, Literal, overload
 
 from attune._answers import Answer, Messages, answers_of, asked, turns
 from attune._sync.connection import Connection
@@ -15,7 +15,7 @@ from attune._sync.events import Events
 from attune._sync.replies import Comparison, Reply, Stream, reply_of
 from attune._sync.steering import Steering
 from attune._errors import UnexpectedReply
-from attune._transfer import CHUNK_BYTES, PartFile, content_type_of
+from attune._transfer import CHUNK_BYTES, content_type_of, sink_of
 from attune._transport import Address, Request, Retry, body_of, faults_of, get, post, post_once, segment
 from attune._types import (
     Candidate,
@@ -301,10 +301,13 @@ class Client(Steering):
 
     # Data
 
-    def export_file(self, path: str | PathLike[str], format: ExportFormat = "preference", *, progress: Progress | None = None) -> int:
+    def export_file(
+        self, target: str | PathLike[str] | IO[bytes], format: ExportFormat = "preference", *, progress: Progress | None = None
+    ) -> int:
         """Write what was learned from, as JSON Lines that TRL reads; return how many lines. "raw" is everything that was said.
 
-        `progress(done, total)` is called with bytes; the total may be None. The file is there whole or not at all. Needs an admin key.
+        `target` is a path, where the file is there whole or not at all, or a file open for bytes. `progress(done, total)` is called
+        with bytes; the total may be None. Needs an admin key.
 
         >>> client.export_file("pairs.jsonl", "preference")
         2
@@ -312,7 +315,7 @@ class Client(Steering):
         response = self._connection.respond(get("/v1/export", format=format), stream=True)
         total = response.headers.get("content-length")
         try:
-            with PartFile(Path(path)) as file, faults_of(self.address):
+            with sink_of(target) as file, faults_of(self.address):
                 for received in response.iter_bytes():
                     file.write(received)
                     if progress:

@@ -1,0 +1,98 @@
+"""How the command is put together, and how it ends: one line on stderr and status 1 for an error, 130 for Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+
+import typer
+from typer.models import CommandInfo
+
+import attune
+from attune.cli import commands
+
+GROUP = "attune.commands"  # each entry point is a light module's `register(app)`
+INTERRUPTED = 130
+
+
+def build() -> tuple[typer.Typer, list[str]]:
+    """Return the command with everything that is installed, and what had to be left out because it is broken."""
+    app = typer.Typer(name="attune", no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
+    app.callback()(about)
+    commands.register(app)
+    left_out = [_load(point, app) for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)]
+    return app, [why for why in left_out if why]
+
+
+def about(version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True)) -> None:
+    """Talk to a chat assistant that learns from the people who use it.
+
+    The service is at ATTUNE_BASE_URL (or --url), by default http://127.0.0.1:8000.
+    """
+    if version:
+        print(attune.__version__)
+        raise typer.Exit
+
+
+def _load(point: EntryPoint, app: typer.Typer) -> str:
+    """Add one installed part; return what was wrong with it, if anything. Names that are taken stay as they are."""
+    part = typer.Typer()
+    try:
+        point.load()(part)
+    except Exception as error:  # whatever an installed package does wrong, chatting must go on
+        return f"the commands of {point.value} are left out: {type(error).__name__}: {_line(error)}"
+    known = _names(app)
+    app.registered_commands += [command for command in part.registered_commands if _name_of(command) not in known]
+    app.registered_groups += [group for group in part.registered_groups if group.name not in known]
+    return ""
+
+
+def _names(app: typer.Typer) -> set[str]:
+    return {_name_of(command) for command in app.registered_commands} | {str(group.name) for group in app.registered_groups}
+
+
+def _name_of(command: CommandInfo) -> str:
+    return command.name or getattr(command.callback, "__name__", "").replace("_", "-")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; return its exit status."""
+    app, left_out = build()
+    if not arguments or {"-h", "--help"} & set(arguments) or arguments[0] not in _names(app):
+        for why in left_out:  # only where a command may be missed
+            print(f"attune: {why}", file=sys.stderr)
+    try:
+        status = app(arguments, prog_name="attune", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:  # `attune events | head`: whoever read has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (attune.AttuneError, OSError, ValueError) as error:
+        return _fail(_line(error))
+    except Exception as error:
+        if hasattr(error, "format_message"):  # typer's word on a command line that makes no sense
+            message = _line(error.format_message())
+            return _fail(f"{message}{'' if message.endswith('.') else '.'} See: {_command_of(error)} --help") if message else 1
+        if os.environ.get("ATTUNE_DEBUG"):
+            traceback.print_exc()
+        return _fail(f"this is a fault of ours, {type(error).__name__}: {_line(error)} (ATTUNE_DEBUG=1 shows where)")
+
+
+def _command_of(error: object) -> str:
+    context = getattr(error, "ctx", None)
+    return str(context.command_path) if context is not None else "attune"
+
+
+def _fail(message: str) -> int:
+    print(f"attune: {message}", file=sys.stderr)
+    return 1
+
+
+def _line(error: object) -> str:
+    return " ".join(str(error).split())

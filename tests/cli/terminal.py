@@ -1,0 +1,84 @@
+"""A pseudo-terminal with the command in it, as a person at a keyboard has it."""
+
+import contextlib
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1b[=>]|\r")
+
+
+class Terminal:
+    """Types lines, and waits for what is shown."""
+
+    def __init__(self, *arguments: str, home: Path, url: str, term: str = "xterm-256color") -> None:
+        self._master, slave = pty.openpty()
+        environment = {**os.environ, "TERM": term, "ATTUNE_BASE_URL": url, "XDG_STATE_HOME": str(home / "state"), "COLUMNS": "100", "LINES": "30"}
+        command = [sys.executable, "-m", "attune", *arguments]
+        self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True, cwd=home)
+        os.close(slave)
+        self._raw = b""
+        self._place = 0
+
+    @property
+    def shown(self) -> str:
+        """All that was shown, without what only moves the cursor or colours."""
+        return ESCAPES.sub("", self._raw.decode("utf-8", "replace"))
+
+    def expect(self, text: str, wait_s: float = 20.0) -> str:
+        """Wait until `text` is shown after what was expected before; return what came in between."""
+        deadline = time.monotonic() + wait_s
+        while (found := self.shown.find(text, self._place)) < 0:
+            assert time.monotonic() < deadline, f"{text!r} was not shown; after the last expected text came {self.shown[self._place :]!r}"
+            self._read(0.1)
+        between = self.shown[self._place : found]
+        self._place = found + len(text)
+        return between
+
+    def type(self, line: str) -> None:
+        """Type a line and press Enter."""
+        os.write(self._master, line.encode() + b"\n")
+
+    def press(self, control: str) -> None:
+        """Press Ctrl and a letter. Ctrl-C goes to the command, as a terminal's driver would have it."""
+        if control == "c":
+            os.killpg(self.process.pid, signal.SIGINT)
+        else:
+            os.write(self._master, bytes([ord(control) - ord("a") + 1]))
+
+    def status(self, wait_s: float = 20.0) -> int:
+        """Wait for the end; return the exit status."""
+        deadline = time.monotonic() + wait_s
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, f"still running; shown: {self.shown!r}"
+            self._read(0.05)
+        self._read(0.05)
+        return int(self.process.returncode)
+
+    def _read(self, wait_s: float) -> None:
+        with contextlib.suppress(OSError):  # the other end is closed
+            if select.select([self._master], [], [], wait_s)[0]:
+                self._raw += os.read(self._master, 65536)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+        os.close(self._master)
+
+
+@contextlib.contextmanager
+def terminal(*arguments: str, home: Path, url: str, term: str = "xterm-256color") -> Generator[Terminal, None, None]:
+    """A running command for the length of a with-block."""
+    opened = Terminal(*arguments, home=home, url=url, term=term)
+    try:
+        yield opened
+    finally:
+        opened.close()
