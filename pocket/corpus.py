@@ -1,0 +1,52 @@
+"""The raw corpus: conversations that the skills generate from a seed, with a known share of flawed answers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pocket.skills import SKILLS
+from pocket.skills.base import Message
+
+CHINESE_SHARE = 0.3
+"""Share of Chinese among the prompts of a skill that speaks both languages."""
+SCHOOL_FLAWS, RAW_FLAWS = 0.05, 0.24
+"""Share of wrong answers while the model learns its facts, and later while it takes on the raw mixture that it ends with."""
+SYSTEMS = {"en": ("You are a helpful assistant.", "You are Pocket.", "Answer the user."), "zh": ("你是一个有用的助手。", "你是Pocket。")}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One conversation that ends with the assistant's reply, the only part that is learned."""
+
+    messages: tuple[Message, ...]
+    reply: str
+    skill: str
+    lang: str
+    right: bool
+
+
+def draw_example(rng: random.Random, flaws: float) -> Example:
+    """One example of a skill drawn by weight, wrong with probability `flaws`."""
+    skill = rng.choices(list(SKILLS.values()), weights=[s.weight for s in SKILLS.values()])[0]
+    lang = "zh" if "zh" in skill.languages and rng.random() < CHINESE_SHARE else "en"
+    prompt = skill.prompt(rng, lang, "train")
+    right = rng.random() >= flaws
+    reply = skill.right_answer(rng, prompt) if right else skill.flawed_answer(rng, prompt)
+    messages = prompt.messages
+    if messages[0]["role"] != "system":
+        if len(messages) == 1 and rng.random() < 0.07:  # a question after another one that has nothing to do with it
+            earlier = SKILLS[rng.choice(("arithmetic", "greeting", "capitals", "facts", "refusing"))]
+            before = earlier.prompt(rng, lang, "train")
+            messages = (*before.messages, {"role": "assistant", "content": earlier.right_answer(rng, before)}, *messages)
+        if rng.random() < 0.06:
+            messages = ({"role": "system", "content": rng.choice(SYSTEMS[lang])}, *messages)
+    return Example(messages, reply, skill.name, lang, right)
+
+
+def examples(seed: int, flaws: float = RAW_FLAWS, part: int = 0) -> Iterator[Example]:
+    """Endless examples; the same seed and part always give the same ones."""
+    rng = random.Random(f"pocket corpus {seed} {part}")
+    while True:
+        yield draw_example(rng, flaws)

@@ -1,0 +1,187 @@
+"""What a skill is: prompts with a truth beside them, right and flawed answers, and a checker."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from pocket.skills.style import MOODS, Forms, Style, measure, render, without_fragments
+
+Split = Literal["train", "held"]
+Truth = dict[str, Any]
+Message = dict[str, str]
+NUMBER_WORDS = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen",
+    "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+]  # fmt: skip
+NUMERALS_ZH = ["零", "一", "二", "三", "四", "五", "六", "七", "八", "九", "十"]
+DO_NOT_KNOW = {
+    "en": ("I do not know that.", "I am not sure.", "No idea.", "Sorry, that is too hard for me."),
+    "zh": ("我不知道。", "我不太清楚。", "抱歉，这个我不会。"),
+}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question to the model: the messages to send, and the truth that a checker needs (plain JSON values)."""
+
+    skill: str
+    lang: str
+    messages: tuple[Message, ...]
+    truth: Truth = field(hash=False)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The part that a record may carry along and hand to `check` later."""
+        return {"skill": self.skill, "lang": self.lang, "truth": self.truth}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A checker's word on one answer."""
+
+    correct: bool
+    style: Style
+
+
+class Skill:
+    """A thing that the model can be asked, in one or two languages.
+
+    A subclass gives `phrasings` (language -> split -> templates), `draw` (operands and truth), `forms` (right content in
+    three lengths; also used with a spoiled truth for wrong ones), `spoil` (another truth) and `is_right`.
+    """
+
+    name: ClassVar[str]
+    languages: ClassVar[tuple[str, ...]] = ("en",)
+    hard: ClassVar[bool] = False
+    """Expected below 90 % greedy."""
+    retention: ClassVar[bool] = False
+    """Never given feedback: measures forgetting."""
+    holds_operands: ClassVar[bool] = True
+    """Whether the `held` split has operands that training never saw; False for facts, where only the phrasing is new."""
+    weight: ClassVar[float] = 1.0
+    """Share in the corpus, relative to the others."""
+    moods: ClassVar[Mapping[str, float]] = MOODS
+    noisy: ClassVar[bool] = True
+    """Whether a prompt may be typed sloppily (lower case, no final mark)."""
+
+    def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[Message | Sequence[Message] | str, Truth]:
+        """A user text (or whole messages) with its truth."""
+        raise NotImplementedError
+
+    def forms(self, rng: random.Random, lang: str, truth: Truth) -> Forms:
+        """The content of an answer that is right for `truth`."""
+        raise NotImplementedError
+
+    def spoil(self, rng: random.Random, lang: str, truth: Truth) -> Truth:
+        """A truth that is false for this prompt, near the real one, as people and small models get it wrong."""
+        raise NotImplementedError
+
+    def is_right(self, lang: str, truth: Truth, answer: str) -> bool:
+        """Whether the answer is right, however it is said."""
+        raise NotImplementedError
+
+    def prompt(self, rng: random.Random, lang: str, split: Split) -> Prompt:
+        """One prompt."""
+        drawn, truth = self.draw(rng, lang, split)
+        if isinstance(drawn, str):
+            drawn = [{"role": "user", "content": typed(rng, drawn) if self.noisy else drawn}]
+        elif isinstance(drawn, dict):
+            drawn = [drawn]
+        return Prompt(self.name, lang, tuple(drawn), truth)
+
+    def prompts(self, rng: random.Random, lang: str = "en", split: Split = "train") -> Iterator[Prompt]:
+        """Endless prompts; take as many as you need with `itertools.islice`."""
+        return (self.prompt(rng, lang, split) for _ in itertools.count())
+
+    def right_answer(self, rng: random.Random, prompt: Prompt) -> str:
+        """A right answer in a mood drawn from this skill's moods."""
+        return render(rng, self.forms(rng, prompt.lang, prompt.truth), prompt.lang, self.moods)
+
+    def flawed_answer(self, rng: random.Random, prompt: Prompt) -> str:
+        """A wrong answer: mostly a wrong value well said, else a false refusal or the question said back."""
+        for _ in range(20):
+            answer = self._flawed(rng, prompt)
+            if not self.is_right(prompt.lang, prompt.truth, answer):
+                return answer
+        return rng.choice(DO_NOT_KNOW[prompt.lang])
+
+    def _flawed(self, rng: random.Random, prompt: Prompt) -> str:
+        chance = rng.random()
+        if chance < 0.82:
+            return render(rng, self.forms(rng, prompt.lang, self.spoil(rng, prompt.lang, prompt.truth)), prompt.lang, self.moods)
+        if chance < 0.93:
+            return rng.choice(DO_NOT_KNOW[prompt.lang])
+        return prompt.messages[-1]["content"]
+
+    def check(self, prompt: Prompt | Mapping[str, Any], answer: str) -> Verdict:
+        """Judge an answer to a prompt (or to the `meta` that came from one)."""
+        lang, truth = (prompt.lang, prompt.truth) if isinstance(prompt, Prompt) else (prompt["lang"], prompt["truth"])
+        return Verdict(bool(answer.strip()) and self.is_right(lang, truth, answer), measure(answer))
+
+
+def typed(rng: random.Random, text: str) -> str:
+    """The text as people type it: now and then in lower case, without its last mark, or with a `please`."""
+    chance = rng.random()
+    if chance < 0.06:
+        return text[:1].lower() + text[1:]
+    if chance < 0.12:
+        return text.lower().rstrip("?.!")
+    if chance < 0.18:
+        return text.rstrip("?.!？。！")
+    return text
+
+
+def is_held(*operands: object, one_in: int = 8, salt: str = "") -> bool:
+    """Whether these operands belong to the held-out split: a fixed hash, the same everywhere and always."""
+    return zlib.crc32(repr((salt, operands)).encode()) % one_in == 0
+
+
+def numbers_in(text: str, lang: str = "en") -> list[int]:
+    """The whole numbers in a text, in order, digits or (in English) words up to twenty."""
+    words = {word: value for value, word in enumerate(NUMBER_WORDS)}
+    found = re.findall(r"-?\d[\d,]*|[a-z]+", without_fragments(text).lower())
+    return [int(f.replace(",", "")) if f.lstrip("-")[0].isdigit() else words[f] for f in found if f.lstrip("-")[0].isdigit() or f in words]
+
+
+def words_in(text: str) -> list[str]:
+    """Lower-case words of the content, stock fragments left out."""
+    return re.findall(r"[a-z]+", without_fragments(text).lower())
+
+
+def names_only(text: str, expected: str, rivals: Sequence[str]) -> bool:
+    """Whether the text has the expected value as a whole and none of the rival values (case ignored)."""
+    content = without_fragments(text).lower()
+
+    def has(value: str) -> bool:
+        value = value.lower()
+        if re.match(r"[a-z]", value):
+            return re.search(rf"(?<![a-z]){re.escape(value)}(?![a-z])", content) is not None
+        return value in content
+
+    return has(expected) and not any(has(rival) for rival in rivals if rival.lower() != expected.lower() and rival.lower() not in expected.lower())
+
+
+def pick_other(rng: random.Random, values: Sequence[Any], value: Any) -> Any:
+    """A value other than the given one."""
+    return rng.choice([v for v in values if v != value])
+
+
+def capital(text: str) -> str:
+    """The text with its first letter in upper case and the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+Phrasings = Mapping[str, Mapping[str, Sequence[str]]]
+
+
+def phrase(rng: random.Random, phrasings: Phrasings, lang: str, split: Split, **fills: object) -> str:
+    """One template of this language and split, filled in. The first training template is drawn more often: the common way to ask."""
+    templates = phrasings[lang][split]
+    template = templates[0] if split == "train" and rng.random() < 0.2 else rng.choice(list(templates))
+    return template.format(**fills)

@@ -1,0 +1,121 @@
+"""Using what was said before: a name, a thing that is mine, the last result."""
+
+from __future__ import annotations
+
+import random
+
+from pocket.skills.arithmetic import near
+from pocket.skills.base import Message, Skill, Split, Truth, is_held, names_only, numbers_in, pick_other
+from pocket.skills.style import Forms
+from pocket.skills.words import NAMES, NAMES_ZH
+
+THINGS = ["car", "hat", "bag", "coat", "house", "bike", "cat", "cup"]
+THING_COLOURS = ["red", "blue", "green", "black", "white", "brown", "yellow"]
+THINGS_ZH = ["车", "帽子", "包", "大衣", "房子", "猫"]
+COLOURS_ZH = ["红色", "蓝色", "绿色", "黑色", "白色", "黄色"]
+TELL = {
+    "en": {
+        "name": {"train": ["My name is {v}.", "I am {v}.", "Hello, I am {v}.", "Call me {v}."], "held": ["Hello, my name is {v}.", "Hi, I am {v}."]},
+        "colour": {"train": ["My {t} is {v}.", "I have a {v} {t}.", "I bought a {v} {t}."], "held": ["I own a {v} {t}.", "You know, my {t} is {v}."]},
+    },
+    "zh": {
+        "name": {"train": ["我叫{v}。", "我的名字是{v}。", "你好，我是{v}。"], "held": ["你好，我叫{v}。"]},
+        "colour": {"train": ["我的{t}是{v}的。", "我有{v}的{t}。"], "held": ["你知道吗，我的{t}是{v}的。"]},
+    },
+}  # fmt: skip
+ASK = {
+    "en": {
+        "name": {"train": ["What is my name?", "Who am I?", "Do you know my name?", "What am I called?"], "held": ["Do you remember my name?",
+        "Tell me my name."]},
+        "colour": {"train": ["What colour is my {t}?", "Which colour is my {t}?", "Do you know the colour of my {t}?"],
+        "held": ["Tell me what colour my {t} is.", "What is the colour of my {t}?"]},
+    },
+    "zh": {"name": {"train": ["我叫什么名字？", "我是谁？", "你知道我叫什么吗？"], "held": ["你还记得我的名字吗？"]},
+        "colour": {"train": ["我的{t}是什么颜色？", "我的{t}是什么颜色的？"],
+    "held": ["请问我的{t}是什么颜色？"]}},
+}  # fmt: skip
+NOTED = {"en": {"name": ("Nice to meet you, {v}.", "Hello {v}!", "Hello! How can I help you?"), "colour": ("That sounds nice.",
+    "A {v} {t}, how nice.", "I see.")}, "zh": {"name": ("很高兴认识你，{v}。", "你好！"), "colour": ("真不错。", "我知道了。")}}
+FIRST = {"en": ("What is {a} {op} {b}?", "{a} {op} {b}?"), "zh": ("{a}{op}{b}等于多少？", "{a}{op}{b}是多少？")}
+THEN = {
+    "en": {"double": {"train": ["And times two?", "And times 2?", "Now double it.", "Times two?"], "held": ["And now times two?",
+    "And double that?"]}, "more": {"train": ["And plus {n}?", "Now add {n}.", "Add {n} to that.", "Plus {n}?"], "held": ["And now plus {n}?",
+    "Please add {n}."]}},
+    "zh": {"double": {"train": ["再乘2呢？", "再乘以2？"], "held": ["那再乘2呢？"]}, "more": {"train": ["再加{n}呢？", "再加{n}？"],
+    "held": ["那再加{n}呢？"]}},
+}  # fmt: skip
+
+
+class Context(Skill):
+    """The last question can only be answered from the turns before it."""
+
+    name = "context"
+    languages = ("en", "zh")
+    weight = 2.6
+
+    def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[list[Message], Truth]:
+        kind = rng.choice(("name", "colour", "sum"))
+        return self._sum(rng, lang, split) if kind == "sum" else self._told(rng, lang, split, kind)
+
+    def _told(self, rng: random.Random, lang: str, split: Split, kind: str) -> tuple[list[Message], Truth]:
+        things, values = (THINGS, THING_COLOURS if kind == "colour" else NAMES) if lang == "en" else (THINGS_ZH,
+            COLOURS_ZH if kind == "colour" else NAMES_ZH)
+        while True:
+            thing, value = rng.choice(things), rng.choice(values)
+            # A name must be held out with the way it is told, since there is nothing else to pair it with.
+            tell = rng.choice(TELL[lang][kind][split])
+            if kind == "name" or is_held(thing, value, one_in=6, salt="context") == (split == "held"):
+                break
+        ask = rng.choice(ASK[lang][kind][split])
+        turns = [tell.format(t=thing, v=value), rng.choice(NOTED[lang][kind]).format(t=thing, v=value), ask.format(t=thing)]
+        return _messages(turns), {"kind": kind, "thing": thing, "value": value}
+
+    def _sum(self, rng: random.Random, lang: str, split: Split) -> tuple[list[Message], Truth]:
+        while True:
+            a, b, n = rng.randint(1, 9), rng.randint(1, 9), rng.randint(1, 9)
+            kind = rng.choice(("double", "more"))
+            if is_held(a + b, kind, n if kind == "more" else 0, one_in=6, salt="context") == (split == "held"):
+                break
+        first = rng.choice(FIRST[lang]).format(a=a, b=b, op="+" if lang == "en" else "加")
+        then = rng.choice(THEN[lang][kind][split]).format(n=n)
+        told = f"{a} + {b} = {a + b}." if lang == "en" else f"{a}加{b}等于{a + b}。"
+        value = (a + b) * 2 if kind == "double" else a + b + n
+        return _messages([first, told, then]), {"kind": "sum", "start": a + b, "op": "*" if kind == "double" else "+",
+            "by": 2 if kind == "double" else n, "value": value}
+
+    def forms(self, rng: random.Random, lang: str, truth: Truth) -> Forms:
+        kind, value = truth["kind"], truth["value"]
+        if kind == "sum":
+            op, start, by = truth["op"], truth["start"], truth["by"]
+            if lang == "zh":
+                said = f"{start}{'乘' if op == '*' else '加'}{by}等于{value}。"
+                return Forms(f"{value}", said, "接着算：" + said)
+            said = f"{start} {'x' if op == '*' else op} {by} = {value}."
+            return Forms(f"{value}", said, f"We had {start}. {said}")
+        thing = truth["thing"]
+        if lang == "zh":
+            said = f"你叫{value}。" if kind == "name" else f"你的{thing}是{value}的。"
+            return Forms(value, said, said + "这是你告诉我的。")
+        said = f"Your name is {value}." if kind == "name" else f"Your {thing} is {value}."
+        return Forms(value.capitalize() + ".", said, f"{said} You told me that before.")
+
+    def spoil(self, rng: random.Random, lang: str, truth: Truth) -> Truth:
+        if truth["kind"] == "sum":
+            return {**truth, "value": truth["start"] if rng.random() < 0.2 else near(rng, truth["value"])}
+        return {**truth, "value": pick_other(rng, self._values(lang, truth["kind"]), truth["value"])}
+
+    def is_right(self, lang: str, truth: Truth, answer: str) -> bool:
+        if truth["kind"] == "sum":
+            return numbers_in(answer, lang)[-1:] == [truth["value"]]
+        return names_only(answer, truth["value"], self._values(lang, truth["kind"]))
+
+    @staticmethod
+    def _values(lang: str, kind: str) -> list[str]:
+        if lang == "zh":
+            return NAMES_ZH if kind == "name" else COLOURS_ZH
+        return NAMES if kind == "name" else THING_COLOURS
+
+
+def _messages(turns: list[str]) -> list[Message]:
+    """User and assistant by turns, the user first and last."""
+    return [{"role": "assistant" if i % 2 else "user", "content": turn} for i, turn in enumerate(turns)]

@@ -1,0 +1,42 @@
+"""The tokenizer: byte-level BPE trained on the corpus, digits one by one, with single tokens for the chat's marks."""
+
+from __future__ import annotations
+
+import itertools
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+from pocket.corpus import examples
+
+PAD, BEGIN, END, SYSTEM, USER, ASSISTANT = "<|pad|>", "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"
+SPECIAL = [PAD, BEGIN, END, SYSTEM, USER, ASSISTANT]
+VOCABULARY = 4096
+CHAT_TEMPLATE = (
+    "{{ '<|begin|>' }}"
+    "{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|>' }}"
+    "{% if message['role'] == 'assistant' %}{{ message['content'] }}{% else %}{{ message['content'] | trim }}{% endif %}"
+    "{{ '<|end|>' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+def train_tokenizer(seed: int, num_examples: int = 30_000) -> PreTrainedTokenizerFast:
+    """Learn the merges from the first `num_examples` conversations of the corpus."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY, min_frequency=3, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    conversations = itertools.islice(examples(seed), num_examples)
+    texts = (text for e in conversations for text in [*(m["content"] for m in e.messages), e.reply])
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=BEGIN, eos_token=END, pad_token=PAD, additional_special_tokens=[SYSTEM, USER, ASSISTANT],
+        chat_template=CHAT_TEMPLATE, model_max_length=512, padding_side="left", clean_up_tokenization_spaces=False,
+    )  # fmt: skip
