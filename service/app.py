@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import logging
+import shutil
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 
@@ -22,10 +23,11 @@ from service.metrics import Metrics
 from service.model import Model
 from service.news import News
 from service.records import Records
-from service.routes import chat, comparisons, completions, conversations, events, feedback, health, models, page, raters, versions
+from service.routes import chat, comparisons, completions, conversations, events, export, feedback, health, models, page, raters, versions
 from service.routes import learner as learner_routes
 from service.settings import ServeSettings
 from store.database import connect, open_store
+from store.erasure import Erased, erase_rater
 from store.errors import StoreError
 from store.events import add_event
 from store.traffic import Traffic, current_traffic, end_canary, set_canary
@@ -34,7 +36,8 @@ from store.versions import versions as all_versions
 
 log = logging.getLogger(__name__)
 ROUTES = tuple(
-    room.router for room in (chat, completions, models, feedback, comparisons, versions, learner_routes, raters, conversations, events, health, page)
+    room.router
+    for room in (chat, completions, models, feedback, comparisons, versions, learner_routes, raters, conversations, export, events, health, page)
 )
 MakeModel = Callable[[ServeSettings], Model]
 LOAD_ATTEMPTS = 3  # a passed candidate that cannot be loaded so many times in a row is withdrawn
@@ -154,6 +157,16 @@ class Service:
             await self._follow()
             return version
 
+    async def erase(self, rater_id: str) -> Erased:
+        """Erase a person and what learned from them, in memory and on disk too. Raises UnknownRater."""
+        async with self._swapping:
+            erased = await self.records.write(lambda db: erase_rater(db, rater_id))
+            await self._follow()
+            for version in erased.versions:
+                self.engine.drop(version.number, "the version that answered was withdrawn")
+            await asyncio.to_thread(self._remove_weights, erased.versions)
+            return erased
+
     async def _act(self, seen: Seen) -> None:
         """What one look at the store leads to."""
         self.news.publish(seen.seq)
@@ -235,6 +248,13 @@ class Service:
         finally:
             db.close()
         return Loaded(version.digest, self.model.load(version))
+
+    def _remove_weights(self, gone: Sequence[Version]) -> None:
+        """Delete version folders and what the runners made of them; on a thread."""
+        for version in gone:
+            if version.folder:
+                shutil.rmtree(self.settings.data / version.folder, ignore_errors=True)
+        shutil.rmtree(self.settings.data / "cache", ignore_errors=True)  # made again when it is needed
 
     async def _withdraw(self, number: int, reason: str) -> None:
         log.error("version %d is withdrawn: %s", number, reason)

@@ -37,7 +37,9 @@ def rater_tallies(db: Database) -> dict[str, RaterTally]:
     found: dict[str, RaterTally] = defaultdict(RaterTally)
     for row in db.query("SELECT rater_id, count(*) AS n FROM completions GROUP BY rater_id"):
         found[row["rater_id"]].answers = row["n"]
-    for row in db.query("SELECT rater_id, count(*) AS n, sum(retracted_at IS NOT NULL) AS gone, sum(kind = 'choice') AS chosen FROM feedback GROUP BY rater_id"):
+    for row in db.query(
+        "SELECT rater_id, count(*) AS n, sum(retracted_at IS NOT NULL) AS gone, sum(kind = 'choice') AS chosen FROM feedback GROUP BY rater_id"
+    ):
         tally = found[row["rater_id"]]
         tally.feedback, tally.retracted, tally.choices = row["n"], row["gone"], row["chosen"]
     for row in db.query(f"SELECT rater_id, sum(value = 1) AS up, sum(value = 0) AS down FROM ({_LAST_THUMBS}) GROUP BY rater_id"):

@@ -70,7 +70,7 @@ def _head(conversation: Conversation) -> dict[str, Any]:
 
 
 def _reply(reply: Completion, feedback: list[Feedback]) -> dict[str, Any]:
-    mine = [one for one in reversed(feedback) if one.choice == reply.choice and one.retracted_at is None]
+    standing = [one for one in feedback if one.choice == reply.choice and one.retracted_at is None]  # newest first
     return {
         "id": reply.id,
         "choice": reply.choice,
@@ -80,5 +80,5 @@ def _reply(reply: Completion, feedback: list[Feedback]) -> dict[str, Any]:
         "content": reply.text,
         "finish_reason": reply.finish_reason,
         "created_at": reply.created_at,
-        "feedback": [said(one) for one in mine],
+        "feedback": [{**said(one), "value": one.value, "text": one.text} for one in standing],
     }

@@ -39,6 +39,19 @@ async def release(request: Request, rater_id: str, caller: Admin) -> dict[str, A
     return await _set(request, rater_id, None)
 
 
+@router.delete("/v1/raters/{rater_id}")
+async def erase(request: Request, rater_id: str, caller: Admin) -> dict[str, Any]:
+    """Erase a person: their rows, and the versions that learned from them. There is no way back."""
+    erased = await service_of(request).erase(rater_id)
+    return {
+        "rater": erased.rater_id,
+        "feedback": erased.feedback,
+        "completions": erased.completions,
+        "conversations": erased.conversations,
+        "versions": [version.number for version in erased.versions],
+    }
+
+
 async def _set(request: Request, rater_id: str, reason: str | None) -> dict[str, Any]:
     records = service_of(request).records
     await records.write(lambda db: set_quarantine(db, rater_id, reason))

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from openai import OpenAI
@@ -12,7 +13,7 @@ from store.traffic import current_traffic
 from tests.service.parrot import ParrotModel
 from tests.service.running import Running, running, wait_until
 
-LONG = {"model": "attune", "messages": [{"role": "user", "content": "long"}], "max_tokens": 60}
+LONG: dict[str, Any] = {"model": "attune", "messages": [{"role": "user", "content": "long"}], "max_tokens": 60}
 
 
 def versions_in(text: str) -> set[str]:

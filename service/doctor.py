@@ -1,0 +1,165 @@
+"""What is wrong with this installation: each thing that a service needs, looked at by itself."""
+
+import importlib.metadata
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from policy.errors import PolicyError
+from policy.model import model_digest, resolve_model
+from policy.versions import read_version
+from service.errors import CannotStart
+from service.learner_child import check_learner
+from service.serving import listen
+from service.settings import ServeSettings, load_settings
+from store.database import open_store
+from store.errors import StoreError
+from store.versions import Version, versions
+
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "fastapi", "uvicorn", "sqlite-utils", "openvino-genai", "gguf")
+ENOUGH_GIB = 1.0
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at, and what was found."""
+
+    check: str
+    ok: bool
+    said: str
+
+
+def examine(flags: dict[str, Any], config: Path | None) -> list[Finding]:
+    """Look at everything; one thing that fails does not hide the others. Raises CannotStart when the settings cannot be read."""
+    settings = load_settings(flags, config)
+    checks: tuple[tuple[str, Callable[[ServeSettings], str]], ...] = (
+        ("python", _python),
+        ("packages", _packages),
+        ("model", _model),
+        ("data folder", _data),
+        ("database", _database),
+        ("versions", _versions),
+        ("disk", _disk),
+        ("memory", _memory),
+        ("port", _port),
+        ("keys", _keys),
+        ("learner", _learner),
+    )
+    return [_look(name, check, settings) for name, check in checks]
+
+
+def _look(name: str, check: Callable[[ServeSettings], str], settings: ServeSettings) -> Finding:
+    try:
+        return Finding(name, True, check(settings))
+    except (CannotStart, PolicyError, StoreError, OSError) as error:
+        return Finding(name, False, str(error))
+
+
+def _python(_: ServeSettings) -> str:
+    return f"{sys.version.split()[0]}, {os.cpu_count()} CPU cores"
+
+
+def _packages(_: ServeSettings) -> str:
+    found, missing = [], []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        raise CannotStart(f"missing: {', '.join(missing)}; install them with pip")
+    return ", ".join(found)
+
+
+def _model(settings: ServeSettings) -> str:
+    return f"{settings.model} in {resolve_model(settings.model)}, digest {model_digest(settings.model)[:12]}"
+
+
+def _data(settings: ServeSettings) -> str:
+    open_store(settings.data).close()
+    return f"{settings.data} can be written"
+
+
+def _database(settings: ServeSettings) -> str:
+    db = open_store(settings.data)
+    try:
+        said = str(db.execute("PRAGMA quick_check").fetchone()[0])
+        if said != "ok":
+            raise CannotStart(f"the database is damaged: {said}; restore a copy of {settings.data}")
+        return f"sound; {db.table('feedback').count} words of feedback on {db.table('completions').count} replies"
+    finally:
+        db.close()
+
+
+def _versions(settings: ServeSettings) -> str:
+    found = list(_known_versions(settings))
+    if not found:
+        return "none yet: the first start adds version 0"
+    for version in found:
+        if version.folder and version.state in ("live", "canary", "retired", "candidate"):
+            read_version(settings.data / version.folder)
+    if found[0].digest != model_digest(settings.model):
+        raise CannotStart(f"{settings.data} learned on another base model than {settings.model!r}; name that one with --model")
+    live = next(version for version in found if version.state == "live")
+    return f"{len(found)}, all files as they were trained; version {live.number} is live"
+
+
+def _known_versions(settings: ServeSettings) -> Iterator[Version]:
+    db = open_store(settings.data)
+    try:
+        yield from versions(db)
+    finally:
+        db.close()
+
+
+def _disk(settings: ServeSettings) -> str:
+    free = shutil.disk_usage(settings.data).free / GIB
+    if free < ENOUGH_GIB:
+        raise CannotStart(f"only {free:.1f} GiB are free under {settings.data}")
+    return f"{free:.0f} GiB free"
+
+
+def _memory(_: ServeSettings) -> str:
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
+    if free < ENOUGH_GIB / 2:
+        raise CannotStart(f"only {free:.1f} GiB of memory are free")
+    return f"{free:.1f} GiB free"
+
+
+def _port(settings: ServeSettings) -> str:
+    try:
+        listen(settings.host, settings.port).close()
+    except CannotStart as error:
+        try:
+            state = httpx.get(f"http://127.0.0.1:{settings.port}/readyz", timeout=2).json()
+        except (httpx.HTTPError, ValueError):
+            raise error from None
+        if "model" not in state:
+            raise error from None
+        return f"an Attune answers on port {settings.port}: {state['status']}, version {state.get('version')}"
+    return f"{settings.host}:{settings.port} is free"
+
+
+def _keys(settings: ServeSettings) -> str:
+    db = open_store(settings.data)
+    try:
+        made, in_use = db.table("api_keys").count, db.table("api_keys").count_where("revoked_at IS NULL")
+    finally:
+        db.close()
+    if not settings.is_loopback and not in_use:
+        raise CannotStart(f"{settings.host} can be reached from other machines, but no key is in use; make one: attune keys create NAME")
+    return f"{in_use} of {made} in use" if made else "none: the service answers this machine only"
+
+
+def _learner(settings: ServeSettings) -> str:
+    if settings.no_learner:
+        return "off"
+    check_learner(settings)
+    return "its settings are right"

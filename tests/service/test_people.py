@@ -1,0 +1,169 @@
+"""Raters, conversations, the learner's state, events: what the page shows of people and of learning."""
+
+import json
+import threading
+from itertools import pairwise
+from typing import Any
+
+import httpx
+
+from store.ids import now
+from store.learner import say, set_detail, take_orders
+from store.runs import Run, add_run, finish_run
+from tests.service.running import Running, wait_until
+
+
+def follow(served: Running, got: list[dict[str, Any]], stop_at: int, **how: Any) -> None:
+    """Read events until there are `stop_at`."""
+    with httpx.Client(base_url=served.url, timeout=10).stream("GET", "/v1/events", **how) as stream:
+        event: dict[str, Any] = {}
+        for line in stream.iter_lines():
+            name, _, value = line.partition(": ")
+            if name in ("id", "event", "data"):
+                event[name] = json.loads(value) if name == "data" else value
+            if not line and "data" in event:
+                got.append(event)
+                event = {}
+                if len(got) >= stop_at:
+                    return
+
+
+def test_events_come_as_they_happen_and_go_on_where_they_broke_off(served: Running) -> None:
+    got: list[dict[str, Any]] = []
+    follower = threading.Thread(target=follow, args=(served, got, 3), kwargs={"params": {"after": 0}})
+    follower.start()
+    reply = served.chat()
+    served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": "up"})
+    served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": "down"})
+    follower.join(10)
+    assert [event["event"] for event in got] == ["completion", "feedback", "feedback"]
+    assert got[1]["data"]["completion_id"] == reply["id"]
+    number = served.add_candidate()
+    served.wait_for_state(number, "live")
+    rest: list[dict[str, Any]] = []
+    follow(served, rest, 3, headers={"Last-Event-ID": got[1]["id"]})
+    assert [event["event"] for event in rest] == ["feedback", "version.candidate", "version.live"]
+    assert all(int(a["id"]) < int(b["id"]) for a, b in pairwise([*got[:2], *rest]))
+
+
+def test_without_a_number_only_what_happens_from_now_on_is_told(served: Running) -> None:
+    served.chat("before")
+    wait_until(lambda: served.service.news.latest > 0)
+    got: list[dict[str, Any]] = []
+    follower = threading.Thread(target=follow, args=(served, got, 1))
+    follower.start()
+    while follower.is_alive():
+        later = served.chat("after")
+        follower.join(0.1)
+    assert got[0]["data"]["completion_id"] != ""
+    assert int(got[0]["id"]) > 1
+    assert later["id"]
+
+
+def test_the_learner_is_down_until_it_speaks_and_then_what_it_says(served: Running) -> None:
+    assert served.http.get("/v1/learner").json()["state"] == "down"
+    reply = served.chat()
+    served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": "up"})
+    with served.db() as db:
+        set_detail(db, {"trigger": {"items": 16, "seconds": 20, "min_items": 4}})
+        add_run(db, Run("r1", "mixed", "running", {}, 0, 0, 1, 0, 1, now()))
+        say(db, "running", run_id="r1", progress={"phase": "train", "step": 3, "steps": 8, "loss": 0.7})
+    told = served.http.get("/v1/learner").json()
+    assert (told["state"], told["waiting"], told["live"], told["seen"]) == ("running", 1, 0, 1)
+    assert told["trigger"] == {"items": 16, "seconds": 20, "min_items": 4}
+    assert {name: told["run"][name] for name in ("id", "phase", "step", "steps", "items")} == {
+        "id": "r1",
+        "phase": "train",
+        "step": 3,
+        "steps": 8,
+        "items": 1,
+    }
+    with served.db() as db:
+        finish_run(db, "r1", None, {"loss": 0.5})
+        say(db, "idle")
+    told = served.http.get("/v1/learner").json()
+    assert (told["run"], told["last_run"]["state"], told["last_run"]["metrics"]) == (None, "finished", {"loss": 0.5})
+
+
+def test_orders_reach_the_learner(served: Running) -> None:
+    for order in ("update", "pause", "resume"):
+        assert served.http.post(f"/v1/learner/{order}").status_code == 202
+    with served.db() as db:
+        assert take_orders(db) == ["update", "pause", "resume"]
+
+
+def test_a_rater_in_quarantine_does_not_count(served: Running) -> None:
+    reply = served.chat()
+    for rater, thumb in (("eva", "up"), ("tom", "down"), ("ida", "up")):
+        said = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": thumb}, headers={"X-Attune-Rater": rater})
+        assert said.status_code == 201
+    raters = {rater["id"]: rater for rater in served.http.get("/v1/raters").json()["data"]}
+    assert (raters["eva"]["agreement"], raters["tom"]["agreement"]) == (0.5, 0.0)
+    assert served.http.get("/v1/learner").json()["waiting"] == 3
+    shown = served.http.post("/v1/raters/tom/quarantine", json={"reason": "spam"}).json()
+    assert (shown["quarantined"], shown["quarantine_reason"]) == (True, "spam")
+    assert served.http.get("/v1/learner").json()["waiting"] == 2
+    assert served.http.post("/v1/raters/tom/release").json()["quarantined"] is False
+    assert served.http.get("/v1/learner").json()["waiting"] == 3
+    assert served.http.post("/v1/raters/nobody/quarantine").status_code == 404
+
+
+def test_erasing_a_person_takes_the_versions_that_learned_from_them(served: Running) -> None:
+    def thumb(rater: str) -> str:
+        reply = served.http.post("/v1/chat/completions", json={**ASK, "user": rater}).json()
+        said = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": "up"}, headers={"X-Attune-Rater": rater})
+        return str(said.json()["id"])
+
+    ASK = {"model": "attune", "messages": [{"role": "user", "content": "Hello!"}]}
+    evas, toms = thumb("eva"), thumb("tom")
+    numbers = []
+    for feedback_id in (toms, evas, toms):
+        numbers.append(served.add_candidate())
+        with served.db() as db:
+            db.table("feedback_of_version").insert({"version": numbers[-1], "feedback_id": feedback_id})
+        served.wait_for_state(numbers[-1], "live")
+    erased = served.http.delete("/v1/raters/eva").json()
+    assert erased == {"rater": "eva", "feedback": 1, "completions": 1, "conversations": 1, "versions": numbers[1:]}
+    assert served.chat()["model"] == f"attune@{numbers[0]}"
+    assert [served.versions()[number]["state"] for number in numbers] == ["live", "withdrawn", "withdrawn"]
+    with served.db() as db:
+        dump = "\n".join(db.conn.iterdump())
+    assert "eva" not in dump
+    assert "tom" in dump
+    assert served.http.delete("/v1/raters/eva").status_code == 404
+
+
+def test_conversations_are_listed_found_and_deleted(served: Running) -> None:
+    ids = [served.chat(f"Talk about {topic}")["conversation_id"] for topic in ("cats", "dogs", "birds")]
+    first = served.http.get("/v1/conversations", params={"limit": 2}).json()
+    second = served.http.get("/v1/conversations", params={"limit": 2, "cursor": first["next_cursor"]}).json()
+    assert [row["id"] for row in first["data"] + second["data"]] == ids[::-1]
+    assert [row["title"] for row in served.http.get("/v1/conversations", params={"search": "dogs"}).json()["data"]] == ["Talk about dogs"]
+    assert served.http.delete(f"/v1/conversations/{ids[0]}").status_code == 204
+    assert served.http.get(f"/v1/conversations/{ids[0]}").status_code == 404
+    assert len(served.http.get("/v1/conversations").json()["data"]) == 2
+
+
+def test_models_are_listed_and_described(served: Running) -> None:
+    number = served.add_candidate()
+    served.wait_for_state(number, "live")
+    assert [model.id for model in served.openai().models.list()] == ["attune", "attune@0", f"attune@{number}"]
+    assert served.openai().models.retrieve("attune@0").id == "attune@0"
+    assert served.http.get("/v1/models/gpt-4").status_code == 404
+
+
+def test_health_metrics_docs_and_the_page(served: Running) -> None:
+    assert served.http.get("/healthz").json() == {"status": "alive"}
+    assert served.http.get("/readyz").json()["status"] == "ready"
+    served.chat()
+    numbers = served.http.get("/metrics").text
+    assert 'attune_answers_total{kind="chat",version="0"} 1.0' in numbers
+    assert "attune_live_version 0.0" in numbers
+    assert "/v1/feedback" in served.http.get("/docs").text
+    page = served.http.get("/")
+    assert page.status_code == 200
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"] or "not installed" in page.text
+    missing = served.http.get("/v1/nothing")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "unknown_url")
+    wrong = served.http.put("/v1/feedback")
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
