@@ -1,16 +1,19 @@
-"""The one rendering of a conversation to token ids, and of token ids to text. What is served and what is trained on cannot drift apart."""
+"""The one rendering of a conversation to token ids, and of token ids to text. What is served and what is trained on cannot drift apart.
+
+The text of a special token inside a message ("<|end|>") is broken up with a zero-width space, so that nobody speaks in another's turn.
+"""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from policy.errors import ModelCorrupt
+from policy.errors import InvalidChat, ModelCorrupt
 from policy.model import resolve_model
 
 FALLBACK_TEMPLATE = (  # for base models without a template of their own: plain text that any tokenizer can write
     "{{ bos_token or '' }}{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token or '' }}{% endif %}\n{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token or '' }}{% endif %}{{ '\n' }}{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 Tokenizer = Any  # transformers' PreTrainedTokenizerBase, whose import would cost the light users of this module seconds
 
@@ -33,7 +36,10 @@ def plain_messages(messages: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def render_prompt(tokenizer: Tokenizer, messages: Sequence[dict[str, Any]]) -> list[int]:
-    """Return the token ids that the model is fed for a conversation: all turns and the opening of the assistant's."""
+    """Return the token ids that the model is fed for a conversation: all turns and the opening of the assistant's.
+
+    Raises InvalidChat when the model's template refuses the messages.
+    """
     return _render(tokenizer, plain_messages(messages), opened=True)
 
 
@@ -51,12 +57,13 @@ def render_reply(tokenizer: Tokenizer, messages: Sequence[dict[str, Any]], reply
         if last is not None:
             return prompt, said[: last + 1]
     # the template is no prefix of itself (it strips or rewrites earlier turns): encode the reply by itself
-    return prompt, [*tokenizer.encode(reply, add_special_tokens=False), *ends[:1]]
+    return prompt, [*tokenizer.encode(_defused(tokenizer, reply), add_special_tokens=False), *ends[:1]]
 
 
 def end_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Return the token ids that end a turn: the tokenizer's end of sequence first, then the others that the model's generation settings name."""
-    named: list[int] = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
+    """Return the token ids that end a turn: the one that the chat template writes after a reply, the tokenizer's end of sequence, then
+    the others that the model's generation settings name."""
+    named = _template_end(tokenizer) + ([] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)])
     settings = Path(tokenizer.name_or_path) / "generation_config.json"
     if settings.exists():
         more = json.loads(settings.read_text()).get("eos_token_id")
@@ -107,8 +114,43 @@ def _tokenizer_class(folder: Path) -> Any:
 
 
 def _render(tokenizer: Tokenizer, messages: list[dict[str, str]], *, opened: bool) -> list[int]:
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opened)
+    from jinja2.exceptions import TemplateError
+
+    safe = [{**message, "content": _defused(tokenizer, message["content"])} for message in messages]
+    try:
+        text = tokenizer.apply_chat_template(safe, tokenize=False, add_generation_prompt=opened)
+    except TemplateError as error:
+        folded = _without_system(safe)
+        if folded is not None:
+            return _render(tokenizer, folded, opened=opened)
+        roles = ", ".join(message["role"] for message in messages) or "none"
+        raise InvalidChat(f"this model's chat template refuses messages in the order: {roles} ({error})") from error
     return list(tokenizer.encode(text, add_special_tokens=False))  # the template writes the special tokens itself: never a second BOS
+
+
+def _without_system(messages: list[dict[str, str]]) -> list[dict[str, str]] | None:
+    """Return the messages with a leading system message put before the first user message, for templates (Gemma's) that know no system role."""
+    if [message["role"] for message in messages[:2]] != ["system", "user"]:
+        return None
+    first = {"role": "user", "content": f"{messages[0]['content']}\n\n{messages[1]['content']}"}
+    return [first, *messages[2:]]
+
+
+def _defused(tokenizer: Tokenizer, text: str) -> str:
+    for special in tokenizer.all_special_tokens:
+        if special in text:
+            text = text.replace(special, f"{special[0]}\u200b{special[1:]}")
+    return text
+
+
+def _template_end(tokenizer: Tokenizer) -> list[int]:
+    """Return the special token that the template writes right after a reply, [] if it writes none there."""
+    ids = _render(tokenizer, [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "reply"}], opened=False)
+    special = set(tokenizer.all_special_ids)
+    after = len(ids)
+    while after and (ids[after - 1] in special or not tokenizer.decode(ids[after - 1 : after], skip_special_tokens=True).strip()):
+        after -= 1
+    return next(([token] for token in ids[after:] if token in special), [])
 
 
 def _text(content: Any) -> str:

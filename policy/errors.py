@@ -25,6 +25,10 @@ class ProbeMismatch(PolicyError, ValueError):
     """Loaded weights do not answer the probe as the trained ones did."""
 
 
+class InvalidChat(PolicyError, ValueError):
+    """The model's chat template refuses these messages."""
+
+
 class PromptTooLong(PolicyError, ValueError):
     """Prompt and reply do not fit the context."""
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from policy.errors import ModelCorrupt, ModelNotFound
+from policy.errors import ModelCorrupt, ModelNotFound, UnsupportedModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -68,7 +68,8 @@ def model_config(name: str) -> dict[str, Any]:
 def load_model(name: str, device: str = "auto", dtype: str = "auto") -> "PreTrainedModel":
     """Load a causal language model for inference or training, in eval mode, on `device` (auto, cpu, cuda).
 
-    `dtype` auto is float32 on a CPU and bfloat16 on a GPU. Raises ModelNotFound, ModelCorrupt, or ValueError for a device that is not there.
+    `dtype` auto is float32 on a CPU and bfloat16 on a GPU. Raises ModelNotFound, ModelCorrupt (also when a tensor is
+    missing), UnsupportedModel, or ValueError for a device that is not there.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -77,9 +78,14 @@ def load_model(name: str, device: str = "auto", dtype: str = "auto") -> "PreTrai
     kind = ("bfloat16" if place == "cuda" else "float32") if dtype == "auto" else dtype
     folder = resolve_model(name)
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, kind), attn_implementation="sdpa")
-    except (OSError, ValueError, RuntimeError) as error:
+        model, report = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, kind), output_loading_info=True)
+    except (ValueError, KeyError, ImportError) as error:  # no such model type, or not one that writes text
+        raise UnsupportedModel(f"the model {name!r} in {folder} cannot be loaded as a causal language model ({_first_line(error)})") from error
+    except Exception as error:  # whatever a reader of broken weights raises
         raise ModelCorrupt(f"the model {name!r} in {folder} cannot be loaded ({_first_line(error)})") from error
+    lacking = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in report.get(kind, ()))
+    if lacking:  # transformers only warns, and fills them with random numbers
+        raise ModelCorrupt(f"the weights in {folder} lack {lacking[0]} or have it in another shape ({len(lacking)} such); fetch the model again")
     return model.to(place).eval()
 
 
@@ -106,7 +112,8 @@ def _find(name: str) -> Path:
         return folder
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
         bundled = sorted(path.name for path in BUNDLED.glob("*") if path.is_dir())
-        raise ModelNotFound(f"there is no model {name!r}: not a bundled one ({', '.join(bundled) or 'none'}), not a folder, not a hub id (owner/name)")
+        names = ", ".join(bundled) or "none"
+        raise ModelNotFound(f"there is no model {name!r}: not a bundled one ({names}), not a folder, not a hub id (owner/name)")
     return _fetch(name)
 
 
