@@ -49,8 +49,6 @@ def _logistic(logits: Tensor, flip_rate: float | Tensor) -> Tensor:
 
 def _either_way(loss: Callable[[PairLogps], Tensor], h: PairLogps, flip_rate: float | Tensor) -> Tensor:
     """Expected loss when the label is wrong with probability `flip_rate`, for losses that are not logistic."""
-    if not isinstance(flip_rate, Tensor) and flip_rate == 0.0:
-        return loss(h)
     return (1.0 - flip_rate) * loss(h) + flip_rate * loss(PairLogps(h.rejected, h.chosen))
 
 
@@ -72,28 +70,28 @@ def robust_loss(policy: PairLogps, reference: PairLogps, *, beta: float, flip_ra
     return (-(1.0 - flip_rate) * F.logsigmoid(logits) + flip_rate * F.logsigmoid(-logits)) / (1.0 - 2.0 * flip_rate)
 
 
-def ipo_loss(policy: PairLogps, reference: PairLogps, lengths: PairLengths, *, tau: float, flip_rate: float | Tensor = 0.0) -> Tensor:
+def ipo_loss(policy: PairLogps, reference: PairLogps, lengths: PairLengths, *, tau: float, flip_rate: float | Tensor) -> Tensor:
     """IPO (Azar et al. 2310.12036, eq. 17) with per-token log-ratios, as its authors ran it, (B,). `tau` > 0 regularises."""
     h = _per_token(log_ratios(policy, reference), lengths)
     return _either_way(lambda pair: (_margin(pair) - 1.0 / (2.0 * tau)) ** 2, h, flip_rate)
 
 
-def hinge_loss(policy: PairLogps, reference: PairLogps, *, beta: float, flip_rate: float | Tensor = 0.0) -> Tensor:
+def hinge_loss(policy: PairLogps, reference: PairLogps, *, beta: float, flip_rate: float | Tensor) -> Tensor:
     """SLiC's hinge on DPO's margin, `max(0, 1 - beta * margin)` (Zhao et al. 2305.10425; Liu et al. 2309.06657), (B,)."""
     return _either_way(lambda pair: torch.relu(1.0 - beta * _margin(pair)), log_ratios(policy, reference), flip_rate)
 
 
-def length_normalised_loss(policy: PairLogps, reference: PairLogps, lengths: PairLengths, *, beta: float, flip_rate: float | Tensor = 0.0) -> Tensor:
+def length_normalised_loss(policy: PairLogps, reference: PairLogps, lengths: PairLengths, *, beta: float, flip_rate: float | Tensor) -> Tensor:
     """DPO on per-token log-ratios (Lambert et al. 2411.15124), (B,). The scale is per token: `beta` of 2 to 5, not 0.1."""
     return _logistic(beta * _margin(_per_token(log_ratios(policy, reference), lengths)), flip_rate)
 
 
-def simpo_loss(policy: PairLogps, lengths: PairLengths, *, beta: float, gamma: float, flip_rate: float | Tensor = 0.0) -> Tensor:
+def simpo_loss(policy: PairLogps, lengths: PairLengths, *, beta: float, gamma: float, flip_rate: float | Tensor) -> Tensor:
     """SimPO (Meng et al. 2405.14734, eq. 6), (B,): per-token log-probabilities, target margin `gamma`, and no reference at all."""
     return _logistic(beta * _margin(_per_token(policy, lengths)) - gamma, flip_rate)
 
 
-def dpop_loss(policy: PairLogps, reference: PairLogps, *, beta: float, penalty: float, flip_rate: float | Tensor = 0.0) -> Tensor:
+def dpop_loss(policy: PairLogps, reference: PairLogps, *, beta: float, penalty: float, flip_rate: float | Tensor) -> Tensor:
     """DPO-Positive, DPO on `margin - penalty * max(0, -h_chosen)` (Pal et al. 2402.13228), (B,).
 
     It punishes a chosen reply that becomes less likely than under the reference (displacement); `penalty` (their lambda) is 5 to 50.
@@ -103,7 +101,7 @@ def dpop_loss(policy: PairLogps, reference: PairLogps, *, beta: float, penalty: 
 
 
 def length_regularised_loss(
-    policy: PairLogps, reference: PairLogps, lengths: PairLengths, *, beta: float, length_alpha: float, flip_rate: float | Tensor = 0.0
+    policy: PairLogps, reference: PairLogps, lengths: PairLengths, *, beta: float, length_alpha: float, flip_rate: float | Tensor
 ) -> Tensor:
     """R-DPO, DPO on `beta * margin + length_alpha (L_chosen - L_rejected)` (Park et al. 2403.19159), (B,).
 
@@ -113,7 +111,7 @@ def length_regularised_loss(
     return _logistic(beta * _margin(log_ratios(policy, reference)) + length_alpha * longer, flip_rate)
 
 
-def apo_zero_loss(policy: PairLogps, reference: PairLogps, *, beta: float, flip_rate: float | Tensor = 0.0) -> Tensor:
+def apo_zero_loss(policy: PairLogps, reference: PairLogps, *, beta: float, flip_rate: float | Tensor) -> Tensor:
     """APO-zero (D'Oosterlinck et al. 2408.06266, eq. 7), (B,): raise the chosen, lower the rejected, each by itself.
 
     Right where the chosen reply is better than what the policy says anyway, as a human's correction is.

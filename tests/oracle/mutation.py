@@ -1,0 +1,208 @@
+"""Change one constant or operator of a loss file at a time, and see that a test notices.
+
+`python -m tests.oracle.mutation [FILE ...]` prints each mutant that survives, and exits with 1 if any does that is not known to be
+equivalent. Torch and TRL are imported once; each mutant lives in a fork whose import of the one module is redirected, so no
+file on disk changes.
+"""
+
+import argparse
+import ast
+import copy
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent.parent
+FOLDER = ROOT / "learner" / "algorithms"
+ORACLES = [f"tests/oracle/test_{name}.py" for name in ("trl", "finite_differences", "brute_force", "invariance")]
+TIMEOUT_S = 120
+SWAPS: dict[type[ast.AST], type[ast.AST]] = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+    ast.BitAnd: ast.BitOr,
+}
+# Mutants that compute the same, by (file, function, change), and why.
+EQUIVALENT: dict[tuple[str, str, str], str] = {}
+
+
+class Mutant(NamedTuple):
+    """One changed source."""
+
+    file: str
+    function: str
+    line: int
+    change: str
+    source: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.file, self.function, self.change
+
+
+def _without_annotations(tree: ast.Module) -> ast.Module:
+    """Types decide nothing at run time, so they are not worth a mutant."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, ast.FunctionDef):
+            node.returns = None
+    return tree
+
+
+def _changed(number: float) -> float:
+    if isinstance(number, int):
+        return number + 1
+    return number * 1.05 if number else 0.05
+
+
+def _short(node: ast.AST) -> str:
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return f"the defaults of {node.name}"
+    return " ".join(ast.unparse(node).split())[:90]
+
+
+class _Place(NamedTuple):
+    node: ast.AST
+    statement: ast.AST
+    function: str
+
+
+def _places(node: ast.AST, statement: ast.AST, function: str) -> Iterator[_Place]:
+    """All nodes below, each with its innermost expression to show and its function."""
+    for child in ast.iter_child_nodes(node):
+        inside = function
+        if isinstance(child, (ast.FunctionDef, ast.ClassDef)):
+            inside = f"{function}.{child.name}".lstrip(".")
+        shown = child if isinstance(child, (ast.stmt, ast.BinOp, ast.Compare, ast.BoolOp, ast.Call, ast.keyword)) else statement
+        yield _Place(child, shown if not isinstance(child, (ast.Constant,)) else statement, inside)
+        yield from _places(child, shown, inside)
+
+
+def mutants(path: Path) -> Iterator[Mutant]:
+    """Yield every mutant of a file: each number a little larger, each operator the other way round."""
+    original = _without_annotations(ast.parse(path.read_text()))
+    for place, (node, statement, function) in enumerate(_places(original, original, "")):
+        tree = copy.deepcopy(original)
+        target = [found.node for found in _places(tree, tree, "")][place]
+        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
+            assert isinstance(target, ast.Constant)
+            target.value = _changed(node.value)
+            change = f"{node.value} -> {target.value:.6g} in {_short(statement)}"
+        elif isinstance(node, (ast.BinOp, ast.BoolOp)) and type(node.op) in SWAPS:
+            target.op = SWAPS[type(node.op)]()  # type: ignore[attr-defined]
+            change = f"{_short(node)} => {_short(target)}"
+        elif isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPS:
+            target.ops = [SWAPS[type(node.ops[0])](), *node.ops[1:]]  # type: ignore[attr-defined]
+            change = f"{_short(node)} => {_short(target)}"
+        else:
+            continue
+        yield Mutant(path.name, function, getattr(node, "lineno", 0), change, ast.unparse(ast.fix_missing_locations(tree)))
+
+
+class _Redirected(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Gives one module another source."""
+
+    def __init__(self, name: str, source: str, path: Path) -> None:
+        self.name, self.source, self.path = name, source, path
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+        return importlib.util.spec_from_loader(fullname, self, origin=str(self.path)) if fullname == self.name else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(compile(self.source, str(self.path), "exec"), module.__dict__)
+
+
+def _tests_of(file: str) -> list[str]:
+    own = f"tests/learner/algorithms/test_{file}"
+    return [own, *ORACLES] if (ROOT / own).exists() else ["tests/learner/algorithms/test_reduction.py", *ORACLES]
+
+
+def is_noticed(mutant: Mutant) -> bool:
+    """Run the file's own tests and the oracles on the mutant in a fork; True if one fails, or if it never ends."""
+    pid = os.fork()
+    if pid == 0:
+        _run_and_exit(mutant)
+    until = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < until:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status) != 0
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return True
+
+
+def _run_and_exit(mutant: Mutant) -> None:
+    import pytest
+
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    name = f"learner.algorithms.{Path(mutant.file).stem}"
+    sys.meta_path.insert(0, _Redirected(name, mutant.source, FOLDER / mutant.file))
+    try:
+        code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-k", "not two_ranks", *_tests_of(mutant.file)])
+        os._exit(int(code))
+    finally:
+        os._exit(9)
+
+
+def _import_once() -> None:
+    """What every fork needs and no mutant touches."""
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    import torch
+    import torch._dynamo
+    from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RewardTrainer, RLOOTrainer  # noqa: F401
+    from trl.experimental.cpo import CPOTrainer  # noqa: F401
+
+    torch.set_num_threads(1)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Mutation test of learner/algorithms.")
+    parser.add_argument("files", nargs="*", help="names such as dpo.py; all if none")
+    arguments = parser.parse_args()
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
+    _import_once()
+    if is_noticed(Mutant("dpo.py", "", 0, "", (FOLDER / "dpo.py").read_text())):
+        print("the tests fail on the code as it is; nothing can be said of mutants")
+        return 2
+    paths = sorted(FOLDER.glob("*.py")) if not arguments.files else [FOLDER / name for name in arguments.files]
+    num_all, survivors, seen = 0, [], set()
+    for path in paths:
+        tried = list(mutants(path))
+        alive = [mutant for mutant in tried if not is_noticed(mutant)]
+        num_all += len(tried)
+        seen |= {mutant.key for mutant in tried if mutant.key in EQUIVALENT}
+        unknown = [mutant for mutant in alive if mutant.key not in EQUIVALENT]
+        survivors += unknown
+        print(f"{path.name}: {len(tried)} mutants, {len(tried) - len(alive)} noticed, {len(alive) - len(unknown)} equivalent", flush=True)
+        for mutant in unknown:
+            print(f"  survived, line {mutant.line}, {mutant.key}", flush=True)
+    stale = [key for key in EQUIVALENT if key not in seen and key[0] in {path.name for path in paths}]
+    print(f"{num_all} mutants, {len(survivors)} survived" + (f"; entries for mutants that are gone: {stale}" if stale else ""))
+    return 1 if survivors or stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
