@@ -90,3 +90,8 @@ def test_the_readme_s_simulation_runs(served: Served, tmp_path: Path) -> None:
     ran = subprocess.run([BIN / words[0], *words[1:]], capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert "version" in ran.stdout.lower()
+
+
+def test_the_settings_page_says_what_the_code_says() -> None:
+    ran = subprocess.run([sys.executable, "-c", "from docs.settings_page import PAGE, page; assert PAGE.read_text() == page()"], cwd=ROOT, check=False)
+    assert ran.returncode == 0, "docs/settings.md is old: run `python docs/settings_page.py`"
