@@ -80,6 +80,9 @@ class FakeService:
         self.live = 1
         self.states = {0: "retired", 1: "live", 2: "rejected"}
         self.learner_state = "running"
+        self.waiting = 5
+        self.is_wordy = False
+        self.is_obeyed = True  # whether orders change the learner's state
         self.quarantined = {"spammer"}
         self.events = [
             (1, "feedback", {"feedback_id": "fb-0", "kind": "thumb"}),
@@ -127,6 +130,8 @@ class FakeService:
             raise Refusal(422, "temperature: must be at least 0.", "invalid_value", "temperature")
         prompt = body["messages"][-1]["content"]
         text = WORDS.get(prompt, {}).get(number, f"[{number}] {prompt}")
+        if self.is_wordy:  # version 0 takes four times the words
+            text = " ".join(["well"] * (8 if number == 0 else 2))
         completion_id = f"chatcmpl-{len(self.completions)}"
         logprobs = {"content": [_token(piece) for piece in _pieces(text)]} if body.get("logprobs") else None
         choices = [
@@ -208,7 +213,7 @@ class FakeService:
             "items": 16,
         }
         return {
-            "state": self.learner_state, "waiting": 5, "trigger": {"items": 16, "seconds": 20, "min_items": 4},
+            "state": self.learner_state, "waiting": self.waiting, "trigger": {"items": 16, "seconds": 20, "min_items": 4},
             "run": run if self.learner_state == "running" else None, "next_at": None, "live": self.live, "last_run": None,
             "heartbeat_at": AT, "seen": 21,
         }  # fmt: skip
@@ -365,7 +370,8 @@ def build_app(service: FakeService) -> FastAPI:
 
     @app.post("/v1/learner/{order}")
     async def order(order: str) -> dict[str, Any]:
-        service.learner_state = "paused" if order == "pause" else "running"
+        if service.is_obeyed:
+            service.learner_state = "paused" if order == "pause" else "running"
         return service.learner()
 
     @app.get("/v1/raters")
