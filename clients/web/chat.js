@@ -268,7 +268,7 @@ export function mountChat(root, on, signal) {
   function startNew(model = null) {
     if (conversation.exchanges.length || conversation !== opened.get("new")) bring(fresh(), "new");
     pin(model);
-    write.focus();
+    if (matchMedia("(hover: hover)").matches) write.focus(); // elsewhere the focus would bring up the keyboard
   }
 
   function bring(next, draftId = next.id) {

@@ -14,7 +14,7 @@ export function composer(on, signal) {
   const comparing = h("button", { class: "toggle", type: "button", "aria-pressed": String(recall("comparing", false)), title: t("composer.compare_hint"), onclick: toggle }, icon("sides", 16), h("span", {}, t("composer.compare")));
   const pinned = h("span", { class: "pinned" });
   const form = h("form", { class: "composer", onsubmit: submit, "aria-label": t("composer.label") }, area,
-    h("div", { class: "composer-foot" }, has("POST /v1/comparisons") ? comparing : null, pinned, h("span", { class: "composer-hint soft" }, t("composer.hint")), send));
+    h("div", { class: "composer-foot" }, comparing, pinned, h("span", { class: "composer-hint soft" }, t("composer.hint")), send));
 
   function typed() {
     keep(`draft.${draftId}`, area.value || null);
@@ -48,6 +48,7 @@ export function composer(on, signal) {
     area.value = text;
     typed();
   }
+  watch("routes", () => (comparing.hidden = !has("POST /v1/comparisons")), signal);
   watch("busy", () => {
     const busy = get("busy");
     send.replaceChildren(icon(busy ? "stop" : "send", 20));
@@ -67,7 +68,7 @@ export function composer(on, signal) {
     set,
     text: () => area.value,
     focus: () => area.focus(),
-    isComparing: () => comparing.getAttribute("aria-pressed") === "true" && comparing.isConnected,
+    isComparing: () => comparing.getAttribute("aria-pressed") === "true" && !comparing.hidden,
     showPin(model) {
       pinned.replaceChildren(...(model ? [h("span", {}, t("composer.pinned", { model })), h("button", { class: "quiet icon-only small", type: "button", "aria-label": t("composer.unpin"), title: t("composer.unpin"), onclick: on.unpin }, icon("close", 13))] : []));
     },

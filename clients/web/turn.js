@@ -6,6 +6,7 @@ import { copyText, h } from "./dom.js";
 import { icon } from "./icons.js";
 import { t } from "./i18n.js";
 import { renderMarkdown } from "./markdown.js";
+import { has } from "./state.js";
 import { correctionBox, reasonPanel, thumbButtons, undoCorrection } from "./thumbs.js";
 
 /** One exchange. `acts` are what the chat does: edit, again, compare, retry, prefer, choose, changed; `last` marks the newest. */
@@ -87,9 +88,9 @@ function actionBar(exchange, answer, acts, last) {
     copy,
     can && answer.state !== "failed" ? button("correct", "pen", () => ((answer.draft = contentOf(answer)), acts.changed())) : null,
     last ? button("regenerate", "again", acts.again) : null,
-    last ? button("compare_this", "sides", acts.compare) : null,
+    last && has("POST /v1/comparisons") ? button("compare_this", "sides", acts.compare) : null,
     pager(exchange, acts),
-    number !== null ? h("a", { class: "version-badge", href: `#/versions/${number}`, title: t("chat.by_version", { v: number }), "aria-label": t("chat.by_version", { v: number }) }, `v${number}`) : answer.model ? h("span", { class: "version-badge" }, answer.model) : null);
+    number !== null ? h("a", { class: "version-badge", href: `#/versions/${number}`, title: t("chat.by_version", { v: number }) }, `v${number}`) : answer.model ? h("span", { class: "version-badge" }, answer.model) : null);
 }
 
 function pager(exchange, acts) {

@@ -7,8 +7,8 @@ export function wave(width = 220, height = 44) {
   const middle = height / 2;
   const at = (x) => {
     const place = x / width;
-    const tone = Math.sin(place * Math.PI * 7);
-    const noise = Math.sin(place * 61) * 0.6 + Math.sin(place * 97 + 2) * 0.5 + Math.sin(place * 29 + 1) * 0.4;
+    const tone = Math.sin(place * Math.PI * 9);
+    const noise = Math.sin(place * 151) * 0.5 + Math.sin(place * 97 + 2) * 0.5 + Math.sin(place * 43 + 1) * 0.5;
     const tuned = 1 / (1 + Math.exp(-12 * (place - 0.42)));
     const fade = Math.min(1, place * 6, (1 - place) * 6);
     return middle - fade * (tuned * tone * 0.72 + (1 - tuned) * noise * 0.62) * middle;

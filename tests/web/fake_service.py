@@ -37,7 +37,7 @@ def at(seconds_ago: float = 0.0) -> str:
 class Fake:
     """What the service knows. Tests read and change it directly; `lock` is not needed, since all handlers run on one loop."""
 
-    token_s: float = 0.005
+    token_s: float = 0.002
     trigger: int = 16
     admin: bool = True
     key: str | None = None
@@ -199,13 +199,22 @@ def app_of(fake: Fake) -> FastAPI:
     async def learner() -> dict[str, Any]:
         return describe(fake)
 
-    @app.post("/v1/learner/{order}", status_code=202)
-    async def order(order: str) -> dict[str, Any]:
-        if order == "update":
-            threading.Thread(target=fake.learn, args=(max(4, fake.waiting),), daemon=True).start()
-        else:
-            fake.state = "paused" if order == "pause" else "idle"
-            fake.tell("learner.state", {"state": fake.state})
+    @app.post("/v1/learner/update", status_code=202)
+    async def update() -> dict[str, Any]:
+        threading.Thread(target=fake.learn, args=(max(4, fake.waiting),), daemon=True).start()
+        return describe(fake)
+
+    @app.post("/v1/learner/pause", status_code=202)
+    async def pause() -> dict[str, Any]:
+        return set_state("paused")
+
+    @app.post("/v1/learner/resume", status_code=202)
+    async def resume() -> dict[str, Any]:
+        return set_state("idle")
+
+    def set_state(state: str) -> dict[str, Any]:
+        fake.state = state
+        fake.tell("learner.state", {"state": state})
         return describe(fake)
 
     @app.get("/v1/versions")

@@ -1,0 +1,73 @@
+"""A person at the page: one browser tab on a service, which watches for console errors and for requests that leave the machine."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, Page, Response
+
+DESKTOP, PHONE = (1280, 860), (360, 740)
+
+
+class Visitor:
+    """One tab. `sent` are the page's own bytes as they lie on disk, by address."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page, self.url = page, url
+        self.problems: list[str] = []
+        self.outside: list[str] = []
+        self.sent: dict[str, int] = {}
+        page.on("console", lambda message: message.type in ("error", "warning") and self.problems.append(message.text))
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("request", self._note_request)
+        page.on("response", self._note_response)
+
+    def go(self, screen: str = "") -> Page:
+        """Open a screen, and wait until the page knows the live version."""
+        self.page.goto(f"{self.url}/{screen}")
+        self.page.locator(".strip-version strong").wait_for()
+        return self.page
+
+    def ask(self, text: str) -> None:
+        """Send a message and wait for its answer, or for two of them to choose from."""
+        self.page.locator("#message").fill(text)
+        self.page.keyboard.press("Enter")
+        self.page.locator(".exchange:last-of-type :is(.actions, .choices)").last.wait_for()
+
+    def until(self, holds: Callable[[], bool], wait_s: float = 8.0) -> None:
+        """Wait until something holds that is not seen on the page; the page goes on meanwhile."""
+        deadline = time.monotonic() + wait_s
+        while not holds():
+            assert time.monotonic() < deadline, f"it still does not hold after {wait_s} s"
+            self.page.wait_for_timeout(20)
+
+    def unsent(self) -> int:
+        """How much of what was said still waits in the browser."""
+        return self.page.evaluate("JSON.parse(localStorage.getItem('attune.queue') ?? '[]').length")
+
+    def _note_request(self, request: Any) -> None:
+        target = urlsplit(request.url)
+        if target.scheme not in ("data", "blob") and target.netloc != urlsplit(self.url).netloc:
+            self.outside.append(request.url)
+
+    def _note_response(self, response: Response) -> None:
+        path = urlsplit(response.url).path
+        if path == "/" or path.startswith("/static/"):
+            self.sent[path] = int(response.headers.get("content-length", 0))
+
+
+@contextmanager
+def visit(browser: Browser, url: str, *, language: str = "en-GB", size: tuple[int, int] = DESKTOP, dark: bool = False) -> Iterator[Visitor]:
+    """Give a visitor with a memory of their own; a phone has touch and no pointer that hovers."""
+    is_phone = size[0] < 500
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]}, locale=language, color_scheme="dark" if dark else "light", has_touch=is_phone, is_mobile=is_phone,
+        reduced_motion="reduce",
+    )  # fmt: skip
+    context.set_default_timeout(8000)
+    try:
+        yield Visitor(context.new_page(), url)
+    finally:
+        context.close()
