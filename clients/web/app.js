@@ -71,7 +71,7 @@ function deleted(id) {
 
 /** Show the screen that the address names. */
 function go() {
-  const [, name = "chat", detail] = location.hash.split("/");
+  const [, name = "chat", detail, part] = location.hash.split("/");
   const screen = name in SCREENS ? name : "chat";
   document.body.classList.remove("drawer");
   document.body.dataset.screen = screen;
@@ -89,7 +89,7 @@ function go() {
     show(room);
     openChat(detail);
   } else {
-    SCREENS[screen](room, { detail, signal: screenLife.signal, mount, chatWith });
+    SCREENS[screen](room, { detail, part, signal: screenLife.signal, mount, chatWith });
     room.scrollTop = 0;
   }
   $("#title").textContent = t(`nav.${screen}`);

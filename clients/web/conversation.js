@@ -55,6 +55,12 @@ export function forgetChat(id) {
   keep(`draft.${id}`, null);
 }
 
+/** Forget every conversation here: they belong to whoever held the key. */
+export function forgetAllChats() {
+  for (const { id } of recall("chats", [])) forgetChat(id);
+  keep("draft.new", null);
+}
+
 /** The conversation as this browser remembers it; what was being written when the page closed counts as stopped. */
 export function recallChat(id) {
   const kept = recall(`chat.${id}`);

@@ -1,10 +1,11 @@
 // A service with API keys wants one: ask for it, keep it in this browser, and go on.
 
 import { send } from "./api.js";
+import { forgetAllChats } from "./conversation.js";
 import { h } from "./dom.js";
 import { t } from "./i18n.js";
 import { get, set, watch } from "./state.js";
-import { keep } from "./storage.js";
+import { keep, recall } from "./storage.js";
 
 let open = null;
 
@@ -19,9 +20,11 @@ export function askForKey() {
   const problem = h("p", { class: "bad", role: "alert" });
   const submit = async (event) => {
     event.preventDefault();
+    const before = recall("key");
     keep("key", field.value.trim());
     try {
       await send("GET", "/v1/models");
+      if (before && before !== field.value.trim()) forgetAllChats();
       set("needsKey", false);
       open?.close();
     } catch (error) {

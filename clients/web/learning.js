@@ -28,6 +28,7 @@ export function learningScreen(root, { signal }) {
     h("header", { class: "screen-head" }, h("h2", {}, t("nav.learning")), h("p", { class: "soft" }, t("learning.lead"))), now, feedback, charts));
   watch(["learner", "versions", "routes", "admin"], () => drawNow(now, loss), signal);
   watch("losses", () => drawLoss(loss, signal), signal);
+  onEvent((kind) => kind.startsWith("run.") && drawLoss(loss, signal), signal);
   watch("versions", () => drawVersions(charts, signal), signal);
   followFeedback(feedback, signal);
 }
@@ -77,8 +78,9 @@ async function tell(order) {
 function drawLoss(room, signal) {
   const points = get("losses").map(({ step, loss }) => ({ x: step, y: loss, label: String(step) }));
   if (points.length < 2) return show(room);
+  const title = t(get("learner")?.state === "running" ? "learning.loss_now" : "learning.loss_last");
   return show(room, figure({
-    title: t("learning.loss_now"), summary: `${t("learning.loss_now")}: ${points.at(-1).y.toFixed(3)}`, height: 130, signal,
+    title, summary: `${title}: ${points.at(-1).y.toFixed(3)}`, height: 130, signal,
     draw: (width, height) => line(points, width, height, { series: 2, even: false }), table: [[t("chart.step"), t("metric.loss")], points.map(({ x, y }) => [x, y.toFixed(4)])],
   }));
 }

@@ -1,6 +1,7 @@
 // How the page looks, and what runs behind it.
 
 import { getJson, send } from "./api.js";
+import { forgetAllChats } from "./conversation.js";
 import { notice } from "./dialog.js";
 import { h, show } from "./dom.js";
 import { chooseLanguage, chosenLanguage, named, number, t } from "./i18n.js";
@@ -46,7 +47,7 @@ function drawKey(room) {
   const hasKey = Boolean(recall("key"));
   show(room, h("span", { class: "soft" }, t(hasKey ? "settings.key_set" : "settings.key_none")),
     h("button", { class: "button small", type: "button", onclick: askForKey }, t("settings.key_change")),
-    hasKey ? h("button", { class: "quiet small", type: "button", onclick: () => (keep("key", null), drawKey(room)) }, t("settings.key_forget")) : null);
+    hasKey ? h("button", { class: "quiet small", type: "button", onclick: () => (keep("key", null), forgetAllChats(), location.reload()) }, t("settings.key_forget")) : null);
 }
 
 function drawAbout(list) {

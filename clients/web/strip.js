@@ -30,13 +30,14 @@ export function mountStrip(root, banner, signal) {
     const learner = get("learner");
     const need = learner?.trigger?.items;
     if (!learner || !need) return show(waits);
-    const shown = Math.min(learner.waiting, need);
-    const words = t("strip.waiting", { n: learner.waiting, of: need });
+    const waiting = Math.max(0, learner.waiting - (learner.state === "running" ? (learner.run?.items ?? 0) : 0)); // what is being learned waits no more
+    const shown = Math.min(waiting, need);
+    const words = t("strip.waiting", { n: waiting, of: need });
     const gauge = need > MOST_TICKS ? h("span", { class: "gauge", "aria-hidden": "true" }, h("i", { style: { width: `${(100 * shown) / need}%` } }))
       : h("span", { class: "ticks", "aria-hidden": "true" }, Array.from({ length: need }, (_, place) => h("i", { class: place < shown ? "full" : "" })));
     waits.setAttribute("aria-label", words);
     waits.title = words;
-    return show(waits, gauge, h("span", { class: "count" }, t("strip.count", { n: learner.waiting, of: need })));
+    return show(waits, gauge, h("span", { class: "count" }, t("strip.count", { n: waiting, of: need })));
   }
 
   function drawState() {
@@ -45,16 +46,19 @@ export function mountStrip(root, banner, signal) {
     const isRunning = learner?.state === "running" && run;
     const done = isRunning && run.steps ? Math.min(1, run.step / run.steps) : 0;
     root.classList.toggle("running", Boolean(isRunning));
-    root.classList.toggle("unclear", Boolean(isRunning && !run.steps));
+    const isCounted = isRunning && done > 0 && done < 1; // before the first step and in the gate nobody knows how long it takes
+    root.classList.toggle("unclear", Boolean(isRunning && !isCounted));
     line.firstChild.style.width = isRunning ? `${Math.round(100 * done)}%` : "0";
     line.hidden = !isRunning;
-    if (isRunning) line.setAttribute("aria-valuenow", Math.round(100 * done));
+    if (!isCounted) line.removeAttribute("aria-valuenow");
+    else line.setAttribute("aria-valuenow", Math.round(100 * done));
     if (!learner) return show(says);
     if (isRunning) {
       const what = run.items ? t("strip.learning_from", { n: run.items }) : t("strip.learning");
-      return show(says, h("span", { class: "pulse", "aria-hidden": "true" }), h("span", {}, what, h("span", { class: "soft" }, ` ${named("phase", run.phase || "planned")}${run.steps ? ` ${percent(done)}` : ""}`)));
+      return show(says, h("span", { class: "pulse", "aria-hidden": "true" }), h("span", {}, what, h("span", { class: "soft" }, ` ${named("phase", run.phase || "planned")}${isCounted ? ` ${percent(done)}` : ""}`)));
     }
-    const words = learner.state === "down" ? t("strip.down") : learner.state === "paused" ? t("strip.paused") : nextWords(learner);
+    const next = get("versions")?.find((row) => row.state === "candidate" && row.passed);
+    const words = next ? t("strip.going_live", { v: next.version }) : learner.state === "down" ? t("strip.down") : learner.state === "paused" ? t("strip.paused") : nextWords(learner);
     return show(says, learner.state === "idle" ? null : icon(learner.state === "paused" ? "pause" : "warn", 15), h("span", {}, words));
   }
 
@@ -65,7 +69,7 @@ export function mountStrip(root, banner, signal) {
     announce(words);
     const close = () => get("swap") === swap && set("swap", null);
     setTimeout(close, SWAP_SHOWN_MS);
-    return show(news, h("span", { class: "news-text" }, words), h("a", { href: `#/versions/${swap.version}`, onclick: close }, t("strip.what_changed")),
+    return show(news, h("span", { class: "news-text" }, words), h("a", { href: `#/versions/${swap.version}/changes`, onclick: close }, t("strip.what_changed")),
       h("button", { class: "quiet icon-only small", type: "button", "aria-label": t("act.close"), onclick: close }, icon("close", 14)));
   }
 
@@ -84,7 +88,7 @@ export function mountStrip(root, banner, signal) {
   }
 
   watch(["versions", "learner"], drawVersion, signal);
-  watch("learner", () => (drawWaiting(), drawState()), signal);
+  watch(["learner", "versions"], () => (drawWaiting(), drawState()), signal);
   watch("swap", drawNews, signal);
   watch("connection", drawConnection, signal);
   const clock = setInterval(() => (drawVersion(), drawState()), 1000);

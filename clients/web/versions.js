@@ -15,7 +15,7 @@ const pill = (state) => h("span", { class: `pill ${state}` }, named("vstate", st
 const compared = ({ comparisons }) => (comparisons ? comparisons.wins + comparisons.losses + comparisons.ties : 0);
 
 /** Show the list, and the version `detail` beside it (on a phone instead of it). */
-export function versionsScreen(root, { detail, signal, chatWith }) {
+export function versionsScreen(root, { detail, part, signal, chatWith }) {
   const list = h("nav", { class: "version-list", "aria-label": t("versions.list") });
   const room = h("section", { class: "version-detail", "aria-live": "off" });
   const chosen = () => (detail === undefined || detail === "" ? liveVersion()?.version : Number(detail));
@@ -53,7 +53,13 @@ export function versionsScreen(root, { detail, signal, chatWith }) {
           notice(t("versions.not_done", { why: error.message }), { kind: "error" });
         }
       };
+      const isAsked = part === "changes" && !room.querySelector(".samples");
       show(room, detailView(version, act, chatWith, signal));
+      if (isAsked) { // "What changed?"
+        const block = room.querySelector(".samples")?.closest(".block");
+        block?.querySelector(".button").click();
+        block?.scrollIntoView({ block: "start" });
+      }
     } catch (error) {
       if (error.name !== "AbortError") show(room, h("p", { class: "empty" }, t("state.failed", { why: error.message })));
     }

@@ -25,7 +25,10 @@ from starlette.staticfiles import StaticFiles
 from tests.web import scripted
 
 WEB = Path(__file__).resolve().parents[2] / "clients" / "web"
-POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 def at(seconds_ago: float = 0.0) -> str:
@@ -81,7 +84,21 @@ class Fake:
         """Play one update, as fast as told, from another thread."""
         number, parent = len(self.versions), self.live["version"]
         run_id = f"run-{number}"
-        self.state, self.run = "running", {"id": run_id, "algorithm": "mixed", "phase": "train", "step": 0, "steps": steps, "loss": None, "metrics": {}, "started_at": at(), "items": items, "parent": parent}
+        self.state, self.run = (
+            "running",
+            {
+                "id": run_id,
+                "algorithm": "mixed",
+                "phase": "train",
+                "step": 0,
+                "steps": steps,
+                "loss": None,
+                "metrics": {},
+                "started_at": at(),
+                "items": items,
+                "parent": parent,
+            },
+        )
         self.tell("run.started", {"run_id": run_id, "algorithm": "mixed", "parent": parent, "items": items})
         for step in range(1, steps + 1):
             loss = 0.69 * math.exp(-step / steps * 1.4) + 0.02 * math.sin(step * 2.1)
@@ -153,7 +170,9 @@ def app_of(fake: Fake) -> FastAPI:
     async def choose(number: str, request: Request) -> Response:
         body, sides = await request.json(), fake.comparisons[number]["sides"]
         models = {label: fake.completions[side]["model"] for label, side in zip("AB", sides, strict=True)}
-        return take(fake, request, {"completion_id": sides[0], "kind": "choice", "winner": body["winner"], "comparison_id": number}, {"models": models})
+        return take(
+            fake, request, {"completion_id": sides[0], "kind": "choice", "winner": body["winner"], "comparison_id": number}, {"models": models}
+        )
 
     @app.post("/v1/feedback")
     async def feedback(request: Request) -> Response:
@@ -219,7 +238,10 @@ def app_of(fake: Fake) -> FastAPI:
 
     @app.get("/v1/versions")
     async def versions() -> dict[str, Any]:
-        return {"data": [{name: value for name, value in row.items() if name not in ("gate", "run", "manifest")} for row in fake.versions], "next_cursor": None}
+        return {
+            "data": [{name: value for name, value in row.items() if name not in ("gate", "run", "manifest")} for row in fake.versions],
+            "next_cursor": None,
+        }
 
     @app.get("/v1/versions/{number}", response_model=None)
     async def version(number: int) -> dict[str, Any] | Response:
@@ -268,14 +290,26 @@ def refusal(status: int, message: str, code: str) -> JSONResponse:
     return JSONResponse({"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}, status)
 
 
-def keep_completion(fake: Fake, messages: list[dict[str, str]], conversation_id: str | None, model: str, kind: str, metadata: dict[str, Any] | None) -> dict[str, Any]:
+def keep_completion(
+    fake: Fake, messages: list[dict[str, str]], conversation_id: str | None, model: str, kind: str, metadata: dict[str, Any] | None
+) -> dict[str, Any]:
     """Answer from the script, and keep the answer as a service would."""
     question = messages[-1]["content"]
     side = (metadata or {}).get("side", 1 if (metadata or {}).get("regenerated_from") else 0)
     number = f"chatcmpl-{next(fake.ids)}"
     conversation_id = conversation_id or f"conv-{next(fake.ids)}"
     name = model if "@" in model else f"attune@{fake.live['version']}"
-    made = {"id": number, "choice": 0, "kind": kind, "model": name, "messages": messages, "content": scripted.answer(question, side), "finish_reason": "stop", "created_at": at(), "conversation_id": conversation_id}
+    made = {
+        "id": number,
+        "choice": 0,
+        "kind": kind,
+        "model": name,
+        "messages": messages,
+        "content": scripted.answer(question, side),
+        "finish_reason": "stop",
+        "created_at": at(),
+        "conversation_id": conversation_id,
+    }
     fake.completions[number] = made
     row = fake.conversations.setdefault(conversation_id, {"id": conversation_id, "title": question[:120], "created_at": at(), "updated_at": at()})
     row["updated_at"] = at()
@@ -286,7 +320,13 @@ def keep_completion(fake: Fake, messages: list[dict[str, str]], conversation_id:
 
 async def chunks(fake: Fake, made: dict[str, Any]) -> AsyncIterator[str]:
     """Stream an answer in OpenAI's chunks, a few characters at a time."""
-    head = {"id": made["id"], "object": "chat.completion.chunk", "created": int(time.time()), "model": made["model"], "conversation_id": made["conversation_id"]}
+    head = {
+        "id": made["id"],
+        "object": "chat.completion.chunk",
+        "created": int(time.time()),
+        "model": made["model"],
+        "conversation_id": made["conversation_id"],
+    }
 
     def frame(delta: dict[str, Any], finish: str | None = None) -> str:
         return f"data: {json.dumps({**head, 'choices': [{'index': 0, 'delta': delta, 'finish_reason': finish}]}, ensure_ascii=False)}\n\n"
@@ -309,7 +349,11 @@ def take(fake: Fake, request: Request, row: dict[str, Any], more: dict[str, Any]
     body = json.dumps(row, sort_keys=True)
     if key in fake.keys:
         seen, said = fake.keys[key]
-        return JSONResponse(said, 200, {"Idempotent-Replayed": "true"}) if seen == body else refusal(409, "this key came with another body", "idempotency_conflict")
+        return (
+            JSONResponse(said, 200, {"Idempotent-Replayed": "true"})
+            if seen == body
+            else refusal(409, "this key came with another body", "idempotency_conflict")
+        )
     said = {"id": f"fb-{next(fake.ids)}", "created_at": at(), "rater": "local", **row, **(more or {})}
     fake.feedback.append(said)
     if key is not None:
@@ -325,9 +369,18 @@ def describe(fake: Fake) -> dict[str, Any]:
     """Return the learner's state as the contract shows it."""
     trigger = {"items": fake.trigger, "seconds": 20, "min_items": 4}
     return {
-        "state": fake.state, "paused": fake.state == "paused", "waiting": fake.waiting, "trigger": trigger, "run": fake.run, "next_at": None, "live": fake.live["version"],
-        "last_run": scripted.last_run(fake.versions), "heartbeat_at": at(), "seen": len(fake.feedback), "detail": {"trigger": trigger, "model": "pocket", "device": "cpu", "algorithm": "mixed"},
-    }  # fmt: skip
+        "state": fake.state,
+        "paused": fake.state == "paused",
+        "waiting": fake.waiting,
+        "trigger": trigger,
+        "run": fake.run,
+        "next_at": None,
+        "live": fake.live["version"],
+        "last_run": scripted.last_run(fake.versions),
+        "heartbeat_at": at(),
+        "seen": len(fake.feedback),
+        "detail": {"trigger": trigger, "model": "pocket", "device": "cpu", "algorithm": "mixed"},
+    }
 
 
 async def follow(fake: Fake, after: int | None) -> AsyncIterator[str]:
@@ -355,7 +408,9 @@ class Serving:
     def start(self) -> None:
         """Serve; returns when the socket answers."""
         self.fake.closing = False
-        self.server = uvicorn.Server(uvicorn.Config(app_of(self.fake), host="127.0.0.1", port=self.port, log_level="error", timeout_graceful_shutdown=1))
+        self.server = uvicorn.Server(
+            uvicorn.Config(app_of(self.fake), host="127.0.0.1", port=self.port, log_level="error", timeout_graceful_shutdown=1)
+        )
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
         while not self.server.started:

@@ -4,19 +4,43 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+CODE = """Here is a small function, and how to call it:
+
+```python
+def greet(name: str) -> str:
+    \"\"\"Return a friendly greeting.\"\"\"
+    return f"Hello, {name}!"
+
+print(greet("Ada"))  # Hello, Ada!
+```
+
+It takes a *name* and returns the greeting as text."""
 ANSWERS: dict[str, tuple[str, str]] = {
-    "What is the capital of Japan?": ("The capital of Japan is **Tokyo**.", "Well, let me think about that for you! Japan is a country with many cities, and the capital city among them is Tokyo, as many people know."),
+    "What is the capital of Japan?": (
+        "The capital of Japan is **Tokyo**.",
+        "Well, let me think about that for you! Japan is a country with many cities, and the capital city among them is Tokyo, as many people know.",
+    ),
     "Sort these: pear, apple, fig.": ("Sorted alphabetically:\n\n1. apple\n2. fig\n3. pear", "apple, fig, pear"),
-    "Tell me a joke.": ("Why did the scarecrow win a prize? Because he was *outstanding* in his field.", "I asked the librarian for a book on paranoia. She whispered: it is right behind you."),
+    "Tell me a joke.": (
+        "Why did the scarecrow win a prize? Because he was *outstanding* in his field.",
+        "I asked the librarian for a book on paranoia. She whispered: it is right behind you.",
+    ),
     "How many days are in a week?": ("Seven.", "There are seven days in a week: Monday, Tuesday, Wednesday, Thursday, Friday, Saturday and Sunday."),
     "Show me how to greet someone in Python.": (
-        "Here is a small function, and how to call it:\n\n```python\ndef greet(name: str) -> str:\n    \"\"\"Return a friendly greeting.\"\"\"\n    return f\"Hello, {name}!\"\n\nprint(greet(\"Ada\"))  # Hello, Ada!\n```\n\nIt takes a *name* and returns the greeting as text.",
-        "```python\nprint(\"Hello!\")\n```",
+        CODE,
+        '```python\nprint("Hello!")\n```',
     ),
-    "Compare tea and coffee.": ("| | Tea | Coffee |\n| --- | --- | --- |\n| Caffeine | 30 mg | 95 mg |\n| Brewing | 3 min | 4 min |\n\nBoth are good company.", "Coffee is stronger, tea is gentler."),
+    "Compare tea and coffee.": (
+        "| | Tea | Coffee |\n| --- | --- | --- |\n| Caffeine | 30 mg | 95 mg |\n| Brewing | 3 min | 4 min |\n\nBoth are good company.",
+        "Coffee is stronger, tea is gentler.",
+    ),
     "日本的首都是哪里？": ("日本的首都是**东京**。", "这个问题很好！日本有许多城市，其中首都是东京。"),
     "你是谁？": ("我是 Attune，一个会从你的反馈中学习的小助手。", "我是一个助手。"),
-    "attack": ('<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>[link](javascript:window.hacked=1) ![pixel](http://example.invalid/p.png) **safe**', "safe"),
+    "attack": (
+        '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
+        "[link](javascript:window.hacked=1) ![pixel](http://example.invalid/p.png) **safe**",
+        "safe",
+    ),
     "long": ("\n\n".join(f"Paragraph {n}: it goes on for quite a while, so that there is time to press stop." for n in range(40)), "short"),
 }
 
@@ -27,35 +51,68 @@ def answer(question: str, side: int = 0) -> str:
     return known[side]
 
 
-def version(number: int, parent: int | None, state: str, *, items: int = 0, created_at: str = "", live_at: str | None = None, **more: Any) -> dict[str, Any]:
+def version(
+    number: int, parent: int | None, state: str, *, items: int = 0, created_at: str = "", live_at: str | None = None, **more: Any
+) -> dict[str, Any]:
     """Return a version's row with report, run and manifest, as GET /v1/versions/{n} shows it."""
     accuracy, kl = 0.52 + 0.32 * (1 - math.exp(-number / 3)), 0.03 + 0.012 * number
-    metrics = {"loss": 0.69 * math.exp(-number / 6), "kl": kl, "held_out_accuracy": accuracy, "seconds": 9.4 + number % 3} if number else {}
+    metrics = {"loss": 0.69 * math.exp(-number / 6), "guard/kl": kl, "held_out/accuracy": accuracy, "seconds": 9.4 + number % 3} if number else {}
     checks = [
-        {"name": "held_out_accuracy", "value": accuracy, "limit": 0.5, "passed": True},
-        {"name": "kl", "value": kl, "limit": 0.25, "passed": True},
-        {"name": "length_ratio", "value": 1.08, "limit": 1.6, "passed": True},
-        {"name": "retention", "value": 0.97, "limit": 0.9, "passed": True},
-        {"name": "finite", "value": 1.0, "limit": 1.0, "passed": True},
+        {"name": "weights_finite", "value": 1.0, "limit": ">= 1", "passed": True},
+        {"name": "kl_to_live", "value": 0.9 + number * 0.07, "limit": "<= 4", "passed": True},
+        {"name": "kl_to_base", "value": kl * 20, "limit": "<= 10", "passed": True},
+        {"name": "retention_kl", "value": 0.011, "limit": "<= 0.25", "passed": True},
+        {"name": "length_ratio", "value": 0.92, "limit": "0.2 .. 5", "passed": True},
+        {"name": "held_out_gain", "value": 0.31, "limit": ">= 0", "passed": True},
     ]
-    run = {"id": f"run-{number}", "algorithm": "mixed", "state": "finished", "seed": 17 + number, "items": items, "parent": parent, "settings": {"beta": 0.1, "steps": 24, "lr": 0.0002}, "metrics": metrics, "started_at": created_at, "finished_at": created_at}
+    run = {
+        "id": f"run-{number}",
+        "algorithm": "mixed",
+        "state": "finished",
+        "seed": 17 + number,
+        "items": items,
+        "parent": parent,
+        "settings": {"beta": 0.1, "steps": 24, "lr": 0.0002},
+        "metrics": metrics,
+        "started_at": created_at,
+        "finished_at": created_at,
+    }
     return {
-        "version": number, "state": state, "parent": parent, "digest": f"{number:02x}8c1f5e7a904b" * 5, "created_at": created_at, "live_at": live_at, "retired_at": None, "items": items, "algorithm": "mixed" if number else "base",
-        "passed": True, "loaded": state == "live", "serving": state == "live", "share": 1.0 if state == "live" else 0.0, "answers": 0, "thumbs": {"up": 0, "down": 0},
-        "comparisons": {"wins": 0, "losses": 0, "ties": 0}, "win_rate": None, "win_rate_interval": None, "metrics": metrics,
-        "gate": {"passed": True, "checks": checks, "reasons": []} if number else None, "run": run if number else None, "manifest": {"base_model": "pocket", "kind": "adapter" if number else "base"}, **more,
-    }  # fmt: skip
+        "version": number,
+        "state": state,
+        "parent": parent,
+        "digest": f"{number:02x}8c1f5e7a904b" * 5,
+        "created_at": created_at,
+        "live_at": live_at,
+        "retired_at": None,
+        "items": items,
+        "algorithm": "mixed" if number else "base",
+        "passed": True,
+        "loaded": state == "live",
+        "serving": state == "live",
+        "share": 1.0 if state == "live" else 0.0,
+        "answers": 0,
+        "thumbs": {"up": 0, "down": 0},
+        "comparisons": {"wins": 0, "losses": 0, "ties": 0},
+        "win_rate": None,
+        "win_rate_interval": None,
+        "metrics": metrics,
+        "gate": {"passed": True, "checks": checks, "reasons": []} if number else None,
+        "run": run if number else None,
+        "manifest": {"base_model": "pocket", "kind": "adapter" if number else "base"},
+        **more,
+    }
 
 
 def rejected(number: int) -> dict[str, Any]:
     """Return what a version that did not pass has instead."""
     checks = [
-        {"name": "held_out_accuracy", "value": 0.44, "limit": 0.5, "passed": False},
-        {"name": "kl", "value": 0.31, "limit": 0.25, "passed": False},
-        {"name": "length_ratio", "value": 1.12, "limit": 1.6, "passed": True},
-        {"name": "finite", "value": 1.0, "limit": 1.0, "passed": True},
+        {"name": "weights_finite", "value": 1.0, "limit": ">= 1", "passed": True},
+        {"name": "kl_to_live", "value": 5.31, "limit": "<= 4", "passed": False},
+        {"name": "length_ratio", "value": 1.12, "limit": "0.2 .. 5", "passed": True},
+        {"name": "held_out_gain", "value": -0.12, "limit": ">= 0", "passed": False},
     ]
-    reasons = ["held_out_accuracy 0.44 is below 0.5", "kl 0.31 is above 0.25"]
+    reasons = ["kl_to_live is 5.31, wanted <= 4", "held_out_gain is -0.12, wanted >= 0"]
     return {"state": "rejected", "passed": False, "live_at": None, "gate": {"passed": False, "checks": checks, "reasons": reasons}}
 
 
@@ -101,19 +158,40 @@ def lived_in(fake: Any) -> Any:
             rate = (wins + ties / 2) / total
             half = 1.96 * math.sqrt(rate * (1 - rate) / total)
             row.update(
-                comparisons={"wins": wins, "losses": losses, "ties": ties}, win_rate=rate, win_rate_interval=[max(0.0, rate - half), min(1.0, rate + half)],
-                answers=60 + number * 37, thumbs={"up": 6 + number * 4, "down": max(1, 9 - number)},
-            )  # fmt: skip
+                comparisons={"wins": wins, "losses": losses, "ties": ties},
+                win_rate=rate,
+                win_rate_interval=[max(0.0, rate - half), min(1.0, rate + half)],
+                answers=60 + number * 37,
+                thumbs={"up": 6 + number * 4, "down": max(1, 9 - number)},
+            )
         fake.versions.append(row)
     kinds = ["choice", "thumb", "choice", "correction", "choice", "thumb", "preference"]
     for place in range(150):
         minutes = 300 - 300 * (place / 150) ** 0.7 + (place % 7)
         fake.feedback.append({"id": f"fb-old-{place}", "kind": kinds[place % 7], "completion_id": "", "created_at": _ago(minutes), "thumb": "up"})
-    titles = ["What is the capital of Japan?", "Sort these: pear, apple, fig.", "Compare tea and coffee.", "Show me how to greet someone in Python.", "日本的首都是哪里？", "Tell me a joke.", "How many days are in a week?"]
+    titles = [
+        "What is the capital of Japan?",
+        "Sort these: pear, apple, fig.",
+        "Compare tea and coffee.",
+        "Show me how to greet someone in Python.",
+        "日本的首都是哪里？",
+        "Tell me a joke.",
+        "How many days are in a week?",
+    ]
     for place, title in enumerate(titles):
         number = f"conv-old-{place}"
         when = _ago(place * 500 + 30)
         fake.conversations[number] = {"id": number, "title": title, "created_at": when, "updated_at": when}
-        fake.completions[f"old-{place}"] = {"id": f"old-{place}", "choice": 0, "kind": "chat", "model": "attune@6", "messages": [{"role": "user", "content": title}], "content": answer(title), "finish_reason": "stop", "created_at": when, "conversation_id": number}
+        fake.completions[f"old-{place}"] = {
+            "id": f"old-{place}",
+            "choice": 0,
+            "kind": "chat",
+            "model": "attune@6",
+            "messages": [{"role": "user", "content": title}],
+            "content": answer(title),
+            "finish_reason": "stop",
+            "created_at": when,
+            "conversation_id": number,
+        }
     fake.waiting = 5
     return fake

@@ -102,7 +102,13 @@ def test_thumb_reason_comment_and_taking_it_back(visitor: Visitor, fake: Fake) -
     page.get_by_placeholder("Anything to add?").fill("I know this one")
     page.get_by_role("button", name="Done").click()
     wait_for_feedback(visitor, fake, 3)
-    assert last(fake, "/v1/feedback") == {"completion_id": next(iter(fake.completions)), "choice": 0, "thumb": "down", "reason": "too_long", "comment": "I know this one"}
+    assert last(fake, "/v1/feedback") == {
+        "completion_id": next(iter(fake.completions)),
+        "choice": 0,
+        "thumb": "down",
+        "reason": "too_long",
+        "comment": "I know this one",
+    }
     expect(page.locator(".thanks")).to_be_visible()
     expect(down).to_have_attribute("aria-pressed", "true")
     down.click()
@@ -157,7 +163,15 @@ def test_conversation_that_only_the_service_knows_is_rebuilt(visitor: Visitor, f
     before = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi!"}, {"role": "user", "content": "Bye"}]
     fake.conversations["c1"] = {"id": "c1", "title": "Hello", "created_at": "2026-01-01T00:00:00+00:00", "updated_at": "2026-01-01T00:00:00+00:00"}
     for number, messages, content in (("a1", before[:1], "Hi!"), ("a2", before[:1], "Hello to you!"), ("a3", before, "See you.")):
-        fake.completions[number] = {"id": number, "choice": 0, "kind": "chat", "model": "attune@0", "messages": messages, "content": content, "conversation_id": "c1"}
+        fake.completions[number] = {
+            "id": number,
+            "choice": 0,
+            "kind": "chat",
+            "model": "attune@0",
+            "messages": messages,
+            "content": content,
+            "conversation_id": "c1",
+        }
     page = visitor.go("#/chat/c1")
     expect(page.locator(".bubble")).to_have_text(["Hello", "Bye"])
     expect(page.locator(".answer .prose")).to_have_text(["Hi!", "See you."])

@@ -68,7 +68,7 @@ def test_versions_show_lineage_gate_and_differences(visitor: Visitor, fake: Fake
     expect(page.locator(".version-row")).to_have_count(7)
     assert page.locator(".lineage .bead").count() == 7
     assert page.locator(".lineage .branch.main").count() == 4  # 6 - 5 - 2 - 1 - 0; what was left behind branches off
-    expect(page.locator(".checks tbody tr")).to_have_count(5)
+    expect(page.locator(".checks tbody tr")).to_have_count(6)
     page.get_by_role("button", name="Let both answer").click()
     sample = page.locator(".sample").first
     expect(sample.locator("h4")).to_have_text("What is the capital of Japan?")

@@ -65,8 +65,14 @@ def test_every_word_that_the_code_asks_for_is_there() -> None:
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize(("language", "words"), [("en-GB", ("Good answer", "Too long", "A is better", "You chose A.")), ("zh-CN", ("回答得好", "太长", "A 更好", "你选了 A。"))], ids=["en", "zh"])
-def test_whole_way_in_both_languages_and_sizes(browser: Browser, serving: Serving, fake: Fake, size: tuple[int, int], language: str, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("en-GB", ("Good answer", "Too long", "A is better", "You chose A.")), ("zh-CN", ("回答得好", "太长", "A 更好", "你选了 A。"))],
+    ids=["en", "zh"],
+)
+def test_whole_way_in_both_languages_and_sizes(
+    browser: Browser, serving: Serving, fake: Fake, size: tuple[int, int], language: str, words: tuple[str, ...]
+) -> None:
     """Chat, thumb, choice, a new version, before and after, roll back."""
     good, _, better, chose = words
     with visit(browser, serving.url, language=language, size=size) as visitor:
@@ -95,8 +101,9 @@ def test_whole_way_in_both_languages_and_sizes(browser: Browser, serving: Servin
 
 def overflow(page: Page) -> list[str]:
     """Name what sticks out of the window sideways, but for what scrolls by itself."""
-    script = """() => [...document.querySelectorAll('#main *')].filter((node) => node.checkVisibility() && node.getBoundingClientRect().right > innerWidth + 1
-        && !node.closest('.table-frame, pre, svg')).map((node) => node.tagName + '.' + node.className)"""
+    script = """() => [...document.querySelectorAll('#main *')].filter((node) => node.checkVisibility()
+        && node.getBoundingClientRect().right > innerWidth + 1 && !node.closest('.table-frame, pre, svg'))
+        .map((node) => node.tagName + '.' + node.className)"""
     return page.evaluate(script)
 
 
@@ -105,7 +112,12 @@ def faults(page: Page, rules: list[str]) -> list[str]:
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE.read_text())
     found = page.evaluate("rules => axe.run(document, {resultTypes: ['violations'], ...(rules.length ? {runOnly: rules} : {})})", rules)
-    return [f"{one['id']}: {node['html'][:160]} {node['failureSummary'][:200]}" for one in found["violations"] if one["impact"] in ("serious", "critical") for node in one["nodes"]]
+    return [
+        f"{one['id']}: {node['html'][:160]} {node['failureSummary'][:200]}"
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
 
 
 LOOKS = {
@@ -117,7 +129,9 @@ LOOKS = {
 
 
 @pytest.mark.parametrize(("size", "language", "dark", "rules"), LOOKS.values(), ids=LOOKS)
-def test_axe_finds_nothing_serious(browser: Browser, serving: Serving, fake: Fake, size: tuple[int, int], language: str, dark: bool, rules: list[str]) -> None:
+def test_axe_finds_nothing_serious(
+    browser: Browser, serving: Serving, fake: Fake, size: tuple[int, int], language: str, dark: bool, rules: list[str]
+) -> None:
     scripted.lived_in(fake)
     with visit(browser, serving.url, language=language, size=size, dark=dark) as visitor:
         page = visitor.go()

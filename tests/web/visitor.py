@@ -63,9 +63,13 @@ def visit(browser: Browser, url: str, *, language: str = "en-GB", size: tuple[in
     """Give a visitor with a memory of their own; a phone has touch and no pointer that hovers."""
     is_phone = size[0] < 500
     context = browser.new_context(
-        viewport={"width": size[0], "height": size[1]}, locale=language, color_scheme="dark" if dark else "light", has_touch=is_phone, is_mobile=is_phone,
+        viewport={"width": size[0], "height": size[1]},
+        locale=language,
+        color_scheme="dark" if dark else "light",
+        has_touch=is_phone,
+        is_mobile=is_phone,
         reduced_motion="reduce",
-    )  # fmt: skip
+    )
     context.set_default_timeout(8000)
     try:
         yield Visitor(context.new_page(), url)

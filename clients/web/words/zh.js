@@ -38,7 +38,7 @@ export const zh = {
 
   "strip.version": "版本 {v}", "strip.since": "{ago}上线", "strip.waiting": "{n} / {of} 条反馈，满了就更新", "strip.count": "{n} / {of}", "strip.progress": "更新进度",
   "strip.learning_from": "正在从 {n} 条反馈中学习", "strip.learning": "正在学习", "strip.down": "学习进程没有运行；回答照常", "strip.paused": "学习已暂停",
-  "strip.next_in": "{n} 秒后开始学习", "strip.starting": "即将开始更新", "strip.listening": "等待反馈", "strip.more_needed": "再有 {n} 条就会开始学习", "strip.soon": "很快开始学习",
+  "strip.next_in": "{n} 秒后开始学习", "strip.going_live": "版本 {v} 已通过检验，即将上线", "strip.starting": "即将开始更新", "strip.listening": "等待反馈", "strip.more_needed": "再有 {n} 条就会开始学习", "strip.soon": "很快开始学习",
   "strip.swapped_from": "现在与版本 {v} 对话，它学习了 {n} 条反馈。", "strip.swapped": "现在与版本 {v} 对话。", "strip.back": "已回到版本 {v}。", "strip.what_changed": "有什么变化？",
   "phase.planned": "即将开始", "phase.load": "载入", "phase.loading": "载入", "phase.examples": "读取反馈", "phase.prepare": "读取反馈", "phase.reference": "读取反馈", "phase.rollouts": "试写回答", "phase.train": "训练", "phase.training": "训练", "phase.save": "保存", "phase.saving": "保存", "phase.publish": "保存", "phase.gate": "检验",
 
@@ -60,7 +60,7 @@ export const zh = {
   "learning.lead": "人们的反馈变成样例，样例变成版本，由检验来把关。", "learning.now": "此刻", "learning.idle": "空闲", "learning.running": "学习中", "learning.paused": "已暂停", "learning.down": "未运行",
   "learning.idle_text": "等待反馈：满 {items} 条，或首条之后 {seconds} 秒且至少 {min} 条时开始更新。", "learning.idle_plain": "等待反馈。", "learning.paused_text": "反馈照常接收，恢复后再学习。", "learning.down_text": "学习进程没有响应。服务照常运行，并会重新启动它。",
   "learning.update": "立即更新", "learning.pause": "暂停", "learning.resume": "恢复", "learning.asked": "已通知学习进程。", "learning.waiting": "等待中", "learning.seen": "反馈总数", "learning.versions": "版本数", "learning.live": "线上版本",
-  "learning.step": "第 {step} 步，共 {steps} 步", "learning.loss_now": "本次更新的损失", "learning.last": "上次更新：{what}，{when}", "learning.last_made": "产生了版本 {v}", "learning.last_none": "没有产生版本", "learning.last_failed": "失败：{why}",
+  "learning.step": "第 {step} 步，共 {steps} 步", "learning.loss_now": "本次更新的损失", "learning.loss_last": "上次更新的损失", "learning.last": "上次更新：{what}，{when}", "learning.last_made": "产生了版本 {v}", "learning.last_none": "没有产生版本", "learning.last_failed": "失败：{why}",
   "chart.feedback": "反馈随时间的变化", "chart.feedback_none": "还没有反馈。评价和选择一到就会显示在这里。", "chart.win_rate": "各版本胜率", "chart.win_rate_note": "与其他版本比较时的胜率及 95% 区间", "chart.win_rate_none": "还没有版本与其他版本比较过。",
   "chart.metric_none": "有更新之后显示。", "chart.by_version": "按版本", "chart.step": "步", "chart.version": "版本", "chart.value": "数值", "chart.time": "时间", "chart.interval": "区间", "chart.range": "{low} 到 {high}",
   "metric.loss": "损失", "metric.kl": "与参考的偏离 (KL)", "metric.accuracy": "留出准确率", "metric.reward": "奖励", "metric.seconds": "每次更新的秒数",
