@@ -50,7 +50,8 @@ def tallies(db: Database) -> dict[int, Tally]:
         "SELECT c.version, sum(f.value = 1) AS up, sum(f.value = 0) AS down FROM feedback f "
         "JOIN completions c ON c.id = f.completion_id AND c.choice = f.choice "
         "WHERE f.kind = 'thumb' AND f.retracted_at IS NULL AND c.version IS NOT NULL AND c.backend = 'local' "
-        "AND NOT EXISTS (SELECT 1 FROM feedback g WHERE g.seq > f.seq AND g.kind = 'thumb' AND g.retracted_at IS NULL AND g.rater_id = f.rater_id AND g.completion_id = f.completion_id AND g.choice = f.choice) "
+        "AND NOT EXISTS (SELECT 1 FROM feedback g WHERE g.seq > f.seq AND g.kind = 'thumb' AND g.retracted_at IS NULL "
+        "AND g.rater_id = f.rater_id AND g.completion_id = f.completion_id AND g.choice = f.choice) "
         "GROUP BY c.version"
     ):
         found[row["version"]].up, found[row["version"]].down = row["up"], row["down"]

@@ -12,7 +12,7 @@ import uvicorn
 from openai import OpenAI
 from sqlite_utils import Database
 
-from service.app import Service, create_app
+from service.app import MakeModel, Service, create_app
 from service.serving import Server, listen
 from service.settings import ServeSettings
 from store.database import connect, transaction
@@ -77,21 +77,21 @@ def wait_until(holds: Any, wait_s: float = 10.0, what: str = "it holds") -> None
 
 
 @contextlib.contextmanager
-def running(data: Path, model: ParrotModel | None = None, **settings: Any) -> Generator[Running, None, None]:
+def running(data: Path, parrot: ParrotModel | None = None, make_model: MakeModel | None = None, **settings: Any) -> Generator[Running, None, None]:
     """A service that answers, until the end of the with-block."""
-    model = model or ParrotModel()
-    known = ServeSettings(data=data, port=0, model="parrot", no_learner=True, poll_s=settings.pop("poll_s", 0.05), **settings)
+    parrot = parrot or ParrotModel()
+    known = ServeSettings(**{"data": data, "port": 0, "model": "parrot", "no_learner": True, "poll_s": 0.05, **settings})
     listening = listen(known.host, 0)
     failures: list[str] = []
-    app = create_app(known, lambda _: model, failed=failures.append)
+    app = create_app(known, make_model or (lambda _: parrot), failed=failures.append)
     server = Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=int(known.shutdown_limit_s) + 2))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     try:
-        wait_until(lambda: failures or (server.started and httpx.get(url + "/readyz").status_code == 200), 10, "the service is ready")
+        wait_until(lambda: failures or (server.started and httpx.get(url + "/readyz").status_code == 200), 60, "the service is ready")
         assert not failures, failures
-        live = Running(url, data, model, app.state.service)
+        live = Running(url, data, parrot, app.state.service)
         yield live
         live.http.close()
     finally:

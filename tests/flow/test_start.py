@@ -1,0 +1,149 @@
+"""What `attune serve` says when it cannot start: one line on stderr that names what and what to do, and status 1."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from policy.model import BUNDLED
+from store.database import open_store
+from store.versions import ensure_base_version
+from tests.served import ROOT, free_port
+
+MODEL = "pocket-nano"
+
+
+def attune(arguments: Sequence[str], environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the server's commands, as `attune` would."""
+    known = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", **(environment or {})}
+    return subprocess.run([sys.executable, "-m", "service", *arguments], capture_output=True, text=True, timeout=60, cwd=ROOT, env=known, check=False)
+
+
+def refused(data: Path, *flags: str, environment: dict[str, str] | None = None) -> str:
+    """Return the one line with which `serve` refused to start."""
+    done = attune(["serve", "--data", str(data), "--no-learner", *flags], environment)
+    assert done.returncode == 1, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert done.stdout == ""
+    return lines[0]
+
+
+def test_a_port_in_use(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        said = refused(tmp_path / "data", "--model", MODEL, "--port", str(taken.getsockname()[1]))
+    assert "in use" in said
+    assert "--port" in said
+
+
+def test_a_data_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    said = refused(tmp_path / "file" / "data", "--model", MODEL)
+    assert str(tmp_path / "file" / "data") in said
+    assert "--data" in said
+
+
+def test_a_database_of_a_newer_attune(tmp_path: Path) -> None:
+    db = open_store(tmp_path)
+    db.table("_sqlite_migrations").insert({"migration_set": "attune", "name": "m999_from_the_future", "applied_at": "2099-01-01"})
+    db.close()
+    before = (tmp_path / "attune.db").read_bytes()
+    said = refused(tmp_path, "--model", MODEL)
+    assert "m999_from_the_future" in said
+    assert "newer" in said
+    assert (tmp_path / "attune.db").read_bytes() == before
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "attune.db").write_bytes(b"something else entirely, and long enough to be read as a header" * 50)
+    assert "not a usable database" in refused(tmp_path, "--model", MODEL)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("pockett", "no model 'pockett'"), ("/nowhere/model", "no model '/nowhere/model'"), ("someone/never-made", "someone/never-made")],
+)
+def test_an_unknown_model(tmp_path: Path, name: str, words: str) -> None:
+    assert words in refused(tmp_path / "data", "--model", name)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "config.json"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "no weights"),
+        (lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:5000]), "model.safetensors"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{}"), "tokenizer"),
+    ],
+)
+def test_a_damaged_model_folder(tmp_path: Path, damage: object, words: str) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(BUNDLED / MODEL, folder)
+    damage(folder)  # type: ignore[operator]
+    said = refused(tmp_path / "data", "--model", str(folder), "--port", "0")
+    assert words in said
+    assert str(folder) in said
+
+
+def test_a_data_folder_that_was_begun_with_another_model(tmp_path: Path) -> None:
+    db = open_store(tmp_path)
+    with db.conn:
+        ensure_base_version(db, "another")
+    db.close()
+    assert "--model" in refused(tmp_path, "--model", MODEL, "--port", "0")
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "toml", "words"),
+    [
+        (["--port", "99999"], {}, "", "--port cannot be 99999"),
+        ([], {"ATTUNE_MAX_ACTIVE": "zero"}, "", "ATTUNE_MAX_ACTIVE cannot be 'zero'"),
+        ([], {}, "max_slots = 1", "max_slots (from"),
+        ([], {}, "max_slotz = 4", "'max_slotz'"),
+        ([], {}, "max_slots = ", "not TOML"),
+        (["--config", "/nowhere/attune.toml"], {}, "", "/nowhere/attune.toml cannot be read"),
+        (["--device", "tpu"], {}, "", "--device cannot be 'tpu'"),
+    ],
+)
+def test_a_setting_that_cannot_be(tmp_path: Path, flags: list[str], environment: dict[str, str], toml: str, words: str) -> None:
+    if toml:
+        (tmp_path / "attune.toml").write_text(toml)
+        flags = [*flags, "--config", str(tmp_path / "attune.toml")]
+    assert words in refused(tmp_path / "data", "--model", MODEL, *flags, environment=environment)
+
+
+def test_a_host_that_others_can_reach_needs_a_key_first(tmp_path: Path) -> None:
+    said = refused(tmp_path, "--model", MODEL, "--host", "0.0.0.0", "--port", str(free_port()))
+    assert "attune keys create" in said
+    assert "0.0.0.0" in said
+
+
+def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
+    data = ["--data", str(tmp_path)]
+    made = attune(["keys", "create", "web", "--scope", "chat", "--scope", "act-as", *data])
+    assert made.returncode == 0
+    assert made.stdout.startswith("at-")
+    listed = attune(["keys", "list", *data]).stdout
+    assert "chat act-as" in listed
+    assert made.stdout.strip() not in listed
+    key_id = listed.split()[0]
+    assert attune(["keys", "revoke", key_id, *data]).returncode == 0
+    assert "revoked" in attune(["keys", "list", *data]).stdout
+    again = attune(["keys", "revoke", key_id, *data])
+    assert (again.returncode, len(again.stderr.strip().splitlines())) == (1, 1)
+    wrong = attune(["keys", "create", "web", "--scope", "root", *data])
+    assert (wrong.returncode, "unknown scope 'root'" in wrong.stderr) == (1, True)
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = "import sys, typer, service.commands as c; c.register(typer.Typer()); print([m for m in ('torch', 'transformers', 'fastapi', 'numpy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"

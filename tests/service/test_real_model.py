@@ -1,0 +1,168 @@
+"""The service over a real (tiny, random) model in real runner processes: versions are what was trained, or they do not answer."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from policy.chat import load_tokenizer, render_prompt
+from policy.model import model_digest
+from policy.versions import Probe, write_version
+from service.model import LocalModel, token_bytes
+from store.completions import get_completion
+from store.ids import now
+from store.versions import Version, add_version, next_version_number, set_verdict
+from tests.models import tiny_adapter, tiny_model
+from tests.served import ROOT
+from tests.service.running import Running, running
+
+PROMPT = [{"role": "user", "content": "Hello! 你好"}]
+
+
+@dataclass
+class Tiny:
+    """A running service over a tiny model, and a way to give it versions."""
+
+    served: Running
+    folder: Path
+
+    def probe(self, adapter: Path) -> Probe:
+        """Return what the trained weights say after a prompt."""
+        ids = render_prompt(load_tokenizer(str(self.folder)), PROMPT)
+        top = logits_of(self.folder, adapter, ids)[-1].log_softmax(-1).topk(32)
+        return Probe(ids, top.indices.tolist(), top.values.tolist())
+
+    def publish(self, adapter: Path, probe: Probe, damage: bool = False) -> int:
+        """Write a version and say that it passed its gate."""
+        with self.served.db() as db:
+            number = next_version_number(db)
+        folder = self.served.data / "versions" / f"{number:06d}"
+        manifest = write_version(
+            folder, version=number, parent=0, base_model=str(self.folder), base_digest=model_digest(str(self.folder)),
+            save=lambda to: copy_adapter(adapter, to),
+            probe=probe, seed=0, settings={},
+        )  # fmt: skip
+        if damage:
+            weights = folder / "adapter_model.safetensors"
+            weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+        with self.served.db() as db:
+            live = next(iter(db.query("SELECT number FROM versions WHERE state = 'live'")))["number"]
+            add_version(db, Version(number, live, "candidate", manifest.digest, f"versions/{number:06d}", 0, "mixed", now()), ())
+            set_verdict(db, number, True, {"passed": True, "checks": [], "reasons": []})
+        return number
+
+
+def copy_adapter(adapter: Path, to: Path) -> None:
+    """Copy an adapter's files."""
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copy(adapter / name, to)
+
+
+def logits_of(folder: Path, adapter: Path | None, ids: list[int]) -> torch.Tensor:
+    """Return the plain model's logits, (T, V)."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter)
+    with torch.no_grad():
+        logits: torch.Tensor = model(input_ids=torch.tensor([ids])).logits[0].float()
+    return logits
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Generator[Tiny, None, None]:
+    folder = tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+    data = tmp_path_factory.mktemp("tiny-data") / "data"
+    with running(data, make_model=LocalModel, model=str(folder)) as served:
+        yield Tiny(served, folder)
+
+
+def test_what_is_recorded_is_what_the_version_named_would_say(tiny: Tiny, tmp_path: Path) -> None:
+    adapter = tiny_adapter(tiny.folder, tmp_path / "adapter", scale=0.3)
+    number = tiny.publish(adapter, tiny.probe(adapter))
+    tiny.served.wait_for_state(number, "live", 60)
+    for name, weights in (("attune", adapter), ("attune@0", None)):
+        reply = tiny.served.openai().chat.completions.create(
+            model=name, messages=[{"role": "user", "content": "Hello! 你好"}], max_tokens=24, seed=3, logprobs=True
+        )
+        assert reply.model == (f"attune@{number}" if weights else "attune@0")
+        with tiny.served.db() as db:
+            kept = get_completion(db, reply.id)
+        logits = logits_of(tiny.folder, weights, [*kept.prompt_ids, *kept.reply_ids])
+        expected = logits[len(kept.prompt_ids) - 1 : -1].log_softmax(-1).gather(1, torch.tensor(kept.reply_ids)[:, None])[:, 0]
+        assert kept.logps == pytest.approx(expected.tolist(), abs=0.02)
+        shown = reply.choices[0].logprobs
+        assert shown is not None
+        assert shown.content is not None
+        assert [token.logprob for token in shown.content] == pytest.approx(kept.logps[: len(shown.content)], abs=1e-6)
+
+
+def test_a_version_whose_probe_differs_is_withdrawn(tiny: Tiny, tmp_path: Path) -> None:
+    trained, saved = (tiny_adapter(tiny.folder, tmp_path / f"adapter-{seed}", seed=seed, scale=0.3) for seed in (5, 6))
+    number = tiny.publish(saved, tiny.probe(trained))
+    tiny.served.wait_for_state(number, "withdrawn", 60)
+    told = tiny.served.http.get("/metrics").text
+    assert "attune_versions_refused_total 1.0" in told
+
+
+def test_a_version_whose_file_was_damaged_is_withdrawn(tiny: Tiny, tmp_path: Path) -> None:
+    adapter = tiny_adapter(tiny.folder, tmp_path / "adapter", seed=7, scale=0.3)
+    number = tiny.publish(adapter, tiny.probe(adapter), damage=True)
+    tiny.served.wait_for_state(number, "withdrawn", 60)
+    with tiny.served.db() as db:
+        told = [json.loads(row["data"]) for row in db.query("SELECT data FROM events WHERE kind = 'version.withdrawn'")]
+    assert "adapter_model.safetensors" in told[-1]["reason"]
+
+
+def test_a_seed_gives_the_same_answer_alone_and_among_others(tiny: Tiny) -> None:
+    ask = {"model": "attune@0", "messages": [{"role": "user", "content": "Tell me"}], "seed": 11, "max_tokens": 20}
+    alone = tiny.served.http.post("/v1/chat/completions", json=ask).json()["choices"][0]["message"]["content"]
+    among = tiny.served.http.post("/v1/chat/completions", json={**ask, "n": 8}).json()["choices"]
+    assert among[0]["message"]["content"] == alone
+    assert len({choice["message"]["content"] for choice in among}) > 1
+
+
+def test_streamed_text_is_whole_and_the_same(tiny: Tiny) -> None:
+    for seed in range(8):
+        ask = {"model": "attune@0", "messages": [{"role": "user", "content": "你好"}], "seed": seed, "max_tokens": 40, "temperature": 2.0}
+        whole = tiny.served.http.post("/v1/chat/completions", json=ask).json()["choices"][0]["message"]["content"]
+        stream = tiny.served.openai().chat.completions.create(**ask, stream=True)  # type: ignore[call-overload]
+        pieces = [chunk.choices[0].delta.content or "" for chunk in stream]
+        assert "".join(pieces) == whole
+
+
+def test_tokens_are_shown_with_their_bytes(tiny: Tiny) -> None:
+    ids = list(LocalModel.reply_ids(tiny.served.service.model, PROMPT, "🦜")[1][:-1])  # type: ignore[arg-type]
+    octets = [octet for token in ids for octet in tiny.served.service.model.token(token)[1]]
+    assert bytes(octets) == "🦜".encode()
+    assert token_bytes("<0xE4>") == b"\xe4"
+    assert token_bytes("Ġhello") == b" hello"
+
+
+def test_the_services_process_has_no_torch(tmp_path: Path) -> None:
+    """Neither after its imports nor once it has answered."""
+    code = (
+        "import os, sys, threading, httpx\n"
+        "from service.serving import run, Server\n"
+        "import service.serving as serving\n"
+        "def greet(service, port, num_keys):\n"
+        "    threading.Thread(target=ask, args=(port,), daemon=True).start()\n"
+        "    return 'ready'\n"
+        "def ask(port):\n"
+        "    body = {'model': 'attune', 'messages': [{'role': 'user', 'content': 'Hello!'}], 'max_tokens': 4}\n"
+        "    status = httpx.post(f'http://127.0.0.1:{port}/v1/chat/completions', json=body, timeout=30).status_code\n"
+        "    print(status, [name for name in ('torch', 'peft', 'openvino_genai') if name in sys.modules], flush=True)\n"
+        "    os.kill(os.getpid(), 2)\n"
+        "serving.greeting = greet\n"
+        f"run({{'port': 0, 'data': {str(tmp_path / 'data')!r}, 'model': 'pocket-nano', 'no_learner': True}}, None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=dict(os.environ), timeout=90, check=False)
+    assert done.stdout.splitlines() == ["ready", "200 []"], done.stderr
