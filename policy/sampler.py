@@ -5,6 +5,7 @@ The order is that of the engines: penalties, temperature, top-k, top-p. Penaltie
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from policy.runners.base import Finish, SamplingSettings
 Penalties = Literal["subtract", "shrink"]
 # OpenAI's definition subtracts a penalty from a logit. OpenVINO GenAI moves the logit towards zero instead, so that a positive penalty
 # makes a repeated token with a negative logit *likelier*. Recorded log-probabilities must be those of what was done.
-PENALTIES: dict[str, Penalties] = {"openvino": "shrink", "transformers": "subtract", "plain": "subtract"}
+PENALTIES: dict[str, Penalties] = {"openvino": "shrink"}
 
 
 def sampled_logps(logits: Tensor, settings: SamplingSettings, history: Sequence[int] = (), *, kind: str = "plain") -> Tensor:
@@ -26,19 +27,7 @@ def sampled_logps(logits: Tensor, settings: SamplingSettings, history: Sequence[
 
     `logits` (V,) are the model's own, `history` the reply's tokens so far. At temperature 0 the greedy token has 0 and all others -inf.
     """
-    scores = logits.double() if logits.dtype == torch.float64 else logits.float()
-    scores = _penalised(scores, settings, history, PENALTIES[kind])
-    if settings.temperature == 0:
-        return torch.full_like(scores, -torch.inf).index_fill(0, scores.argmax(), 0.0)
-    scores = scores / settings.temperature
-    if 0 < settings.top_k < len(scores):
-        kept = torch.zeros_like(scores, dtype=torch.bool).index_fill(0, scores.topk(settings.top_k).indices, value=True)
-        scores = scores.masked_fill(~kept, -torch.inf)
-    if settings.top_p < 1:
-        ordered, places = torch.softmax(scores, -1).sort(descending=True)
-        before = ordered.cumsum(-1) - ordered  # the mass of all likelier tokens: the likeliest is always kept
-        scores = scores.index_fill(0, places[before >= settings.top_p], -torch.inf)
-    return torch.log_softmax(scores, -1)
+    return torch.log_softmax(sampling_scores(logits[None], [settings], [history], PENALTIES.get(kind, "subtract"))[0], -1)
 
 
 def sampled_reply_logps(
@@ -48,8 +37,9 @@ def sampled_reply_logps(
     packed = response_logps(model, [Row(prompt_ids, [reply_ids])], want=("logp", "logits"))
     if packed.logits is None:  # an empty reply
         return packed.logp
-    steps = [sampled_logps(logits, settings, reply_ids[:place], kind=kind)[reply_ids[place]] for place, logits in enumerate(packed.logits)]
-    return torch.stack(steps)
+    histories = [reply_ids[:place] for place in range(len(reply_ids))]
+    scores = sampling_scores(packed.logits, [settings] * len(reply_ids), histories, PENALTIES.get(kind, "subtract"))
+    return torch.log_softmax(scores, -1).gather(1, torch.tensor(list(reply_ids), device=scores.device)[:, None])[:, 0]
 
 
 @torch.no_grad()
@@ -62,23 +52,72 @@ def generate(model: Any, prompt_ids: Sequence[int], settings: SamplingSettings) 
     if context is not None and len(prompt_ids) + settings.max_tokens > context:
         raise PromptTooLong(f"{len(prompt_ids)} tokens of prompt and {settings.max_tokens} of reply do not fit the context of {context} tokens")
     device = next(model.parameters()).device
-    generator = torch.Generator().manual_seed(settings.seed)
     ids: list[int] = []
     logps: list[float] = []
     for _ in range(settings.max_tokens):
-        logits = model(input_ids=torch.tensor([[*prompt_ids, *ids]], device=device), use_cache=False).logits[0, -1].float().cpu()
-        chances = sampled_logps(logits, settings, ids).exp()
-        token = int(torch.multinomial(chances, 1, generator=generator))
-        ids.append(token)
-        logps.append(float(torch.log_softmax(logits, -1)[token]))
-        if token in settings.end_ids:
+        logits = model(input_ids=torch.tensor([[*prompt_ids, *ids]], device=device), use_cache=False).logits[:, -1]
+        tokens, raw = sampled_tokens(logits, [settings], [ids])
+        ids.append(tokens[0])
+        logps.append(raw[0])
+        if tokens[0] in settings.end_ids:
             return ids, logps, "stop"
     return ids, logps, "length"
 
 
+def sampled_tokens(logits: Tensor, settings: Sequence[SamplingSettings], histories: Sequence[Sequence[int]]) -> tuple[list[int], list[float]]:
+    """Return (tokens, raw log-probabilities in nats), one for each row of `logits` (B, V).
+
+    A reply's n-th token is where a number made from its seed and n falls in the distribution, so it depends on nothing else.
+    """
+    wide = logits.float()
+    scores = sampling_scores(wide, settings, histories)
+    heaps = torch.softmax(scores.double(), -1).cumsum(-1)
+    numbers = [uniform_number(setting.seed, len(history)) for setting, history in zip(settings, histories, strict=True)]
+    aims = torch.tensor(numbers, dtype=torch.float64, device=logits.device)[:, None] * heaps[:, -1:]
+    tokens = torch.searchsorted(heaps, aims, right=True).clamp(max=logits.shape[-1] - 1)  # right: never a token of probability 0
+    raw = torch.log_softmax(wide, -1).gather(1, tokens)
+    return tokens[:, 0].tolist(), raw[:, 0].tolist()
+
+
+def uniform_number(seed: int, step: int) -> float:
+    """Return a number in [0, 1) that looks random and is the same for the same seed and step."""
+    octets = hashlib.blake2b(f"{seed}:{step}".encode(), digest_size=8).digest()
+    return (int.from_bytes(octets, "little") >> 11) * 2.0**-53
+
+
+def sampling_scores(
+    logits: Tensor, settings: Sequence[SamplingSettings], histories: Sequence[Sequence[int]], penalties: Penalties = "subtract"
+) -> Tensor:
+    """Return (B, V) scores whose softmax is the distribution that each row is sampled from; `logits` (B, V) are not changed."""
+    scores = logits.clone() if logits.dtype == torch.float64 else logits.float().clone()
+    for row, (setting, history) in enumerate(zip(settings, histories, strict=True)):
+        if history and (setting.presence_penalty or setting.frequency_penalty):
+            scores[row] = _penalised(scores[row], setting, history, penalties)
+    greedy = [row for row, setting in enumerate(settings) if setting.temperature == 0]
+    best = scores[greedy].argmax(-1)
+    scores /= torch.tensor([setting.temperature or 1.0 for setting in settings], dtype=scores.dtype, device=scores.device)[:, None]
+    cut = [row for row, setting in enumerate(settings) if setting.temperature and (setting.top_k or setting.top_p < 1)]
+    if cut:
+        scores[cut] = _truncated(scores[cut], [settings[row] for row in cut])
+    scores[greedy] = -torch.inf
+    scores[greedy, best] = 0.0
+    return scores
+
+
+def _truncated(scores: Tensor, settings: Sequence[SamplingSettings]) -> Tensor:
+    """Leave each row's `top_k` likeliest tokens, and of these the fewest that hold `top_p` of what is left."""
+    size = scores.shape[-1]
+    ordered, places = scores.sort(dim=-1, descending=True, stable=True)
+    counts = torch.tensor([setting.top_k if 0 < setting.top_k < size else size for setting in settings], device=scores.device)[:, None]
+    ordered = ordered.masked_fill(torch.arange(size, device=scores.device) >= counts, -torch.inf)
+    chances = torch.softmax(ordered.double(), -1)
+    before = chances.cumsum(-1) - chances  # what all likelier tokens hold: the likeliest is always kept
+    limits = torch.tensor([setting.top_p if setting.top_p < 1 else 2.0 for setting in settings], dtype=before.dtype, device=scores.device)[:, None]
+    ordered = ordered.masked_fill((before >= limits) & (before > 0), -torch.inf)
+    return torch.empty_like(scores).scatter_(-1, places, ordered)
+
+
 def _penalised(scores: Tensor, settings: SamplingSettings, history: Sequence[int], penalties: Penalties) -> Tensor:
-    if not history or (settings.presence_penalty == 0 and settings.frequency_penalty == 0):
-        return scores
     counts = torch.bincount(torch.tensor(list(history), device=scores.device), minlength=len(scores)).to(scores.dtype)
     if penalties == "subtract":
         return scores - settings.presence_penalty * (counts > 0) - settings.frequency_penalty * counts

@@ -56,7 +56,8 @@ class VersionSource:
 @dataclass(frozen=True)
 class RunnerOptions:
     """How runners are built. `precision` float32 or bfloat16; `quantize` none, q8_0; `kv_gib` memory for cached keys and values;
-    `threads` 0 leaves the number to the engine; `max_batch` bounds how many replies are made at once."""
+    `threads` 0 leaves the number to the engine; `max_batch` bounds how many replies are made at once; `kinds` are the engines to try,
+    best first, none for the device's usual ones."""
 
     device: str = "cpu"
     precision: str = "float32"
@@ -64,6 +65,7 @@ class RunnerOptions:
     kv_gib: float = 1.0
     threads: int = 0
     max_batch: int = 64
+    kinds: tuple[str, ...] = ()
 
 
 class Runner(Protocol):

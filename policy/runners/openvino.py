@@ -12,6 +12,7 @@ from policy.ggufs import reasons_against_gguf, write_gguf
 from policy.model import model_config, resolve_model
 from policy.runners.base import Finish, RunnerOptions, SamplingSettings, Step, VersionSource
 
+KEPT = 8  # files of the versions used last; any other is made again in a moment
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -21,6 +22,9 @@ def gguf_of(source: VersionSource, quantize: str) -> Path:
     path = source.cache / f"{source.digest[:32]}-{dtype}.gguf"
     if not path.exists():
         write_gguf(source.full or resolve_model(source.base), source.adapter, path, dtype)
+    path.touch()
+    for old in sorted(source.cache.glob("*.gguf"), key=lambda file: file.stat().st_mtime, reverse=True)[KEPT:]:
+        old.unlink(missing_ok=True)  # a runner that has it open keeps it until it ends
     return path
 
 
@@ -113,8 +117,9 @@ class OpenVinoEngine:
         config.max_new_tokens, config.logprobs, config.echo, config.ignore_eos = 1, 1, True, True
         handles = [self._request([*prompt, *reply], config) for prompt, reply in sequences]
         found: list[list[float]] = [[] for _ in sequences]
-        while self._pipeline.has_non_finished_requests():
-            self._pipeline.step()
+        running = self._genai.GenerationStatus.RUNNING
+        while any(handle.get_status() == running for handle in handles):
+            self._pipeline.step()  # open replies go on meanwhile; what comes of them is read by the next `step`
         for place, handle in enumerate(handles):
             while handle.can_read():
                 for output in handle.read().values():

@@ -20,6 +20,7 @@ from policy.runners.base import RunnerOptions, SamplingSettings, Step, VersionSo
 log = logging.getLogger(__name__)
 ROOT = Path(__file__).parent.parent.parent
 CALL_TIMEOUT_S = 120.0
+SCORED_AT_ONCE = 64
 
 
 def runner_kinds(device: str) -> tuple[str, ...]:
@@ -35,15 +36,23 @@ class WorkerProcess:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
         command = [sys.executable, "-m", "policy.runners.worker", str(theirs.fileno()), ",".join(kinds)]
         # a group of its own: Ctrl-C in the terminal is for the parent, which lets answers under way finish
+        self._lock = threading.Lock()  # one message at a time: two threads send while it ends
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, start_new_session=True)
         theirs.close()
         self.pipe = Connection(ours.detach())
         self.kinds = kinds
 
+    def send(self, message: tuple[Any, ...]) -> None:
+        """Send one message. Raises OSError when the child is gone."""
+        with self._lock:
+            self.pipe.send(message)
+
     def end(self, wait_s: float = 5.0) -> None:
         """Ask it to end, and make it when it does not."""
-        with contextlib.suppress(OSError, ValueError):
-            self.pipe.send(("close",))
+        if self._lock.acquire(timeout=wait_s):  # not free: a child that reads no more is ended without a word
+            with contextlib.suppress(OSError, ValueError):
+                self.pipe.send(("close",))
+            self._lock.release()
         try:
             self.process.wait(wait_s)
         except subprocess.TimeoutExpired:
@@ -74,10 +83,10 @@ class RunnerProcess:
 
         Raises RunnerFailed with the worker's reason, or when it does not answer within `timeout_s`.
         """
-        kinds = runner_kinds(options.device)
+        kinds = options.kinds or runner_kinds(options.device)
         worker = spare if spare is not None and spare.process.poll() is None and spare.kinds == kinds else WorkerProcess(kinds)
         try:
-            worker.pipe.send(("load", source, options, kinds))
+            worker.send(("load", source, options, kinds))
             if not worker.pipe.poll(timeout_s):
                 raise RunnerFailed(f"version {source.number} was not loaded within {timeout_s:.0f} s")
             word, *rest = worker.pipe.recv()
@@ -90,9 +99,9 @@ class RunnerProcess:
         if word != "loaded":
             worker.end()
             raise RunnerFailed(f"version {source.number} cannot be loaded: {rest[0]}")
-        kind, context_length, vocabulary = rest
-        if kind != kinds[0]:
-            log.warning("version %d runs on %s: %s cannot load it", source.number, kind, kinds[0])
+        kind, context_length, vocabulary, passed_over = rest
+        if passed_over:
+            log.warning("version %d runs on %s, since %s", source.number, kind, passed_over)
         return cls(worker, kind, context_length, vocabulary)
 
     def submit(self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings, on_step: Callable[[Step], None]) -> None:
@@ -102,8 +111,7 @@ class RunnerProcess:
         if len(prompt_ids) + settings.max_tokens > self.context_length:
             asked = f"{len(prompt_ids)} tokens of prompt and {settings.max_tokens} of reply"
             raise PromptTooLong(f"{asked} do not fit the context of {self.context_length} tokens")
-        if not 0 <= min(prompt_ids) <= max(prompt_ids) < self.vocabulary:
-            raise ValueError(f"the prompt holds a token id outside 0..{self.vocabulary - 1}")
+        self._check_ids(prompt_ids)
         if settings.max_tokens < 1:
             raise ValueError(f"max_tokens is {settings.max_tokens}; it must be at least 1")
         with self._lock:
@@ -113,6 +121,11 @@ class RunnerProcess:
                 raise ValueError(f"the request id {request_id!r} is in use")
             self._open[request_id] = on_step
         self._out.put(("submit", request_id, list(prompt_ids), settings))
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        wrong = next((token for token in ids if not 0 <= token < self.vocabulary), None)
+        if wrong is not None:
+            raise ValueError(f"the token id {wrong} is outside the vocabulary, 0 to {self.vocabulary - 1}")
 
     def cancel(self, request_id: str) -> None:
         """See Runner."""
@@ -127,9 +140,14 @@ class RunnerProcess:
         """See Runner."""
         plain = [(list(prompt), list(reply)) for prompt, reply in sequences]
         for prompt, reply in plain:
-            if len(prompt) + len(reply) >= self.context_length:
+            if not prompt:
+                raise ValueError("the prompt has no tokens")
+            self._check_ids([*prompt, *reply])
+            if len(prompt) + len(reply) > self.context_length:
                 raise PromptTooLong(f"{len(prompt) + len(reply)} tokens do not fit the context of {self.context_length} tokens")
-        scores: list[list[float]] = self._call("score", (plain,))
+        scores: list[list[float]] = []
+        for at in range(0, len(plain), SCORED_AT_ONCE):  # in parts, so that open replies get their turns
+            scores += self._call("score", (plain[at : at + SCORED_AT_ONCE],))
         return scores
 
     def stats(self) -> dict[str, Any]:
@@ -161,7 +179,7 @@ class RunnerProcess:
     def _send(self) -> None:
         while (message := self._out.get()) is not None:
             try:
-                self._worker.pipe.send(message)
+                self._worker.send(message)
             except (OSError, ValueError):
                 return  # the receiving thread sees the same end and tells everybody
 
@@ -179,6 +197,7 @@ class RunnerProcess:
         with self._lock:
             expected, self._closed = self._closed, True
         if not expected:
+            self._worker.process.kill()  # if it still lives, nobody can talk to it
             status = self._worker.process.wait()
             self._out.put(None)
             reason = f"the runner's process ended by itself (status {status})"
@@ -190,7 +209,7 @@ class RunnerProcess:
     def _hand_on(self, step: Step) -> None:
         on_step = self._open.pop(step.request_id, None) if step.finish else self._open.get(step.request_id)
         if on_step is not None:
-            on_step(step)
+            self._tell(on_step, step)
 
     def _answer(self, word: str, number: int, value: Any) -> None:
         future = self._calls.pop(number, None)
@@ -206,6 +225,13 @@ class RunnerProcess:
             left, self._open = self._open, {}
             calls, self._calls = self._calls, {}
         for request_id, on_step in left.items():
-            on_step(Step(request_id, finish="error", error=reason))
+            self._tell(on_step, Step(request_id, finish="error", error=reason))
         for future in calls.values():
             future.set_exception(RunnerFailed(reason))
+
+    @staticmethod
+    def _tell(on_step: Callable[[Step], None], step: Step) -> None:
+        try:
+            on_step(step)
+        except Exception:  # one caller's mistake must not end the others' replies
+            log.exception("what waits for request %s failed", step.request_id)

@@ -2,9 +2,10 @@
 
     python -m policy.runners.worker FD
 
-Messages are pickled tuples over a socket pair. In: ("load", source, options, kinds), ("submit", id, ids, settings), ("cancel", id),
-("call", number, name, arguments), ("close",). Out: ("loaded", kind, context length, vocabulary), ("failed", reason), ("steps", [Step]),
-("result", number, value), ("error", number, reason).
+Messages are pickled tuples over a socket pair.
+In: ("load", source, options, kinds), ("submit", id, ids, settings), ("cancel", id), ("call", number, name, arguments), ("close",).
+Out: ("loaded", kind, context length, vocabulary, why no better kind), ("failed", reason), ("steps", [Step]), ("result", number, value),
+("error", number, reason).
 """
 
 import gc
@@ -15,7 +16,7 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any
 
-from policy.errors import PolicyError
+from policy.errors import ModelCorrupt, ModelNotFound, PolicyError, RunnerFailed
 from policy.runners.base import RunnerOptions, Step, VersionSource
 
 log = logging.getLogger(__name__)
@@ -34,15 +35,22 @@ def build_engine(kind: str, source: VersionSource, options: RunnerOptions) -> An
     raise ValueError(f"unknown runner {kind!r}")
 
 
-def load_first(kinds: tuple[str, ...], source: VersionSource, options: RunnerOptions) -> Any:
-    """Return the first engine of `kinds` that can load the version. Raises RuntimeError with every one's reason."""
+def load_first(kinds: tuple[str, ...], source: VersionSource, options: RunnerOptions) -> tuple[Any, str]:
+    """Return the first engine of `kinds` that can load the version, and why those before it could not ("" when the first one could).
+
+    Raises RunnerFailed with every one's reason.
+    """
     reasons = []
     for kind in kinds:
         try:
-            return build_engine(kind, source, options)
+            engine = build_engine(kind, source, options)
+        except (ModelNotFound, ModelCorrupt) as error:  # as broken for every other kind
+            raise RunnerFailed(_reason(error)) from error
         except (PolicyError, ImportError, RuntimeError, OSError, ValueError) as error:
-            reasons.append(f"{kind}: {(str(error).strip() or type(error).__name__).splitlines()[-1]}")
-    raise RuntimeError("; ".join(reasons))
+            reasons.append(f"{kind}: {_reason(error)}")
+        else:
+            return engine, "; ".join(reasons)
+    raise RunnerFailed("; ".join(reasons))
 
 
 class Worker:
@@ -81,7 +89,7 @@ class Worker:
             try:
                 self._engine.add(request_id, prompt_ids, settings)
             except Exception as error:  # one bad request must not end the others
-                self._pipe.send(("steps", [Step(request_id, finish="error", error=str(error).strip())]))
+                self._pipe.send(("steps", [Step(request_id, finish="error", error=_reason(error))]))
         elif order == "cancel":
             if (last := self._engine.cancel(rest[0])) is not None:
                 self._pipe.send(("steps", [last]))
@@ -93,19 +101,19 @@ class Worker:
 
     def _load(self, source: VersionSource, options: RunnerOptions, kinds: tuple[str, ...]) -> None:
         try:
-            self._engine = load_first(kinds, source, options)
+            self._engine, passed_over = load_first(kinds, source, options)
         except Exception as error:
-            self._pipe.send(("failed", (str(error).strip() or type(error).__name__)))
+            self._pipe.send(("failed", _reason(error)))
             return
         gc.freeze()
-        self._pipe.send(("loaded", self._engine.kind, self._engine.context_length, self._engine.vocabulary))
+        self._pipe.send(("loaded", self._engine.kind, self._engine.context_length, self._engine.vocabulary, passed_over))
 
     def _call(self, number: int, name: str, arguments: tuple[Any, ...]) -> None:
         try:
             value = self._stats() if name == "stats" else getattr(self, f"_{name}")(*arguments)
             self._pipe.send(("result", number, value))
         except Exception as error:
-            self._pipe.send(("error", number, (str(error).strip() or type(error).__name__)))
+            self._pipe.send(("error", number, _reason(error)))
 
     def _score(self, sequences: list[tuple[list[int], list[int]]]) -> list[list[float]]:
         # scoring steps the engine too: what comes for open replies meanwhile is read by the next step, nothing is lost
@@ -115,6 +123,11 @@ class Worker:
     def _stats(self) -> dict[str, Any]:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return {"kind": self._engine.kind, "active": self._engine.active, "tokens": self._engine.tokens, "rss": memory, "pid": os.getpid()}
+
+
+def _reason(error: Exception) -> str:
+    """Return an error as one line; OpenVINO's say what matters in the last of many."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
 def warm_imports(kinds: tuple[str, ...]) -> None:

@@ -1,0 +1,242 @@
+"""transformers' continuous batching: CUDA, and every architecture that OpenVINO cannot load. Lives in a worker process.
+
+The paged cache and the scheduler are transformers'; the sampling is ours (policy/sampler.py), put in place of the model runner's own,
+which knows no seed per request, no penalties, and no log-probabilities of the raw model. Tested with the pinned transformers: two of the
+names used here are not part of its public interface (`_generation_step`, `_sample`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from policy.errors import UnsupportedModel
+from policy.logprobs import Row, score_rows
+from policy.model import load_model, resolve_device
+from policy.runners.base import Finish, RunnerOptions, SamplingSettings, Step, VersionSource
+from policy.sampler import sampled_tokens
+
+PAGE = 32  # tokens: small pages waste little where contexts are short
+TOLERANCE = {"float32": 0.02, "bfloat16": 0.5}  # nats between batching and the plain forward; a wrong architecture is off by far more
+
+
+@dataclass
+class _Open:
+    """One reply under way. `number` is its name in the scheduler, never used twice."""
+
+    request_id: str
+    settings: SamplingSettings
+    ids: list[int] = field(default_factory=list)
+    logps: list[float] = field(default_factory=list)
+    sent: int = 0
+
+    @property
+    def finish(self) -> Finish:
+        if self.ids and self.ids[-1] in self.settings.end_ids:
+            return "stop"
+        return "length" if len(self.ids) >= self.settings.max_tokens else ""
+
+
+class TransformersEngine:
+    """One version's weights with their own batching. `step` makes one token for each open reply; one thread uses it."""
+
+    kind = "transformers"
+
+    def __init__(self, source: VersionSource, options: RunnerOptions) -> None:
+        """Load a version, its adapter merged. Raises UnsupportedModel where continuous batching cannot run the architecture."""
+        from transformers import GenerationConfig
+
+        if options.quantize != "none":
+            raise UnsupportedModel(f"the transformers runner has no quantisation {options.quantize!r}; use --quantize none")
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        self._model = merged_model(source, resolve_device(options.device), options.precision)
+        self._attention = self._model.config._attn_implementation
+        config = self._model.config.get_text_config()
+        self.context_length = int(config.max_position_embeddings)
+        self.vocabulary = int(self._model.get_output_embeddings().weight.shape[0])
+        _respect_soft_caps()
+        try:
+            generation = GenerationConfig(do_sample=False, eos_token_id=-1)
+            self._manager = self._model.init_continuous_batching(generation, self._batching(config, options))
+            self._manager.logit_processor.clear()
+            self._manager.warmup()  # makes the cache and the batch processor
+        except (ValueError, AttributeError, KeyError, NotImplementedError, RuntimeError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UnsupportedModel(f"continuous batching cannot run {type(self._model).__name__}: {reason}") from error
+        self._batches: Any = self._manager.batch_processor
+        self._batches.model_runner._sample = self._sample
+        self._batching_attention = self._model.config._attn_implementation
+        self._open: dict[str, _Open] = {}  # by the scheduler's name
+        self._names: dict[str, str] = {}  # request id -> the scheduler's name
+        self._numbers = 0
+        self.tokens = 0
+        self._check_itself(TOLERANCE[options.precision])
+
+    @property
+    def busy(self) -> bool:
+        """Whether there are open replies."""
+        return bool(self._open)
+
+    @property
+    def active(self) -> int:
+        """How many replies are open."""
+        return len(self._open)
+
+    def add(self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings) -> None:
+        """Open a reply; the caller has checked ids and lengths."""
+        self._numbers += 1
+        name = str(self._numbers)
+        ends = list(settings.end_ids) or -1
+        self._manager.add_request(list(prompt_ids), name, max_new_tokens=settings.max_tokens, streaming=False, eos_token_id=ends)
+        self._open[name] = _Open(request_id, settings)
+        self._names[request_id] = name
+
+    def cancel(self, request_id: str) -> Step | None:
+        """Close a reply; return its last step, None when it is not open. The next step frees its memory."""
+        name = self._names.pop(request_id, None)
+        if name is None:
+            return None
+        del self._open[name]
+        self._manager.cancel_request(name)
+        return Step(request_id, finish="cancelled")
+
+    def step(self) -> list[Step]:
+        """Make one token for each open reply that has its turn, and return what came."""
+        if self._batches.prepare_next_batch():
+            self._batches._generation_step(self._model)
+            self._batches.update_batch()
+        steps = [*self._refused(), *(step for name in list(self._open) if (step := self._step_of(name)) is not None)]
+        self.tokens += sum(len(step.ids) for step in steps)
+        return steps
+
+    def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+        """Return the raw log-probabilities of each reply's tokens."""
+        if self._batching_attention != self._attention:
+            self._model.set_attn_implementation(self._attention)
+        try:
+            rows = [Row(prompt, [reply]) for prompt, reply in sequences]
+            return [replies[0].tolist() for replies in score_rows(self._model, rows)]
+        finally:
+            if self._batching_attention != self._attention:
+                self._model.set_attn_implementation(self._batching_attention)
+
+    def close(self) -> None:
+        """Let go of the weights and the cache."""
+        self._open.clear()
+        del self._batches, self._manager, self._model
+
+    def _check_itself(self, tolerance: float) -> None:
+        """Raise UnsupportedModel when a short reply made through the paged cache is not what the plain forward says of it."""
+        prompt = [(7919 * step + 13) % self.vocabulary for step in range(12)]
+        self.add("", prompt, SamplingSettings(temperature=0.0, max_tokens=4))
+        steps = []
+        while self.busy:
+            steps += self.step()
+        ids = [token for step in steps for token in step.ids]
+        seen = [logp for step in steps for logp in step.logps]
+        apart = max((abs(a - b) for a, b in zip(seen, self.score([(prompt, ids)])[0], strict=True)), default=float("inf"))
+        if not apart <= tolerance:
+            raise UnsupportedModel(f"continuous batching gives other log-probabilities for {type(self._model).__name__} (by {apart:.2g} nat)")
+        self.tokens = 0
+
+    def _step_of(self, name: str) -> Step | None:
+        reply = self._open[name]
+        if len(reply.ids) == reply.sent:
+            return None
+        step = Step(reply.request_id, tuple(reply.ids[reply.sent :]), tuple(reply.logps[reply.sent :]), reply.finish)
+        reply.sent = len(reply.ids)
+        if step.finish:
+            self._close_reply(name)
+        return step
+
+    def _refused(self) -> list[Step]:
+        """Return the last steps of replies that the scheduler gave up; what it says of finished ones we know already."""
+        steps = []
+        while (output := self._manager.get_result(timeout=0)) is not None:
+            if output.error is not None and output.request_id in self._open:
+                steps.append(Step(self._open[output.request_id].request_id, finish="error", error=output.error))
+                self._close_reply(output.request_id)
+        return steps
+
+    def _close_reply(self, name: str) -> None:
+        self._names.pop(self._open.pop(name).request_id, None)
+
+    def _sample(self, scores: Tensor, output_ids: Tensor) -> None:
+        """Stand in for the model runner's sampling: `scores` (1, B, V) are raw logits, one row for each reply whose prompt is through,
+        then padding; `output_ids` (1, ...) takes the tokens.
+        """
+        batch = [future.state.request_id for future in self._batches.inputs_and_outputs.requests_in_batch if future.has_new_token]
+        if not batch:  # parts of prompts only
+            return
+        replies = [self._open.get(name) for name in batch]  # None: cancelled after it was scheduled
+        settings = [reply.settings if reply else SamplingSettings(temperature=0.0) for reply in replies]
+        tokens, logps = sampled_tokens(scores[0, : len(batch)], settings, [reply.ids if reply else () for reply in replies])
+        for reply, token, logp in zip(replies, tokens, logps, strict=True):
+            if reply is not None:
+                reply.ids.append(token)
+                reply.logps.append(logp)
+        output_ids[0, : len(tokens)].copy_(torch.tensor(tokens, dtype=output_ids.dtype))
+
+    def _batching(self, config: Any, options: RunnerOptions) -> Any:
+        from transformers.generation import ContinuousBatchingConfig
+
+        width = 4 if options.precision == "float32" else 2
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        block = PAGE * 2 * config.num_hidden_layers * heads * size * width
+        context = -(-self.context_length // PAGE) + 1
+        return ContinuousBatchingConfig(
+            page_size=PAGE,
+            num_blocks=max(context, min(int(options.kv_gib * 2**30) // block, context * options.max_batch)),
+            max_batch_tokens=max(256, options.max_batch),
+            max_requests_per_batch=options.max_batch,
+            allow_block_sharing=False,  # recorded log-probs must not depend on who asked before
+            use_async_batching=False,
+            use_cuda_graph=False,  # our sampling reads settings and histories on the host
+            auto_switch_to_flash=options.precision != "float32",
+        )
+
+
+def merged_model(source: VersionSource, device: str, precision: str) -> Any:
+    """Load a version's weights with the adapter added in float32, then turned to `precision`, so that small updates are not rounded away."""
+    name = str(source.full or source.base)
+    if source.adapter is None:
+        return load_model(name, device, precision)
+    from peft import PeftModel
+
+    model = PeftModel.from_pretrained(load_model(name, "cpu", "float32"), source.adapter).merge_and_unload()
+    return model.to(device=device, dtype=getattr(torch, precision)).eval()
+
+
+def _respect_soft_caps() -> None:
+    """Make transformers' paged eager attention apply the soft cap of attention scores (Gemma 2), which it drops in silence."""
+    from transformers.integrations.eager_paged import eager_paged_attention_forward, repeat_kv
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    def forward(
+        module: torch.nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        scaling: float,
+        softcap: float | None = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor]:
+        if softcap is None:
+            return eager_paged_attention_forward(module, query, key, value, attention_mask, scaling, **kwargs)
+        key, value = kwargs["cache"].update(key_states=key, value_states=value, layer_idx=module.layer_idx, kwargs=kwargs)
+        groups: Any = getattr(module, "num_key_value_groups", 1)
+        key, value = repeat_kv(key, groups), repeat_kv(value, groups)
+        scores = softcap * torch.tanh(query @ key.transpose(2, 3) * scaling / softcap)
+        if attention_mask is not None:
+            scores = scores + attention_mask
+        weights = torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype)
+        return (weights @ value).transpose(1, 2).contiguous(), weights
+
+    ALL_ATTENTION_FUNCTIONS.register("paged|eager", forward)

@@ -1,0 +1,331 @@
+"""One suite for every runner: the plain slow sampler is the yardstick, and a worker's death is nobody else's problem."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from policy.errors import PromptTooLong, RunnerFailed
+from policy.runners.base import RunnerOptions, SamplingSettings, Step, generate_all
+from policy.runners.process import RunnerProcess, WorkerProcess
+from tests.models import tiny_adapter, tiny_model
+from tests.policy.conftest import source_of
+
+KINDS = ["openvino", "transformers"]
+SHAPES = {"openvino": ["llama", "qwen2", "qwen3", "mistral"], "transformers": ["llama", "qwen3", "mistral", "gemma", "gemma2"]}
+PROMPTS = [[1, 4, *range(60 + 11 * number, 63 + 12 * number), 5] for number in range(16)]
+GREEDY = SamplingSettings(temperature=0.0, max_tokens=24, end_ids=(2,))
+Runners = Callable[..., RunnerProcess]
+
+
+@pytest.fixture(params=KINDS)
+def runner(request: pytest.FixtureRequest, runners: Runners) -> RunnerProcess:
+    return runners(request.param)
+
+
+def plain_model(folder: Path) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+class Listener:
+    """Keeps a reply's steps; `wait` gives them when the last has come."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.done = threading.Event()
+        self.some = threading.Event()
+
+    def __call__(self, step: Step) -> None:
+        self.steps.append(step)
+        if step.ids:
+            self.some.set()
+        if step.finish:
+            self.done.set()
+
+    def wait(self) -> Step:
+        assert self.done.wait(60), "no last step came"
+        return self.steps[-1]
+
+
+@pytest.mark.parametrize(("kind", "shape"), [(kind, shape) for kind in KINDS for shape in SHAPES[kind]])
+def test_greedy_equals_the_plain_sampler_alone_and_in_a_full_batch(kind: str, shape: str, runners: Runners, models: Callable[[str], Path]) -> None:
+    from policy.sampler import generate
+
+    model = plain_model(models(shape))
+    expected = [generate(model, prompt, GREEDY) for prompt in PROMPTS]
+    runner = runners(kind, shape)
+    together = generate_all(runner, PROMPTS, [GREEDY] * len(PROMPTS))
+    alone = generate_all(runner, PROMPTS[3:4], [GREEDY])
+    assert runner.kind == kind
+    for (ids, logps, finish), (ours, our_logps, our_finish) in zip([*expected, expected[3]], [*together, *alone], strict=True):
+        assert ours == ids
+        assert our_finish == finish
+        assert our_logps == pytest.approx(logps, abs=2e-4)
+
+
+def test_bfloat16_is_near(runners: Runners, models: Callable[[str], Path]) -> None:
+    replies = [(prompt, list(range(100, 130))) for prompt in PROMPTS]
+    exact = runners("openvino").score(replies)
+    rough = runners("openvino", precision="bfloat16").score(replies)
+    apart = [abs(a - b) for one, other in zip(exact, rough, strict=True) for a, b in zip(one, other, strict=True)]
+    assert 0 < sum(apart) / len(apart) < 0.05
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_seed_gives_the_same_reply_alone_in_a_batch_and_in_another_order(kind: str, runners: Runners) -> None:
+    runner = runners(kind)
+    mixed = [
+        SamplingSettings(temperature=0.7 + 0.1 * (n % 4), top_p=[1.0, 0.9][n % 2], top_k=[0, 20, 3][n % 3], max_tokens=12 + n, seed=n, end_ids=(2,))
+        for n in range(16)
+    ]
+    together = generate_all(runner, PROMPTS, mixed)
+    backwards = generate_all(runner, PROMPTS[::-1], mixed[::-1])[::-1]
+    alone = [generate_all(runner, [prompt], [settings])[0] for prompt, settings in zip(PROMPTS, mixed, strict=True)]
+    assert [reply[0] for reply in together] == [reply[0] for reply in backwards] == [reply[0] for reply in alone]
+    other = generate_all(runner, PROMPTS, [replace(settings, seed=1000 + settings.seed) for settings in mixed])
+    assert sum(one[0] != two[0] for one, two in zip(together, other, strict=True)) > 10
+
+
+def test_the_transformers_runner_samples_as_the_plain_sampler_does(runners: Runners, models: Callable[[str], Path]) -> None:
+    from policy.sampler import generate
+
+    model = plain_model(models("llama"))
+    settings = [
+        SamplingSettings(0.8, [1.0, 0.8][n % 2], [0, 7][n % 2], 16, n, presence_penalty=0.4 * (n % 3), frequency_penalty=0.3 * (n % 2))
+        for n in range(16)
+    ]
+    replies = generate_all(runners("transformers"), PROMPTS, settings)
+    for prompt, setting, reply in zip(PROMPTS, settings, replies, strict=True):
+        assert reply[0] == generate(model, prompt, setting)[0]
+
+
+def test_ends_and_lengths(runner: RunnerProcess) -> None:
+    long = replace(GREEDY, max_tokens=40, end_ids=())
+    (ids, logps, finish) = generate_all(runner, PROMPTS[:1], [long])[0]
+    assert (len(ids), len(logps), finish) == (40, 40, "length")
+    end = ids[6]
+    first = ids.index(end)
+    assert generate_all(runner, PROMPTS[:1], [replace(long, end_ids=(319, end))])[0][::2] == (ids[: first + 1], "stop")
+    assert generate_all(runner, PROMPTS[:1], [replace(long, max_tokens=first + 1, end_ids=(end,))])[0][::2] == (ids[: first + 1], "stop")
+
+
+def test_cancelling_one_reply_takes_effect_at_once_and_leaves_the_others(runner: RunnerProcess) -> None:
+    long = SamplingSettings(temperature=1.0, max_tokens=480, seed=5)
+    stopped, other = Listener(), Listener()
+    runner.submit("stopped", PROMPTS[0], long, stopped)
+    runner.submit("other", PROMPTS[1], replace(long, max_tokens=60), other)
+    assert stopped.some.wait(60)
+    before = sum(len(step.ids) for step in stopped.steps)
+    runner.cancel("stopped")
+    runner.cancel("never heard of")
+    assert stopped.wait().finish == "cancelled"
+    assert sum(len(step.ids) for step in stopped.steps) < before + 100
+    assert other.wait().finish == "length"
+    assert sum(len(step.ids) for step in other.steps) == 60
+    again = Listener()
+    runner.submit("stopped", PROMPTS[0], replace(long, max_tokens=2), again)
+    assert again.wait().finish == "length"
+    assert runner.stats()["active"] == 0
+
+
+def test_what_cannot_be_done_is_refused_with_the_number(runner: RunnerProcess) -> None:
+    def refused(prompt: list[int], settings: SamplingSettings = GREEDY) -> Any:
+        return runner.submit("refused", prompt, settings, Listener())
+
+    assert runner.context_length == 512
+    with pytest.raises(PromptTooLong, match="500 tokens of prompt and 24 of reply .* 512"):
+        refused([7] * 500)
+    with pytest.raises(ValueError, match="token id 320 "):
+        refused([1, 320])
+    with pytest.raises(ValueError, match="token id -1 "):
+        refused([1, -1])
+    with pytest.raises(ValueError, match="no tokens"):
+        refused([])
+    with pytest.raises(ValueError, match="max_tokens is 0"):
+        refused([1], replace(GREEDY, max_tokens=0))
+    with pytest.raises(ValueError, match="token id 400 "):
+        runner.score([([1], [400])])
+    first = Listener()
+    runner.submit("twice", PROMPTS[0], replace(GREEDY, max_tokens=400, end_ids=()), first)
+    with pytest.raises(ValueError, match="'twice' is in use"):
+        runner.submit("twice", PROMPTS[0], GREEDY, Listener())
+    runner.cancel("twice")
+    assert first.wait().finish in ("cancelled", "length")
+    full = generate_all(runner, [[7] * 488], [replace(GREEDY, end_ids=())])[0]
+    assert len(full[0]) == 24
+
+
+def test_scores_are_the_raw_log_probabilities_also_while_replies_are_open(runner: RunnerProcess, models: Callable[[str], Path]) -> None:
+    from policy.logprobs import Row, score_rows
+
+    sequences = [(prompt, list(range(80 + 3 * number, 90 + 4 * number))) for number, prompt in enumerate(PROMPTS)]
+    open_reply = Listener()
+    runner.submit("open", PROMPTS[0], SamplingSettings(temperature=0.9, max_tokens=200, seed=3), open_reply)
+    seen = runner.score(sequences)
+    expected = score_rows(plain_model(models("llama")), [Row(prompt, [reply]) for prompt, reply in sequences])
+    for ours, plain in zip(seen, expected, strict=True):
+        assert ours == pytest.approx(plain[0].tolist(), abs=2e-4)
+    assert open_reply.wait().finish == "length"
+    assert sum(len(step.ids) for step in open_reply.steps) == 200
+    alone = generate_all(runner, [PROMPTS[0]], [SamplingSettings(temperature=0.9, max_tokens=200, seed=3)])[0]
+    assert [token for step in open_reply.steps for token in step.ids] == alone[0]
+    assert runner.probe(PROMPTS[2], [7, 99, 300]) == pytest.approx([runner.score([(PROMPTS[2], [token])])[0][0] for token in (7, 99, 300)])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_adapter_is_served_merged(kind: str, models: Callable[[str], Path], tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    from policy.logprobs import Row, score_rows
+
+    adapter = tiny_adapter(models("llama"), tmp_path / "adapter")
+    sequences = [(prompt, list(range(100, 120))) for prompt in PROMPTS[:4]]
+    base = plain_model(models("llama"))
+    before = score_rows(base, [Row(prompt, [reply]) for prompt, reply in sequences])
+    trained = score_rows(PeftModel.from_pretrained(base, adapter).eval(), [Row(prompt, [reply]) for prompt, reply in sequences])
+    runner = RunnerProcess.load(source_of(models("llama"), tmp_path, adapter=adapter), RunnerOptions(kinds=(kind,), threads=1))
+    try:
+        seen = runner.score(sequences)
+    finally:
+        runner.close()
+    for ours, ((after,), (untrained,)) in zip(seen, zip(trained, before, strict=True), strict=True):
+        assert (after - untrained).abs().max() > 0.2
+        assert ours == pytest.approx(after.tolist(), abs=1e-4 if kind == "transformers" else 0.02)  # float16 weights
+
+
+def test_a_killed_worker_ends_its_replies_with_an_error_and_tells_its_owner(models: Callable[[str], Path], tmp_path: Path) -> None:
+    runner = RunnerProcess.load(source_of(models("llama"), tmp_path), RunnerOptions(threads=1))
+    told: list[str] = []
+    ended = threading.Event()
+    runner.on_exit = lambda reason: (told.append(reason), ended.set())
+    replies = [Listener() for _ in range(4)]
+    for number, reply in enumerate(replies):
+        runner.submit(f"r{number}", PROMPTS[number], SamplingSettings(max_tokens=480, seed=number), reply)
+    assert replies[0].some.wait(60)
+    os.kill(runner.stats()["pid"], signal.SIGKILL)
+    for reply in replies:
+        assert reply.wait().finish in ("error", "length")
+    assert any(reply.steps[-1].finish == "error" and "status -9" in reply.steps[-1].error for reply in replies)
+    assert ended.wait(10)
+    assert len(told) == 1
+    with pytest.raises(RunnerFailed):
+        runner.submit("late", PROMPTS[0], GREEDY, Listener())
+    with pytest.raises(RunnerFailed):
+        runner.score([([1], [2])])
+    runner.close()
+
+
+def test_closing_ends_open_replies_and_the_process(models: Callable[[str], Path], tmp_path: Path) -> None:
+    runner = RunnerProcess.load(source_of(models("llama"), tmp_path), RunnerOptions(threads=1))
+    runner.on_exit = lambda reason: pytest.fail("an end that was asked for is no failure")
+    pid = runner.stats()["pid"]
+    reply = Listener()
+    runner.submit("open", PROMPTS[0], SamplingSettings(max_tokens=500, seed=1), reply)
+    runner.close()
+    assert reply.wait().finish in ("error", "length")
+    assert not alive(pid)
+    runner.close()
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_worker_ends_when_its_parent_is_killed(models: Callable[[str], Path], tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from policy.runners.base import RunnerOptions, SamplingSettings, VersionSource\n"
+        "from policy.runners.process import RunnerProcess, WorkerProcess, runner_kinds\n"
+        f"source = VersionSource(number=0, base={str(models('llama'))!r}, digest='d', cache=Path({str(tmp_path)!r}))\n"
+        "runner = RunnerProcess.load(source, RunnerOptions(threads=1))\n"
+        "spare = WorkerProcess(runner_kinds('cpu'))\n"
+        "runner.submit('a', [1, 4, 5], SamplingSettings(max_tokens=500, seed=1), lambda step: None)\n"
+        "print(runner.stats()['pid'], spare.process.pid, flush=True); time.sleep(600)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    assert parent.stdout is not None
+    pids = [int(word) for word in parent.stdout.readline().split()]
+    assert len(pids) == 2
+    assert all(alive(pid) for pid in pids)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [pid for pid in pids if alive(pid)]
+
+
+def test_a_model_that_openvino_cannot_load_falls_to_the_next_runner_and_says_so(
+    models: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        runner = RunnerProcess.load(source_of(models("gemma"), tmp_path), RunnerOptions(threads=1))
+    try:
+        assert runner.kind == "transformers"
+        assert "runs on transformers, since openvino: " in caplog.text
+        assert "gemma" in caplog.text
+        assert len(generate_all(runner, PROMPTS[:2], [replace(GREEDY, end_ids=())] * 2)[1][0]) == 24
+    finally:
+        runner.close()
+
+
+def test_what_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "model")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(RunnerFailed, match="version 0 cannot be loaded: .*model.safetensors is cut short") as caught:
+        RunnerProcess.load(source_of(folder, tmp_path), RunnerOptions(threads=1))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_spare_worker_is_used_and_a_dead_one_replaced(models: Callable[[str], Path], tmp_path: Path) -> None:
+    spare = WorkerProcess(("openvino", "transformers"))
+    runner = RunnerProcess.load(source_of(models("llama"), tmp_path), RunnerOptions(threads=1), spare=spare)
+    assert runner.stats()["pid"] == spare.process.pid
+    runner.close()
+    runner = RunnerProcess.load(source_of(models("llama"), tmp_path), RunnerOptions(threads=1), spare=spare)
+    assert runner.stats()["pid"] != spare.process.pid
+    runner.close()
+
+
+def test_one_callers_mistake_does_not_end_the_others(runner: RunnerProcess, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(step: Step) -> None:
+        raise ValueError("a mistake of the caller's")
+
+    good = Listener()
+    runner.submit("broken", PROMPTS[0], GREEDY, broken)
+    runner.submit("good", PROMPTS[1], GREEDY, good)
+    assert good.wait().finish in ("stop", "length")
+    assert generate_all(runner, PROMPTS[:1], [GREEDY])
+    assert "a mistake of the caller's" in caplog.text
+
+
+def test_the_cache_keeps_the_versions_used_last(models: Callable[[str], Path], tmp_path: Path) -> None:
+    from policy.runners.openvino import KEPT, gguf_of
+
+    cache = tmp_path / "cache"
+    made = []
+    for number in range(KEPT + 2):
+        made.append(gguf_of(replace(source_of(models("llama"), cache), digest=f"{number:064d}"), "none"))
+        os.utime(made[-1], (number, number))
+    gguf_of(replace(source_of(models("llama"), cache), digest=f"{KEPT + 1:064d}"), "none")
+    left = sorted(cache.glob("*.gguf"))
+    assert len(left) == KEPT
+    assert made[-1] in left
+    assert made[0] not in left
