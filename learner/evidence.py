@@ -11,7 +11,7 @@ from learner.gate import Evidence
 from learner.reference import Reference
 from learner.resident import Resident, Weights
 from learner.rollouts import Rollout, sampled_replies
-from learner.scoring import Ids, reply_logps
+from learner.scoring import Ids, reply_sums
 from learner.trainer import drift_per_reply
 from policy.chat import end_ids
 
@@ -54,14 +54,14 @@ def evidence_of(
     own = samples_of(resident, samples.prompts, samples.seed)
     replies = [(rollout.prompt_ids, rollout.ids) for rollout in own]
     with resident.autocast():
-        mine = _sums(resident, replies, budget)
+        mine = reply_sums(resident.model, replies, budget)
         with resident.holding(live_weights):
-            theirs = _sums(resident, replies, budget)
+            theirs = reply_sums(resident.model, replies, budget)
         if live == 0:
             base = theirs
         else:
             with resident.as_base():
-                base = _sums(resident, replies, budget)
+                base = reply_sums(resident.model, replies, budget)
     anchor_tokens = sum(len(anchor.reply_ids) for anchor in kept)
     return Evidence(
         gains=gains,
@@ -80,7 +80,7 @@ def _gains(resident: Resident, held_out: Sequence[Example], reference: Reference
     if not held_out:
         return ()
     with resident.autocast():
-        now = _sums(resident, [(example.prompt_ids, reply.ids) for example in held_out for reply in example.replies], budget)
+        now = reply_sums(resident.model, [(example.prompt_ids, reply.ids) for example in held_out for reply in example.replies], budget)
     h = (now - reference.sums(held_out)).tolist()
     gains, place = [], 0
     for example in held_out:
@@ -90,10 +90,6 @@ def _gains(resident: Resident, held_out: Sequence[Example], reference: Reference
             gains.append(h[place] - h[place + 1])
         place += len(example.replies)
     return tuple(gains)
-
-
-def _sums(resident: Resident, replies: Sequence[tuple[Ids, Ids]], budget: int) -> torch.Tensor:
-    return torch.stack([logps.sum() for logps in reply_logps(resident.model, replies, budget)])
 
 
 def _mean_length(rollouts: Sequence[Rollout]) -> float:

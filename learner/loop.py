@@ -38,7 +38,7 @@ class Loop:
         self.settings, self._stop = settings, stop
         self.db = open_store(settings.data)
         self._voice = Voice(settings.data)
-        self._ordered = False
+        self._ordered, self._closed = False, False
         self._trigger = Trigger(settings.trigger_items, settings.trigger_seconds, settings.trigger_min_items)
         self.resident = Resident(settings)
         with transaction(self.db):
@@ -50,25 +50,34 @@ class Loop:
         """Learn until stopped; with `once` make at most one update, with whatever waits. Return how many runs were made."""
         made = 0
         try:
-            self._updater.anchors()
-            left_behind = unfinished_run(self.db)
-            if left_behind is not None:
-                made += self._take_up(left_behind)
+            self._updater.anchors()  # made now rather than in the first update, for which somebody waits
+            made += self.take_up()
             while not self._stop.is_set() and not (once and made):
-                chosen = self._decide(order=once)
-                if chosen.start:
-                    self._start(chosen)
+                if self.tick(ordered=once):
                     made += 1
                 elif once:
                     break
                 else:
                     self._stop.wait(LOOK_S)
         finally:
-            self._voice.close()
-            self.db.close()
+            self.close()
         return made
 
-    def _decide(self, *, order: bool) -> Decision:
+    def close(self) -> None:
+        """Say that the learner is down. Doing so twice changes nothing."""
+        if not self._closed:
+            self._closed = True
+            self._voice.close()
+            self.db.close()
+
+    def tick(self, *, ordered: bool = False) -> bool:
+        """Look once; make an update if one is due, and return whether one was made. `ordered`: as if somebody had asked for it."""
+        chosen = self.decide(ordered=ordered)
+        if chosen.start:
+            self._start(chosen)
+        return bool(chosen.start)
+
+    def decide(self, *, ordered: bool = False) -> Decision:
         """Look at the store once, take orders, tell people where things stand, and decide."""
         with transaction(self.db):
             for kind in take_orders(self.db):
@@ -77,7 +86,7 @@ class Loop:
                     set_paused(self.db, kind == "pause")
         live, status, last = live_version(self.db), learner_status(self.db), runs(self.db, GIVE_UP_AFTER)
         waiting, first_at, _ = count_to_learn(self.db, max(live.watermark, status.attempted_seq))
-        ordered = self._ordered or order
+        ordered = self._ordered or ordered
         situation = Situation(
             waiting=waiting,
             first_at=datetime.fromisoformat(first_at) if first_at else None,
@@ -95,6 +104,26 @@ class Loop:
         self._voice.tell(Word("paused" if status.paused else "idle", next_at=next_at))
         return chosen
 
+    def take_up(self) -> bool:
+        """Do a run again that a crash interrupted; return whether there was one that could be.
+
+        It could not if the version it started from is not live any more, or if it seems to kill the process.
+        """
+        run = unfinished_run(self.db)
+        if run is None:
+            return False
+        if run.parent != live_version(self.db).number:
+            self._fail(run, f"it was interrupted, and version {run.parent}, from which it started, is not live any more", give_up=False)
+            return False
+        if run.attempt >= MOST_ATTEMPTS:
+            self._fail(run, f"the learner ended {run.attempt} times in the middle of it", give_up=True)
+            return False
+        with transaction(self.db):
+            again = restart_run(self.db, run.id)
+        log.info("%s: begins again, attempt %d", run.id, again.attempt)
+        self._make(again)
+        return True
+
     def _start(self, chosen: Decision) -> None:
         live, last = live_version(self.db), runs(self.db, 1)
         settings, extra = self.settings, {}
@@ -110,21 +139,6 @@ class Loop:
             add_run(self.db, run)
         log.info("%s: starts on version %d with %d items (%s)", run.id, run.parent, items, chosen.start)
         self._make(run)
-
-    def _take_up(self, run: Run) -> int:
-        """Do a run again that a crash interrupted, unless the version it started from is not live any more or it kills the process."""
-        if run.parent != live_version(self.db).number:
-            reason = f"it was interrupted, and version {run.parent}, from which it started, is not live any more"
-        elif run.attempt >= MOST_ATTEMPTS:
-            reason = f"the learner ended {run.attempt} times in the middle of it"
-        else:
-            with transaction(self.db):
-                again = restart_run(self.db, run.id)
-            log.info("%s: begins again, attempt %d", run.id, again.attempt)
-            self._make(again)
-            return 1
-        self._fail(run, reason, give_up=True)
-        return 0
 
     def _make(self, run: Run) -> None:
         """Carry out a run that is on record, and record how it ended."""
@@ -154,7 +168,7 @@ class Loop:
             log.info("%s: %s", run.id, error)
         except Exception as error:  # whatever it is, people are served on
             log.exception("%s failed", run.id)
-            failures = _failures_in_a_row(runs(self.db, GIVE_UP_AFTER + 1)) + 1
+            failures = _failures_in_a_row(runs(self.db, GIVE_UP_AFTER)) + 1
             self._fail(run, _one_line(error), give_up=isinstance(error, Diverged) or failures >= GIVE_UP_AFTER)
 
     def _fail(self, run: Run, reason: str, *, give_up: bool) -> None:

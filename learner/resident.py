@@ -100,7 +100,8 @@ class Resident:
         (folder / "README.md").unlink(missing_ok=True)  # a model card full of "more information needed"
         path = folder / "adapter_config.json"
         config = json.loads(path.read_text())
-        config["target_modules"] = sorted(config["target_modules"])  # a set, whose order would change the version's digest
+        # the kinds of layers, as people write them, instead of a set of all layers, whose order would change the version's digest
+        config["target_modules"] = sorted({name.rpartition(".")[2] for name in config["target_modules"]})
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
     @contextlib.contextmanager

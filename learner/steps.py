@@ -18,7 +18,7 @@ from learner.anchors import Anchor, stacked
 from learner.examples import Example
 from learner.reference import Reference
 from learner.resident import Resident
-from learner.scoring import Scored, cut_by_tokens, reply_logits, reply_logps, row_of, score
+from learner.scoring import Scored, length_buckets, reply_logits, reply_sums, row_of, score
 from learner.settings import LearnerSettings
 
 KINDS = ("pair", "edit", "thumb")
@@ -66,14 +66,13 @@ class MismatchedReplies:
         pairs = mismatches([example.prompt_ids for example in thumbs], seed)[:most]
         rows = [(thumbs[i].prompt_ids, thumbs[j].replies[0].ids) for i, j in pairs]
         with resident.autocast():
-            logps = reply_logps(resident.model, rows, budget)
-        return cls(rows, torch.stack([logp.sum() for logp in logps]) if logps else torch.zeros(0), KlBaseline())
+            return cls(rows, reply_sums(resident.model, rows, budget), KlBaseline())
 
     def look(self, resident: Resident, budget: int) -> None:
         """Bring the baseline up to date with the resident weights."""
         if self.rows:
             with resident.autocast():
-                now = torch.stack([logp.sum() for logp in reply_logps(resident.model, self.rows, budget)])
+                now = reply_sums(resident.model, self.rows, budget)
             self.baseline = self.baseline.updated((now - self.reference).sum().item(), len(self.rows), decay=0.5)
 
 
@@ -90,7 +89,7 @@ def backward(
     """Add the gradients of one step's loss to the resident weights; return the loss and its metrics."""
     loss_sum = 0.0
     seen: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    for group in cut_by_tokens([example.num_tokens for example in batch], budget):
+    for group in length_buckets([example.num_tokens for example in batch], budget):
         examples = sorted((batch[index] for index in group), key=lambda example: KINDS.index(example.kind))
         with resident.autocast():
             scored = score(resident.model, [row_of(example.prompt_ids, *(reply.ids for reply in example.replies)) for example in examples])
@@ -100,7 +99,7 @@ def backward(
         loss_sum += loss.item()
         for name, value in metrics.items():
             seen[name].append((value, 1 if name.startswith("loss/") else len(examples)))
-    for group in cut_by_tokens([len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in anchors], budget):
+    for group in length_buckets([len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in anchors], budget):
         some = [anchors[index] for index in group]
         with resident.autocast():
             logits = reply_logits(resident.model, [(anchor.prompt_ids, anchor.reply_ids) for anchor in some])

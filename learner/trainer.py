@@ -17,7 +17,7 @@ from learner.optimiser import Optimiser
 from learner.plan import Plan
 from learner.reference import Reference
 from learner.resident import Resident, Weights
-from learner.scoring import cut_by_tokens, reply_logits, reply_logps
+from learner.scoring import length_buckets, reply_logits, reply_sums
 from learner.settings import LearnerSettings
 from learner.steps import MismatchedReplies, backward, mixed_settings, step_totals
 
@@ -120,7 +120,7 @@ class Guards:
     def _held_out(self) -> dict[str, float]:
         sides = [(example.prompt_ids, reply.ids) for example in self._pairs for reply in example.replies]
         with self._resident.autocast():
-            now = torch.stack([logps.sum() for logps in reply_logps(self._resident.model, sides, self._settings.token_budget)])
+            now = reply_sums(self._resident.model, sides, self._settings.token_budget)
         h = now - self._reference.sums(self._pairs)
         margin = h[0::2] - h[1::2]
         loss = -torch.nn.functional.logsigmoid(self._settings.beta * margin).mean().item()
@@ -132,7 +132,7 @@ class Guards:
 def drift_per_reply(resident: Resident, drift: Sequence[Anchor], budget: int) -> float:
     """Return the mean over replies of KL(recorded distribution || resident policy), summed over a reply's tokens, in nats."""
     total = 0.0
-    for group in cut_by_tokens([len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in drift], budget):
+    for group in length_buckets([len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in drift], budget):
         some = [drift[index] for index in group]
         with resident.autocast():
             logits = reply_logits(resident.model, [(anchor.prompt_ids, anchor.reply_ids) for anchor in some])

@@ -1,0 +1,35 @@
+"""A tiny model on disk, settings that make an update of it take a second, and a world to learn from."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from learner.settings import LearnerSettings, load_settings
+from policy.model import model_digest
+from tests.learner.world import World
+from tests.models import tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("models") / "tiny", initializer_range=0.08)
+
+
+@pytest.fixture
+def world(tiny: Path, tmp_path: Path) -> World:
+    return World(tmp_path / "data", model_digest(str(tiny)))
+
+
+@pytest.fixture
+def make_settings(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., LearnerSettings]:
+    """Builds settings on the tiny model and the world's folder; small in everything."""
+    for name in ("ATTUNE_DATA", "ATTUNE_MODEL", "ATTUNE_DEVICE", "ATTUNE_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+
+    def build(**flags: Any) -> LearnerSettings:
+        small = {"steps": 6, "batch_items": 4, "anchor_items": 8, "anchor_batch": 2, "gate_samples": 8, "gate_max_tokens": 16, "device": "cpu"}
+        return load_settings({"data": tmp_path / "data", "model": str(tiny)} | small | flags)
+
+    return build

@@ -1,0 +1,61 @@
+"""The gate passes what is within its limits, and nothing else: what is not a number is not."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from learner.gate import Evidence, checks_of, report_of, upper_bound
+from learner.settings import LearnerSettings
+
+GOOD = Evidence(
+    gains=(1.0, 0.5, 0.2, 2.0), live_kl=1.0, base_kl=2.0, anchor_kl=0.05, length_ratio=0.8, endless_rise=0.0, empty_rise=0.0, weights_finite=True
+)  # fmt: skip
+LIMITS = LearnerSettings()
+
+
+def passed(evidence: Evidence) -> bool:
+    return bool(report_of(checks_of(evidence, LIMITS))["passed"])
+
+
+def test_a_good_candidate_passes() -> None:
+    report = report_of(checks_of(GOOD, LIMITS))
+    assert report["passed"]
+    assert report["reasons"] == []
+    assert {check["name"] for check in report["checks"]} >= {"kl_to_live", "retention_kl", "held_out_gain", "length_ratio"}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Evidence) if field.name not in ("gains", "weights_finite")])
+def test_what_is_not_a_number_is_rejected(name: str) -> None:
+    assert not passed(replace(GOOD, **{name: float("nan")}))
+
+
+def test_a_held_out_gain_that_is_not_a_number_is_rejected() -> None:
+    report = report_of(checks_of(replace(GOOD, gains=(1.0, float("nan"), 1.0, 1.0)), LIMITS))
+    assert not report["passed"]
+    assert report["checks"][-1]["value"] == "nan"  # a report is JSON
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"live_kl": 4.01}, {"base_kl": 10.1}, {"anchor_kl": 0.26}, {"length_ratio": 0.19}, {"length_ratio": 5.1}, {"endless_rise": 0.3},
+        {"empty_rise": 0.2}, {"weights_finite": False}, {"gains": (-1.0, -1.2, -0.9, -1.1, -1.0)},
+    ],
+)  # fmt: skip
+def test_each_limit_alone_rejects_and_is_named(change: dict[str, object]) -> None:
+    report = report_of(checks_of(replace(GOOD, **change), LIMITS))  # type: ignore[arg-type]
+    assert not report["passed"]
+    assert len(report["reasons"]) == 1
+
+
+def test_few_held_out_judgements_decide_nothing() -> None:
+    assert passed(replace(GOOD, gains=(-5.0, -5.0, -5.0)))
+
+
+def test_noise_around_zero_is_no_reason_to_reject() -> None:
+    assert upper_bound((-1.0, 0.9, -0.8, 0.7)) > 0
+    assert passed(replace(GOOD, gains=(-1.0, 0.9, -0.8, 0.7)))
+
+
+def test_a_report_of_no_checks_does_not_pass() -> None:
+    assert not report_of([])["passed"]

@@ -1,0 +1,233 @@
+"""The conductor, on a real store and a tiny model: what it starts, what it leaves, and what it does with what a crash left behind."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlite_utils import Database
+
+from learner.loop import Loop
+from learner.settings import LearnerSettings
+from policy.versions import read_version
+from store.database import connect, transaction
+from store.events import events_after
+from store.ids import new_id, now
+from store.learner import add_order, learner_status
+from store.runs import Run, add_run, get_run, runs
+from store.versions import feedback_of_version, get_version, live_version, passed_candidate, set_live, versions
+from tests.learner.world import World
+
+Start = Callable[..., Loop]
+
+
+@pytest.fixture
+def start(world: World, make_settings: Callable[..., LearnerSettings]) -> Iterator[Start]:
+    opened: list[Loop] = []
+
+    def build(**flags: Any) -> Loop:
+        opened.append(Loop(make_settings(**flags), threading.Event()))
+        return opened[-1]
+
+    yield build
+    for loop in opened:
+        loop.close()
+
+
+def go_live(db: Database, number: int) -> None:
+    with transaction(db):
+        set_live(db, number, "test")
+
+
+def test_enough_items_make_a_version_and_everything_about_it_is_on_record(world: World, start: Start) -> None:
+    said = world.likes_short(16)
+    loop = start()
+    assert loop.tick()
+    version = passed_candidate(world.db)
+    assert version is not None
+    assert (version.number, version.parent, version.watermark, version.algorithm) == (1, 0, said[-1].seq, "mixed")
+    assert feedback_of_version(world.db, 1) == [row.id for row in said]
+    (run,) = runs(world.db)
+    assert (run.state, run.version, run.items, run.id) == ("finished", 1, 16, version.run_id)
+    manifest = read_version(world.folder / version.folder)
+    assert (manifest.digest, manifest.parent, manifest.seed) == (version.digest, 0, run.seed)
+    assert version.gate is not None
+    assert version.gate["passed"]
+    assert learner_status(world.db).attempted_seq == said[-1].seq
+    told = ("run.started", "version.candidate", "run.finished")
+    assert [event.kind for event in events_after(world.db, 0) if event.kind in told] == list(told)
+
+
+def test_nothing_starts_while_a_candidate_waits_and_the_next_update_starts_from_what_became_of_it(world: World, start: Start) -> None:
+    world.likes_short(16)
+    loop = start()
+    loop.tick()
+    more = world.likes_short(16, first=16)
+    assert not loop.tick()
+    go_live(world.db, 1)
+    assert loop.tick()
+    second = get_version(world.db, 2)
+    assert (second.parent, second.watermark) == (1, more[-1].seq)
+    assert feedback_of_version(world.db, 2) == [row.id for row in more]
+    assert second.metrics["warm_start"]
+    assert second.metrics["items/trained"] > 16
+
+
+def test_an_order_is_obeyed_with_a_single_item_and_forgotten_without_one(world: World, start: Start) -> None:
+    loop = start()
+    with transaction(world.db):
+        add_order(world.db, "update")
+    assert not loop.tick()
+    world.likes_short(1)
+    assert not loop.tick()
+    with transaction(world.db):
+        add_order(world.db, "update")
+    assert loop.tick()
+    assert feedback_of_version(world.db, 1)
+
+
+def test_a_pause_holds_until_it_is_taken_back_also_after_a_restart(world: World, start: Start) -> None:
+    world.likes_short(16)
+    with transaction(world.db):
+        add_order(world.db, "pause")
+    assert not start().tick()
+    loop = start()
+    assert not loop.tick()
+    assert learner_status(world.db).paused
+    with transaction(world.db):
+        add_order(world.db, "resume")
+    assert loop.tick()
+
+
+def test_the_clock_says_when_it_will_start(world: World, start: Start) -> None:
+    world.likes_short(5)
+    loop = start(trigger_seconds=30)
+    decided = loop.decide()
+    assert not decided.start
+    assert decided.next_at is not None
+    assert 20 < (decided.next_at - datetime.now(UTC)).total_seconds() <= 30
+
+
+def test_a_rejected_candidate_is_tried_once_more_and_then_waits_for_news(world: World, start: Start) -> None:
+    world.likes_short(16)
+    loop = start(gate_max_anchor_kl=1e-9, steps=8)
+    assert loop.tick()
+    assert loop.tick()
+    assert not loop.tick()
+    first, second = runs(world.db)[::-1]
+    assert [version.state for version in versions(world.db)[1:]] == ["rejected", "rejected"]
+    assert second.settings["retry_of"] == first.id
+    assert (first.settings["steps"], second.settings["steps"]) == (8, 4)
+    assert (second.after_seq, second.upto_seq) == (first.after_seq, first.upto_seq)
+    assert live_version(world.db).number == 0
+    world.likes_short(16, first=16)
+    assert loop.tick()
+    assert runs(world.db, 1)[0].items == 32  # what was rejected is learned from again, on top of live
+
+
+def test_a_diverged_run_fails_and_live_is_untouched(world: World, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.likes_short(16)
+    loop = start()
+    monkeypatch.setattr("learner.trainer.backward", lambda *_: (float("nan"), {}))
+    assert loop.tick()
+    (run,) = runs(world.db)
+    assert run.state == "failed"
+    assert "nan" in run.error
+    assert [version.number for version in versions(world.db)] == [0]
+    assert not loop.tick()
+    assert learner_status(world.db).attempted_seq == run.upto_seq
+    monkeypatch.undo()
+    monkeypatch.setattr("learner.loop.back_off_s", lambda failures: 0.0)
+    world.likes_short(16, first=16)
+    assert loop.tick()
+    assert passed_candidate(world.db) is not None
+
+
+def test_a_run_that_fails_is_tried_again_after_a_while_but_not_for_ever(world: World, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.likes_short(16)
+    loop = start()
+    monkeypatch.setattr("learner.loop.publish", lambda *_, **__: (_ for _ in ()).throw(OSError("no space left\non the disk")))
+    assert loop.tick()
+    assert not loop.tick()  # it waits first
+    monkeypatch.setattr("learner.loop.back_off_s", lambda failures: 0.0)
+    for _ in range(5):
+        loop.tick()
+    failed = runs(world.db)
+    assert [run.error for run in failed] == ["no space left"] * 3
+    monkeypatch.undo()
+    monkeypatch.setattr("learner.loop.back_off_s", lambda failures: 0.0)
+    assert not loop.tick()
+    world.likes_short(16, first=16)
+    assert loop.tick()
+    assert get_version(world.db, 1).watermark > failed[0].upto_seq
+
+
+def test_what_a_crash_left_behind_is_done_again_as_it_was_planned(world: World, start: Start, make_settings: Callable[..., LearnerSettings]) -> None:
+    said = world.likes_short(16)
+    kept = make_settings(steps=3).model_dump(mode="json", exclude={"data", "model", "device", "nice"})
+    left = Run(new_id("run-"), "mixed", "running", kept, 77, 0, 12, 0, said[11].seq or 0, now())
+    with transaction(world.db):
+        add_run(world.db, left)
+    loop = start()
+    assert loop.take_up()
+    done, version = get_run(world.db, left.id), get_version(world.db, 1)
+    assert (done.state, done.attempt, done.version) == ("finished", 2, 1)
+    assert (version.watermark, version.metrics["steps"]) == (said[11].seq, 3)
+    assert feedback_of_version(world.db, 1) == [row.id for row in said[:12]]
+    assert read_version(world.folder / version.folder).seed == 77
+
+
+@pytest.mark.parametrize(("attempt", "parent_is_live", "said"), [(5, True, "5 times in the middle"), (1, False, "not live any more")])
+def test_a_run_that_cannot_be_taken_up_is_failed_in_words(world: World, start: Start, attempt: int, parent_is_live: bool, said: str) -> None:
+    rows = world.likes_short(16)
+    loop = start()
+    if not parent_is_live:
+        loop.tick()
+        go_live(world.db, 1)
+    left = Run(new_id("run-"), "mixed", "running", {}, 7, 0, 16, 0, rows[-1].seq or 0, now(), attempt=attempt)
+    with transaction(world.db):
+        add_run(world.db, left)
+    assert not loop.take_up()
+    assert said in get_run(world.db, left.id).error
+
+
+def test_items_that_teach_nothing_are_not_looked_at_for_ever(world: World, start: Start) -> None:
+    for number in range(16):
+        same = world.reply((1, 4, number, 2, 5), (50, 2))
+        world.choice(same, world.reply((1, 4, number, 2, 5), (50, 2)), "A")
+    loop = start()
+    assert loop.tick()
+    assert runs(world.db)[0].version is None
+    assert not loop.tick()
+
+
+def test_the_service_sees_a_heartbeat_every_second_even_while_the_loop_is_busy(world: World, start: Start) -> None:
+    loop = start()
+    loop.decide()
+    watched = connect(world.folder)
+    beats = set()
+    waiter = threading.Event()
+    for _ in range(13):
+        waiter.wait(0.2)  # the loop's own thread does nothing all the while
+        beats.add(learner_status(watched).heartbeat_at)
+    watched.close()
+    assert len(beats) >= 3
+
+
+def test_it_says_that_it_is_down_when_it_ends(world: World, start: Start) -> None:
+    loop = start()
+    loop.decide()
+    loop.close()
+    assert learner_status(world.db).state == "down"
+
+
+def test_a_folder_without_a_row_is_replaced(world: World, start: Start) -> None:
+    stale = world.folder / "versions" / "000001"
+    stale.mkdir(parents=True)
+    (stale / "adapter_model.safetensors").write_bytes(b"of a run that died before its transaction")
+    world.likes_short(16)
+    assert start().tick()
+    assert read_version(stale).version == 1
+    assert not [path for path in Path(world.folder / "versions").iterdir() if path.name.startswith(".")]

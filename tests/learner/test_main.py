@@ -1,0 +1,100 @@
+"""`python -m learner` from outside: what it refuses, in one line, and what it does when it is asked for one update."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from learner.__main__ import main, parser
+from learner.settings import LearnerSettings
+from store.database import connect, open_store
+from store.learner import learner_status
+from store.versions import passed_candidate
+from tests.learner.world import World
+
+ROOT = Path(__file__).parent.parent.parent
+SMALL = ["--device", "cpu", "--steps", "4", "--anchor-items", "8", "--gate-samples", "8", "--gate-max-tokens", "16"]
+
+
+def learner(*flags: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("ATTUNE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "learner", *flags], cwd=ROOT, env=bare | {"OMP_NUM_THREADS": "1"} | environment, capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+
+
+def test_check_is_quick_and_needs_no_torch(tiny: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from learner.__main__ import main; "
+        f"status = main(['--check', '--model', {str(tiny)!r}, '--data', {str(tmp_path / 'data')!r}]); "
+        "sys.exit(status or 10 * ('torch' in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--model", "no-such-model"], "no model 'no-such-model'"),
+        (["--steps", "none"], "--steps cannot be 'none'"),
+        (["--config", "/nowhere/attune.toml"], "cannot be read"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_one_line(flags: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check", "--data", str(tmp_path), *flags]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert said in lines[0]
+
+
+def test_a_data_folder_that_cannot_be_used_is_one_line(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "attune.db").write_bytes(b"this is not a database" * 100)
+    assert main(["--check", "--data", str(tmp_path), "--model", str(tiny)]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_every_setting_is_a_flag_with_its_description() -> None:
+    text = " ".join(parser().format_help().split())
+    for name in LearnerSettings.model_fields:
+        assert f"--{name.replace('_', '-')} " in text, name
+
+
+def test_once_makes_one_version_and_ends(tiny: Path, world: World) -> None:
+    world.likes_short(3)
+    done = learner("--once", "--data", str(world.folder), "--model", str(tiny), *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert passed_candidate(world.db) is not None
+    assert learner_status(world.db).state == "down"
+    assert learner("--once", "--data", str(world.folder), "--model", str(tiny), *SMALL).returncode == 0  # a candidate waits: nothing to do
+
+
+def test_another_base_model_than_the_folder_began_with_is_refused(tiny: Path, tmp_path: Path) -> None:
+    World(tmp_path / "data", "of another model")
+    done = learner("--once", "--data", str(tmp_path / "data"), "--model", str(tiny), *SMALL)
+    assert done.returncode == 1
+    assert "--model" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_it_ends_soon_when_it_is_asked_to(tiny: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    open_store(data).close()
+    command = [sys.executable, "-m", "learner", "--data", str(data), "--model", str(tiny), *SMALL]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    db = connect(data)
+    try:
+        deadline = time.monotonic() + 120
+        while learner_status(db).detail == {} and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert learner_status(db).state == "down"
+    finally:
+        process.kill()
+        db.close()

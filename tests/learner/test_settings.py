@@ -1,0 +1,67 @@
+"""Settings: where they come from, in which order, and what is said of a bad one."""
+
+from pathlib import Path
+
+import pytest
+
+from learner.errors import BadSetting
+from learner.settings import LearnerSettings, learning_rate_for, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ATTUNE_DATA", "ATTUNE_MODEL", "ATTUNE_DEVICE", "ATTUNE_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_flags_beat_the_environment_which_beats_the_file_which_beats_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "attune.toml"
+    file.write_text('port = 9\nmodel = "of-the-file"\n[learner]\nsteps = 3\nbeta = 0.3\nnll = 0.7\n')
+    monkeypatch.setenv("ATTUNE_LEARNER_BETA", "0.4")
+    monkeypatch.setenv("ATTUNE_LEARNER_NLL", "0.8")
+    settings = load_settings({"nll": "0.9", "anchor": None}, file)
+    assert (settings.steps, settings.beta, settings.nll, settings.model) == (3, 0.4, 0.9, "of-the-file")
+    assert settings.anchor == LearnerSettings.model_fields["anchor"].default
+
+
+def test_what_the_service_reads_too_comes_from_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTUNE_MODEL", "shared")
+    assert load_settings({}).model == "shared"
+    monkeypatch.setenv("ATTUNE_LEARNER_MODEL", "own")
+    assert load_settings({}).model == "own"
+
+
+@pytest.mark.parametrize(
+    ("toml", "flags", "said"),
+    [
+        ("[learner]\nstep = 3\n", {}, "'step'"),
+        ("[learner]\nsteps = 0\n", {}, "learner.steps in"),
+        ("learner = 3\n", {}, "not a table"),
+        ("steps = [\n", {}, "not TOML"),
+        ("", {"flip_rate": "0.5"}, "--flip-rate cannot be '0.5'"),
+        ("", {"algorithm": "guess"}, "--algorithm cannot be 'guess'"),
+    ],
+)
+def test_a_bad_setting_is_one_line_that_names_it(tmp_path: Path, toml: str, flags: dict[str, str], said: str) -> None:
+    file = tmp_path / "attune.toml"
+    file.write_text(toml)
+    with pytest.raises(BadSetting) as caught:
+        load_settings(flags, file)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bad_value_in_the_environment_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTUNE_LEARNER_STEPS", "many")
+    with pytest.raises(BadSetting, match="ATTUNE_LEARNER_STEPS cannot be 'many'"):
+        load_settings({})
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert not [name for name, field in LearnerSettings.model_fields.items() if not field.description]
+
+
+def test_larger_models_take_smaller_steps_and_adapters_larger_ones() -> None:
+    rates = [learning_rate_for(size, "full") for size in (10**6, 10**9, 8 * 10**9)]
+    assert rates == sorted(rates, reverse=True)
+    assert learning_rate_for(10**6, "lora") == pytest.approx(10 * rates[0])

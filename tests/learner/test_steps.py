@@ -1,0 +1,130 @@
+"""One step of the mixed update on a real tiny model: the kinds apart are the algorithms themselves, and weights are counts."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+
+from learner.algorithms.dpo import PairLogps, sigmoid_loss
+from learner.algorithms.kto import kto_loss
+from learner.algorithms.mixed import MixedSettings
+from learner.anchors import with_distributions
+from learner.examples import Example, Reply
+from learner.reference import Reference
+from learner.resident import Resident
+from learner.scoring import reply_sums
+from learner.settings import LearnerSettings
+from learner.steps import backward, mixed_settings, step_totals
+
+PLAIN = MixedSettings(nll=0.0, anchor=0.0)
+PAIRS = [
+    Example("pair", (1, 4, 20 + n, 2, 5), Reply((50 + n, 2)), Reply((60, 61 + n, 62, 2)), "ann", (f"p{n}",), n, weight=1.0 + 0.5 * n)
+    for n in range(3)
+]  # fmt: skip
+THUMBS = [
+    Example("thumb", (1, 4, 30 + n, 2, 5), Reply((70 + n, 2)) if n % 2 else None, None if n % 2 else Reply((80, 81 + n, 2)), "ann", (f"t{n}",), n)
+    for n in range(4)
+]
+EDITS = [Example("edit", (1, 4, 40, 2, 5), Reply((90, 91, 92, 2)), Reply((90, 93, 92, 2)), "ann", ("e",), 9)]
+
+
+@pytest.fixture(scope="module")
+def resident(tiny: object) -> Resident:
+    made = Resident(LearnerSettings(model=str(tiny), device="cpu"))
+    made.become(None, seed=3)
+    with torch.no_grad():  # away from the start, where the policy equals the reference
+        for name, parameter in made.trainable():
+            if "lora_B" in name:
+                parameter.copy_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
+    return made
+
+
+@pytest.fixture(scope="module")
+def reference(resident: Resident) -> Reference:
+    made = Reference(resident, 4096)
+    with resident.as_base():
+        made.learn([*PAIRS, *THUMBS, *EDITS], live=-1, seed=0)
+    return made
+
+
+def gradients(
+    resident: Resident, reference: Reference, batch: Sequence[Example], *, trained: Sequence[Example] | None = None, mixed: MixedSettings = PLAIN,
+    budget: int = 4096, z0: float = 0.0,
+) -> tuple[float, dict[str, torch.Tensor]]:  # fmt: skip
+    trained = trained if trained is not None else batch
+    resident.model.zero_grad(set_to_none=True)
+    loss, _ = backward(resident, batch, [], reference, step_totals(trained, len(batch), 0), mixed, budget, z0)
+    return loss, {name: parameter.grad.clone() for name, parameter in resident.trainable() if parameter.grad is not None}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance: float = 1e-6) -> bool:
+    return one.keys() == other.keys() and all(torch.allclose(one[name], other[name], atol=tolerance, rtol=1e-4) for name in one)
+
+
+def test_pairs_alone_are_dpo(resident: Resident, reference: Reference) -> None:
+    loss, _ = gradients(resident, reference, PAIRS)
+    now = reply_sums(resident.model, [(e.prompt_ids, reply.ids) for e in PAIRS for reply in e.replies], 4096)
+    theirs = reference.sums(PAIRS)
+    values = sigmoid_loss(PairLogps(now[0::2], now[1::2]), PairLogps(theirs[0::2], theirs[1::2]), beta=0.1)
+    weights = torch.tensor([example.weight for example in PAIRS])
+    assert loss == pytest.approx(float((weights * values).sum() / weights.sum()), abs=1e-6)
+    assert abs(loss - 0.6931) > 1e-3  # the policy is away from the reference, so a swapped side would show
+
+
+def test_thumbs_alone_are_kto(resident: Resident, reference: Reference) -> None:
+    loss, _ = gradients(resident, reference, THUMBS, z0=0.4)
+    now = reply_sums(resident.model, [(e.prompt_ids, e.replies[0].ids) for e in THUMBS], 4096)
+    values, _ = kto_loss(now, reference.sums(THUMBS), torch.tensor([e.up for e in THUMBS]), 0.4, beta=0.1)
+    assert loss == pytest.approx(float(2.0 * values.mean()), abs=1e-6)
+
+
+def test_a_doubled_weight_is_a_doubled_item(resident: Resident, reference: Reference) -> None:
+    batch = [*PAIRS, *THUMBS, *EDITS]
+    heavy = [replace(example, weight=2 * example.weight) if example in (PAIRS[0], THUMBS[1], EDITS[0]) else example for example in batch]
+    twice = [*batch, PAIRS[0], THUMBS[1], EDITS[0]]
+    one, other = (gradients(resident, reference, items, mixed=MixedSettings(anchor=0.0)) for items in (heavy, twice))
+    assert one[0] == pytest.approx(other[0], abs=1e-6)
+    assert same(one[1], other[1])
+
+
+def test_neither_the_order_nor_the_token_budget_matters(resident: Resident, reference: Reference) -> None:
+    batch = [*PAIRS, *THUMBS, *EDITS]
+    whole = gradients(resident, reference, batch, mixed=MixedSettings(anchor=0.0))
+    for items, budget in ((batch[::-1], 4096), (batch, 16), ([*EDITS, *THUMBS, *PAIRS], 30)):
+        cut = gradients(resident, reference, items, mixed=MixedSettings(anchor=0.0), budget=budget)
+        assert cut[0] == pytest.approx(whole[0], abs=1e-6)
+        assert same(cut[1], whole[1])
+
+
+def test_the_batches_of_an_update_add_up_to_it(resident: Resident, reference: Reference) -> None:
+    whole, expected = gradients(resident, reference, PAIRS)
+    parts = [gradients(resident, reference, [example], trained=PAIRS) for example in PAIRS]
+    assert sum(loss for loss, _ in parts) / 3 == pytest.approx(whole, abs=1e-6)
+    mean = {name: torch.stack([part[name] for _, part in parts]).mean(0) for name in expected}
+    assert same(mean, expected)
+
+
+def test_sft_has_no_preference_terms(resident: Resident, reference: Reference) -> None:
+    ups = [example for example in THUMBS if example.up]
+    loss, _ = gradients(resident, reference, ups, mixed=mixed_settings(LearnerSettings(algorithm="sft")))
+    now = reply_sums(resident.model, [(e.prompt_ids, e.replies[0].ids) for e in ups], 4096)
+    lengths = torch.tensor([len(e.replies[0].ids) for e in ups])
+    assert loss == pytest.approx(float((-now / lengths).mean()), abs=1e-6)
+
+
+def test_anchors_pull_towards_the_base_and_are_nothing_at_it(resident: Resident, reference: Reference) -> None:
+    with resident.as_base() as model:
+        anchors = with_distributions(model, [((1, 4, 20, 2, 5), (50, 51, 2)), ((1, 4, 21, 2, 5), (52, 2))])
+        totals = step_totals(PAIRS, 3, 5)
+    resident.model.zero_grad(set_to_none=True)
+    loss, metrics = backward(resident, [], anchors, reference, totals, MixedSettings(), 4096, 0.0)
+    assert metrics["anchor/kl"] > 1e-3
+    assert loss == pytest.approx(0.2 * metrics["anchor/kl"], rel=1e-4)
+    held = resident.weights()
+    resident.put({name: torch.zeros_like(weight) if "lora_B" in name else weight for name, weight in held.items()})
+    at_base, _ = backward(resident, [], anchors, reference, totals, MixedSettings(), 4096, 0.0)
+    resident.put(held)
+    assert at_base == pytest.approx(0.0, abs=1e-6)
+
+

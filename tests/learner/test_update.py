@@ -1,0 +1,102 @@
+"""One update on a tiny model: the same run gives the same weights, everything that should move does, and nothing else."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from learner.errors import Diverged
+from learner.resident import Resident
+from learner.settings import LearnerSettings
+from learner.update import Result, Updater, material_of
+from store.ids import now
+from store.runs import Run
+from tests.learner.world import World
+
+Build = Callable[..., LearnerSettings]
+
+
+def run_of(settings: LearnerSettings, *, seed: int = 11, upto: int = 1000) -> Run:
+    return Run("run-1", settings.algorithm, "running", {}, seed, 0, 8, 0, upto, now())
+
+
+def updated(world: World, settings: LearnerSettings, **more: Any) -> tuple[Resident, Result]:
+    resident = Resident(settings)
+    run = run_of(settings, **more)
+    result = Updater(resident, settings).update(run, material_of(world.db, resident, run), settings, lambda *_: None)
+    return resident, result
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_every_trainable_weight_moves_and_no_other(world: World, make_settings: Build, tuning: str) -> None:
+    world.likes_short(10)
+    settings = make_settings(tuning=tuning, learning_rate=1e-3)
+    resident = Resident(settings)
+    resident.become(None, 11)
+    before = {name: value.clone() for name, value in resident.model.state_dict().items()}
+    run = run_of(settings)
+    Updater(resident, settings).update(run, material_of(world.db, resident, run), settings, lambda *_: None)
+    movable = {name for name, _ in resident.trainable()}
+    still = [name for name, value in resident.model.state_dict().items() if torch.equal(value, before[name])]
+    assert movable
+    assert not movable & set(still)
+    assert set(still) == set(before) - movable
+
+
+def test_the_same_run_gives_the_same_weights_and_another_seed_others(world: World, make_settings: Build) -> None:
+    world.likes_short(10)
+    first, again, other = (updated(world, make_settings(), seed=seed)[0].weights() for seed in (11, 11, 12))
+    assert all(torch.equal(weight, again[name]) for name, weight in first.items())
+    assert any(not torch.equal(weight, other[name]) for name, weight in first.items())
+
+
+def test_the_update_follows_what_was_said_on_prompts_that_it_never_saw(world: World, make_settings: Build) -> None:
+    world.likes_short(24)
+    _, result = updated(world, make_settings(steps=20, holdout=0.25, max_kl=20))
+    assert len(result.plan.held_out) >= 4
+    metrics = result.metrics
+    assert metrics["pair/accuracy"] == 1.0
+    gain = next(check for check in result.report["checks"] if check["name"] == "held_out_gain")
+    assert gain["passed"]
+    assert gain["value"] > 1.0
+
+
+def test_what_is_measured_of_a_run_is_there(world: World, make_settings: Build) -> None:
+    world.likes_short(10)
+    _, result = updated(world, make_settings())
+    metrics = result.metrics
+    assert metrics["items/new"] == 10
+    assert metrics["tokens"] > 0
+    assert metrics["seconds"] > 0
+    assert metrics["peak_memory_mb"] > 10
+    assert len(result.trained.curve) == result.trained.steps
+    assert all(math.isfinite(value) for entry in result.trained.curve for value in entry.values())
+
+
+def test_a_step_that_is_not_finite_stops_the_update(world: World, make_settings: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.likes_short(10)
+    monkeypatch.setattr("learner.trainer.backward", lambda *_: (float("nan"), {}))
+    with pytest.raises(Diverged, match="step 1 of"):
+        updated(world, make_settings())
+
+
+def test_a_guard_stops_before_the_policy_is_too_far_away(world: World, make_settings: Build) -> None:
+    world.likes_short(16)
+    _, result = updated(world, make_settings(steps=200, passes=100, learning_rate=3e-3, max_kl=0.5))
+    assert "KL to the live version" in result.trained.stopped
+    assert result.trained.steps < 200
+    assert result.trained.steps % 5 == 0
+    kl = next(check for check in result.report["checks"] if check["name"] == "kl_to_live")
+    assert kl["value"] < 2.0  # the last weights within the limit were put back
+
+
+def test_earlier_items_are_seen_again(world: World, make_settings: Build) -> None:
+    said = world.likes_short(20)
+    settings = make_settings(holdout=0)
+    resident = Resident(settings)
+    middle = said[9].seq
+    run = Run("run-2", "mixed", "running", {}, 3, 0, 10, middle or 0, 1000, now())
+    result = Updater(resident, settings).update(run, material_of(world.db, resident, run), settings, lambda *_: None)
+    assert (result.metrics["items/new"], result.metrics["items/trained"]) == (10, 20)
