@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from attune._async.waiting import pause
 from attune._errors import APIError, AttuneError, UnexpectedReply
 from attune._transport import Address, Request, Retry, body_of, faults_of, is_worth_another_try, patience, pool_settings, raise_for_status
 from attune._types import read
@@ -56,7 +56,7 @@ class AsyncConnection:
                 tried += 1
                 if content is not None or not is_worth_another_try(request, error, self.retry, tried):
                     raise
-                await asyncio.sleep(self.retry.wait_s(tried, patience(error)))
+                await pause(self.retry.wait_s(tried, patience(error)))
 
     async def _attempt(self, request: Request, stream: bool, content: AsyncIterable[bytes] | None) -> httpx.Response:
         with faults_of(self.address):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -10,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from attune._async.connection import AsyncConnection
+from attune._async.waiting import pause
 from attune._errors import ServerError, ServiceUnreachable, Timeout
 from attune._stream import EventReader, ServerEvent, json_of
 from attune._transport import Request, faults_of, patience
@@ -51,7 +51,7 @@ class AsyncEvents(AsyncIterator[Event]):
             event = await self._next_event()
             if event is None:
                 await self._drop()
-                await asyncio.sleep(self._connection.retry.wait_s(1))  # a service that ends every stream is not to be stormed
+                await pause(self._connection.retry.wait_s(1))  # a service that ends every stream is not to be stormed
                 continue
             seq = int(event.id) if event.id.isdigit() else (self.last_seq or 0)
             if self.last_seq is not None and event.id.isdigit() and seq <= self.last_seq:
@@ -88,7 +88,7 @@ class AsyncEvents(AsyncIterator[Event]):
                 if not self._was_connected or time.monotonic() - began > ABSENCE_S:
                     raise
                 tried += 1
-                await asyncio.sleep(self._connection.retry.wait_s(tried, patience(error)))
+                await pause(self._connection.retry.wait_s(tried, patience(error)))
 
     _was_connected = False
 

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from attune._sync.waiting import pause
 from attune._errors import APIError, AttuneError, UnexpectedReply
 from attune._transport import Address, Request, Retry, body_of, faults_of, is_worth_another_try, patience, pool_settings, raise_for_status
 from attune._types import read
@@ -57,7 +57,7 @@ class Connection:
                 tried += 1
                 if content is not None or not is_worth_another_try(request, error, self.retry, tried):
                     raise
-                time.sleep(self.retry.wait_s(tried, patience(error)))
+                pause(self.retry.wait_s(tried, patience(error)))
 
     def _attempt(self, request: Request, stream: bool, content: Iterable[bytes] | None) -> httpx.Response:
         with faults_of(self.address):

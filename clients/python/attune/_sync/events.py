@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from attune._sync.connection import Connection
+from attune._sync.waiting import pause
 from attune._errors import ServerError, ServiceUnreachable, Timeout
 from attune._stream import EventReader, ServerEvent, json_of
 from attune._transport import Request, faults_of, patience
@@ -51,7 +52,7 @@ class Events(Iterator[Event]):
             event = self._next_event()
             if event is None:
                 self._drop()
-                time.sleep(self._connection.retry.wait_s(1))  # a service that ends every stream is not to be stormed
+                pause(self._connection.retry.wait_s(1))  # a service that ends every stream is not to be stormed
                 continue
             seq = int(event.id) if event.id.isdigit() else (self.last_seq or 0)
             if self.last_seq is not None and event.id.isdigit() and seq <= self.last_seq:
@@ -88,7 +89,7 @@ class Events(Iterator[Event]):
                 if not self._was_connected or time.monotonic() - began > ABSENCE_S:
                     raise
                 tried += 1
-                time.sleep(self._connection.retry.wait_s(tried, patience(error)))
+                pause(self._connection.retry.wait_s(tried, patience(error)))
 
     _was_connected = False
 

@@ -11,7 +11,7 @@ import typer
 import attune
 from attune._types import ExportFormat, ImportFormat, Reason
 from attune.cli import last
-from attune.cli.options import Json, Key, Url, connect, print_json, print_table
+from attune.cli.options import Json, Key, Url, connect, plain, print_json, print_table
 from attune.cli.words import one_of
 
 Number = Annotated[int, typer.Argument(min=0, help="Number of the version.", show_default=False)]
@@ -92,14 +92,36 @@ def versions(context: typer.Context, url: Url = None, key: Key = None, as_json: 
     print_table(columns, rows, right=("version", "from", "items", "answers", "win rate"))
 
 
-def show_version(context: typer.Context, number: Number, url: Url = None, key: Key = None, as_json: Json = False) -> None:
+def show_version(
+    context: typer.Context,
+    number: Number,
+    feedback: Annotated[bool, typer.Option("--feedback", help="Also list the feedback that made it (needs an admin key).")] = False,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
     """Show one version: its record with people, the gate's report, and the run that made it."""
     before = context.obj or {}  # `attune versions --url U show 3` means the same as `attune versions show 3 --url U`
     with connect(url or before.get("url"), key or before.get("key")) as client:
         version = client.version(number)
+        made_by = list(client.version_feedback(number)) if feedback else []
     if as_json or before.get("as_json"):
-        print_json(version)
+        print_json({**plain(version), **({"feedback": made_by} if feedback else {})})
         return
+    _print_version(version)
+    if feedback:
+        print()
+        print_table(
+            ("feedback", "kind", "rater", "answer", "said"), [(one.id, one.kind, one.rater, one.completion_id, _said(one)) for one in made_by]
+        )
+
+
+def _said(one: attune.Feedback) -> str:
+    said = one.thumb or one.winner or one.correction or (f"{one.score:g}" if one.score is not None else "better than another")
+    return _short(" ".join(said.split()))
+
+
+def _print_version(version: attune.Version) -> None:
     run = version.run or {}
     facts: list[tuple[str, Any]] = [
         ("version", version.version),

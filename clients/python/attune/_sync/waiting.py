@@ -1,0 +1,9 @@
+# Written by make_sync.py from attune/_async/waiting.py: change that file, then run `python clients/python/make_sync.py`.
+"""Waiting, the one thing that the two clients do by different means."""
+
+
+def pause(seconds: float) -> None:
+    """Wait."""
+    import time
+
+    time.sleep(seconds)
