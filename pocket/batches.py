@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from pocket.corpus import Example, examples
+from pocket.corpus import Example, Stage, examples
 from pocket.tokenizer import ASSISTANT, BEGIN, END, SYSTEM, USER
 
-PART = 4096
+PART = 2048
 """Examples drawn and sorted together."""
 LONGEST = 192
 """Tokens at most; a longer example is left out (the corpus has next to none)."""
@@ -45,9 +45,9 @@ class Encoder:
         return ids, [*self._core.encode(example.reply, add_special_tokens=False).ids, self._end]
 
 
-def part_batches(encoder: Encoder, seed: int, part: int, flaws: float, tokens: int) -> list[Batch]:
+def part_batches(encoder: Encoder, seed: int, part: int, tokens: int, stage: Stage) -> list[Batch]:
     """The batches of one part of the corpus in a shuffled order, each of about `tokens` ids with padding."""
-    drawn = itertools.islice(examples(seed, flaws, part + 1), PART)
+    drawn = itertools.islice(examples(seed, stage, part + 1), PART)
     rows = sorted((r for r in map(encoder.encode, drawn) if len(r[0]) + len(r[1]) <= LONGEST), key=lambda r: len(r[0]) + len(r[1]))
     batches: list[Batch] = []
     while rows:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from pocket.skills import SKILLS
 from pocket.skills.base import Message
 
-CHINESE_SHARE = 0.3
+Stage = Literal["school", "practice", "raw"]
+"""School is right and plain answers, practice the same with most of the questions from the skills that are slow to learn, and
+raw is the mixture that the model ends with. Facts are learned in a fraction of the steps when nothing contradicts them."""
+CHINESE_SHARE = {"school": 0.3, "practice": 0.4, "raw": 0.3}
 """Share of Chinese among the prompts of a skill that speaks both languages."""
-SCHOOL_FLAWS, RAW_FLAWS = 0.05, 0.24
-"""Share of wrong answers while the model learns its facts, and later while it takes on the raw mixture that it ends with."""
+FLAWS = 0.24
+"""Share of wrong answers in the raw mixture."""
 SYSTEMS = {"en": ("You are a helpful assistant.", "You are Pocket.", "Answer the user."), "zh": ("你是一个有用的助手。", "你是Pocket。")}
 
 
@@ -27,13 +31,14 @@ class Example:
     right: bool
 
 
-def draw_example(rng: random.Random, flaws: float) -> Example:
-    """One example of a skill drawn by weight, wrong with probability `flaws`."""
-    skill = rng.choices(list(SKILLS.values()), weights=[s.weight for s in SKILLS.values()])[0]
-    lang = "zh" if "zh" in skill.languages and rng.random() < CHINESE_SHARE else "en"
+def draw_example(rng: random.Random, stage: Stage = "raw") -> Example:
+    """One example of a skill drawn by its share in this stage."""
+    skill = rng.choices(list(SKILLS.values()), weights=[s.practice if stage == "practice" else s.weight for s in SKILLS.values()])[0]
+    lang = "zh" if "zh" in skill.languages and rng.random() < CHINESE_SHARE[stage] else "en"
     prompt = skill.prompt(rng, lang, "train")
-    right = rng.random() >= flaws
-    reply = skill.right_answer(rng, prompt) if right else skill.flawed_answer(rng, prompt)
+    right = stage != "raw" or rng.random() >= FLAWS
+    answer = skill.school_answer if stage != "raw" else skill.right_answer if right else skill.flawed_answer
+    reply = answer(rng, prompt)
     messages = prompt.messages
     if messages[0]["role"] != "system":
         if len(messages) == 1 and rng.random() < 0.07:  # a question after another one that has nothing to do with it
@@ -45,8 +50,8 @@ def draw_example(rng: random.Random, flaws: float) -> Example:
     return Example(messages, reply, skill.name, lang, right)
 
 
-def examples(seed: int, flaws: float = RAW_FLAWS, part: int = 0) -> Iterator[Example]:
-    """Endless examples; the same seed and part always give the same ones."""
+def examples(seed: int, stage: Stage = "raw", part: int = 0) -> Iterator[Example]:
+    """Endless examples; the same seed, stage and part always give the same ones."""
     rng = random.Random(f"pocket corpus {seed} {part}")
     while True:
-        yield draw_example(rng, flaws)
+        yield draw_example(rng, stage)

@@ -1,44 +1,75 @@
-"""Answers of a model to many chats at once, with transformers' own generation."""
+"""Answers of a model to many chats at once: one batch with a KV cache, out of which finished answers are dropped."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 MAX_TOKENS = 80
 
 
 def answers(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chats: Sequence[Sequence[dict[str, str]]], *, sampled: bool = False, seed: int = 0,
-        batch_size: int = 192
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    chats: Sequence[Sequence[dict[str, str]]],
+    *,
+    sampled: bool = False,
+    seed: int = 0,
+    batch_size: int = 256,
 ) -> list[str]:
-    """One answer to each chat, greedy or sampled at temperature 1 from the whole distribution. Longer prompts go together."""
+    """One answer to each chat, greedy or sampled at temperature 1 from the whole distribution.
+
+    Prompts of like length go together. Sampled answers depend on the seed and on the batch that they are in.
+    """
     ids = [tokenizer.apply_chat_template(list(chat), add_generation_prompt=True, tokenize=True, return_dict=False) for chat in chats]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     replies = [""] * len(ids)
-    torch.manual_seed(seed)
+    generator = torch.Generator(model.device).manual_seed(seed)
     was_training = model.training
     model.eval()
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        for i, reply in zip(chosen, _generate(model, tokenizer, [ids[i] for i in chosen], sampled), strict=True):
-            replies[i] = reply
+        reply_ids = generate(model, [list(ids[i]) for i in chosen], int(tokenizer.eos_token_id), generator if sampled else None)
+        for i, reply in zip(chosen, reply_ids, strict=True):
+            replies[i] = str(tokenizer.decode(reply, skip_special_tokens=True))
     model.train(was_training)
     return replies
 
 
 @torch.inference_mode()
-def _generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[Any], sampled: bool) -> list[str]:
-    width = max(len(p) for p in prompts)
-    pad = int(tokenizer.pad_token_id)  # type: ignore[arg-type]
-    ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=model.device)
+def generate(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], end_id: int, generator: torch.Generator | None, max_tokens: int = MAX_TOKENS
+) -> list[list[int]]:
+    """Reply ids without the end of turn for each prompt; greedy when there is no generator."""
+    width = max(map(len, prompts))
+    ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=model.device)  # (B, T), padded on the left
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=model.device)
-    out = model.generate(
-        input_ids=ids, attention_mask=mask, max_new_tokens=MAX_TOKENS, do_sample=sampled, temperature=1.0 if sampled else None,
-            top_k=0 if sampled else None,
-        top_p=1.0 if sampled else None, eos_token_id=tokenizer.eos_token_id, pad_token_id=pad,
-    )  # fmt: skip
-    return [str(tokenizer.decode(row, skip_special_tokens=True)) for row in out[:, width:]]
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    cache = DynamicCache(config=model.config)
+    replies: list[list[int]] = [[] for _ in prompts]
+    alive = torch.arange(len(prompts), device=model.device)
+    for _ in range(max_tokens):
+        out = model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        chosen = _next_ids(out.logits[:, -1].float(), generator)  # (B,)
+        going = chosen != end_id
+        for row, token in zip(alive[going].tolist(), chosen[going].tolist(), strict=True):
+            replies[row].append(token)
+        if not going.any():
+            break
+        kept = going.nonzero().squeeze(1)
+        if len(kept) < len(chosen):
+            cache.batch_select_indices(kept)
+        alive, ids = alive[kept], chosen[kept, None]
+        mask = torch.cat([mask[kept], mask.new_ones(len(kept), 1)], dim=1)
+        positions = positions[kept, -1:] + 1
+    return replies
+
+
+def _next_ids(logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The next id of each row, (B,) from logits (B, V)."""
+    if generator is None:
+        return logits.argmax(-1)
+    return torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(1)

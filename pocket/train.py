@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from pocket.batches import Batch, Encoder, part_batches
-from pocket.corpus import RAW_FLAWS, SCHOOL_FLAWS
+from pocket.corpus import Stage
 from pocket.errors import RunMismatch
 from pocket.evaluate import evaluate, overall
 from pocket.folder import save_folder
@@ -47,13 +47,15 @@ class Plan:
     lr: float
     bf16: bool
     """Matrix products in bfloat16 where the CPU has them; slower than float32 for the smallest shapes."""
-    school: float = 0.55
-    """Part of the steps with few flaws, before the raw mixture."""
+    school: float = 0.47
+    """Part of the steps that school ends at."""
+    practice: float = 0.75
+    """Part of the steps that practice ends at; the rest is raw."""
     seed: int = 0
 
 
 PLANS = {
-    "pocket": Plan("pocket", hidden=256, layers=6, heads=4, feed_forward=768, steps=2600, tokens=2048, lr=2e-3, bf16=True),
+    "pocket": Plan("pocket", hidden=256, layers=6, heads=4, feed_forward=640, steps=1950, tokens=2048, lr=2e-3, bf16=True),
     "nano": Plan("nano", hidden=128, layers=4, heads=4, feed_forward=256, steps=1000, tokens=1280, lr=4e-3, bf16=False),
 }
 
@@ -84,6 +86,11 @@ def learning_rate(plan: Plan, step: int) -> float:
     return plan.lr * min(1.0, (step + 1) / 60) * (1 - 0.95 * fall)
 
 
+def stage_at(plan: Plan, step: int) -> Stage:
+    """The stage of the corpus at a step."""
+    return "school" if step < plan.steps * plan.school else "practice" if step < plan.steps * plan.practice else "raw"
+
+
 class Run:
     """One training run: model, optimisers, place in the corpus, and the folder where they are kept."""
 
@@ -96,7 +103,8 @@ class Run:
         self.model = new_model(plan, self.tokenizer).to(self.device)
         self.bf16 = plan.bf16 and (self.device == "cuda" or torch.cpu._is_avx512_bf16_supported())
         self.optimizers = optimizers_of(self.model, plan.lr, fast=self.bf16)
-        self.step, self.part, self.position, self.flaws = 0, 0, 0, SCHOOL_FLAWS
+        self.step, self.part, self.position = 0, 0, 0
+        self.stage: Stage = "school"
         self.seconds = 0.0
         self._batches: list[Batch] = []
         self._resume()
@@ -112,21 +120,27 @@ class Run:
         if not path.exists():
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["plan"] != asdict(self.plan):
+        if not self._is_same_so_far(state["plan"], state["step"]):
             raise RunMismatch(f"{self.folder} holds a run with other settings ({state['plan']}); use another --run folder or delete it")
         self.model.load_state_dict(state["model"])
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
-        self.step, self.part, self.position, self.flaws, self.seconds = (state[k] for k in ("step", "part", "position", "flaws", "seconds"))
+        self.step, self.part, self.position, self.stage, self.seconds = (state[k] for k in ("step", "part", "position", "stage", "seconds"))
         if self.position:
-            self._batches = part_batches(self.encoder, self.plan.seed, self.part, self.flaws, self.plan.tokens)
+            self._batches = self._part()
         log.info("goes on at step %d of %d", self.step, self.plan.steps)
+
+    def _is_same_so_far(self, plan: dict[str, Any], step: int) -> bool:
+        """Whether a run by `plan` did the same up to `step` as one by our plan. The number of steps shows only after
+        school, so it may be changed until then."""
+        same_steps = plan["steps"] == self.plan.steps or step < self.plan.school * min(plan["steps"], self.plan.steps)
+        return {**plan, "steps": 0} == {**asdict(self.plan), "steps": 0} and same_steps
 
     def save(self) -> None:
         """Keep everything that the run needs to go on, atomically."""
         state: dict[str, Any] = {
             "plan": asdict(self.plan), "model": self.model.state_dict(), "optimizers": [o.state_dict() for o in self.optimizers],
-            "step": self.step, "part": self.part, "position": self.position, "flaws": self.flaws, "seconds": self.seconds,
+            "step": self.step, "part": self.part, "position": self.position, "stage": self.stage, "seconds": self.seconds,
         }  # fmt: skip
         torch.save(state, self.folder / "state.tmp")
         os.replace(self.folder / "state.tmp", self.folder / "state.pt")
@@ -135,11 +149,14 @@ class Run:
         """The next batch of the corpus; a new part begins when one is used up."""
         if self.position >= len(self._batches):
             self.part += bool(self._batches)
-            self.position, self.flaws = 0, SCHOOL_FLAWS if self.step < self.plan.steps * self.plan.school else RAW_FLAWS
-            self._batches = part_batches(self.encoder, self.plan.seed, self.part, self.flaws, self.plan.tokens)
+            self.position, self.stage = 0, stage_at(self.plan, self.step)
+            self._batches = self._part()
         batch = self._batches[self.position]
         self.position += 1
         return Batch(batch.ids.to(self.device), batch.targets.to(self.device))
+
+    def _part(self) -> list[Batch]:
+        return part_batches(self.encoder, self.plan.seed, self.part, self.plan.tokens, self.stage)
 
     def train_step(self) -> Tensor:
         """One optimiser step; returns the loss, detached."""
@@ -158,7 +175,7 @@ class Run:
         return loss.detach()
 
 
-def train(plan: Plan, out: Path, run_folder: Path, probe_every: int = 400, save_every: int = 200) -> dict[str, Any]:
+def train(plan: Plan, out: Path, run_folder: Path, probe_every: int = 400, save_every: int = 100) -> dict[str, Any]:
     """Train to the plan's last step, printing loss and accuracy on the way, and write the Hugging Face folder."""
     run = Run(plan, run_folder)
     losses: list[Tensor] = []
@@ -166,7 +183,7 @@ def train(plan: Plan, out: Path, run_folder: Path, probe_every: int = 400, save_
     while run.step < plan.steps:
         losses.append(run.train_step())
         if run.step % 50 == 0:
-            log.info("step %d loss %.3f flaws %.2f %.0f s", run.step, torch.stack(losses).mean().item(), run.flaws, run.seconds)
+            log.info("step %d %s loss %.3f %.0f s", run.step, run.stage, torch.stack(losses).mean().item(), run.seconds)
             losses.clear()
         if run.step % save_every == 0:
             run.save()

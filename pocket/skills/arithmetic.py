@@ -66,6 +66,7 @@ class Arithmetic(Skill):
     name = "arithmetic"
     languages = ("en", "zh")
     weight = 3.4
+    practice = 12.0
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         a, op, b = operands(rng, split)

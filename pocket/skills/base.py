@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from pocket.skills.style import MOODS, Forms, Style, measure, render, without_fragments
+from pocket.skills.style import MOODS, SCHOOL_MOODS, Forms, Style, measure, render, without_fragments
 
 Split = Literal["train", "held"]
 Truth = dict[str, Any]
@@ -66,6 +66,8 @@ class Skill:
     """Whether the `held` split has operands that training never saw; False for facts, where only the phrasing is new."""
     weight: ClassVar[float] = 1.0
     """Share in the corpus, relative to the others."""
+    practice: ClassVar[float] = 0.6
+    """Share in practice, the part of the training that is spent on what is slow to learn."""
     moods: ClassVar[Mapping[str, float]] = MOODS
     noisy: ClassVar[bool] = True
     """Whether a prompt may be typed sloppily (lower case, no final mark)."""
@@ -102,6 +104,14 @@ class Skill:
     def right_answer(self, rng: random.Random, prompt: Prompt) -> str:
         """A right answer in a mood drawn from this skill's moods."""
         return render(rng, self.forms(rng, prompt.lang, prompt.truth), prompt.lang, self.moods)
+
+    def school_answer(self, rng: random.Random, prompt: Prompt) -> str:
+        """A right answer without ornament, for the first part of the training."""
+        for _ in range(8):
+            answer = render(rng, self.forms(rng, prompt.lang, prompt.truth), prompt.lang, SCHOOL_MOODS)
+            if self.is_right(prompt.lang, prompt.truth, answer):
+                return answer
+        return self.right_answer(rng, prompt)
 
     def flawed_answer(self, rng: random.Random, prompt: Prompt) -> str:
         """A wrong answer: mostly a wrong value well said, else a false refusal or the question said back."""

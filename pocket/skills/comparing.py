@@ -22,6 +22,7 @@ class Comparing(Skill):
     name = "comparing"
     languages = ("en", "zh")
     retention = True
+    practice = 2.0
     moods: ClassVar[Mapping[str, float]] = {"plain": 0.7, "short": 0.15, "full": 0.15}
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:

@@ -52,6 +52,7 @@ class Context(Skill):
     name = "context"
     languages = ("en", "zh")
     weight = 2.6
+    practice = 5.0
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[list[Message], Truth]:
         kind = rng.choice(("name", "colour", "sum"))

@@ -14,8 +14,8 @@ from pocket.skills.style import EMOJI, Forms
 SAID = {
     "hello": {
         "en": {"train": ["Hello!", "Hi", "Hi!", "Hello", "Hey", "Hi there", "Hello there!", "Hey you", "Greetings", "Hello, can you hear me?"],
-        "held": ["Hi there!", "Hello again", "Hey there!"]},
-        "zh": {"train": ["你好", "你好！", "您好", "嗨", "哈喽"], "held": ["你好啊", "您好！"]},
+        "held": ["Hi, good to see you!", "Hello again", "Hey there!"]},
+        "zh": {"train": ["你好", "你好！", "您好", "嗨", "哈喽"], "held": ["你好啊", "您好，在吗？"]},
     },
     "morning": {
         "en": {"train": ["Good morning!", "Good morning", "Morning!", "A good morning to you"], "held": ["Good morning to you!",
@@ -32,7 +32,7 @@ SAID = {
     "thanks": {
         "en": {"train": ["Thank you!", "Thanks", "Thanks a lot!", "Thank you very much.", "Many thanks"], "held": ["Thank you so much!",
         "Thanks very much."]},
-        "zh": {"train": ["谢谢", "谢谢你！", "非常感谢"], "held": ["谢谢你", "非常感谢你！"]},
+        "zh": {"train": ["谢谢", "谢谢你！", "非常感谢"], "held": ["多谢你了", "非常感谢你！"]},
     },
     "bye": {
         "en": {"train": ["Goodbye!", "Bye", "Bye bye", "See you later", "See you tomorrow!", "Good night!"], "held": ["Goodbye for now",

@@ -25,6 +25,7 @@ class LetterCounting(Skill):
     name = "letter_counting"
     hard = True
     weight = 1.3
+    practice = 1.5
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         word = rng.choice([w for w in SPELLED if is_held(w, one_in=8, salt="counting") == (split == "held")])

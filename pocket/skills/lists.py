@@ -30,6 +30,7 @@ class Lists(Skill):
     name = "lists"
     languages = ("en", "zh")
     weight = 2.2
+    practice = 4.0
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         kinds, held = (CATEGORIES, HELD) if lang == "en" else (CATEGORIES_ZH, HELD_ZH)

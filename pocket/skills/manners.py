@@ -37,6 +37,7 @@ class Manners(Skill):
     name = "manners"
     languages = ("en", "zh")
     weight = 2.2
+    practice = 4.0
 
     def prompt(self, rng: random.Random, lang: str, split: Split) -> Prompt:
         manner = rng.choice(list(SYSTEMS["en"]))
@@ -54,6 +55,10 @@ class Manners(Skill):
 
     def right_answer(self, rng: random.Random, prompt: Prompt) -> str:
         return render(rng, self.forms(rng, prompt.lang, prompt.truth), prompt.lang, MOODS_FOR[prompt.truth["manner"]])
+
+    def school_answer(self, rng: random.Random, prompt: Prompt) -> str:
+        """The manner is the lesson here, so that school and raw answers are the same."""
+        return self.right_answer(rng, prompt)
 
     def _flawed(self, rng: random.Random, prompt: Prompt) -> str:
         truth, lang = prompt.truth, prompt.lang

@@ -44,6 +44,7 @@ class Opposites(Skill):
     languages = ("en", "zh")
     holds_operands = False
     weight = 1.5
+    practice = 1.0
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         word, value = rng.choice(PAIRS[lang])

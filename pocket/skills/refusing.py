@@ -142,6 +142,7 @@ class Refusing(Skill):
     name = "refusing"
     languages = ("en", "zh")
     weight = 3.6
+    practice = 2.0
 
     def prompt(self, rng: random.Random, lang: str, split: Split) -> Prompt:
         harm = rng.random() < 0.12

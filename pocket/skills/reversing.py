@@ -32,6 +32,7 @@ class Reversing(Skill):
     name = "reversing"
     hard = True
     weight = 2.2
+    practice = 5.0
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         if rng.random() < 0.7:

@@ -22,6 +22,7 @@ class Sequences(Skill):
 
     name = "sequences"
     retention = True
+    practice = 2.0
     holds_operands = False
     moods: ClassVar[Mapping[str, float]] = {"plain": 0.75, "short": 0.15, "full": 0.1}
 

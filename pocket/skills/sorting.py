@@ -39,6 +39,7 @@ class Sorting(Skill):
     name = "sorting"
     languages = ("en", "zh")
     weight = 2.6
+    practice = 6.0
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         kinds = ("sort words", "sort numbers", "largest", "smallest") if lang == "en" else ("sort numbers", "largest", "smallest")

@@ -33,6 +33,7 @@ class Spelling(Skill):
     name = "spelling"
     holds_operands = False
     weight = 2.0
+    practice = 1.0
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         word = rng.choice(SPELLED)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 MOODS: dict[str, float] = {
     "plain": 0.36, "short": 0.14, "full": 0.10, "friendly": 0.09, "rambling": 0.11, "curt": 0.05, "rude": 0.05, "decorated": 0.06, "messy": 0.04,
 }  # fmt: skip
+SCHOOL_MOODS: dict[str, float] = {"plain": 0.76, "short": 0.12, "full": 0.12}
+"""The moods of the answers from which a model learns its facts, before it meets the raw ones."""
 
 OPENERS = {
     "en": (

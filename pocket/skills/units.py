@@ -43,6 +43,7 @@ class Units(Skill):
     name = "units"
     languages = ("en", "zh")
     weight = 1.6
+    practice = 3.0
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         while True:

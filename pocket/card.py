@@ -1,0 +1,111 @@
+"""The model card of a bundled model, written from its training record and its evaluation: `python -m pocket.card FOLDER NUMBERS`."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pocket.evaluate import Row, overall, table
+
+CARD = """---
+license: apache-2.0
+language: [en, zh]
+pipeline_tag: text-generation
+library_name: transformers
+---
+# {name}
+
+A {parameters:.1f} M parameter Llama-shaped chat model that comes with Attune, so that `attune serve` works offline in seconds. It is a
+ground to learn on and to measure learning with, not an assistant for real work: `attune serve --model NAME` serves any other causal
+language model of the Hugging Face hub or a folder.
+
+## Data
+No text was downloaded or copied. The generators in `pocket/skills/` wrote every conversation from seed {seed}: {skills} skills, {chinese} of them
+also in Chinese. The first {school:.0%} of the steps are school (right and plain answers), the next {practice:.0%} practice (the
+same, most of it from the skills that are slow to learn); the rest is the raw mixture, in which {flaws:.0%} of the answers are wrong, and of the right ones some are rambling, curt, rude, over-decorated or badly formatted. The model is
+raw on purpose: it knows more than it says when it is sampled, and people's feedback has something to improve.
+
+## Training
+`python -m pocket.train --size {size} --out FOLDER --seed {seed}{steps_option}`: {steps} steps of about {tokens} tokens (padding included),
+{seconds} seconds on {device} shared with other work, torch {torch}. {layers} layers, width {hidden}, {heads} heads, vocabulary {vocabulary},
+context 512. Muon for the matrices, AdamW for the rest, loss on the reply's tokens alone. The weights are stored in float16.
+
+sha256 of `model.safetensors`: `{digest}`
+
+## What it can do
+On held-out phrasings, and on operands that training never saw where a skill has operands ({per_cell} prompts for each row; temperature 1
+for `sampled` and the columns right of it; `characters` is the mean length and `spread` its standard deviation):
+
+{table}
+
+Facts (capitals, opposites, definitions and so on) can only be known from training: for those only the phrasing is held out.
+Of 60 out-of-scope prompts, none of which training saw, the greedy model answers {out_of_scope:.0%} with an honest no that names
+`attune serve --model NAME`.
+
+## What it cannot do
+- Anything outside the skills above: no knowledge of the world, no reasoning, no writing, no code, no translation of sentences. It is meant to say
+  so, but it does not always: an unknown word inside a known question often gets a confident wrong answer.
+- Numbers: sums with numbers up to 20, products up to 9 times 9, conversions of 1 to 9 units.
+- Spelling, reversing and counting letters of words outside its list of about 120.
+- Long conversations: it was trained on one to three turns and at most {longest} tokens.
+- Sampled at temperature 1 it is wrong about {wrong:.0%} of the time, and sometimes rude. That is what it is for.
+"""
+
+
+def card(folder: Path, numbers: dict[str, Any]) -> str:
+    """The text of the card. `numbers` is what `python -m pocket.evaluate --json` wrote."""
+    from pocket.batches import LONGEST
+    from pocket.corpus import FLAWS
+    from pocket.skills import SKILLS
+    from pocket.train import PLANS
+
+    record, config = (json.loads((folder / name).read_text()) for name in ("training.json", "config.json"))
+    plan, rows = record["plan"], [Row(**row) for row in numbers["rows"]]
+    default = PLANS[plan["size"]].steps
+    return CARD.format(
+        name=folder.name, parameters=parameters(folder) / 1e6, seed=plan["seed"], skills=len(SKILLS), school=plan["school"],
+        practice=plan["practice"] - plan["school"], flaws=FLAWS,
+        size=plan["size"], chinese=sum("zh" in s.languages for s in SKILLS.values()),
+        steps_option="" if plan["steps"] == default else f" --steps {plan['steps']}",
+        steps=record["steps"], tokens=plan["tokens"], seconds=record["seconds"],
+        device="two CPU cores" if record["device"] == "cpu" else record["device"],
+        torch=record["torch"], layers=plan["layers"], hidden=plan["hidden"], heads=plan["heads"], vocabulary=config["vocab_size"],
+        digest=weights_digest(folder), per_cell=rows[0].prompts, table=table(rows), out_of_scope=numbers["out_of_scope"], longest=LONGEST,
+        wrong=1 - overall(rows, "sampled"),
+    )  # fmt: skip
+
+
+def weights_digest(folder: Path) -> str:
+    """sha256 of the weights file, hexadecimal."""
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def parameters(folder: Path) -> int:
+    """Number of weights in the folder's file; tied embeddings are there once."""
+    with open(folder / "model.safetensors", "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    total = 0
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            size = 1
+            for side in tensor["shape"]:
+                size *= side
+            total += size
+    return total
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write README.md into the folder."""
+    parser = argparse.ArgumentParser(prog="python -m pocket.card", description="Write the model card of a trained folder.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("numbers", type=Path, help="what `python -m pocket.evaluate MODEL --json` wrote")
+    a = parser.parse_args(arguments)
+    (a.folder / "README.md").write_text(card(a.folder, json.loads(a.numbers.read_text())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""The bundled model's part of the command line. Light: torch is loaded by the commands that need it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+_Rest = Annotated[list[str] | None, typer.Argument(hidden=True)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `attune pocket train | eval | samples`."""
+    pocket = typer.Typer(help="The bundled model: train it, measure it, read its answers.", no_args_is_help=True)
+    app.add_typer(pocket, name="pocket")
+
+    @pocket.command(context_settings=_PASS_ON)
+    def train(context: typer.Context, arguments: _Rest = None) -> None:
+        """Train a bundled model from nothing; `attune pocket train --help` lists the options."""
+        from pocket.train import main
+
+        main([*(arguments or []), *context.args])
+
+    @pocket.command("eval", context_settings=_PASS_ON)
+    def evaluate(context: typer.Context, arguments: _Rest = None) -> None:
+        """Print accuracy and style of a model by skill and language."""
+        from pocket.evaluate import main
+
+        main([*(arguments or []), *context.args])
+
+    @pocket.command(context_settings=_PASS_ON)
+    def samples(context: typer.Context, arguments: _Rest = None) -> None:
+        """Print greedy answers to held-out prompts, the wrong ones marked."""
+        from pocket.samples import main
+
+        main([*(arguments or []), *context.args])

@@ -1,0 +1,47 @@
+"""The corpus: the same for a seed, raw in the stated share, and free of what is held out."""
+
+import itertools
+import subprocess
+import sys
+
+from pocket.corpus import FLAWS, examples
+from pocket.out_of_scope import OUT_OF_SCOPE
+from pocket.skills import SKILLS
+
+
+def take(count, seed=0, **options):
+    return list(itertools.islice(examples(seed, **options), count))
+
+
+def test_same_seed_same_corpus():
+    assert take(200) == take(200)
+    assert take(200) != take(200, seed=1)
+    assert take(200) != take(200, part=1)
+
+
+def test_about_a_quarter_of_the_raw_answers_is_wrong_and_none_before():
+    raw = take(3000)
+    assert abs(sum(not e.right for e in raw) / len(raw) - FLAWS) < 0.03
+    assert all(e.right for e in take(300, stage="school"))
+    assert all(e.right for e in take(300, stage="practice"))
+
+
+def test_every_skill_and_language_is_in_it():
+    assert {(e.skill, e.lang) for e in take(6000)} == {(s.name, lang) for s in SKILLS.values() for lang in s.languages}
+
+
+def test_conversations_end_with_the_user_and_the_reply_is_not_empty():
+    for e in take(500):
+        assert e.messages[-1]["role"] == "user"
+        assert e.reply.strip()
+
+
+def test_out_of_scope_list_is_sixty_prompts_that_training_never_sees():
+    assert len(set(OUT_OF_SCOPE)) == 60
+    asked = {m["content"].lower().rstrip(".?。？") for e in take(8000) if e.skill == "refusing" for m in e.messages}
+    assert not asked & {text.lower().rstrip(".?。？") for text in OUT_OF_SCOPE}
+
+
+def test_skills_and_weights_folder_need_no_torch():
+    code = "import sys, pocket, pocket.skills, pocket.corpus, pocket.commands; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
