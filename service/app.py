@@ -19,7 +19,7 @@ from service.engine.watcher import Seen, Watcher
 from service.errors import CannotStart, Conflict, EngineFailed, Overloaded, VersionRefused, install_error_handlers
 from service.learner_child import LearnerChild
 from service.limits import BodyLimit, Rates
-from service.metrics import Metrics
+from service.metrics import Measured, Metrics
 from service.model import Model
 from service.news import News
 from service.records import Records
@@ -57,6 +57,7 @@ class Service:
         self._swapping = asyncio.Lock()  # one change of traffic at a time
         self._followed: Traffic | None = None  # the split that the engine was last set to
         self._load_failures: dict[int, tuple[int, float]] = {}  # candidate -> (failures, when it may be tried again)
+        self._taking: asyncio.Task[None] | None = None  # the candidate or the change of traffic that is being brought about
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -96,7 +97,7 @@ class Service:
         self.is_open = True
         self._watcher.start()
         if self.learner is not None:
-            self.learner.start()
+            self.learner.start(self.metrics.learner_starts.inc)
         self._run_in_thread(self.model.prepare)
 
     def begin_stop(self) -> None:
@@ -111,7 +112,7 @@ class Service:
         """End everything in order."""
         self.begin_stop()
         await self._watcher.stop()
-        for task in list(self._tasks):
+        for task in [*self._tasks, *([self._taking] if self._taking is not None else [])]:
             task.cancel()
         if self.learner is not None:
             await self.learner.stop()
@@ -171,11 +172,19 @@ class Service:
         """What one look at the store leads to."""
         self.news.publish(seen.seq)
         self.engine.unload_idle()
+        if self._taking is not None and not self._taking.done():
+            return  # loading takes its time, and what happens meanwhile must still be told
         if self._is_elsewhere(seen.traffic) and not self._swapping.locked():
-            async with self._swapping:
-                await self._follow()
+            self._taking = asyncio.create_task(self._catch_up(), name="catch-up")
         elif seen.candidate is not None:
-            await self._take(seen.candidate)
+            self._taking = asyncio.create_task(self._take(seen.candidate), name=f"take-{seen.candidate.number}")
+        if self._taking is not None:
+            self._taking.add_done_callback(_log_failure)
+
+    async def _catch_up(self) -> None:
+        """Follow a change of traffic that was made elsewhere."""
+        async with self._swapping:
+            await self._follow()
 
     async def _take(self, candidate: Version) -> None:
         """Bring a candidate that passed its gate live: load it beside, check it, then move all traffic at once."""
@@ -304,7 +313,13 @@ def create_app(
     install_error_handlers(app)
     page.mount_page(app)
     app.add_middleware(BodyLimit, max_bytes=int(settings.max_body_mb * 2**20))
+    app.add_middleware(Measured)
     return app
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a change of traffic failed; it is tried again", exc_info=error)
 
 
 async def _begin(service: Service, began: Callable[[Service], None], failed: Callable[[str], None]) -> None:

@@ -43,16 +43,15 @@ def check_learner(settings: ServeSettings) -> None:
 class LearnerChild:
     """Keeps one learner process running."""
 
-    def __init__(self, command: list[str], log_path: Path, started: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, command: list[str], log_path: Path) -> None:
         self.command, self.log_path = command, log_path
         self.process: asyncio.subprocess.Process | None = None
-        self._started = started
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to look after the process."""
+    def start(self, started: Callable[[], None]) -> None:
+        """Begin to look after the process; `started` is called at each of its starts."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        self._task = asyncio.create_task(self._look_after(), name="learner-child")
+        self._task = asyncio.create_task(self._look_after(started), name="learner-child")
 
     async def stop(self) -> None:
         """End the process: asked first, then by force."""
@@ -72,7 +71,7 @@ class LearnerChild:
                 process.kill()
             await process.wait()
 
-    async def _look_after(self) -> None:
+    async def _look_after(self, started: Callable[[], None]) -> None:
         deaths = 0
         while True:
             began = time.monotonic()
@@ -80,7 +79,7 @@ class LearnerChild:
                 self.process = await asyncio.create_subprocess_exec(
                     *self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=_die_with_parent
                 )
-            self._started()
+            started()
             status = await self.process.wait()
             deaths = deaths + 1 if time.monotonic() - began < STEADY_S else 1
             wait_s = WAITS_S[min(deaths, len(WAITS_S)) - 1]

@@ -53,13 +53,12 @@ def run(flags: dict[str, Any], config: Path | None, make_model: MakeModel | None
         server.should_exit = True
 
     def began(service: Service) -> None:
-        service.metrics.learner_starts.inc(0)
         print(greeting(service, listening.getsockname()[1], num_keys), flush=True)
 
     app = create_app(settings, make_model, learner=learner, began=began, failed=failed)
     uvicorn_config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="on", timeout_keep_alive=75, server_header=False,
-        timeout_graceful_shutdown=int(settings.shutdown_limit_s + SHUTDOWN_GRACE_S) + 1, h11_max_incomplete_event_size=64 * 1024,
+        timeout_graceful_shutdown=int(settings.shutdown_limit_s + SHUTDOWN_GRACE_S) + 1,
     )  # fmt: skip
     server = Server(uvicorn_config)
     try:

@@ -90,12 +90,13 @@ def test_the_reply_ends_at_max_tokens(shared: Running) -> None:
         ("reasoning_effort", "high"),
         ("audio", {"voice": "x"}),
         ("modalities", ["audio"]),
+        ("top_logprobs", 3),
         ("function_call", {"name": "f"}),
     ],
 )
 def test_what_would_change_the_answer_and_is_not_supported_is_refused_by_name(shared: Running, field: str, value: object) -> None:
     with pytest.raises(BadRequestError) as refused:
-        shared.openai().chat.completions.create(model="attune", messages=HELLO, extra_body={field: value})
+        shared.openai().chat.completions.create(model="attune", messages=HELLO, extra_body={"logprobs": True, field: value})
     assert refused.value.param == field
     assert refused.value.code == "unsupported_parameter"
 

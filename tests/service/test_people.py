@@ -159,6 +159,7 @@ def test_health_metrics_docs_and_the_page(served: Running) -> None:
     numbers = served.http.get("/metrics").text
     assert 'attune_answers_total{kind="chat",version="0"} 1.0' in numbers
     assert "attune_live_version 0.0" in numbers
+    assert 'attune_http_requests_total{method="POST",route="/v1/chat/completions",status="200"} 1.0' in numbers
     assert "/v1/feedback" in served.http.get("/docs").text
     page = served.http.get("/")
     assert page.status_code == 200

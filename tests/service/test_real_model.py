@@ -164,5 +164,5 @@ def test_the_services_process_has_no_torch(tmp_path: Path) -> None:
         "serving.greeting = greet\n"
         f"run({{'port': 0, 'data': {str(tmp_path / 'data')!r}, 'model': 'pocket-nano', 'no_learner': True}}, None)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=dict(os.environ), timeout=90, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=dict(os.environ), timeout=240, check=False)
     assert done.stdout.splitlines() == ["ready", "200 []"], done.stderr
