@@ -14,7 +14,7 @@ from clients.simulated.running import MAX_TOKENS
 RESAMPLES = 2000
 AT_ONCE = 16  # requests under way
 MAX_VERSIONS = 12  # measured, spread evenly from the first to the live one
-ANSWERING = ("live", "retired", "canary", "candidate")
+ANSWERING = ("live", "retired", "canary")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ MIX = (("choice", 0.5), ("thumb", 0.35), ("correction", 0.15))  # what a person 
 MAX_TOKENS = 96
 AHEAD = 2  # people wait when so many times the learner's trigger waits to be learned: they are slower than it, and answer to what it learned
 POLL_S = 0.5
+AWAY_S = 60.0  # a learner may be silent for so long, as while it starts or its machine is busy, before we call it away
 SETTLED_LOOKS = 4  # looks in a row at a learner with nothing to do before we believe it
 
 
@@ -31,6 +32,7 @@ class Progress:
     live: int = 0
     waiting: int = 0
     learner: str = "idle"
+    away_since: float | None = None  # when the learner was first seen down, in time.monotonic seconds
 
     @property
     def items(self) -> int:
@@ -65,10 +67,11 @@ async def run_rounds(
         plan = zip(people.users, clients, questions[turn], acts[turn], strict=True)
         progress.said.update(await asyncio.gather(*(_act(user, client, question, act) for user, client, question, act in plan)))
         progress.rounds_done += 1
-        await _look(clients[0], progress, report)
-        while keep_pace and await _is_behind(clients[0], progress):
+        learner = await _look(clients[0], progress, report)
+        while keep_pace and _is_behind(learner):
+            _require_learner(progress)
             await asyncio.sleep(POLL_S)
-            await _look(clients[0], progress, report)
+            learner = await _look(clients[0], progress, report)
     return progress
 
 
@@ -95,14 +98,19 @@ async def _act(user: User, client: attune.AsyncClient, question: Question, act: 
 async def _look(client: attune.AsyncClient, progress: Progress, report: Report) -> attune.Learner:
     learner = await client.learner()
     progress.live, progress.waiting, progress.learner = learner.live or 0, learner.waiting, learner.state
+    progress.away_since = (progress.away_since or time.monotonic()) if learner.state == "down" else None
     report(progress)
     return learner
 
 
-async def _is_behind(client: attune.AsyncClient, progress: Progress) -> bool:
-    learner = await client.learner()
-    if learner.state in ("down", "paused"):
-        raise LearnerAway(f"the learner is {learner.state}, so nobody learns from this; start it, or simulate with --no-wait")
+def _require_learner(progress: Progress) -> None:
+    """Raise LearnerAway when nobody will learn from this: at once when the learner is paused, after a while when it is down."""
+    is_away = progress.away_since is not None and time.monotonic() - progress.away_since >= AWAY_S
+    if is_away or progress.learner == "paused":
+        raise LearnerAway(f"the learner is {progress.learner}, so nobody learns from this; start it, or simulate with --no-wait")
+
+
+def _is_behind(learner: attune.Learner) -> bool:
     items = learner.trigger.items if learner.trigger is not None else 16
     return learner.waiting >= AHEAD * items
 
@@ -114,8 +122,7 @@ async def wait_until_learned(client: attune.AsyncClient, progress: Progress, rep
         await client.update()  # do not wait for the trigger's clock; without an admin key the clock it is
     while time.monotonic() - began < limit_s:
         learner = await _look(client, progress, report)
-        if learner.state in ("down", "paused"):
-            raise LearnerAway(f"the learner is {learner.state}, so nobody learns from this; start it, or simulate with --no-wait")
+        _require_learner(progress)
         smallest = learner.trigger.min_items if learner.trigger is not None else 4
         is_pending = any(version.state == "candidate" for version in await client.versions())
         is_quiet = learner.state == "idle" and learner.waiting < smallest and not is_pending

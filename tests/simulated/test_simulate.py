@@ -1,6 +1,7 @@
 """`attune simulate` from the outside, against the fake service: who says what, when it waits, and what it shows."""
 
 import json
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def learned(fake: FakeService, monkeypatch: pytest.MonkeyPatch) -> FakeService:
     """A service whose version 1 is brief, with a learner that has nothing left to do."""
     fake.is_wordy, fake.is_obeyed, fake.learner_state, fake.waiting = True, False, "idle", 0
     monkeypatch.setattr(running, "POLL_S", 0.02)
+    monkeypatch.setattr(running, "AWAY_S", 0.2)
     return fake
 
 
@@ -66,6 +68,14 @@ def test_a_learner_that_is_away_ends_it_at_once(learned: FakeService, capsys: py
     assert (out, err.count("\n")) == ("", 1)
     assert f"the learner is {state}" in err
     assert run(["simulate", *SMALL, "--no-wait", "--png", str(tmp_path / "x.png")]) == 0
+
+
+def test_a_learner_that_is_silent_for_a_moment_is_waited_for(learned: FakeService, tmp_path: Path) -> None:
+    learned.learner_state = "down"
+    back = threading.Timer(0.15, lambda: setattr(learned, "learner_state", "idle"))
+    back.start()
+    assert run(["simulate", *SMALL, "--png", str(tmp_path / "x.png"), "--json"]) == 0
+    back.join()
 
 
 def test_it_says_when_the_learner_was_not_done(learned: FakeService, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
