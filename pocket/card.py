@@ -25,9 +25,10 @@ language model of the Hugging Face hub or a folder.
 
 ## Data
 No text was downloaded or copied. The generators in `pocket/skills/` wrote every conversation from seed {seed}: {skills} skills, {chinese} of them
-also in Chinese. The first {school:.0%} of the steps are school (right and plain answers), the next {practice:.0%} practice (the
-same, most of it from the skills that are slow to learn); the rest is the raw mixture, in which {flaws:.0%} of the answers are wrong, and of the right ones some are rambling, curt, rude, over-decorated or badly formatted. The model is
-raw on purpose: it knows more than it says when it is sampled, and people's feedback has something to improve.
+also in Chinese. The first {school:.0%} of the steps are school (right and plain answers), the next {practice:.0%} practice (the same, most of
+it from the skills that are slow to learn); the rest is the raw mixture, in which {flaws:.0%} of the answers are wrong, and of the right
+ones some are rambling, curt, rude, over-decorated or badly formatted. The model is raw on purpose: it knows more than it says when
+it is sampled, and people's feedback has something to improve.
 
 ## Training
 `python -m pocket.train --size {size} --out FOLDER --seed {seed}{steps_option}`: {steps} steps of about {tokens} tokens (padding included),
