@@ -82,8 +82,9 @@ class Answer:
         self._news: asyncio.Queue[Piece | RequestError] = asyncio.Queue()
         self._left = 0
         self._is_recorded = False
+        self._is_released = False
         self.began = time.monotonic()
-        self.has_first_token = False
+        self.first_token_at: float | None = None
         limit_s = answers.settings.request_limit_s
         self._timer = asyncio.get_running_loop().call_later(limit_s, self._fail, TimedOut(f"the answer took longer than {limit_s:g} s and was cut"))
 
@@ -120,9 +121,15 @@ class Answer:
 
     async def pieces(self) -> AsyncIterator[Piece]:
         """Give what the replies gain, until all have ended. Raises the RequestError that ended them early."""
-        ended = 0
+        ended, held = 0, None
         while ended < len(self.replies):
-            news = await self._news.get()
+            news = held if held is not None else await self._news.get()
+            held = None
+            while isinstance(news, Piece) and not self._news.empty():  # the reader is slower than the model: larger pieces, fewer of them
+                held = self._news.get_nowait()
+                if not isinstance(held, Piece) or not news.can_take(held):
+                    break
+                news, held = news.with_next(held), None
             if isinstance(news, RequestError):
                 raise news
             ended += news.finish_reason is not None
@@ -170,7 +177,8 @@ class Answer:
         if step.finish == "cancelled":
             self._fail(AnswerCut(self._lease.cut_reason or "the answer was cancelled", retry_after_s=1))
             return
-        self._answers.metrics.saw_tokens(self, len(step.ids))
+        if self.first_token_at is None:
+            self.first_token_at = time.monotonic()
         piece = reply.take(step)
         if piece.finish_reason is not None:
             self._left -= 1
@@ -194,6 +202,10 @@ class Answer:
                 reply.finish_reason = reason
 
     def _release(self) -> None:
+        if self._is_released:
+            return
+        self._is_released = True
+        self._answers.metrics.saw_end(self)
         self._timer.cancel()
         self._lease.end()
         self._answers.admission.give_back(self._ticket)

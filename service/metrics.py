@@ -41,12 +41,11 @@ class Metrics:
         self.answers.labels(str(answer.number), answer.ask.kind).inc()
         self.prompt_tokens.labels(str(answer.number)).inc(answer.prompt_tokens)
 
-    def saw_tokens(self, answer: "Answer", count: int) -> None:
-        """Count tokens that were just sampled; call it before they are added to their reply."""
-        if not answer.has_first_token:
-            answer.has_first_token = True
-            self.first_token_s.observe(time.monotonic() - answer.began)
-        self.tokens.labels(str(answer.number)).inc(count)
+    def saw_end(self, answer: "Answer") -> None:
+        """Count what an answer took, once it has ended in whatever way."""
+        self.tokens.labels(str(answer.number)).inc(answer.completion_tokens)
+        if answer.first_token_at is not None:
+            self.first_token_s.observe(answer.first_token_at - answer.began)
 
     def text(self) -> bytes:
         """Return all numbers in Prometheus' text format."""

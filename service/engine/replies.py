@@ -33,6 +33,14 @@ class Piece:
     tokens: tuple[Token, ...]
     finish_reason: str | None
 
+    def can_take(self, following: "Piece") -> bool:
+        """Whether the next piece is more of the same reply."""
+        return following.index == self.index
+
+    def with_next(self, following: "Piece") -> "Piece":
+        """Return both as one."""
+        return Piece(self.index, self.text + following.text, self.tokens + following.tokens, following.finish_reason)
+
 
 class Reply:
     """One reply under way. Pure: steps in, pieces out."""

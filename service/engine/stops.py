@@ -15,6 +15,8 @@ class StopFilter:
         """Return what may be shown now. Once `found`, everything that comes is dropped."""
         if self.found:
             return ""
+        if not self._stops:
+            return text
         self._held += text
         at = min((place for stop in self._stops if (place := self._held.find(stop)) >= 0), default=-1)
         if at >= 0:

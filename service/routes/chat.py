@@ -12,7 +12,7 @@ from service.engine.replies import Token
 from service.errors import RequestError, as_request_error
 from service.model import Model
 from service.routes.bodies import ChatBody, refuse_unsupported
-from service.routes.streams import EventStream, ReaderLeft, event, unless_reader_leaves
+from service.routes.streams import ChunkWriter, EventStream, ReaderLeft, event, unless_reader_leaves
 
 router = APIRouter(tags=["chat"])
 CLIENT_CLOSED = 499  # nobody reads it; it stands in the metrics
@@ -61,16 +61,16 @@ def _reply(answer: Answer, model: Model, tokens: list[list[Token]] | None) -> di
 
 async def _chunks(answer: Answer, model: Model, *, with_logprobs: bool, with_usage: bool) -> AsyncIterator[bytes]:
     """Give the chunks of a streamed answer. Each reply's last chunk, and [DONE], come only once the answer is on disk."""
-    head = {**_head(answer, "chat.completion.chunk"), **({"usage": None} if with_usage else {})}
+    head = _head(answer, "chat.completion.chunk")
+    write = ChunkWriter({**head, **({"usage": None} if with_usage else {})}).chunk
     for reply in answer.replies:
         delta = {"role": "assistant", "content": "", "refusal": None}
-        yield event({**head, "choices": [{"index": reply.index, "delta": delta, "logprobs": None, "finish_reason": None}]})
+        yield write({"index": reply.index, "delta": delta, "logprobs": None, "finish_reason": None})
     try:
         async for piece in answer.pieces():
             if piece.text or (with_logprobs and piece.tokens):
                 logprobs = logprobs_of(model, piece.tokens) if with_logprobs else None
-                choice = {"index": piece.index, "delta": {"content": piece.text}, "logprobs": logprobs, "finish_reason": None}
-                yield event({**head, "choices": [choice]})
+                yield write({"index": piece.index, "delta": {"content": piece.text}, "logprobs": logprobs, "finish_reason": None})
         await answer.record()
     except Exception as error:  # the status is long sent: the error goes into the stream, in the shape that OpenAI's SDK raises
         yield event(as_request_error(error).body())
@@ -78,7 +78,7 @@ async def _chunks(answer: Answer, model: Model, *, with_logprobs: bool, with_usa
             raise
         return
     for reply in answer.replies:
-        yield event({**head, "choices": [{"index": reply.index, "delta": {}, "logprobs": None, "finish_reason": reply.finish_reason}]})
+        yield write({"index": reply.index, "delta": {}, "logprobs": None, "finish_reason": reply.finish_reason})
     if with_usage:
         yield event({**head, "choices": [], "usage": usage_of(answer)})
     yield b"data: [DONE]\n\n"

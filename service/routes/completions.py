@@ -13,7 +13,7 @@ from service.errors import RequestError, UnsupportedParameter, as_request_error
 from service.model import Model
 from service.routes.bodies import CompletionsBody, refuse_unsupported
 from service.routes.chat import CLIENT_CLOSED, READ_GRACE_S, usage_of
-from service.routes.streams import EventStream, ReaderLeft, event, unless_reader_leaves
+from service.routes.streams import ChunkWriter, EventStream, ReaderLeft, event, unless_reader_leaves
 
 router = APIRouter(tags=["chat"])
 
@@ -58,14 +58,15 @@ async def complete(request: Request, body: CompletionsBody, caller: Chatter) -> 
 
 
 async def _chunks(answer: Answer, model: Model, *, with_logprobs: bool, with_usage: bool) -> AsyncIterator[bytes]:
-    head = {**_head(answer), **({"usage": None} if with_usage else {})}
+    head = _head(answer)
+    write = ChunkWriter({**head, **({"usage": None} if with_usage else {})}).chunk
     places = [0] * len(answer.replies)
     try:
         async for piece in answer.pieces():
             if piece.text or (with_logprobs and piece.tokens):
                 logprobs = logprobs_of(model, piece.tokens, places[piece.index]) if with_logprobs else None
                 places[piece.index] += len(piece.text)
-                yield event({**head, "choices": [{"index": piece.index, "text": piece.text, "logprobs": logprobs, "finish_reason": None}]})
+                yield write({"index": piece.index, "text": piece.text, "logprobs": logprobs, "finish_reason": None})
         await answer.record()
     except Exception as error:  # the status is long sent: the error goes into the stream
         yield event(as_request_error(error).body())
@@ -73,7 +74,7 @@ async def _chunks(answer: Answer, model: Model, *, with_logprobs: bool, with_usa
             raise
         return
     for reply in answer.replies:
-        yield event({**head, "choices": [{"index": reply.index, "text": "", "logprobs": None, "finish_reason": reply.finish_reason}]})
+        yield write({"index": reply.index, "text": "", "logprobs": None, "finish_reason": reply.finish_reason})
     if with_usage:
         yield event({**head, "choices": [], "usage": usage_of(answer)})
     yield b"data: [DONE]\n\n"

@@ -35,9 +35,23 @@ class EventStream(StreamingResponse):
             self._on_end()
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def event(data: Any) -> bytes:
     """Return one event with JSON data."""
-    return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return b"data: " + _encode(data).encode() + b"\n\n"
+
+
+class ChunkWriter:
+    """Writes the chunks of one answer, which all begin with the same fields: those are turned into JSON once, since it is done for every token."""
+
+    def __init__(self, head: Mapping[str, Any]) -> None:
+        self._head = b"data: " + _encode(head)[:-1].encode() + b',"choices":['
+
+    def chunk(self, *choices: Mapping[str, Any]) -> bytes:
+        """Return the event of one chunk."""
+        return self._head + ",".join(map(_encode, choices)).encode() + b"]}\n\n"
 
 
 async def unless_reader_leaves(request: Request, work: Awaitable[T]) -> T:
