@@ -17,10 +17,9 @@ AdvantageScale = Literal["group", "batch", "none"]
 
 def group_means(values: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
     """Return each item's group mean and group size, both (N,). `groups` (N,) long numbers the prompts 0..K-1."""
-    num_groups = int(groups.max()) + 1 if groups.numel() else 0
-    sizes = torch.bincount(groups, minlength=num_groups).to(values)
-    sums = values.new_zeros(num_groups).index_add(0, groups, values)
-    return (sums / sizes.clamp(min=1.0))[groups], sizes[groups]
+    sizes = torch.bincount(groups).to(values)
+    sums = torch.zeros_like(sizes).index_add(0, groups, values)
+    return (sums / sizes)[groups], sizes[groups]
 
 
 def group_advantages(rewards: Tensor, groups: Tensor, *, scale: AdvantageScale = "group") -> Tensor:
@@ -45,9 +44,9 @@ def group_advantages(rewards: Tensor, groups: Tensor, *, scale: AdvantageScale =
 def has_contrast(rewards: Tensor, groups: Tensor) -> Tensor:
     """Return (N,) bool: False for replies of groups that all got the same reward; they have nothing to teach and are dropped."""
     reward = working(rewards)
-    num_groups = int(groups.max()) + 1 if groups.numel() else 0
-    low = reward.new_zeros(num_groups).scatter_reduce(0, groups, reward, "amin", include_self=False)
-    high = reward.new_zeros(num_groups).scatter_reduce(0, groups, reward, "amax", include_self=False)
+    start = torch.zeros_like(torch.bincount(groups), dtype=reward.dtype)
+    low = start.scatter_reduce(0, groups, reward, "amin", include_self=False)
+    high = start.scatter_reduce(0, groups, reward, "amax", include_self=False)
     return (high > low)[groups]
 
 

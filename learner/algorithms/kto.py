@@ -39,13 +39,15 @@ def mismatches(prompts: Sequence[Hashable], seed: int) -> list[tuple[int, int]]:
     `prompts` are keys of the items' prompts. Items are rotated by the number of the most frequent prompt within an order
     grouped by prompt, so that all are paired if no prompt holds more than half of them. A single item is never paired with itself.
     """
+    if not prompts:
+        return []
     order = list(range(len(prompts)))
     random.Random(seed).shuffle(order)
     groups: dict[Hashable, list[int]] = {}
     for index in order:
         groups.setdefault(prompts[index], []).append(index)
     grouped = [index for group in groups.values() for index in group]
-    shift = max((len(group) for group in groups.values()), default=0)
+    shift = max(len(group) for group in groups.values())
     rotated = grouped[shift:] + grouped[:shift]
     return sorted((i, j) for i, j in zip(grouped, rotated, strict=True) if prompts[i] != prompts[j])
 

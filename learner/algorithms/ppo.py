@@ -78,7 +78,8 @@ def advantages_and_returns(rewards: Tensor, values: Tensor, mask: Tensor, *, gam
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, *, clip: float = 0.2) -> tuple[Tensor, dict[str, float]]:
     """Clipped value loss per token, (N, T), 0 outside the mask: `max((V - R)^2, (V_clipped - R)^2) / 2`, V within `clip` of its old value.
 
-    All (N, T), in units of reward. Metrics: the mean loss, and how much of the returns' variance the old values explained.
+    All (N, T), in units of reward. Metrics: the mean loss, and how much of the returns' variance the old values explained (0 if
+    there is none).
     """
     counted = working(mask)
     value, old, target = working(values), working(old_values.detach()), working(returns.detach())
@@ -87,8 +88,9 @@ def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor
     total = counted.sum().clamp(min=1.0)
     spread = ((target - (target * counted).sum() / total) ** 2 * counted).sum() / total
     unexplained = ((target - old) ** 2 * counted).sum() / total
-    metrics = {"value/loss": loss.sum() / total, "value/explained": 1.0 - unexplained / spread.clamp(min=1e-8)}
-    return loss, plain_floats(metrics)
+    seen = plain_floats({"value/loss": loss.sum() / total, "unexplained": unexplained, "spread": spread})
+    explained = 1.0 - seen["unexplained"] / seen["spread"] if seen["spread"] > 0 else 0.0
+    return loss, {"value/loss": seen["value/loss"], "value/explained": explained}
 
 
 def adapted_kl_weight(kl_weight: float, kl: float, *, target: float, num_sequences: int, horizon: float = 10_000.0) -> float:

@@ -35,7 +35,7 @@ class RewardHeads(nn.Module):
 def last_states(hidden: Tensor, reply_mask: Tensor) -> Tensor:
     """Return the hidden state (N, d) of each row's last reply token, from (N, T, d) and a mask (N, T), 1 on reply tokens."""
     positions = torch.arange(reply_mask.size(1), device=reply_mask.device)
-    last = torch.where(reply_mask.bool(), positions, -1).amax(1).clamp(min=0)
+    last = torch.where(reply_mask.bool(), positions, 0).amax(1)
     return hidden[torch.arange(hidden.size(0), device=hidden.device), last]
 
 
@@ -46,7 +46,7 @@ def bootstrap_weights(num_heads: int, item_numbers: Tensor, *, seed: int = 0) ->
     """
     columns = []
     for number in item_numbers.tolist():
-        generator = torch.Generator().manual_seed((seed * 1_000_003 + number) % 2**63)
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
         columns.append(torch.poisson(torch.ones(num_heads), generator=generator))
     return torch.stack(columns, 1) if columns else torch.zeros(num_heads, 0)
 

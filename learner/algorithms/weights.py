@@ -37,22 +37,23 @@ def capped_by_rater(weights: Sequence[float], raters: Sequence[Hashable], *, cap
     sums: dict[Hashable, float] = defaultdict(float)
     for weight, rater in zip(weights, raters, strict=True):
         sums[rater] += weight
-    share = max(cap, 2.0 / max(len(sums), 1))
-    if share >= 1.0:
+    descending = sorted((total for total in sums.values() if total > 0), reverse=True)
+    if not descending:
         return list(weights)
-    limit = _limit(sorted(sums.values(), reverse=True), share)
+    limit = _limit(descending, max(cap, 2.0 / len(descending)))
     return [weight * min(1.0, limit / sums[rater]) if sums[rater] > 0 else 0.0 for weight, rater in zip(weights, raters, strict=True)]
 
 
 def _limit(descending: Sequence[float], share: float) -> float:
-    """Return the largest L such that sums cut to L hold at most `share` each: with k sums cut, L = share * rest / (1 - k share)."""
-    rest = sum(descending)
-    for num_cut, largest in enumerate(descending):
-        limit = share * rest / (1.0 - num_cut * share)
-        if largest <= limit * (1.0 + 1e-12):
-            return limit
-        rest -= largest
-    return 0.0
+    """Return the largest L such that sums cut to L hold at most `share` each: with k sums cut, L = share * rest / (1 - k share).
+
+    Ends before 1 - k share does: `share` is at least twice an equal one, so those not cut then hold more than the largest of them.
+    """
+    rest, num_cut = sum(descending), 0
+    while descending[num_cut] > (limit := share * rest / (1.0 - num_cut * share)) * (1.0 + 1e-12):
+        rest -= descending[num_cut]
+        num_cut += 1
+    return limit
 
 
 def capped_by_side(weights: Sequence[float], up: Sequence[bool], *, ratio: float = 3.0) -> list[float]:

@@ -129,9 +129,9 @@ class _Redirected(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self.source, str(self.path), "exec"), module.__dict__)
 
 
-def _tests_of(file: str) -> list[str]:
+def _tests_of(file: str) -> list[list[str]]:
     own = f"tests/learner/algorithms/test_{file}"
-    return [own, *ORACLES] if (ROOT / own).exists() else ["tests/learner/algorithms/test_reduction.py", *ORACLES]
+    return [[own] if (ROOT / own).exists() else ["tests/learner/algorithms/test_reduction.py"], ORACLES]
 
 
 def is_noticed(mutant: Mutant) -> bool:
@@ -153,15 +153,19 @@ def _run_and_exit(mutant: Mutant) -> None:
     name = f"learner.algorithms.{Path(mutant.file).stem}"
     sys.meta_path.insert(0, _Redirected(name, mutant.source, FOLDER / mutant.file))
     try:
-        code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-k", "not two_ranks", *_tests_of(mutant.file)])
-        os._exit(int(code))
+        for tests in _tests_of(mutant.file):  # the file's own first: most mutants get no further
+            code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-k", "not two_ranks", *tests])
+            if code != 0:
+                os._exit(int(code))
+        os._exit(0)
     finally:
         os._exit(9)
 
 
 def _import_once() -> None:
     """What every fork needs and no mutant touches."""
-    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # none is used here, and loading them takes longer than most tests
     import torch
     import torch._dynamo
     from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RewardTrainer, RLOOTrainer  # noqa: F401
@@ -184,14 +188,17 @@ def main() -> int:
     num_all, survivors, seen = 0, [], set()
     for path in paths:
         tried = list(mutants(path))
-        alive = [mutant for mutant in tried if not is_noticed(mutant)]
+        alive = []
+        for mutant in tried:
+            if not is_noticed(mutant):
+                alive.append(mutant)
+                if mutant.key not in EQUIVALENT:
+                    print(f"  survived: {mutant.file}:{mutant.line}, {mutant.key}", flush=True)
         num_all += len(tried)
         seen |= {mutant.key for mutant in tried if mutant.key in EQUIVALENT}
         unknown = [mutant for mutant in alive if mutant.key not in EQUIVALENT]
         survivors += unknown
         print(f"{path.name}: {len(tried)} mutants, {len(tried) - len(alive)} noticed, {len(alive) - len(unknown)} equivalent", flush=True)
-        for mutant in unknown:
-            print(f"  survived, line {mutant.line}, {mutant.key}", flush=True)
     stale = [key for key in EQUIVALENT if key not in seen and key[0] in {path.name for path in paths}]
     print(f"{num_all} mutants, {len(survivors)} survived" + (f"; entries for mutants that are gone: {stale}" if stale else ""))
     return 1 if survivors or stale else 0

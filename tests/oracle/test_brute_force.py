@@ -252,7 +252,8 @@ def test_tabular_update_is_the_article_s() -> None:
     first = table.values((3,))[1]
     assert table.learn((3,), 1, 0.2, alpha=0.1, gamma=0.9) == pytest.approx(first + 0.1 * (0.2 + 0.9 * 0.05 - first))
     assert table.learn((3, 1), 0, 1.0, alpha=1.0, is_last=True) == 1.0
-    assert table.learn((3, 1), 1, 1.0, alpha=0.5) == 0.5  # gamma is 1 unless said, and an unknown state is worth 0
+    assert table.learn((3, 1), 1, 1.0, alpha=0.5) == 0.5  # an unknown state is worth 0
+    assert table.learn((3,), 1, 0.0, alpha=1.0) == 1.0  # gamma is 1 unless said
 
 
 @pytest.mark.parametrize("gamma", [1.0, 0.7])

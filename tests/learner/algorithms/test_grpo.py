@@ -54,6 +54,8 @@ def test_the_kl_is_added_with_its_weight() -> None:
     assert (other - plain)[0].tolist() == pytest.approx([0.0625, 0.25, 0.0])
     _, nothing = grpo_loss(logps, logps, reference, advantages, mask * 0)
     assert nothing["policy/kl"] == 0.0
+    _, single = grpo_loss(logps[:, :1], logps[:, :1], reference[:, :1], advantages, mask[:, :1])
+    assert single["policy/kl"] == pytest.approx(k3[0])
 
 
 def test_without_a_kl_no_reference_is_needed_and_with_one_it_is() -> None:

@@ -117,8 +117,8 @@ def test_heads_have_few_weights_and_start_apart() -> None:
     assert torch.equal(QHeads(embeddings, seed=0).q(hidden)[0], first)
     assert not torch.equal(QHeads(embeddings, seed=1).q(hidden)[0], first)
     wide = QHeads(seeded(3, 400))
-    assert wide.online[1].weight.std().item() == pytest.approx(0.01 / 20, rel=0.05)
-    assert QHeads(seeded(3, 400), initial_scale=1.0).online[1].weight.std().item() == pytest.approx(0.05, rel=0.05)
+    assert wide.online[1].weight.std().item() == pytest.approx(0.01 / 20, rel=0.01)
+    assert QHeads(seeded(3, 400), initial_scale=1.0).online[1].weight.std().item() == pytest.approx(0.05, rel=0.01)
     assert wide.online[0].bias.abs().max() == 0.0
 
 

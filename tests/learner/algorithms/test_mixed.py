@@ -34,6 +34,7 @@ def test_thumbs_alone_are_kto_twice() -> None:
     expected, seen = kto_loss(THUMBS.logps, THUMBS.reference_logps, UP, 0.3, beta=0.1)
     assert loss.item() == pytest.approx(2 * total(expected, [0.7, 0.4]) / 1.1)
     assert metrics.items() >= seen.items()
+    assert mixed_loss(Totals(1.1, 0.7, 0.0), BARE, thumbs=THUMBS)[0] == mixed_loss(Totals(1.1, 0.7, 0.0), BARE, thumbs=THUMBS, z0=0.0)[0]
 
 
 def test_thumbs_by_the_other_loss_and_other_sides() -> None:

@@ -50,12 +50,14 @@ def test_value_loss_outside_the_mask() -> None:
     loss.sum().backward()
     assert values.grad is not None
     assert values.grad[0, 2] == 0.0
-    assert metrics["value/loss"] == pytest.approx(0.5 * 2.8**2)
+    assert metrics == {"value/loss": pytest.approx(0.5 * 2.8**2), "value/explained": 0.0}  # equal returns: nothing to explain
     perfect, seen = value_loss(values, torch.tensor([[1.0, 2.0, 9.0]]), torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1, 1, 0]]))
     assert seen["value/explained"] == 1.0
     assert perfect.shape == (1, 3)
     _, nothing = value_loss(values, values, values, torch.zeros(1, 3))
-    assert nothing == {"value/loss": 0.0, "value/explained": 1.0}
+    assert nothing == {"value/loss": 0.0, "value/explained": 0.0}
+    _, single = value_loss(torch.ones(1, 1), torch.ones(1, 1), torch.zeros(1, 1), torch.ones(1, 1))
+    assert single["value/loss"] == 0.5
 
 
 def test_the_value_head_starts_at_zero_and_learns() -> None:

@@ -115,8 +115,10 @@ def test_thumb_rates_are_a_fixed_point_of_expectation_maximisation() -> None:
 
 def test_one_thumb_and_none() -> None:
     found = thumb_raters([("a", "x", True)])
-    assert found.good["x"] == pytest.approx(0.8, abs=0.02)
-    assert found.hit_rate["a"] == pytest.approx(0.8, abs=0.03)
+    good = found.good["x"]  # with a prior of a half, 9 thumbs of prior with mean 0.8, and one thumb
+    hit, reject = (good + 7.2) / (good + 9), 7.2 / (1 - good + 9)
+    assert (found.hit_rate["a"], found.correct_rejection["a"]) == (pytest.approx(hit), pytest.approx(reject))
+    assert good == pytest.approx(hit / (hit + 1 - reject))
     assert thumb_raters([]) == ({}, {}, {})
 
 

@@ -78,13 +78,14 @@ def test_losses_take_an_ensemble() -> None:
 
 
 def test_edits_lead_by_what_they_changed() -> None:
-    assert edit_margin(torch.tensor([1, 4, 9, 0]), torch.tensor([4, 4, 4, 0])).tolist() == [0.125, 0.5, 0.5, 0.0]
+    assert edit_margin(torch.tensor([1, 4, 9, 1, 0]), torch.tensor([4, 4, 4, 1, 0])).tolist() == [0.125, 0.5, 0.5, 0.5, 0.0]
 
 
 def test_heads_differ_at_the_start_and_by_seed() -> None:
     heads = RewardHeads(399, 20)
     assert heads.weight.shape == (20, 399)
-    assert heads.weight.std().item() == pytest.approx(1 / 20, rel=0.05)
+    drawn = torch.randn(2, 3, generator=torch.Generator().manual_seed(4))
+    torch.testing.assert_close(RewardHeads(3, 2, seed=4).weight.detach(), drawn / 2)  # 1 / sqrt(3 + 1)
     assert torch.equal(heads.weight, RewardHeads(399, 20, seed=0).weight)
     assert not torch.equal(heads.weight, RewardHeads(399, 20, seed=1).weight)
     assert RewardHeads(3).weight.shape == (10, 3)
@@ -185,4 +186,5 @@ def test_calibration() -> None:
     assert two == pytest.approx((abs(0.5 - 1.0) + 0.2) / 3)
     # ten bins unless said: 0.05 and 0.15 are apart and do not cancel
     assert expected_calibration_error(torch.tensor([0.05, 0.15]), torch.tensor([0, 1])) == pytest.approx((0.05 + 0.85) / 2)
+    assert expected_calibration_error(torch.tensor([0.85, 0.95]), torch.tensor([1, 0])) == pytest.approx((0.15 + 0.95) / 2)
     assert math.isnan(expected_calibration_error(torch.zeros(0), torch.zeros(0)))

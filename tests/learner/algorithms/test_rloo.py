@@ -24,6 +24,10 @@ def test_loss_by_hand() -> None:
     assert values.tolist() == pytest.approx([-0.5, -2.0, -1.2, 1.5, 0.8])
     assert metrics == pytest.approx({"policy/ratio": 1.0, "policy/clip_share": 0.4})
     assert rloo_loss(torch.zeros(0), torch.zeros(0), torch.zeros(0))[1] == {}
+    for advantage in (1.0, -1.0):  # on the bound is not beyond it
+        on_bound = rloo_loss(torch.zeros(1), torch.zeros(1), torch.tensor([advantage]), eps_low=0.0, eps_high=0.0)
+        assert on_bound[1]["policy/clip_share"] == 0.0
+    assert rloo_loss(ratios.log(), torch.zeros(5), torch.zeros(5))[1]["policy/clip_share"] == 0.0
     wide, _ = rloo_loss(ratios.log(), torch.zeros(5), torch.tensor([1.0, 2.0, 1.0, -1.0, -1.0]), eps_low=0.4, eps_high=0.6)
     assert wide.tolist() == pytest.approx([-0.5, -2.0, -1.5, 1.5, 0.6])
 

@@ -108,3 +108,21 @@ def test_which_replies_are_near_enough() -> None:
     assert [usable(x, 1.0) for x in (0.69, 0.70)] == [True, False]
     assert [usable(-x, 1.0) for x in (0.69, 0.70)] == [True, False]
     assert is_usable(OLD, OLD, torch.ones(2), MASK * 0, torch.zeros(2)).all()
+
+
+def test_bounds_of_what_is_usable_belong_to_it() -> None:
+    one, mask = torch.tensor([[-1.0]]), torch.ones(1, 1)
+    assert is_usable(one, one, torch.tensor([-1.0]), mask, torch.zeros(1), max_drift=0.0, ratio_bounds=(1.0, 1.0)).item()
+    assert not is_usable(one - 0.51, one, torch.tensor([-1.0]), mask, torch.zeros(1)).item()  # a reply of one token
+
+
+def test_what_counts_as_clipped() -> None:
+    one, zero, mask = torch.zeros(1, 1), torch.zeros(1), torch.ones(1, 1)
+    for advantage in (1.0, -1.0):  # on the bound is not beyond it
+        assert surrogate_loss(one, one, zero + advantage, mask, eps_low=0.0, eps_high=0.0)[1]["policy/clip_share"] == 0.0
+    for ratio in (0.5, 2.0):  # without an advantage there is nothing to clip
+        assert surrogate_loss(one + math.log(ratio), one, zero, mask)[1] == pytest.approx(
+            {"policy/ratio": ratio, "policy/clip_share": 0.0, "policy/moved_kl": ratio - 1 - math.log(ratio)}
+        )
+    assert surrogate_loss(one, one, zero, mask, kind="cispo", eps_high=1.0)[1]["policy/clip_share"] == 0.0
+    assert surrogate_loss(one, one + 0.5, zero, mask, level="sequence")[1]["policy/ratio"] == pytest.approx(math.exp(-0.5))

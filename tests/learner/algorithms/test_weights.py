@@ -49,6 +49,9 @@ def test_few_raters_may_hold_twice_an_equal_share() -> None:
 def test_raters_without_weight_get_none() -> None:
     assert capped_by_rater([0.0, 1.0, 1.0, 1.0], ["a", "b", "c", "d"]) == [0.0, 1.0, 1.0, 1.0]
     assert capped_by_rater([0.0] * 4, list("abcd")) == [0.0] * 4
+    believed = [str(i) for i in range(9)]  # nine hold a ninth each, however many others are not believed at all
+    assert capped_by_rater([1.0] * 9 + [0.0] * 20, believed + ["x"] * 10 + ["y"] * 10)[:9] == [1.0] * 9
+    assert capped_by_rater([1.0] * 9 + [0.0] * 11, [str(i) for i in range(20)])[:9] == [1.0] * 9
 
 
 def test_an_even_crowd_is_left_alone() -> None:
