@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from policy.errors import UnsupportedModel
+from policy.model import read_config
 from policy.weights import Array, merged_tensors
 
 ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
@@ -41,6 +42,8 @@ def reasons_against_gguf(config: dict[str, Any]) -> list[str]:
         reasons.append(f"its attention slides over {config['sliding_window']} tokens")
     if config.get("hidden_act", "silu") != "silu":
         reasons.append(f"its activation is {config['hidden_act']}")
+    if config.get("partial_rotary_factor", rope.get("partial_rotary_factor", 1.0)) != 1.0:
+        reasons.append("only a part of each head is rotated")
     if config.get("mlp_bias") or (config.get("attention_bias") and config["model_type"] != "qwen2"):
         reasons.append("its projections have biases")
     return reasons
@@ -54,7 +57,7 @@ def write_gguf(base: Path, adapter: Path | None, out: Path, dtype: str = "f16", 
     """
     from gguf import GGUFWriter
 
-    config: dict[str, Any] = json.loads((base / "config.json").read_text())
+    config = read_config(base)
     reasons = reasons_against_gguf(config)
     if dtype not in TYPES:
         raise UnsupportedModel(f"unknown weight type {dtype!r}; choose from {', '.join(TYPES)}")
@@ -141,17 +144,18 @@ def _placeholder_vocabulary(writer: Any, base: Path, config: dict[str, Any]) -> 
     if size < len(alphabet) + 3:
         raise UnsupportedModel(f"the model in {base} has a vocabulary of {size}; OpenVINO's reader needs {len(alphabet) + 3}")
     tokens = ["<pad>", "<s>", "</s>", *alphabet, *(f"<{number}>" for number in range(size - 3 - len(alphabet)))]
-    _add_vocabulary(writer, tokens, [3] * 3 + [1] * (size - 3), [f"{alphabet[0]} {alphabet[1]}"], 1, 2, 0)
+    _add_vocabulary(writer, tokens, [3] * 3 + [1] * (size - 3), [f"{alphabet[0]} {alphabet[1]}"], 1, 2, 0, "default")
 
 
 def _real_vocabulary(writer: Any, base: Path, config: dict[str, Any]) -> None:
     raw = json.loads((base / "tokenizer.json").read_text())
     if raw["model"].get("type") != "BPE" or "ByteLevel" not in json.dumps(raw.get("pre_tokenizer") or {}):
         raise UnsupportedModel(f"the tokenizer in {base} is not a byte-level BPE; export this model as hf and convert it with llama.cpp's own script")
-    special = {entry["id"]: entry["content"] for entry in raw.get("added_tokens", [])}
-    names = {number: text for text, number in raw["model"]["vocab"].items()} | special
+    added = {entry["id"]: 3 if entry["special"] else 4 for entry in raw.get("added_tokens", [])}  # GGUF's control and user-defined tokens
+    names = {number: text for text, number in raw["model"]["vocab"].items()}
+    names |= {entry["id"]: entry["content"] for entry in raw.get("added_tokens", [])}
     tokens = [names.get(number, f"<unused{number}>") for number in range(config["vocab_size"])]
-    types = [3 if number in special else 1 if number in names else 5 for number in range(config["vocab_size"])]
+    types = [added.get(number, 1 if number in names else 5) for number in range(config["vocab_size"])]
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in raw["model"]["merges"]]
     by_text = {text: number for number, text in names.items()}
     settings = json.loads((base / "tokenizer_config.json").read_text()) if (base / "tokenizer_config.json").exists() else {}
@@ -160,16 +164,35 @@ def _real_vocabulary(writer: Any, base: Path, config: dict[str, Any]) -> None:
         token = settings.get(f"{which}_token")
         return by_text.get(token["content"] if isinstance(token, dict) else token or "")
 
-    _add_vocabulary(writer, tokens, types, merges, named("bos"), named("eos"), named("pad"))
+    _add_vocabulary(writer, tokens, types, merges, named("bos"), named("eos"), named("pad"), _splitting(base, raw["pre_tokenizer"]))
     template = base / "chat_template.jinja"
+    writer.add_add_bos_token(False)  # the template writes it
     chat = template.read_text() if template.exists() else settings.get("chat_template")
     if isinstance(chat, str):
         writer.add_chat_template(chat)
 
 
-def _add_vocabulary(writer: Any, tokens: list[str], types: list[int], merges: list[str], begin: int | None, end: int | None, pad: int | None) -> None:
+def _splitting(base: Path, pre_tokenizer: dict[str, Any]) -> str:
+    """Return llama.cpp's name for how a tokenizer splits text before its merges. Raises UnsupportedModel for one that has none."""
+    parts = pre_tokenizer["pretokenizers"] if pre_tokenizer["type"] == "Sequence" else [pre_tokenizer]
+    pattern = "".join(part["pattern"].get("Regex", "") for part in parts if part["type"] == "Split")
+    kinds = [part["type"] for part in parts]
+    if kinds == ["ByteLevel"] and parts[0].get("use_regex", True):
+        return "gpt-2"
+    if kinds == ["Digits", "ByteLevel"] and parts[0]["individual_digits"] and parts[1].get("use_regex", True):
+        return "smollm"
+    if "\\p{N}{1,3}" in pattern:
+        return "llama-bpe"
+    if "\\p{N}" in pattern and "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+" in pattern:
+        return "qwen2"
+    raise UnsupportedModel(f"the tokenizer in {base} splits text in a way that llama.cpp has no name for; export this model as hf")
+
+
+def _add_vocabulary(
+    writer: Any, tokens: list[str], types: list[int], merges: list[str], begin: int | None, end: int | None, pad: int | None, splitting: str
+) -> None:
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("default")
+    writer.add_tokenizer_pre(splitting)
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     writer.add_token_merges(merges)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BUNDLED = Path(__file__).parent.parent / "pocket" / "weights"
+REMEMBERED = 64 * 2**20  # bytes: from this size on a file's digest is remembered
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
@@ -22,7 +23,7 @@ def resolve_model(name: str) -> Path:
     Raises ModelNotFound or ModelCorrupt, in one sentence.
     """
     folder = _find(name)
-    _check(name, folder)
+    _check(folder)
     return folder
 
 
@@ -39,7 +40,7 @@ def model_digest(name: str) -> str:
 def file_digest(path: Path) -> str:
     """Return a file's sha256, remembered by path, size and time of change when it is large."""
     stat = path.stat()
-    if stat.st_size < 64 * 2**20:
+    if stat.st_size < REMEMBERED:
         return _sha256(path)
     memory = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "attune" / "digests.json"
     key = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
@@ -61,7 +62,19 @@ def file_digest(path: Path) -> str:
 
 def model_config(name: str) -> dict[str, Any]:
     """Return config.json as it stands."""
-    config: dict[str, Any] = json.loads((resolve_model(name) / "config.json").read_text())
+    return read_config(resolve_model(name))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the config.json of a model folder. Raises ModelCorrupt when it is missing or is not that of a model."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except OSError as error:
+        raise ModelCorrupt(f"the model folder {folder} has no config.json; is it a Hugging Face model folder?") from error
+    except ValueError as error:
+        raise ModelCorrupt(f"{folder / 'config.json'} is not JSON ({error})") from error
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise ModelCorrupt(f"{folder / 'config.json'} names no model_type; is it of a Hugging Face model?")
     return config
 
 
@@ -87,6 +100,27 @@ def load_model(name: str, device: str = "auto", dtype: str = "auto") -> "PreTrai
     if lacking:  # transformers only warns, and fills them with random numbers
         raise ModelCorrupt(f"the weights in {folder} lack {lacking[0]} or have it in another shape ({len(lacking)} such); fetch the model again")
     return model.to(place).eval()
+
+
+def load_merged(name: str, adapter: Path | None, device: str = "auto", dtype: str = "auto") -> "PreTrainedModel":
+    """Load a model with a LoRA adapter added to its weights, in float32 before it is turned to `dtype`: small updates are not rounded away.
+
+    Raises as `load_model` does, and UnsupportedModel for an adapter that does not fit the model.
+    """
+    if adapter is None:
+        return load_model(name, device, dtype)
+    import torch
+    from peft import PeftModel
+
+    place = resolve_device(device)
+    kind = ("bfloat16" if place == "cuda" else "float32") if dtype == "auto" else dtype
+    base = load_model(name, "cpu", "float32")
+    try:
+        merged: Any = PeftModel.from_pretrained(base, adapter).merge_and_unload()
+    except (ValueError, KeyError, RuntimeError, OSError) as error:
+        raise UnsupportedModel(f"the adapter in {adapter} does not fit the model {name!r} ({_first_line(error)})") from error
+    merged_model: PreTrainedModel = merged.to(device=place, dtype=getattr(torch, kind)).eval()
+    return merged_model
 
 
 def resolve_device(device: str) -> str:
@@ -130,22 +164,16 @@ def _fetch(name: str) -> Path:
         raise ModelNotFound(f"the model {name!r} is no folder here and could not be fetched from the hub ({_first_line(error)})") from error
 
 
-def _check(name: str, folder: Path) -> None:
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except OSError as error:
-        raise ModelCorrupt(f"the model folder {folder} has no config.json; is {name!r} a Hugging Face model folder?") from error
-    except ValueError as error:
-        raise ModelCorrupt(f"{folder / 'config.json'} is not JSON ({error})") from error
-    if not isinstance(config, dict) or "model_type" not in config:
-        raise ModelCorrupt(f"{folder / 'config.json'} names no model_type; is {name!r} a Hugging Face model folder?")
+def _check(folder: Path) -> None:
+    read_config(folder)
     if not any((folder / file).exists() for file in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
         raise ModelCorrupt(f"the model folder {folder} has no tokenizer (tokenizer.json)")
-    for path in _weight_files(folder):
+    for path in weight_files(folder):
         _check_weights(path)
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that hold a model folder's weights. Raises ModelCorrupt when one is missing."""
     index = folder / "model.safetensors.index.json"
     if index.exists():
         names = set(json.loads(index.read_text())["weight_map"].values())

@@ -102,8 +102,9 @@ def probe_difference(probe: Probe, seen_logps: Sequence[float], tolerance: float
     float16 weights and another order of adding make up to some 1e-3 nat in float32 and some 1e-1 in bfloat16; other weights, even one
     update apart, move some of 32 tokens by far more. NaN is a mismatch.
     """
-    difference = max((abs(seen - recorded) for seen, recorded in zip(seen_logps, probe.top_logps, strict=True)), default=0.0)
-    if not difference <= tolerance:
+    differences = [abs(seen - recorded) for seen, recorded in zip(seen_logps, probe.top_logps, strict=True)]
+    difference = max(differences, default=0.0)
+    if not all(one <= tolerance for one in differences):  # one by one: max() may step over a NaN
         raise ProbeMismatch(f"the loaded weights differ from the trained ones by {difference:.3g} nat on the probe; at most {tolerance} is allowed")
     return difference
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from policy.errors import ModelCorrupt, UnsupportedModel
+from policy.errors import UnsupportedModel
+from policy.model import weight_files
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _DTYPES = {"F32": np.float32, "F16": np.float16, "F64": np.float64}
@@ -35,10 +36,10 @@ def read_tensors(path: Path) -> Iterator[tuple[str, Array]]:
 
 
 def model_tensors(folder: Path) -> Iterator[tuple[str, Array]]:
-    """Yield all tensors of a model folder, shard by shard."""
-    shards = sorted(folder.glob("*.safetensors"))
-    if not shards:
-        raise ModelCorrupt(f"{folder} holds no safetensors weights")
+    """Yield all tensors of a model folder, shard by shard. Raises ModelCorrupt, or UnsupportedModel for weights that are no safetensors."""
+    shards = weight_files(folder)
+    if any(shard.suffix != ".safetensors" for shard in shards):
+        raise UnsupportedModel(f"the weights in {folder} are {shards[0].name}; only safetensors can be read here")
     for shard in shards:
         yield from read_tensors(shard)
 
@@ -65,5 +66,7 @@ def _lora(adapter: Path) -> dict[str, tuple[Array, Array, float]]:
     halves: dict[str, dict[str, Array]] = {}
     for name, values in read_tensors(adapter / "adapter_model.safetensors"):
         module, _, half = name.removeprefix("base_model.model.").rpartition(".lora_")
+        if half not in ("A.weight", "B.weight"):
+            raise UnsupportedModel(f"the adapter in {adapter} holds {name}; only plain LoRA on linear layers can be merged here")
         halves.setdefault(f"{module}.weight", {})[half.removesuffix(".weight")] = values
     return {name: (both["A"], both["B"], scale) for name, both in halves.items()}

@@ -54,8 +54,13 @@ class OpenVinoEngine:
         properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "KV_CACHE_PRECISION": precision}
         if options.threads:
             properties["INFERENCE_NUM_THREADS"] = options.threads
-        path = gguf_of(source, options.quantize)
-        self._pipeline = genai.ContinuousBatchingPipeline(str(path), scheduler, "CPU", properties)
+        self._load = lambda: genai.ContinuousBatchingPipeline(str(gguf_of(source, options.quantize)), scheduler, "CPU", properties)
+        try:
+            self._pipeline = self._load()
+        except RuntimeError:  # perhaps a cached file that a crash or a full disk left broken: make it again
+            gguf_of(source, options.quantize).unlink()
+            self._pipeline = self._load()
+        self._scoring: Any = None
         self._handles: dict[str, tuple[Any, frozenset[int]]] = {}
         self._numbers = 0
         self.tokens = 0
@@ -89,7 +94,7 @@ class OpenVinoEngine:
                 config.top_k = settings.top_k
         config.presence_penalty = settings.presence_penalty
         config.frequency_penalty = settings.frequency_penalty
-        self._handles[request_id] = (self._request(prompt_ids, config), frozenset(settings.end_ids))
+        self._handles[request_id] = (self._request(self._pipeline, prompt_ids, config), frozenset(settings.end_ids))
 
     def cancel(self, request_id: str) -> Step | None:
         """Close a reply; return its last step, None when it is not open."""
@@ -112,14 +117,22 @@ class OpenVinoEngine:
         return steps
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
-        """Return the log-probabilities of each reply's tokens: the prompt is echoed with its own."""
+        """Return the log-probabilities of each reply's tokens: the prompt is echoed with its own.
+
+        An echoed prompt gets wrong numbers when a request that is not echoed is in the same step, so open replies make this load the
+        weights a second time, once, for scoring alone.
+        """
+        if self.busy and self._scoring is None:
+            self._scoring = self._load()
+        pipeline = self._scoring if self.busy else self._pipeline
+        while pipeline.has_non_finished_requests():  # cancelled ones leave with a step
+            pipeline.step()
         config = self._genai.GenerationConfig()
         config.max_new_tokens, config.logprobs, config.echo, config.ignore_eos = 1, 1, True, True
-        handles = [self._request([*prompt, *reply], config) for prompt, reply in sequences]
+        handles = [self._request(pipeline, [*prompt, *reply], config) for prompt, reply in sequences]
         found: list[list[float]] = [[] for _ in sequences]
-        running = self._genai.GenerationStatus.RUNNING
-        while any(handle.get_status() == running for handle in handles):
-            self._pipeline.step()  # open replies go on meanwhile; what comes of them is read by the next `step`
+        while pipeline.has_non_finished_requests():
+            pipeline.step()
         for place, handle in enumerate(handles):
             while handle.can_read():
                 for output in handle.read().values():
@@ -129,13 +142,13 @@ class OpenVinoEngine:
     def close(self) -> None:
         """Let go of the weights."""
         self._handles.clear()
-        del self._pipeline
+        del self._pipeline, self._scoring
 
-    def _request(self, ids: Sequence[int], config: Any) -> Any:
+    def _request(self, pipeline: Any, ids: Sequence[int], config: Any) -> Any:
         import numpy as np
 
         self._numbers += 1  # a number used twice at once breaks the pipeline, so none is used twice at all
-        return self._pipeline.add_request(self._numbers, self._ov.Tensor(np.array([ids], dtype=np.int64)), config)
+        return pipeline.add_request(self._numbers, self._ov.Tensor(np.array([ids], dtype=np.int64)), config)
 
     def _read(self, request_id: str, handle: Any, ends: frozenset[int]) -> Step | None:
         ids: list[int] = []

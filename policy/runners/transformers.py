@@ -16,7 +16,7 @@ from torch import Tensor
 
 from policy.errors import UnsupportedModel
 from policy.logprobs import Row, score_rows
-from policy.model import load_model, resolve_device
+from policy.model import load_merged
 from policy.runners.base import Finish, RunnerOptions, SamplingSettings, Step, VersionSource
 from policy.sampler import sampled_tokens
 
@@ -54,7 +54,7 @@ class TransformersEngine:
             raise UnsupportedModel(f"the transformers runner has no quantisation {options.quantize!r}; use --quantize none")
         if options.threads:
             torch.set_num_threads(options.threads)
-        self._model = merged_model(source, resolve_device(options.device), options.precision)
+        self._model = load_merged(str(source.full or source.base), source.adapter, options.device, options.precision)
         self._attention = self._model.config._attn_implementation
         config = self._model.config.get_text_config()
         self.context_length = int(config.max_position_embeddings)
@@ -200,17 +200,6 @@ class TransformersEngine:
             use_cuda_graph=False,  # our sampling reads settings and histories on the host
             auto_switch_to_flash=options.precision != "float32",
         )
-
-
-def merged_model(source: VersionSource, device: str, precision: str) -> Any:
-    """Load a version's weights with the adapter added in float32, then turned to `precision`, so that small updates are not rounded away."""
-    name = str(source.full or source.base)
-    if source.adapter is None:
-        return load_model(name, device, precision)
-    from peft import PeftModel
-
-    model = PeftModel.from_pretrained(load_model(name, "cpu", "float32"), source.adapter).merge_and_unload()
-    return model.to(device=device, dtype=getattr(torch, precision)).eval()
 
 
 def _respect_soft_caps() -> None:

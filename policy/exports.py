@@ -1,0 +1,98 @@
+"""A version as files for other programs: one GGUF, a whole Hugging Face folder, or the PEFT adapter alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from policy.errors import UnsupportedModel, VersionCorrupt
+from policy.ggufs import write_gguf
+from policy.model import load_merged, read_config, resolve_model
+from policy.versions import MANIFEST, read_version
+
+FORMATS = ("gguf", "hf", "peft")
+_WEIGHTS = ("*.safetensors", "*.bin", "*.index.json", MANIFEST, "adapter_config.json", "training_state*")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a version's weights are: a model folder, and for a learned version an adapter over it."""
+
+    model: Path
+    adapter: Path | None = None
+
+
+def weights_of(data: Path, number: int, model: str | None = None) -> Weights:
+    """Return where version `number` of a data folder is, its files checked. `model` names the base when there is nothing else to tell.
+
+    Raises VersionCorrupt for a version that is not there or damaged, ModelNotFound and ModelCorrupt for its base.
+    """
+    folder = data / "versions" / f"{number:06d}"
+    if number == 0 and not folder.is_dir():
+        return Weights(resolve_model(model or _base_of(data) or "pocket"))
+    manifest = read_version(folder)
+    if manifest.kind == "full":
+        return Weights(folder)
+    return Weights(resolve_model(model or manifest.base_model), folder)
+
+
+def export(weights: Weights, kind: str, out: Path, dtype: str = "f16") -> Path:
+    """Write weights to `out`, there whole or not at all, and return it. `dtype` (f16, f32, q8_0) is for gguf.
+
+    Raises FileExistsError when `out` is there already, UnsupportedModel for what a format cannot hold.
+    """
+    if out.exists():
+        raise FileExistsError(f"{out} is there already; name another --out")
+    if kind == "gguf":
+        return write_gguf(weights.model, weights.adapter, out, dtype, real_tokenizer=True)
+    if kind == "hf":
+        return _write_folder(weights, out)
+    if kind == "peft":
+        return _write_adapter(weights, out)
+    raise UnsupportedModel(f"unknown format {kind!r}; choose from {', '.join(FORMATS)}")
+
+
+def _write_folder(weights: Weights, out: Path) -> Path:
+    config = read_config(weights.model)
+    model = load_merged(str(weights.model), weights.adapter, "cpu", str(config.get("dtype") or config.get("torch_dtype") or "float32"))
+    with _whole(out) as folder:
+        shutil.copytree(weights.model, folder, ignore=shutil.ignore_patterns(*_WEIGHTS), dirs_exist_ok=True)
+        model.save_pretrained(folder)
+    return out
+
+
+def _write_adapter(weights: Weights, out: Path) -> Path:
+    if weights.adapter is None:
+        raise UnsupportedModel("this version is no adapter over a base model; export it as hf or gguf")
+    with _whole(out) as folder:
+        shutil.copy2(weights.adapter / "adapter_model.safetensors", folder)
+        config = json.loads((weights.adapter / "adapter_config.json").read_text())
+        config["base_model_name_or_path"] = str(weights.model)
+        (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    return out
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _base_of(data: Path) -> str | None:
+    """Return the base model that a data folder's versions were trained on, None when it has none."""
+    for manifest in sorted((data / "versions").glob(f"*/{MANIFEST}")):
+        try:
+            return read_version(manifest.parent, verify=False).base_model
+        except VersionCorrupt:
+            continue
+    return None
