@@ -1,15 +1,18 @@
 """`python -m learner`: the learner as a process. `--check` looks at the settings alone, `--once` makes one update with whatever waits."""
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from learner.errors import LearnerError
+from learner.errors import BadData, BadSetting, LearnerError
 from learner.settings import LearnerSettings, load_settings
 
 
@@ -25,19 +28,45 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def flags_of(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the settings among command-line flags, as text. Raises BadSetting for anything else."""
+    given, rest = parser().parse_known_args(arguments)
+    if rest:
+        raise BadSetting(f"unknown option {rest[0]!r}; `attune learn --help` lists the settings")
+    return {name: value for name, value in vars(given).items() if value is not None and name in LearnerSettings.model_fields}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the learner until it is told to stop; return the exit status."""
     given = vars(parser().parse_args(arguments))
     config, check, once = given.pop("config"), given.pop("check"), given.pop("once")
-    try:
+    with one_line_errors() as status:
         settings = load_settings(given, config)
         check_start(settings)
-        return 0 if check else _learn(settings, once=once)
-    except Exception as error:
-        if not _is_ours(error):
-            raise
+        if not check:
+            _learn(settings, once=once)
+    return status.code
+
+
+@dataclass
+class Status:
+    """An exit status to be."""
+
+    code: int = 0
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Generator[Status, None, None]:
+    """Turn the errors that the rooms raise on purpose into one line and the exit status 1."""
+    from policy.errors import PolicyError
+    from store.errors import StoreError
+
+    status = Status()
+    try:
+        yield status
+    except (LearnerError, PolicyError, StoreError) as error:
         print((str(error).strip() or type(error).__name__).splitlines()[0], file=sys.stderr)
-        return 1
+        status.code = 1
 
 
 def check_start(settings: LearnerSettings) -> None:
@@ -49,12 +78,23 @@ def check_start(settings: LearnerSettings) -> None:
     open_store(settings.data).close()
 
 
-def _learn(settings: LearnerSettings, *, once: bool) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+def check_file(path: Path) -> None:
+    """Look whether a training file is there, before a model is loaded. Raises BadData."""
+    if not path.is_file():
+        raise BadData(f"there is no training file {path}")
+
+
+def prepare_process(settings: LearnerSettings) -> None:
+    """Set up what torch reads when it is loaded, and step back from the CPU as far as the settings say."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads take the CPU from those who answer people
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if settings.nice:
         os.nice(settings.nice)
+
+
+def _learn(settings: LearnerSettings, *, once: bool) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    prepare_process(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -62,15 +102,6 @@ def _learn(settings: LearnerSettings, *, once: bool) -> int:
     from learner.loop import Loop
 
     Loop(settings, stop).run(once=once)
-    return 0
-
-
-def _is_ours(error: Exception) -> bool:
-    """Whether an error is one that the rooms raise on purpose, with a sentence for people."""
-    from policy.errors import PolicyError
-    from store.errors import StoreError
-
-    return isinstance(error, LearnerError | PolicyError | StoreError)
 
 
 if __name__ == "__main__":

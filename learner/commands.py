@@ -1,6 +1,8 @@
 """The learner's part of the command line. Light: torch is loaded by the process that learns."""
 
-from typing import Annotated
+import sys
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -8,7 +10,7 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opti
 
 
 def register(app: typer.Typer) -> None:
-    """Add `attune learn`."""
+    """Add `attune learn` and `attune train`."""
 
     @app.command(context_settings=_PASS_ON)
     def learn(context: typer.Context, arguments: Annotated[list[str] | None, typer.Argument(hidden=True)] = None) -> None:
@@ -16,3 +18,54 @@ def register(app: typer.Typer) -> None:
         from learner.__main__ import main
 
         raise typer.Exit(main([*(arguments or []), *context.args]))
+
+    @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+    def train(
+        context: typer.Context,
+        data: Annotated[Path, typer.Option(help="JSON Lines: TRL's preference, unpaired or SFT form.")],
+        out: Annotated[Path, typer.Option(help="New folder for the version.")],
+        model: Annotated[str | None, typer.Option(help="Base model: a bundled name, a folder, or a hub id.")] = None,
+        config: Annotated[Path | None, typer.Option(help="TOML file with a [learner] table.")] = None,
+    ) -> None:
+        """Train on a file, without a service, to a version folder. Every setting of `attune learn` is a flag here too (--algorithm, --steps, ...)."""
+        raise typer.Exit(_train(data, out, {"model": model}, config, list(context.args)))
+
+
+def _train(data: Path, out: Path, flags: dict[str, Any], config: Path | None, more: list[str]) -> int:
+    from learner.__main__ import flags_of, one_line_errors
+    from learner.settings import load_settings
+
+    with one_line_errors() as status:
+        settings = load_settings({"steps": 10_000, "passes": 2.0, "replay": 0.0, "max_items": 1_000_000} | flags_of(more) | flags, config)
+        _run_training(data, out, settings)
+    return status.code
+
+
+def _run_training(data: Path, out: Path, settings: Any) -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from learner.__main__ import check_file, prepare_process
+    from policy.model import resolve_model
+
+    check_file(data)
+    resolve_model(settings.model)
+    prepare_process(settings)
+    from learner.offline import train_file
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("reading", total=None)
+
+        def phase(name: str, step: int, steps: int, loss: float | None, metrics: dict[str, float]) -> None:
+            said = f"{name}, loss {loss:.3f}" if loss is not None else name
+            progress.update(task, description=said, completed=step, total=steps or None)
+
+        manifest, result = train_file(data, out, settings, phase, opened=lambda form, count, left_out: console.print(
+            f"{count} examples in the {form} form" + (f"; {left_out} longer than the context left out" if left_out else "")
+        ))  # fmt: skip
+    stopped = f", stopped early: {result.trained.stopped}" if result.trained.stopped else ""
+    console.print(f"{result.trained.steps} steps in {result.trained.metrics['seconds']:.1f} s{stopped}")
+    for reason in result.report["reasons"]:
+        console.print(f"the gate would not pass it: {reason}")
+    print(f"{out} {manifest.digest}")

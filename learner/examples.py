@@ -157,9 +157,10 @@ def for_algorithm(examples: Sequence[Example], algorithm: str) -> list[Example]:
     """Return the examples as one algorithm alone reads them.
 
     mixed: all. dpo: pairs, and corrections as pairs. kto: everything as thumbs; a pair is two of half weight. sft: whatever has a good
-    reply; of pairs that alone, while a correction keeps its original, which tells what changed.
+    reply; of pairs that alone, while a correction keeps its original, which tells what changed. Those that learn by way of a reward or
+    of values (grpo, rloo, ppo, ilql) read all.
     """
-    if algorithm == "mixed":
+    if algorithm in ("mixed", "grpo", "rloo", "ppo", "ilql"):
         return list(examples)
     if algorithm == "dpo":
         return [replace(example, kind="pair") for example in examples if example.kind != "thumb"]
@@ -168,7 +169,7 @@ def for_algorithm(examples: Sequence[Example], algorithm: str) -> list[Example]:
         return [replace(example, kind="thumb", bad=None) if example.kind == "pair" else example for example in good]
     if algorithm == "kto":
         return [single for example in examples for single in _singles(example)]
-    raise ValueError(f"unknown algorithm {algorithm!r}; use mixed, dpo, kto or sft")
+    raise ValueError(f"unknown algorithm {algorithm!r}; use mixed, dpo, kto, sft, grpo, rloo, ppo or ilql")
 
 
 def _singles(example: Example) -> list[Example]:

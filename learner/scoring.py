@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,4 +51,17 @@ def reply_logits(model: torch.nn.Module, replies: Sequence[tuple[Ids, Ids]]) -> 
     return logits
 
 
-__all__ = ["Ids", "Row", "Scored", "length_buckets", "reply_logits", "reply_logps", "reply_sums", "row_of", "score"]
+def hidden_states(model: torch.nn.Module, replies: Sequence[tuple[Ids, Ids]]) -> Tensor:
+    """Return the last layer's hidden states (N, T, d) of each prompt + reply, padded on the right, in one forward pass."""
+    device = next(model.parameters()).device
+    longest = max(len(prompt) + len(reply) for prompt, reply in replies)
+    ids = torch.zeros(len(replies), longest, dtype=torch.long)
+    for number, (prompt, reply) in enumerate(replies):
+        ids[number, : len(prompt) + len(reply)] = torch.tensor([*prompt, *reply])
+    whole: Any = model
+    body = whole.get_base_model() if hasattr(whole, "get_base_model") else whole
+    hidden: Tensor = body.base_model(input_ids=ids.to(device), use_cache=False).last_hidden_state  # causal: padding on the right is never seen
+    return hidden
+
+
+__all__ = ["Ids", "Row", "Scored", "hidden_states", "length_buckets", "reply_logits", "reply_logps", "reply_sums", "row_of", "score"]

@@ -15,7 +15,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from learner.errors import BadSetting
 
-Algorithm = Literal["mixed", "dpo", "kto", "sft"]
+Algorithm = Literal["mixed", "dpo", "kto", "sft", "grpo", "rloo", "ppo", "ilql"]
+ON_POLICY = ("grpo", "rloo", "ppo")
 SHARED = ("data", "model", "device")
 _file_values: ContextVar[dict[str, Any]] = ContextVar("_file_values", default={})  # noqa: B039 -- never changed in place
 
@@ -56,7 +57,8 @@ class LearnerSettings(BaseSettings):
     """Goes into each run's own seed, with the number of runs before it."""
 
     algorithm: Algorithm = "mixed"
-    """What learns: mixed (pairs, thumbs and corrections together), dpo (pairs), kto (thumbs) or sft (good replies alone)."""
+    """What learns: mixed (pairs, thumbs and corrections together), dpo (pairs), kto (thumbs), sft (good replies alone); grpo, rloo and ppo
+    (the policy's own replies, scored by a reward model that is trained on all feedback first); ilql (Q-learning over tokens)."""
     trigger_items: int = Field(16, ge=1)
     """Useful items that start an update at once."""
     trigger_seconds: float = Field(20.0, ge=0)
@@ -105,6 +107,65 @@ class LearnerSettings(BaseSettings):
     """Anchor samples that the base model makes once per data folder."""
     anchor_batch: int = Field(4, ge=1)
     """Anchor samples per step."""
+
+    reward_heads: int = Field(10, ge=1, le=100)
+    """Reward model: heads whose disagreement is its uncertainty."""
+    reward_steps: int = Field(200, ge=1)
+    """Reward model: full-batch gradient steps of its heads."""
+    reward_rate: float = Field(0.01, gt=0, le=1)
+    """Reward model: step size of its heads."""
+    reward_prior: float = Field(0.5, ge=0)
+    """Reward model: how strongly each head is held to its own random start, against one label."""
+    reward_pessimism: float = Field(1.0, ge=0)
+    """Policies learn from the heads' mean less this many of their standard deviations."""
+    reward_min_labels: int = Field(16, ge=2)
+    """Fewest pairs, corrections and thumbs from which a reward model is trained; with fewer grpo, rloo and ppo wait."""
+    reward_function: str = Field("", pattern=r"^([\w.]+:\w+)?$")
+    """A further reward, as `module:function`: called with the prompt and the reply as text, its number is added to the reward model's."""
+
+    rollout_rounds: int = Field(6, ge=1)
+    """On-policy rounds of an update: sample, score, learn."""
+    rollout_prompts: int = Field(16, ge=1)
+    """Prompts per round."""
+    rollout_group: int = Field(8, ge=2)
+    """Replies per prompt."""
+    rollout_tokens: int = Field(96, ge=8)
+    """Most tokens of a sampled reply."""
+    rollout_epochs: int = Field(1, ge=1, le=16)
+    """Passes over a round's replies."""
+    rollout_minibatches: int = Field(2, ge=1)
+    """Gradient steps per pass."""
+    kl_weight: float = Field(0.04, ge=0)
+    """Weight of the KL to the live version: in the loss for grpo (per token), in the reward for rloo and ppo (per token)."""
+    clip_low: float = Field(0.2, gt=0, lt=1)
+    """The policy's ratio to the sampling policy is clipped below 1 less this."""
+    clip_high: float = Field(0.28, gt=0)
+    """The policy's ratio to the sampling policy is clipped above 1 plus this."""
+    advantage_scale: Literal["group", "batch", "none"] = "batch"
+    """grpo: what advantages are divided by; none is Dr. GRPO."""
+    token_reduction: Literal["grpo", "dapo", "dr_grpo"] = "dapo"
+    """grpo and ppo: how token losses are averaged."""
+    ratio_level: Literal["token", "sequence"] = "token"
+    """grpo: per-token ratios, or one per reply (GSPO)."""
+    value_rate: float = Field(1e-3, gt=0, le=1)
+    """ppo: step size of the value head."""
+    value_warmup: int = Field(20, ge=0)
+    """ppo: steps of the value head alone, before the policy moves."""
+    gae_lambda: float = Field(0.95, ge=0, le=1)
+    """ppo: how far advantages look ahead; 1 is Monte Carlo."""
+
+    q_steps: int = Field(200, ge=1)
+    """ilql: steps of the Q and V heads on logged replies."""
+    q_rate: float = Field(1e-3, gt=0, le=1)
+    """ilql: step size of the heads."""
+    q_tau: float = Field(0.8, ge=0.5, lt=1)
+    """ilql: expectile of V; 0.5 is the mean of what was said, near 1 the best of it."""
+    q_cql: float = Field(0.1, ge=0)
+    """ilql: weight of the term that keeps tokens that nobody said from looking good."""
+    q_beta: float = Field(2.0, ge=0)
+    """ilql: how far the policy is shifted by the advantage of each token."""
+    q_polyak: float = Field(0.05, gt=0, le=1)
+    """ilql: how fast the target heads follow."""
 
     max_kl: float = Field(2.0, gt=0)
     """An update stops when its KL to the live version passes this, in nats per reply, on replies that it does not train on."""

@@ -13,6 +13,7 @@ from learner.algorithms.anchor import forward_kl_loss
 from learner.algorithms.dpo import PairLengths, PairLogps
 from learner.algorithms.kto import KlBaseline, mismatches
 from learner.algorithms.mixed import Edits, MixedSettings, Pairs, Thumbs, Totals, mixed_loss, totals_of
+from learner.algorithms.reduction import Term, combine
 from learner.algorithms.sft import change_of, weighted_nll_loss
 from learner.anchors import Anchor, stacked
 from learner.examples import Example
@@ -99,17 +100,24 @@ def backward(
         loss_sum += loss.item()
         for name, value in metrics.items():
             seen[name].append((value, 1 if name.startswith("loss/") else len(examples)))
+    anchor_loss, metrics = anchor_backward(resident, anchors, mixed.anchor, budget)
+    return loss_sum + anchor_loss, _summary(seen) | metrics
+
+
+def anchor_backward(resident: Resident, anchors: Sequence[Anchor], scale: float, budget: int) -> tuple[float, dict[str, float]]:
+    """Add the gradients of `scale` times the mean KL to the base per token of these anchors; return that loss, and the KL."""
+    if not anchors:
+        return 0.0, {}
+    num_tokens, kl_sum = sum(len(anchor.reply_ids) for anchor in anchors), 0.0
     for group in length_buckets([len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in anchors], budget):
         some = [anchors[index] for index in group]
         with resident.autocast():
             logits = reply_logits(resident.model, [(anchor.prompt_ids, anchor.reply_ids) for anchor in some])
-        kl, metrics = forward_kl_loss(logits, stacked(some, logits.device))
-        loss, shares = mixed_loss(totals, mixed, anchor_kl=kl)
+        kl, _ = forward_kl_loss(logits, stacked(some, logits.device))
+        loss, _ = combine([Term("anchor", kl, torch.ones_like(kl), num_tokens, scale)])
         loss.backward()
-        loss_sum += loss.item()
-        for name, value in (metrics | shares).items():
-            seen[name].append((value, 1 if name.startswith("loss/") else len(some)))
-    return loss_sum, _summary(seen)
+        kl_sum += kl.sum().item()
+    return scale * kl_sum / num_tokens, {"anchor/kl": kl_sum / num_tokens, "loss/anchor": scale * kl_sum / num_tokens}
 
 
 def _summary(seen: Mapping[str, Sequence[tuple[float, int]]]) -> dict[str, float]:

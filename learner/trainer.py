@@ -44,49 +44,73 @@ def train(
     reference: Reference,
     *,
     anchors: Sequence[Anchor],
-    drift: Sequence[Anchor],
+    guards: "Guards",
     settings: LearnerSettings,
     progress: Progress,
 ) -> Trained:
     """Run the plan's steps on the resident weights, which are the live version's at the start.
 
-    `drift` are replies that nothing is trained on, with the live version's distributions. Raises Diverged when a loss or gradient is not
-    finite; the caller then puts the live weights back.
+    Raises Diverged when a loss or gradient is not finite; the weights are then of no use.
     """
-    began, cpu_began = time.monotonic(), time.process_time()
+    meter = Meter(progress, len(plan.batches))
     mixed, budget = mixed_settings(settings), settings.token_budget
     mismatched = MismatchedReplies.of(resident, plan.trained, plan.seed, budget)
-    guards = Guards(resident, plan, reference, drift, settings)
-    anchor_order = _anchor_order(len(anchors), settings.anchor_batch if settings.anchor > 0 else 0, len(plan.batches), plan.seed)
-    curve, tokens, stopped, loss = [], 0, "", math.nan
-    done = 0
+    order = anchor_order(len(anchors), settings.anchor_batch if settings.anchor > 0 else 0, len(plan.batches), plan.seed)
+    stopped = ""
     for number, batch in enumerate(plan.batches, 1):
         examples = [plan.trained[index] for index in batch]
-        some = [anchors[index] for index in anchor_order[number - 1]]
+        some = [anchors[index] for index in order[number - 1]]
         totals = step_totals(plan.trained, len(batch), sum(len(anchor.reply_ids) for anchor in some))
         loss, metrics = backward(resident, examples, some, reference, totals, mixed, budget, mismatched.baseline.z0)
         norm = optimiser.step()
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise Diverged(f"step {number} of {len(plan.batches)} gave a loss of {loss} and a gradient norm of {norm}; live stays as it was")
-        done = number
-        tokens += sum(example.num_tokens for example in examples) + sum(len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in some)
-        metrics |= {"loss": loss, "gradient_norm": norm}
+        metrics["gradient_norm"] = norm
         if number % LOOK_EVERY == 0 or number == len(plan.batches):
             mismatched.look(resident, budget)
             seen, stopped = guards.look(metrics)
             metrics |= seen | {"kto/z0": mismatched.baseline.z0}
-        curve.append({"step": number, **metrics})
-        progress(number, len(plan.batches), loss, metrics)
+        tokens = sum(example.num_tokens for example in examples) + sum(len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in some)
+        meter.step(loss, metrics, tokens)
         if stopped:
             log.info("stopped after step %d of %d: %s", number, len(plan.batches), stopped)
             break
-    last = {name: value for entry in curve for name, value in entry.items() if name != "step"}
-    cost = {"tokens": tokens, "seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - cpu_began, "peak_memory_mb": peak_memory_mb()}
-    return Trained(done, stopped, last | cost, curve)
+    return meter.trained(stopped)
+
+
+class Meter:
+    """Keeps what an update's steps came to, and what they cost."""
+
+    def __init__(self, progress: Progress, steps: int) -> None:
+        self.steps, self._progress = steps, progress
+        self._curve: list[dict[str, float]] = []
+        self._tokens = 0
+        self._began, self._cpu_began = time.monotonic(), time.process_time()
+
+    def step(self, loss: float, metrics: dict[str, float], tokens: int) -> None:
+        """Count one more step."""
+        self._tokens += tokens
+        self._curve.append({"step": len(self._curve) + 1, "loss": loss, **metrics})
+        self._progress(len(self._curve), self.steps, loss, metrics)
+
+    def note(self, metrics: dict[str, float]) -> None:
+        """Add what was seen after the last step to it."""
+        if self._curve:
+            self._curve[-1] |= metrics
+
+    def trained(self, stopped: str) -> Trained:
+        """Return the whole; of each metric its last value."""
+        last = {name: value for entry in self._curve for name, value in entry.items() if name != "step"}
+        seconds, cpu_seconds = time.monotonic() - self._began, time.process_time() - self._cpu_began
+        cost = {"tokens": float(self._tokens), "seconds": seconds, "cpu_seconds": cpu_seconds, "peak_memory_mb": peak_memory_mb()}
+        return Trained(len(self._curve), stopped, last | cost, self._curve)
 
 
 class Guards:
-    """Looks at the policy while it is trained. On a violation the last weights that were within all limits are put back."""
+    """Looks at the policy while it is trained. On a violation the last weights that were within all limits are put back.
+
+    `drift` are replies that nothing is trained on, with the live version's distributions.
+    """
 
     def __init__(self, resident: Resident, plan: Plan, reference: Reference, drift: Sequence[Anchor], settings: LearnerSettings) -> None:
         self._resident, self._drift, self._settings, self._reference = resident, drift, settings, reference
@@ -147,7 +171,7 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _anchor_order(count: int, per_step: int, steps: int, seed: int) -> list[list[int]]:
+def anchor_order(count: int, per_step: int, steps: int, seed: int) -> list[list[int]]:
     """Return which anchors each step sees: all in turn, in shuffled passes."""
     rng = random.Random(seed + 1)
     stream: list[int] = []

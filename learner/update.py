@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,16 @@ from learner.anchors import Anchor, base_anchors, with_distributions
 from learner.evidence import Samples, evidence_of, gate_prompts, samples_of
 from learner.examples import Example, examples_of
 from learner.gate import checks_of, report_of
+from learner.on_policy import train_on_policy
 from learner.optimiser import Optimiser
 from learner.plan import Plan, plan_of
 from learner.publish import version_folder
+from learner.q_learning import train_ilql
 from learner.reference import Audit, Reference
-from learner.resident import Resident
-from learner.settings import LearnerSettings
-from learner.trainer import Trained, train
+from learner.resident import Resident, Weights
+from learner.rewards import RewardModel, calibration_of, trained_reward_model
+from learner.settings import ON_POLICY, LearnerSettings
+from learner.trainer import Guards, Progress, Trained, train
 from policy.chat import render_reply
 from store.completions import Completion, get_completion
 from store.feedback import feedback_to_learn
@@ -49,6 +52,7 @@ class Result:
     report: dict[str, Any]
     metrics: dict[str, Any]
     optimiser: Optimiser
+    rewards: RewardModel | None
 
 
 def material_of(db: Database, resident: Resident, run: Run) -> Material:
@@ -66,6 +70,20 @@ def material_of(db: Database, resident: Resident, run: Run) -> Material:
 
     earlier = examples(0, run.after_seq, REPLAY_POOL) if run.after_seq > 0 else ()
     return Material(examples(run.after_seq, run.upto_seq), earlier, {rater.id: rater.trust for rater in raters(db)})
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything that a method needs for its steps on the resident weights."""
+
+    plan: Plan
+    live_weights: Weights
+    samples: Samples
+    anchors: list[Anchor]
+    guards: Guards
+    optimiser: Optimiser
+    settings: LearnerSettings
+    progress: Progress
 
 
 class Updater:
@@ -104,15 +122,41 @@ class Updater:
             drift = with_distributions(resident.model, [(rollout.prompt_ids, rollout.ids) for rollout in samples.live])
         optimiser = Optimiser(resident, learning_rate=resident.learning_rate, warmup_steps=settings.warmup_steps, clip_norm=settings.clip_norm)
         remembered = optimiser.read(moments_path(settings.data, run.parent), resident.parent_digest)
-        trained = train(
-            resident, optimiser, plan, self.reference, anchors=used, drift=drift, settings=settings,
-            progress=lambda step, steps, loss, metrics: phase("train", step, steps, loss, metrics),
-        )  # fmt: skip
+        guards = Guards(resident, plan, self.reference, drift, settings)
+        work = Work(plan, live_weights, samples, used, guards, optimiser, settings, lambda *seen: phase("train", *seen))
+        trained, rewards = self._trained(work)
         phase("gate", trained.steps, len(plan.batches), None, {})
         evidence = evidence_of(resident, live_weights, run.parent, samples, plan.held_out, self.reference, kept)
         report = report_of(checks_of(evidence, settings))
         phase("save", trained.steps, len(plan.batches), None, {})
-        return Result(plan, trained, report, _metrics(material, plan, trained, audit, remembered), optimiser)
+        return Result(plan, trained, report, _metrics(material, plan, trained, audit, remembered), optimiser, rewards)
+
+    def _trained(self, work: Work) -> tuple[Trained, RewardModel | None]:
+        """Run the steps of the algorithm in force; return what they came to, and the reward model if one was made for them."""
+        resident, plan, settings = self.resident, work.plan, work.settings
+        if settings.algorithm == "ilql":
+            trained = train_ilql(
+                resident, work.optimiser, work.guards, examples=plan.trained, samples=work.samples.live, anchors=work.anchors, settings=settings,
+                seed=plan.seed, progress=work.progress,
+            )  # fmt: skip
+            return trained, None
+        if settings.algorithm not in ON_POLICY:
+            trained = train(
+                resident, work.optimiser, plan, self.reference, anchors=work.anchors, guards=work.guards, settings=settings, progress=work.progress
+            )
+            return trained, None
+        rewards, seen = trained_reward_model(resident, plan.trained, settings, plan.seed)
+        if plan.held_out:
+            measured = calibration_of(rewards, resident, plan.held_out, settings.token_budget)
+            seen |= {f"reward/held_out_{name}": value for name, value in asdict(measured).items() if value == value}
+        room = resident.context_length - settings.rollout_tokens
+        prompts = gate_prompts(plan.trained, work.anchors, 4 * settings.rollout_prompts, room)
+        trained = train_on_policy(
+            resident, work.optimiser, work.guards, rewards, prompts=prompts, live_weights=work.live_weights, anchors=work.anchors, settings=settings,
+            seed=plan.seed, progress=work.progress,
+        )  # fmt: skip
+        trained.metrics |= seen
+        return trained, rewards
 
 
 def moments_path(data: Path, version: int) -> Path:

@@ -1,0 +1,128 @@
+"""Training files: JSON Lines in TRL's preference, unpaired and SFT forms, read into examples.
+
+    {"prompt": ..., "chosen": ..., "rejected": ...}     preference (the prompt may be left out where both begin with the same turns)
+    {"prompt": ..., "completion": ..., "label": true}   unpaired
+    {"prompt": ..., "completion": ...} or {"messages": [...]}   SFT
+
+A prompt is a list of messages, or a string, which counts as one user message; a reply is a string or a list with one assistant message.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from learner.errors import BadData
+from learner.examples import Example, Kind, RenderReply, Reply
+
+Form = Literal["preference", "unpaired", "sft"]
+Messages = list[dict[str, Any]]
+RATER = "file"
+
+
+def read_examples(path: Path, render_reply: RenderReply, *, max_tokens: int) -> tuple[Form, list[Example], int]:
+    """Return the form of a file, its examples in order, and how many lines were left out as longer than `max_tokens`.
+
+    Raises BadData, with the line's number, for anything that is not of one form throughout.
+    """
+    found: list[Example] = []
+    form: Form | None = None
+    left_out = 0
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        row = _row(line, path, number)
+        its_form, example = _example(row, render_reply, f"{path}, line {number}", number)
+        if form is not None and its_form != form:
+            raise BadData(f"{path}, line {number}: this is a line in the {its_form} form, but the file began in the {form} form; split it")
+        form = its_form
+        if len(example.prompt_ids) + max(len(reply.ids) for reply in example.replies) > max_tokens:
+            left_out += 1
+        else:
+            found.append(example)
+    if form is None:
+        raise BadData(f"{path} holds no examples")
+    return form, found, left_out
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise BadData(f"the training file {path} cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise BadData(f"the training file {path} is not UTF-8 text ({error.reason} at byte {error.start})") from error
+
+
+def _row(line: str, path: Path, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise BadData(f"{path}, line {number}: not JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise BadData(f"{path}, line {number}: a line is an object with prompt and replies, not {type(row).__name__}")
+    return row
+
+
+def _example(row: Mapping[str, Any], render: RenderReply, where: str, number: int) -> tuple[Form, Example]:
+    if "chosen" in row and "rejected" in row:
+        prompt, chosen, rejected = _sides(row, where)
+        return "preference", _built("pair", render, prompt, chosen, rejected, number)
+    if "messages" in row:
+        messages = _messages(row["messages"], where)
+        if len(messages) < 2 or messages[-1]["role"] != "assistant":
+            raise BadData(f"{where}: messages end with the assistant's reply, after at least one other message")
+        return "sft", _built("thumb", render, messages[:-1], messages[-1]["content"], None, number)
+    if "prompt" not in row or "completion" not in row:
+        raise BadData(f"{where}: want prompt with chosen and rejected, with completion and label, with completion, or messages; found {sorted(row)}")
+    prompt, text = _prompt(row["prompt"], where), _reply(row["completion"], where)
+    if "label" not in row:
+        return "sft", _built("thumb", render, prompt, text, None, number)
+    if not isinstance(row["label"], bool):
+        raise BadData(f"{where}: label is true or false, not {row['label']!r}")
+    good, bad = (text, None) if row["label"] else (None, text)
+    return "unpaired", _built("thumb", render, prompt, good, bad, number)
+
+
+def _built(kind: Kind, render: RenderReply, prompt: Messages, good: str | None, bad: str | None, number: int) -> Example:
+    def rendered(text: str | None) -> Reply | None:
+        return Reply(tuple(render(prompt, text)[1])) if text is not None else None
+
+    prompt_ids, _ = render(prompt, "")
+    return Example(kind, tuple(prompt_ids), rendered(good), rendered(bad), RATER, (f"line {number}",), number)
+
+
+def _sides(row: Mapping[str, Any], where: str) -> tuple[Messages, str, str]:
+    if "prompt" in row:
+        return _prompt(row["prompt"], where), _reply(row["chosen"], where), _reply(row["rejected"], where)
+    chosen, rejected = _messages(row["chosen"], where), _messages(row["rejected"], where)
+    if chosen[:-1] != rejected[:-1] or not chosen[:-1]:
+        raise BadData(f"{where}: without a prompt, chosen and rejected are conversations that differ in their last message alone")
+    return chosen[:-1], _reply(chosen[-1:], where), _reply(rejected[-1:], where)
+
+
+def _prompt(value: Any, where: str) -> Messages:
+    return [{"role": "user", "content": value}] if isinstance(value, str) else _messages(value, where)
+
+
+def _reply(value: Any, where: str) -> str:
+    if isinstance(value, str):
+        return value
+    messages = _messages(value, where)
+    if len(messages) != 1 or messages[0]["role"] != "assistant":
+        raise BadData(f"{where}: a reply is a string or one assistant message")
+    return str(messages[0]["content"])
+
+
+def _messages(value: Any, where: str) -> Messages:
+    is_list = isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0
+    if not is_list or not all(isinstance(item, dict) and isinstance(item.get("content"), str) and "role" in item for item in value):
+        raise BadData(f"{where}: messages are a list of objects with role and content (text)")
+    return [{"role": item["role"], "content": item["content"]} for item in value]
+
+
+def render_with(tokenizer: Any) -> Callable[[Sequence[Mapping[str, Any]], str], tuple[list[int], list[int]]]:
+    """Return the one rendering of a conversation and a written reply to token ids, for this tokenizer."""
+    from policy.chat import render_reply
+
+    return lambda messages, text: render_reply(tokenizer, [dict(message) for message in messages], text)

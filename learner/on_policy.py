@@ -1,0 +1,263 @@
+"""Learning from the policy's own replies: PPO, GRPO and RLOO in rounds of sampling, scoring and a few gradient steps."""
+
+import importlib
+import logging
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from learner.algorithms.grpo import group_advantages, grpo_loss, has_contrast
+from learner.algorithms.moments import masked_whiten
+from learner.algorithms.ppo import ValueHead, advantages_and_returns, token_rewards, value_loss
+from learner.algorithms.reduction import Term, combine, token_weights
+from learner.algorithms.rloo import leave_one_out_advantages, penalised_rewards, rloo_loss
+from learner.algorithms.surrogate import surrogate_loss
+from learner.anchors import Anchor
+from learner.errors import BadSetting, Diverged
+from learner.optimiser import Optimiser
+from learner.resident import Resident, Weights
+from learner.rewards import RewardModel, reply_features
+from learner.rollouts import Rollout, sampled_replies
+from learner.scoring import Ids, hidden_states, length_buckets, reply_logps, row_of, score
+from learner.settings import LearnerSettings
+from learner.steps import anchor_backward
+from learner.trainer import Guards, Meter, Progress, Trained, anchor_order
+from policy.chat import decode, end_ids
+
+log = logging.getLogger(__name__)
+RewardFunction = Callable[[str, str], float]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One round's replies, N of them, grouped by prompt; per-token values are (N, T), right-padded, on the model's device."""
+
+    rollouts: list[Rollout]
+    groups: Tensor  # (N,) long: the number of the prompt
+    mask: Tensor  # (N, T), 1 on reply tokens
+    old: Tensor  # (N, T), nats, of the policy that sampled
+    live: Tensor  # (N, T), nats, of the live version
+    rewards: Tensor  # (N,)
+
+
+def train_on_policy(
+    resident: Resident,
+    optimiser: Optimiser,
+    guards: Guards,
+    rewards: RewardModel,
+    *,
+    prompts: Sequence[Ids],
+    live_weights: Weights,
+    anchors: Sequence[Anchor],
+    settings: LearnerSettings,
+    seed: int,
+    progress: Progress,
+) -> Trained:
+    """Run the rounds of an update on the resident weights, which are the live version's at the start. Raises Diverged."""
+    meter = Meter(progress, settings.rollout_rounds * settings.rollout_epochs * settings.rollout_minibatches)
+    function = reward_function(settings.reward_function)
+    critic = Critic(resident, settings) if settings.algorithm == "ppo" else None
+    per_step = settings.anchor_batch if settings.anchor > 0 else 0
+    order = iter(anchor_order(len(anchors), per_step, meter.steps, seed))
+    rng, stopped = random.Random(seed), ""
+    for number in range(settings.rollout_rounds):
+        asked = rng.sample(list(prompts), min(settings.rollout_prompts, len(prompts)))
+        batch = sampled_batch(resident, rewards, function, asked, live_weights, settings, seed + number)
+        weights, seen = _advantages(batch, critic, settings)
+        for part in _minibatches(batch, settings, seed + number):
+            anchors_now = [anchors[index] for index in next(order)]
+            loss, metrics, tokens = _step_gradients(resident, batch, weights, part, settings)
+            anchor_loss, anchor_metrics = anchor_backward(resident, anchors_now, settings.anchor, settings.token_budget)
+            norm = optimiser.step()
+            if not math.isfinite(loss + anchor_loss) or not math.isfinite(norm):
+                raise Diverged(f"round {number + 1} gave a loss of {loss + anchor_loss} and a gradient norm of {norm}; live stays as it was")
+            meter.step(loss + anchor_loss, {**seen, **metrics, **anchor_metrics, "gradient_norm": norm}, tokens)
+        looked, stopped = guards.look({})
+        meter.note(looked)
+        if stopped:
+            log.info("stopped after round %d of %d: %s", number + 1, settings.rollout_rounds, stopped)
+            break
+    return meter.trained(stopped)
+
+
+def sampled_batch(
+    resident: Resident,
+    rewards: RewardModel,
+    function: RewardFunction | None,
+    prompts: Sequence[Ids],
+    live_weights: Weights,
+    settings: LearnerSettings,
+    seed: int,
+) -> Batch:
+    """Sample a group of replies to each prompt from the resident weights and score them."""
+    asked = [prompt for prompt in prompts for _ in range(settings.rollout_group)]
+    with resident.autocast():
+        rollouts = sampled_replies(
+            resident.model, asked, end_ids=end_ids(resident.tokenizer), max_tokens=settings.rollout_tokens, seed=seed
+        )  # fmt: skip
+        replies = [(rollout.prompt_ids, rollout.ids) for rollout in rollouts]
+        old = reply_logps(resident.model, replies, settings.token_budget)  # not those of sampling: other kernels, other last digits
+        with resident.holding(live_weights):
+            live = reply_logps(resident.model, replies, settings.token_budget)
+    scores = rewards.rewards(reply_features(resident, replies, settings.token_budget), pessimism=settings.reward_pessimism)
+    if function is not None:
+        texts = [(decode(resident.tokenizer, prompt), decode(resident.tokenizer, reply)) for prompt, reply in replies]
+        scores = scores + torch.tensor([float(function(*text)) for text in texts])
+    scores = scores - torch.tensor([0.0 if rollout.is_finished else 1.0 for rollout in rollouts])
+    groups = torch.arange(len(prompts)).repeat_interleave(settings.rollout_group)
+    device = resident.device
+    return Batch(rollouts, groups.to(device), _mask(rollouts).to(device), padded(old).to(device), padded(live).to(device), scores.to(device))
+
+
+def reward_function(name: str) -> RewardFunction | None:
+    """Return the function that `module:function` names, None for "". Raises BadSetting."""
+    if not name:
+        return None
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise BadSetting(f"the reward function {name!r} cannot be loaded ({error})") from error
+    if not callable(found):
+        raise BadSetting(f"the reward function {name!r} is no function")
+    return found  # type: ignore[no-any-return]
+
+
+class Critic:
+    """PPO's value head, on the hidden states of the policy that sampled (detached: it cannot pull on the policy)."""
+
+    def __init__(self, resident: Resident, settings: LearnerSettings) -> None:
+        self._resident, self._settings = resident, settings
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.head = ValueHead(resident.base.config.get_text_config().hidden_size).to(resident.device)
+        self._adam = torch.optim.Adam(self.head.parameters(), lr=settings.value_rate, eps=1e-5)
+        self._is_warm = False
+
+    def learn(self, batch: Batch, rewards: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Return advantages (N, T) of a round with per-token `rewards` (N, T), then fit the head to the round's returns."""
+        states = self._states(batch)
+        with torch.no_grad():
+            old = self.head(states) * batch.mask
+        advantages, returns = advantages_and_returns(rewards, old, batch.mask, lam=self._settings.gae_lambda)
+        metrics: dict[str, float] = {}
+        steps = self._settings.rollout_minibatches * self._settings.rollout_epochs + (0 if self._is_warm else self._settings.value_warmup)
+        self._is_warm = True
+        for _ in range(steps):
+            values, seen = value_loss(self.head(states) * batch.mask, old, returns, batch.mask, clip=math.inf)
+            metrics = metrics or seen
+            self._adam.zero_grad()
+            (values.sum() / batch.mask.sum()).backward()
+            self._adam.step()
+        return advantages, metrics
+
+    @torch.no_grad()
+    def _states(self, batch: Batch) -> Tensor:
+        """Return (N, T, d): the hidden state that each reply token was predicted from."""
+        replies = [(rollout.prompt_ids, rollout.ids) for rollout in batch.rollouts]
+        found: list[Tensor] = [torch.empty(0)] * len(replies)
+        for group in length_buckets([len(prompt) + len(reply) for prompt, reply in replies], self._settings.token_budget):
+            with self._resident.autocast():
+                hidden = hidden_states(self._resident.model, [replies[index] for index in group]).float()
+            for row, index in enumerate(group):
+                prompt, reply = replies[index]
+                found[index] = hidden[row, len(prompt) - 1 : len(prompt) + len(reply) - 1]
+        return pad_sequence(found, batch_first=True)
+
+
+def _advantages(batch: Batch, critic: Critic | None, settings: LearnerSettings) -> tuple[Tensor, dict[str, float]]:
+    """Return advantages, (N,) or for PPO (N, T), and what the round's samples were like."""
+    kl = ((batch.old - batch.live) * batch.mask).sum(1).mean()
+    seen = {"reward/mean": batch.rewards.mean().item(), "reward/deviation": batch.rewards.std().item(), "rollout/kl": kl.item()}
+    seen["rollout/length"] = batch.mask.sum(1).mean().item()
+    if settings.algorithm == "rloo":
+        rewards = penalised_rewards(batch.rewards, batch.old, batch.live, batch.mask, kl_weight=settings.kl_weight)
+        return leave_one_out_advantages(rewards, batch.groups), seen
+    if critic is not None:
+        rewards = token_rewards(batch.rewards, batch.old, batch.live, batch.mask, kl_weight=settings.kl_weight)
+        advantages, metrics = critic.learn(batch, rewards)
+        return masked_whiten(advantages, batch.mask), seen | metrics
+    advantages = group_advantages(batch.rewards, batch.groups, scale=settings.advantage_scale)
+    contrast = has_contrast(batch.rewards, batch.groups)
+    return advantages * contrast, seen | {"rollout/contrast": contrast.double().mean().item()}
+
+
+def _minibatches(batch: Batch, settings: LearnerSettings, seed: int) -> list[list[int]]:
+    """Return the round's steps as indices of replies; whole prompts stay together, since their replies share a row."""
+    rng, parts = random.Random(seed), []
+    count = int(batch.groups.max()) + 1
+    size = settings.rollout_group
+    for _ in range(settings.rollout_epochs):
+        order = list(range(count))
+        rng.shuffle(order)
+        for number in range(settings.rollout_minibatches):
+            chosen = order[number :: settings.rollout_minibatches]
+            parts.append([group * size + place for group in chosen for place in range(size)])
+    return parts
+
+
+def _step_gradients(
+    resident: Resident, batch: Batch, advantages: Tensor, part: Sequence[int], settings: LearnerSettings
+) -> tuple[float, dict[str, float], int]:
+    """Add one step's gradients; return its loss, metrics and number of tokens."""
+    size, budget = settings.rollout_group, settings.token_budget
+    firsts = list(part[::size])  # one row per prompt, with all its replies
+    lengths = [len(batch.rollouts[first].prompt_ids) + sum(len(batch.rollouts[first + k].ids) for k in range(size)) for first in firsts]
+    mask = batch.mask[list(part)]
+    total = _total(mask, settings)
+    loss_sum, tokens = 0.0, sum(lengths)
+    metrics: dict[str, float] = {}
+    for group in length_buckets(lengths, budget):
+        members = [firsts[index] + k for index in group for k in range(size)]
+        rows = [row_of(batch.rollouts[firsts[index]].prompt_ids, *(batch.rollouts[firsts[index] + k].ids for k in range(size))) for index in group]
+        with resident.autocast():
+            scored = score(resident.model, rows)
+        loss, seen = _loss(scored.token_logps, scored.lengths, batch, advantages[members], members, total, settings)
+        loss.backward()
+        loss_sum += loss.item()
+        metrics = metrics or seen
+    return loss_sum, metrics, tokens
+
+
+def _total(mask: Tensor, settings: LearnerSettings) -> float:
+    """Return what the step's losses are divided by: the number of replies, their tokens, or replies times the longest allowed."""
+    if settings.algorithm == "rloo" or settings.token_reduction == "grpo":
+        return float(mask.size(0))
+    return float(mask.sum()) if settings.token_reduction == "dapo" else float(mask.size(0) * settings.rollout_tokens)
+
+
+def _loss(
+    token_logps: Tensor, lengths: Tensor, batch: Batch, advantages: Tensor, members: Sequence[int], total: float, settings: LearnerSettings
+) -> tuple[Tensor, dict[str, float]]:
+    here = list(members)
+    width = int(lengths.max())
+    logps, mask = padded(list(token_logps.split(lengths.tolist()))), batch.mask[here, :width]
+    old, live = batch.old[here, :width], batch.live[here, :width]
+    if settings.algorithm == "rloo":
+        values, metrics = rloo_loss((logps * mask).sum(1), (old * mask).sum(1), advantages, eps_low=settings.clip_low, eps_high=settings.clip_high)
+        weights = torch.ones_like(values)
+    else:
+        low, high = settings.clip_low, settings.clip_high
+        if settings.algorithm == "ppo":
+            values, metrics = surrogate_loss(logps, old, advantages[:, :width], mask, eps_low=low, eps_high=high)
+        else:
+            values, metrics = grpo_loss(
+                logps, old, live, advantages, mask, eps_low=low, eps_high=high, level=settings.ratio_level, kl_weight=settings.kl_weight
+            )
+        weights = token_weights(mask, settings.token_reduction)
+    loss, shares = combine([Term(settings.algorithm, values, weights, total)])
+    return loss, metrics | shares
+
+
+def _mask(rollouts: Sequence[Rollout]) -> Tensor:
+    return padded([torch.ones(len(rollout.ids)) for rollout in rollouts])
+
+
+def padded(pieces: Sequence[Tensor]) -> Tensor:
+    """Return (N, T) of N pieces (T_n,), with zeros on the right."""
+    return pad_sequence(list(pieces), batch_first=True)
