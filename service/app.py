@@ -17,6 +17,7 @@ from service.engine.engine import Engine, EngineLimits, Loaded
 from service.engine.router import Router
 from service.engine.watcher import Seen, Watcher
 from service.errors import CannotStart, Conflict, EngineFailed, Overloaded, VersionRefused, install_error_handlers
+from service.foreign import Backend
 from service.learner_child import LearnerChild
 from service.limits import BodyLimit, Rates
 from service.metrics import Measured, Metrics
@@ -83,6 +84,7 @@ class Service:
         self.admission = Admission(settings.max_active, settings.max_queued)
         limits = EngineLimits(settings.max_slots, settings.idle_unload_s, settings.drain_limit_s)
         self.engine = Engine(self._load, limits, self._runner_died)
+        self.backends = {name: Backend(name, url, settings.request_limit_s) for name, url in settings.backends.items()}
         self._watcher = Watcher(self.records, self._act, settings.poll_s)
 
     async def begin(self) -> None:
@@ -93,7 +95,7 @@ class Service:
             await self._load_live()
         except (StoreError, EngineFailed, VersionRefused, LookupError, ValueError, OSError, RuntimeError) as error:
             raise error if isinstance(error, CannotStart) else CannotStart(str(error)) from error
-        self._answers = Answers(self.settings, self.model, self.engine, self.admission, self.records, self.metrics)
+        self._answers = Answers(self.settings, self.model, self.engine, self.admission, self.records, self.metrics, self.backends)
         self.is_open = True
         self._watcher.start()
         if self.learner is not None:
@@ -116,6 +118,8 @@ class Service:
             task.cancel()
         if self.learner is not None:
             await self.learner.stop()
+        for backend in self.backends.values():
+            await backend.close()
         await self.engine.close()
         if self._model is not None:
             await asyncio.to_thread(self._model.close)

@@ -32,13 +32,18 @@ def serve(
     model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id.  [default: pocket]", show_default=False)] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.  [default: auto]", show_default=False)] = None,
     no_learner: Annotated[bool, typer.Option("--no-learner", help="Serve without learning.")] = False,
+    vllm: Annotated[str | None, typer.Option(help="URL of a vLLM server that generates in place of this machine.", show_default=False)] = None,
+    compare: Annotated[
+        list[str] | None, typer.Option(help="NAME=URL of a backend to compare with; may be given more than once.", show_default=False)
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Answer people, and learn from them meanwhile."""
     from service.errors import CannotStart
     from service.serving import run
 
-    flags = {"host": host, "port": port, "data": data, "model": model, "device": device, "no_learner": no_learner or None}
+    flags: dict[str, Any] = {"host": host, "port": port, "data": data, "model": model, "device": device, "no_learner": no_learner or None}
+    flags |= {"vllm": vllm, "compare": compare or None}
     try:
         run(flags, config)
     except CannotStart as error:

@@ -6,7 +6,7 @@ ServiceError
 └── RequestError (status, code, param)
     ├── BadRequest 400 ── UnsupportedParameter, ContextLengthExceeded
     ├── Unauthorized 401, Forbidden 403, NotFound 404, Conflict 409, TooLarge 413, Unprocessable 422
-    └── TooManyRequests 429, Overloaded 503, TimedOut 504, AnswerCut 503, EngineFailed 500
+    └── TooManyRequests 429, Overloaded 503, TimedOut 504, AnswerCut 503, EngineFailed 500, BackendDown 502
 """
 
 import logging
@@ -112,6 +112,12 @@ class AnswerCut(RequestError):
 
 class EngineFailed(RequestError):
     status, kind, code = 500, "server_error", "engine_failed"
+
+
+class BackendDown(RequestError):
+    """A foreign backend does not answer."""
+
+    status, kind, code = 502, "server_error", "backend_down"
 
 
 def error_body(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from starlette.types import Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
-    from service.answers import Answer
+    from service.answer import Answer
 
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
@@ -38,18 +38,22 @@ class Metrics:
 
     def saw_answer(self, answer: "Answer") -> None:
         """Count an answer that begins."""
-        self.answers.labels(str(answer.number), answer.ask.kind).inc()
-        self.prompt_tokens.labels(str(answer.number)).inc(answer.prompt_tokens)
+        self.answers.labels(_who(answer), answer.ask.kind).inc()
+        self.prompt_tokens.labels(_who(answer)).inc(answer.prompt_tokens)
 
     def saw_end(self, answer: "Answer") -> None:
         """Count what an answer took, once it has ended in whatever way."""
-        self.tokens.labels(str(answer.number)).inc(answer.completion_tokens)
+        self.tokens.labels(_who(answer)).inc(answer.completion_tokens)
         if answer.first_token_at is not None:
             self.first_token_s.observe(answer.first_token_at - answer.began)
 
     def text(self) -> bytes:
         """Return all numbers in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def _who(answer: "Answer") -> str:
+    return str(answer.number) if answer.number is not None else answer.backend
 
 
 class Measured:

@@ -1,6 +1,7 @@
 """The language model as the service sees it: text to token ids and back, and runners for its versions. No torch in this process."""
 
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,6 +15,7 @@ from policy.errors import ProbeMismatch, VersionCorrupt
 from policy.model import model_digest, resolve_model
 from policy.runners.base import Runner, RunnerOptions, SamplingSettings, VersionSource, generate_all
 from policy.runners.process import RunnerProcess, WorkerProcess, runner_kinds
+from policy.runners.vllm import VllmRunner
 from policy.versions import TOLERANCE, Manifest, probe_difference, read_version
 from service.engine.replies import Decoder
 from service.errors import VersionRefused
@@ -72,7 +74,8 @@ class LocalModel:
             device=device_of(settings.device), precision=settings.precision, quantize=settings.quantize, kv_gib=settings.kv_gib,
             threads=settings.threads, max_batch=settings.max_active,
         )  # fmt: skip
-        self._tolerance = settings.probe_tolerance or TOLERANCE[settings.precision]
+        precision = settings.precision if settings.vllm is None else "bfloat16"  # which a server computes with unless told otherwise
+        self._tolerance = settings.probe_tolerance or TOLERANCE[precision]
         self._spare: WorkerProcess | None = None
         self._lock = threading.Lock()
         self.prepare()  # the worker reads its libraries while we read ours
@@ -105,7 +108,7 @@ class LocalModel:
             digest=version.digest,
             cache=self._settings.data / "cache",
         )
-        runner = RunnerProcess.load(source, self._options, spare=self._take_spare(), timeout_s=self._settings.load_limit_s)
+        runner = self._runner(source)
         try:
             if manifest is not None:
                 seen = runner.probe(manifest.probe.prompt_ids, manifest.probe.top_ids)
@@ -121,6 +124,11 @@ class LocalModel:
         self.prepare()
         return runner
 
+    def _runner(self, source: VersionSource) -> Runner:
+        if self._settings.vllm is not None:
+            return VllmRunner(self._settings.vllm, source, os.environ.get("ATTUNE_VLLM_KEY", ""))
+        return RunnerProcess.load(source, self._options, spare=self._take_spare(), timeout_s=self._settings.load_limit_s)
+
     def manifest(self, version: Version) -> dict[str, Any] | None:
         try:
             return asdict(read_version(self._settings.data / version.folder, verify=False)) if version.folder else None
@@ -129,7 +137,7 @@ class LocalModel:
 
     def prepare(self) -> None:
         with self._lock:
-            if self._spare is None:
+            if self._spare is None and self._settings.vllm is None:
                 self._spare = WorkerProcess(runner_kinds(self._options.device))
 
     def close(self) -> None:
@@ -150,7 +158,7 @@ class LocalModel:
             raise VersionRefused(f"version {version.number} in {version.folder} is not the one that the store knows: its digest differs")
         return manifest
 
-    def _warm_up(self, runner: RunnerProcess) -> None:
+    def _warm_up(self, runner: Runner) -> None:
         settings = SamplingSettings(temperature=0.0, max_tokens=WARM_UP_TOKENS, seed=1, end_ids=self.end_ids)
         generate_all(runner, [self.prompt_ids(WARM_UP)], [settings], timeout_s=self._settings.load_limit_s)
 

@@ -1,13 +1,14 @@
 """How the service is set up: flags over `ATTUNE_*` in the environment over a TOML file over these defaults."""
 
 import os
+import re
 import tomllib
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.errors import CannotStart
 
@@ -40,6 +41,10 @@ class ServeSettings(BaseSettings):
     """Base model: a bundled name (`pocket`), a folder, or a hub id."""
     device: str = Field("auto", pattern="^(auto|cpu|cuda)$")
     """Where models run: auto, cpu or cuda."""
+    vllm: str | None = Field(None, pattern="^https?://.+")
+    """URL of a vLLM server of the same base model that generates in place of this machine; its key is in ATTUNE_VLLM_KEY."""
+    compare: Annotated[tuple[str, ...], NoDecode] = ()
+    """OpenAI-compatible backends to compare with, each NAME=URL; a backend's key is in ATTUNE_COMPARE_KEY_NAME. Never learned from."""
     config: Path | None = None
     """The TOML file that was read; None means none."""
     no_learner: bool = False
@@ -90,6 +95,25 @@ class ServeSettings(BaseSettings):
     @classmethod
     def _home(cls, value: Path | None) -> Path | None:
         return value.expanduser() if value is not None else None
+
+    @field_validator("compare", mode="before")
+    @classmethod
+    def _separate(cls, value: Any) -> Any:
+        return tuple(part for part in value.replace(",", " ").split()) if isinstance(value, str) else value
+
+    @field_validator("compare")
+    @classmethod
+    def _name_backends(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for part in value:
+            name, _, url = part.partition("=")
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]*", name) or name == "attune" or not re.match("https?://.", url):
+                raise ValueError(f"each is NAME=URL, with a name other than attune and http:// or https://, unlike {part!r}")
+        return value
+
+    @property
+    def backends(self) -> dict[str, str]:
+        """URLs by the names of foreign backends."""
+        return dict(part.split("=", 1) for part in self.compare)
 
     @classmethod
     def settings_customise_sources(

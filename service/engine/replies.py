@@ -42,6 +42,27 @@ class Piece:
         return Piece(self.index, self.text + following.text, self.tokens + following.tokens, following.finish_reason)
 
 
+class TextReply:
+    """A reply of a foreign backend: text alone."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.ids: list[int] = []
+        self.logps: list[float] = []
+        self.text = ""
+        self.finish_reason: str | None = None
+
+    def take(self, text: str) -> Piece:
+        """Add some text."""
+        self.text += text
+        return Piece(self.index, text, (), None)
+
+    def end(self, finish_reason: str) -> Piece:
+        """Say that no more text comes."""
+        self.finish_reason = finish_reason
+        return Piece(self.index, "", (), finish_reason)
+
+
 class Reply:
     """One reply under way. Pure: steps in, pieces out."""
 

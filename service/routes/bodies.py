@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.answers import Sampling
+from service.answer import Sampling
 from service.errors import UnsupportedParameter
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
-from service.answers import Answer, Ask
+from service.answer import Answer, Ask
 from service.auth import Chatter, service_of
 from service.engine.replies import Token
 from service.errors import RequestError, as_request_error
@@ -33,17 +33,16 @@ async def chat(request: Request, body: ChatBody, caller: Chatter) -> Response:
         answer = await unless_reader_leaves(request, service.answers.begin(ask))
     except ReaderLeft:
         return Response(status_code=CLIENT_CLOSED)
-    headers = {"X-Attune-Version": str(answer.number)}
     if body.stream:
         chunks = _chunks(answer, service.model, with_logprobs=bool(body.logprobs), with_usage=body.include_usage)
-        return EventStream(chunks, on_end=answer.close, headers=headers, limit_s=service.settings.request_limit_s + READ_GRACE_S)
+        return EventStream(chunks, on_end=answer.close, headers=answer.headers, limit_s=service.settings.request_limit_s + READ_GRACE_S)
     try:
         tokens = await unless_reader_leaves(request, answer.finish())
     except ReaderLeft:
         return Response(status_code=CLIENT_CLOSED)
     finally:
         answer.close()
-    return JSONResponse(_reply(answer, service.model, tokens if body.logprobs else None), headers=headers)
+    return JSONResponse(_reply(answer, service.model, tokens if body.logprobs else None), headers=answer.headers)
 
 
 def _reply(answer: Answer, model: Model, tokens: list[list[Token]] | None) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from pydantic import Field
 from sqlite_utils import Database
 from starlette.responses import JSONResponse
 
-from service.answers import Answer, Answers, Ask, Sampling
+from service.answer import Answer, Ask, Sampling
+from service.answers import Answers
 from service.auth import Caller, Chatter, Judge, service_of
 from service.engine.router import LIVE_NAME, version_name
 from service.routes.bodies import REASONS, Body, Message, Name

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
-from service.answers import Answer, Ask
+from service.answer import Answer, Ask
 from service.auth import Chatter, service_of
 from service.engine.replies import Token
 from service.errors import RequestError, UnsupportedParameter, as_request_error
@@ -35,10 +35,9 @@ async def complete(request: Request, body: CompletionsBody, caller: Chatter) -> 
         answer = await unless_reader_leaves(request, service.answers.begin(ask))
     except ReaderLeft:
         return Response(status_code=CLIENT_CLOSED)
-    headers = {"X-Attune-Version": str(answer.number)}
     if body.stream:
         chunks = _chunks(answer, service.model, with_logprobs=body.logprobs is not None, with_usage=body.include_usage)
-        return EventStream(chunks, on_end=answer.close, headers=headers, limit_s=service.settings.request_limit_s + READ_GRACE_S)
+        return EventStream(chunks, on_end=answer.close, headers=answer.headers, limit_s=service.settings.request_limit_s + READ_GRACE_S)
     try:
         tokens = await unless_reader_leaves(request, answer.finish())
     except ReaderLeft:
@@ -54,7 +53,7 @@ async def complete(request: Request, body: CompletionsBody, caller: Chatter) -> 
         }
         for reply in answer.replies
     ]
-    return JSONResponse({**_head(answer), "choices": choices, "usage": usage_of(answer)}, headers=headers)
+    return JSONResponse({**_head(answer), "choices": choices, "usage": usage_of(answer)}, headers=answer.headers)
 
 
 async def _chunks(answer: Answer, model: Model, *, with_logprobs: bool, with_usage: bool) -> AsyncIterator[bytes]:

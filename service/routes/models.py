@@ -31,7 +31,8 @@ async def get_model(request: Request, name: str, caller: Anyone) -> dict[str, An
 async def _models(request: Request) -> list[dict[str, Any]]:
     found = [version for version in await service_of(request).records.read(versions) if version.state not in ("rejected", "withdrawn")]
     live = next((version for version in found if version.state == "live"), None)
-    return [*([_model(LIVE_NAME, live)] if live else []), *(_model(version_name(version.number), version) for version in found)]
+    ours = [*([_model(LIVE_NAME, live)] if live else []), *(_model(version_name(version.number), version) for version in found)]
+    return ours + [{"id": name, "object": "model", "created": 0, "owned_by": "backend"} for name in service_of(request).backends]
 
 
 def _model(name: str, version: Version) -> dict[str, Any]:

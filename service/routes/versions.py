@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from sqlite_utils import Database
 
-from service.answers import Answers, Ask, Sampling
+from service.answer import Ask, Sampling
+from service.answers import Answers
 from service.auth import Admin, Anyone, Caller, service_of
 from service.engine.engine import Engine
 from service.engine.router import version_name

@@ -1,0 +1,84 @@
+"""Foreign backends: another OpenAI-compatible service to compare with, here a second Attune with its own parrot."""
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from openai import APIError, APIStatusError, BadRequestError
+
+from store.completions import get_completion
+from tests.served import free_port
+from tests.service.parrot import ParrotModel
+from tests.service.running import Running, running, wait_until
+
+ASK: Any = [{"role": "user", "content": "say: Good day"}]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[Running, Running], None, None]:
+    """A service, and the backend that it knows as `other`; `gone` is a backend where nobody listens."""
+    with running(tmp_path_factory.mktemp("other") / "data", ParrotModel(step_s=0.001)) as other:
+        backends = (f"other={other.url}", f"gone=http://127.0.0.1:{free_port()}/v1")
+        with running(tmp_path_factory.mktemp("data") / "data", compare=backends) as served:
+            yield served, other
+
+
+def test_a_backend_is_listed_and_answers_under_its_name(pair: tuple[Running, Running]) -> None:
+    served, _ = pair
+    assert "other" in [model.id for model in served.openai().models.list()]
+    reply = served.openai().chat.completions.create(model="other", messages=ASK)
+    assert (reply.model, reply.choices[0].message.content, reply.choices[0].finish_reason) == ("other", "Good day", "stop")
+    with served.db() as db:
+        kept = get_completion(db, reply.id)
+    assert (kept.version, kept.backend, kept.text, kept.reply_ids, kept.logps) == (None, "other", "Good day", [], [])
+
+
+def test_a_backend_streams_with_n_replies_and_settings(pair: tuple[Running, Running]) -> None:
+    served, other = pair
+    chunks: list[Any] = list(served.openai().chat.completions.create(model="other", messages=ASK, n=2, stream=True, stop=[" "], seed=4, max_tokens=9))  # type: ignore[call-overload]
+    for index in (0, 1):
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices and chunk.choices[0].index == index) == "Good"
+    with other.db() as db:
+        asked = [get_completion(db, row["id"]).settings for row in db.query("SELECT id FROM completions ORDER BY rowid DESC LIMIT 2")]
+    assert {settings["seed"] for settings in asked} == {4, 5}
+    assert all((settings["max_tokens"], settings["stop"]) == (9, [" "]) for settings in asked)
+
+
+def test_a_comparison_with_a_backend_is_kept_and_never_learned_from_as_a_pair(pair: tuple[Running, Running]) -> None:
+    served, _ = pair
+    asked = served.http.post("/v1/comparisons", json={"messages": [{"role": "user", "content": "Hello!"}], "models": ["attune", "other"]}).json()
+    chosen = served.http.post(f"/v1/comparisons/{asked['id']}/choice", json={"winner": "A"}).json()
+    assert sorted(chosen["models"].values()) == ["attune@0", "other"]
+    foreign = next(side["completion_id"] for side in asked["candidates"] if chosen["models"][side["label"]] == "other")
+    with served.db() as db:
+        assert get_completion(db, foreign).version is None
+
+
+def test_a_backend_that_is_down_is_a_readable_error_and_is_given_a_rest(pair: tuple[Running, Running]) -> None:
+    served, _ = pair
+    for _ in range(5):
+        with pytest.raises(APIStatusError) as refused:
+            served.openai().chat.completions.create(model="gone", messages=ASK)
+        assert refused.value.status_code == 502
+        assert "'gone'" in refused.value.message
+    with pytest.raises(APIStatusError, match="times in a row"):
+        served.openai().chat.completions.create(model="gone", messages=ASK)
+    assert served.chat()["model"] == "attune@0"
+
+
+def test_what_a_backend_refuses_is_a_400_with_its_words(pair: tuple[Running, Running]) -> None:
+    served, _ = pair
+    with pytest.raises(BadRequestError, match="context"):
+        served.openai().chat.completions.create(model="other", messages=ASK, max_tokens=100_000)
+    with pytest.raises(APIError, match="refused"):
+        list(served.openai().chat.completions.create(model="other", messages=ASK, max_tokens=100_000, stream=True))  # type: ignore[call-overload]
+
+
+def test_who_leaves_a_backends_answer_ends_it_there_too(pair: tuple[Running, Running]) -> None:
+    served, other = pair
+    stream = served.openai().chat.completions.create(model="other", messages=[{"role": "user", "content": "long"}], max_tokens=900, stream=True)
+    for chunk in stream:
+        if chunk.choices[0].delta.content:
+            break
+    stream.close()
+    wait_until(lambda: other.service.admission.active == 0 and served.service.admission.active == 0, 3, "both have ended")
