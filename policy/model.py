@@ -86,7 +86,9 @@ def load_model(name: str, device: str = "auto", dtype: str = "auto") -> "PreTrai
     """
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # processes without a terminal load models
     place = resolve_device(device)
     kind = ("bfloat16" if place == "cuda" else "float32") if dtype == "auto" else dtype
     folder = resolve_model(name)

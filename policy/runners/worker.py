@@ -13,6 +13,8 @@ import logging
 import os
 import resource
 import sys
+import threading
+import time
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -147,8 +149,16 @@ def warm_imports(kinds: tuple[str, ...]) -> None:
         log.info("not warmed up: %s", error)
 
 
+def end_with(parent: int) -> None:
+    """Watch the parent and end with it, also where the main thread is loading or importing and reads no pipe."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(0)
+
+
 def main() -> None:
     """Entry point of the child."""
+    threading.Thread(target=end_with, args=(os.getppid(),), name="end-with-parent", daemon=True).start()
     descriptor, kinds = int(sys.argv[1]), tuple(sys.argv[2].split(","))
     pipe = Connection(descriptor)
     warm_imports(kinds)

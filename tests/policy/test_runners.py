@@ -265,7 +265,7 @@ def test_a_worker_ends_when_its_parent_is_killed(models: Callable[[str], Path], 
     assert all(alive(pid) for pid in pids)
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not [pid for pid in pids if alive(pid)]
@@ -322,9 +322,9 @@ def test_the_cache_keeps_the_versions_used_last(models: Callable[[str], Path], t
     cache = tmp_path / "cache"
     made = []
     for number in range(KEPT + 2):
-        made.append(gguf_of(replace(source_of(models("llama"), cache), digest=f"{number:064d}"), "none"))
+        made.append(gguf_of(replace(source_of(models("llama"), cache), digest=f"{number:032d}"), "none"))
         os.utime(made[-1], (number, number))
-    gguf_of(replace(source_of(models("llama"), cache), digest=f"{KEPT + 1:064d}"), "none")
+    gguf_of(replace(source_of(models("llama"), cache), digest=f"{KEPT + 1:032d}"), "none")
     left = sorted(cache.glob("*.gguf"))
     assert len(left) == KEPT
     assert made[-1] in left

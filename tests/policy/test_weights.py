@@ -90,8 +90,8 @@ def test_weights_that_are_no_safetensors_are_left_to_others(adapted: Weights, tm
 @pytest.mark.parametrize("shape", ["llama", "mistral", "qwen2", "qwen3"])
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_gguf_reads_back_as_the_same_model(shape: str, tied: bool, tmp_path: Path) -> None:
-    """transformers' own GGUF reader, which undoes the reordering of heads, is the judge."""
-    folder = tiny_model(tmp_path / "model", shape, tie_word_embeddings=tied, head_dim=32 if shape == "qwen3" else 16)
+    """transformers' own GGUF reader, which undoes the reordering of heads, is the judge (it takes every Qwen3's heads to be 128 wide)."""
+    folder = tiny_model(tmp_path / "model", shape, tie_word_embeddings=tied, head_dim=128 if shape == "qwen3" else 16)
     path = write_gguf(folder, None, tmp_path / "out" / "model.gguf", "f32", real_tokenizer=True)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     again = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
@@ -163,7 +163,7 @@ def test_each_format_holds_the_version(adapted: Weights, tmp_path: Path) -> None
     expected = load_merged(str(adapted.model), adapted.adapter, "cpu")(PROMPT).logits
     done = attune(1, "--format", "hf", "--out", tmp_path / "hf", "--data", tmp_path / "data")
     assert done.exit_code == 0, done.output
-    assert done.output.strip() == str(tmp_path / "hf")
+    assert done.stdout.strip() == str(tmp_path / "hf")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "hf")
     torch.testing.assert_close(model(PROMPT).logits, expected, rtol=0, atol=1e-5)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "hf")
