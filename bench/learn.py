@@ -1,0 +1,276 @@
+"""What a gradient step on preferences costs, beside TRL's trainers on the same model, data, batch and precision.
+
+    python -m bench.learn [--rounds 3] [--steps 12] [--method dpo kto]
+
+Each variant runs in a process of its own, the variants of a round one after the other, so that what else the machine does falls on all of them.
+The model is a random Llama (5 M parameters, vocabulary 4096), trained in full; prompts of 64 tokens, replies of 32 to 128, 8 pairs (16 rated
+replies) a step in the order of the data. Ours: replies to one prompt share it in one row, the LM head runs at reply tokens alone, the reference's
+log-probabilities are known (they were recorded when the replies were sampled; what recomputing them costs is told beside it).
+CPU time is the process's own, in seconds; the first two steps are left out.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bench.record import record
+
+VOCABULARY, BATCH, BETA, RATE, WARM, THREADS = 4096, 8, 0.1, 1e-5, 2, 2
+VARIANTS = {
+    "dpo": ("ours", "ours, bucketed", "TRL float32", "TRL defaults", "TRL precomputed"),
+    "kto": ("ours", "TRL float32", "TRL defaults"),
+}
+Pair = dict[str, list[int]]
+
+
+def make_model() -> Any:
+    """Return the random model, the same in every process."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    shape = {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 4}
+    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=VOCABULARY, max_position_embeddings=512, tie_word_embeddings=False, **shape, **ids))
+
+
+def make_pairs(count: int) -> list[Pair]:
+    """Return random pairs of token ids, each reply ended by the end-of-sequence id."""
+    rng = random.Random(1)
+
+    def ids(length: int) -> list[int]:
+        return [rng.randrange(4, VOCABULARY) for _ in range(length)]
+
+    return [{"prompt": ids(64), "chosen": [*ids(rng.randint(32, 128) - 1), 2], "rejected": [*ids(rng.randint(32, 128) - 1), 2]} for _ in range(count)]
+
+
+class Stopwatch:
+    """Time of each step: (wall, CPU) seconds."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[float, float]] = []
+        self.start()
+
+    def start(self) -> None:
+        """Begin a step."""
+        self._at = time.perf_counter(), time.process_time()
+
+    def stop(self) -> None:
+        """End a step, and begin the next."""
+        self.steps.append((time.perf_counter() - self._at[0], time.process_time() - self._at[1]))
+        self.start()
+
+
+def ours(method: str, pairs: list[Pair], steps: int, *, bucketed: bool = False) -> tuple[Stopwatch, list[float], float]:
+    """Run our step; return times, losses, and the CPU seconds that computing all references took."""
+    import torch
+
+    from policy.logprobs import Row, length_buckets, score_rows
+
+    model = make_model().train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0, fused=True)
+    if method == "dpo":
+        rows = [Row(pair["prompt"], [pair["chosen"], pair["rejected"]]) for pair in pairs]
+        size = BATCH
+    else:
+        rows = [Row(pair["prompt"], [pair[side]]) for pair in pairs for side in ("chosen", "rejected")]
+        size = 2 * BATCH
+    if bucketed:
+        order = [index for group in length_buckets([row.length for row in rows], 1) for index in group]  # by length
+        batches = [order[start : start + size] for start in range(0, len(rows), size)]
+        random.Random(0).shuffle(batches)
+    else:
+        batches = [list(range(start, start + size)) for start in range(0, len(rows), size)]
+    began = time.process_time()
+    reference = [torch.stack([logps.sum() for logps in branches]) for branches in score_rows(model, rows, token_budget=4096)]  # each (K,)
+    reference_s = time.process_time() - began
+    step_loss = _dpo_step(rows, reference) if method == "dpo" else _kto_step(rows, reference, model)
+    watch, losses = Stopwatch(), []
+    for batch in batches[:steps]:
+        watch.start()
+        loss = step_loss(model, batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        losses.append(loss.item())
+        watch.stop()
+    return watch, losses, reference_s
+
+
+def _dpo_step(rows: list[Any], reference: list[Any]) -> Callable[[Any, list[int]], Any]:
+    import torch
+
+    from learner.algorithms.dpo import PairLogps, sigmoid_loss
+    from policy.logprobs import response_logps
+
+    def loss(model: Any, batch: list[int]) -> Any:
+        sums = response_logps(model, [rows[index] for index in batch]).sums()
+        known = torch.cat([reference[index] for index in batch])
+        return sigmoid_loss(PairLogps(sums[0::2], sums[1::2]), PairLogps(known[0::2], known[1::2]), beta=BETA).mean()
+
+    return loss
+
+
+def _kto_step(rows: list[Any], reference: list[Any], model: Any) -> Callable[[Any, list[int]], Any]:
+    import copy
+
+    import torch
+
+    from learner.algorithms.kto import kto_loss
+    from policy.logprobs import Row, response_logps
+
+    frozen = copy.deepcopy(model).eval().requires_grad_(False)
+
+    def loss(model: Any, batch: list[int]) -> Any:
+        # TRL's pairing: each prompt with the reply of its neighbour within the batch; both models score it, since nobody recorded it
+        turned = [Row(rows[index].prompt_ids, rows[batch[(place + 1) % len(batch)]].branches) for place, index in enumerate(batch)]
+        with torch.no_grad():
+            z0 = (response_logps(model, turned).sums() - response_logps(frozen, turned).sums()).mean().clamp(min=0).item()
+        sums = response_logps(model, [rows[index] for index in batch]).sums()
+        known = torch.stack([reference[index].sum() for index in batch])
+        up = torch.tensor([index % 2 == 0 for index in batch])
+        return kto_loss(sums, known, up, z0, beta=BETA)[0].mean()
+
+    return loss
+
+
+def trl(method: str, variant: str, pairs: list[Pair], steps: int) -> tuple[Stopwatch, list[float], float]:
+    """Run TRL's trainer; return times, losses, and the CPU seconds of its set-up (with the reference pass where it is precomputed)."""
+    import copy
+
+    from datasets import Dataset
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, TrainerCallback
+    from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
+
+    words = {"<pad>": 0, "<bos>": 1, "<eos>": 2, "<unk>": 3} | {f"t{number}": number for number in range(4, VOCABULARY)}
+    raw = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>")
+
+    def text(ids: list[int]) -> str:
+        return " ".join(f"t{number}" for number in ids if number != 2)
+
+    watch, losses = Stopwatch(), []
+
+    class Watch(TrainerCallback):
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            watch.start()
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            watch.stop()
+
+    given: dict[str, Any] = {} if variant == "TRL defaults" else {"bf16": False, "gradient_checkpointing": False}
+    if variant == "TRL precomputed":
+        given["precompute_ref_log_probs"] = True
+    given |= {"max_steps": steps, "learning_rate": RATE, "lr_scheduler_type": "constant", "beta": BETA, "train_sampling_strategy": "sequential"}
+    given |= {"report_to": [], "save_strategy": "no", "use_cpu": True, "disable_tqdm": True, "max_length": None, "seed": 0, "logging_steps": 1}
+    given |= {"output_dir": tempfile.mkdtemp(), "max_grad_norm": 1.0}
+    model = make_model()
+    reference = None if variant == "TRL precomputed" else copy.deepcopy(model)
+    began = time.process_time()
+    rest: dict[str, Any] = {"model": model, "ref_model": reference, "processing_class": tokenizer, "callbacks": [Watch()]}
+    if method == "dpo":
+        rows = [{"prompt": text(pair["prompt"]), "chosen": " " + text(pair["chosen"]), "rejected": " " + text(pair["rejected"])} for pair in pairs]
+        config: Any = DPOConfig(per_device_train_batch_size=BATCH, **given)
+        trainer: Any = DPOTrainer(args=config, train_dataset=Dataset.from_list(rows), **rest)
+    else:
+        rated = [
+            {"prompt": text(pair["prompt"]), "completion": " " + text(pair[side]), "label": side == "chosen"}
+            for pair in pairs
+            for side in ("chosen", "rejected")
+        ]
+        config = KTOConfig(per_device_train_batch_size=2 * BATCH, **given)
+        trainer = KTOTrainer(args=config, train_dataset=Dataset.from_list(rated), **rest)
+    compute = trainer.compute_loss
+
+    def noted(*arguments: Any, **named: Any) -> Any:
+        result = compute(*arguments, **named)
+        losses.append((result[0] if isinstance(result, tuple) else result).item())
+        return result
+
+    trainer.compute_loss = noted
+    setup_s = time.process_time() - began
+    trainer.train()
+    return watch, losses, setup_s
+
+
+def one(method: str, variant: str, steps: int) -> dict[str, Any]:
+    """Run one variant in this process; return its numbers."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    pairs = make_pairs(BATCH * steps)
+    if variant.startswith("ours"):
+        watch, losses, before_s = ours(method, pairs, steps, bucketed="bucketed" in variant)
+    else:
+        watch, losses, before_s = trl(method, variant, pairs, steps)
+    kept = watch.steps[WARM:]
+    return {
+        "cpu_s_per_pair": sum(cpu for _, cpu in kept) / (len(kept) * BATCH),
+        "wall_s_per_pair": sum(wall for wall, _ in kept) / (len(kept) * BATCH),
+        "before_s": before_s,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "losses": [round(loss, 6) for loss in losses[:3]],
+    }
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Return median, least and most, to three digits."""
+    return {"median": round(statistics.median(values), 3), "min": round(min(values), 3), "max": round(max(values), 3)}
+
+
+def main() -> None:
+    """Run all rounds, print a table, write bench/results/learn.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--method", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--one", nargs=2, metavar=("METHOD", "VARIANT"), help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.one:
+        print(json.dumps(one(*asked.one, asked.steps)))
+        return
+    results: dict[str, Any] = {}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS), "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    for method in asked.method:
+        seen: dict[str, list[dict[str, Any]]] = {variant: [] for variant in VARIANTS[method]}
+        for _ in range(asked.rounds):
+            for variant, rounds in seen.items():
+                command = [sys.executable, "-W", "ignore", "-m", "bench.learn", "--steps", str(asked.steps), "--one", method, variant]
+                done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+                if done.returncode:
+                    raise SystemExit(f"{variant} failed:\n{done.stderr[-2000:]}")
+                rounds.append(json.loads(done.stdout.strip().splitlines()[-1]))
+        base = [entry["cpu_s_per_pair"] for entry in seen["ours"]]
+        results[method] = {
+            variant: {
+                "cpu_s_per_pair": spread([entry["cpu_s_per_pair"] for entry in rounds]),
+                "wall_s_per_pair": spread([entry["wall_s_per_pair"] for entry in rounds]),
+                "cpu_times_ours": spread([entry["cpu_s_per_pair"] / mine for entry, mine in zip(rounds, base, strict=True)]),
+                "peak_mb": spread([entry["peak_mb"] for entry in rounds]),
+                "before_s": spread([entry["before_s"] for entry in rounds]),
+                "first_losses": rounds[0]["losses"],
+            }
+            for variant, rounds in seen.items()
+        }
+        print(f"{method}: CPU-seconds per pair, times ours (least - most), peak MB, first losses")
+        for variant, numbers in results[method].items():
+            times, cpu = numbers["cpu_times_ours"], numbers["cpu_s_per_pair"]["median"]
+            ratio = f"{times['median']:.2f}x ({times['min']:.2f} - {times['max']:.2f})"
+            print(f"  {variant:16} {cpu:.4f}  {ratio:22} {numbers['peak_mb']['median']:6.0f}  {numbers['first_losses']}")
+    record("learn", {"rounds": asked.rounds, "steps": asked.steps, "batch": BATCH, "threads": THREADS, "results": results})
+
+
+if __name__ == "__main__":
+    main()
