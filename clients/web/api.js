@@ -21,7 +21,13 @@ export async function send(method, path, { body, headers = {}, signal } = {}) {
   if (body !== undefined) sent["Content-Type"] = "application/json";
   let response;
   try {
-    response = await fetch(path, { method, headers: sent, body: body === undefined ? undefined : JSON.stringify(body), signal, cache: "no-store" });
+    response = await fetch(path, {
+      method,
+      headers: sent,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal,
+      cache: "no-store",
+    });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     set("connection", "offline");
@@ -37,11 +43,17 @@ async function errorOf(response) {
   let told = {};
   try {
     told = await response.json();
-  } catch { /* not JSON: the status line must do */ }
+  } catch {
+    /* not JSON: the status line must do */
+  }
   const error = told.error ?? {};
   const detail = typeof told.detail === "string" ? told.detail : "";
   const retryAfter = Number(response.headers.get("Retry-After")) || 0;
-  return new ApiError(error.message || detail || `${response.status} ${response.statusText}`, { status: response.status, code: error.code ?? "", retryAfter });
+  return new ApiError(error.message || detail || `${response.status} ${response.statusText}`, {
+    status: response.status,
+    code: error.code ?? "",
+    retryAfter,
+  });
 }
 
 export const getJson = async (path, options) => (await send("GET", path, options)).json();
@@ -90,7 +102,13 @@ export async function* streamChat(request, signal) {
       const chunk = JSON.parse(data);
       if (chunk.error) throw new ApiError(chunk.error.message, { status: 500, code: chunk.error.code ?? "" });
       const choice = chunk.choices?.[0];
-      yield { text: choice?.delta?.content ?? "", id: chunk.id, model: chunk.model, conversation_id: chunk.conversation_id, finish: choice?.finish_reason ?? "" };
+      yield {
+        text: choice?.delta?.content ?? "",
+        id: chunk.id,
+        model: chunk.model,
+        conversation_id: chunk.conversation_id,
+        finish: choice?.finish_reason ?? "",
+      };
     }
   } catch (error) {
     if (error instanceof ApiError || error.name === "AbortError") throw error;

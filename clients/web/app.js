@@ -31,11 +31,23 @@ export function mount() {
   document.title = "Attune";
   $(".skip").textContent = t("nav.skip");
   past = history({ open: (id) => (location.hash = `#/chat/${id}`), deleted }, signal);
-  show($("#side"),
-    h("div", { class: "brand" }, wave(46, 22), h("span", {}, "Attune"), h("button", { class: "quiet icon-only drawer-close", type: "button", "aria-label": t("act.close"), onclick: closeDrawer }, icon("close"))),
+  show(
+    $("#side"),
+    h(
+      "div",
+      { class: "brand" },
+      wave(46, 22),
+      h("span", {}, "Attune"),
+      h(
+        "button",
+        { class: "quiet icon-only drawer-close", type: "button", "aria-label": t("act.close"), onclick: closeDrawer },
+        icon("close"),
+      ),
+    ),
     h("a", { class: "button new-chat", href: "#/chat", onclick: () => chat.startNew() }, icon("plus"), t("act.new_chat")),
     h("nav", { class: "tabs", "aria-label": t("nav.main") }, Object.keys(SCREENS).map(tab)),
-    past.node);
+    past.node,
+  );
   show($("#tabbar"), Object.keys(SCREENS).map(tab));
   const opener = $("#drawer-open");
   show(opener, icon("menu", 20));

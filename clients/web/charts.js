@@ -20,12 +20,57 @@ export function figure({ title, note = "", summary, legend = [], height = 190, d
   sized.observe(place);
   signal?.addEventListener("abort", () => sized.disconnect(), { once: true });
   const [heads, rows] = table;
-  return h("figure", { class: "chart" },
-    h("figcaption", {}, h("h3", {}, title), note ? h("span", { class: "soft" }, note) : null,
-      legend.length ? h("span", { class: "legend" }, legend.map(({ name, series }) => h("span", {}, h("i", { class: `fill-${series}` }), name))) : null),
+  return h(
+    "figure",
+    { class: "chart" },
+    h(
+      "figcaption",
+      {},
+      h("h3", {}, title),
+      note ? h("span", { class: "soft" }, note) : null,
+      legend.length
+        ? h(
+            "span",
+            { class: "legend" },
+            legend.map(({ name, series }) => h("span", {}, h("i", { class: `fill-${series}` }), name)),
+          )
+        : null,
+    ),
     place,
-    h("details", { class: "numbers" }, h("summary", {}, t("act.show_table")),
-      h("div", { class: "table-frame", tabindex: 0, role: "region", "aria-label": title }, h("table", {}, h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))), h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell)))))))));
+    h(
+      "details",
+      { class: "numbers" },
+      h("summary", {}, t("act.show_table")),
+      h(
+        "div",
+        { class: "table-frame", tabindex: 0, role: "region", "aria-label": title },
+        h(
+          "table",
+          {},
+          h(
+            "thead",
+            {},
+            h(
+              "tr",
+              {},
+              heads.map((head) => h("th", { scope: "col" }, head)),
+            ),
+          ),
+          h(
+            "tbody",
+            {},
+            rows.map((row) =>
+              h(
+                "tr",
+                {},
+                row.map((cell) => h("td", {}, cell)),
+              ),
+            ),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 /** Round steps for an axis from `low` to `high`. */
@@ -35,7 +80,8 @@ export function stepsOf(low, high, wanted = 4) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 2.5, 5, 10].find((factor) => factor * power >= rough);
   const steps = [];
-  for (let value = Math.floor(low / step + 1e-9) * step; value < high + step * 0.999; value += step) steps.push(Number(value.toPrecision(10)));
+  for (let value = Math.floor(low / step + 1e-9) * step; value < high + step * 0.999; value += step)
+    steps.push(Number(value.toPrecision(10)));
   return steps.length > 1 ? steps : [low, low + step];
 }
 
@@ -57,8 +103,9 @@ function axes(width, height, steps, show = (value) => number(value, 3)) {
 /** Labels along the bottom, as many as fit. */
 function labels(places, width, height, room = 64) {
   const every = Math.max(1, Math.ceil((places.length * room) / (width - FRAME.left - FRAME.right)));
-  return places.filter((_, place) => (places.length - 1 - place) % every === 0).map(({ x, text }) =>
-    s("text", { class: "tick", x, y: height - 6, "text-anchor": "middle" }, text));
+  return places
+    .filter((_, place) => (places.length - 1 - place) % every === 0)
+    .map(({ x, text }) => s("text", { class: "tick", x, y: height - 6, "text-anchor": "middle" }, text));
 }
 
 /** Stacked bars: `buckets` are {label, counts: [one for each series]}. */
@@ -74,7 +121,20 @@ export function bars(buckets, width, height) {
     let sum = 0;
     counts.forEach((count, series) => {
       if (!count) return;
-      nodes.push(s("rect", { class: `fill-${series + 1}`, x: x + Math.min(2, slot * 0.12), width: Math.max(1, slot - Math.min(4, slot * 0.24)), y: y(sum + count), height: y(sum) - y(sum + count), rx: 1.5 }, s("title", {}, `${label}: ${count}`)));
+      nodes.push(
+        s(
+          "rect",
+          {
+            class: `fill-${series + 1}`,
+            x: x + Math.min(2, slot * 0.12),
+            width: Math.max(1, slot - Math.min(4, slot * 0.24)),
+            y: y(sum + count),
+            height: y(sum) - y(sum + count),
+            rx: 1.5,
+          },
+          s("title", {}, `${label}: ${count}`),
+        ),
+      );
       sum += count;
     });
   });
@@ -86,14 +146,22 @@ export function intervals(rows, width, height, reference, show) {
   const { y, lines } = axes(width, height, [0, 0.25, 0.5, 0.75, 1], show);
   const slot = (width - FRAME.left - FRAME.right) / rows.length;
   const places = rows.map(({ label }, place) => ({ x: FRAME.left + slot * (place + 0.5), text: label }));
-  return [...lines, s("line", { class: "reference", x1: FRAME.left, x2: width - FRAME.right, y1: y(reference), y2: y(reference) }),
+  return [
+    ...lines,
+    s("line", { class: "reference", x1: FRAME.left, x2: width - FRAME.right, y1: y(reference), y2: y(reference) }),
     ...rows.flatMap(({ value, low, high, mark, label }, place) => {
       const { x } = places[place];
       return [
         s("line", { class: `whisker ${mark}`, x1: x, x2: x, y1: y(high), y2: y(low) }),
-        s("circle", { class: `point ${mark}`, cx: x, cy: y(value), r: 5 }, s("title", {}, `${label}: ${show(value)} (${show(low)}–${show(high)})`)),
+        s(
+          "circle",
+          { class: `point ${mark}`, cx: x, cy: y(value), r: 5 },
+          s("title", {}, `${label}: ${show(value)} (${show(low)}–${show(high)})`),
+        ),
       ];
-    }), ...labels(places, width, height, 34)];
+    }),
+    ...labels(places, width, height, 34),
+  ];
 }
 
 /** A line through `points` {x, y, label}, evenly spaced when `even`. */
@@ -106,9 +174,28 @@ export function line(points, width, height, { series = 1, dots = false, even = t
   const span = points.at(-1).x - first || 1;
   const inside = width - FRAME.left - FRAME.right;
   const pad = dots ? 14 : 0;
-  const x = (point, place) => FRAME.left + pad + (inside - 2 * pad) * (even ? place / Math.max(1, points.length - 1) : (point.x - first) / span);
+  const x = (point, place) =>
+    FRAME.left + pad + (inside - 2 * pad) * (even ? place / Math.max(1, points.length - 1) : (point.x - first) / span);
   const path = points.map((point, place) => `${place ? "L" : "M"}${x(point, place).toFixed(1)} ${y(point.y).toFixed(1)}`).join("");
-  return [...lines, s("path", { class: `stroke-${series}`, d: path }),
-    ...points.map((point, place) => (dots || points.length === 1 ? s("circle", { class: `dot-${series}`, cx: x(point, place), cy: y(point.y), r: 3.5 }, s("title", {}, `${point.label}: ${show ? show(point.y) : number(point.y, 3)}`)) : null)).filter(Boolean),
-    ...labels(points.map((point, place) => ({ x: x(point, place), text: point.label })), width, height, 40)];
+  return [
+    ...lines,
+    s("path", { class: `stroke-${series}`, d: path }),
+    ...points
+      .map((point, place) =>
+        dots || points.length === 1
+          ? s(
+              "circle",
+              { class: `dot-${series}`, cx: x(point, place), cy: y(point.y), r: 3.5 },
+              s("title", {}, `${point.label}: ${show ? show(point.y) : number(point.y, 3)}`),
+            )
+          : null,
+      )
+      .filter(Boolean),
+    ...labels(
+      points.map((point, place) => ({ x: x(point, place), text: point.label })),
+      width,
+      height,
+      40,
+    ),
+  ];
 }

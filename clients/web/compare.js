@@ -15,7 +15,11 @@ const BUDGET = { every: 5, perDay: 4 }; // at most one prompt in so many answers
 /** Ask the service for two answers; the pair is open once they are there. Raises ApiError. */
 export async function openPair(exchange, request, signal) {
   const { id, candidates } = await postJson("/v1/comparisons", request, { signal });
-  Object.assign(exchange.pair, { id, sides: candidates.map(({ label, completion_id, content, choice = 0 }) => ({ label, completion_id, content, choice })), state: "open" });
+  Object.assign(exchange.pair, {
+    id,
+    sides: candidates.map(({ label, completion_id, content, choice = 0 }) => ({ label, completion_id, content, choice })),
+    state: "open",
+  });
 }
 
 /** Record the choice; the chosen answer carries the conversation on. After a tie that is A, since the sides are random. */
@@ -29,49 +33,99 @@ export function settlePair(exchange, winner, changed) {
   if (winner === "both_bad") answer.draft = answer.text; // nobody can put it right better than who just saw that both are wrong
   announce(t(`compare.said_${winner}`));
   changed();
-  sent.then((said) => {
-    pair.models = said.models ?? Object.fromEntries((said.candidates ?? []).map((one) => [one.label, one.model]));
-    answer.model = pair.models[side.label] ?? "";
-    changed();
-  }).catch(() => {});
+  sent
+    .then((said) => {
+      pair.models = said.models ?? Object.fromEntries((said.candidates ?? []).map((one) => [one.label, one.model]));
+      answer.model = pair.models[side.label] ?? "";
+      changed();
+    })
+    .catch(() => {});
 }
 
 /** The two cards and the four choices. */
 export function pairCards(exchange, acts) {
   const { pair } = exchange;
   if (pair.state === "failed") {
-    return h("p", { class: "state-line bad", role: "alert" }, icon("warn", 15), h("span", {}, pair.error || t("chat.broken")), h("button", { class: "button small", type: "button", onclick: acts.retry }, icon("again", 15), t("act.try_again")));
+    return h(
+      "p",
+      { class: "state-line bad", role: "alert" },
+      icon("warn", 15),
+      h("span", {}, pair.error || t("chat.broken")),
+      h("button", { class: "button small", type: "button", onclick: acts.retry }, icon("again", 15), t("act.try_again")),
+    );
   }
   const isOpen = pair.state === "open";
   const sides = isOpen ? pair.sides : [{ label: "A" }, { label: "B" }];
-  return h("section", { class: "pair", tabindex: -1, "aria-label": t("compare.title"), "aria-busy": String(!isOpen), dataset: { focus: "pair" } },
-    h("p", { class: "pair-title" }, isOpen ? t("compare.which") : pair.state === "waiting" ? t("chat.waiting") : t("compare.writing"), isOpen ? h("span", { class: "soft" }, t("compare.blind")) : null),
-    h("div", { class: "cards" }, sides.map((side) => card(side, isOpen))),
-    isOpen ? h("div", { class: "choices", role: "group", "aria-label": t("compare.which") },
-      choice("A", "1", acts), choice("tie", "T", acts), choice("both_bad", "B", acts), choice("B", "2", acts)) : null);
+  return h(
+    "section",
+    { class: "pair", tabindex: -1, "aria-label": t("compare.title"), "aria-busy": String(!isOpen), dataset: { focus: "pair" } },
+    h(
+      "p",
+      { class: "pair-title" },
+      isOpen ? t("compare.which") : pair.state === "waiting" ? t("chat.waiting") : t("compare.writing"),
+      isOpen ? h("span", { class: "soft" }, t("compare.blind")) : null,
+    ),
+    h(
+      "div",
+      { class: "cards" },
+      sides.map((side) => card(side, isOpen)),
+    ),
+    isOpen
+      ? h(
+          "div",
+          { class: "choices", role: "group", "aria-label": t("compare.which") },
+          choice("A", "1", acts),
+          choice("tie", "T", acts),
+          choice("both_bad", "B", acts),
+          choice("B", "2", acts),
+        )
+      : null,
+  );
 }
 
 function card(side, isOpen) {
   const body = h("div", { class: "prose" });
   if (isOpen) renderMarkdown(body, side.content);
   else body.append(h("i", { class: "bar" }), h("i", { class: "bar" }), h("i", { class: "bar short" }));
-  return h("div", { class: "card", role: "group", "aria-label": t("compare.answer", { label: side.label }) }, h("span", { class: "card-label", "aria-hidden": "true" }, side.label), body);
+  return h(
+    "div",
+    { class: "card", role: "group", "aria-label": t("compare.answer", { label: side.label }) },
+    h("span", { class: "card-label", "aria-hidden": "true" }, side.label),
+    body,
+  );
 }
 
 function choice(winner, key, acts) {
-  return h("button", { class: `button choice choice-${winner}`, type: "button", "aria-keyshortcuts": key, onclick: () => acts.choose(winner) }, t(`compare.${winner}`), h("kbd", { "aria-hidden": "true" }, key));
+  return h(
+    "button",
+    { class: `button choice choice-${winner}`, type: "button", "aria-keyshortcuts": key, onclick: () => acts.choose(winner) },
+    t(`compare.${winner}`),
+    h("kbd", { "aria-hidden": "true" }, key),
+  );
 }
 
 /** Let the keys 1, 2, T and B choose while a pair is open and nobody is typing. `openExchange` gives {exchange, acts} or null. */
 export function listenForKeys(openExchange, signal) {
-  document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || isTyping(event.target) || document.querySelector("dialog[open]")) return;
-    const winner = KEYS[event.key.toLowerCase()];
-    const acts = winner && openExchange();
-    if (!acts) return;
-    event.preventDefault();
-    acts.choose(winner);
-  }, { signal });
+  document.addEventListener(
+    "keydown",
+    (event) => {
+      if (
+        event.ctrlKey ||
+        event.metaKey ||
+        event.altKey ||
+        event.repeat ||
+        isTyping(event.target) ||
+        document.querySelector("dialog[open]")
+      )
+        return;
+      const winner = KEYS[event.key.toLowerCase()];
+      const acts = winner && openExchange();
+      if (!acts) return;
+      event.preventDefault();
+      acts.choose(winner);
+    },
+    { signal },
+  );
 }
 
 /** Whether to ask for a comparison after this answer: seldom, within a day's budget, and never where that was switched off. */
@@ -87,11 +141,17 @@ export function mayNudge() {
 
 /** The gentle question itself. */
 export function nudge({ accept, dismiss }) {
-  return h("aside", { class: "nudge", "aria-label": t("nudge.title") },
+  return h(
+    "aside",
+    { class: "nudge", "aria-label": t("nudge.title") },
     h("span", { class: "nudge-mark" }, icon("sides")),
     h("div", {}, h("strong", {}, t("nudge.title")), h("p", {}, t("nudge.text"))),
-    h("div", { class: "row" },
+    h(
+      "div",
+      { class: "row" },
       h("button", { class: "button small", type: "button", onclick: accept }, t("nudge.yes")),
       h("button", { class: "quiet small", type: "button", onclick: dismiss }, t("nudge.no")),
-      h("button", { class: "quiet small", type: "button", onclick: () => (keep("nudges", false), dismiss()) }, t("nudge.never"))));
+      h("button", { class: "quiet small", type: "button", onclick: () => (keep("nudges", false), dismiss()) }, t("nudge.never")),
+    ),
+  );
 }

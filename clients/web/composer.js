@@ -9,12 +9,37 @@ import { keep, recall } from "./storage.js";
 /** Build the composer. `on` is {send(text), stop(), unpin()}. Returns {node, open(id), text(), set(text), focus(), isComparing()}. */
 export function composer(on, signal) {
   let draftId = "new";
-  const area = h("textarea", { id: "message", class: "message", rows: 1, placeholder: t("composer.placeholder"), "aria-label": t("composer.label"), autocomplete: "off", oninput: typed, onkeydown: pressed, enterkeyhint: "send" });
+  const area = h("textarea", {
+    id: "message",
+    class: "message",
+    rows: 1,
+    placeholder: t("composer.placeholder"),
+    "aria-label": t("composer.label"),
+    autocomplete: "off",
+    oninput: typed,
+    onkeydown: pressed,
+    enterkeyhint: "send",
+  });
   const send = h("button", { class: "send", type: "submit" }, icon("send", 20));
-  const comparing = h("button", { class: "toggle", type: "button", "aria-pressed": String(recall("comparing", false)), title: t("composer.compare_hint"), onclick: toggle }, icon("sides", 16), h("span", {}, t("composer.compare")));
+  const comparing = h(
+    "button",
+    {
+      class: "toggle",
+      type: "button",
+      "aria-pressed": String(recall("comparing", false)),
+      title: t("composer.compare_hint"),
+      onclick: toggle,
+    },
+    icon("sides", 16),
+    h("span", {}, t("composer.compare")),
+  );
   const pinned = h("span", { class: "pinned" });
-  const form = h("form", { class: "composer", onsubmit: submit, "aria-label": t("composer.label") }, area,
-    h("div", { class: "composer-foot" }, comparing, pinned, h("span", { class: "composer-hint soft" }, t("composer.hint")), send));
+  const form = h(
+    "form",
+    { class: "composer", onsubmit: submit, "aria-label": t("composer.label") },
+    area,
+    h("div", { class: "composer-foot" }, comparing, pinned, h("span", { class: "composer-hint soft" }, t("composer.hint")), send),
+  );
 
   function typed() {
     keep(`draft.${draftId}`, area.value || null);
@@ -49,14 +74,18 @@ export function composer(on, signal) {
     typed();
   }
   watch("routes", () => (comparing.hidden = !has("POST /v1/comparisons")), signal);
-  watch("busy", () => {
-    const busy = get("busy");
-    send.replaceChildren(icon(busy ? "stop" : "send", 20));
-    send.setAttribute("aria-label", t(busy ? "act.stop" : "act.send"));
-    send.title = t(busy ? "act.stop" : "act.send");
-    send.classList.toggle("stopping", busy);
-    send.disabled = !busy && !area.value.trim();
-  }, signal);
+  watch(
+    "busy",
+    () => {
+      const busy = get("busy");
+      send.replaceChildren(icon(busy ? "stop" : "send", 20));
+      send.setAttribute("aria-label", t(busy ? "act.stop" : "act.send"));
+      send.title = t(busy ? "act.stop" : "act.send");
+      send.classList.toggle("stopping", busy);
+      send.disabled = !busy && !area.value.trim();
+    },
+    signal,
+  );
 
   return {
     node: form,
@@ -70,7 +99,24 @@ export function composer(on, signal) {
     focus: () => area.focus(),
     isComparing: () => comparing.getAttribute("aria-pressed") === "true" && !comparing.hidden,
     showPin(model) {
-      pinned.replaceChildren(...(model ? [h("span", {}, t("composer.pinned", { model })), h("button", { class: "quiet icon-only small", type: "button", "aria-label": t("composer.unpin"), title: t("composer.unpin"), onclick: on.unpin }, icon("close", 13))] : []));
+      pinned.replaceChildren(
+        ...(model
+          ? [
+              h("span", {}, t("composer.pinned", { model })),
+              h(
+                "button",
+                {
+                  class: "quiet icon-only small",
+                  type: "button",
+                  "aria-label": t("composer.unpin"),
+                  title: t("composer.unpin"),
+                  onclick: on.unpin,
+                },
+                icon("close", 13),
+              ),
+            ]
+          : []),
+      );
     },
   };
 }

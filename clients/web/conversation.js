@@ -12,7 +12,7 @@ const KEPT = 40;
 export const fresh = () => ({ id: newId("conv-"), title: "", updated_at: null, exchanges: [] });
 export const ask = (text) => ({ text, answers: [], shown: -1, pair: null });
 export const shownAnswer = (exchange) => exchange?.answers[exchange.shown] ?? null;
-export const versionOf = (model) => (/@(\d+)$/.exec(model ?? "")?.[1] ?? null);
+export const versionOf = (model) => /@(\d+)$/.exec(model ?? "")?.[1] ?? null;
 
 /** What the answer says now: as it was corrected, or as it was written. */
 export const contentOf = (answer) => answer.correction ?? answer.text;
@@ -50,7 +50,10 @@ export function remember(conversation) {
 }
 
 export function forgetChat(id) {
-  keep("chats", recall("chats", []).filter((one) => one.id !== id));
+  keep(
+    "chats",
+    recall("chats", []).filter((one) => one.id !== id),
+  );
   keep(`chat.${id}`, null);
   keep(`draft.${id}`, null);
 }
@@ -78,7 +81,8 @@ export async function load(id) {
   return recallChat(id) ?? fromService(await getJson(`/v1/conversations/${encodeURIComponent(id)}`));
 }
 
-const sameContext = (a, b) => JSON.stringify(a.map(({ role, content }) => [role, content])) === JSON.stringify(b.map(({ role, content }) => [role, content]));
+const sameContext = (a, b) =>
+  JSON.stringify(a.map(({ role, content }) => [role, content])) === JSON.stringify(b.map(({ role, content }) => [role, content]));
 
 /** Turn the service's record (each reply with the messages before it) into exchanges along the last reply's line. */
 export function fromService({ id, title, updated_at, completions = [] }) {
@@ -90,7 +94,12 @@ export function fromService({ id, title, updated_at, completions = [] }) {
     if (line[place].role !== "user") continue;
     const before = line.slice(0, place + 1);
     const answered = line[place + 1]?.role === "assistant" ? line[place + 1].content : last.content;
-    const replies = completions.filter((reply) => sameContext(reply.messages.filter((message) => message.role !== "system"), before));
+    const replies = completions.filter((reply) =>
+      sameContext(
+        reply.messages.filter((message) => message.role !== "system"),
+        before,
+      ),
+    );
     const exchange = ask(line[place].content);
     for (const reply of replies) addAnswer(exchange, answerOf(reply));
     let shown = exchange.answers.findIndex((answer) => contentOf(answer) === answered);

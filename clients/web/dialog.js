@@ -9,12 +9,21 @@ export function confirmed({ title, text, action, danger = false, extra = null })
   return new Promise((answer) => {
     const titleId = `dialog-${Date.now()}`;
     const dialog = h(
-      "dialog", { "aria-labelledby": titleId, onclose: () => (answer(dialog.returnValue === "yes"), dialog.remove()) },
-      h("form", { method: "dialog" },
-        h("h2", { id: titleId }, title), text ? h("p", {}, text) : null, extra,
-        h("div", { class: "dialog-foot" },
+      "dialog",
+      { "aria-labelledby": titleId, onclose: () => (answer(dialog.returnValue === "yes"), dialog.remove()) },
+      h(
+        "form",
+        { method: "dialog" },
+        h("h2", { id: titleId }, title),
+        text ? h("p", {}, text) : null,
+        extra,
+        h(
+          "div",
+          { class: "dialog-foot" },
           h("button", { class: "button", value: "no" }, t("act.cancel")),
-          h("button", { class: `button ${danger ? "danger" : "primary"}`, value: "yes" }, action))),
+          h("button", { class: `button ${danger ? "danger" : "primary"}`, value: "yes" }, action),
+        ),
+      ),
     );
     document.body.append(dialog);
     dialog.showModal();
@@ -25,8 +34,10 @@ export function confirmed({ title, text, action, danger = false, extra = null })
 export function notice(text, { kind = "info", action = null } = {}) {
   const remove = () => box.remove();
   const box = h(
-    "div", { class: `notice ${kind}` },
-    kind === "error" ? icon("warn") : null, h("span", { class: "notice-text" }, text),
+    "div",
+    { class: `notice ${kind}` },
+    kind === "error" ? icon("warn") : null,
+    h("span", { class: "notice-text" }, text),
     action ? h("button", { class: "quiet small", type: "button", onclick: () => (remove(), action.run()) }, action.label) : null,
     h("button", { class: "quiet icon-only small", type: "button", "aria-label": t("act.close"), onclick: remove }, icon("close", 14)),
   );

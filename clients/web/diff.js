@@ -15,7 +15,8 @@ export function differences(before, after) {
   const lengths = new Uint16Array((a.length + 1) * width);
   for (let i = a.length - 1; i >= 0; i -= 1)
     for (let j = b.length - 1; j >= 0; j -= 1)
-      lengths[i * width + j] = a[i] === b[j] ? lengths[(i + 1) * width + j + 1] + 1 : Math.max(lengths[(i + 1) * width + j], lengths[i * width + j + 1]);
+      lengths[i * width + j] =
+        a[i] === b[j] ? lengths[(i + 1) * width + j + 1] + 1 : Math.max(lengths[(i + 1) * width + j], lengths[i * width + j + 1]);
   const left = [];
   const right = [];
   let [i, j] = [0, 0];
@@ -34,11 +35,14 @@ export function differences(before, after) {
 /** Join neighbours of one kind; a space between two marked words is marked with them. */
 function marked(pieces, tag) {
   const nodes = [];
-  for (let at = 0; at < pieces.length; ) {
+  for (let at = 0; at < pieces.length;) {
     const isMarked = pieces[at][1];
     let end = at;
     while (end < pieces.length && (pieces[end][1] === isMarked || (isMarked && !pieces[end][0].trim() && pieces[end + 1]?.[1]))) end += 1;
-    const text = pieces.slice(at, end).map(([word]) => word).join("");
+    const text = pieces
+      .slice(at, end)
+      .map(([word]) => word)
+      .join("");
     nodes.push(isMarked && text.trim() ? h(tag, {}, text) : text);
     at = end;
   }

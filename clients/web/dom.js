@@ -9,7 +9,8 @@ function fill(node, props, children) {
     else if (name === "text") node.textContent = value;
     else if (name === "value") node.value = value;
     else if (name === "dataset") Object.assign(node.dataset, value);
-    else if (name === "style") for (const [key, it] of Object.entries(value)) node.style.setProperty(key, it); // through the CSSOM: the policy forbids style attributes
+    else if (name === "style")
+      for (const [key, it] of Object.entries(value)) node.style.setProperty(key, it); // through the CSSOM: the policy forbids style attributes
     else node.setAttribute(name, value === true ? "" : String(value));
   }
   node.append(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
@@ -43,7 +44,8 @@ export const isTyping = (node) => Boolean(node?.closest?.("input, textarea, sele
 export async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
-  } catch { // no clipboard without a secure context: the old way still works
+  } catch {
+    // no clipboard without a secure context: the old way still works
     const area = h("textarea", { class: "offscreen", value: text });
     document.body.append(area);
     area.select();

@@ -10,10 +10,11 @@ const HIDDEN_MS = 30_000; // a tab in the background gives its connection back, 
 let wake = () => {};
 let lastSeq = null;
 
-const nap = (ms) => new Promise((done) => {
-  const timer = setTimeout(done, ms);
-  wake = () => (clearTimeout(timer), done());
-});
+const nap = (ms) =>
+  new Promise((done) => {
+    const timer = setTimeout(done, ms);
+    wake = () => (clearTimeout(timer), done());
+  });
 
 /** Try again at once, not when the pause is over. */
 export const reconnectNow = () => wake();
@@ -128,7 +129,10 @@ async function loadVersions() {
   const wasKnown = liveVersion() !== null;
   const before = liveVersion()?.version ?? recall("live", null);
   const { data } = await getJson("/v1/versions");
-  set("versions", [...data].sort((a, b) => a.version - b.version));
+  set(
+    "versions",
+    [...data].sort((a, b) => a.version - b.version),
+  );
   const live = liveVersion();
   if (!live) return;
   const isNews = wasKnown ? before !== live.version : before !== null && before < live.version; // at first sight only progress is news
@@ -140,9 +144,13 @@ async function loadVersions() {
 export async function lookAround() {
   try {
     const { paths } = await getJson("/openapi.json");
-    const routes = Object.entries(paths).flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method.toUpperCase()} ${path.replace(/\{[^}]+\}/g, "{}")}`));
+    const routes = Object.entries(paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method.toUpperCase()} ${path.replace(/\{[^}]+\}/g, "{}")}`),
+    );
     if (routes.length) set("routes", new Set(routes));
-  } catch { /* a service that does not say: everything is offered, and what answers 404 says so */ }
+  } catch {
+    /* a service that does not say: everything is offered, and what answers 404 says so */
+  }
   try {
     await getJson("/v1/feedback?limit=1");
     set("admin", true);

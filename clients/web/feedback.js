@@ -14,7 +14,6 @@ let failures = 0;
 let timer = 0;
 
 const queued = () => recall("queue", []);
-export const waitingFeedback = () => queued().length;
 
 /** Say something (a body of POST /v1/feedback). Returns {key, sent}: `sent` resolves to the service's record. */
 export function give(body) {
@@ -30,7 +29,10 @@ export function choose(comparisonId, body) {
 export function takeBack(idOrKey) {
   const waiting = queued();
   if (waiting.some((one) => one.key === idOrKey && !(sending && one === waiting[0]))) {
-    keep("queue", waiting.filter((one) => one.key !== idOrKey));
+    keep(
+      "queue",
+      waiting.filter((one) => one.key !== idOrKey),
+    );
     promises.get(idOrKey)?.reject(new Error("taken back"));
     promises.delete(idOrKey);
     return;
@@ -77,7 +79,10 @@ export async function flush() {
 }
 
 function settle(entry, error, reply) {
-  keep("queue", queued().filter((one) => one.key !== entry.key));
+  keep(
+    "queue",
+    queued().filter((one) => one.key !== entry.key),
+  );
   const promise = promises.get(entry.key);
   promises.delete(entry.key);
   if (error) promise?.reject(error);

@@ -31,12 +31,68 @@ export function gateReport(version) {
   const head = h("h3", {}, t("gate.title"));
   if (!gate) return h("section", { class: "block" }, head, h("p", { class: "soft" }, t(version.version === 0 ? "gate.base" : "gate.none")));
   const checks = gate.checks ?? [];
-  return h("section", { class: "block" }, h("div", { class: "block-head" }, head, h("span", { class: `verdict ${gate.passed ? "good" : "bad"}` }, icon(gate.passed ? "check" : "warn", 15), t(gate.passed ? "gate.passed" : "gate.failed"))),
-    gate.reasons?.length && !checks.length ? h("ul", { class: "reasons-list" }, gate.reasons.map((reason) => h("li", {}, reason))) : null,
-    checks.length ? h("div", { class: "table-frame", tabindex: 0, role: "region", "aria-label": t("gate.title") },
-      h("table", { class: "checks" },
-        h("thead", {}, h("tr", {}, ["check", "value", "limit", "result"].map((name) => h("th", { scope: "col" }, t(`gate.${name}`))))),
-        h("tbody", {}, checks.map((check) => h("tr", { class: check.passed ? "" : "failing" },
-          h("th", { scope: "row" }, named("check", check.name)), h("td", { class: "figure" }, valueText(check.value), meter(check)), h("td", { class: "figure soft" }, limitText(check.limit)),
-          h("td", {}, h("span", { class: check.passed ? "good" : "bad" }, icon(check.passed ? "check" : "close", 15), h("span", {}, t(check.passed ? "gate.ok" : "gate.bad"))))))))) : null);
+  return h(
+    "section",
+    { class: "block" },
+    h(
+      "div",
+      { class: "block-head" },
+      head,
+      h(
+        "span",
+        { class: `verdict ${gate.passed ? "good" : "bad"}` },
+        icon(gate.passed ? "check" : "warn", 15),
+        t(gate.passed ? "gate.passed" : "gate.failed"),
+      ),
+    ),
+    gate.reasons?.length && !checks.length
+      ? h(
+          "ul",
+          { class: "reasons-list" },
+          gate.reasons.map((reason) => h("li", {}, reason)),
+        )
+      : null,
+    checks.length
+      ? h(
+          "div",
+          { class: "table-frame", tabindex: 0, role: "region", "aria-label": t("gate.title") },
+          h(
+            "table",
+            { class: "checks" },
+            h(
+              "thead",
+              {},
+              h(
+                "tr",
+                {},
+                ["check", "value", "limit", "result"].map((name) => h("th", { scope: "col" }, t(`gate.${name}`))),
+              ),
+            ),
+            h(
+              "tbody",
+              {},
+              checks.map((check) =>
+                h(
+                  "tr",
+                  { class: check.passed ? "" : "failing" },
+                  h("th", { scope: "row" }, named("check", check.name)),
+                  h("td", { class: "figure" }, valueText(check.value), meter(check)),
+                  h("td", { class: "figure soft" }, limitText(check.limit)),
+                  h(
+                    "td",
+                    {},
+                    h(
+                      "span",
+                      { class: check.passed ? "good" : "bad" },
+                      icon(check.passed ? "check" : "close", 15),
+                      h("span", {}, t(check.passed ? "gate.ok" : "gate.bad")),
+                    ),
+                  ),
+                ),
+              ),
+            ),
+          ),
+        )
+      : null,
+  );
 }

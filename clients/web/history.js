@@ -18,9 +18,20 @@ export function history(on, signal) {
   let loaded = false;
   let asked = 0;
   let timer = 0;
-  const field = h("input", { class: "field", type: "search", placeholder: t("history.search"), "aria-label": t("history.search"), oninput: () => (clearTimeout(timer), (timer = setTimeout(refresh, 180))) });
+  const field = h("input", {
+    class: "field",
+    type: "search",
+    placeholder: t("history.search"),
+    "aria-label": t("history.search"),
+    oninput: () => (clearTimeout(timer), (timer = setTimeout(refresh, 180))),
+  });
   const list = h("div", { class: "history-list" });
-  const node = h("section", { class: "history", "aria-label": t("history.title") }, h("div", { class: "search" }, icon("search", 15), field), list);
+  const node = h(
+    "section",
+    { class: "history", "aria-label": t("history.title") },
+    h("div", { class: "search" }, icon("search", 15), field),
+    list,
+  );
 
   async function refresh(more = false) {
     const turn = (asked += 1);
@@ -49,24 +60,57 @@ export function history(on, signal) {
     const known = new Set(rows.map((row) => row.id));
     const all = [...here.filter((one) => !known.has(one.id)), ...rows].sort((a, b) => (b.updated_at > a.updated_at ? 1 : -1));
     if (!all.length) {
-      show(list, h("p", { class: "empty" }, !loaded ? t("state.loading") : problem ? t("history.problem") : search ? t("history.none_found") : t("history.empty")));
+      show(
+        list,
+        h(
+          "p",
+          { class: "empty" },
+          !loaded ? t("state.loading") : problem ? t("history.problem") : search ? t("history.none_found") : t("history.empty"),
+        ),
+      );
       return;
     }
     const groups = Map.groupBy ? Map.groupBy(all, (row) => groupOf(row.updated_at)) : grouped(all);
-    show(list,
-      [...groups].map(([name, members], place) => [h("h3", { class: "group", id: `group-${place}` }, t(`history.${name}`)), h("ul", { "aria-labelledby": `group-${place}` }, members.map(item))]),
-      cursor ? h("button", { class: "quiet small", type: "button", onclick: () => refresh(true) }, t("history.more")) : null);
+    show(
+      list,
+      [...groups].map(([name, members], place) => [
+        h("h3", { class: "group", id: `group-${place}` }, t(`history.${name}`)),
+        h("ul", { "aria-labelledby": `group-${place}` }, members.map(item)),
+      ]),
+      cursor ? h("button", { class: "quiet small", type: "button", onclick: () => refresh(true) }, t("history.more")) : null,
+    );
   }
 
   function item(row) {
     const title = row.title || t("history.untitled");
-    return h("li", {},
+    return h(
+      "li",
+      {},
       h("a", { href: `#/chat/${row.id}`, class: "history-item", "aria-current": row.id === current ? "page" : null, title }, title),
-      h("button", { class: "quiet icon-only small", type: "button", "aria-label": t("history.delete", { title }), title: t("act.delete"), onclick: () => remove(row, title) }, icon("trash", 15)));
+      h(
+        "button",
+        {
+          class: "quiet icon-only small",
+          type: "button",
+          "aria-label": t("history.delete", { title }),
+          title: t("act.delete"),
+          onclick: () => remove(row, title),
+        },
+        icon("trash", 15),
+      ),
+    );
   }
 
   async function remove(row, title) {
-    if (!(await confirmed({ title: t("history.delete_title"), text: t("history.delete_text", { title }), action: t("act.delete"), danger: true }))) return;
+    if (
+      !(await confirmed({
+        title: t("history.delete_title"),
+        text: t("history.delete_text", { title }),
+        action: t("act.delete"),
+        danger: true,
+      }))
+    )
+      return;
     try {
       if (known(row.id)) await send("DELETE", `/v1/conversations/${encodeURIComponent(row.id)}`);
     } catch (error) {
@@ -83,7 +127,8 @@ export function history(on, signal) {
   watch("connection", () => get("connection") === "online" && refresh(), signal);
   watch("routes", draw, signal);
   return {
-    node, refresh,
+    node,
+    refresh,
     mark(id) {
       current = id;
       draw();

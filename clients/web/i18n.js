@@ -38,8 +38,12 @@ export const named = (prefix, name) => (`${prefix}.${name}` in WORDS.en ? t(`${p
 const locale = () => (language === "zh" ? "zh-CN" : "en-GB");
 export const number = (value, digits = 0) => new Intl.NumberFormat(locale(), { maximumFractionDigits: digits }).format(value);
 export const percent = (value) => new Intl.NumberFormat(locale(), { style: "percent", maximumFractionDigits: 0 }).format(value);
-export const clock = (when) => new Intl.DateTimeFormat(locale(), { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(new Date(when));
-export const dateTime = (when) => new Intl.DateTimeFormat(locale(), { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(new Date(when));
+export const clock = (when) =>
+  new Intl.DateTimeFormat(locale(), { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(new Date(when));
+export const dateTime = (when) =>
+  new Intl.DateTimeFormat(locale(), { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(
+    new Date(when),
+  );
 
 /** How long ago, in words. */
 export function ago(when) {

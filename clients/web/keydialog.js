@@ -16,7 +16,15 @@ export function watchForKey(signal) {
 
 export function askForKey() {
   if (open) return;
-  const field = h("input", { class: "field", type: "password", autocomplete: "off", spellcheck: "false", "aria-label": t("key.label"), placeholder: "at-…", required: true });
+  const field = h("input", {
+    class: "field",
+    type: "password",
+    autocomplete: "off",
+    spellcheck: "false",
+    "aria-label": t("key.label"),
+    placeholder: "at-…",
+    required: true,
+  });
   const problem = h("p", { class: "bad", role: "alert" });
   const submit = async (event) => {
     event.preventDefault();
@@ -32,9 +40,19 @@ export function askForKey() {
       problem.textContent = error.message;
     }
   };
-  open = h("dialog", { "aria-labelledby": "key-title", onclose: () => (open.remove(), (open = null)) },
-    h("form", { onsubmit: submit }, h("h2", { id: "key-title" }, t("key.title")), h("p", {}, t("key.text")), field, problem,
-      h("div", { class: "dialog-foot" }, h("button", { class: "button primary", type: "submit" }, t("key.save")))));
+  open = h(
+    "dialog",
+    { "aria-labelledby": "key-title", onclose: () => (open.remove(), (open = null)) },
+    h(
+      "form",
+      { onsubmit: submit },
+      h("h2", { id: "key-title" }, t("key.title")),
+      h("p", {}, t("key.text")),
+      field,
+      problem,
+      h("div", { class: "dialog-foot" }, h("button", { class: "button primary", type: "submit" }, t("key.save"))),
+    ),
+  );
   document.body.append(open);
   open.showModal();
   field.focus();

@@ -13,10 +13,10 @@ const PAGES = 4; // of 500 pieces of feedback, for the chart over time
 const KINDS = ["choice", "thumb", "correction", "preference", "score"];
 const BUCKETS_S = [10, 30, 60, 120, 300, 600, 1800, 3600, 10800, 21600, 86400, 604800];
 const METRICS = {
-  accuracy: { names: ["held_out/accuracy", "held_out_accuracy", "heldout_accuracy"], series: 1, show: percent },
+  accuracy: { names: ["held_out/accuracy"], series: 1, show: percent },
   loss: { names: ["loss"], series: 2 },
-  kl: { names: ["guard/kl", "kl"], series: 3 },
-  reward: { names: ["reward", "reward/mean", "rewards/mean"], series: 4 },
+  kl: { names: ["guard/kl"], series: 3 },
+  reward: { names: ["reward"], series: 4 },
 };
 
 export function learningScreen(root, { signal }) {
@@ -24,8 +24,17 @@ export function learningScreen(root, { signal }) {
   const loss = h("div", { class: "live-loss" });
   const feedback = h("div");
   const charts = h("div", { class: "charts" });
-  show(root, h("div", { class: "screen learning" },
-    h("header", { class: "screen-head" }, h("h2", {}, t("nav.learning")), h("p", { class: "soft" }, t("learning.lead"))), now, feedback, charts));
+  show(
+    root,
+    h(
+      "div",
+      { class: "screen learning" },
+      h("header", { class: "screen-head" }, h("h2", {}, t("nav.learning")), h("p", { class: "soft" }, t("learning.lead"))),
+      now,
+      feedback,
+      charts,
+    ),
+  );
   watch(["learner", "versions", "routes", "admin"], () => drawNow(now, loss), signal);
   watch("losses", () => drawLoss(loss, signal), signal);
   onEvent((kind) => kind.startsWith("run.") && drawLoss(loss, signal), signal);
@@ -38,21 +47,72 @@ function drawNow(room, loss) {
   if (!learner) return show(room, h("p", { class: "soft" }, t("state.loading")));
   const { state, run, trigger } = learner;
   const isRunning = state === "running" && run;
-  const words = isRunning ? [run.items ? t("strip.learning_from", { n: run.items }) : t("strip.learning"), named("phase", run.phase || "planned"), run.steps ? t("learning.step", run) : ""].filter(Boolean).join(" · ")
-    : state === "paused" ? t("learning.paused_text") : state === "down" ? t("learning.down_text")
-      : trigger ? t("learning.idle_text", { items: trigger.items, seconds: trigger.seconds, min: trigger.min_items }) : t("learning.idle_plain");
-  const order = (name, label, shape, isMain) => get("admin") && has(`POST /v1/learner/${name}`) ? h("button", { class: `button ${isMain ? "primary" : ""}`, type: "button", onclick: () => tell(name) }, icon(shape, 16), label) : null;
+  const words = isRunning
+    ? [
+        run.items ? t("strip.learning_from", { n: run.items }) : t("strip.learning"),
+        named("phase", run.phase || "planned"),
+        run.steps ? t("learning.step", run) : "",
+      ]
+        .filter(Boolean)
+        .join(" · ")
+    : state === "paused"
+      ? t("learning.paused_text")
+      : state === "down"
+        ? t("learning.down_text")
+        : trigger
+          ? t("learning.idle_text", { items: trigger.items, seconds: trigger.seconds, min: trigger.min_items })
+          : t("learning.idle_plain");
+  const order = (name, label, shape, isMain) =>
+    get("admin") && has(`POST /v1/learner/${name}`)
+      ? h("button", { class: `button ${isMain ? "primary" : ""}`, type: "button", onclick: () => tell(name) }, icon(shape, 16), label)
+      : null;
   const held = room.contains(document.activeElement) ? document.activeElement.textContent : null;
-  show(room,
-    h("div", { class: "block-head" }, h("h3", { class: `state-name ${state}` }, isRunning ? h("span", { class: "pulse", "aria-hidden": "true" }) : null, t(`learning.${state}`)),
-      state === "down" ? null : h("div", { class: "row" }, isRunning || state === "paused" ? null : order("update", t("learning.update"), "bolt", true), state === "paused" ? order("resume", t("learning.resume"), "play", true) : order("pause", t("learning.pause"), "pause", false))),
+  show(
+    room,
+    h(
+      "div",
+      { class: "block-head" },
+      h(
+        "h3",
+        { class: `state-name ${state}` },
+        isRunning ? h("span", { class: "pulse", "aria-hidden": "true" }) : null,
+        t(`learning.${state}`),
+      ),
+      state === "down"
+        ? null
+        : h(
+            "div",
+            { class: "row" },
+            isRunning || state === "paused" ? null : order("update", t("learning.update"), "bolt", true),
+            state === "paused" ? order("resume", t("learning.resume"), "play", true) : order("pause", t("learning.pause"), "pause", false),
+          ),
+    ),
     h("p", { class: "soft" }, words),
-    isRunning ? h("div", { class: "progress", role: "progressbar", "aria-label": t("strip.progress"), "aria-valuemin": 0, "aria-valuemax": run.steps || 1, "aria-valuenow": run.step || 0 }, h("i", { style: { width: `${run.steps ? (100 * run.step) / run.steps : 0}%` } })) : null,
+    isRunning
+      ? h(
+          "div",
+          {
+            class: "progress",
+            role: "progressbar",
+            "aria-label": t("strip.progress"),
+            "aria-valuemin": 0,
+            "aria-valuemax": run.steps || 1,
+            "aria-valuenow": run.step || 0,
+          },
+          h("i", { style: { width: `${run.steps ? (100 * run.step) / run.steps : 0}%` } }),
+        )
+      : null,
     loss,
-    h("div", { class: "tiles" },
-      tile(t("learning.waiting"), number(learner.waiting)), tile(t("learning.seen"), number(learner.seen ?? 0)),
-      tile(t("learning.versions"), number(get("versions")?.length ?? 0)), tile(t("learning.live"), liveVersion() ? `v${liveVersion().version}` : "–")),
-    lastRun(learner.last_run));
+    h(
+      "div",
+      { class: "tiles" },
+      tile(t("learning.waiting"), number(learner.waiting)),
+      tile(t("learning.seen"), number(learner.seen ?? 0)),
+      tile(t("learning.versions"), number(get("versions")?.length ?? 0)),
+      tile(t("learning.live"), liveVersion() ? `v${liveVersion().version}` : "–"),
+    ),
+    lastRun(learner.last_run),
+  );
   if (held) [...room.querySelectorAll("button")].find((button) => button.textContent === held)?.focus();
   return undefined;
 }
@@ -61,7 +121,12 @@ const tile = (name, value) => h("div", { class: "tile" }, h("span", { class: "ti
 
 function lastRun(run) {
   if (!run) return null;
-  const came = run.state === "failed" || run.error ? t("learning.last_failed", { why: run.error }) : run.version === null || run.version === undefined ? t("learning.last_none") : t("learning.last_made", { v: run.version });
+  const came =
+    run.state === "failed" || run.error
+      ? t("learning.last_failed", { why: run.error })
+      : run.version === null || run.version === undefined
+        ? t("learning.last_none")
+        : t("learning.last_made", { v: run.version });
   return h("p", { class: "soft last-run" }, t("learning.last", { what: came, when: ago(run.finished_at ?? run.started_at) }));
 }
 
@@ -79,22 +144,47 @@ function drawLoss(room, signal) {
   const points = get("losses").map(({ step, loss }) => ({ x: step, y: loss, label: String(step) }));
   if (points.length < 2) return show(room);
   const title = t(get("learner")?.state === "running" ? "learning.loss_now" : "learning.loss_last");
-  return show(room, figure({
-    title, summary: `${title}: ${points.at(-1).y.toFixed(3)}`, height: 130, signal,
-    draw: (width, height) => line(points, width, height, { series: 2, even: false }), table: [[t("chart.step"), t("metric.loss")], points.map(({ x, y }) => [x, y.toFixed(4)])],
-  }));
+  return show(
+    room,
+    figure({
+      title,
+      summary: `${title}: ${points.at(-1).y.toFixed(3)}`,
+      height: 130,
+      signal,
+      draw: (width, height) => line(points, width, height, { series: 2, even: false }),
+      table: [[t("chart.step"), t("metric.loss")], points.map(({ x, y }) => [x, y.toFixed(4)])],
+    }),
+  );
 }
 
 function drawVersions(room, signal) {
   const rows = get("versions") ?? [];
   const judged = rows.filter((row) => typeof row.win_rate === "number" && row.win_rate_interval);
-  const compared = judged.map((row) => ({ label: `v${row.version}`, value: row.win_rate, low: row.win_rate_interval[0], high: row.win_rate_interval[1], mark: row.state }));
+  const compared = judged.map((row) => ({
+    label: `v${row.version}`,
+    value: row.win_rate,
+    low: row.win_rate_interval[0],
+    high: row.win_rate_interval[1],
+    mark: row.state,
+  }));
   const empty = (title, text) => h("figure", { class: "chart" }, h("figcaption", {}, h("h3", {}, title)), h("p", { class: "empty" }, text));
-  const winRate = compared.length ? figure({
-    title: t("chart.win_rate"), note: t("chart.win_rate_note"), signal, summary: compared.map(({ label, value }) => `${label} ${percent(value)}`).join(", "),
-    draw: (width, height) => intervals(compared, width, height, 0.5, percent),
-    table: [[t("chart.version"), t("versions.win_rate"), t("chart.interval")], compared.map(({ label, value, low, high }) => [label, percent(value), t("chart.range", { low: percent(low), high: percent(high) })])],
-  }) : empty(t("chart.win_rate"), t("chart.win_rate_none"));
+  const winRate = compared.length
+    ? figure({
+        title: t("chart.win_rate"),
+        note: t("chart.win_rate_note"),
+        signal,
+        summary: compared.map(({ label, value }) => `${label} ${percent(value)}`).join(", "),
+        draw: (width, height) => intervals(compared, width, height, 0.5, percent),
+        table: [
+          [t("chart.version"), t("versions.win_rate"), t("chart.interval")],
+          compared.map(({ label, value, low, high }) => [
+            label,
+            percent(value),
+            t("chart.range", { low: percent(low), high: percent(high) }),
+          ]),
+        ],
+      })
+    : empty(t("chart.win_rate"), t("chart.win_rate_none"));
   const metrics = Object.entries(METRICS).map(([name, { names, series, show: format }]) => {
     const points = rows.flatMap((row) => {
       const value = names.map((key) => row.metrics?.[key]).find((one) => typeof one === "number");
@@ -103,8 +193,12 @@ function drawVersions(room, signal) {
     const title = t(`metric.${name}`);
     if (!points.length) return name === "reward" ? null : empty(title, t("chart.metric_none"));
     return figure({
-      title, note: t("chart.by_version"), signal, summary: points.map(({ label, y }) => `${label} ${number(y, 3)}`).join(", "),
-      draw: (width, height) => line(points, width, height, { series, dots: true, show: format }), table: [[t("chart.version"), title], points.map(({ label, y }) => [label, number(y, 4)])],
+      title,
+      note: t("chart.by_version"),
+      signal,
+      summary: points.map(({ label, y }) => `${label} ${number(y, 3)}`).join(", "),
+      draw: (width, height) => line(points, width, height, { series, dots: true, show: format }),
+      table: [[t("chart.version"), title], points.map(({ label, y }) => [label, number(y, 4)])],
     });
   });
   show(room, winRate, metrics);
@@ -143,18 +237,29 @@ function followFeedback(room, signal) {
 
 function feedbackChart(said, signal) {
   const title = t("chart.feedback");
-  if (!said.length) return h("figure", { class: "chart" }, h("figcaption", {}, h("h3", {}, title)), h("p", { class: "empty" }, t("chart.feedback_none")));
+  if (!said.length)
+    return h("figure", { class: "chart" }, h("figcaption", {}, h("h3", {}, title)), h("p", { class: "empty" }, t("chart.feedback_none")));
   const end = Math.max(Date.now(), ...said.map(({ at }) => at));
   const span = Math.max(300, (end - Math.min(...said.map(({ at }) => at))) / 1000);
   const size = 1000 * (BUCKETS_S.find((seconds) => span / seconds <= 44) ?? BUCKETS_S.at(-1));
   const first = Math.floor(Math.min(end - 300_000, ...said.map(({ at }) => at)) / size);
   const kinds = KINDS.filter((kind) => said.some((one) => one.kind === kind));
   const label = size >= 86_400_000 ? (when) => dateTime(when).split(/[,，]/)[0] : clock;
-  const buckets = Array.from({ length: Math.floor(end / size) - first + 1 }, (_, place) => ({ label: label((first + place) * size), counts: kinds.map(() => 0) }));
+  const buckets = Array.from({ length: Math.floor(end / size) - first + 1 }, (_, place) => ({
+    label: label((first + place) * size),
+    counts: kinds.map(() => 0),
+  }));
   for (const { kind, at } of said) buckets[Math.floor(at / size) - first].counts[kinds.indexOf(kind)] += 1;
   return figure({
-    title, signal, height: 180, summary: kinds.map((kind) => `${t(`kind.${kind}`, { n: 2 })} ${said.filter((one) => one.kind === kind).length}`).join(", "),
-    legend: kinds.map((kind, place) => ({ name: t(`kind.${kind}`, { n: 2 }), series: place + 1 })), draw: (width, height) => bars(buckets, width, height),
-    table: [[t("chart.time"), ...kinds.map((kind) => t(`kind.${kind}`, { n: 2 }))], buckets.filter(({ counts }) => counts.some(Boolean)).map(({ label: name, counts }) => [name, ...counts])],
+    title,
+    signal,
+    height: 180,
+    summary: kinds.map((kind) => `${t(`kind.${kind}`, { n: 2 })} ${said.filter((one) => one.kind === kind).length}`).join(", "),
+    legend: kinds.map((kind, place) => ({ name: t(`kind.${kind}`, { n: 2 }), series: place + 1 })),
+    draw: (width, height) => bars(buckets, width, height),
+    table: [
+      [t("chart.time"), ...kinds.map((kind) => t(`kind.${kind}`, { n: 2 }))],
+      buckets.filter(({ counts }) => counts.some(Boolean)).map(({ label: name, counts }) => [name, ...counts]),
+    ],
   });
 }

@@ -17,7 +17,9 @@ export function lanesOf(rows) {
     if (lanes.has(row.version)) continue;
     const heir = rows.find((one) => one.parent === row.version && lanes.get(one.version) > 0);
     const span = [place.get(row.version), place.get(row.parent) ?? place.get(row.version)];
-    let lane = heir ? lanes.get(heir.version) : 1 + taken.findIndex((spans) => !spans?.some(([from, to]) => from < span[1] && span[0] < to));
+    let lane = heir
+      ? lanes.get(heir.version)
+      : 1 + taken.findIndex((spans) => !spans?.some(([from, to]) => from < span[1] && span[0] < to));
     if (lane === 0) lane = taken.length + 1;
     (taken[lane - 1] ??= []).push(span);
     lanes.set(row.version, lane);
@@ -33,14 +35,23 @@ export function lineage(rows, chosen) {
   const x = (version) => EDGE + LANE * lanes.get(version);
   const y = (index) => ROW * (index + 0.5);
   const place = new Map(rows.map((row, index) => [row.version, index]));
-  const lines = rows.filter((row) => place.has(row.parent)).map((row) => {
-    const [x1, y1, x2, y2] = [x(row.version), y(place.get(row.version)), x(row.parent), y(place.get(row.parent))];
-    const bend = x1 === x2 ? `V${y2}` : `V${y2 - ROW * 0.6}C${x1} ${y2 - ROW * 0.2} ${x2} ${y2 - ROW * 0.45} ${x2} ${y2}`;
-    return s("path", { class: `branch ${lanes.get(row.version) === 0 ? "main" : ""}`, d: `M${x1} ${y1}${bend}` });
-  });
-  const nodes = rows.map((row, index) => s("g", { class: `node ${row.state}` },
-    row.state === "live" || row.version === chosen ? s("circle", { class: "halo", cx: x(row.version), cy: y(index), r: 10 }) : null,
-    s("circle", { class: "bead", cx: x(row.version), cy: y(index), r: 5.5 }),
-    row.state === "rejected" ? s("path", { class: "cross", d: `M${x(row.version) - 2.4} ${y(index) - 2.4}l4.8 4.8m0-4.8l-4.8 4.8` }) : null));
+  const lines = rows
+    .filter((row) => place.has(row.parent))
+    .map((row) => {
+      const [x1, y1, x2, y2] = [x(row.version), y(place.get(row.version)), x(row.parent), y(place.get(row.parent))];
+      const bend = x1 === x2 ? `V${y2}` : `V${y2 - ROW * 0.6}C${x1} ${y2 - ROW * 0.2} ${x2} ${y2 - ROW * 0.45} ${x2} ${y2}`;
+      return s("path", { class: `branch ${lanes.get(row.version) === 0 ? "main" : ""}`, d: `M${x1} ${y1}${bend}` });
+    });
+  const nodes = rows.map((row, index) =>
+    s(
+      "g",
+      { class: `node ${row.state}` },
+      row.state === "live" || row.version === chosen ? s("circle", { class: "halo", cx: x(row.version), cy: y(index), r: 10 }) : null,
+      s("circle", { class: "bead", cx: x(row.version), cy: y(index), r: 5.5 }),
+      row.state === "rejected"
+        ? s("path", { class: "cross", d: `M${x(row.version) - 2.4} ${y(index) - 2.4}l4.8 4.8m0-4.8l-4.8 4.8` })
+        : null,
+    ),
+  );
   return s("svg", { class: "lineage", width: widthOf(lanes), height: ROW * rows.length, "aria-hidden": "true" }, lines, nodes);
 }

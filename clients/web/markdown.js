@@ -9,7 +9,35 @@ import DOMPurify from "./vendor/purify.min.js";
 
 const marked = new Marked({ gfm: true, breaks: true });
 const ALLOWED = {
-  ALLOWED_TAGS: ["p", "br", "hr", "strong", "em", "del", "code", "pre", "blockquote", "ul", "ol", "li", "a", "h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "sub", "sup"],
+  ALLOWED_TAGS: [
+    "p",
+    "br",
+    "hr",
+    "strong",
+    "em",
+    "del",
+    "code",
+    "pre",
+    "blockquote",
+    "ul",
+    "ol",
+    "li",
+    "a",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "sub",
+    "sup",
+  ],
   ALLOWED_ATTR: ["href", "title", "class", "start", "align"],
   ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i,
   RETURN_DOM_FRAGMENT: true,
@@ -22,9 +50,12 @@ export function renderMarkdown(node, text) {
     link.target = "_blank";
     link.rel = "noopener noreferrer nofollow";
   }
-  for (const heading of content.querySelectorAll("h1, h2, h3, h4, h5, h6")) { // an answer is no page: its headings must not disturb the page's outline
+  for (const heading of content.querySelectorAll("h1, h2, h3, h4, h5, h6")) {
+    // an answer is no page: its headings must not disturb the page's outline
     const level = Number(heading.tagName[1]);
-    heading.replaceWith(h("p", { class: `heading heading-${level}`, role: "heading", "aria-level": Math.min(6, level + 2) }, ...heading.childNodes));
+    heading.replaceWith(
+      h("p", { class: `heading heading-${level}`, role: "heading", "aria-level": Math.min(6, level + 2) }, ...heading.childNodes),
+    );
   }
   for (const table of content.querySelectorAll("table")) {
     const frame = h("div", { class: "table-frame", tabindex: 0, role: "region", "aria-label": t("md.table") });

@@ -10,10 +10,15 @@ const textOf = (sample, name, other) => sample[name] ?? sample[other] ?? "";
 
 /** The section for version `number`; it asks for answers only when told, since both versions must write them. */
 export function samplesBlock(version, signal) {
-  const others = (get("versions") ?? []).filter((row) => row.version !== version.version && !["rejected", "withdrawn"].includes(row.state) );
-  if (!others.length) return h("section", { class: "block" }, h("h3", {}, t("samples.title")), h("p", { class: "soft" }, t("samples.empty")));
+  const others = (get("versions") ?? []).filter((row) => row.version !== version.version && !["rejected", "withdrawn"].includes(row.state));
+  if (!others.length)
+    return h("section", { class: "block" }, h("h3", {}, t("samples.title")), h("p", { class: "soft" }, t("samples.empty")));
   const preferred = others.some((row) => row.version === version.parent) ? version.parent : others[0].version;
-  const select = h("select", { class: "field", "aria-label": t("samples.against") }, others.map((row) => h("option", { value: row.version, selected: row.version === preferred }, t("samples.version", { v: row.version }))));
+  const select = h(
+    "select",
+    { class: "field", "aria-label": t("samples.against") },
+    others.map((row) => h("option", { value: row.version, selected: row.version === preferred }, t("samples.version", { v: row.version }))),
+  );
   select.value = String(preferred);
   const list = h("div", { class: "samples", "aria-live": "polite" });
   const button = h("button", { class: "button", type: "button", onclick: load }, t("samples.load"));
@@ -23,23 +28,39 @@ export function samplesBlock(version, signal) {
     show(list, h("p", { class: "soft" }, t("samples.loading")));
     try {
       const { data } = await getJson(`/v1/versions/${version.version}/samples?against=${select.value}`, { signal });
-      show(list, data.length ? data.map((sample) => sampleView(sample, Number(select.value), version.version)) : h("p", { class: "soft" }, t("samples.empty")));
+      show(
+        list,
+        data.length
+          ? data.map((sample) => sampleView(sample, Number(select.value), version.version))
+          : h("p", { class: "soft" }, t("samples.empty")),
+      );
     } catch (error) {
       if (error.name !== "AbortError") show(list, h("p", { class: "bad" }, t("state.failed", { why: error.message })));
     }
     button.disabled = false;
   }
-  return h("section", { class: "block" }, h("h3", {}, t("samples.title")), h("p", { class: "soft" }, t("samples.text")),
-    h("div", { class: "row" }, h("label", { class: "against" }, h("span", {}, t("samples.against")), select), button), list);
+  return h(
+    "section",
+    { class: "block" },
+    h("h3", {}, t("samples.title")),
+    h("p", { class: "soft" }, t("samples.text")),
+    h("div", { class: "row" }, h("label", { class: "against" }, h("span", {}, t("samples.against")), select), button),
+    list,
+  );
 }
 
 function sampleView(sample, other, number) {
   const question = sample.prompt ?? sample.messages?.findLast((message) => message.role === "user")?.content ?? "";
   const [before, after] = [textOf(sample, "against", "before"), textOf(sample, "text", "answer")];
   const [left, right] = differences(before, after);
-  return h("article", { class: "sample" }, h("h4", {}, question),
-    before === after ? h("p", { class: "sample-text" }, before, h("span", { class: "soft" }, ` ${t("samples.same")}`))
-      : h("div", { class: "sides" }, side(other, left), side(number, right)));
+  return h(
+    "article",
+    { class: "sample" },
+    h("h4", {}, question),
+    before === after
+      ? h("p", { class: "sample-text" }, before, h("span", { class: "soft" }, ` ${t("samples.same")}`))
+      : h("div", { class: "sides" }, side(other, left), side(number, right)),
+  );
 }
 
 const side = (number, nodes) => h("div", {}, h("span", { class: "version-badge" }, `v${number}`), h("p", { class: "sample-text" }, nodes));

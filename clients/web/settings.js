@@ -15,26 +15,87 @@ export function settingsScreen(root, { signal, mount }) {
   const about = h("dl", { class: "facts" });
   const key = h("div", { class: "row" });
   const exports = h("div");
-  show(root, h("div", { class: "screen settings" },
-    h("header", { class: "screen-head" }, h("h2", {}, t("nav.settings")), h("p", { class: "soft" }, t("settings.lead"))),
-    h("section", { class: "block" }, h("h3", {}, t("settings.look")),
-      choice(t("settings.language"), "language", [["auto", t("settings.auto")], ["en", "English"], ["zh", "中文"]], chosenLanguage(), (value) => (chooseLanguage(value), mount())),
-      choice(t("settings.theme"), "theme", [["auto", t("settings.auto")], ["light", t("settings.light")], ["dark", t("settings.dark")]], recall("theme", "auto"), chooseTheme),
-      h("label", { class: "setting check" }, h("span", {}, t("settings.nudges"), h("span", { class: "soft" }, t("settings.nudges_text"))), h("input", { type: "checkbox", checked: recall("nudges", true), onchange: (event) => keep("nudges", event.target.checked ? null : false) })),
-      h("div", { class: "setting" }, h("span", {}, t("settings.key")), key)),
-    h("section", { class: "block" }, h("h3", {}, t("settings.runs")), about,
-      h("p", { class: "row" }, h("a", { class: "button small", href: "/docs", target: "_blank", rel: "noopener" }, t("settings.docs")))),
-    exports));
+  show(
+    root,
+    h(
+      "div",
+      { class: "screen settings" },
+      h("header", { class: "screen-head" }, h("h2", {}, t("nav.settings")), h("p", { class: "soft" }, t("settings.lead"))),
+      h(
+        "section",
+        { class: "block" },
+        h("h3", {}, t("settings.look")),
+        choice(
+          t("settings.language"),
+          "language",
+          [
+            ["auto", t("settings.auto")],
+            ["en", "English"],
+            ["zh", "中文"],
+          ],
+          chosenLanguage(),
+          (value) => (chooseLanguage(value), mount()),
+        ),
+        choice(
+          t("settings.theme"),
+          "theme",
+          [
+            ["auto", t("settings.auto")],
+            ["light", t("settings.light")],
+            ["dark", t("settings.dark")],
+          ],
+          recall("theme", "auto"),
+          chooseTheme,
+        ),
+        h(
+          "label",
+          { class: "setting check" },
+          h("span", {}, t("settings.nudges"), h("span", { class: "soft" }, t("settings.nudges_text"))),
+          h("input", {
+            type: "checkbox",
+            checked: recall("nudges", true),
+            onchange: (event) => keep("nudges", event.target.checked ? null : false),
+          }),
+        ),
+        h("div", { class: "setting" }, h("span", {}, t("settings.key")), key),
+      ),
+      h(
+        "section",
+        { class: "block" },
+        h("h3", {}, t("settings.runs")),
+        about,
+        h("p", { class: "row" }, h("a", { class: "button small", href: "/docs", target: "_blank", rel: "noopener" }, t("settings.docs"))),
+      ),
+      exports,
+    ),
+  );
   watch("needsKey", () => drawKey(key), signal);
   watch(["learner", "versions"], () => drawAbout(about), signal);
   watch(["admin", "routes"], () => show(exports, get("admin") && has("GET /v1/export") ? exportBlock() : null), signal);
-  getJson("/readyz").then((told) => (about.dataset.model = told.model ?? "", drawAbout(about))).catch(() => {});
+  getJson("/readyz")
+    .then((told) => ((about.dataset.model = told.model ?? ""), drawAbout(about)))
+    .catch(() => {});
 }
 
 /** A group of radio buttons that looks like one control. */
 function choice(label, name, options, value, choose) {
-  return h("fieldset", { class: "setting" }, h("legend", {}, label), h("div", { class: "segments" }, options.map(([key, words]) =>
-    h("label", {}, h("input", { type: "radio", name, value: key, checked: key === value, onchange: () => choose(key) }), h("span", {}, words)))));
+  return h(
+    "fieldset",
+    { class: "setting" },
+    h("legend", {}, label),
+    h(
+      "div",
+      { class: "segments" },
+      options.map(([key, words]) =>
+        h(
+          "label",
+          {},
+          h("input", { type: "radio", name, value: key, checked: key === value, onchange: () => choose(key) }),
+          h("span", {}, words),
+        ),
+      ),
+    ),
+  );
 }
 
 function chooseTheme(theme) {
@@ -45,9 +106,18 @@ function chooseTheme(theme) {
 
 function drawKey(room) {
   const hasKey = Boolean(recall("key"));
-  show(room, h("span", { class: "soft" }, t(hasKey ? "settings.key_set" : "settings.key_none")),
+  show(
+    room,
+    h("span", { class: "soft" }, t(hasKey ? "settings.key_set" : "settings.key_none")),
     h("button", { class: "button small", type: "button", onclick: askForKey }, t("settings.key_change")),
-    hasKey ? h("button", { class: "quiet small", type: "button", onclick: () => (keep("key", null), forgetAllChats(), location.reload()) }, t("settings.key_forget")) : null);
+    hasKey
+      ? h(
+          "button",
+          { class: "quiet small", type: "button", onclick: () => (keep("key", null), forgetAllChats(), location.reload()) },
+          t("settings.key_forget"),
+        )
+      : null,
+  );
 }
 
 function drawAbout(list) {
@@ -63,14 +133,31 @@ function drawAbout(list) {
     [t("settings.learner"), learner ? t(`learning.${learner.state}`) : null],
     [t("settings.algorithm"), detail.algorithm],
     [t("settings.device"), detail.device],
-    [t("settings.trigger"), trigger ? t("settings.trigger_text", { items: trigger.items, seconds: trigger.seconds, min: trigger.min_items }) : null],
+    [
+      t("settings.trigger"),
+      trigger ? t("settings.trigger_text", { items: trigger.items, seconds: trigger.seconds, min: trigger.min_items }) : null,
+    ],
   ];
-  show(list, rows.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+  show(
+    list,
+    rows.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+  );
 }
 
 function exportBlock() {
-  return h("section", { class: "block" }, h("h3", {}, t("settings.export")), h("p", { class: "soft" }, t("settings.export_text")),
-    h("div", { class: "row" }, FORMATS.map((format) => h("button", { class: "button small", type: "button", onclick: () => download(format) }, named("export", format)))));
+  return h(
+    "section",
+    { class: "block" },
+    h("h3", {}, t("settings.export")),
+    h("p", { class: "soft" }, t("settings.export_text")),
+    h(
+      "div",
+      { class: "row" },
+      FORMATS.map((format) =>
+        h("button", { class: "button small", type: "button", onclick: () => download(format) }, named("export", format)),
+      ),
+    ),
+  );
 }
 
 async function download(format) {

@@ -3,6 +3,8 @@
   let choice = null;
   try {
     choice = JSON.parse(localStorage.getItem("attune.theme"));
-  } catch { /* no memory: follow the system */ }
+  } catch {
+    /* no memory: follow the system */
+  }
   if (choice === "light" || choice === "dark") document.documentElement.dataset.theme = choice;
 })();

@@ -13,10 +13,20 @@ const REASONS = {
 /** The two thumbs of an answer. `changed` is called after each change, to keep and to show it. */
 export function thumbButtons(answer, changed) {
   return ["up", "down"].map((thumb) =>
-    h("button", {
-      class: `quiet icon-only thumb-${thumb}`, type: "button", "aria-pressed": String(answer.thumb === thumb), title: t(`thumb.${thumb}`), "aria-label": t(`thumb.${thumb}`),
-      dataset: { focus: `thumb-${thumb}` }, onclick: () => rate(answer, thumb, changed),
-    }, icon(thumb)));
+    h(
+      "button",
+      {
+        class: `quiet icon-only thumb-${thumb}`,
+        type: "button",
+        "aria-pressed": String(answer.thumb === thumb),
+        title: t(`thumb.${thumb}`),
+        "aria-label": t(`thumb.${thumb}`),
+        dataset: { focus: `thumb-${thumb}` },
+        onclick: () => rate(answer, thumb, changed),
+      },
+      icon(thumb),
+    ),
+  );
 }
 
 function rate(answer, thumb, changed) {
@@ -44,28 +54,46 @@ function sendThumb(answer, changed) {
 /** Remember under which key, later under which id, something was said, so that it can be taken back. */
 export function track(answer, kind, { key, sent }, changed) {
   answer.feedback[kind] = key;
-  sent.then((said) => {
-    if (answer.feedback[kind] !== key) return;
-    answer.feedback[kind] = said.id;
-    changed(false);
-  }).catch(() => {});
+  sent
+    .then((said) => {
+      if (answer.feedback[kind] !== key) return;
+      answer.feedback[kind] = said.id;
+      changed(false);
+    })
+    .catch(() => {});
 }
 
 /** Why? Shown after a thumb; everything in it is optional. Null when there is nothing to ask. */
 export function reasonPanel(answer, changed) {
   if (answer.thanked) return h("p", { class: "thanks" }, icon("check", 15), t("thumb.thanks"));
   if (!answer.thumb || !answer.asking) return null;
-  const field = h("input", { class: "field", type: "text", maxlength: 2000, value: answer.comment ?? "", placeholder: t("reason.comment"), "aria-label": t("reason.comment"), oninput: () => (answer.typed = field.value) });
+  const field = h("input", {
+    class: "field",
+    type: "text",
+    maxlength: 2000,
+    value: answer.comment ?? "",
+    placeholder: t("reason.comment"),
+    "aria-label": t("reason.comment"),
+    oninput: () => (answer.typed = field.value),
+  });
   field.value = answer.typed ?? answer.comment ?? "";
   const chips = REASONS[answer.thumb].map((reason) =>
-    h("button", {
-      class: "chip", type: "button", "aria-pressed": String(answer.reason === reason), dataset: { focus: `reason-${reason}` },
-      onclick: () => {
-        answer.reason = answer.reason === reason ? null : reason;
-        sendThumb(answer, changed);
-        changed();
+    h(
+      "button",
+      {
+        class: "chip",
+        type: "button",
+        "aria-pressed": String(answer.reason === reason),
+        dataset: { focus: `reason-${reason}` },
+        onclick: () => {
+          answer.reason = answer.reason === reason ? null : reason;
+          sendThumb(answer, changed);
+          changed();
+        },
       },
-    }, named("reason", reason)));
+      named("reason", reason),
+    ),
+  );
   const finish = (event) => {
     event.preventDefault();
     answer.comment = field.value.trim();
@@ -82,15 +110,28 @@ export function reasonPanel(answer, changed) {
       changed();
     }, 2500);
   };
-  return h("form", { class: "reasons", onsubmit: finish, "aria-label": t("reason.title") },
-    h("p", { class: "reasons-title" }, t(answer.thumb === "up" ? "reason.up" : "reason.down"), h("span", { class: "soft" }, t("reason.optional"))),
+  return h(
+    "form",
+    { class: "reasons", onsubmit: finish, "aria-label": t("reason.title") },
+    h(
+      "p",
+      { class: "reasons-title" },
+      t(answer.thumb === "up" ? "reason.up" : "reason.down"),
+      h("span", { class: "soft" }, t("reason.optional")),
+    ),
     h("div", { class: "chips", role: "group", "aria-label": t("reason.title") }, chips),
-    h("div", { class: "row" }, field, h("button", { class: "button", type: "submit" }, t("act.done"))));
+    h("div", { class: "row" }, field, h("button", { class: "button", type: "submit" }, t("act.done"))),
+  );
 }
 
 /** The answer as it should have been, in place of the answer. */
 export function correctionBox(answer, changed) {
-  const area = h("textarea", { class: "field", "aria-label": t("correct.label"), rows: Math.min(16, Math.max(3, answer.draft.split("\n").length + 1)), oninput: () => (answer.draft = area.value) });
+  const area = h("textarea", {
+    class: "field",
+    "aria-label": t("correct.label"),
+    rows: Math.min(16, Math.max(3, answer.draft.split("\n").length + 1)),
+    oninput: () => (answer.draft = area.value),
+  });
   area.value = answer.draft;
   const leave = () => {
     delete answer.draft;
@@ -110,14 +151,37 @@ export function correctionBox(answer, changed) {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) save();
   };
   queueMicrotask(() => area.focus());
-  return h("form", { class: "correction", onsubmit: save, onkeydown },
-    h("p", { class: "soft" }, t("correct.hint")), area,
-    h("div", { class: "row end" }, h("button", { class: "button", type: "button", onclick: leave }, t("act.cancel")), h("button", { class: "button primary", type: "submit" }, t("correct.save"))));
+  return h(
+    "form",
+    { class: "correction", onsubmit: save, onkeydown },
+    h("p", { class: "soft" }, t("correct.hint")),
+    area,
+    h(
+      "div",
+      { class: "row end" },
+      h("button", { class: "button", type: "button", onclick: leave }, t("act.cancel")),
+      h("button", { class: "button primary", type: "submit" }, t("correct.save")),
+    ),
+  );
 }
 
 export function undoCorrection(answer, changed) {
   if (answer.feedback.correction) takeBack(answer.feedback.correction);
   delete answer.feedback.correction;
   delete answer.correction;
+  changed();
+}
+
+/** After another answer was asked for: which of the two is better is a pair to learn from. The better one stays in view. */
+export function preferAnswer(exchange, verdict, changed) {
+  const now = exchange.answers[exchange.shown];
+  const before = exchange.answers[exchange.shown - 1];
+  delete now.askBetter;
+  if (verdict !== "same" && before?.id) {
+    const [chosen, rejected] = verdict === "better" ? [now, before] : [before, now];
+    give({ completion_id: chosen.id, choice: chosen.choice, preferred_over: { completion_id: rejected.id, choice: rejected.choice } });
+    if (verdict === "worse") exchange.shown -= 1;
+    announce(t("thumb.thanks"));
+  }
   changed();
 }

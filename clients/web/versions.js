@@ -19,24 +19,51 @@ export function versionsScreen(root, { detail, part, signal, chatWith }) {
   const list = h("nav", { class: "version-list", "aria-label": t("versions.list") });
   const room = h("section", { class: "version-detail", "aria-live": "off" });
   const chosen = () => (detail === undefined || detail === "" ? liveVersion()?.version : Number(detail));
-  show(root, h("div", { class: `screen versions ${detail ? "has-detail" : ""}` },
-    h("header", { class: "screen-head" }, h("h2", {}, t("nav.versions")), h("p", { class: "soft" }, t("versions.lead"))),
-    h("div", { class: "version-columns" }, list, room)));
+  show(
+    root,
+    h(
+      "div",
+      { class: `screen versions ${detail ? "has-detail" : ""}` },
+      h("header", { class: "screen-head" }, h("h2", {}, t("nav.versions")), h("p", { class: "soft" }, t("versions.lead"))),
+      h("div", { class: "version-columns" }, list, room),
+    ),
+  );
   let shown = "";
 
-  watch(["versions", "routes", "admin"], () => {
-    const rows = [...(get("versions") ?? [])].reverse();
-    if (!get("versions")) return show(list, h("p", { class: "empty" }, t("state.loading")));
-    if (!rows.length) return show(list, h("p", { class: "empty" }, t("versions.empty")));
-    show(list, lineage(rows, chosen()), h("ol", {}, rows.map((row) => listRow(row, row.version === chosen()))));
-    const row = rows.find((one) => one.version === chosen());
-    const sign = JSON.stringify([row?.version, row?.state, row?.comparisons, row?.thumbs, liveVersion()?.version, get("routes")?.size, get("admin")]);
-    if (sign !== shown && !room.querySelector(".samples > *")) { // an open comparison is not torn away by news
-      shown = sign;
-      drawDetail();
-    }
-    return undefined;
-  }, signal);
+  watch(
+    ["versions", "routes", "admin"],
+    () => {
+      const rows = [...(get("versions") ?? [])].reverse();
+      if (!get("versions")) return show(list, h("p", { class: "empty" }, t("state.loading")));
+      if (!rows.length) return show(list, h("p", { class: "empty" }, t("versions.empty")));
+      show(
+        list,
+        lineage(rows, chosen()),
+        h(
+          "ol",
+          {},
+          rows.map((row) => listRow(row, row.version === chosen())),
+        ),
+      );
+      const row = rows.find((one) => one.version === chosen());
+      const sign = JSON.stringify([
+        row?.version,
+        row?.state,
+        row?.comparisons,
+        row?.thumbs,
+        liveVersion()?.version,
+        get("routes")?.size,
+        get("admin"),
+      ]);
+      if (sign !== shown && !room.querySelector(".samples > *")) {
+        // an open comparison is not torn away by news
+        shown = sign;
+        drawDetail();
+      }
+      return undefined;
+    },
+    signal,
+  );
 
   async function drawDetail() {
     const wanted = chosen();
@@ -55,7 +82,8 @@ export function versionsScreen(root, { detail, part, signal, chatWith }) {
       };
       const isAsked = part === "changes" && !room.querySelector(".samples");
       show(room, detailView(version, act, chatWith, signal));
-      if (isAsked) { // "What changed?"
+      if (isAsked) {
+        // "What changed?"
         const block = room.querySelector(".samples")?.closest(".block");
         block?.querySelector(".button").click();
         block?.scrollIntoView({ block: "start" });
@@ -67,19 +95,44 @@ export function versionsScreen(root, { detail, part, signal, chatWith }) {
 }
 
 function listRow(row, isChosen) {
-  const made = row.version === 0 ? t("versions.base") : [t("versions.items", { n: row.items }), row.created_at ? ago(row.created_at) : ""].filter(Boolean).join(" · ");
-  return h("li", {}, h("a", { class: "version-row", href: `#/versions/${row.version}`, "aria-current": isChosen ? "true" : null },
-    h("span", { class: "version-name" }, h("strong", {}, t("strip.version", { v: row.version })), pill(row.state)),
-    h("span", { class: "soft" }, made),
-    typeof row.win_rate === "number" ? h("span", { class: "version-rate", title: t("versions.win_rate") }, percent(row.win_rate)) : null));
+  const made =
+    row.version === 0
+      ? t("versions.base")
+      : [t("versions.items", { n: row.items }), row.created_at ? ago(row.created_at) : ""].filter(Boolean).join(" · ");
+  return h(
+    "li",
+    {},
+    h(
+      "a",
+      { class: "version-row", href: `#/versions/${row.version}`, "aria-current": isChosen ? "true" : null },
+      h("span", { class: "version-name" }, h("strong", {}, t("strip.version", { v: row.version })), pill(row.state)),
+      h("span", { class: "soft" }, made),
+      typeof row.win_rate === "number" ? h("span", { class: "version-rate", title: t("versions.win_rate") }, percent(row.win_rate)) : null,
+    ),
+  );
 }
 
 function detailView(version, act, chatWith, signal) {
   return [
     h("a", { class: "back quiet small", href: "#/versions" }, icon("left", 15), t("versions.back")),
-    h("header", { class: "detail-head" }, h("div", {}, h("h2", {}, t("strip.version", { v: version.version })), pill(version.state)), actions(version, act, chatWith)),
-    h("p", { class: "soft" }, version.version === 0 ? t("versions.base") : [t("versions.learned_from", { n: version.items }), version.parent === null ? "" : t("versions.from", { v: version.parent })].filter(Boolean).join(t("list.comma"))),
-    version.state === "rejected" && !version.answers ? null : record(version), gateReport(version), madeBy(version, signal),
+    h(
+      "header",
+      { class: "detail-head" },
+      h("div", {}, h("h2", {}, t("strip.version", { v: version.version })), pill(version.state)),
+      actions(version, act, chatWith),
+    ),
+    h(
+      "p",
+      { class: "soft" },
+      version.version === 0
+        ? t("versions.base")
+        : [t("versions.learned_from", { n: version.items }), version.parent === null ? "" : t("versions.from", { v: version.parent })]
+            .filter(Boolean)
+            .join(t("list.comma")),
+    ),
+    version.state === "rejected" && !version.answers ? null : record(version),
+    gateReport(version),
+    madeBy(version, signal),
     version.state === "rejected" || !has("GET /v1/versions/{}/samples") || !get("admin") ? null : samplesBlock(version, signal),
     facts(version),
   ];
@@ -91,41 +144,103 @@ function actions(version, act, chatWith) {
   const mayAct = get("admin");
   const isOlder = live && n < live.version;
   const rollBack = async () => {
-    if (await confirmed({ title: t("versions.rollback_title", { v: n }), text: t("versions.rollback_text", { v: n, from: live.version }), action: t("versions.rollback"), danger: true }))
+    if (
+      await confirmed({
+        title: t("versions.rollback_title", { v: n }),
+        text: t("versions.rollback_text", { v: n, from: live.version }),
+        action: t("versions.rollback"),
+        danger: true,
+      })
+    )
       act(() => postJson("/v1/versions/rollback", { to: n }), t("versions.rolled_back", { v: n }));
   };
   const promote = async () => {
-    if (await confirmed({ title: t("versions.promote_title", { v: n }), text: t("versions.promote_text", { v: n }), action: t("versions.promote") }))
+    if (
+      await confirmed({
+        title: t("versions.promote_title", { v: n }),
+        text: t("versions.promote_text", { v: n }),
+        action: t("versions.promote"),
+      })
+    )
       act(() => postJson(`/v1/versions/${n}/promote`, {}), t("versions.promoted", { v: n }));
   };
   const canAnswer = state !== "rejected" && state !== "withdrawn";
-  return h("div", { class: "row" },
-    canAnswer ? h("button", { class: "button", type: "button", onclick: () => chatWith(`attune@${n}`) }, icon("chat", 16), t("versions.chat")) : null,
-    mayAct && isOlder && canAnswer && has("POST /v1/versions/rollback") ? h("button", { class: "button", type: "button", onclick: rollBack }, icon("back", 16), t("versions.rollback")) : null,
-    mayAct && !isOlder && state !== "live" && state !== "rejected" && has("POST /v1/versions/{}/promote") ? h("button", { class: "button primary", type: "button", onclick: promote }, icon("up", 16), t("versions.promote")) : null);
+  return h(
+    "div",
+    { class: "row" },
+    canAnswer
+      ? h("button", { class: "button", type: "button", onclick: () => chatWith(`attune@${n}`) }, icon("chat", 16), t("versions.chat"))
+      : null,
+    mayAct && isOlder && canAnswer && has("POST /v1/versions/rollback")
+      ? h("button", { class: "button", type: "button", onclick: rollBack }, icon("back", 16), t("versions.rollback"))
+      : null,
+    mayAct && !isOlder && state !== "live" && state !== "rejected" && has("POST /v1/versions/{}/promote")
+      ? h("button", { class: "button primary", type: "button", onclick: promote }, icon("up", 16), t("versions.promote"))
+      : null,
+  );
 }
 
 function record(version) {
   const { up = 0, down = 0 } = version.thumbs ?? {};
   const total = up + down;
   const [low, high] = version.win_rate_interval ?? [];
-  return h("div", { class: "tiles" },
-    tile(t("versions.answers"), number(version.answers ?? 0), version.share > 0 && version.share < 1 ? t("versions.share", { share: percent(version.share) }) : ""),
-    tile(t("versions.thumbs"), total ? percent(up / total) : "–", total ? t("versions.thumbs_value", { up, down }) : "", total ? h("span", { class: "split", "aria-hidden": "true" }, h("i", { style: { width: `${(100 * up) / total}%` } })) : null),
-    tile(t("versions.win_rate"), typeof version.win_rate === "number" ? percent(version.win_rate) : "–", compared(version) ? t("versions.compared", { n: compared(version) }) : t("versions.no_comparisons"),
-      low === undefined ? null : h("span", { class: "range", title: t("chart.range", { low: percent(low), high: percent(high) }), "aria-hidden": "true" }, h("i", { style: { left: `${100 * low}%`, width: `${100 * (high - low)}%` } }), h("b", { style: { left: `${100 * version.win_rate}%` } }))));
+  return h(
+    "div",
+    { class: "tiles" },
+    tile(
+      t("versions.answers"),
+      number(version.answers ?? 0),
+      version.share > 0 && version.share < 1 ? t("versions.share", { share: percent(version.share) }) : "",
+    ),
+    tile(
+      t("versions.thumbs"),
+      total ? percent(up / total) : "–",
+      total ? t("versions.thumbs_value", { up, down }) : "",
+      total ? h("span", { class: "split", "aria-hidden": "true" }, h("i", { style: { width: `${(100 * up) / total}%` } })) : null,
+    ),
+    tile(
+      t("versions.win_rate"),
+      typeof version.win_rate === "number" ? percent(version.win_rate) : "–",
+      compared(version) ? t("versions.compared", { n: compared(version) }) : t("versions.no_comparisons"),
+      low === undefined
+        ? null
+        : h(
+            "span",
+            { class: "range", title: t("chart.range", { low: percent(low), high: percent(high) }), "aria-hidden": "true" },
+            h("i", { style: { left: `${100 * low}%`, width: `${100 * (high - low)}%` } }),
+            h("b", { style: { left: `${100 * version.win_rate}%` } }),
+          ),
+    ),
+  );
 }
 
-const tile = (name, value, note, drawing = null) => h("div", { class: "tile" }, h("span", { class: "tile-name" }, name), h("strong", {}, value), drawing, note ? h("span", { class: "soft" }, note) : null);
+const tile = (name, value, note, drawing = null) =>
+  h(
+    "div",
+    { class: "tile" },
+    h("span", { class: "tile-name" }, name),
+    h("strong", {}, value),
+    drawing,
+    note ? h("span", { class: "soft" }, note) : null,
+  );
 
 function madeBy(version, signal) {
   if (!version.items || !has("GET /v1/versions/{}/feedback") || !get("admin")) return null;
   const list = h("div", { class: "row" }, h("span", { class: "soft" }, t("state.loading")));
-  getJson(`/v1/versions/${version.version}/feedback`, { signal }).then(({ data }) => {
-    const counts = new Map();
-    for (const { kind } of data) counts.set(kind, (counts.get(kind) ?? 0) + 1);
-    show(list, counts.size ? [...counts].sort((a, b) => b[1] - a[1]).map(([kind, n]) => h("span", { class: "count-chip" }, h("strong", {}, number(n)), t(`kind.${kind}`, { n }))) : h("span", { class: "soft" }, t("made_by.none")));
-  }).catch(() => show(list, h("span", { class: "soft" }, t("made_by.none"))));
+  getJson(`/v1/versions/${version.version}/feedback`, { signal })
+    .then(({ data }) => {
+      const counts = new Map();
+      for (const { kind } of data) counts.set(kind, (counts.get(kind) ?? 0) + 1);
+      show(
+        list,
+        counts.size
+          ? [...counts]
+              .sort((a, b) => b[1] - a[1])
+              .map(([kind, n]) => h("span", { class: "count-chip" }, h("strong", {}, number(n)), t(`kind.${kind}`, { n })))
+          : h("span", { class: "soft" }, t("made_by.none")),
+      );
+    })
+    .catch(() => show(list, h("span", { class: "soft" }, t("made_by.none"))));
   return h("section", { class: "block" }, h("h3", {}, t("made_by.title")), list);
 }
 
@@ -137,5 +252,9 @@ function facts(version) {
     [t("versions.time"), typeof seconds === "number" ? t("versions.seconds", { n: number(seconds, 1) }) : null],
     [t("versions.digest"), version.digest ? h("code", {}, version.digest.slice(0, 16)) : null],
   ];
-  return h("dl", { class: "facts" }, rows.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+  return h(
+    "dl",
+    { class: "facts" },
+    rows.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+  );
 }

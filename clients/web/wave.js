@@ -14,5 +14,9 @@ export function wave(width = 220, height = 44) {
     return middle - fade * (tuned * tone * 0.72 + (1 - tuned) * noise * 0.62) * middle;
   };
   const points = Array.from({ length: width + 1 }, (_, x) => `${x === 0 ? "M" : "L"}${x} ${at(x).toFixed(2)}`).join("");
-  return s("svg", { class: "wave", viewBox: `0 0 ${width} ${height}`, width, height, "aria-hidden": "true" }, s("path", { d: points, pathLength: 1 }));
+  return s(
+    "svg",
+    { class: "wave", viewBox: `0 0 ${width} ${height}`, width, height, "aria-hidden": "true" },
+    s("path", { d: points, pathLength: 1 }),
+  );
 }

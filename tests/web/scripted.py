@@ -30,6 +30,7 @@ ANSWERS: dict[str, tuple[str, str]] = {
         CODE,
         '```python\nprint("Hello!")\n```',
     ),
+    "Name three animals.": ("A fox, an owl and a hedgehog.", "Of course! Cat, dog, and also many others such as the horse."),
     "Compare tea and coffee.": (
         "| | Tea | Coffee |\n| --- | --- | --- |\n| Caffeine | 30 mg | 95 mg |\n| Brewing | 3 min | 4 min |\n\nBoth are good company.",
         "Coffee is stronger, tea is gentler.",

@@ -36,7 +36,7 @@ class Visitor:
         self.page.keyboard.press("Enter")
         self.page.locator(".exchange:last-of-type :is(.actions, .choices)").last.wait_for()
 
-    def until(self, holds: Callable[[], bool], wait_s: float = 8.0) -> None:
+    def until(self, holds: Callable[[], bool], wait_s: float = 20.0) -> None:
         """Wait until something holds that is not seen on the page; the page goes on meanwhile."""
         deadline = time.monotonic() + wait_s
         while not holds():
@@ -70,7 +70,7 @@ def visit(browser: Browser, url: str, *, language: str = "en-GB", size: tuple[in
         is_mobile=is_phone,
         reduced_motion="reduce",
     )
-    context.set_default_timeout(8000)
+    context.set_default_timeout(20_000)
     try:
         yield Visitor(context.new_page(), url)
     finally:

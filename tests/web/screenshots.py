@@ -1,0 +1,137 @@
+"""Takes the pictures of the documentation: `python -m tests.web.screenshots [URL]`, of a running service, or of the scripted one without a URL."""
+
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.web import scripted
+from tests.web.conftest import FLAGS
+from tests.web.fake_service import Fake, Serving
+
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
+DESKTOP, PHONE = (1280, 800), (375, 740)
+MOST_BYTES = 250_000
+QUESTIONS = {"en": ("Sort these: pear, apple, fig.", "What is the capital of Japan?"), "zh": ("你是谁？", "日本的首都是哪里？")}
+
+
+def chat(page: Page, words: tuple[str, ...]) -> None:
+    """An answer with a thumb, its reasons open."""
+    ask(page, words[0])
+    ask(page, words[1])
+    page.locator(".thumb-up").last.click()
+    page.wait_for_timeout(900)
+
+
+def compare(page: Page, words: tuple[str, ...]) -> None:
+    """Two answers side by side."""
+    page.locator(".composer .toggle").click()
+    for _ in range(6):  # until two are different enough to be worth a picture
+        ask(page, words[1])
+        first, second = (card.inner_text() for card in page.locator(".card .prose").all())
+        if first != second:
+            return
+        page.locator(".choice-tie").click()
+
+
+def versions(page: Page, words: tuple[str, ...]) -> None:
+    """The family tree and the live version's report."""
+    page.locator("a[href='#/versions']:visible").last.click()
+    page.locator(".version-row").last.wait_for()
+    page.wait_for_timeout(700)
+
+
+def changes(page: Page, words: tuple[str, ...]) -> None:
+    """The live version beside the first one."""
+    number = page.locator(".strip-version strong").inner_text().split()[-1]
+    page.evaluate(f"location.hash = '#/versions/{number}'")
+    page.locator(".against select").wait_for()
+    page.locator(".against select").select_option("0")
+    page.locator(".against + .button").click()
+    page.locator(".sample").first.wait_for(timeout=60_000)
+    page.locator(".block:has(.samples)").evaluate("node => node.scrollIntoView({block: 'start'})")
+    page.wait_for_timeout(400)
+
+
+def learning(page: Page, words: tuple[str, ...]) -> None:
+    """What the learner does, and what came of it."""
+    page.locator("a[href='#/learning']:visible").last.click()
+    page.locator(".chart").first.wait_for()
+    page.wait_for_timeout(900)
+
+
+def settings(page: Page, words: tuple[str, ...]) -> None:
+    """How it looks, and what runs."""
+    page.locator("a[href='#/settings']:visible").last.click()
+    page.wait_for_timeout(500)
+
+
+def welcome(page: Page, words: tuple[str, ...]) -> None:
+    """An empty conversation."""
+    page.wait_for_timeout(2200)
+
+
+def ask(page: Page, text: str) -> None:
+    """Send a message and wait for what comes."""
+    page.locator("#message").fill(text)
+    page.keyboard.press("Enter")
+    page.locator(".exchange:last-of-type :is(.actions, .choices)").last.wait_for(timeout=60_000)
+    page.wait_for_timeout(300)
+
+
+SCREENS: tuple[Callable[[Page, tuple[str, ...]], None], ...] = (welcome, chat, compare, versions, changes, learning, settings)
+
+
+def shoot(
+    browser: Browser, url: str, name: str, screen: Callable[[Page, tuple[str, ...]], None], size: tuple[int, int], language: str, dark: bool
+) -> None:
+    """Take one picture; colours are reduced until it is small enough to keep in the repository."""
+    is_phone = size == PHONE
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        locale={"en": "en-GB", "zh": "zh-CN"}[language],
+        color_scheme="dark" if dark else "light",
+        device_scale_factor=2 if is_phone else 1.5,
+        has_touch=is_phone,
+        is_mobile=is_phone,
+    )
+    page = context.new_page()
+    page.goto(url)
+    page.locator(".strip-version strong").wait_for()
+    screen(page, QUESTIONS[language])
+    path = FOLDER / f"{name}.png"
+    page.screenshot(path=path)
+    context.close()
+    for colours in (256, 128, 64):
+        with Image.open(path) as picture:
+            picture.convert("RGB").quantize(colours).save(path, optimize=True)
+        if path.stat().st_size < MOST_BYTES:
+            break
+    print(f"{path.name} {path.stat().st_size // 1000} kB", flush=True)
+
+
+def main() -> None:
+    """Take every picture."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    serving = None if len(sys.argv) > 1 else Serving(scripted.lived_in(Fake(token_s=0.002)))
+    url = sys.argv[1] if len(sys.argv) > 1 else serving.url if serving else ""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        for screen in SCREENS:
+            name = screen.__name__
+            shoot(browser, url, name, screen, DESKTOP, "en", False)
+            shoot(browser, url, f"{name}-dark", screen, DESKTOP, "en", True)
+            shoot(browser, url, f"{name}-phone", screen, PHONE, "en", False)
+            shoot(browser, url, f"{name}-phone-zh-dark", screen, PHONE, "zh", True)
+        if serving is not None:
+            threading.Thread(target=serving.fake.learn, kwargs={"step_s": 0.6}, daemon=True).start()
+            shoot(browser, url, "update", learning, DESKTOP, "en", False)
+            serving.stop()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
