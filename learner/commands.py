@@ -1,6 +1,7 @@
 """The learner's part of the command line. Light: torch is loaded by the process that learns."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opti
 
 
 def register(app: typer.Typer) -> None:
-    """Add `attune learn` and `attune train`."""
+    """Add `attune learn`, `attune train` and `attune reward`."""
 
     @app.command(context_settings=_PASS_ON)
     def learn(context: typer.Context, arguments: Annotated[list[str] | None, typer.Argument(hidden=True)] = None) -> None:
@@ -29,6 +30,59 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Train on a file, without a service, to a version folder. Every setting of `attune learn` is a flag here too (--algorithm, --steps, ...)."""
         raise typer.Exit(_train(data, out, {"model": model}, config, list(context.args)))
+
+    app.add_typer(_reward_commands(), name="reward")
+
+
+_Data = Annotated[Path | None, typer.Option(help="Data folder.")]
+_Model = Annotated[str | None, typer.Option(help="Base model: a bundled name, a folder, or a hub id.")]
+_JsonLines = Annotated[Path | None, typer.Option(help="JSON Lines: TRL's preference or unpaired form.")]
+
+
+def _reward_commands() -> typer.Typer:
+    reward = typer.Typer(help="The reward model: what people would say of a reply.", no_args_is_help=True)
+    more = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+    @reward.command(context_settings=more)
+    def train(context: typer.Context, data: _Data = None, model: _Model = None, file: _JsonLines = None) -> None:
+        """Train one on all feedback of the data folder, or on a file; every setting of `attune learn` is a flag here too."""
+        _reward(lambda judging, settings: [judging.train_reward_model(settings, file)], data, model, context.args)
+
+    @reward.command(context_settings=more)
+    def evaluate(context: typer.Context, file: Annotated[Path, typer.Argument()], data: _Data = None, model: _Model = None) -> None:
+        """Measure the newest one on a file's judgements."""
+        _reward(lambda judging, settings: [judging.measure_reward_model(settings, file)], data, model, context.args)
+
+    @reward.command(context_settings=more)
+    def score(
+        context: typer.Context,
+        prompt: Annotated[str, typer.Option(help="What was asked.")],
+        reply: Annotated[list[str], typer.Option(help="A reply; give several to compare them.")],
+        data: _Data = None,
+        model: _Model = None,
+    ) -> None:
+        """Say what the newest one thinks of replies, and how sure it is: JSON, one line per reply."""
+        _reward(lambda judging, settings: judging.scores_of(settings, [(prompt, text) for text in reply]), data, model, context.args)
+
+    return reward
+
+
+def _reward(ask: Callable[[Any, Any], list[dict[str, Any]]], data: Path | None, model: str | None, more: list[str]) -> None:
+    import json
+
+    from learner.__main__ import flags_of, one_line_errors, prepare_process
+    from learner.settings import load_settings
+    from policy.model import resolve_model
+
+    with one_line_errors() as status:
+        settings = load_settings(flags_of(more) | {"data": data, "model": model})
+        resolve_model(settings.model)
+        prepare_process(settings)
+        from learner import judging
+
+        for line in ask(judging, settings):
+            print(json.dumps(line))
+    raise typer.Exit(status.code)
 
 
 def _train(data: Path, out: Path, flags: dict[str, Any], config: Path | None, more: list[str]) -> int:

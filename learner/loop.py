@@ -12,6 +12,8 @@ from learner.errors import Diverged, NothingToLearn
 from learner.plan import halved, seed_of
 from learner.publish import publish
 from learner.resident import Resident
+from learner.rewards import next_reward_folder
+from learner.scalars import Scalars
 from learner.schedule import Decision, Situation, Trigger, back_off_s, decision
 from learner.settings import SHARED, LearnerSettings, load_settings
 from learner.update import Updater, material_of, moments_path
@@ -143,6 +145,7 @@ class Loop:
     def _make(self, run: Run) -> None:
         """Carry out a run that is on record, and record how it ended."""
         settings = _settings_of(run, self.settings)
+        scalars = Scalars(self.settings.data / "logs" / "runs" / f"{run.id}-{run.attempt}")
 
         def phase(name: str, step: int, steps: int, loss: float | None, metrics: dict[str, float]) -> None:
             if self._stop.is_set():
@@ -150,6 +153,8 @@ class Loop:
             told = {key: round(value, 5) for key, value in metrics.items() if value == value}
             progress = {"phase": name, "step": step, "steps": steps, "loss": loss, "metrics": told, "started_at": run.started_at, "items": run.items}
             self._voice.tell(Word("running", run.id, {**progress, "algorithm": run.algorithm}))
+            if name == "train":
+                scalars.add(step, {"loss": loss, **metrics})
 
         try:
             result = self._updater.update(run, material_of(self.db, self.resident, run), settings, phase)
@@ -158,6 +163,8 @@ class Loop:
                 self.db, settings.data, self.resident, run, feedback_ids=result.plan.feedback_ids, metrics=metrics, report=result.report
             )
             result.optimiser.write(moments_path(settings.data, version.number), version.digest)
+            if result.rewards is not None:
+                result.rewards.write(next_reward_folder(settings.data), run.seed, run.settings)
             log.info("%s: version %d, %s", run.id, version.number, "passed" if version.passed else "; ".join(result.report["reasons"]))
         except Interrupted:
             log.info("%s: left unfinished; it begins again with the next start", run.id)
@@ -170,6 +177,8 @@ class Loop:
             log.exception("%s failed", run.id)
             failures = _failures_in_a_row(runs(self.db, GIVE_UP_AFTER)) + 1
             self._fail(run, _one_line(error), give_up=isinstance(error, Diverged) or failures >= GIVE_UP_AFTER)
+        finally:
+            scalars.close()
 
     def _fail(self, run: Run, reason: str, *, give_up: bool) -> None:
         with transaction(self.db):

@@ -40,6 +40,20 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 
 
+def next_reward_folder(data: Path) -> Path:
+    """Return where the next reward model goes: they are numbered by themselves, not as versions are."""
+    numbers = [int(path.name) for path in (data / "rewards").glob("[0-9]*")]
+    return data / "rewards" / f"{max(numbers, default=0) + 1:06d}"
+
+
+def newest_reward_folder(data: Path) -> Path:
+    """Return the folder of the newest reward model. Raises NothingToLearn where there is none."""
+    found = sorted(path for path in (data / "rewards").glob("[0-9]*") if (path / "manifest.json").exists())
+    if not found:
+        raise NothingToLearn(f"there is no reward model in {data / 'rewards'}; make one with `attune reward train`")
+    return found[-1]
+
+
 @dataclass(frozen=True)
 class Calibration:
     """How good a reward model is on judgements that it was not trained on; NaN where there is nothing to measure by."""
@@ -67,8 +81,8 @@ class RewardModel:
         """Return (N,): what a policy may be trained on, in units of the spread over people's own replies."""
         return lower_confidence_bound(self.scores(features), self.moments, pessimism=pessimism)
 
-    def write(self, folder: Path, number: int, seed: int, settings: dict[str, Any]) -> str:
-        """Write a version folder of kind `reward`; return its digest."""
+    def write(self, folder: Path, seed: int, settings: dict[str, Any]) -> str:
+        """Write a version folder of kind `reward`, numbered by its name; return its digest."""
 
         def save(to: Path) -> None:
             tensors = {"weight": self.heads.weight.detach(), "initial": self.heads.initial, "centre": self.centre, "scale": self.scale}
@@ -76,11 +90,8 @@ class RewardModel:
             (to / "reward.json").write_text(json.dumps({"format": FORMAT, "moments": list(self.moments)}) + "\n")
 
         nothing = Probe([], [], [])
-        manifest = write_version(
-            folder, version=number, parent=None, base_model=settings.get("model", ""), base_digest=self.base_digest, save=save, probe=nothing,
-            seed=seed, settings=settings, kind="reward",
-        )  # fmt: skip
-        return manifest.digest
+        about = {"version": int(folder.name), "parent": None, "base_model": settings.get("model", ""), "base_digest": self.base_digest}
+        return write_version(folder, **about, save=save, probe=nothing, seed=seed, settings=settings, kind="reward").digest
 
     @classmethod
     def read(cls, folder: Path) -> "RewardModel":
