@@ -119,8 +119,9 @@ def _truncated(scores: Tensor, settings: Sequence[SamplingSettings]) -> Tensor:
 
 def _penalised(scores: Tensor, settings: SamplingSettings, history: Sequence[int], penalties: Penalties) -> Tensor:
     counts = torch.bincount(torch.tensor(list(history), device=scores.device), minlength=len(scores)).to(scores.dtype)
+    present = counts.clamp(max=1.0)
     if penalties == "subtract":
-        return scores - settings.presence_penalty * (counts > 0) - settings.frequency_penalty * counts
-    for amount in (settings.presence_penalty * (counts > 0), settings.frequency_penalty * counts):
+        return scores - settings.presence_penalty * present - settings.frequency_penalty * counts
+    for amount in (settings.presence_penalty * present, settings.frequency_penalty * counts):
         scores = torch.where(scores >= 0, scores - amount, scores + amount)
     return scores

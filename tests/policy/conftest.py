@@ -33,6 +33,14 @@ def rounded_model(folder: Path, shape: str = "llama", **overrides: Any) -> Path:
     return folder
 
 
+def plain_model(folder: Path) -> Any:
+    """The model as transformers has it, in float32."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
 def source_of(folder: Path, cache: Path, **more: Any) -> VersionSource:
     """Version 0 of a model folder."""
     return VersionSource(number=0, base=str(folder), digest=f"{folder.name}-{folder.stat().st_ino}", cache=cache, **more)

@@ -18,7 +18,7 @@ from policy.errors import PromptTooLong, RunnerFailed
 from policy.runners.base import RunnerOptions, SamplingSettings, Step, generate_all
 from policy.runners.process import RunnerProcess, WorkerProcess
 from tests.models import tiny_adapter, tiny_model
-from tests.policy.conftest import source_of
+from tests.policy.conftest import plain_model, source_of
 
 KINDS = ["openvino", "transformers"]
 SHAPES = {"openvino": ["llama", "qwen2", "qwen3", "mistral"], "transformers": ["llama", "qwen3", "mistral", "gemma", "gemma2"]}
@@ -30,13 +30,6 @@ Runners = Callable[..., RunnerProcess]
 @pytest.fixture(params=KINDS)
 def runner(request: pytest.FixtureRequest, runners: Runners) -> RunnerProcess:
     return runners(request.param)
-
-
-def plain_model(folder: Path) -> Any:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
 class Listener:
