@@ -93,5 +93,6 @@ def test_the_readme_s_simulation_runs(served: Served, tmp_path: Path) -> None:
 
 
 def test_the_settings_page_says_what_the_code_says() -> None:
-    ran = subprocess.run([sys.executable, "-c", "from docs.settings_page import PAGE, page; assert PAGE.read_text() == page()"], cwd=ROOT, check=False)
+    code = "from docs.settings_page import PAGE, page; assert PAGE.read_text() == page()"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
     assert ran.returncode == 0, "docs/settings.md is old: run `python docs/settings_page.py`"
