@@ -1,0 +1,144 @@
+"""Learning from the policy's own replies, on a tiny model and a reward that can be counted: it rises, by each method, and only where it should."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from learner.anchors import with_distributions
+from learner.errors import Diverged
+from learner.examples import Example, Reply
+from learner.on_policy import Critic, padded, sampled_batch, train_on_policy
+from learner.optimiser import Optimiser
+from learner.plan import Plan
+from learner.q_learning import logged_replies, train_ilql
+from learner.reference import Reference
+from learner.resident import Resident
+from learner.rewards import RewardModel, trained_reward_model
+from learner.rollouts import Rollout, sampled_replies
+from learner.settings import LearnerSettings
+from learner.trainer import Guards, Trained
+from policy.chat import end_ids
+from tests.learner.test_rewards import long_over_short
+
+Build = Callable[..., LearnerSettings]
+PROMPTS = [(1, 4, 30 + n, 2, 5) for n in range(6)]
+SMALL = {"rollout_prompts": 6, "rollout_group": 8, "rollout_tokens": 8, "rollout_rounds": 8, "learning_rate": 3e-3, "max_kl": 50, "warmup_steps": 0}
+
+
+def counts_low_ids(prompt: str, reply: str) -> float:
+    """A reward that anybody can check: how many of the reply's characters are in the first half of the alphabet."""
+    return 2.0 * sum("a" <= letter <= "m" for letter in reply.lower())
+
+
+def parts(settings: LearnerSettings) -> tuple[Resident, Optimiser, Guards, RewardModel]:
+    resident = Resident(settings)
+    resident.become(None, 0)
+    rewards, _ = trained_reward_model(resident, long_over_short(16), settings, seed=0)
+    drift = with_distributions(resident.model, [(prompt, (50, 51, 2)) for prompt in PROMPTS])
+    guards = Guards(resident, Plan((), (), (), 0), Reference(resident, 4096), drift, settings)
+    optimiser = Optimiser(resident, learning_rate=resident.learning_rate, warmup_steps=settings.warmup_steps, clip_norm=1.0)
+    return resident, optimiser, guards, rewards
+
+
+def trained(settings: LearnerSettings) -> tuple[Resident, Trained, list[float]]:
+    resident, optimiser, guards, rewards = parts(settings)
+    told: list[float] = []
+    result = train_on_policy(
+        resident, optimiser, guards, rewards, prompts=PROMPTS, live_weights=resident.weights(), anchors=[], settings=settings, seed=5,
+        progress=lambda step, steps, loss, metrics: told.append(metrics["reward/mean"]),
+    )  # fmt: skip
+    return resident, result, told
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo", "ppo"])
+def test_the_reward_rises(make_settings: Build, algorithm: str) -> None:
+    settings = make_settings(algorithm=algorithm, reward_function="tests.learner.test_on_policy:counts_low_ids", **SMALL)
+    _, result, told = trained(settings)
+    assert result.steps == 16
+    assert sum(told[-4:]) / 4 > sum(told[:2]) / 2 + 1.0, told
+    assert result.metrics["tokens"] > 0
+
+
+def test_the_same_seed_gives_the_same_weights(make_settings: Build) -> None:
+    settings = make_settings(algorithm="grpo", **SMALL | {"rollout_rounds": 2})
+    one, again = (trained(settings)[0].weights() for _ in range(2))
+    assert all(torch.equal(weight, again[name]) for name, weight in one.items())
+
+
+def test_a_loss_that_is_not_a_number_stops_it(make_settings: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learner.on_policy._step_gradients", lambda *_: (float("nan"), {}, 0))
+    with pytest.raises(Diverged, match="round 1"):
+        trained(make_settings(algorithm="rloo", **SMALL))
+
+
+def test_a_guard_ends_the_rounds(make_settings: Build) -> None:
+    settings = make_settings(algorithm="grpo", reward_function="tests.learner.test_on_policy:counts_low_ids", **SMALL | {"max_kl": 0.2})
+    _, result, _ = trained(settings)
+    assert "KL to the live version" in result.stopped
+    assert result.steps < 16
+
+
+def test_a_batch_holds_what_was_sampled(make_settings: Build) -> None:
+    settings = make_settings(algorithm="grpo", **SMALL)
+    resident, _, _, rewards = parts(settings)
+    batch = sampled_batch(resident, rewards, None, PROMPTS, resident.weights(), settings, seed=1)
+    assert batch.mask.sum(1).tolist() == [len(rollout.ids) for rollout in batch.rollouts]
+    assert torch.allclose(batch.old, batch.live, atol=1e-5)  # nothing has moved yet
+    assert torch.allclose(batch.old, padded([torch.tensor(rollout.logps) for rollout in batch.rollouts]), atol=1e-4)
+    assert batch.groups.tolist() == [group for group in range(6) for _ in range(8)]
+
+
+def test_the_critic_learns_what_replies_are_worth(make_settings: Build) -> None:
+    settings = make_settings(algorithm="ppo", value_warmup=200, value_rate=1e-2, **SMALL)
+    resident, _, _, rewards = parts(settings)
+    batch = sampled_batch(resident, rewards, None, PROMPTS, resident.weights(), settings, seed=1)
+    at_end = torch.zeros_like(batch.mask)
+    lasts = batch.mask.sum(1).long() - 1
+    at_end[torch.arange(len(lasts)), lasts] = 2.0  # every reply is worth 2
+    critic = Critic(resident, settings)
+    first, _ = critic.learn(batch, at_end)
+    second, _ = critic.learn(batch, at_end)
+    assert (first * batch.mask).sum() / batch.mask.sum() > 0.5
+    assert ((second * batch.mask).abs().sum() / batch.mask.sum()) < 0.3  # no surprise is left
+
+
+def judged(count: int) -> list[Example]:
+    """Replies that begin with 60 are liked, those that begin with 90 are not."""
+    made = []
+    for n in range(count):
+        prompt = PROMPTS[n % len(PROMPTS)]
+        made.append(Example("pair", prompt, Reply((60, 61 + n % 3, 2)), Reply((90, 61 + n % 3, 2)), "ann", (f"p{n}",), n))
+    return made
+
+
+def test_rewards_lie_on_the_tokens_that_earned_them(make_settings: Build) -> None:
+    resident = Resident(make_settings())
+    edit = Example("edit", PROMPTS[0], Reply((60, 61, 62, 2)), Reply((60, 99, 62, 2)), "ann", ("e",), 1)
+    up = Example("thumb", PROMPTS[1], Reply((60, 2)), None, "ann", ("t",), 2, share=0.5)
+    found = [(item.ids, item.rewards) for item in logged_replies(resident, [edit, up], 4096)]
+    assert found == [((60, 61, 62, 2), (0.0, 0.5, 0.0, 0.0)), ((60, 99, 62, 2), (0.0, 0.0, 0.0, -0.5)), ((60, 2), (0.0, 0.5))]
+
+
+def test_q_learning_moves_the_policy_towards_what_was_liked(make_settings: Build) -> None:
+    settings = make_settings(algorithm="ilql", q_steps=150, q_rate=3e-3, q_beta=4.0, steps=40, learning_rate=3e-3, max_kl=50, anchor=0)
+    resident, optimiser, guards, _ = parts(settings)
+
+    def leaning() -> float:
+        with torch.no_grad():
+            logits = resident.model(input_ids=torch.tensor(PROMPTS)).logits[:, -1]
+        return float((logits[:, 60] - logits[:, 90]).mean())
+
+    def replies() -> list[Rollout]:
+        return sampled_replies(resident.model, PROMPTS * 2, end_ids=end_ids(resident.tokenizer), max_tokens=8, seed=1)
+
+    before, told = leaning(), []
+    result = train_ilql(
+        resident, optimiser, guards, examples=judged(24), samples=replies(), anchors=[], settings=settings, seed=3,
+        progress=lambda step, steps, loss, metrics: told.append(loss),
+    )  # fmt: skip
+    assert result.steps == 190
+    assert told[149] < told[0]  # the heads learned
+    assert told[-1] < told[150]  # and the policy followed them
+    assert leaning() > before + 0.3
+
