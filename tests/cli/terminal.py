@@ -32,7 +32,7 @@ class Terminal:
         """All that was shown, without what only moves the cursor or colours."""
         return ESCAPES.sub("", self._raw.decode("utf-8", "replace"))
 
-    def expect(self, text: str, wait_s: float = 20.0) -> str:
+    def expect(self, text: str, wait_s: float = 60.0) -> str:
         """Wait until `text` is shown after what was expected before; return what came in between."""
         deadline = time.monotonic() + wait_s
         while (found := self.shown.find(text, self._place)) < 0:
@@ -53,7 +53,7 @@ class Terminal:
         else:
             os.write(self._master, bytes([ord(control) - ord("a") + 1]))
 
-    def status(self, wait_s: float = 20.0) -> int:
+    def status(self, wait_s: float = 60.0) -> int:
         """Wait for the end; return the exit status."""
         deadline = time.monotonic() + wait_s
         while self.process.poll() is None:
