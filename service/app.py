@@ -18,7 +18,7 @@ from service.engine.router import Router
 from service.engine.watcher import Seen, Watcher
 from service.errors import CannotStart, Conflict, EngineFailed, Overloaded, VersionRefused, install_error_handlers
 from service.foreign import Backend
-from service.learner_child import LearnerChild
+from service.learner_child import LearnerChild, check_learner
 from service.limits import BodyLimit, Rates
 from service.metrics import Measured, Metrics
 from service.model import Model
@@ -90,7 +90,8 @@ class Service:
     async def begin(self) -> None:
         """Load the model and the live version, then follow the learner. Raises CannotStart."""
         try:
-            self._model = await asyncio.to_thread(self._make_model, self.settings)
+            checking = asyncio.to_thread(check_learner, self.learner.command) if self.learner is not None else asyncio.sleep(0)
+            _, self._model = await asyncio.gather(checking, asyncio.to_thread(self._make_model, self.settings))
             await self.records.write(lambda db: ensure_base_version(db, self.model.digest))
             await self._load_live()
         except (StoreError, EngineFailed, VersionRefused, LookupError, ValueError, OSError, RuntimeError) as error:

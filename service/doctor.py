@@ -15,7 +15,7 @@ from policy.errors import PolicyError
 from policy.model import model_digest, resolve_model
 from policy.versions import read_version
 from service.errors import CannotStart
-from service.learner_child import check_learner
+from service.learner_child import check_learner, learner_command
 from service.serving import listen
 from service.settings import ServeSettings, load_settings
 from store.database import open_store
@@ -161,5 +161,5 @@ def _keys(settings: ServeSettings) -> str:
 def _learner(settings: ServeSettings) -> str:
     if settings.no_learner:
         return "off"
-    check_learner(settings)
+    check_learner(learner_command(settings))
     return "its settings are right"

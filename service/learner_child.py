@@ -29,10 +29,10 @@ def learner_command(settings: ServeSettings) -> list[str]:
     return [*command, "--config", str(settings.config)] if settings.config is not None else command
 
 
-def check_learner(settings: ServeSettings) -> None:
+def check_learner(command: list[str]) -> None:
     """Have the learner look at its settings. Raises CannotStart with the line that it said."""
     try:
-        done = subprocess.run([*learner_command(settings), "--check"], capture_output=True, text=True, timeout=CHECK_LIMIT_S, check=False)
+        done = subprocess.run([*command, "--check"], capture_output=True, text=True, timeout=CHECK_LIMIT_S, check=False)
     except subprocess.TimeoutExpired as error:
         raise CannotStart(f"the learner did not check its settings within {CHECK_LIMIT_S:g} s; serve without it: --no-learner") from error
     if done.returncode != 0:

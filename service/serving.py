@@ -14,7 +14,7 @@ from policy.errors import PolicyError
 from policy.model import resolve_model
 from service.app import MakeModel, Service, create_app
 from service.errors import CannotStart
-from service.learner_child import LearnerChild, check_learner, learner_command
+from service.learner_child import LearnerChild, learner_command
 from service.settings import ServeSettings, load_settings
 from store.database import open_store
 from store.errors import StoreError
@@ -44,7 +44,6 @@ def run(flags: dict[str, Any], config: Path | None, make_model: MakeModel | None
         make_model = _local_model(settings)
     learner = None
     if not settings.no_learner:
-        check_learner(settings)
         learner = LearnerChild(learner_command(settings), settings.data / "logs" / "learner.log")
     failures: list[str] = []
 

@@ -144,6 +144,17 @@ def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
-    code = "import sys, typer, service.commands as c; c.register(typer.Typer()); print([m for m in ('torch', 'transformers', 'fastapi', 'numpy') if m in sys.modules])"
+    heavy = ("torch", "transformers", "fastapi", "numpy")
+    code = f"import sys, typer, service.commands as c; c.register(typer.Typer()); print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_wrong_setting_of_the_learner(tmp_path: Path) -> None:
+    (tmp_path / "attune.toml").write_text("[learner]\nlearning_speed = 5\n")
+    config = ["--config", str(tmp_path / "attune.toml")]
+    done = attune(["serve", "--data", str(tmp_path / "data"), "--model", MODEL, "--port", "0", *config])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "the learner cannot start" in done.stderr
+    assert "learning_speed" in done.stderr
