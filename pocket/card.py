@@ -47,6 +47,8 @@ Facts (capitals, opposites, definitions and so on) can only be known from traini
 Of 60 out-of-scope prompts, none of which training saw, the greedy model answers {out_of_scope:.0%} with an honest no that names
 `attune serve --model NAME`.
 
+Below 90 % greedy: {weak}.
+
 ## What it cannot do
 - Anything outside the skills above: no knowledge of the world, no reasoning, no writing, no code, no translation of sentences. It is meant to say
   so, but it does not always: an unknown word inside a known question often gets a confident wrong answer.
@@ -76,7 +78,7 @@ def card(folder: Path, numbers: dict[str, Any]) -> str:
         device="two CPU cores" if record["device"] == "cpu" else record["device"],
         torch=record["torch"], layers=plan["layers"], hidden=plan["hidden"], heads=plan["heads"], vocabulary=config["vocab_size"],
         digest=weights_digest(folder), per_cell=rows[0].prompts, table=table(rows), out_of_scope=numbers["out_of_scope"], longest=LONGEST,
-        wrong=1 - overall(rows, "sampled"),
+        wrong=1 - overall(rows, "sampled"), weak=", ".join(f"{r.skill} {r.lang} {r.greedy:.0%}" for r in rows if r.greedy < 0.9) or "none",
     )  # fmt: skip
 
 

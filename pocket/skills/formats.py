@@ -36,7 +36,10 @@ UPPER = CATEGORIES["colours"] + CATEGORIES["fruits"] + SUBJECTS
 
 
 class Formats(Skill):
-    """The form is part of being right: a right colour in a whole sentence is wrong where one word was asked."""
+    """The form is part of being right: a right colour in a whole sentence is wrong where one word was asked.
+
+    Held-out operands are the words to make a sentence with and the names and ages of the JSON.
+    """
 
     name = "formats"
     weight = 1.8
@@ -51,12 +54,13 @@ class Formats(Skill):
             thing, colour, _, _ = rng.choice(COLOURS)
             return phrase(rng, table, lang, split, x=thing), {"kind": kind, "thing": thing, "value": colour}
         if kind == "count up":
-            n = rng.choice((4, 7) if split == "held" else (3, 5, 6, 8, 9, 10))
+            n = rng.choice((3, 5, 6, 8, 9, 10))
             return phrase(rng, table, lang, split, x=rng.choice((n, NUMBER_WORDS[n]))), {"kind": kind, "n": n}
         while True:
             name, age = rng.choice(NAMES), rng.randint(2, 60)
             word = rng.choice(SUBJECTS if kind == "sentence" else UPPER)
-            if is_held(*((name, age) if kind == "json" else (kind, word)), one_in=6, salt="formats") == (split == "held"):
+            held = is_held(*((name, age) if kind == "json" else (kind, word)), one_in=6, salt="formats")
+            if held == (split == "held" and kind != "upper"):  # capitals of a word are known or not: only the phrasing is held out
                 break
         if kind == "json":
             return phrase(rng, table, lang, split, x=name, n=age), {"kind": kind, "name": name, "age": age}

@@ -10,7 +10,7 @@ from pocket.optimizer import orthogonalised
 from pocket.train import PLANS, Run, learning_rate
 
 torch.set_num_threads(2)
-TINY = replace(PLANS["nano"], hidden=32, layers=1, heads=2, feed_forward=32, steps=8, tokens=256)
+TINY = replace(PLANS["nano"], hidden=32, layers=1, heads=2, feed_forward=32, steps=12, tokens=256)
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,8 @@ def test_generation_is_transformers_greedy_generation(model, tokenizer):
     ours = generate(model, prompts, tokenizer.eos_token_id, None, max_tokens=24)
     for prompt, reply in zip(prompts, ours, strict=True):
         theirs = model.generate(input_ids=torch.tensor([prompt]), max_new_tokens=24, do_sample=False)[0, len(prompt) :].tolist()
-        assert reply == theirs[: theirs.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in theirs else theirs
+        ended = theirs.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in theirs else len(theirs)
+        assert reply == theirs[:ended]
 
 
 def test_transformers_pipeline_answers(folder):
