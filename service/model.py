@@ -16,7 +16,7 @@ from policy.model import model_digest, resolve_model
 from policy.runners.base import Runner, RunnerOptions, SamplingSettings, VersionSource, generate_all
 from policy.runners.process import RunnerProcess, WorkerProcess, runner_kinds
 from policy.runners.vllm import VllmRunner
-from policy.versions import TOLERANCE, Manifest, probe_difference, read_version
+from policy.versions import Manifest, probe_difference, probe_tolerance, read_version
 from service.engine.replies import Decoder
 from service.errors import VersionRefused
 from service.settings import ServeSettings
@@ -75,7 +75,7 @@ class LocalModel:
             threads=settings.threads, max_batch=settings.max_active,
         )  # fmt: skip
         precision = settings.precision if settings.vllm is None else "bfloat16"  # which a server computes with unless told otherwise
-        self._tolerance = settings.probe_tolerance or TOLERANCE[precision]
+        self._tolerance = settings.probe_tolerance or probe_tolerance(precision, settings.quantize)
         self._spare: WorkerProcess | None = None
         self._lock = threading.Lock()
         self.prepare()  # the worker reads its libraries while we read ours

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from policy.errors import ProbeMismatch, VersionCorrupt
-from policy.versions import MANIFEST, TOLERANCE, Manifest, Probe, probe_difference, read_version, write_version
+from policy.versions import MANIFEST, TOLERANCE, Manifest, Probe, probe_difference, probe_tolerance, read_version, write_version
 
 PROBE = Probe([1, 4, 5], [9, 7, 30], [-0.5, -1.5, -2.25])
 
@@ -114,3 +114,4 @@ def test_the_probe_tells_other_weights_apart() -> None:
     with pytest.raises(ValueError, match="longer"):
         probe_difference(PROBE, [-0.5, -1.5], 1.0)
     assert probe_difference(replace(PROBE, top_ids=[], top_logps=[]), [], 0.0) == 0.0
+    assert probe_tolerance("float32") < probe_tolerance("bfloat16") == probe_tolerance("float32", "q8_0")
