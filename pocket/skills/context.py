@@ -34,7 +34,8 @@ ASK = {
         "colour": {"train": ["我的{t}是什么颜色？", "我的{t}是什么颜色的？"],
     "held": ["请问我的{t}是什么颜色？"]}},
 }  # fmt: skip
-NOTED = {"en": {"name": ("Nice to meet you, {v}.", "Hello {v}!", "Hello! How can I help you?"), "colour": ("That sounds nice.",
+NOTED: dict[str, dict[str, tuple[str, ...]]] = {"en": {"name": ("Nice to meet you, {v}.", "Hello {v}!", "Hello! How can I help you?"),
+    "colour": ("That sounds nice.",
     "A {v} {t}, how nice.", "I see.")}, "zh": {"name": ("很高兴认识你，{v}。", "你好！"), "colour": ("真不错。", "我知道了。")}}
 FIRST = {"en": ("What is {a} {op} {b}?", "{a} {op} {b}?"), "zh": ("{a}{op}{b}等于多少？", "{a}{op}{b}是多少？")}
 THEN = {
