@@ -33,6 +33,7 @@ from sqlite_utils import Database
 
 from bench.record import quantiles, record
 from policy.chat import load_tokenizer, render_prompt
+from policy.logprobs import Row, score_rows
 from policy.model import load_model, model_config, model_digest, resolve_model
 from policy.versions import Probe, write_version
 from policy.weights import merged_tensors
@@ -51,6 +52,7 @@ ASKED = [
     "Spell the word house.",
     "What colour is the sky?",
 ]
+NEIGHBOURS = 20  # answers of each version that are also scored with another one's weights
 TOLERANCE = 0.02  # nats per token between the runner's float16 weights and torch's float32
 SETTINGS: list[dict[str, Any]] = [
     {"temperature": 1.0, "max_tokens": 96, "stream": True, "logprobs": True},
@@ -148,11 +150,11 @@ class Weights:
         tensors = {key: torch.from_numpy(np.array(tensor, dtype=np.float32)) for key, tensor in merged_tensors(self.base, adapter)}
         self.model.load_state_dict(tensors, strict=False)
 
-    @torch.no_grad()
-    def logps(self, prompt: Sequence[int], reply: Sequence[int]) -> list[float]:
-        """Return the log-probability (nats) of each token of a reply."""
-        logits = self.model(input_ids=torch.tensor([[*prompt, *reply]])).logits[0, len(prompt) - 1 : -1].float()
-        return logits.log_softmax(-1).gather(1, torch.tensor(list(reply))[:, None])[:, 0].tolist()
+    def differences(self, completions: Sequence[Completion]) -> list[float]:
+        """Return, for each reply, the largest difference (nats) between a token's recorded log-probability and what these weights say."""
+        scored = score_rows(self.model, [Row(completion.prompt_ids, [completion.reply_ids]) for completion in completions])
+        recorded = [torch.tensor(completion.logps) for completion in completions]
+        return [(one[0] - known).abs().max().item() for one, known in zip(scored, recorded, strict=True)]
 
     @torch.no_grad()
     def probe(self, prompt: list[int]) -> Probe:
@@ -216,29 +218,27 @@ async def measure(url: str, db: Database, publisher: Publisher, digests: list[st
 
 
 def score_again(publisher: Publisher, completions: list[Completion]) -> dict[str, Any]:
-    """Score every answer with the weights of the version that it names, and with those of the next one, which must not fit."""
+    """Score every answer with the weights of the version that it names, and some of each with those of the next one, which must not fit."""
     by_version: dict[int, list[Completion]] = {}
     for completion in completions:
         if completion.reply_ids:
             by_version.setdefault(completion.version or 0, []).append(completion)
-    worst, wrong, tokens, as_near, apart = 0.0, 0, 0, 0, []
-    for version, found in sorted(by_version.items()):
-        for is_own in (True, False):
-            other = version if is_own else (version + 1 if version + 1 in by_version else version - 1)
-            publisher.weights.put(publisher.folder(other) if other > 0 else None)
-            for completion in found:
-                logps = publisher.weights.logps(completion.prompt_ids, completion.reply_ids)
-                difference = max(abs(a - b) for a, b in zip(logps, completion.logps, strict=True))
-                if is_own:
-                    worst, wrong, tokens = max(worst, difference), wrong + (not difference <= TOLERANCE), tokens + len(logps)
-                else:
-                    apart.append(difference)
-                    as_near += difference <= TOLERANCE
+    own: list[float] = []
+    other: list[float] = []
+    for number in range(max(by_version) + 1):
+        publisher.weights.put(publisher.folder(number) if number > 0 else None)
+        own += publisher.weights.differences(by_version.get(number, []))
+        other += publisher.weights.differences(by_version.get(number - 1, by_version.get(number + 1, []))[:NEIGHBOURS])
     return {
-        "answers_scored": sum(map(len, by_version.values())), "tokens_scored": tokens, "not_of_their_version": wrong,
-        "worst_difference_nats": round(worst, 5), "tolerance_nats": TOLERANCE,
-        "fit_the_neighbour_too": as_near, "median_difference_to_neighbour_nats": round(sorted(apart)[len(apart) // 2], 3),
-    }  # fmt: skip
+        "answers_scored": len(own),
+        "tokens_scored": sum(len(completion.reply_ids) for found in by_version.values() for completion in found),
+        "not_of_their_version": sum(not difference <= TOLERANCE for difference in own),
+        "worst_difference_nats": round(max(own), 5),
+        "tolerance_nats": TOLERANCE,
+        "scored_with_a_neighbour": len(other),
+        "fit_the_neighbour_too": sum(difference <= TOLERANCE for difference in other),
+        "median_difference_to_neighbour_nats": round(sorted(other)[len(other) // 2], 3),
+    }
 
 
 @contextlib.contextmanager
