@@ -27,8 +27,6 @@ def _bucketed(logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     logits = working(logits)
     normaliser = logits.logsumexp(-1)
     kept = logits.gather(-1, ids) - normaliser.unsqueeze(-1)
-    if ids.size(-1) >= logits.size(-1):
-        return kept, torch.full_like(normaliser, -torch.inf)
     return kept, logits.scatter(-1, ids, -torch.inf).logsumexp(-1) - normaliser
 
 
