@@ -239,7 +239,8 @@ def main() -> None:
     parser.add_argument("--one", nargs=2, metavar=("METHOD", "VARIANT"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
-        print(json.dumps(one(*asked.one, asked.steps)))
+        method, variant = asked.one
+        print(json.dumps(one(method, variant, asked.steps)))
         return
     results: dict[str, Any] = {}
     environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS), "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
