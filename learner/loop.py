@@ -103,7 +103,11 @@ class Loop:
         if ordered and not situation.candidate_waits:
             self._ordered = False  # obeyed, or there is nothing to learn from
         next_at = chosen.next_at.isoformat() if chosen.next_at else None
-        self._voice.tell(Word("paused" if status.paused else "idle", next_at=next_at))
+        if situation.candidate_waits and last and not status.paused:  # an update is not over before its version is served
+            progress = {"phase": "swap", "step": 0, "steps": 0, "loss": None, "metrics": {}, "started_at": last[0].started_at, "items": last[0].items}
+            self._voice.tell(Word("running", last[0].id, {**progress, "algorithm": last[0].algorithm}))
+        else:
+            self._voice.tell(Word("paused" if status.paused else "idle", next_at=next_at))
         return chosen
 
     def take_up(self) -> bool:

@@ -78,7 +78,7 @@ class LearnerSettings(BaseSettings):
     """Steps over which the learning rate rises when the optimiser starts without memory."""
     clip_norm: float = Field(1.0, gt=0)
     """Largest gradient norm of a step."""
-    steps: int = Field(30, ge=1, le=10_000)
+    steps: int = Field(60, ge=1, le=10_000)
     """Most steps of an update; the guards may stop it earlier."""
     passes: float = Field(8.0, gt=0)
     """Most passes over an update's items; with few items it ends before `steps`."""

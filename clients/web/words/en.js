@@ -165,6 +165,7 @@ export const en = {
   "phase.train": "training",
   "phase.save": "saving",
   "phase.gate": "checking",
+  "phase.swap": "going live",
 
   "offline.title": "The service does not answer.",
   "offline.text": "What you type and say is kept, and the page connects again by itself.",

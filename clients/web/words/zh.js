@@ -163,6 +163,7 @@ export const zh = {
   "phase.train": "训练",
   "phase.save": "保存",
   "phase.gate": "检验",
+  "phase.swap": "即将上线",
 
   "offline.title": "服务没有响应。",
   "offline.text": "你写的和说的都已保留，页面会自动重新连接。",
