@@ -1,12 +1,10 @@
 """The learner is killed in the middle of an update, as by a power cut: it is made again from the same items, and serving never stopped."""
 
-import os
-import signal
-import subprocess
 import time
 from pathlib import Path
 
 import httpx
+import psutil
 
 from store.database import connect
 from store.runs import runs
@@ -28,8 +26,8 @@ def teach(http: httpx.Client, items: int) -> None:
 
 
 def kill_learner_of(service: int) -> None:
-    for child in subprocess.run(["pgrep", "-P", str(service), "-f", "learner"], capture_output=True, text=True, check=True).stdout.split():
-        os.kill(int(child), signal.SIGKILL)
+    (learner,) = (child for child in psutil.Process(service).children() if "learner" in child.cmdline())
+    learner.kill()
 
 
 def test_a_killed_update_is_made_again_with_the_same_items_and_nobody_is_turned_away(tmp_path: Path) -> None:
