@@ -12,6 +12,7 @@ from hashlib import sha256
 from itertools import zip_longest
 from typing import Any, Literal
 
+from learner.algorithms.weights import KIND_WEIGHTS
 from store.blobs import pack_ids
 from store.completions import Completion
 from store.errors import UnknownCompletion
@@ -21,6 +22,7 @@ Kind = Literal["pair", "thumb", "edit"]
 RenderReply = Callable[[Sequence[Mapping[str, Any]], str], tuple[list[int], list[int]]]
 SAME_PROMPT_PAIR = 0.5  # weight of a pair that two thumbs make, against a pair that somebody chose
 ONE_SIDED_CHOICE = 0.5  # weight of a thumb that a choice against another model's reply makes
+ASKED_AGAIN = KIND_WEIGHTS["implicit"] / KIND_WEIGHTS["thumb"]  # weight of the thumb down that asking for another answer makes
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Example:
 
     pair: `good` was preferred to `bad`. edit: `good` is a person's correction of `bad`. thumb: only the side that was judged is there.
     `share` is how much the item says against a plain one of its kind, `weight` what the update makes of that, `flip_rate` in [0, 0.5)
-    the chance that the label is wrong. `feedback_ids` are the rows that it came from.
+    the chance that the label is wrong. `feedback_ids` are the rows that it came from. `is_implicit`: nobody said so, they only asked for
+    another answer; such an item is trained on, but nothing is judged by it.
     """
 
     kind: Kind
@@ -51,6 +54,7 @@ class Example:
     share: float = 1.0
     weight: float = 1.0
     flip_rate: float = 0.0
+    is_implicit: bool = False
 
     @property
     def up(self) -> bool:
@@ -98,6 +102,8 @@ def _of_row(row: Feedback, completion_of: Callable[[str, int], Completion], rend
         return [_thumb(row, completion, up=row.value == 1.0)]
     if row.kind == "score" and row.value is not None:
         return [_thumb(row, completion, up=row.value > 0.5, share=abs(2.0 * row.value - 1.0))]
+    if row.kind == "regenerate":
+        return [replace(_thumb(row, completion, up=False, share=ASKED_AGAIN), is_implicit=True)]
     if row.kind == "correction" and row.text is not None:
         _, edited_ids = render_reply(completion.messages, row.text)
         return [_two(row, "edit", completion, good=Reply(tuple(edited_ids)), bad=_reply(completion))]
@@ -134,7 +140,7 @@ def _pairs_of_thumbs(examples: Sequence[Example]) -> list[Example]:
     """Pair each thumb up with a thumb down that the same rater gave to another reply to the same prompt, in order."""
     sides: dict[tuple[str, tuple[int, ...]], tuple[list[Example], list[Example]]] = defaultdict(lambda: ([], []))
     for example in examples:
-        if example.kind == "thumb":
+        if example.kind == "thumb" and not example.is_implicit:
             sides[(example.rater_id, example.prompt_ids)][0 if example.up else 1].append(example)
     pairs = []
     for ups, downs in sides.values():

@@ -51,17 +51,19 @@ def plan_of(
 def without_holdout(new: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
     """Split new examples into those to train on and those to judge by: whole prompts of a rater, so that nothing judged was trained on.
 
-    Which ones is drawn from `seed` and the examples' content. With few examples all are trained on.
+    Which ones is drawn from `seed` and the examples' content. With few examples all are trained on. Nothing is judged by what nobody said
+    in words (`is_implicit`): where it is on a prompt that is held out it is left out altogether.
     """
-    if share <= 0 or len(new) < MIN_TO_HOLD_OUT:
+    said = [example for example in new if not example.is_implicit]
+    if share <= 0 or len(said) < MIN_TO_HOLD_OUT:
         return list(new), []
     drawn: dict[tuple[str, tuple[int, ...]], str] = {}
     sizes: dict[tuple[str, tuple[int, ...]], int] = {}
-    for example in new:
+    for example in said:
         group = (example.rater_id, example.prompt_ids)
         drawn[group] = sha256(f"{seed} {group}".encode()).hexdigest()
         sizes[group] = sizes.get(group, 0) + 1
-    wanted, taken = share * len(new), 0
+    wanted, taken = share * len(said), 0
     out: set[tuple[str, tuple[int, ...]]] = set()
     for group in sorted(drawn, key=lambda group: drawn[group]):
         if taken + sizes[group] / 2 <= wanted:
@@ -69,7 +71,7 @@ def without_holdout(new: Sequence[Example], share: float, seed: int) -> tuple[li
             taken += sizes[group]
     is_out = [(example.rater_id, example.prompt_ids) in out for example in new]
     kept = [example for example, away in zip(new, is_out, strict=True) if not away]
-    return kept, [example for example, away in zip(new, is_out, strict=True) if away]
+    return kept, [example for example, away in zip(new, is_out, strict=True) if away and not example.is_implicit]
 
 
 def batches_of(count: int, size: int, steps: int, passes: float, seed: int) -> tuple[tuple[int, ...], ...]:

@@ -16,9 +16,11 @@ from service.errors import RequestError, TimedOut
 from service.metrics import Metrics
 from service.prompts import Prompt
 from service.records import Records
+from service.regenerations import regeneration_of
 from store.completions import Completion, add_completions
 from store.conversations import ensure_conversation
 from store.events import add_event
+from store.feedback import add_feedback
 from store.ids import new_id, now
 from store.raters import ensure_rater
 
@@ -201,8 +203,12 @@ class Answer:
         ensure_rater(db, ask.caller.rater_id)
         if ask.kind == "chat":
             ensure_conversation(db, self.conversation_id, ask.caller.rater_id, _title(ask.prompts[0]))
-        add_completions(db, self.completions())
+        completions = self.completions()
+        add_completions(db, completions)
         add_event(db, "completion", {"completion_id": self.id, "version": self.number})
+        if ask.kind == "chat" and ask.caller.may("feedback") and (again := regeneration_of(db, completions[0], ask.metadata)) is not None:
+            add_feedback(db, again)
+            self._room.metrics.feedback.labels(again.kind).inc()
 
     def _completion(self, reply: Reply | TextReply) -> Completion:
         prompt, ask = self.prompts[reply.index // self.ask.n], self.ask

@@ -17,8 +17,9 @@ KINDS = ("thumb", "score", "correction", "preference", "choice", "regenerate")
 class Feedback:
     """One thing that one rater said of one reply (`completion_id`, `choice`).
 
-    `value`: thumb 1.0 up or 0.0 down, score 0..1. `text`: the correction. `other_*`: the worse reply of a preference, or side B of a
-    choice. `winner` of a choice: A, B, tie or both_bad. `seq` is given by the store and orders all feedback.
+    `value`: thumb 1.0 up or 0.0 down, score 0..1. `text`: the correction. `other_*`: the worse reply of a preference, side B of a choice,
+    or the reply that was given instead when the rater asked again (`regenerate`). `winner` of a choice: A, B, tie or both_bad. `seq` is
+    given by the store and orders all feedback.
     """
 
     id: str
@@ -88,16 +89,22 @@ def list_feedback(
 
 # What counts for learning: not retracted, its rater not in quarantine, on a reply of our own model, not replaced by a later word of the same
 # rater on the same thing (thumbs and scores replace each other; a second choice replaces the first), and saying something (a tie does not).
+# Having asked for another answer says little, and nothing once the rater said in words of any kind what they think of the first.
 _COUNTS = """
     FROM feedback f
     JOIN completions c ON c.id = f.completion_id AND c.choice = f.choice
     JOIN raters r ON r.id = f.rater_id
     WHERE f.retracted_at IS NULL AND r.quarantined_at IS NULL AND c.version IS NOT NULL
-      AND NOT (f.kind = 'choice' AND f.winner = 'tie') AND NOT (f.kind = 'score' AND f.value = 0.5) AND f.kind != 'regenerate'
+      AND NOT (f.kind = 'choice' AND f.winner = 'tie') AND NOT (f.kind = 'score' AND f.value = 0.5)
+      AND NOT (f.kind = 'regenerate' AND EXISTS (
+        SELECT 1 FROM feedback g WHERE g.kind != 'regenerate' AND g.rater_id = f.rater_id AND g.retracted_at IS NULL AND (
+            (g.completion_id = f.completion_id AND g.choice = f.choice)
+            OR (g.completion_id = f.other_completion_id AND g.other_completion_id = f.completion_id))))
       AND NOT EXISTS (
         SELECT 1 FROM feedback g WHERE g.seq > f.seq AND g.rater_id = f.rater_id AND g.retracted_at IS NULL AND (
             (f.kind IN ('thumb', 'score') AND g.kind IN ('thumb', 'score') AND g.completion_id = f.completion_id AND g.choice = f.choice)
             OR (f.kind = 'choice' AND g.kind = 'choice' AND g.comparison_id = f.comparison_id)
+            OR (f.kind = 'regenerate' AND g.kind = 'regenerate' AND g.completion_id = f.completion_id AND g.choice = f.choice)
             OR (f.kind = 'correction' AND g.kind = 'correction' AND g.completion_id = f.completion_id AND g.choice = f.choice)))
 """
 
@@ -111,8 +118,11 @@ def feedback_to_learn(db: Database, after_seq: int, upto_seq: int | None = None)
 
 
 def count_to_learn(db: Database, after_seq: int) -> tuple[int, str | None, int]:
-    """Return (how many useful items came after `after_seq`, when the first of them came, the newest item's seq or `after_seq`)."""
-    query = f"SELECT count(*), min(f.created_at), coalesce(max(f.seq), :after) {_COUNTS} AND f.seq > :after"
+    """Return (how many useful items came after `after_seq`, when the first of them came, the newest item's seq or `after_seq`).
+
+    Answers asked for again are learned from, weakly, but count for nothing here: no update begins because of them.
+    """
+    query = f"SELECT count(*), min(f.created_at), coalesce(max(f.seq), :after) {_COUNTS} AND f.kind != 'regenerate' AND f.seq > :after"
     count, first_at, newest = db.execute(query, {"after": after_seq}).fetchone()
     return int(count), first_at, int(newest)
 

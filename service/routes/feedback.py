@@ -110,7 +110,7 @@ def digest_of(what: str, body: Body) -> str:
 
 def said(feedback: Feedback) -> dict[str, Any]:
     """Return feedback as the contract shows it; fields that it does not have are left out."""
-    worse = {"completion_id": feedback.other_completion_id, "choice": feedback.other_choice} if feedback.kind == "preference" else None
+    other = {"completion_id": feedback.other_completion_id, "choice": feedback.other_choice}
     shown = {
         "id": feedback.id,
         "completion_id": feedback.completion_id,
@@ -122,7 +122,8 @@ def said(feedback: Feedback) -> dict[str, Any]:
         "thumb": ("up" if feedback.value else "down") if feedback.kind == "thumb" else None,
         "score": feedback.value if feedback.kind == "score" else None,
         "correction": feedback.text,
-        "preferred_over": worse,
+        "preferred_over": other if feedback.kind == "preference" else None,
+        "instead": other if feedback.kind == "regenerate" else None,
         "comparison_id": feedback.comparison_id,
         "winner": feedback.winner,
         "reason": feedback.reason,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from learner.examples import Example, examples_of, for_algorithm
+from learner.weighing import weighed
 from store.completions import get_completion
 from store.database import transaction
 from store.feedback import feedback_to_learn, retract_feedback
@@ -50,6 +51,17 @@ def test_a_correction_has_the_stored_prompt_and_the_rendered_text(world: World) 
     assert edit.prompt_ids == PROMPT
     assert edit.good is not None
     assert (edit.kind, edit.good.ids, edit.good.logps) == ("edit", (97, 98, END), None)
+
+
+def test_asking_again_is_a_faint_thumb_down_that_makes_no_pair(world: World) -> None:
+    first, second = world.reply(PROMPT, (30, END)), world.reply(PROMPT, (40, END))
+    world.says("regenerate", first, other_completion_id=second.id, other_choice=0)
+    world.thumb(second, up=True)
+    implicit, thumb = built(world)
+    assert (implicit.kind, implicit.up, implicit.is_implicit, implicit.replies[0].ids) == ("thumb", False, True, (30, END))
+    assert (thumb.up, thumb.is_implicit) == (True, False)
+    faint, plain = weighed([implicit, replace(thumb, prompt_ids=(1,))], parent=0, trust={}, default_flip_rate=0.0)
+    assert 0.0 < faint.weight <= 0.2 < plain.weight
 
 
 def test_a_reply_that_was_cut_off_gets_no_end_of_turn(world: World) -> None:

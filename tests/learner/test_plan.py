@@ -52,6 +52,17 @@ def test_what_one_rater_says_of_one_prompt_is_held_out_together() -> None:
     assert 4 <= len(out) <= 12
 
 
+def test_nothing_is_judged_by_what_nobody_said_in_words() -> None:
+    said = [pair(n) for n in range(20)]
+    faint = [replace(thumb(n, up=False), is_implicit=True) for n in range(20)]
+    kept, out = without_holdout([*faint, *said], 0.25, seed=3)
+    assert len(out) == 5
+    assert not any(example.is_implicit for example in out)
+    assert {example.prompt_ids for example in kept}.isdisjoint(example.prompt_ids for example in out)
+    assert sum(example.is_implicit for example in kept) == 15
+    assert without_holdout(faint, 0.25, seed=3) == (faint, [])
+
+
 def test_few_items_are_all_trained_on() -> None:
     assert without_holdout([pair(n) for n in range(7)], 0.5, seed=0)[1] == []
 

@@ -1,6 +1,7 @@
 """Feedback: exactly one thing said, known answers only, one row per key, on disk before 201."""
 
 import concurrent.futures
+import json
 
 import pytest
 
@@ -131,3 +132,47 @@ def test_an_answer_whose_reader_left_can_still_be_judged(served: Running) -> Non
     assert kept.finish_reason == "cancelled"
     assert 0 < len(kept.reply_ids) < 400
     assert len(kept.logps) == len(kept.reply_ids)
+
+
+def test_asking_again_is_kept_as_a_weak_word_of_the_same_person(served: Running) -> None:
+    first = served.chat("Hello!")
+    again = served.chat("Hello!", metadata={"regenerated_from": first["id"]})
+    (kept,) = served.http.get("/v1/feedback").json()["data"]
+    assert (kept["kind"], kept["completion_id"], kept["choice"], kept["rater"]) == ("regenerate", first["id"], 0, "local")
+    assert kept["instead"] == {"completion_id": again["id"], "choice": 0}
+    assert served.http.get("/v1/learner").json()["waiting"] == 0
+    (raw,) = (json.loads(line) for line in served.http.get("/v1/export?format=raw").text.splitlines())
+    assert (raw["feedback"]["kind"], raw["completion"]["id"], raw["other"]["id"]) == ("regenerate", first["id"], again["id"])
+    assert not any(served.http.get(f"/v1/export?format={form}").text for form in ("preference", "unpaired", "sft"))
+    assert served.http.delete(f"/v1/feedback/{kept['id']}").status_code == 204
+
+
+def test_a_streamed_answer_asked_again_is_kept_too_with_its_choice(served: Running) -> None:
+    first = served.chat("Hello!", n=2)
+    origin = {"regenerated_from": first["id"], "regenerated_choice": "1"}
+    body = {"model": "attune", "messages": [{"role": "user", "content": "Hello!"}], "stream": True, "metadata": origin}
+    assert "[DONE]" in served.http.post("/v1/chat/completions", json=body).text
+    (kept,) = served.http.get("/v1/feedback").json()["data"]
+    assert (kept["kind"], kept["completion_id"], kept["choice"]) == ("regenerate", first["id"], 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "metadata"),
+    [
+        ("Something else", {}),  # another question
+        ("Hello!", {"regenerated_from": "chatcmpl-nothing"}),
+        ("Hello!", {"regenerated_from": 7}),
+        ("Hello!", {"regenerated_choice": "5"}),  # there is no such choice
+        ("Hello!", {"regenerated_choice": "first"}),
+    ],
+)
+def test_metadata_that_fits_no_answer_says_nothing(served: Running, text: str, metadata: dict[str, object]) -> None:
+    first = served.chat("Hello!")
+    served.chat(text, metadata={"regenerated_from": first["id"], **metadata})
+    assert served.http.get("/v1/feedback").json()["data"] == []
+
+
+def test_nobody_asks_again_in_another_s_name(served: Running) -> None:
+    first = served.chat("Hello!", user="alice")
+    served.chat("Hello!", user="bob", metadata={"regenerated_from": first["id"]})
+    assert served.http.get("/v1/feedback").json()["data"] == []

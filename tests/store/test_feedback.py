@@ -68,12 +68,31 @@ def test_what_does_not_count_for_learning(db: Database, reply: Reply, said: Said
     ours, foreign = reply(), reply(version=None)
     add_feedback(db, said(foreign))
     add_feedback(db, said(ours, "score", value=0.5))
-    add_feedback(db, said(ours, "regenerate"))
     add_feedback(db, said(ours, rater="bob"))
     set_quarantine(db, "bob", "spam")
     assert feedback_to_learn(db, 0) == []
     set_quarantine(db, "bob", None)
     assert [row.rater_id for row in feedback_to_learn(db, 0)] == ["bob"]
+
+
+def test_asking_again_is_learned_from_but_begins_no_update_and_yields_to_words(db: Database, reply: Reply, said: Said) -> None:
+    first, second = reply(), reply()
+    again, _ = add_feedback(db, said(first, "regenerate", value=None, other_completion_id=second.id, other_choice=0))
+    assert [row.id for row in feedback_to_learn(db, 0)] == [again.id]
+    assert count_to_learn(db, 0) == (0, None, 0)
+    preferred, _ = add_feedback(db, said(second, "preference", value=None, other_completion_id=first.id, other_choice=0))
+    assert [row.id for row in feedback_to_learn(db, 0)] == [preferred.id]
+    retract_feedback(db, preferred.id, "ann")
+    assert [row.id for row in feedback_to_learn(db, 0)] == [again.id]
+    thumb, _ = add_feedback(db, said(first))
+    assert [row.id for row in feedback_to_learn(db, 0)] == [thumb.id]
+
+
+def test_asking_again_twice_counts_once(db: Database, reply: Reply, said: Said) -> None:
+    first, second, third = reply(), reply(), reply()
+    add_feedback(db, said(first, "regenerate", value=None, other_completion_id=second.id, other_choice=0))
+    last, _ = add_feedback(db, said(first, "regenerate", value=None, other_completion_id=third.id, other_choice=0))
+    assert [row.id for row in feedback_to_learn(db, 0)] == [last.id]
 
 
 def test_ties_do_not_count_and_a_second_choice_replaces_the_first(db: Database, reply: Reply, said: Said) -> None:
