@@ -24,6 +24,7 @@ from service.metrics import Measured, Metrics
 from service.model import Model
 from service.news import News
 from service.records import Records
+from service.request_ids import RequestIds
 from service.routes import chat, comparisons, completions, conversations, events, export, feedback, health, models, page, raters, versions
 from service.routes import learner as learner_routes
 from service.settings import ServeSettings
@@ -319,6 +320,7 @@ def create_app(
     page.mount_page(app)
     app.add_middleware(BodyLimit, max_bytes=int(settings.max_body_mb * 2**20))
     app.add_middleware(Measured)
+    app.add_middleware(RequestIds)
     return app
 
 

@@ -18,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from service.request_ids import HEADER, request_id_of
 from store.errors import IdempotencyConflict, StoreError, WriterClosed, WrongState
 
 log = logging.getLogger(__name__)
@@ -162,7 +163,7 @@ def install_error_handlers(app: FastAPI) -> None:
     async def known(request: Request, error: Exception) -> JSONResponse:
         answer = as_request_error(error)
         if isinstance(error, sqlite3.Error):
-            log.error("%s %s: the store failed: %s", request.method, request.url.path, error)
+            log.error("%s %s: the store failed: %s (request %s)", request.method, request.url.path, error, request_id_of(request.scope))
         return error_response(answer)
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
@@ -186,8 +187,11 @@ def install_error_handlers(app: FastAPI) -> None:
         return JSONResponse(error_body(str(error.detail), "invalid_request_error", None, None), error.status_code, error.headers)
 
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return error_response(as_request_error(error))
+        name = request_id_of(request.scope)
+        log.error("%s %s failed (request %s)", request.method, request.url.path, name, exc_info=error)
+        answer = error_response(as_request_error(error))
+        answer.headers[HEADER] = name  # this handler stands outside all middleware
+        return answer
 
     for kind in (ServiceError, StoreError, sqlite3.Error):
         app.add_exception_handler(kind, known)
