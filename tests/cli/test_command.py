@@ -61,8 +61,10 @@ def test_without_the_extra_one_sentence_says_what_to_install(tmp_path: Path) -> 
 
 
 def test_each_shell_gets_completions() -> None:
-    done = attune("--show-completion", SHELL="/bin/bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
-    assert done.returncode in (0, 1)
+    for shell, sign in (("bash", "complete -o default -F"), ("zsh", "#compdef attune"), ("fish", "complete --command attune")):
+        done = attune("--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert sign in done.stdout
     done = attune(_ATTUNE_COMPLETE="complete_bash", COMP_WORDS="attune prom", COMP_CWORD="1")
     assert done.stdout.split() == ["promote"]
 

@@ -142,6 +142,11 @@ def test_an_answer_that_breaks_off_ends_in_status_1(capsys: Capture, fake: FakeS
     assert "broke in the middle" in err
 
 
+def test_a_fault_of_the_service_is_told_with_the_name_of_the_request(capsys: Capture, fake: FakeService) -> None:
+    fake.fault("/v1/learner/update", status=500)
+    assert refused(capsys, "update") == "attune: Fault 500. (request req-7)\n"
+
+
 def test_raters_and_erasing(capsys: Capture) -> None:
     lines = printed(capsys, "raters").splitlines()
     assert lines[1].split()[:2] == ["alice", "3"]

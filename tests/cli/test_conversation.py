@@ -83,7 +83,7 @@ def test_ctrl_c_stops_an_answer_and_at_the_prompt_the_command(fake: FakeService,
     with terminal("chat", home=home, url=fake.url) as screen:
         screen.expect("attune@1> ")
         screen.type("Talk on and on")
-        screen.expect("Talk on")
+        screen.expect("[1] Talk on")  # the answer, not the echo of the question: before that Ctrl-C would find the prompt
         screen.press("c")
         screen.expect("(stopped)")
         screen.expect("attune@1> ")

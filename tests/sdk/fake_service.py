@@ -284,7 +284,7 @@ def build_app(service: FakeService) -> FastAPI:
             await asyncio.sleep(1.5)
         reply = service.complete(body)
         number = reply["model"].partition("@")[2]
-        headers = {"X-Attune-Version": number} if number else {}
+        headers = {"X-Request-Id": "req-7", **({"X-Attune-Version": number} if number else {})}
         if body.get("stream"):
             return StreamingResponse(_chunks(service, body, reply), media_type="text/event-stream", headers=headers)
         return JSONResponse(reply, headers=headers)

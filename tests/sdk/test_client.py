@@ -62,6 +62,8 @@ def test_regenerating_asks_the_same_with_another_seed_and_says_what_did_not_sati
     assert body["metadata"] == {"page": "x", "regenerated_from": reply.id}
     either.get(again.ask("More."))
     assert fake.seen[-1].body["metadata"] == {"page": "x"}
+    either.get(either.get(client.chat("Hello!", n=2)).choices[1].regenerate())
+    assert fake.seen[-1].body["metadata"]["regenerated_choice"] == "1"
 
 
 def test_each_of_n_answers_is_judged_by_itself(either: Either, client: Any, fake: FakeService) -> None:

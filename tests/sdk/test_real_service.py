@@ -89,6 +89,8 @@ def test_a_conversation_goes_on_and_is_kept(either: Either, client: Any) -> None
     assert first.conversation_id == second.conversation_id == again.conversation_id
     kept = either.get(client.conversation(first.conversation_id))
     assert [completion.id for completion in kept.completions] == [first.id, second.id, again.id]
+    (noted,) = either.get(client.list_feedback(completion_id=second.id))
+    assert (noted.kind, noted.instead) == ("regenerate", {"completion_id": again.id, "choice": 0})
     assert kept.messages[-1] == attune.Message("assistant", again.text)
     assert kept.id in [conversation.id for conversation in either.get(client.conversations())]
     either.get(client.delete_conversation(kept.id))
@@ -170,4 +172,5 @@ def test_refusals_are_our_errors(either: Either, client: Any, call: Any, kind: t
     with pytest.raises(kind) as caught:
         either.get(call(client))
     assert str(caught.value)
+    assert (caught.value.request_id or "").startswith("req-")
     assert param is None or caught.value.param == param

@@ -50,7 +50,7 @@ def test_an_error_in_the_middle_is_raised(either: Either, client: Any) -> None:
     stream = either.get(client.chat("Please fail in the middle", stream=True))
     with pytest.raises(attune.ServerError, match="The engine fell over") as caught:
         either.take(stream)
-    assert caught.value.code == "engine_failed"
+    assert (caught.value.code, caught.value.request_id) == ("engine_failed", "req-7")
     assert either.take(stream) == []
 
 

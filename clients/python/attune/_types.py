@@ -87,7 +87,9 @@ class Token:
 
 @dataclass(frozen=True)
 class Feedback:
-    """One thing that somebody said about one answer. `kind`: thumb, score, correction, preference, choice.
+    """One thing that somebody said about one answer. `kind`: thumb, score, correction, preference, choice, regenerate.
+
+    `regenerate` is what nobody says in words: they asked for another answer, and `instead` names the one that they were given.
 
     >>> feedback = client.chat("Hello!").rate("up", reason="helpful")
     >>> feedback.kind, feedback.thumb, feedback.reason
@@ -104,6 +106,7 @@ class Feedback:
     score: float | None = None
     correction: str | None = None
     preferred_over: dict[str, Any] | None = None
+    instead: dict[str, Any] | None = None
     comparison_id: str | None = None
     winner: str | None = None
     reason: str | None = None

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from attune._answers import Answer, Asked, Draft, answers_of
-from attune._errors import AttuneError, ServiceUnreachable
+from attune._errors import APIError, AttuneError, ServiceUnreachable
 from attune._stream import DONE, EventReader, ServerEvent, json_of
 from attune._transport import faults_of
 from attune._types import Candidate, Choice, Feedback, Reason, Thumb, Winner
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from attune._sync.client import Client
 
 REGENERATED_FROM = "regenerated_from"  # in the metadata of a chat: the id of the answer that did not satisfy
+REGENERATED_CHOICE = "regenerated_choice"  # which of several
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,16 +112,21 @@ class Reply(Answer):
         True
         """
         settings = {name: value for name, value in self.settings.items() if name != "seed"}  # the same seed would say the same again
-        settings["metadata"] = {**settings.get("metadata", {}), REGENERATED_FROM: self.id}
+        origin = {REGENERATED_FROM: self.id, **({REGENERATED_CHOICE: str(self.choice)} if self.choice else {})}
+        settings["metadata"] = {**_own_metadata(self.settings), **origin}
         reply: Reply = self._client.chat(self.messages[:-1], conversation_id=self.conversation_id, **settings)
         return reply
 
 
 def _without_origin(settings: dict[str, Any]) -> dict[str, Any]:
     """Return how to sample the next answer: as this one, but it is not an answer given anew."""
-    kept = {name: value for name, value in settings.get("metadata", {}).items() if name != REGENERATED_FROM}
+    kept = _own_metadata(settings)
     plain = {name: value for name, value in settings.items() if name != "metadata"}
     return {**plain, "metadata": kept} if kept else plain
+
+
+def _own_metadata(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.get("metadata", {}).items() if name not in (REGENERATED_FROM, REGENERATED_CHOICE)}
 
 
 def reply_of(client: Client, answers: tuple[Answer, ...], choice: int) -> Reply:
@@ -222,7 +228,9 @@ class Stream(Iterator[str]):
     def _read(self, event: ServerEvent) -> dict[str, Any]:
         try:
             return json_of(event)
-        except AttuneError:
+        except AttuneError as error:
+            if isinstance(error, APIError):
+                error.request_id = self._response.headers.get("x-request-id")
             self.close()
             raise
 

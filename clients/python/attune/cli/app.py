@@ -74,7 +74,8 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (attune.AttuneError, OSError, ValueError) as error:
-        return _fail(_line(error))
+        request_id = error.request_id if isinstance(error, attune.ServerError) else None
+        return _fail(_line(error) + (f" (request {request_id})" if request_id else ""))
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's word on a command line that makes no sense
             message = _line(error.format_message())
