@@ -49,7 +49,8 @@ async function errorOf(response) {
   const error = told.error ?? {};
   const detail = typeof told.detail === "string" ? told.detail : "";
   const retryAfter = Number(response.headers.get("Retry-After")) || 0;
-  return new ApiError(error.message || detail || `${response.status} ${response.statusText}`, {
+  const name = response.status >= 500 && !retryAfter ? response.headers.get("X-Request-Id") : null; // what an operator finds in the log
+  return new ApiError((error.message || detail || `${response.status} ${response.statusText}`) + (name ? ` (${name})` : ""), {
     status: response.status,
     code: error.code ?? "",
     retryAfter,

@@ -10,7 +10,7 @@ import { icon } from "./icons.js";
 import { get, has, liveVersion, watch } from "./state.js";
 
 const PAGES = 4; // of 500 pieces of feedback, for the chart over time
-const KINDS = ["choice", "thumb", "correction", "preference", "score"];
+const KINDS = ["choice", "thumb", "correction", "preference", "score", "regenerate"];
 const BUCKETS_S = [10, 30, 60, 120, 300, 600, 1800, 3600, 10800, 21600, 86400, 604800];
 const METRICS = {
   accuracy: { names: ["held_out/accuracy"], series: 1, show: percent },

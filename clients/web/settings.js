@@ -6,6 +6,7 @@ import { notice } from "./dialog.js";
 import { h, show } from "./dom.js";
 import { chooseLanguage, chosenLanguage, named, number, t } from "./i18n.js";
 import { askForKey } from "./keydialog.js";
+import { segments } from "./segments.js";
 import { get, has, liveVersion, watch } from "./state.js";
 import { keep, recall } from "./storage.js";
 
@@ -25,7 +26,7 @@ export function settingsScreen(root, { signal, mount }) {
         "section",
         { class: "block" },
         h("h3", {}, t("settings.look")),
-        choice(
+        segments(
           t("settings.language"),
           "language",
           [
@@ -36,7 +37,7 @@ export function settingsScreen(root, { signal, mount }) {
           chosenLanguage(),
           (value) => (chooseLanguage(value), mount()),
         ),
-        choice(
+        segments(
           t("settings.theme"),
           "theme",
           [
@@ -75,27 +76,6 @@ export function settingsScreen(root, { signal, mount }) {
   getJson("/readyz")
     .then((told) => ((about.dataset.model = told.model ?? ""), drawAbout(about)))
     .catch(() => {});
-}
-
-/** A group of radio buttons that looks like one control. */
-function choice(label, name, options, value, choose) {
-  return h(
-    "fieldset",
-    { class: "setting" },
-    h("legend", {}, label),
-    h(
-      "div",
-      { class: "segments" },
-      options.map(([key, words]) =>
-        h(
-          "label",
-          {},
-          h("input", { type: "radio", name, value: key, checked: key === value, onchange: () => choose(key) }),
-          h("span", {}, words),
-        ),
-      ),
-    ),
-  );
 }
 
 function chooseTheme(theme) {

@@ -33,7 +33,7 @@ export function mountStrip(root, banner, signal) {
         ? t("state.loading")
         : [
             h("strong", {}, t("strip.version", { v: number })),
-            h("span", { class: "soft wide-only" }, live?.live_at ? t("strip.since", { ago: ago(live.live_at) }) : ""),
+            h("span", { class: "soft wide-only" }, since(live)),
           ],
     );
   }
@@ -139,6 +139,13 @@ export function mountStrip(root, banner, signal) {
   watch("connection", drawConnection, signal);
   const clock = setInterval(() => (drawVersion(), drawState()), 1000);
   signal.addEventListener("abort", () => clearInterval(clock), { once: true });
+}
+
+/** How long the version has been live or, while another one is on trial beside it, that one's share. */
+function since(live) {
+  const trial = get("versions")?.find((row) => row.state === "canary" && row.share > 0);
+  if (trial) return t("strip.trial", { v: trial.version, share: percent(trial.share) });
+  return live?.live_at ? t("strip.since", { ago: ago(live.live_at) }) : "";
 }
 
 function nextWords(learner) {

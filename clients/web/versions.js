@@ -1,7 +1,7 @@
 // The versions: their family tree, and one version in full with what can be done with it.
 
-import { getJson, postJson } from "./api.js";
-import { confirmed, notice } from "./dialog.js";
+import { getJson } from "./api.js";
+import { notice } from "./dialog.js";
 import { h, show } from "./dom.js";
 import { refreshVersions } from "./events.js";
 import { gateReport } from "./gate.js";
@@ -10,6 +10,7 @@ import { icon } from "./icons.js";
 import { lineage } from "./lineage.js";
 import { samplesBlock } from "./samples.js";
 import { get, has, liveVersion, watch } from "./state.js";
+import { actions } from "./traffic.js";
 
 const pill = (state) => h("span", { class: `pill ${state}` }, named("vstate", state));
 const compared = ({ comparisons }) => (comparisons ? comparisons.wins + comparisons.losses + comparisons.ties : 0);
@@ -136,48 +137,6 @@ function detailView(version, act, chatWith, signal) {
     version.state === "rejected" || !has("GET /v1/versions/{}/samples") || !get("admin") ? null : samplesBlock(version, signal),
     facts(version),
   ];
-}
-
-function actions(version, act, chatWith) {
-  const live = liveVersion();
-  const { version: n, state } = version;
-  const mayAct = get("admin");
-  const isOlder = live && n < live.version;
-  const rollBack = async () => {
-    if (
-      await confirmed({
-        title: t("versions.rollback_title", { v: n }),
-        text: t("versions.rollback_text", { v: n, from: live.version }),
-        action: t("versions.rollback"),
-        danger: true,
-      })
-    )
-      act(() => postJson("/v1/versions/rollback", { to: n }), t("versions.rolled_back", { v: n }));
-  };
-  const promote = async () => {
-    if (
-      await confirmed({
-        title: t("versions.promote_title", { v: n }),
-        text: t("versions.promote_text", { v: n }),
-        action: t("versions.promote"),
-      })
-    )
-      act(() => postJson(`/v1/versions/${n}/promote`, {}), t("versions.promoted", { v: n }));
-  };
-  const canAnswer = state !== "rejected" && state !== "withdrawn";
-  return h(
-    "div",
-    { class: "row" },
-    canAnswer
-      ? h("button", { class: "button", type: "button", onclick: () => chatWith(`attune@${n}`) }, icon("chat", 16), t("versions.chat"))
-      : null,
-    mayAct && isOlder && canAnswer && has("POST /v1/versions/rollback")
-      ? h("button", { class: "button", type: "button", onclick: rollBack }, icon("back", 16), t("versions.rollback"))
-      : null,
-    mayAct && !isOlder && state !== "live" && state !== "rejected" && has("POST /v1/versions/{}/promote")
-      ? h("button", { class: "button primary", type: "button", onclick: promote }, icon("up", 16), t("versions.promote"))
-      : null,
-  );
 }
 
 function record(version) {

@@ -269,8 +269,15 @@ def app_of(fake: Fake) -> FastAPI:
         return fake.versions[number]
 
     @app.post("/v1/versions/{number}/promote")
-    async def promote(number: int) -> dict[str, Any]:
-        fake.set_live(number, "promoted")
+    async def promote(number: int, request: Request) -> dict[str, Any]:
+        share = (await request.json()).get("canary")
+        if share is None:
+            fake.set_live(number, "promoted")
+        else:
+            state = "canary" if share else "withdrawn"
+            fake.versions[number].update(state=state, share=share, serving=bool(share), loaded=bool(share))
+            fake.live["share"] = 1.0 - share
+            fake.tell("version.canary" if share else "version.withdrawn", {"version": number, "share": share})
         return fake.versions[number]
 
     @app.get("/v1/export")

@@ -91,6 +91,56 @@ def test_roll_back_asks_first_and_then_does_it(visitor: Visitor, fake: Fake) -> 
     expect(page.locator(".version-row", has_text="Version 1")).to_contain_text("withdrawn")
 
 
+def test_a_part_of_the_conversations_tries_a_version_and_then_everybody(visitor: Visitor, fake: Fake) -> None:
+    fake.learn(step_s=0.0)
+    page = visitor.go("#/versions/0")
+    page.get_by_role("button", name="Try it on a few").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("radio", name="10%")).to_be_checked()
+    expect(dialog.get_by_role("radio", name="Everybody")).to_have_count(0)  # that is what rolling back is
+    dialog.get_by_text("25%").click()
+    dialog.get_by_role("button", name="Try it on a few").click()
+    expect(page.locator(".version-row", has_text="Version 0")).to_contain_text("canary")
+    assert [body for method, path, body in fake.requests if path.endswith("/promote")] == [{"canary": 0.25}]
+    expect(page.locator(".strip-version")).to_contain_text("Version 0 tries 25%")
+    page.get_by_role("button", name="End the trial").click()
+    dialog.get_by_role("button", name="End the trial").click()
+    expect(page.locator(".version-row", has_text="Version 0")).to_contain_text("withdrawn")
+    expect(page.locator(".strip-version")).not_to_contain_text("tries")
+
+
+def test_the_promote_dialog_asks_for_whom(visitor: Visitor, fake: Fake) -> None:
+    fake.learn(step_s=0.0)
+    fake.set_live(0)
+    fake.versions[1].update(state="candidate", passed=False)
+    page = visitor.go("#/versions/1")
+    page.get_by_role("button", name="Make it live").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("radio", name="Everybody")).to_be_checked()
+    expect(dialog.locator(".share-words")).to_contain_text("Answers under way")
+    dialog.get_by_text("5%", exact=True).click()
+    expect(dialog.locator(".share-words")).to_contain_text("the others to the live version")
+    dialog.get_by_role("button", name="Do it").click()
+    expect(page.locator(".version-detail .tiles")).to_contain_text("5% of conversations")
+    page.get_by_role("button", name="Make it live").click()
+    expect(dialog.get_by_role("radio", name="5%", exact=True)).to_be_checked()
+    dialog.get_by_text("Everybody").click()
+    dialog.get_by_role("button", name="Do it").click()
+    expect(page.locator(".strip-version")).to_contain_text("Version 1")
+    assert [body for method, path, body in fake.requests if path.endswith("/promote")] == [{"canary": 0.05}, {}]
+
+
+def test_a_withdrawn_version_is_made_live_for_all_or_not_at_all(visitor: Visitor, fake: Fake) -> None:
+    fake.learn(step_s=0.0)
+    fake.set_live(0)
+    fake.versions[1]["state"] = "withdrawn"
+    page = visitor.go("#/versions/1")
+    page.get_by_role("button", name="Make it live").click()
+    expect(page.get_by_role("dialog").get_by_role("radio")).to_have_count(0)
+    page.get_by_role("dialog").get_by_role("button", name="Do it").click()
+    expect(page.locator(".strip-version")).to_contain_text("Version 1")
+
+
 def test_who_may_not_administer_sees_no_buttons_for_it(browser: Browser, serving: Serving, fake: Fake) -> None:
     fake.admin = False
     fake.learn(step_s=0.0)

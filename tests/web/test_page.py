@@ -94,7 +94,7 @@ def test_whole_way_in_both_languages_and_sizes(
         expect(page.locator(".sample ins").first).to_be_visible()
         assert overflow(page) == []
         visitor.go("#/versions/0")
-        page.locator(".detail-head .button").last.click()
+        page.get_by_role("button", name=re.compile("Roll back to this|回退到此版本")).click()
         page.locator("dialog .danger").click()
         expect(page.locator(".strip-version")).to_contain_text("0")
         assert fake.live["version"] == 0
