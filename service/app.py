@@ -25,7 +25,7 @@ from service.model import Model
 from service.news import News
 from service.records import Records
 from service.request_ids import RequestIds
-from service.routes import chat, comparisons, completions, conversations, events, export, feedback, health, models, page, raters, versions
+from service.routes import chat, comparisons, completions, conversations, events, export, feedback, health, models, page, raters, versions, webhooks
 from service.routes import learner as learner_routes
 from service.settings import ServeSettings
 from store.database import connect, open_store
@@ -39,7 +39,9 @@ from store.versions import versions as all_versions
 log = logging.getLogger(__name__)
 ROUTES = tuple(
     room.router
-    for room in (chat, completions, models, feedback, comparisons, versions, learner_routes, raters, conversations, export, events, health, page)
+    for room in (
+        chat, completions, models, feedback, comparisons, versions, learner_routes, raters, conversations, export, webhooks, events, health, page,
+    )
 )
 MakeModel = Callable[[ServeSettings], Model]
 LOAD_ATTEMPTS = 3  # a passed candidate that cannot be loaded so many times in a row is withdrawn

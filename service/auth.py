@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from service.app import Service
 
 LOCAL_RATER = "local"
+OPEN_WEBUI = "openwebui"  # raters of that front end: "openwebui:<its user's id>", as in its feedback
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ async def identify(
     request: Request,
     authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
     x_attune_rater: Annotated[str | None, Header(description="The end user's name; needs a key with the scope act-as.")] = None,
+    x_openwebui_user_id: Annotated[str | None, Header(description="Open WebUI's name for its user; heard from keys with the scope act-as.")] = None,
 ) -> Caller:
     """Return the caller. Raises Unauthorized, Forbidden, and TooManyRequests past the caller's rate."""
     service = service_of(request)
@@ -65,6 +67,8 @@ async def identify(
     else:
         raise Unauthorized("this API key is unknown or revoked" if secret else "this service wants an API key: Authorization: Bearer at-...")
     service.rates.take(caller.key_id)
+    if x_attune_rater is None and x_openwebui_user_id is not None and caller.may("act-as"):
+        return caller.speaking_as(f"{OPEN_WEBUI}:{x_openwebui_user_id}", "X-OpenWebUI-User-Id")
     return caller.speaking_as(x_attune_rater, "X-Attune-Rater")
 
 

@@ -30,9 +30,25 @@ class Imported:
 
     @property
     def id(self) -> str:
-        """The same for the same content, so that a second import adds nothing."""
-        said = json.dumps([self.messages, self.replies, self.kind, self.value, self.rater], ensure_ascii=False)
-        return "import-" + hashlib.sha256(said.encode()).hexdigest()[:32]
+        """The same for the same word of the same person, so that a second import adds nothing."""
+        return _digest(self.messages, self.replies, self.kind, self.value, self.rater, self.comment)
+
+    @property
+    def replies_id(self) -> str:
+        """The same for the same replies, so that a second word on them is about them too."""
+        return _digest(self.messages, self.replies)
+
+    def is_about(self, reply: Completion) -> bool:
+        """Whether `replies[0]` is this reply of ours: the same text after the same conversation, but for system messages that a front end adds."""
+        return _turns(reply.messages) == _turns(self.messages) and reply.text.strip() == self.replies[0].strip()
+
+
+def _digest(*content: Any) -> str:
+    return "import-" + hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:32]
+
+
+def _turns(messages: Messages) -> list[tuple[str, str]]:
+    return [(message["role"], message["content"].strip()) for message in messages if message["role"] != "system"]
 
 
 # Out
@@ -155,6 +171,11 @@ def _of_sft(record: Record) -> Imported:
     if len(messages) < 2 or messages[-1]["role"] != "assistant":
         raise ValueError("messages must end with the assistant's reply to something")
     return Imported(messages[:-1], (messages[-1]["content"],), "thumb", 1.0)
+
+
+def is_open_webuis(record: Any, form: ImportFormat | None) -> bool:
+    """Whether a record is one of Open WebUI's."""
+    return form == "open-webui" or (form is None and isinstance(record, dict) and {"data", "snapshot"} <= set(record))
 
 
 def _of_open_webui(record: Record) -> Imported:

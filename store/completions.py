@@ -57,6 +57,16 @@ def completions_of_conversation(db: Database, conversation_id: str) -> list[Comp
     return [_completion(row) for row in rows]
 
 
+def replies_saying(db: Database, texts: Iterable[str]) -> list[Completion]:
+    """Return the chat replies of our own versions with one of these texts, newest first. Reads the whole table once."""
+    wanted = sorted(set(texts))
+    places = ",".join("?" * len(wanted))
+    rows = db.query(
+        f"SELECT * FROM completions WHERE kind = 'chat' AND backend = 'local' AND trim(text) IN ({places}) ORDER BY created_at DESC", wanted
+    )
+    return [_completion(row) for row in rows]
+
+
 def recent_prompts(db: Database, limit: int) -> list[Completion]:
     """Return the newest local replies, one per distinct prompt, newest first: the ground for rollouts and checks on what people ask."""
     rows = db.query(

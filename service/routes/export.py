@@ -13,10 +13,10 @@ from starlette.responses import StreamingResponse
 
 from service.auth import Admin, service_of
 from service.errors import BadRequest
-from service.interchange import ExportFormat, Imported, ImportFormat, exported, imported, records_of
+from service.interchange import ExportFormat, Imported, ImportFormat, exported, imported, is_open_webuis, records_of
 from service.model import Model
 from service.records import Records
-from store.completions import Completion, add_completions, get_completion
+from store.completions import Completion, add_completions, get_completion, replies_saying
 from store.errors import UnknownCompletion, UnknownFeedback
 from store.feedback import Feedback, add_feedback, feedback_to_learn, get_feedback, list_feedback
 from store.ids import now
@@ -49,8 +49,10 @@ async def import_feedback(request: Request, caller: Admin, format: ImportFormat 
     errors: list[str] = []
     live = (await service.records.read(live_version)).number
     for start in range(0, len(records), WINDOW):
-        rows, wrong = await asyncio.to_thread(_rows_of, records[start : start + WINDOW], format, service.model, live)
-        added = await service.records.write(lambda db, rows=rows: _add_all(db, rows))  # type: ignore[misc]
+        window = records[start : start + WINDOW]
+        given = await service.records.read(lambda db, window=window: answers_given(db, window, format))  # type: ignore[misc]
+        rows, wrong = await asyncio.to_thread(_rows_of, window, format, service.model, live, given)
+        added = await service.records.write(lambda db, rows=rows: add_all(db, rows))  # type: ignore[misc]
         done, skipped, errors = done + added, skipped + len(rows) - added + len(wrong), errors + wrong
     return {"imported": done, "skipped": skipped, "errors": errors[:MOST_ERRORS]}
 
@@ -74,32 +76,53 @@ def _window(db: Database, form: ExportFormat, after: int) -> bytes:
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
 
 
-_Row = tuple[list[Completion], Feedback]
+Row = tuple[list[Completion], Feedback]
 
 
-def _rows_of(records: list[tuple[int, Any]], form: ImportFormat | None, model: Model, live: int) -> tuple[list[_Row], list[str]]:
+def answers_given(db: Database, records: list[tuple[int, Any]], form: ImportFormat | None) -> list[Completion]:
+    """Return the answers of ours that records of Open WebUI may be about: it is a front end, and what was rated there may have been said here."""
+    texts = []
+    for _, record in records:
+        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+            texts += [imported(record, form).replies[0].strip()] if is_open_webuis(record, form) else []
+    return replies_saying(db, texts) if texts else []
+
+
+def _rows_of(
+    records: list[tuple[int, Any]], form: ImportFormat | None, model: Model, live: int, given: list[Completion]
+) -> tuple[list[Row], list[str]]:
     """Return the rows that records make, and what is wrong with the others. Renders on the calling thread."""
-    rows: list[_Row] = []
+    rows: list[Row] = []
     wrong: list[str] = []
     for number, record in records:
         try:
             if isinstance(record, ValueError):
                 raise record
             is_raw = form == "raw" or (form is None and isinstance(record, dict) and {"feedback", "completion"} <= set(record))
-            rows.append(_of_raw(record, live) if is_raw else _of_imported(imported(record, form), model, live))
-        except (ValueError, TypeError, KeyError) as error:
+            rows.append(_of_raw(record, live) if is_raw else of_imported(imported(record, form), model, live, given))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             wrong.append(f"record {number}: {error}")
     return rows, wrong
 
 
-def _of_imported(said: Imported, model: Model, live: int) -> _Row:
-    """Replies that were written elsewhere were sampled by nobody here: they have token ids, but no log-probabilities."""
+def of_imported(said: Imported, model: Model, live: int, given: list[Completion]) -> Row:
+    """Return what one word from elsewhere adds: to an answer that was given here, if it is about one, else with the replies that it brings.
+
+    Replies that were written elsewhere were sampled by nobody here: they have token ids, but no log-probabilities.
+    """
+    ours = next((reply for reply in given if said.is_about(reply)), None)
+    target = (ours.id, ours.choice) if ours is not None else (said.replies_id, 0)
+    feedback = Feedback(
+        f"fb-{said.id}", said.kind, said.rater, *target, now(), said.id, value=said.value, comment=said.comment, idempotency_key=said.id
+    )
+    if ours is not None:
+        return [], feedback
     completions = []
     for choice, text in enumerate(said.replies):
         prompt_ids, reply_ids = model.reply_ids(said.messages, text)
         completions.append(
             Completion(
-                id=said.id,
+                id=said.replies_id,
                 choice=choice,
                 rater_id=said.rater,
                 kind="import",
@@ -115,15 +138,12 @@ def _of_imported(said: Imported, model: Model, live: int) -> _Row:
                 created_at=now(),
             )
         )
-    feedback = Feedback(
-        f"fb-{said.id}", said.kind, said.rater, said.id, 0, now(), said.id, value=said.value, comment=said.comment, idempotency_key=said.id
-    )
     if said.kind == "preference":
-        feedback = replace(feedback, other_completion_id=said.id, other_choice=1)
+        feedback = replace(feedback, other_completion_id=said.replies_id, other_choice=1)
     return completions, feedback
 
 
-def _of_raw(record: Any, live: int) -> _Row:
+def _of_raw(record: Any, live: int) -> Row:
     """What another Attune exported; its versions are not ours, so its replies count as made elsewhere."""
     if not isinstance(record, dict):
         raise ValueError(f"a record is a JSON object, not {type(record).__name__}")
@@ -135,7 +155,7 @@ def _of_raw(record: Any, live: int) -> _Row:
     return completions, replace(Feedback(**record["feedback"]), comparison_id=None, seq=None)
 
 
-def _add_all(db: Database, rows: list[_Row]) -> int:
+def add_all(db: Database, rows: list[Row]) -> int:
     """Add what is not there yet; return how much that was."""
     added = 0
     for completions, feedback in rows:

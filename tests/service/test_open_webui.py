@@ -1,0 +1,90 @@
+"""Open WebUI as a front end: its users are raters of their own, and its thumbs reach the answers that were given here."""
+
+from typing import Any
+
+import pytest
+
+from store.api_keys import make_key
+from tests.service.running import Running
+
+QUESTION = {"role": "user", "content": "say: four"}
+
+
+def record(reply: str, rating: int, *, user: str = "u7", question: str = "say: four", **data: Any) -> dict[str, Any]:
+    """Feedback as Open WebUI stores it, with the whole chat in its snapshot."""
+    messages = {
+        "m1": {"id": "m1", "role": "user", "content": question, "parentId": None, "childrenIds": ["m2"]},
+        "m2": {"id": "m2", "role": "assistant", "content": reply, "parentId": "m1", "childrenIds": [], "model": "attune"},
+    }
+    return {
+        "id": "f1", "user_id": user, "version": 0, "type": "rating", "data": {"rating": rating, "model_id": "attune", **data},
+        "meta": {"arena": False, "model_id": "attune", "message_id": "m2", "message_index": 2, "chat_id": "c1"},
+        "snapshot": {"chat": {"chat": {"history": {"messages": messages, "currentId": "m2"}}}}, "created_at": 1, "updated_at": 1,
+    }  # fmt: skip
+
+
+def feedback(served: Running) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = served.http.get("/v1/feedback").json()["data"]
+    return rows
+
+
+def test_a_thumb_there_is_about_the_answer_and_the_version_here(served: Running) -> None:
+    system = {"role": "system", "content": "You are helpful."}  # its model settings add one; the snapshot does not have it
+    chat = {"model": "attune", "messages": [system, QUESTION]}
+    reply = served.http.post("/v1/chat/completions", json=chat, headers={"X-OpenWebUI-User-Id": "u7"}).json()
+    said = served.http.post("/v1/webhooks/open-webui", json=record("four", 1))
+    assert said.status_code == 201
+    body = said.json()
+    assert (body["completion_id"], body["thumb"], body["rater"], body["ours"]) == (reply["id"], "up", "openwebui:u7", True)
+    assert served.versions()[0]["thumbs"] == {"up": 1, "down": 0}
+    assert [rater["id"] for rater in served.http.get("/v1/raters").json()["data"] if rater["feedback"]] == ["openwebui:u7"]
+    again = served.http.post("/v1/webhooks/open-webui", json=record("four", 1))
+    assert (again.status_code, again.json()["id"]) == (200, body["id"])
+
+
+def test_a_changed_mind_and_a_reason_replace_the_first_word(served: Running) -> None:
+    served.chat("say: four")
+    for changed in (record("four", 1), record("four", -1), record("four", -1, reason="Not factually correct", comment="It is 5.")):
+        assert served.http.post("/v1/webhooks/open-webui", json={"event": "feedback", "feedback": changed}).status_code == 201
+    assert served.versions()[0]["thumbs"] == {"up": 0, "down": 1}
+    assert served.http.get("/v1/learner").json()["waiting"] == 1
+    assert feedback(served)[0]["comment"] == "Not factually correct: It is 5."
+
+
+def test_an_answer_of_somebody_else_is_taken_with_its_text(served: Running) -> None:
+    body = served.http.post("/v1/webhooks/open-webui", json=record("another model's words", -1)).json()
+    assert body["ours"] is False
+    assert body["completion_id"].startswith("import-")
+    assert served.versions()[0]["thumbs"] == {"up": 0, "down": 0}
+    assert served.http.get("/v1/learner").json()["waiting"] == 1
+
+
+def test_its_export_finds_the_answers_given_here_too(served: Running) -> None:
+    reply = served.chat("say: four")
+    assert served.http.post("/v1/import", json=[record("four", -1), record("five", 1)]).json()["imported"] == 2
+    assert [row["completion_id"] == reply["id"] for row in feedback(served)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"data": {"rating": 1}}, record("four", 3), {**record("four", 1), "meta": None, "snapshot": {"chat": 7}}, {**record("four", 1), "data": 5}],
+)
+def test_what_is_no_feedback_is_422(served: Running, body: dict[str, Any]) -> None:
+    said = served.http.post("/v1/webhooks/open-webui", json=body)
+    assert said.status_code == 422
+    assert said.json()["error"]["message"]
+    assert feedback(served) == []
+
+
+def test_only_a_key_that_may_act_for_others_speaks_for_its_users(served: Running) -> None:
+    with served.db() as db:
+        _, front = make_key(db, "front end", ("chat", "feedback", "act-as"))
+        _, plain = make_key(db, "plain", ("chat", "feedback"))
+    chat: dict[str, Any] = {"model": "attune", "messages": [QUESTION]}
+    for secret, rater in ((front, "openwebui:u7"), (plain, None)):
+        headers = {"Authorization": f"Bearer {secret}", "X-OpenWebUI-User-Id": "u7"}
+        conversation = served.http.post("/v1/chat/completions", json=chat, headers=headers).json()["conversation_id"]
+        kept = served.http.get(f"/v1/conversations/{conversation}", headers=headers).json()["rater"]
+        assert kept == rater if rater else kept.startswith("key:")
+        said = served.http.post("/v1/webhooks/open-webui", json=record("four", 1), headers=headers)
+        assert said.status_code == (201 if rater else 403)
