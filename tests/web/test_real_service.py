@@ -1,92 +1,149 @@
 """The page against the real service with the smallest bundled model: from the first word to a new version, what it changed, and back."""
 
-import os
 import re
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
+from tests.served import ROOT, Served, serve, start
 from tests.web.visitor import DESKTOP, PHONE, Visitor, visit
 
 pytestmark = pytest.mark.browser
-ROOT = Path(__file__).resolve().parents[2]
-SWAP_MS = 120_000  # a busy machine
+SWAP_MS = 180_000  # a busy machine
+ANSWER_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the page says in one language."""
+
+    language: str
+    good: str
+    update: str
+    learned: str
+    talking: str
+    both_answer: str
+    passed: str
+    roll_back: str
+    version: str
+
+
+ENGLISH = Words(
+    "en-GB", "Good answer", "Update now", r"learned from \d+ pieces", "Now talking to version", "Let both answer", "Passed every check",
+    "Roll back to this", "Version",
+)  # fmt: skip
+CHINESE = Words(
+    "zh-CN", "回答得好", "立即更新", r"学习了 \d+ 条反馈", "现在与版本", "让两个版本回答", "通过全部检查", "回退到此版本", "版本",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """`attune serve` as people start it, on a free port and an empty data folder."""
     if not (ROOT / "pocket" / "weights" / "pocket-nano").is_dir():
         pytest.skip("the weights of pocket-nano are not here")
-    log = tmp_path_factory.mktemp("real") / "log"
-    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--data", str(log.parent / "data"), "--model", "pocket-nano"]
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env={**os.environ, "OMP_NUM_THREADS": "2"})
-    try:
-        deadline = time.monotonic() + 120
-        while (found := re.search(r"http://[\d.]+:\d+", log.read_text())) is None:
-            assert process.poll() is None, f"the service ended: {log.read_text()[-800:]}"
-            assert time.monotonic() < deadline, f"the service is not ready: {log.read_text()[-800:]}"
-            time.sleep(0.1)
-        yield found.group()
-    finally:
-        process.terminate()
-        process.wait(30)
+    with serve(tmp_path_factory.mktemp("real") / "data") as running:
+        yield running
 
 
-def teach(person: Visitor, rounds: int) -> None:
+def teach(person: Visitor, words: Words, rounds: int) -> None:
     """Rate one answer, then choose the shorter of two, so many times."""
     page = person.page
     person.ask("Name three animals.")
-    page.locator(".thumb-up").last.click()
+    page.get_by_role("button", name=words.good).last.click()
+    expect(page.get_by_role("button", name=words.good).last).to_have_attribute("aria-pressed", "true")
     page.locator(".composer .toggle").click()
     for _ in range(rounds):
         person.ask("What is the capital of France?")
         first, second = (card.inner_text() for card in page.locator(".card .prose").all())
         page.locator(".choice-A" if len(first) <= len(second) else ".choice-B").click()
         expect(page.locator(".choices")).to_have_count(0)
-        expect(page.locator(".outcome summary").last).to_contain_text("0")  # named after the choice, not before
+        expect(page.locator(".outcome summary").last).to_contain_text(re.compile(r"\d"))  # named after the choice, not before
+    page.locator(".composer .toggle").click()
 
 
-def test_two_people_teach_a_version_see_what_changed_and_roll_it_back(browser: Browser, address: str) -> None:
-    """One with an English desktop, one with a Chinese phone, at the same time."""
+def look_at_what_changed(person: Visitor, words: Words, number: int) -> None:
+    """From the answer's badge of the new version to its gate, and the same prompts answered before and after."""
+    page = person.page
+    person.ask("Name three animals.")
+    expect(page.locator(".version-badge").last).to_have_text(f"v{number}")
+    page.locator(".strip-version").click()
+    page.locator(".version-row").first.click()
+    expect(page.locator(".detail-head h2")).to_have_text(f"{words.version} {number}")
+    expect(page.locator(".verdict")).to_have_text(words.passed)
+    page.get_by_role("button", name=words.both_answer).click()
+    expect(page.locator(".sample").first).to_be_visible(timeout=ANSWER_MS)
+
+
+def roll_back(page: Page, words: Words) -> None:
+    """Back to version 0, which is asked about first."""
+    page.get_by_role("button", name=words.roll_back).click()
+    page.get_by_role("dialog").get_by_role("button", name=words.roll_back).click()
+
+
+@pytest.mark.parametrize("turn", [0, 1], ids=["desktop-en-phone-zh", "desktop-zh-phone-en"])
+def test_two_people_teach_a_version_see_what_changed_and_roll_it_back(browser: Browser, served: Served, turn: int) -> None:
+    """One at a desktop and one with a phone, at the same time, each in another language; then the other way round."""
+    at_desktop, on_phone = (ENGLISH, CHINESE) if turn == 0 else (CHINESE, ENGLISH)
     with (
-        visit(browser, address, size=DESKTOP) as english,
-        visit(browser, address, language="zh-CN", size=PHONE) as chinese,
+        visit(browser, served.url, language=at_desktop.language, size=DESKTOP) as first,
+        visit(browser, served.url, language=on_phone.language, size=PHONE) as second,
     ):
-        desktop, phone = english.go(), chinese.go()
+        desktop, phone = first.go(), second.go()
         for page in (desktop, phone):
-            page.set_default_timeout(30_000)
-        teach(english, 3)
-        teach(chinese, 2)
-        english.until(lambda: not english.unsent() and not chinese.unsent())
-        english.go("#/learning")
-        update = desktop.get_by_role("button", name="Update now")
-        expect(update.or_(desktop.locator(".state-name.running"))).to_be_visible(timeout=30_000)
+            page.set_default_timeout(ANSWER_MS)
+        teach(first, at_desktop, 3)
+        teach(second, on_phone, 2)
+        first.until(lambda: not first.unsent() and not second.unsent())
+        first.go("#/learning")
+        update = desktop.get_by_role("button", name=at_desktop.update)
+        expect(update.or_(desktop.locator(".state-name.running"))).to_be_visible(timeout=ANSWER_MS)
         if update.is_visible():
             update.click()
-        expect(desktop.locator(".strip-news")).to_contain_text(re.compile(r"Now talking to version 1, learned from \d+ pieces"), timeout=SWAP_MS)
-        expect(phone.locator(".strip-news")).to_contain_text("现在与版本 1 对话", timeout=30_000)
+        for page, words in ((desktop, at_desktop), (phone, on_phone)):
+            expect(page.locator(".strip-news")).to_contain_text(words.talking, timeout=SWAP_MS)
+            expect(page.locator(".strip-news")).to_contain_text(re.compile(words.learned))
+        number = int(re.findall(r"\d+", desktop.locator(".strip-version strong").inner_text())[0])
+        assert number > turn
 
-        phone.locator(".composer .toggle").click()
-        chinese.ask("Name three animals.")
-        expect(phone.locator(".version-badge").last).to_have_text("v1")
-        phone.locator(".strip-version").click()
-        phone.locator(".version-row").first.click()
-        phone.get_by_role("button", name="让两个版本回答").click()
-        expect(phone.locator(".sample").first).to_be_visible(timeout=30_000)
-        expect(phone.locator(".verdict")).to_have_text("通过全部检查")
+        first.go("#/chat")
+        look_at_what_changed(first, at_desktop, number)
+        look_at_what_changed(second, on_phone, number)
 
-        english.go("#/versions/0")
-        desktop.get_by_role("button", name="Roll back to this").click()
-        desktop.get_by_role("dialog").get_by_role("button", name="Roll back to this").click()
-        expect(desktop.locator(".strip-version")).to_contain_text("Version 0", timeout=30_000)
-        expect(phone.locator(".strip-version")).to_contain_text("版本 0")
-        for person in (english, chinese):
+        who, words = (first, at_desktop) if turn == 0 else (second, on_phone)
+        who.go("#/versions/0")
+        roll_back(who.page, words)
+        expect(desktop.locator(".strip-version")).to_contain_text(f"{at_desktop.version} 0", timeout=ANSWER_MS)
+        expect(phone.locator(".strip-version")).to_contain_text(f"{on_phone.version} 0", timeout=ANSWER_MS)
+        for person in (first, second):
             assert not person.problems
             assert not person.outside
+
+
+def test_a_restart_of_the_real_service_loses_nothing_that_was_typed_or_said(browser: Browser, served: Served) -> None:
+    """The service is killed, and comes back on the same port and data: a thumb, a question and half a thought are still there."""
+    port = int(served.url.rpartition(":")[2])
+    with visit(browser, served.url) as person:
+        page = person.go()
+        page.set_default_timeout(ANSWER_MS)
+        person.ask("Name three animals.")
+        answered = page.locator(".answer .prose").first.inner_text()
+        served.kill()
+        expect(page.locator("#banner")).to_contain_text("does not answer")
+        page.get_by_role("button", name="Good answer").click()
+        page.locator("#message").fill("What is the capital of Japan?")
+        page.keyboard.press("Enter")
+        expect(page.locator(".state-line")).to_contain_text("Your question is kept")
+        page.locator("#message").fill("half a thought")
+        served.process = start(served.data, port=port).process
+        expect(page.locator("#banner")).to_be_hidden(timeout=ANSWER_MS)
+        expect(page.locator(".exchange").last.locator(".actions")).to_be_visible(timeout=ANSWER_MS)
+        expect(page.locator("#message")).to_have_value("half a thought")
+        person.until(lambda: not person.unsent(), wait_s=60)
+        page.reload()
+        expect(page.locator(".answer .prose").first).to_have_text(answered)
+        expect(page.get_by_role("button", name="Good answer").first).to_have_attribute("aria-pressed", "true")
+        expect(page.locator("#message")).to_have_value("half a thought")
+        assert not person.outside
