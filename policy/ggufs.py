@@ -13,7 +13,7 @@ from policy.model import read_config
 from policy.weights import Array, merged_tensors
 
 ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
-TYPES = ("f16", "f32", "q8_0")
+TYPES = ("f16", "f32", "q8_0", "q4_0")
 _BLOCK = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
@@ -96,7 +96,7 @@ def _describe(writer: Any, config: dict[str, Any], dtype: str) -> None:
     writer.add_rope_freq_base(float(config.get("rope_theta") or rope.get("rope_theta") or 10000.0))
     writer.add_rope_dimension_count(head_size)
     writer.add_vocab_size(config["vocab_size"])
-    writer.add_file_type({"f32": 0, "f16": 1, "q8_0": 7}[dtype])
+    writer.add_file_type({"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 7}[dtype])
 
 
 def _named_tensors(base: Path, adapter: Path | None, config: dict[str, Any]) -> Iterator[tuple[str, Array]]:
@@ -129,9 +129,9 @@ def _add(writer: Any, name: str, tensor: Array, dtype: str) -> None:
 
     if tensor.ndim == 1 or dtype == "f32":
         writer.add_tensor(name, np.ascontiguousarray(tensor, dtype=np.float32))
-    elif dtype == "q8_0" and tensor.shape[-1] % 32 == 0:
-        packed = quants.quantize(np.ascontiguousarray(tensor), GGMLQuantizationType.Q8_0)
-        writer.add_tensor(name, packed, raw_dtype=GGMLQuantizationType.Q8_0)
+    elif dtype in ("q8_0", "q4_0") and tensor.shape[-1] % 32 == 0:
+        kind = GGMLQuantizationType[dtype.upper()]
+        writer.add_tensor(name, quants.quantize(np.ascontiguousarray(tensor), kind), raw_dtype=kind)
     else:
         writer.add_tensor(name, tensor.astype(np.float16))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,29 +16,22 @@ from policy.errors import PromptTooLong
 from policy.logprobs import Row, response_logps
 from policy.runners.base import Finish, SamplingSettings
 
-Penalties = Literal["subtract", "shrink"]
-# OpenAI's definition subtracts a penalty from a logit. OpenVINO GenAI moves the logit towards zero instead, so that a positive penalty
-# makes a repeated token with a negative logit *likelier*. Recorded log-probabilities must be those of what was done.
-PENALTIES: dict[str, Penalties] = {"openvino": "shrink"}
 
-
-def sampled_logps(logits: Tensor, settings: SamplingSettings, history: Sequence[int] = (), *, kind: str = "plain") -> Tensor:
-    """Return (V,) log-probabilities in nats of the next token as a runner of `kind` samples it; -inf where it cannot come.
+def sampled_logps(logits: Tensor, settings: SamplingSettings, history: Sequence[int] = ()) -> Tensor:
+    """Return (V,) log-probabilities in nats of the next token as every runner samples it; -inf where it cannot come.
 
     `logits` (V,) are the model's own, `history` the reply's tokens so far. At temperature 0 the greedy token has 0 and all others -inf.
     """
-    return torch.log_softmax(sampling_scores(logits[None], [settings], [history], PENALTIES.get(kind, "subtract"))[0], -1)
+    return torch.log_softmax(sampling_scores(logits[None], [settings], [history])[0], -1)
 
 
-def sampled_reply_logps(
-    model: torch.nn.Module, prompt_ids: Sequence[int], reply_ids: Sequence[int], settings: SamplingSettings, *, kind: str = "plain"
-) -> Tensor:
+def sampled_reply_logps(model: torch.nn.Module, prompt_ids: Sequence[int], reply_ids: Sequence[int], settings: SamplingSettings) -> Tensor:
     """Return (T,): each reply token's log-probability under the distribution that it was sampled from, by one forward pass."""
     packed = response_logps(model, [Row(prompt_ids, [reply_ids])], want=("logp", "logits"))
     if packed.logits is None:  # an empty reply
         return packed.logp
     histories = [reply_ids[:place] for place in range(len(reply_ids))]
-    scores = sampling_scores(packed.logits, [settings] * len(reply_ids), histories, PENALTIES.get(kind, "subtract"))
+    scores = sampling_scores(packed.logits, [settings] * len(reply_ids), histories)
     return torch.log_softmax(scores, -1).gather(1, torch.tensor(list(reply_ids), device=scores.device)[:, None])[:, 0]
 
 
@@ -85,14 +78,12 @@ def uniform_number(seed: int, step: int) -> float:
     return (int.from_bytes(octets, "little") >> 11) * 2.0**-53
 
 
-def sampling_scores(
-    logits: Tensor, settings: Sequence[SamplingSettings], histories: Sequence[Sequence[int]], penalties: Penalties = "subtract"
-) -> Tensor:
+def sampling_scores(logits: Tensor, settings: Sequence[SamplingSettings], histories: Sequence[Sequence[int]]) -> Tensor:
     """Return (B, V) scores whose softmax is the distribution that each row is sampled from; `logits` (B, V) are not changed."""
     scores = logits.clone() if logits.dtype == torch.float64 else logits.float().clone()
     for row, (setting, history) in enumerate(zip(settings, histories, strict=True)):
         if history and (setting.presence_penalty or setting.frequency_penalty):
-            scores[row] = _penalised(scores[row], setting, history, penalties)
+            scores[row] = _penalised(scores[row], setting, history)
     greedy = [row for row, setting in enumerate(settings) if setting.temperature == 0]
     best = scores[greedy].argmax(-1)
     scores /= torch.tensor([setting.temperature or 1.0 for setting in settings], dtype=scores.dtype, device=scores.device)[:, None]
@@ -117,11 +108,6 @@ def _truncated(scores: Tensor, settings: Sequence[SamplingSettings]) -> Tensor:
     return torch.empty_like(scores).scatter_(-1, places, ordered)
 
 
-def _penalised(scores: Tensor, settings: SamplingSettings, history: Sequence[int], penalties: Penalties) -> Tensor:
+def _penalised(scores: Tensor, settings: SamplingSettings, history: Sequence[int]) -> Tensor:
     counts = torch.bincount(torch.tensor(list(history), device=scores.device), minlength=len(scores)).to(scores.dtype)
-    present = counts.clamp(max=1.0)
-    if penalties == "subtract":
-        return scores - settings.presence_penalty * present - settings.frequency_penalty * counts
-    for amount in (settings.presence_penalty * present, settings.frequency_penalty * counts):
-        scores = torch.where(scores >= 0, scores - amount, scores + amount)
-    return scores
+    return scores - settings.presence_penalty * counts.clamp(max=1.0) - settings.frequency_penalty * counts

@@ -52,6 +52,7 @@ class Ask:
     conversation_id: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     may_drop_turns: bool = True
+    alternatives: int = 0  # how many of the likeliest tokens are wanted in each token's place
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,10 @@ class Answer:
         """Wait for all replies and record them; return the tokens that each of them shows."""
         tokens = await self.read()
         await self.record()
+        return tokens
+
+    async def with_alternatives(self, tokens: list[list[Token]]) -> list[list[Token]]:
+        """Return what all replies show, each token with its alternatives, once they have ended; without where nobody knows them."""
         return tokens
 
     def completions(self) -> list[Completion]:

@@ -1,13 +1,15 @@
 """Answers by our own versions: token by token from a slot's runner."""
 
+import asyncio
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from policy.errors import PolicyError
 from policy.runners.base import SamplingSettings, Step
 from service.answer import Answer, Ask, Room
-from service.engine.replies import Reply
+from service.engine.replies import Reply, Token
 from service.engine.router import Route, version_name
 from service.engine.slots import Lease
 from service.errors import AnswerCut, EngineFailed
@@ -27,6 +29,7 @@ class LocalAnswer(Answer):
         super().__init__(ask, prompts, conversation_id, route.propensity, room)
         self.number, self.digest = lease.slot.number, lease.slot.digest
         self._lease = lease
+        self._kept = lease.again() if ask.alternatives else None  # alternatives come from the same weights, after the last token
         seed = ask.sampling.seed if ask.sampling.seed is not None else secrets.randbelow(SEEDS)
         places = range(len(prompts) * ask.n)
         self._sampled = [settings_of(ask, prompts[place // ask.n], (seed + place * NEXT_SEED) % SEEDS, model.end_ids) for place in places]
@@ -44,6 +47,26 @@ class LocalAnswer(Answer):
                 self._lease.submit(self._request_id(reply.index), prompt.ids, settings, self._receiver(reply))
         except (PolicyError, ValueError) as error:
             raise EngineFailed(f"{self.model_name} did not take the request: {error}") from error
+
+    async def with_alternatives(self, tokens: list[list[Token]]) -> list[list[Token]]:
+        """See Answer. Raises EngineFailed."""
+        if self._kept is None:
+            return tokens
+        runner, count = self._lease.slot.runner, self.ask.alternatives
+        shown: list[list[Token]] = []
+        for reply, plain in zip(self.replies, tokens, strict=True):
+            prompt = self.prompts[reply.index // self.ask.n]
+            try:
+                found = await asyncio.to_thread(runner.alternatives, prompt.ids, reply.ids[: len(plain)], count)
+            except (PolicyError, TimeoutError) as error:
+                raise EngineFailed(f"{self.model_name} gave no alternatives: {error}; try again") from error
+            shown.append([_with(token, likeliest) for token, likeliest in zip(plain, found, strict=True)])
+        return shown
+
+    def close(self) -> None:
+        super().close()
+        if self._kept is not None:
+            self._kept.end()
 
     def _receiver(self, reply: Reply) -> Any:
         def receive(step: Step) -> None:
@@ -73,6 +96,11 @@ class LocalAnswer(Answer):
 
     def _request_id(self, index: int) -> str:
         return f"{self.id}-{index}"
+
+
+def _with(token: Token, likeliest: Sequence[tuple[int, float]]) -> Token:
+    """Return a token with its alternatives; where it is one of them, with the number that was recorded when it was sampled."""
+    return replace(token, alternatives=tuple((other, token.logp if other == token.id else logp) for other, logp in likeliest))
 
 
 def settings_of(ask: Ask, prompt: Prompt, seed: int, end_ids: tuple[int, ...]) -> SamplingSettings:

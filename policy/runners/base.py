@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 Finish = Literal["", "stop", "length", "cancelled", "error"]
+Alternatives = list[list[tuple[int, float]]]  # for each token of a reply the likeliest ones in its place, best first: (id, nats)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class VersionSource:
 
 @dataclass(frozen=True)
 class RunnerOptions:
-    """How runners are built. `precision` float32 or bfloat16; `quantize` none, q8_0; `kv_gib` memory for cached keys and values;
+    """How runners are built. `precision` float32 or bfloat16; `quantize` none, q8_0, q4_0; `kv_gib` memory for cached keys and values;
     `threads` 0 leaves the number to the engine; `max_batch` bounds how many replies are made at once; `kinds` are the engines to try,
     best first, none for the device's usual ones."""
 
@@ -87,8 +88,11 @@ class Runner(Protocol):
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         """Return each (prompt, reply)'s raw log-probabilities of the reply's tokens (nats)."""
 
+    def alternatives(self, prompt_ids: Sequence[int], reply_ids: Sequence[int], count: int) -> Alternatives:
+        """Return the `count` likeliest tokens in the place of each reply token, under the raw model, by one forward pass."""
+
     def stats(self) -> dict[str, Any]:
-        """Return what it is doing: active replies, tokens made, resident memory in bytes."""
+        """Return what it is doing: active replies, tokens made, and for a runner on this machine its resident memory `rss` in bytes."""
 
     def close(self) -> None:
         """End it; open requests get a last step with finish "error"."""

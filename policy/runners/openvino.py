@@ -1,30 +1,35 @@
 """OpenVINO GenAI's continuous batching on a CPU. Lives in a worker process: its step() holds Python's lock.
 
-It is fed a GGUF file of the version's merged weights, which is made once and kept in the cache folder under the version's digest.
+It is fed an OpenVINO model of the version's merged weights (policy/irs.py), made once and kept in the cache folder under the version's digest.
 """
 
+import os
+import shutil
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from policy.errors import UnsupportedModel
-from policy.ggufs import reasons_against_gguf, write_gguf
+from policy.ggufs import reasons_against_gguf
+from policy.irs import MODEL, write_ir
 from policy.model import model_config, resolve_model
-from policy.runners.base import Finish, RunnerOptions, SamplingSettings, Step, VersionSource
+from policy.runners.base import Alternatives, Finish, RunnerOptions, SamplingSettings, Step, VersionSource
 
-KEPT = 8  # files of the versions used last; any other is made again in a moment
+KEPT = 8  # folders of the versions used last; any other is made again in a moment
+FORWARD = 64  # tokens whose logits are held at once where alternatives are asked for
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 
 
-def gguf_of(source: VersionSource, quantize: str) -> Path:
-    """Return the GGUF file of a version, written unless the cache has it: float16, since OpenVINO's reader knows no float32."""
+def ir_of(source: VersionSource, quantize: str) -> Path:
+    """Return the folder of a version's OpenVINO model, written unless the cache has it: float16, or as `quantize` says."""
     dtype = quantize if quantize != "none" else "f16"
-    path = source.cache / f"{source.digest[:32]}-{dtype}.gguf"
+    path = source.cache / f"{source.digest[:32]}-{dtype}"
     if not path.exists():
-        write_gguf(source.full or resolve_model(source.base), source.adapter, path, dtype)
-    path.touch()
-    for old in sorted(source.cache.glob("*.gguf"), key=lambda file: file.stat().st_mtime, reverse=True)[KEPT:]:
-        old.unlink(missing_ok=True)  # a runner that has it open keeps it until it ends
+        write_ir(source.full or resolve_model(source.base), source.adapter, path, dtype)
+    os.utime(path)
+    for old in sorted(source.cache.glob("[!.]*-*/"), key=lambda folder: folder.stat().st_mtime, reverse=True)[KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)  # a runner that has it open keeps it until it ends
     return path
 
 
@@ -32,6 +37,7 @@ class OpenVinoEngine:
     """One version's weights with their own batching. `step` makes one token for each open reply; one thread uses it."""
 
     kind = "openvino"
+    beside = ("alternatives",)  # calls that need not wait for a step's end
 
     def __init__(self, source: VersionSource, options: RunnerOptions) -> None:
         """Load a version. Raises UnsupportedModel for shapes that OpenVINO's reader does not know, or ImportError without the package."""
@@ -51,16 +57,21 @@ class OpenVinoEngine:
         scheduler.enable_prefix_caching = False  # kept off: recorded log-probs must not depend on who asked before
         scheduler.num_kv_blocks = _blocks(config, options)
         precision = _PRECISION[options.precision]
-        properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "KV_CACHE_PRECISION": precision}
+        # 0: weights may be quantised, what flows through them is not; its usual 32 makes log-probs wrong by another 0.02 nats
+        properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "KV_CACHE_PRECISION": precision, "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
         if options.threads:
             properties["INFERENCE_NUM_THREADS"] = options.threads
-        self._load = lambda: genai.ContinuousBatchingPipeline(str(gguf_of(source, options.quantize)), scheduler, "CPU", properties)
+        self._folder = lambda: ir_of(source, options.quantize)
+        self._load = lambda: genai.ContinuousBatchingPipeline(str(self._folder()), scheduler, "CPU", properties)
         try:
             self._pipeline = self._load()
-        except RuntimeError:  # perhaps a cached file that a crash or a full disk left broken: make it again
-            gguf_of(source, options.quantize).unlink()
+        except RuntimeError:  # perhaps cached files that a crash or a full disk left broken: make them again
+            shutil.rmtree(self._folder())
             self._pipeline = self._load()
         self._scoring: Any = None
+        self._forward: Any = None
+        self._forward_lock = threading.Lock()
+        self._properties = properties
         self._handles: dict[str, tuple[Any, frozenset[int]]] = {}
         self._numbers = 0
         self.tokens = 0
@@ -81,11 +92,11 @@ class OpenVinoEngine:
         config.max_new_tokens = settings.max_tokens
         config.logprobs = 1
         config.rng_seed = settings.seed % 2**31
-        config.stop_token_ids = set(settings.end_ids)
         if settings.end_ids:
+            config.stop_token_ids = set(settings.end_ids)
             config.eos_token_id = settings.end_ids[0]
         else:
-            config.ignore_eos = True
+            _end_nowhere(config)
         config.do_sample = settings.temperature > 0
         if config.do_sample:
             config.temperature = settings.temperature
@@ -128,7 +139,8 @@ class OpenVinoEngine:
         while pipeline.has_non_finished_requests():  # cancelled ones leave with a step
             pipeline.step()
         config = self._genai.GenerationConfig()
-        config.max_new_tokens, config.logprobs, config.echo, config.ignore_eos = 1, 1, True, True
+        config.max_new_tokens, config.logprobs, config.echo = 1, 1, True
+        _end_nowhere(config)
         handles = [self._request(pipeline, [*prompt, *reply], config) for prompt, reply in sequences]
         found: list[list[float]] = [[] for _ in sequences]
         while pipeline.has_non_finished_requests():
@@ -139,10 +151,31 @@ class OpenVinoEngine:
                     found[place] += output.generated_log_probs
         return [list(values[len(prompt) : len(prompt) + len(reply)]) for values, (prompt, reply) in zip(found, sequences, strict=True)]
 
+    def alternatives(self, prompt_ids: Sequence[int], reply_ids: Sequence[int], count: int) -> Alternatives:
+        """See Runner. May be called from any thread: it has its own copy of the weights, loaded the first time, and disturbs no open reply."""
+        import numpy as np
+
+        with self._forward_lock:
+            if self._forward is None:
+                self._forward = self._ov.Core().compile_model(str(self._folder() / MODEL), "CPU", self._properties)
+            ids, first = [*prompt_ids, *reply_ids][:-1], len(prompt_ids) - 1
+            request, found = self._forward.create_infer_request(), []
+            for at in range(0, len(ids), FORWARD):  # its state keeps the keys and values of what came before
+                part = np.array([ids[at : at + FORWARD]], dtype=np.int64)
+                end = at + part.shape[1]
+                fed = {"input_ids": part, "attention_mask": np.ones((1, end), np.int64), "position_ids": np.arange(at, end)[None]}
+                logits = request.infer({**fed, "beam_idx": np.zeros(1, np.int32)})["logits"][0, max(0, first - at) :]
+                for row in logits.astype(np.float64):
+                    logps = row - row.max()
+                    logps -= np.log(np.exp(logps).sum())
+                    best = np.argsort(-logps, kind="stable")[:count]
+                    found.append([(int(token), float(logps[token])) for token in best])
+            return found
+
     def close(self) -> None:
         """Let go of the weights."""
         self._handles.clear()
-        del self._pipeline, self._scoring
+        del self._pipeline, self._scoring, self._forward
 
     def _request(self, pipeline: Any, ids: Sequence[int], config: Any) -> Any:
         import numpy as np
@@ -168,6 +201,11 @@ class OpenVinoEngine:
         if reason == self._genai.GenerationFinishReason.STOP or (ids and ids[-1] in ends):
             finish = "stop"
         return Step(request_id, tuple(ids), tuple(logps), finish)
+
+
+def _end_nowhere(config: Any) -> None:
+    config.set_eos_token_id(0)  # one must be named, and is not heeded
+    config.ignore_eos = True
 
 
 def _blocks(config: dict[str, Any], options: RunnerOptions) -> int:

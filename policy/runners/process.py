@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from policy.errors import PromptTooLong, RunnerFailed
-from policy.runners.base import RunnerOptions, SamplingSettings, Step, VersionSource
+from policy.runners.base import Alternatives, RunnerOptions, SamplingSettings, Step, VersionSource
 
 log = logging.getLogger(__name__)
 ROOT = Path(__file__).parent.parent.parent
@@ -140,15 +140,24 @@ class RunnerProcess:
         """See Runner."""
         plain = [(list(prompt), list(reply)) for prompt, reply in sequences]
         for prompt, reply in plain:
-            if not prompt:
-                raise ValueError("the prompt has no tokens")
-            self._check_ids([*prompt, *reply])
-            if len(prompt) + len(reply) > self.context_length:
-                raise PromptTooLong(f"{len(prompt) + len(reply)} tokens do not fit the context of {self.context_length} tokens")
+            self._check_sequence(prompt, reply)
         scores: list[list[float]] = []
         for at in range(0, len(plain), SCORED_AT_ONCE):  # in parts, so that open replies get their turns
             scores += self._call("score", (plain[at : at + SCORED_AT_ONCE],))
         return scores
+
+    def alternatives(self, prompt_ids: Sequence[int], reply_ids: Sequence[int], count: int) -> Alternatives:
+        """See Runner."""
+        self._check_sequence(prompt_ids, reply_ids)
+        found: Alternatives = self._call("alternatives", (list(prompt_ids), list(reply_ids), count)) if reply_ids else []
+        return found
+
+    def _check_sequence(self, prompt: Sequence[int], reply: Sequence[int]) -> None:
+        if not prompt:
+            raise ValueError("the prompt has no tokens")
+        self._check_ids([*prompt, *reply])
+        if len(prompt) + len(reply) > self.context_length:
+            raise PromptTooLong(f"{len(prompt) + len(reply)} tokens do not fit the context of {self.context_length} tokens")
 
     def stats(self) -> dict[str, Any]:
         """See Runner."""

@@ -16,17 +16,23 @@ T = TypeVar("T")
 
 
 class Breaker:
-    """Stops asking a backend that keeps failing: after `limit` failures in a row nothing is sent for `rest_s` seconds, then one try is."""
+    """Stops asking a backend that keeps failing: after `limit` failures in a row nothing is sent for `rest_s` seconds, then one try is.
+
+    While that try is under way, for at most another `rest_s`, all others are still refused.
+    """
 
     def __init__(self, name: str, limit: int = 5, rest_s: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._name, self._limit, self._rest_s, self._clock = name, limit, rest_s, clock
         self._failures, self._open_until = 0, 0.0
 
     def check(self) -> None:
-        """Raise RunnerFailed while the circuit is open."""
+        """Raise RunnerFailed while the circuit is open. Once its rest is over the first caller may try."""
+        if self._failures < self._limit:
+            return
         left = self._open_until - self._clock()
         if left > 0:
             raise RunnerFailed(f"{self._name} failed {self._failures} times in a row; it is asked again in {left:.0f} s")
+        self._open_until = self._clock() + self._rest_s
 
     def succeeded(self) -> None:
         """Note an answer: the circuit closes."""
@@ -74,8 +80,13 @@ async def with_retries(attempt: Callable[[], Awaitable[T]], *, tries: int = 3, b
             refused = isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500
             if refused or turn == tries - 1:
                 raise
-            await asyncio.sleep(random.uniform(0.5, 1.0) * base_s * 2**turn)
+            await asyncio.sleep(jittered(turn, base_s))
     raise AssertionError("unreachable")
+
+
+def jittered(turn: int, base_s: float = 0.2) -> float:
+    """Return the seconds to wait after the failed attempt number `turn` (from 0): growing, and not the same for all who failed together."""
+    return random.uniform(0.5, 1.0) * base_s * 2**turn
 
 
 def readable(name: str, error: Exception) -> str:

@@ -7,7 +7,8 @@ names used here are not part of its public interface (`_generation_step`, `_samp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +16,9 @@ import torch
 from torch import Tensor
 
 from policy.errors import UnsupportedModel
-from policy.logprobs import Row, score_rows
+from policy.logprobs import Row, response_logps, score_rows
 from policy.model import load_merged
-from policy.runners.base import Finish, RunnerOptions, SamplingSettings, Step, VersionSource
+from policy.runners.base import Alternatives, Finish, RunnerOptions, SamplingSettings, Step, VersionSource
 from policy.sampler import sampled_tokens
 
 PAGE = 32  # tokens: small pages waste little where contexts are short
@@ -45,6 +46,7 @@ class TransformersEngine:
     """One version's weights with their own batching. `step` makes one token for each open reply; one thread uses it."""
 
     kind = "transformers"
+    beside: tuple[str, ...] = ()
 
     def __init__(self, source: VersionSource, options: RunnerOptions) -> None:
         """Load a version, its adapter merged. Raises UnsupportedModel where continuous batching cannot run the architecture."""
@@ -116,19 +118,34 @@ class TransformersEngine:
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         """Return the raw log-probabilities of each reply's tokens."""
-        if self._batching_attention != self._attention:
-            self._model.set_attn_implementation(self._attention)
-        try:
-            rows = [Row(prompt, [reply]) for prompt, reply in sequences]
+        rows = [Row(prompt, [reply]) for prompt, reply in sequences]
+        with self._plain_attention():
             return [replies[0].tolist() for replies in score_rows(self._model, rows)]
-        finally:
-            if self._batching_attention != self._attention:
-                self._model.set_attn_implementation(self._batching_attention)
+
+    def alternatives(self, prompt_ids: Sequence[int], reply_ids: Sequence[int], count: int) -> Alternatives:
+        """See Runner."""
+        with self._plain_attention(), torch.no_grad():
+            logits = response_logps(self._model, [Row(prompt_ids, [reply_ids])], want=("logp", "logits")).logits
+        assert logits is not None
+        logps, ids = torch.log_softmax(logits.float(), -1).topk(min(count, logits.shape[-1]), dim=-1)
+        return [list(zip(*both, strict=True)) for both in zip(ids.tolist(), logps.tolist(), strict=True)]
 
     def close(self) -> None:
         """Let go of the weights and the cache."""
         self._open.clear()
         del self._batches, self._manager, self._model
+
+    @contextmanager
+    def _plain_attention(self) -> Iterator[None]:
+        """The attention of an ordinary forward pass for the length of a with-block."""
+        if self._batching_attention == self._attention:
+            yield
+            return
+        self._model.set_attn_implementation(self._attention)
+        try:
+            yield
+        finally:
+            self._model.set_attn_implementation(self._batching_attention)
 
     def _check_itself(self, tolerance: float) -> None:
         """Raise UnsupportedModel when a short reply made through the paged cache is not what the plain forward says of it."""

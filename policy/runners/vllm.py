@@ -8,18 +8,22 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from policy.errors import PromptTooLong, RunnerFailed, UnsupportedModel
 from policy.model import model_config
-from policy.runners.base import Finish, SamplingSettings, Step, VersionSource
-from policy.runners.remote import Breaker, LoopThread, readable, with_retries
+from policy.runners.base import Alternatives, Finish, SamplingSettings, Step, VersionSource
+from policy.runners.remote import Breaker, LoopThread, jittered, readable, with_retries
 
+T = TypeVar("T")
 TIMEOUT = httpx.Timeout(10.0, read=120.0)
+# by server: vLLM 0.32 on a CPU dies of several requests with prompt_logprobs in one batch beside an adapter, so they come one after the other
+_scoring: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
 
 def adapter_name(source: VersionSource) -> str:
@@ -87,13 +91,13 @@ class VllmRunner:
         """See Runner."""
 
         async def all_of_them() -> list[list[float]]:
-            # one after the other: vLLM 0.32 on a CPU dies of several requests with prompt_logprobs in one batch beside an adapter
-            return [await self._score(list(prompt), list(reply)) for prompt, reply in sequences]
+            return [await self._prompt_logps(list(prompt), list(reply), 0, _own) for prompt, reply in sequences]
 
-        try:
-            return self._loop.start(all_of_them()).result(300.0)
-        except httpx.HTTPError as error:
-            raise RunnerFailed(readable(self._name, error)) from error
+        return self._wait(all_of_them())
+
+    def alternatives(self, prompt_ids: Sequence[int], reply_ids: Sequence[int], count: int) -> Alternatives:
+        """See Runner."""
+        return self._wait(self._prompt_logps(list(prompt_ids), list(reply_ids), count, _alternatives)) if reply_ids else []
 
     def stats(self) -> dict[str, Any]:
         """See Runner."""
@@ -186,7 +190,7 @@ class VllmRunner:
                 if not down or began or turn == 2:  # what has begun cannot be begun again
                     self._finish(request_id, Step(request_id, finish="error", error=readable(self._name, error)))
                     return
-                await asyncio.sleep(0.2 * 2**turn)
+                await asyncio.sleep(jittered(turn))
 
     def _hand_on(self, request_id: str, chunk: dict[str, Any]) -> None:
         if "error" in chunk:
@@ -212,12 +216,37 @@ class VllmRunner:
         if (entry := self._open.pop(request_id, None)) is not None:
             entry[1](step)
 
-    async def _score(self, prompt: list[int], reply: list[int]) -> list[float]:
-        body = {"model": self.model, "prompt": prompt + reply, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0, "add_special_tokens": False}
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            with _scoring[str(self._http.base_url)]:
+                return self._loop.start(work).result(300.0)
+        except httpx.HTTPError as error:
+            raise RunnerFailed(readable(self._name, error)) from error
 
-        async def ask() -> list[float]:
+    async def _prompt_logps(self, prompt: list[int], reply: list[int], count: int, read: Callable[[dict[str, Any], int], T]) -> list[T]:
+        """Return what `read` makes of the server's log-probabilities in the place of each reply token: its own, and the `count` likeliest."""
+        body = {
+            "model": self.model,
+            "prompt": prompt + reply,
+            "max_tokens": 1,
+            "temperature": 0,
+            "prompt_logprobs": count,
+            "add_special_tokens": False,
+        }
+
+        async def ask() -> list[T]:
             answer = (await self._http.post("/v1/completions", json=body)).raise_for_status().json()
             given = answer["choices"][0]["prompt_logprobs"]
-            return [float(given[len(prompt) + place][str(token)]["logprob"]) for place, token in enumerate(reply)]
+            return [read(given[len(prompt) + place], token) for place, token in enumerate(reply)]
 
         return await with_retries(ask)
+
+
+def _own(given: dict[str, Any], token: int) -> float:
+    return float(given[str(token)]["logprob"])
+
+
+def _alternatives(given: dict[str, Any], token: int) -> list[tuple[int, float]]:
+    ranked = sorted(given.items(), key=lambda entry: entry[1]["rank"])
+    own_is_extra = len(ranked) > 1 and ranked[-1][1]["rank"] > len(ranked)  # the server adds the token itself where it is none of the likeliest
+    return [(int(key), float(entry["logprob"])) for key, entry in (ranked[:-1] if own_is_extra else ranked)]

@@ -60,6 +60,7 @@ class Worker:
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
+        self._lock = threading.Lock()  # calls that run beside the steps answer by themselves
         self._engine: Any = None
 
     def run(self) -> None:
@@ -80,7 +81,7 @@ class Worker:
             return
         steps = self._engine.step()
         if steps:
-            self._pipe.send(("steps", steps))
+            self._send(("steps", steps))
 
     def _obey(self, message: tuple[Any, ...]) -> bool:
         order, *rest = message
@@ -91,10 +92,10 @@ class Worker:
             try:
                 self._engine.add(request_id, prompt_ids, settings)
             except Exception as error:  # one bad request must not end the others
-                self._pipe.send(("steps", [Step(request_id, finish="error", error=_reason(error))]))
+                self._send(("steps", [Step(request_id, finish="error", error=_reason(error))]))
         elif order == "cancel":
             if (last := self._engine.cancel(rest[0])) is not None:
-                self._pipe.send(("steps", [last]))
+                self._send(("steps", [last]))
         elif order == "call":
             self._call(*rest)
         elif order == "close":
@@ -105,26 +106,41 @@ class Worker:
         try:
             self._engine, passed_over = load_first(kinds, source, options)
         except Exception as error:
-            self._pipe.send(("failed", _reason(error)))
+            self._send(("failed", _reason(error)))
             return
         gc.freeze()
-        self._pipe.send(("loaded", self._engine.kind, self._engine.context_length, self._engine.vocabulary, passed_over))
+        self._send(("loaded", self._engine.kind, self._engine.context_length, self._engine.vocabulary, passed_over))
+
+    def _send(self, message: tuple[Any, ...]) -> None:
+        with self._lock:
+            self._pipe.send(message)
 
     def _call(self, number: int, name: str, arguments: tuple[Any, ...]) -> None:
-        try:
-            value = self._stats() if name == "stats" else getattr(self, f"_{name}")(*arguments)
-            self._pipe.send(("result", number, value))
-        except Exception as error:
-            self._pipe.send(("error", number, _reason(error)))
+        if name in self._engine.beside:
+            threading.Thread(target=self._answer, args=(number, name, arguments), daemon=True).start()
+        else:
+            self._answer(number, name, arguments)
 
-    def _score(self, sequences: list[tuple[list[int], list[int]]]) -> list[list[float]]:
-        # scoring steps the engine too: what comes for open replies meanwhile is read by the next step, nothing is lost
-        scores: list[list[float]] = self._engine.score(sequences)
-        return scores
+    def _answer(self, number: int, name: str, arguments: tuple[Any, ...]) -> None:
+        try:
+            # scoring steps the engine too: what comes for open replies meanwhile is read by the next step, nothing is lost
+            value = self._stats() if name == "stats" else getattr(self._engine, name)(*arguments)
+            self._send(("result", number, value))
+        except Exception as error:
+            self._send(("error", number, _reason(error)))
 
     def _stats(self) -> dict[str, Any]:
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        memory = resident_memory()
         return {"kind": self._engine.kind, "active": self._engine.active, "tokens": self._engine.tokens, "rss": memory, "pid": os.getpid()}
+
+
+def resident_memory() -> int:
+    """Return this process's memory in bytes: what it holds now, or at most held where the system does not say."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _reason(error: Exception) -> str:

@@ -18,10 +18,11 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True)
 class Token:
-    """One sampled token and its log-probability (nats) under the raw model."""
+    """One sampled token and its log-probability (nats) under the raw model; `alternatives` are the likeliest in its place, if asked for."""
 
     id: int
     logp: float
+    alternatives: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,10 @@ class Lease:
             self._open.discard(request_id)
             self.slot.runner.cancel(request_id)
 
+    def again(self) -> "Lease":
+        """Promise the same slot for longer than this lease: for questions about an answer that has ended."""
+        return self.slot.lease(self._freed)
+
     def cut(self, reason: str) -> None:
         """End all open replies from the engine's side; the reader is told `reason`."""
         self.cut_reason = reason

@@ -173,7 +173,6 @@ _HARMLESS: Mapping[str, Callable[[Any], bool]] = {
     "response_format": lambda value: value in (None, {"type": "text"}),
     "tool_choice": lambda value: value in (None, "none", "auto"),
     "tools": lambda value: not value,
-    "top_logprobs": lambda value: not value,  # the runner gives each token's own log-probability alone
     "verbosity": lambda value: value in (None, "medium"),
     "web_search_options": lambda value: value is None,
     "echo": lambda value: not value,

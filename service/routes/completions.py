@@ -9,10 +9,10 @@ from starlette.responses import JSONResponse
 from service.answer import Answer, Ask
 from service.auth import Chatter, service_of
 from service.engine.replies import Token
-from service.errors import RequestError, UnsupportedParameter, as_request_error
+from service.errors import RequestError, as_request_error
 from service.model import Model
 from service.routes.bodies import CompletionsBody, refuse_unsupported
-from service.routes.chat import CLIENT_CLOSED, READ_GRACE_S, usage_of
+from service.routes.chat import CLIENT_CLOSED, READ_GRACE_S, finished, usage_of
 from service.routes.streams import ChunkWriter, EventStream, ReaderLeft, event, unless_reader_leaves
 
 router = APIRouter(tags=["chat"])
@@ -22,14 +22,13 @@ router = APIRouter(tags=["chat"])
 async def complete(request: Request, body: CompletionsBody, caller: Chatter) -> Response:
     """Answer one prompt or several."""
     refuse_unsupported(body)
-    if body.logprobs is not None and body.logprobs > 1:
-        raise UnsupportedParameter(f"logprobs above 1 is not supported here (it was {body.logprobs})", param="logprobs")
     service = service_of(request)
     prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
     ask = Ask(
         caller=caller.speaking_as(body.user, "user"), kind="completion", model=body.model,
         prompts=tuple(({"role": "user", "content": prompt},) for prompt in prompts),
         sampling=body.sampling(service.settings.default_temperature), n=body.n or 1, metadata=body.metadata or {},
+        alternatives=body.logprobs or 0,
     )  # fmt: skip
     try:
         answer = await unless_reader_leaves(request, service.answers.begin(ask))
@@ -39,7 +38,7 @@ async def complete(request: Request, body: CompletionsBody, caller: Chatter) -> 
         chunks = _chunks(answer, service.model, with_logprobs=body.logprobs is not None, with_usage=body.include_usage)
         return EventStream(chunks, on_end=answer.close, headers=answer.headers, limit_s=service.settings.request_limit_s + READ_GRACE_S)
     try:
-        tokens = await unless_reader_leaves(request, answer.finish())
+        tokens = await unless_reader_leaves(request, finished(answer))
     except ReaderLeft:
         return Response(status_code=CLIENT_CLOSED)
     finally:
@@ -60,13 +59,19 @@ async def _chunks(answer: Answer, model: Model, *, with_logprobs: bool, with_usa
     head = _head(answer)
     write = ChunkWriter({**head, **({"usage": None} if with_usage else {})}).chunk
     places = [0] * len(answer.replies)
+    wants_alternatives = answer.ask.alternatives > 0  # they come from one forward pass over the whole reply, so after its text
+    shown: list[list[Token]] = [[] for _ in answer.replies]
     try:
         async for piece in answer.pieces():
-            if piece.text or (with_logprobs and piece.tokens):
-                logprobs = logprobs_of(model, piece.tokens, places[piece.index]) if with_logprobs else None
+            shown[piece.index].extend(piece.tokens if wants_alternatives else ())
+            if piece.text or (with_logprobs and piece.tokens and not wants_alternatives):
+                logprobs = logprobs_of(model, piece.tokens, places[piece.index]) if with_logprobs and not wants_alternatives else None
                 places[piece.index] += len(piece.text)
                 yield write({"index": piece.index, "text": piece.text, "logprobs": logprobs, "finish_reason": None})
         await answer.record()
+        if wants_alternatives:
+            for index, tokens in enumerate(await answer.with_alternatives(shown)):
+                yield write({"index": index, "text": "", "logprobs": logprobs_of(model, tokens, 0), "finish_reason": None})
     except Exception as error:  # the status is long sent: the error goes into the stream
         yield event(as_request_error(error).body())
         if not isinstance(error, RequestError):
@@ -90,4 +95,6 @@ def logprobs_of(model: Model, tokens: Sequence[Token], place: int) -> dict[str, 
     for text in texts:
         offsets.append(place)
         place += len(text)
-    return {"tokens": texts, "token_logprobs": [token.logp for token in tokens], "top_logprobs": None, "text_offset": offsets}
+    likeliest = [{model.token(other)[0]: logp for other, logp in token.alternatives} for token in tokens]
+    top = likeliest if any(likeliest) else None
+    return {"tokens": texts, "token_logprobs": [token.logp for token in tokens], "top_logprobs": top, "text_offset": offsets}

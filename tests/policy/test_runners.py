@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from policy.errors import PromptTooLong, RunnerFailed
 from policy.runners.base import RunnerOptions, SamplingSettings, Step, generate_all
 from policy.runners.process import RunnerProcess, WorkerProcess
 from tests.models import tiny_adapter, tiny_model
-from tests.policy.conftest import plain_model, source_of
+from tests.policy.conftest import plain_model, rounded_model, source_of
 
 KINDS = ["openvino", "transformers"]
 SHAPES = {"openvino": ["llama", "qwen2", "qwen3", "mistral"], "transformers": ["llama", "qwen3", "mistral", "gemma", "gemma2"]}
@@ -66,6 +67,87 @@ def test_greedy_equals_the_plain_sampler_alone_and_in_a_full_batch(kind: str, sh
         assert ours == ids
         assert our_finish == finish
         assert our_logps == pytest.approx(logps, abs=2e-4)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("openvino", shape) for shape in ("llama", "qwen2", "qwen3")] + [("transformers", "llama")])
+def test_greedy_with_penalties_equals_the_plain_sampler(kind: str, shape: str, runners: Runners, models: Callable[[str], Path]) -> None:
+    from policy.sampler import generate
+
+    model = plain_model(models(shape))
+    strengths = [(0.7, 0.0), (0.0, 0.9), (2.0, 2.0), (1.5, 0.4), (-0.8, 0.0), (0.0, -0.3), (-2.0, 1.0), (2.0, -0.5)]
+    settings = [replace(GREEDY, presence_penalty=presence, frequency_penalty=frequency) for presence, frequency in strengths * 2]
+    expected = [generate(model, prompt, setting) for prompt, setting in zip(PROMPTS, settings, strict=True)]
+    seen = generate_all(runners(kind, shape), PROMPTS, settings)
+    for (ids, logps, finish), (ours, our_logps, our_finish) in zip(expected, seen, strict=True):
+        assert (ours, our_finish) == (ids, finish)
+        assert our_logps == pytest.approx(logps, abs=2e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_penalty_makes_repeated_tokens_rarer_also_where_their_logits_are_negative(kind: str, tmp_path: Path) -> None:
+    """OpenVINO's own penalty moves such a logit towards zero, which would make it likelier."""
+    from policy.sampler import sampled_logps
+
+    folder = rounded_model(tmp_path / "model", initializer_range=0.12)  # flat enough for unlikely tokens to come
+    prompt, number = [1, 4, 100, 101, 102, 5], 3000
+    settings = [SamplingSettings(max_tokens=2, seed=seed, presence_penalty=-1.5) for seed in range(1, number + 1)]
+    runner = RunnerProcess.load(source_of(folder, tmp_path), RunnerOptions(kinds=(kind,), threads=1))
+    try:
+        replies = generate_all(runner, [prompt] * number, settings)
+    finally:
+        runner.close()
+    with torch.no_grad():
+        logits = plain_model(folder)(torch.tensor([[*prompt, token] for token in range(320)])).logits[:, -1]
+    negative = [reply for reply in replies if logits[reply[0][0]][reply[0][0]] < 0]
+    repeats = sum(first == second for (first, second), _, _ in negative)
+    expected, wrong = (
+        sum(float(sampled_logps(logits[ids[0]], replace(settings[0], presence_penalty=penalty), [ids[0]])[ids[0]].exp()) for ids, _, _ in negative)
+        for penalty in (-1.5, 1.5)
+    )
+    assert expected > 4 * wrong
+    assert abs(repeats - expected) < 5 * expected**0.5 + 1
+
+
+def test_alternatives_are_the_likeliest_tokens_also_while_replies_are_open(runner: RunnerProcess, models: Callable[[str], Path]) -> None:
+    model, reply = plain_model(models("llama")), list(range(100, 190))
+    open_reply = Listener()
+    runner.submit("open", PROMPTS[0], SamplingSettings(temperature=0.9, max_tokens=200, seed=3), open_reply)
+    seen = runner.alternatives(PROMPTS[1], reply, 7)
+    with torch.no_grad():
+        logits = model(torch.tensor([[*PROMPTS[1], *reply]])).logits[0, len(PROMPTS[1]) - 1 : -1]
+    best = torch.log_softmax(logits, -1).topk(7)
+    assert len(seen) == len(reply)
+    for ours, ids, logps in zip(seen, best.indices.tolist(), best.values.tolist(), strict=True):
+        assert [token for token, _ in ours] == ids
+        assert [logp for _, logp in ours] == pytest.approx(logps, abs=2e-4)
+    assert open_reply.wait().finish == "length"
+    assert sum(len(step.ids) for step in open_reply.steps) == 200
+    assert runner.alternatives(PROMPTS[1], [], 5) == []
+    assert len(runner.alternatives(PROMPTS[1], [9], 320)[0]) == 320
+
+
+@pytest.mark.parametrize("quantize", ["q8_0", "q4_0"])
+def test_quantised_weights_are_served_as_they_are_stored(quantize: str, models: Callable[[str], Path], tmp_path: Path) -> None:
+    from gguf import GGMLQuantizationType, quants
+
+    from policy.logprobs import Row, score_rows
+
+    rows = [Row(prompt, [list(range(100, 130))]) for prompt in PROMPTS]
+    model, kind = plain_model(models("llama")), GGMLQuantizationType[quantize.upper()]
+    before = score_rows(model, rows)
+    with torch.no_grad():
+        for weights in model.parameters():
+            if weights.ndim == 2:
+                weights.copy_(torch.from_numpy(quants.dequantize(quants.quantize(weights.numpy(), kind), kind)))
+    stored = score_rows(model, rows)
+    runner = RunnerProcess.load(source_of(models("llama"), tmp_path), RunnerOptions(kinds=("openvino",), threads=1, quantize=quantize))
+    try:
+        seen = runner.score([(row.prompt_ids, row.branches[0]) for row in rows])
+    finally:
+        runner.close()
+    for ours, (theirs,), (unrounded,) in zip(seen, stored, before, strict=True):
+        assert ours == pytest.approx(theirs.tolist(), abs=2e-4)
+        assert (theirs - unrounded).abs().max() > 1e-2
 
 
 def test_bfloat16_is_near(runners: Runners, models: Callable[[str], Path]) -> None:
@@ -310,15 +392,15 @@ def test_one_callers_mistake_does_not_end_the_others(runner: RunnerProcess, capl
 
 
 def test_the_cache_keeps_the_versions_used_last(models: Callable[[str], Path], tmp_path: Path) -> None:
-    from policy.runners.openvino import KEPT, gguf_of
+    from policy.runners.openvino import KEPT, ir_of
 
     cache = tmp_path / "cache"
     made = []
     for number in range(KEPT + 2):
-        made.append(gguf_of(replace(source_of(models("llama"), cache), digest=f"{number:032d}"), "none"))
+        made.append(ir_of(replace(source_of(models("llama"), cache), digest=f"{number:032d}"), "none"))
         os.utime(made[-1], (number, number))
-    gguf_of(replace(source_of(models("llama"), cache), digest=f"{KEPT + 1:032d}"), "none")
-    left = sorted(cache.glob("*.gguf"))
+    ir_of(replace(source_of(models("llama"), cache), digest=f"{KEPT + 1:032d}"), "none")
+    left = sorted(cache.iterdir())
     assert len(left) == KEPT
     assert made[-1] in left
     assert made[0] not in left

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy.errors import PromptTooLong
-from policy.runners.base import RunnerOptions, SamplingSettings, generate_all
+from policy.runners.base import SamplingSettings, generate_all
 from policy.runners.process import RunnerProcess
 from policy.sampler import generate, sampled_logps, sampled_reply_logps, sampled_tokens, sampling_scores, uniform_number
-from tests.policy.conftest import plain_model, rounded_model, source_of
+from tests.policy.conftest import plain_model
 
 SETTINGS = st.builds(
     SamplingSettings,
@@ -147,7 +147,7 @@ def test_twenty_thousand_samples_of_the_openvino_runner_fit_the_distribution(
         if len(ids) == setting.max_tokens:
             return {tuple(ids): number * math.exp(logp)}
         with torch.no_grad():
-            logps = sampled_logps(model(torch.tensor([[*prompt, *ids]])).logits[0, -1], setting, ids, kind="openvino")
+            logps = sampled_logps(model(torch.tensor([[*prompt, *ids]])).logits[0, -1], setting, ids)
         found: dict[tuple[int, ...], float] = {}
         for token in torch.nonzero(logps > -1e9)[:, 0].tolist():
             found |= outcomes([*ids, token], logp + float(logps[token]))
@@ -159,25 +159,3 @@ def test_twenty_thousand_samples_of_the_openvino_runner_fit_the_distribution(
     expected = outcomes([], 0.0)
     assert set(counts) <= set(expected)
     assert chi_square(counts, expected) > 1e-3
-
-
-def test_openvino_moves_penalised_logits_towards_zero(tmp_path: Path) -> None:
-    """What `kind="openvino"` is for: told apart from OpenAI's definition at repeated tokens whose logit is negative."""
-    folder = rounded_model(tmp_path / "model", initializer_range=0.12)  # flat enough for unlikely tokens to come
-    prompt = [1, 4, 100, 101, 102, 5]
-    settings = [SamplingSettings(max_tokens=2, seed=seed, presence_penalty=2.0) for seed in range(1, 6001)]
-    runner = RunnerProcess.load(source_of(folder, tmp_path), RunnerOptions(threads=1))
-    try:
-        replies = generate_all(runner, [prompt] * len(settings), settings)
-    finally:
-        runner.close()
-    with torch.no_grad():
-        logits = plain_model(folder)(torch.tensor([[*prompt, token] for token in range(320)])).logits[:, -1]
-    repeats, expected = 0, {"openvino": 0.0, "plain": 0.0}
-    for (first, second), _, _ in replies:
-        if logits[first][first] < 0:
-            repeats += first == second
-            for kind in expected:
-                expected[kind] += float(sampled_logps(logits[first], settings[0], [first], kind=kind)[first].exp())
-    assert expected["openvino"] / 3 < repeats < expected["openvino"] * 3
-    assert repeats > 6 * max(expected["plain"], 1.0)

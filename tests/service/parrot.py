@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from policy.runners.base import Finish, Runner, SamplingSettings, Step
+from policy.runners.base import Alternatives, Finish, Runner, SamplingSettings, Step
 from service.errors import VersionRefused
 from store.versions import Version
 
@@ -71,6 +71,9 @@ class ParrotRunner:
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         return [[logp_of(token) for token in reply] for _, reply in sequences]
+
+    def alternatives(self, prompt_ids: Sequence[int], reply_ids: Sequence[int], count: int) -> Alternatives:
+        return [[((token + place) % 256, logp_of(token) - place) for place in range(count)] for token in reply_ids]
 
     def stats(self) -> dict[str, Any]:
         return {"active": len(self._open)}

@@ -90,7 +90,6 @@ def test_the_reply_ends_at_max_tokens(shared: Running) -> None:
         ("reasoning_effort", "high"),
         ("audio", {"voice": "x"}),
         ("modalities", ["audio"]),
-        ("top_logprobs", 3),
         ("function_call", {"name": "f"}),
     ],
 )

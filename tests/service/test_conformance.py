@@ -36,7 +36,7 @@ CHAT = (
     Case("frequency_penalty", 0.5, "honoured", "-2 to 2"),
     Case("presence_penalty", 0.5, "honoured", "-2 to 2"),
     Case("logprobs", True, "honoured", "under the raw model, at temperature 1"),
-    Case("top_logprobs", 3, "refused by name (400)", "0 is taken"),
+    Case("top_logprobs", 3, "honoured", "0 to 20, with logprobs; from one forward pass over the reply, so in a stream they come after its text"),
     Case("max_tokens", 3, "honoured", "at least the context: 400 `context_length_exceeded`"),
     Case("max_completion_tokens", 3, "honoured", "the same as max_tokens"),
     Case("n", 2, "honoured", "1 to 8"),
@@ -74,7 +74,7 @@ LEGACY = (
     Case("prompt", ["say: one", "say: two"], "honoured", "a string or a list of strings, each answered as one user message; token ids: 422"),
     Case("frequency_penalty", 0.5, "honoured", "-2 to 2"),
     Case("presence_penalty", 0.5, "honoured", "-2 to 2"),
-    Case("logprobs", 1, "honoured", "0 or 1: each token's own; more is refused by name"),
+    Case("logprobs", 3, "honoured", "0 to 5 of the likeliest tokens beside each one's own"),
     Case("max_tokens", 3, "honoured"),
     Case("n", 2, "honoured", "1 to 8"),
     Case("seed", 7, "honoured"),
@@ -141,7 +141,10 @@ def test_chat_does_with_each_field_what_the_table_says(shared: Running, case: Ca
     text, first = reply.choices[0].message.content, reply.choices[0]
     expected = {"max_tokens": "one", "max_completion_tokens": "one", "stop": "one "}.get(case.field, "one two three")
     assert text == expected
-    assert (first.logprobs is not None) == (case.field == "logprobs")
+    assert (first.logprobs is not None) == (case.field in ("logprobs", "top_logprobs"))
+    if first.logprobs is not None:
+        assert [token.token for token in first.logprobs.content] == list("one two three")
+        assert all(len(token.top_logprobs) == (3 if case.field == "top_logprobs" else 0) for token in first.logprobs.content)
     assert len(reply.choices) == (2 if case.field == "n" else 1)
     if case.field == "metadata":
         assert reply.metadata == {"team": "a"}
@@ -167,6 +170,8 @@ def test_legacy_completions_do_with_each_field_what_the_table_says(shared: Runni
     expected = {"max_tokens": ["one"], "stop": ["one "], "prompt": ["one", "two"], "n": ["one two three"] * 2}.get(case.field, ["one two three"])
     assert [choice.text for choice in reply.choices] == expected
     assert (reply.choices[0].logprobs is not None) == (case.field == "logprobs")
+    if case.field == "logprobs":
+        assert [len(likeliest) for likeliest in reply.choices[0].logprobs.top_logprobs] == [3] * len("one two three")
     recorded = kept_settings(shared, reply.id)
     if case.field in recorded and case.field != "stop":
         assert recorded[case.field] == case.value

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -128,6 +129,38 @@ def test_a_seed_gives_the_same_answer_alone_and_among_others(tiny: Tiny) -> None
     among = tiny.served.http.post("/v1/chat/completions", json={**ask, "n": 8}).json()["choices"]
     assert among[0]["message"]["content"] == alone
     assert len({choice["message"]["content"] for choice in among}) > 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_top_logprobs_are_the_versions_likeliest_tokens(tiny: Tiny, stream: bool) -> None:
+    ask: Any = {"model": "attune@0", "messages": [{"role": "user", "content": "Hello! 你好"}], "seed": 5, "max_tokens": 24, "n": 2}
+    answer: Any = tiny.served.openai().chat.completions.create(**ask, logprobs=True, top_logprobs=4, stream=stream)
+    if stream:
+        chunks = list(answer)
+        pieces = [choice for chunk in chunks for choice in chunk.choices if choice.logprobs]
+        completion_id, shown = chunks[0].id, [[token for piece in pieces if piece.index == i for token in piece.logprobs.content] for i in range(2)]
+    else:
+        completion_id, shown = answer.id, [choice.logprobs.content for choice in answer.choices]
+    for choice, tokens in enumerate(shown):
+        with tiny.served.db() as db:
+            kept = get_completion(db, completion_id, choice)
+        best = logits_of(tiny.folder, None, [*kept.prompt_ids, *kept.reply_ids])[len(kept.prompt_ids) - 1 : -1].log_softmax(-1).topk(4)
+        assert len(tokens) >= len(kept.reply_ids) - 1 > 0
+        for token, own, logps in zip(tokens, kept.logps, best.values.tolist(), strict=False):
+            assert token.logprob == pytest.approx(own, abs=1e-6)
+            assert [other.logprob for other in token.top_logprobs] == pytest.approx(logps, abs=0.02)
+            assert all(other.logprob == token.logprob for other in token.top_logprobs if other.bytes == token.bytes and other.token == token.token)
+    assert not tiny.served.service.engine.slots[0].leases
+
+
+def test_legacy_completions_give_the_likeliest_tokens(tiny: Tiny) -> None:
+    create: Any = tiny.served.openai().completions.create
+    whole = create(model="attune@0", prompt="Hello!", logprobs=3, max_tokens=12, seed=3).choices[0].logprobs
+    chunks = list(create(model="attune@0", prompt="Hello!", logprobs=3, max_tokens=12, seed=3, stream=True))
+    streamed = next(chunk.choices[0].logprobs for chunk in chunks if chunk.choices[0].logprobs)
+    assert len(whole.top_logprobs) == len(whole.tokens) > 0
+    assert all(1 <= len(likeliest) <= 3 for likeliest in whole.top_logprobs)  # two tokens may have one text
+    assert (streamed.tokens, streamed.token_logprobs, streamed.text_offset) == (whole.tokens, whole.token_logprobs, whole.text_offset)
 
 
 def test_streamed_text_is_whole_and_the_same(tiny: Tiny) -> None:
