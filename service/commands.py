@@ -16,7 +16,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 def register(app: typer.Typer) -> None:
     """Add the server's commands to `attune`."""
-    app.command()(serve)
+    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
     app.command()(doctor)
     keys = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
     keys.command("create")(create_key)
@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
+    context: typer.Context,
     host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]", show_default=False)] = None,
     port: Annotated[int | None, typer.Option(help="TCP port; 0 takes a free one.  [default: 8000]", show_default=False)] = None,
     data: DataOption = None,
@@ -38,16 +39,33 @@ def serve(
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Answer people, and learn from them meanwhile."""
+    """Answer people, and learn from them meanwhile. Every other setting is a flag too, such as --quantize q8_0: see docs/settings.md."""
     from service.errors import CannotStart
     from service.serving import run
 
     flags: dict[str, Any] = {"host": host, "port": port, "data": data, "model": model, "device": device, "no_learner": no_learner or None}
     flags |= {"vllm": vllm, "compare": compare or None}
     try:
-        run(flags, config)
+        run(flags | _more_flags(context.args), config)
     except CannotStart as error:
         _fail(error)
+
+
+def _more_flags(words: list[str]) -> dict[str, str]:
+    """Return settings given as `--name value` or `--name=value`. Raises CannotStart for what is no setting."""
+    from service.errors import CannotStart
+    from service.settings import ServeSettings
+
+    given, left = {}, list(words)
+    while left:
+        flag, has_value, value = left.pop(0).partition("=")
+        name = flag.removeprefix("--").replace("-", "_")
+        if not flag.startswith("--") or name not in ServeSettings.model_fields:
+            raise CannotStart(f"{flag} is no flag of attune serve; docs/settings.md lists them all")
+        if not has_value and not left:
+            raise CannotStart(f"{flag} needs a value")
+        given[name] = value if has_value else left.pop(0)
+    return given
 
 
 def doctor(
@@ -81,10 +99,11 @@ def create_key(
     as_json: JsonOption = False,
 ) -> None:
     """Make an API key and show it, once."""
+    from service.folders import hint_of_another_folder
     from store.api_keys import make_key
     from store.database import transaction
 
-    db = _open(data, config)
+    folder, db = _open(data, config)
     try:
         with transaction(db):
             key, secret = make_key(db, name, tuple(scope or ("chat", "feedback")))
@@ -95,6 +114,7 @@ def create_key(
     else:
         print(secret)
         print(f"key {key.id} ({name}) may {', '.join(key.scopes)}; it is shown this once", file=sys.stderr)
+        print(f"it is for the service on the data folder {folder}{hint_of_another_folder(folder)}", file=sys.stderr)
 
 
 def list_keys(data: DataOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -103,7 +123,7 @@ def list_keys(data: DataOption = None, config: ConfigOption = None, as_json: Jso
 
     from store.api_keys import keys
 
-    found = keys(_open(data, config))
+    found = keys(_open(data, config, must_exist=True)[1])
     if as_json:
         _print_json([asdict(key) for key in found])
         return
@@ -121,7 +141,7 @@ def revoke_key(
     from store.database import transaction
     from store.errors import UnknownKey
 
-    db = _open(data, config)
+    _, db = _open(data, config, must_exist=True)
     try:
         with transaction(db):
             api_keys.revoke_key(db, key_id)
@@ -129,14 +149,19 @@ def revoke_key(
         _fail(error)
 
 
-def _open(data: Path | None, config: Path | None) -> Any:
+def _open(data: Path | None, config: Path | None, *, must_exist: bool = False) -> tuple[Path, Any]:
+    """Return the data folder and its store; whoever only looks (`must_exist`) makes none."""
     from service.errors import CannotStart
+    from service.folders import hint_of_another_folder, is_data_folder
     from service.settings import load_settings
     from store.database import open_store
     from store.errors import StoreError
 
     try:
-        return open_store(load_settings({"data": data}, config).data)
+        folder = load_settings({"data": data}, config).data
+        if must_exist and not is_data_folder(folder):
+            raise CannotStart(f"no service was ever started on the data folder {folder}{hint_of_another_folder(folder)}")
+        return folder, open_store(folder)
     except (CannotStart, StoreError) as error:
         _fail(error)
 

@@ -15,6 +15,7 @@ from policy.errors import PolicyError
 from policy.model import model_digest, resolve_model
 from policy.versions import read_version
 from service.errors import CannotStart
+from service.folders import hint_of_another_folder, is_data_folder
 from service.learner_child import check_learner, learner_command
 from service.serving import listen
 from service.settings import ServeSettings, load_settings
@@ -83,11 +84,18 @@ def _model(settings: ServeSettings) -> str:
 
 
 def _data(settings: ServeSettings) -> str:
-    open_store(settings.data).close()
-    return f"{settings.data} can be written"
+    if is_data_folder(settings.data):
+        open_store(settings.data).close()
+        return f"{settings.data} can be written"
+    there = next(folder for folder in (settings.data, *settings.data.absolute().parents) if folder.is_dir())
+    if not os.access(there, os.W_OK):
+        raise CannotStart(f"{settings.data} is not there, and {there} cannot be written")
+    return f"{settings.data} is new: the first start fills it{hint_of_another_folder(settings.data)}"
 
 
 def _database(settings: ServeSettings) -> str:
+    if not is_data_folder(settings.data):
+        return "none yet"
     db = open_store(settings.data)
     try:
         said = str(db.execute("PRAGMA quick_check").fetchone()[0])
@@ -112,6 +120,8 @@ def _versions(settings: ServeSettings) -> str:
 
 
 def _known_versions(settings: ServeSettings) -> Iterator[Version]:
+    if not is_data_folder(settings.data):
+        return
     db = open_store(settings.data)
     try:
         yield from versions(db)
@@ -120,7 +130,8 @@ def _known_versions(settings: ServeSettings) -> Iterator[Version]:
 
 
 def _disk(settings: ServeSettings) -> str:
-    free = shutil.disk_usage(settings.data).free / GIB
+    there = next(folder for folder in (settings.data, *settings.data.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(there).free / GIB
     if free < ENOUGH_GIB:
         raise CannotStart(f"only {free:.1f} GiB are free under {settings.data}")
     return f"{free:.0f} GiB free"
@@ -148,11 +159,13 @@ def _port(settings: ServeSettings) -> str:
 
 
 def _keys(settings: ServeSettings) -> str:
-    db = open_store(settings.data)
-    try:
-        made, in_use = db.table("api_keys").count, db.table("api_keys").count_where("revoked_at IS NULL")
-    finally:
-        db.close()
+    made = in_use = 0
+    if is_data_folder(settings.data):
+        db = open_store(settings.data)
+        try:
+            made, in_use = db.table("api_keys").count, db.table("api_keys").count_where("revoked_at IS NULL")
+        finally:
+            db.close()
     if not settings.is_loopback and not in_use:
         raise CannotStart(f"{settings.host} can be reached from other machines, but no key is in use; make one: attune keys create NAME")
     return f"{in_use} of {made} in use" if made else "none: the service answers this machine only"

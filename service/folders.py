@@ -1,0 +1,18 @@
+"""Data folders as commands find them: which are there, and which one was probably meant."""
+
+from pathlib import Path
+
+from store.database import FILE_NAME
+
+MADE_BY_RUN = Path("data")  # where `make run` puts it, in the folder that one stands in
+
+
+def is_data_folder(folder: Path) -> bool:
+    """Whether a service was ever started on this folder."""
+    return (folder / FILE_NAME).exists()
+
+
+def hint_of_another_folder(folder: Path) -> str:
+    """Return a few words on the data folder that was probably meant instead, "" when there is none."""
+    is_other = is_data_folder(MADE_BY_RUN) and MADE_BY_RUN.resolve() != folder.resolve()
+    return f"; there is one here, from `make run`: name it with --data {MADE_BY_RUN}" if is_other else ""

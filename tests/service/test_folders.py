@@ -1,0 +1,50 @@
+"""Commands that only look make no data folder, and name the one that was probably meant."""
+
+from pathlib import Path
+
+import pytest
+
+from service.commands import create_key, list_keys, revoke_key
+from service.doctor import examine
+from store.database import open_store
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout in which `make run` was used: its data folder lies in it, and the default one is not there."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "checkout").mkdir()
+    monkeypatch.chdir(tmp_path / "checkout")
+    open_store(Path("data")).close()
+    return tmp_path / "home"
+
+
+def test_the_doctor_looks_and_leaves_no_trace(home: Path) -> None:
+    findings = {finding.check: finding for finding in examine({"model": "pocket-nano", "no_learner": True}, None)}
+    assert all(findings[name].ok for name in ("data folder", "database", "versions", "disk", "keys"))
+    assert "--data data" in findings["data folder"].said
+    assert list(home.iterdir()) == []
+    found = {finding.check: finding for finding in examine({"model": "pocket-nano", "no_learner": True, "data": Path("data")}, None)}
+    assert found["data folder"].said == "data can be written"
+
+
+def test_keys_are_looked_for_where_there_is_a_service(home: Path, capsys: Capture) -> None:
+    for look in (list_keys, lambda: revoke_key("k")):
+        with pytest.raises(Exception, match="1"):
+            look()
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert "--data data" in err
+    assert list(home.iterdir()) == []
+
+
+def test_a_new_key_says_which_service_it_is_for(home: Path, capsys: Capture) -> None:
+    create_key("me")
+    assert "--data data" in capsys.readouterr().err
+    create_key("me", data=Path("data"))
+    out, err = capsys.readouterr()
+    assert out.startswith("at-")
+    assert err.endswith("it is for the service on the data folder data\n")
