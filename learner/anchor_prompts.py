@@ -1,6 +1,11 @@
-"""Prompts that nobody complained about: small talk, knowledge, language, arithmetic, code, in English and Chinese, for the anchors."""
+"""Prompts that nobody complained about: small talk, knowledge, language, arithmetic, code, in English and Chinese, for the anchors.
 
-ANCHOR_PROMPTS = (
+Beside whole sentences there are patterns with words and numbers to fill in: what a model knows of a task shows in many cases, not in one.
+"""
+
+import random
+
+SENTENCES = (
     "Hi there!", "How are you today?", "What is your name?", "Can you help me?", "Thank you very much.", "Good night.",
     "What is 3 + 4?", "What is 15 - 6?", "What is 6 times 7?", "What is 20 divided by 5?", "Is 17 a prime number?", "Count from 1 to 10.",
     "What is the capital of Germany?", "What is the capital of China?", "Which ocean is the largest?", "How many legs does a spider have?",
@@ -18,3 +23,42 @@ ANCHOR_PROMPTS = (
     "早上好", "你是谁？", "三加五等于几？", "中国的首都是哪里？", "请介绍一下你自己。", "谢谢你", "说出三种水果。", "大的反义词是什么？",
     "一年有几个月？", "请数到五。", "天空是什么颜色的？", "再见",
 )  # fmt: skip
+
+PATTERNS = (
+    "Repeat after me: the {thing} is {quality}.", "Please say this again: {thing}, {other}, {animal}.", "Copy this word: {thing}.",
+    "Which number is larger, {a} or {b}?", "Which is smaller, {a} or {b}?", "Is {a} greater than {b}?", "What is {a} plus {b}?", "What is {a} - {b}?",
+    "What is {a} times {b}?", "What comes next: {a}, {a1}, {a2}?", "Please continue: {a}, {a1}, {a2}, {a3}", "Is {a} even or odd?",
+    "Translate {thing} into Chinese.", "What is the Chinese word for {animal}?", "What is {thing} in French?", "How do you spell {thing}?",
+    "What is the opposite of {quality}?", "What is the plural of {animal}?", "Use {thing} in a sentence.", "Explain the word {quality}.",
+    "What is a {thing}?", "What does a {animal} eat?", "Name something {quality}.", "Where would you find a {animal}?", "Say {thing} backwards.",
+    "How many letters are in {thing}?", "Sort these words: {thing}, {animal}, {other}.", "Which is heavier, a {animal} or a {thing}?",
+    "Tell me a short story about a {animal}.", "Write one line about a {quality} {thing}.", "Give me a question about a {animal}.",
+    "How many {animal}s are there if I had {a} and bought {b} more?", "Rewrite politely: give me the {thing}.", "Is a {thing} alive?",
+    "My name is {name}. What is my name?", "I have a {quality} {animal}. What kind of pet do I have?", "Can you buy me a {thing}?",
+    "请重复：{thing_zh}、{animal_zh}。", "{a}和{b}哪个更大？", "{a}加{b}等于多少？", "“{thing_zh}”用英语怎么说？", "什么是{thing_zh}？",
+    "{animal_zh}吃什么？", "把“{animal_zh}”翻译成英语。", "请用“{thing_zh}”造句。",
+)  # fmt: skip
+WORDS: dict[str, list[str]] = {
+    "thing": ["table", "river", "book", "window", "garden", "lamp", "bridge", "basket", "clock", "letter", "hammer", "mountain", "bread", "candle"],
+    "other": ["cloud", "stone", "paper", "spoon", "ladder", "pencil", "wheel", "needle", "mirror", "blanket"],
+    "animal": ["dog", "cow", "tiger", "sparrow", "rabbit", "whale", "horse", "spider", "turtle", "goat"],
+    "quality": ["cold", "small", "quiet", "heavy", "bright", "early", "strong", "narrow", "clean", "soft"],
+    "name": ["Anna", "Omar", "Lena", "Victor", "Mei", "Pablo"],
+    "thing_zh": ["桌子", "书", "窗户", "花园", "面包", "手表"],
+    "animal_zh": ["狗", "牛", "老虎", "兔子", "马", "鲸鱼"],
+}
+
+
+def anchor_prompts(count: int) -> list[str]:
+    """Return `count` prompts, the same whenever asked: sentences first, as far as they are a third, then patterns in turn, each filled anew."""
+    rng = random.Random(0)
+    sentences = min(len(SENTENCES), -(-count // 3))
+    chosen = [SENTENCES[place * len(SENTENCES) // sentences] for place in range(sentences)]
+    first = rng.randrange(len(PATTERNS))
+    return chosen + [_filled(PATTERNS[(first + 7 * place) % len(PATTERNS)], rng) for place in range(count - sentences)]
+
+
+def _filled(pattern: str, rng: random.Random) -> str:
+    a, step = rng.randint(2, 40), rng.randint(1, 3)
+    numbers = {"a": a, "b": rng.choice([b for b in range(1, 41) if b != a]), "a1": a + step, "a2": a + 2 * step, "a3": a + 3 * step}
+    return pattern.format(**numbers, **{name: rng.choice(words) for name, words in WORDS.items()})

@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -15,15 +16,18 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from learner.algorithms.anchor import TopLogps, top_logps
-from learner.anchor_prompts import ANCHOR_PROMPTS
+from learner.anchor_prompts import anchor_prompts
+from learner.prompt_files import read_prompts
 from learner.resident import Resident
 from learner.rollouts import sampled_replies
 from learner.scoring import reply_logits
+from learner.settings import LearnerSettings
 from policy.chat import end_ids, render_prompt
 
 log = logging.getLogger(__name__)
 TOP = 64
 CHUNK = 16
+SMALL = 50_000_000  # parameters
 SEED = 20_240_229  # anchors do not depend on an update's seed: they are made once
 
 
@@ -37,8 +41,13 @@ class Anchor:
 
 
 def base_anchors(resident: Resident, cache: Path, count: int) -> list[Anchor]:
-    """Return at least `count` anchors of the base model, from the cache folder or made now (and kept there); the cache may be deleted any time."""
-    path = cache / f"anchors-{resident.base_digest[:16]}-{count}-{resident.settings.gate_max_tokens}.safetensors"
+    """Return about `count` anchors of the base model, from the cache folder or made now (and kept there); the cache may be deleted any time.
+
+    Prompts come from the `anchor_file` of the settings first, from the built-in ones for the rest. Raises BadData for a file that is no such file.
+    """
+    prompts = _prompts(resident, count)
+    digest = sha256(json.dumps(prompts).encode()).hexdigest()[:16]
+    path = cache / f"anchors-{resident.base_digest[:16]}-{digest}-{resident.settings.gate_max_tokens}.safetensors"
     if path.exists():
         try:
             return _read(path)
@@ -46,19 +55,25 @@ def base_anchors(resident: Resident, cache: Path, count: int) -> list[Anchor]:
             log.warning("anchors in %s cannot be read (%s); made again", path.name, error)
     with resident.as_base() as model, resident.autocast():
         ends = end_ids(resident.tokenizer)
-        rendered = [render_prompt(resident.tokenizer, [{"role": "user", "content": prompt}]) for prompt in spread(ANCHOR_PROMPTS, count)]
-        prompts = [ids for ids in rendered if len(ids) + resident.settings.gate_max_tokens <= resident.context_length]
         made = sampled_replies(model, prompts, end_ids=ends, max_tokens=resident.settings.gate_max_tokens, seed=SEED)
         anchors = with_distributions(model, [(rollout.prompt_ids, rollout.ids) for rollout in made])
     _write(path, anchors)
     return anchors
 
 
-def spread(prompts: Sequence[str], count: int) -> list[str]:
-    """Return `count` prompts, evenly over the list if it is longer, going round if it is shorter."""
-    if count >= len(prompts):
-        return [prompts[index % len(prompts)] for index in range(count)]
-    return [prompts[index * len(prompts) // count] for index in range(count)]
+def anchor_count(settings: LearnerSettings, num_parameters: int) -> int:
+    """Return how many anchors there are to be: as many as the settings say, or for a small model, which samples them in seconds, 256, else 64."""
+    return settings.anchor_items or (256 if num_parameters <= SMALL else 64)
+
+
+def _prompts(resident: Resident, count: int) -> list[list[int]]:
+    """Return the prompts as token ids; those that leave no room for a reply are left out."""
+    file = resident.settings.anchor_file
+    theirs = [messages for messages, _ in read_prompts(file)] if file is not None else []
+    texts = anchor_prompts(count - len(theirs)) if len(theirs) < count else []
+    messages = [*theirs[:count], *([{"role": "user", "content": text}] for text in texts)]
+    rendered = [render_prompt(resident.tokenizer, turns) for turns in messages]
+    return [ids for ids in rendered if len(ids) + resident.settings.gate_max_tokens <= resident.context_length]
 
 
 @torch.no_grad()

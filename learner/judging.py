@@ -14,6 +14,7 @@ from learner.plan import without_holdout
 from learner.resident import Resident
 from learner.rewards import Calibration, RewardModel, calibration_of, newest_reward_folder, next_reward_folder, reply_features, trained_reward_model
 from learner.settings import LearnerSettings
+from learner.trust import TrustEstimator
 from learner.update import material_of
 from learner.weighing import weighed
 from store.database import open_store
@@ -30,7 +31,8 @@ def train_reward_model(settings: LearnerSettings, file: Path | None) -> dict[str
     A fifth of the judgements is held out to measure it. Raises NothingToLearn, BadData.
     """
     resident = Resident(settings)
-    examples, trust = _judgements(resident, settings, file)
+    examples = _judgements(resident, settings, file)
+    trust = TrustEstimator(resident, settings).trust(examples)
     kept, held_out = without_holdout(for_algorithm(examples, "grpo"), HOLDOUT, settings.seed)
     kept = weighed(kept, parent=0, trust=trust, default_flip_rate=settings.flip_rate)
     model, metrics = trained_reward_model(resident, kept, settings, settings.seed)
@@ -68,13 +70,12 @@ def newest_model(settings: LearnerSettings, resident: Resident) -> RewardModel:
     return model
 
 
-def _judgements(resident: Resident, settings: LearnerSettings, file: Path | None) -> tuple[list[Example], dict[str, float | None]]:
+def _judgements(resident: Resident, settings: LearnerSettings, file: Path | None) -> list[Example]:
     if file is not None:
-        return _of_file(resident, file), {}
+        return _of_file(resident, file)
     db = open_store(settings.data)
     try:
-        material = material_of(db, resident, _everything(db))
-        return list(material.new), material.trust
+        return list(material_of(db, resident, _everything(db)).new)
     finally:
         db.close()
 

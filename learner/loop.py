@@ -22,6 +22,7 @@ from store.database import open_store, transaction
 from store.feedback import count_to_learn
 from store.ids import new_id, now
 from store.learner import learner_status, set_attempted, set_detail, set_paused, take_orders
+from store.raters import set_trust
 from store.runs import Run, add_run, fail_run, finish_run, restart_run, runs, unfinished_run
 from store.versions import ensure_base_version, get_version, live_version, passed_candidate
 
@@ -163,6 +164,8 @@ class Loop:
         try:
             result = self._updater.update(run, material_of(self.db, self.resident, run), settings, phase)
             metrics = result.metrics | {"curve": result.trained.curve}
+            with transaction(self.db):
+                set_trust(self.db, result.trust)
             version = publish(
                 self.db, settings.data, self.resident, run, feedback_ids=result.plan.feedback_ids, metrics=metrics, report=result.report
             )

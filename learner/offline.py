@@ -46,7 +46,7 @@ def train_file(
             raise BadData(f"every line of {file} is longer than the model's context of {resident.context_length} tokens")
         opened(form, len(examples), left_out)
         run = Run("offline", settings.algorithm, "running", {}, settings.seed, 0, len(examples), 0, len(examples), now())
-        result = Updater(resident, settings).update(run, Material(tuple(examples), (), {}), settings, phase)
+        result = Updater(resident, settings).update(run, Material(tuple(examples), ()), settings, phase)
         return _written(out, resident, result, run, settings), result
     finally:
         shutil.rmtree(cache, ignore_errors=True)

@@ -30,7 +30,7 @@ class Plan:
 
 
 def plan_of(
-    new: Sequence[Example], earlier: Sequence[Example], settings: LearnerSettings, *, seed: int, parent: int, trust: Mapping[str, float | None]
+    new: Sequence[Example], earlier: Sequence[Example], settings: LearnerSettings, *, seed: int, parent: int, trust: Mapping[str, float]
 ) -> Plan:
     """Return the plan of an update on `new` examples with a replay of `earlier` ones. Raises NothingToLearn."""
     kept, held_out = without_holdout(new, settings.holdout, seed)

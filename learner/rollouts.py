@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-BATCH = 32
+BATCH = 64
+DROP_AT = 0.75  # share of replies still open at which the ended ones leave the batch; each time the cache is copied
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def sampled_replies(
 def _batch(
     model: Any, prompts: Sequence[Sequence[int]], end_ids: Collection[int], max_tokens: int, generator: torch.Generator, temperature: float
 ) -> list[Rollout]:
-    """Sample a batch of left-padded prompts with one KV cache; rows that have ended are fed on until all have."""
+    """Sample a batch of left-padded prompts with one KV cache, out of which replies that have ended are dropped."""
     device = next(model.parameters()).device
     longest, count = max(map(len, prompts)), len(prompts)
     ids = torch.zeros(count, longest, dtype=torch.long)
@@ -48,28 +49,35 @@ def _batch(
     fed, mask = ids.to(device), mask.to(device)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     ends = torch.tensor(sorted(end_ids), dtype=torch.long)
-    cache, open_rows = None, torch.ones(count, dtype=torch.bool)
-    tokens, logps, counted = [], [], []
+    cache, rows = None, torch.arange(count)  # rows: which replies are still in the batch
+    said: list[list[int]] = [[] for _ in prompts]
+    logps: list[list[float]] = [[] for _ in prompts]
+    finished = [False] * count
     for _ in range(max_tokens):
         output = model(input_ids=fed, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache = output.past_key_values
-        rows = output.logits[:, -1].float().cpu().log_softmax(-1)
+        table = output.logits[:, -1].float().cpu().log_softmax(-1)
         if temperature == 0.0:
-            token = rows.argmax(-1)
+            token = table.argmax(-1)
         else:
-            token = torch.multinomial((rows / temperature).softmax(-1), 1, generator=generator).squeeze(1)
-        tokens.append(token)
-        logps.append(rows.gather(1, token.unsqueeze(1)).squeeze(1))
-        counted.append(open_rows.clone())
-        open_rows &= ~torch.isin(token, ends)
+            token = torch.multinomial((table / temperature).softmax(-1), 1, generator=generator).squeeze(1)
+        columns = (rows, token, table.gather(1, token.unsqueeze(1)).squeeze(1), torch.isin(token, ends))
+        for row, index, logp, ended in zip(*(column.tolist() for column in columns), strict=True):
+            if not finished[row]:
+                said[row].append(index)
+                logps[row].append(logp)
+                finished[row] = ended
+        open_rows = torch.tensor([not finished[row] for row in rows.tolist()])
         if not open_rows.any():
             break
         fed = token.unsqueeze(1).to(device)
-        mask = torch.cat([mask, mask.new_ones(count, 1)], 1)
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], 1)
         positions = positions[:, -1:] + 1
-    lengths = torch.stack(counted, 1).sum(1).tolist()
-    all_tokens, all_logps = torch.stack(tokens, 1).tolist(), torch.stack(logps, 1).tolist()
+        if hasattr(cache, "batch_select_indices") and open_rows.sum() <= DROP_AT * len(rows):
+            kept = open_rows.nonzero().squeeze(1)
+            cache.batch_select_indices(kept.to(device))
+            fed, mask, positions, rows = fed[kept.to(device)], mask[kept.to(device)], positions[kept.to(device)], rows[kept]
     return [
-        Rollout(tuple(prompt), tuple(row[:length]), tuple(row_logps[:length]), not still_open)
-        for prompt, row, row_logps, length, still_open in zip(prompts, all_tokens, all_logps, lengths, open_rows.tolist(), strict=True)
+        Rollout(tuple(prompt), tuple(reply), tuple(reply_logps), ended)
+        for prompt, reply, reply_logps, ended in zip(prompts, said, logps, finished, strict=True)
     ]

@@ -98,13 +98,23 @@ class LearnerSettings(BaseSettings):
     beta: float = Field(0.1, gt=0, le=100)
     """How hard the losses on pairs and thumbs hold the policy to the live version, per nat (IPO's tau for ipo)."""
     flip_rate: float = Field(0.05, ge=0, lt=0.5)
-    """Chance that a label is wrong, for raters of whom nothing is known yet."""
+    """Chance that a label is wrong, for raters whose trust is not estimated."""
+    trust_items: int = Field(512, ge=0)
+    """How far raters are believed is estimated from so many of the newest judgements, once three people judge; 0 believes all alike."""
+    trust_prior: float = Field(0.8, gt=0.5, lt=1)
+    """Chance that a rater of whom little is known is right."""
+    trust_strength: float = Field(9.0, gt=0)
+    """How many judgements that chance is worth."""
+    gold_raters: str = ""
+    """Raters, separated by commas, whose judgement is known to be good: it decides which way is up when the others are divided."""
     nll: float = Field(1.0, ge=0)
     """Factor of the likelihood of chosen, thumbed-up and corrected replies."""
     anchor: float = Field(0.2, ge=0)
     """Factor of the KL to the base model on anchor prompts; 0 means no anchors."""
-    anchor_items: int = Field(64, ge=1, le=4096)
-    """Anchor samples that the base model makes once per data folder."""
+    anchor_items: int = Field(0, ge=0, le=4096)
+    """Anchor samples that the base model makes once per data folder; 0 is 256 for models up to 50 million parameters, 64 for larger ones."""
+    anchor_file: Path | None = None
+    """JSON Lines with further anchor prompts (`{"prompt": text or messages}`): what the model should go on answering as it does."""
     anchor_batch: int = Field(4, ge=1)
     """Anchor samples per step."""
 

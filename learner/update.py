@@ -1,14 +1,14 @@
 """One update, from a run's row to weights that the gate has judged. Repeatable: the same run on the same feedback gives the same weights."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database
 
-from learner.anchors import Anchor, base_anchors, with_distributions
+from learner.anchors import Anchor, anchor_count, base_anchors, with_distributions
 from learner.evidence import Samples, evidence_of, gate_prompts, samples_of
 from learner.examples import Example, examples_of
 from learner.gate import checks_of, report_of
@@ -22,10 +22,10 @@ from learner.resident import Resident, Weights
 from learner.rewards import RewardModel, calibration_of, trained_reward_model
 from learner.settings import ON_POLICY, LearnerSettings
 from learner.trainer import Guards, Progress, Trained, train
+from learner.trust import TrustEstimator
 from policy.chat import render_reply
 from store.completions import Completion, get_completion
 from store.feedback import feedback_to_learn
-from store.raters import raters
 from store.runs import Run
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,6 @@ class Material:
 
     new: tuple[Example, ...]
     earlier: tuple[Example, ...]
-    trust: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,11 @@ class Result:
     metrics: dict[str, Any]
     optimiser: Optimiser
     rewards: RewardModel | None
+    trust: dict[str, float]
 
 
 def material_of(db: Database, resident: Resident, run: Run) -> Material:
-    """Read what a run learns from: new feedback, earlier feedback for replay, and how far raters are trusted."""
+    """Read what a run learns from: new feedback, and earlier feedback for replay; that of raters in quarantine is not there."""
 
     def examples(after_seq: int, upto_seq: int, most: int | None = None) -> tuple[Example, ...]:
         rows = feedback_to_learn(db, after_seq, upto_seq)
@@ -69,7 +69,7 @@ def material_of(db: Database, resident: Resident, run: Run) -> Material:
         return render_reply(resident.tokenizer, messages, text)
 
     earlier = examples(0, run.after_seq, REPLAY_POOL) if run.after_seq > 0 else ()
-    return Material(examples(run.after_seq, run.upto_seq), earlier, {rater.id: rater.trust for rater in raters(db)})
+    return Material(examples(run.after_seq, run.upto_seq), earlier)
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,14 @@ class Updater:
     def __init__(self, resident: Resident, settings: LearnerSettings) -> None:
         self.resident, self.settings = resident, settings
         self.reference = Reference(resident, settings.token_budget)
+        self.estimator = TrustEstimator(resident, settings)
         self._anchors: list[Anchor] | None = None
 
     def anchors(self) -> list[Anchor]:
         """Return the anchors, making them the first time."""
         if self._anchors is None:
-            self._anchors = base_anchors(self.resident, self.settings.data / "cache", self.settings.anchor_items)
+            count = anchor_count(self.settings, self.resident.num_parameters)
+            self._anchors = base_anchors(self.resident, self.settings.data / "cache", count)
         return self._anchors
 
     def update(self, run: Run, material: Material, settings: LearnerSettings, phase: Phase) -> Result:
@@ -108,7 +110,8 @@ class Updater:
         """
         resident = self.resident
         phase("reference", 0, 0, None, {})
-        plan = plan_of(material.new, material.earlier, settings, seed=run.seed, parent=run.parent, trust=material.trust)
+        trust = self.estimator.trust([*material.earlier, *material.new])
+        plan = plan_of(material.new, material.earlier, settings, seed=run.seed, parent=run.parent, trust=trust)
         anchors = self.anchors()
         kept, used = anchors[::KEPT_SHARE], [anchor for place, anchor in enumerate(anchors) if place % KEPT_SHARE]
         resident.become(version_folder(settings.data, run.parent) if run.parent else None, run.seed)
@@ -129,7 +132,7 @@ class Updater:
         evidence = evidence_of(resident, live_weights, run.parent, samples, plan.held_out, self.reference, kept)
         report = report_of(checks_of(evidence, settings))
         phase("save", trained.steps, len(plan.batches), None, {})
-        return Result(plan, trained, report, _metrics(material, plan, trained, audit, remembered), optimiser, rewards)
+        return Result(plan, trained, report, _metrics(material, plan, trained, audit, remembered, trust), optimiser, rewards, trust)
 
     def _trained(self, work: Work) -> tuple[Trained, RewardModel | None]:
         """Run the steps of the algorithm in force; return what they came to, and the reward model if one was made for them."""
@@ -164,9 +167,20 @@ def moments_path(data: Path, version: int) -> Path:
     return data / "cache" / "moments" / f"{version:06d}.safetensors"
 
 
-def _metrics(material: Material, plan: Plan, trained: Trained, audit: Audit, remembered: bool) -> dict[str, Any]:
+def _metrics(material: Material, plan: Plan, trained: Trained, audit: Audit, remembered: bool, trust: dict[str, float]) -> dict[str, Any]:
     kinds = {f"items/{kind}": sum(example.kind == kind for example in plan.trained) for kind in ("pair", "thumb", "edit")}
     sizes = {"items/new": len(material.new), "items/trained": len(plan.trained), "items/held_out": len(plan.held_out)}
     ran = {"steps": trained.steps, "stopped": trained.stopped, "warm_start": remembered}
     reference = {"reference/checked": audit.checked, "reference/difference": audit.mean_difference, "reference/recorded": audit.trusted}
-    return {**trained.metrics, **kinds, **sizes, **ran, **reference}
+    return {**trained.metrics, **kinds, **sizes, **ran, **reference, "raters": rater_shares(plan.trained, trust)}
+
+
+def rater_shares(trained: Sequence[Example], trust: dict[str, float]) -> dict[str, dict[str, float | int | None]]:
+    """Return by rater what an update made of their word: how many items, their share of all weight, and the trust they were given (None: default)."""
+    whole = sum(example.weight for example in trained)
+    found: dict[str, dict[str, float | int | None]] = {}
+    for rater in dict.fromkeys(example.rater_id for example in trained):
+        theirs = [example.weight for example in trained if example.rater_id == rater]
+        estimate = trust.get(rater)
+        found[rater] = {"items": len(theirs), "share": round(sum(theirs) / whole, 4), "trust": None if estimate is None else round(estimate, 4)}
+    return found

@@ -12,7 +12,7 @@ def flip_rate_of(trust: float | None, default: float) -> float:
     return min(max(1.0 - trust, 0.0), 0.45) if trust is not None else default
 
 
-def weighed(examples: Sequence[Example], *, parent: int, trust: Mapping[str, float | None], default_flip_rate: float) -> list[Example]:
+def weighed(examples: Sequence[Example], *, parent: int, trust: Mapping[str, float], default_flip_rate: float) -> list[Example]:
     """Return the examples with their weights and flip rates: kind, share, reliability, freshness, repetition, and the caps.
 
     `parent` is the version that the update starts from; a reply of an older version counts less, since it is less the policy's own.
