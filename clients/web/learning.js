@@ -7,7 +7,7 @@ import { h, show } from "./dom.js";
 import { onEvent, refreshLearner } from "./events.js";
 import { ago, clock, dateTime, named, number, percent, t } from "./i18n.js";
 import { icon } from "./icons.js";
-import { get, has, liveVersion, watch } from "./state.js";
+import { get, has, liveVersion, set, watch } from "./state.js";
 
 const PAGES = 4; // of 500 pieces of feedback, for the chart over time
 const KINDS = ["choice", "thumb", "correction", "preference", "score", "regenerate"];
@@ -16,7 +16,7 @@ const METRICS = {
   accuracy: { names: ["held_out/accuracy"], series: 1, show: percent },
   loss: { names: ["loss"], series: 2 },
   kl: { names: ["guard/kl"], series: 3 },
-  reward: { names: ["reward"], series: 4 },
+  reward: { names: ["reward/mean"], series: 4 },
 };
 
 export function learningScreen(root, { signal }) {
@@ -37,6 +37,7 @@ export function learningScreen(root, { signal }) {
   );
   watch(["learner", "versions", "routes", "admin"], () => drawNow(now, loss), signal);
   watch("losses", () => drawLoss(loss, signal), signal);
+  recallLosses(signal);
   onEvent((kind) => kind.startsWith("run.") && drawLoss(loss, signal), signal);
   watch("versions", () => drawVersions(charts, signal), signal);
   followFeedback(feedback, signal);
@@ -140,6 +141,23 @@ async function tell(order) {
   }
 }
 
+/** The curve of the last update, for those who did not watch it. */
+async function recallLosses(signal) {
+  const last = get("versions")?.at(-1);
+  if (get("losses").length || !last?.items || get("learner")?.state === "running") return;
+  try {
+    const { run } = await getJson(`/v1/versions/${last.version}`, { signal });
+    const points = (run?.metrics?.curve ?? []).filter(({ step, loss }) => typeof step === "number" && typeof loss === "number");
+    if (!get("losses").length)
+      set(
+        "losses",
+        points.map(({ step, loss }) => ({ step, loss })),
+      );
+  } catch {
+    /* it is only a picture */
+  }
+}
+
 function drawLoss(room, signal) {
   const points = get("losses").map(({ step, loss }) => ({ x: step, y: loss, label: String(step) }));
   if (points.length < 2) return show(room);
@@ -191,7 +209,7 @@ function drawVersions(room, signal) {
       return value === undefined ? [] : [{ x: row.version, y: value, label: `v${row.version}` }];
     });
     const title = t(`metric.${name}`);
-    if (!points.length) return name === "reward" ? null : empty(title, t("chart.metric_none"));
+    if (!points.length) return name === "reward" || rows.length > 1 ? null : empty(title, t("chart.metric_none")); // not every method has it
     return figure({
       title,
       note: t("chart.by_version"),

@@ -83,5 +83,10 @@ def _under_way(db: Database, run_id: str | None, progress: dict[str, Any] | None
 
 
 def _ended(run: Run) -> dict[str, Any]:
-    names = ("id", "algorithm", "state", "version", "parent", "items", "metrics", "error", "started_at", "finished_at")
-    return {name: getattr(run, name) for name in names}
+    names = ("id", "algorithm", "state", "version", "parent", "items", "error", "started_at", "finished_at")
+    return {**{name: getattr(run, name) for name in names}, "metrics": in_brief(run.metrics)}
+
+
+def in_brief(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return the numbers alone: a run's whole curve comes with its version, since this is asked for all the time."""
+    return {name: value for name, value in metrics.items() if not isinstance(value, (dict, list))}

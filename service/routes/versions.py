@@ -15,6 +15,7 @@ from service.engine.engine import Engine
 from service.engine.router import version_name
 from service.routes.bodies import Body
 from service.routes.feedback import said
+from service.routes.learner import in_brief
 from store.completions import recent_prompts
 from store.feedback import get_feedback
 from store.runs import Run, get_run
@@ -125,7 +126,7 @@ def _row(version: Version, counts: dict[int, Tally], engine: Engine) -> dict[str
         "items": tally.items,
         "algorithm": version.algorithm,
         "passed": version.passed,
-        "metrics": version.metrics,
+        "metrics": in_brief(version.metrics),
         "loaded": number in engine.slots,
         "serving": router is not None and router.serves(number),
         "share": router.share_of(number) if router is not None else 0.0,

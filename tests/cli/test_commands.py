@@ -53,9 +53,9 @@ def test_versions_for_people_and_for_machines(capsys: Capture) -> None:
 
 def test_one_version_with_its_gate(capsys: Capture) -> None:
     shown = printed(capsys, "versions", "show", "2")
-    assert "The gate rejected it.\n  win_rate 0.41 is below 0.5\n" in shown
+    assert "The gate rejected it.\n  held_out_gain is -0.41, wanted >= 0\n" in shown
     assert "The gate let it pass." in printed(capsys, "versions", "show", "1")
-    assert told(capsys, "versions", "show", "2")["gate"]["checks"][0]["limit"] == 0.5
+    assert told(capsys, "versions", "show", "2")["gate"]["checks"][0]["limit"] == ">= 0"
     assert "fb-v1     choice" in printed(capsys, "versions", "show", "1", "--feedback")
     assert [one["kind"] for one in told(capsys, "versions", "show", "1", "--feedback")["feedback"]] == ["thumb", "choice"]
     assert refused(capsys, "versions", "show", "9") == "attune: There is no version 9.\n"

@@ -345,8 +345,8 @@ def build_app(service: FakeService) -> FastAPI:
     @app.get("/v1/versions/{number}")
     async def version(number: int) -> dict[str, Any]:
         passed = number != 2
-        checks = [{"name": "win_rate", "value": 0.71 if passed else 0.41, "limit": 0.5, "passed": passed}]
-        gate = {"passed": passed, "checks": checks, "reasons": [] if passed else ["win_rate 0.41 is below 0.5"]}
+        checks = [{"name": "held_out_gain", "value": 0.71 if passed else -0.41, "limit": ">= 0", "passed": passed}]
+        gate = {"passed": passed, "checks": checks, "reasons": [] if passed else ["held_out_gain is -0.41, wanted >= 0"]}
         run = {"id": "run-1", "algorithm": "mixed", "seed": 0, "metrics": {"loss": 0.6}}
         return {**service.version(number), "gate": gate if number else None, "run": run if number else None, "manifest": {"digest": f"d{number}"}}
 

@@ -1,5 +1,6 @@
 """Old SDK, new service, and the other way round: what is unknown is ignored, what is missing has a default, what makes no sense is named."""
 
+import math
 from dataclasses import fields, is_dataclass
 
 import pytest
@@ -39,6 +40,13 @@ def test_numbers_that_json_wrote_without_a_point_are_floats() -> None:
     assert isinstance(trigger.seconds, float)
     interval = read(attune.Version, {"version": 1, "win_rate": 1, "win_rate_interval": [0, 1]})
     assert (interval.win_rate, interval.win_rate_interval) == (1.0, (0.0, 1.0))
+
+
+def test_numbers_that_json_does_not_have_come_as_words() -> None:
+    check = read(attune.Check, {"name": "kl_to_live", "value": "nan", "limit": "<= 4"})
+    assert check.value is not None
+    assert math.isnan(check.value)
+    assert check.limit == "<= 4"
 
 
 @pytest.mark.parametrize("told", [None, [], "text", 3, {}, {"state": "live"}, {"version": None}])

@@ -1,5 +1,6 @@
 """Versions: who answers, candidates that come live, canaries, rollback, and weights that are not what was trained."""
 
+import json
 import threading
 import time
 from collections import Counter
@@ -45,11 +46,40 @@ def test_weights_that_are_not_what_was_trained_never_answer(tmp_path: Path) -> N
         number = served.add_candidate()
         served.wait_for_state(number, "withdrawn")
         assert served.chat()["model"] == "attune@0"
-        assert "attune_versions_refused_total 1.0" in served.http.get("/metrics").text
+        numbers = served.http.get("/metrics").text
+        assert "attune_versions_refused_total 1.0" in numbers
+        assert f'attune_probe_alarm{{version="{number}"}} 1.0' in numbers
         with served.db() as db:
             told = [row["data"] for row in db.query("SELECT data FROM events WHERE kind = 'version.withdrawn'")]
         assert len(told) == 1
         assert "differs from what was trained" in told[0]
+
+
+def test_a_candidate_that_does_not_fit_waits_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.app.MEMORY_RETRY_S", 0.2)
+    with running(tmp_path / "data", memory_gib=2.0) as served:
+        stays = served.add_candidate()
+        served.wait_for_state(stays, "live")
+        served.http.post("/v1/versions/0/promote", json={"canary": 0.5}).raise_for_status()
+        late = served.add_candidate()
+
+        def failures() -> list[str]:
+            with served.db() as db:
+                return [row["data"] for row in db.query("SELECT data FROM events WHERE kind = 'slot.failed'")]
+
+        wait_until(lambda: failures(), what="it is said")
+        refused = served.http.post("/v1/chat/completions", json={**LONG, "model": f"attune@{late}"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "out_of_memory")
+        assert "memory_gib" in failures()[0]
+        served.http.post("/v1/versions/0/promote", json={"canary": 0}).raise_for_status()
+        served.wait_for_state(late, "live")
+        assert len(failures()) == 1
+
+
+def test_a_service_whose_memory_holds_no_swap_does_not_start(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"raise it to 2\.00 or more"):
+        with running(tmp_path / "data", memory_gib=1.5):
+            pass
 
 
 def test_a_load_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,3 +265,11 @@ def test_what_made_a_version_and_how_two_answer(served: Running) -> None:
     assert versions_in(both["data"][0]["text"]) == {f"w{number}"}
     assert versions_in(both["data"][0]["against"]) == {"w0"}
     assert served.http.get("/v1/versions/99").status_code == 404
+
+
+def test_lists_tell_a_run_s_numbers_and_the_version_its_whole_curve(served: Running) -> None:
+    number = served.add_candidate()
+    metrics = {"loss": 0.5, "curve": [{"step": 1, "loss": 0.7}], "raters": {"ann": {"items": 1}}}
+    with served.db() as db:
+        db.table("versions").update(number, {"metrics": json.dumps(metrics)})
+    assert served.versions()[number]["metrics"] == {"loss": 0.5}

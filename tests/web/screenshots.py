@@ -1,16 +1,19 @@
-"""Takes the pictures of the documentation: `python -m tests.web.screenshots [URL]`, of a running service, or of the scripted one without a URL."""
+"""Takes the pictures of the documentation, of a real service with the bundled model that people have used for a while.
 
+python -m tests.web.screenshots [URL]      # of a running service, or of one that is started, taught and ended for it (some minutes)
+"""
+
+import contextlib
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.web import scripted
+import attune
 from tests.web.conftest import FLAGS
-from tests.web.fake_service import Fake, Serving
+from tests.web.lived_in import lived_in
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
 DESKTOP, PHONE = (1280, 800), (375, 740)
@@ -113,12 +116,27 @@ def shoot(
     print(f"{path.name} {path.stat().st_size // 1000} kB", flush=True)
 
 
+def update(page: Page, words: tuple[str, ...]) -> None:
+    """An update under way."""
+    learning(page, words)
+    page.locator(".live-loss svg").wait_for(timeout=180_000)
+
+
+def shoot_update(browser: Browser, url: str) -> None:
+    """Say enough for an update, let it begin, and take the picture of it."""
+    with attune.Client(url) as client:
+        client.resume()
+        for question in QUESTIONS["en"] * 3:
+            client.chat(question).rate("up")
+        client.update()
+        shoot(browser, url, "update", update, DESKTOP, "en", False)
+
+
 def main() -> None:
     """Take every picture."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    serving = None if len(sys.argv) > 1 else Serving(scripted.lived_in(Fake(token_s=0.002)))
-    url = sys.argv[1] if len(sys.argv) > 1 else serving.url if serving else ""
-    with sync_playwright() as playwright:
+    given = contextlib.nullcontext(sys.argv[1]) if len(sys.argv) > 1 else lived_in("pocket")
+    with given as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         for screen in SCREENS:
             name = screen.__name__
@@ -126,10 +144,7 @@ def main() -> None:
             shoot(browser, url, f"{name}-dark", screen, DESKTOP, "en", True)
             shoot(browser, url, f"{name}-phone", screen, PHONE, "en", False)
             shoot(browser, url, f"{name}-phone-zh-dark", screen, PHONE, "zh", True)
-        if serving is not None:
-            threading.Thread(target=serving.fake.learn, kwargs={"step_s": 0.6}, daemon=True).start()
-            shoot(browser, url, "update", learning, DESKTOP, "en", False)
-            serving.stop()
+        shoot_update(browser, url)
         browser.close()
 
 

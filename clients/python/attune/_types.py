@@ -18,6 +18,7 @@ Reason = Literal["correct", "helpful", "clear", "style", "wrong", "unhelpful", "
 ExportFormat = Literal["preference", "unpaired", "sft", "raw"]
 ImportFormat = Literal["preference", "unpaired", "sft", "raw", "open-webui"]
 Progress = Callable[[int, "int | None"], None]
+NOT_NUMBERS = ("nan", "inf", "-inf")  # which JSON does not have, so they come as words
 T = TypeVar("T")
 
 
@@ -164,15 +165,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class Check:
-    """One line of a gate report: what was measured, what it had to reach, and whether it did.
+    """One line of a gate report: what was measured, what it had to reach (in words, such as ">= 0" or "0.2 .. 5"), and whether it did.
 
     >>> client.version(1).gate.checks[0]
-    Check(name='win_rate', value=0.71, limit=0.5, passed=True)
+    Check(name='held_out_gain', value=0.71, limit='>= 0', passed=True)
     """
 
     name: str
     value: float | None = None
-    limit: float | None = None
+    limit: str = ""
     passed: bool = False
 
 
@@ -181,7 +182,7 @@ class Gate:
     """Why a version was let through, or not (`reasons`).
 
     >>> client.version(2).gate.reasons
-    ('win_rate 0.41 is below 0.5',)
+    ('held_out_gain is -0.41, wanted >= 0',)
     """
 
     passed: bool = False
@@ -276,6 +277,7 @@ class Run:
     metrics: dict[str, Any] = field(default_factory=dict)
     started_at: str = ""
     items: int = 0
+    parent: int | None = None
 
 
 @dataclass(frozen=True)
@@ -293,7 +295,7 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Learner:
-    """What the learner does. `state`: idle, running, paused, down. `waiting` is feedback not yet learned from.
+    """What the learner does. `state`: idle, running, paused, down. `waiting` is feedback not yet learned from, `detail` says on what it works.
 
     >>> learner = client.learner()
     >>> learner.state, learner.live, learner.waiting
@@ -311,6 +313,7 @@ class Learner:
     last_run: dict[str, Any] | None = None
     heartbeat_at: str | None = None
     seen: int = 0
+    detail: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -505,7 +508,7 @@ def _convert(hint: Any, value: Any) -> Any:
         return _convert(kinds[0], value)
     if hasattr(hint, "__dataclass_fields__"):
         return read(hint, value)
-    if hint is float and isinstance(value, int):
+    if hint is float and (isinstance(value, int) or value in NOT_NUMBERS):
         return float(value)
     if hint is str and not isinstance(value, str):
         return str(value)

@@ -1,0 +1,71 @@
+"""A real service that people have used for a while: several versions, compared with each other, and conversations of one's own."""
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import attune
+from tests.served import serve
+
+PEOPLE = ("anna", "ben", "chen", "dora")
+QUESTIONS = (
+    "What is the capital of Italy?", "Sort these words: pear, apple, fig.", "How many minutes are in 3 hours?", "Name three animals.",
+    "What is the opposite of cold?", "What is 12 + 7?", "Hello!", "What is a map?", "日本的首都是哪里？", "请问3米等于多少厘米？",
+)  # fmt: skip
+TALKS = (
+    ("Good morning!", "What can you do?"),
+    ("What is the plural of mouse?",),
+    ("What is 9 + 8?", "And what is 20 - 4?"),
+    ("你好！", "请问8公斤等于多少克？"),
+    ("Name four colours.",),
+    ("Tell me a joke.",),
+)
+
+
+@contextlib.contextmanager
+def lived_in(model: str) -> Iterator[str]:
+    """Give the address of such a service; it is ended and forgotten afterwards."""
+    with tempfile.TemporaryDirectory() as folder, serve(Path(folder) / "data", model=model) as served:
+        live(served.url, Path(folder))
+        yield served.url
+
+
+def live(url: str, folder: Path) -> None:
+    """Let simulated users teach it, roll one version back, teach it again, and let people compare the versions."""
+    for seed, rounds in ((1, 20), (2, 10), (3, 20)):
+        simulate(url, folder, seed, rounds)
+        with attune.Client(url) as client:
+            print("now:", [(version.version, version.state) for version in client.versions()], flush=True)
+            if seed == 2 and sum(version.state == "retired" for version in client.versions()) > 1:
+                client.rollback()
+    with attune.Client(url) as client:
+        while client.learner().state == "running":
+            time.sleep(0.5)
+        client.pause()  # so that what is said now still waits in the pictures
+        compare_versions(url, [version for version in client.versions() if version.state in ("live", "retired")])
+        for questions in TALKS:
+            reply = client.chat(questions[0])
+            for question in questions[1:]:
+                reply = reply.ask(question)
+            reply.rate("up" if len(reply.text) < 60 else "down", reason=None if len(reply.text) < 60 else "too_long")
+
+
+def simulate(url: str, folder: Path, seed: int, rounds: int) -> None:
+    """Run `attune simulate` with people who like it short."""
+    command = [Path(sys.executable).parent / "attune", "simulate", "--url", url, "--taste", "short", "--users", "4", "--seed", str(seed)]
+    subprocess.run([*command, "--rounds", str(rounds), "--prompts", "8", "--samples", "1", "--png", str(folder / "curve.png")], check=True)
+
+
+def compare_versions(url: str, versions: list[attune.Version]) -> None:
+    """Each version against the one before it, ten questions, choosing the shorter answer."""
+    for place, (before, after) in enumerate(pairwise(versions)):
+        with attune.Client(url, rater=PEOPLE[place % len(PEOPLE)]) as client:
+            for question in QUESTIONS:
+                comparison = client.compare(question, models=(before.model, after.model))
+                a, b = len(comparison.a.content), len(comparison.b.content)
+                comparison.choose("tie" if a == b else "A" if a < b else "B")
