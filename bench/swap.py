@@ -243,7 +243,7 @@ def score_again(publisher: Publisher, completions: list[Completion]) -> dict[str
 
 @contextlib.contextmanager
 def service(data: Path, model: str) -> Any:
-    """A service of its own on a free port, with the learner off."""
+    """A service of its own on a free port, with the learner off; gives its URL and its process id."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -258,7 +258,7 @@ def service(data: Path, model: str) -> Any:
             if process.poll() is not None:
                 raise SystemExit("the service did not start")
             time.sleep(0.1)
-        yield url
+        yield url, process.pid
     finally:
         process.terminate()
         process.wait(60)
@@ -277,7 +277,7 @@ def main() -> None:
         data = Path(folder) / "data"
         publisher = Publisher(data, asked.model, asked.scale)
         digests = [publisher.write(number) for number in range(1, asked.swaps + 1)]
-        with service(data, asked.model) as url:
+        with service(data, asked.model) as (url, _):
             db = connect(data)
             seen, (steady_until, windows) = asyncio.run(measure(url, db, publisher, digests, asked.streams, asked.steady))
         completions = [get_completion(db, row["id"], row["choice"]) for row in list(db.query("SELECT id, choice FROM completions"))]

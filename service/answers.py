@@ -80,7 +80,7 @@ class Answers:
         limit_s, ticket = self.settings.request_limit_s, None
         try:
             async with asyncio.timeout(limit_s):
-                ticket = await self._admission.enter(f"{ask.caller.key_id}/{ask.caller.rater_id}", len(ask.prompts) * ask.n)
+                ticket = await self._admission.enter(ask.caller.key_id, ask.caller.rater_id, len(ask.prompts) * ask.n)
                 return ticket, await self.engine.lease(route.number) if route is not None else None
         except BaseException as error:
             if ticket is not None:

@@ -16,7 +16,7 @@ from service.engine.admission import Admission
 from service.engine.engine import Engine, EngineLimits, Loaded
 from service.engine.router import Router
 from service.engine.watcher import Seen, Watcher
-from service.errors import CannotStart, Conflict, EngineFailed, Overloaded, VersionRefused, install_error_handlers
+from service.errors import CannotStart, Conflict, EngineFailed, NoMemory, Overloaded, VersionRefused, install_error_handlers
 from service.foreign import Backend
 from service.learner_child import LearnerChild, check_learner
 from service.limits import BodyLimit, Rates
@@ -28,6 +28,7 @@ from service.request_ids import RequestIds
 from service.routes import chat, comparisons, completions, conversations, events, export, feedback, health, models, page, raters, versions, webhooks
 from service.routes import learner as learner_routes
 from service.settings import ServeSettings
+from service.trial import HELD, PASSED, judge
 from store.database import connect, open_store
 from store.erasure import Erased, erase_rater
 from store.errors import StoreError
@@ -46,6 +47,7 @@ ROUTES = tuple(
 MakeModel = Callable[[ServeSettings], Model]
 LOAD_ATTEMPTS = 3  # a passed candidate that cannot be loaded so many times in a row is withdrawn
 RETRY_S = 5.0
+MEMORY_RETRY_S = 30.0
 
 
 class Service:
@@ -61,6 +63,7 @@ class Service:
         self._swapping = asyncio.Lock()  # one change of traffic at a time
         self._followed: Traffic | None = None  # the split that the engine was last set to
         self._load_failures: dict[int, tuple[int, float]] = {}  # candidate -> (failures, when it may be tried again)
+        self._judged_seq = -1  # the last event that the trial of a version was judged after
         self._taking: asyncio.Task[None] | None = None  # the candidate or the change of traffic that is being brought about
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -85,8 +88,8 @@ class Service:
         self.records = Records(settings.data)
         self.metrics, self.news, self.rates = Metrics(), News(), Rates(settings.requests_per_minute)
         self.admission = Admission(settings.max_active, settings.max_queued)
-        limits = EngineLimits(settings.max_slots, settings.idle_unload_s, settings.drain_limit_s)
-        self.engine = Engine(self._load, limits, self._runner_died)
+        limits = EngineLimits(settings.max_slots, settings.idle_unload_s, settings.drain_limit_s, settings.memory_gib)
+        self.engine = Engine(self._load, limits, self._runner_died, self._need)
         self.backends = {name: Backend(name, url, settings.request_limit_s) for name, url in settings.backends.items()}
         self._watcher = Watcher(self.records, self._act, settings.poll_s)
 
@@ -96,6 +99,7 @@ class Service:
             checking = asyncio.to_thread(check_learner, self.learner.command) if self.learner is not None else asyncio.sleep(0)
             _, self._model = await asyncio.gather(checking, asyncio.to_thread(self._make_model, self.settings))
             await self.records.write(lambda db: ensure_base_version(db, self.model.digest))
+            await self._check_memory()
             await self._load_live()
         except (StoreError, EngineFailed, VersionRefused, LookupError, ValueError, OSError, RuntimeError) as error:
             raise error if isinstance(error, CannotStart) else CannotStart(str(error)) from error
@@ -184,10 +188,30 @@ class Service:
             return  # loading takes its time, and what happens meanwhile must still be told
         if self._is_elsewhere(seen.traffic) and not self._swapping.locked():
             self._taking = asyncio.create_task(self._catch_up(), name="catch-up")
+        elif seen.traffic.canary is not None or seen.seq != self._judged_seq:  # a canary's time passes also while nobody speaks
+            self._taking = asyncio.create_task(self._judge(seen), name="judge")
         elif seen.candidate is not None:
             self._taking = asyncio.create_task(self._take(seen.candidate), name=f"take-{seen.candidate.number}")
         if self._taking is not None:
             self._taking.add_done_callback(_log_failure)
+
+    async def _judge(self, seen: Seen) -> None:
+        """Do what people's words about a version on trial ask for; a candidate waits until a canary's trial is over."""
+        verdict = await self.records.read(lambda db: judge(db, self.settings))
+        if verdict is not None and verdict.word != "open":
+            trial = verdict.trial
+            log.warning("version %d: %s", trial.number, verdict.said)
+            if verdict.word == "held":
+                await self.promote(trial.number, None, HELD)
+            elif trial.is_canary:
+                await self.promote(trial.number, 0.0, verdict.said)
+            else:
+                await self.roll_back(trial.rival, verdict.said)
+            if verdict.word == "worse":
+                self.metrics.rollbacks.inc()
+        self._judged_seq = seen.seq
+        if seen.candidate is not None and (verdict is None or not verdict.trial.is_canary):
+            await self._take(seen.candidate)
 
     async def _catch_up(self) -> None:
         """Follow a change of traffic that was made elsewhere."""
@@ -195,7 +219,7 @@ class Service:
             await self._follow()
 
     async def _take(self, candidate: Version) -> None:
-        """Bring a candidate that passed its gate live: load it beside, check it, then move all traffic at once."""
+        """Bring a candidate that passed its gate before people: load it beside, check it, then move all traffic at once, or a canary's share."""
         number = candidate.number
         failures, not_before = self._load_failures.get(number, (0, 0.0))
         if time.monotonic() < not_before:
@@ -208,8 +232,13 @@ class Service:
             try:
                 await self.engine.load(number)
             except VersionRefused as error:
-                self.metrics.refused.inc()
+                self.metrics.saw_refused(number)
                 await self._withdraw(number, str(error))
+                return
+            except NoMemory as error:  # its own fault it is not: it waits for more room
+                if not failures:
+                    await self._tell_failed(number, str(error))
+                self._load_failures[number] = (1, time.monotonic() + MEMORY_RETRY_S)
                 return
             except EngineFailed as error:
                 failures += 1
@@ -218,8 +247,12 @@ class Service:
                 if failures >= LOAD_ATTEMPTS:
                     await self._withdraw(number, f"it could not be loaded {failures} times: {error}")
                 return
-            await self.records.write(lambda db: set_live(db, number, "passed the gate"))
-            self.metrics.swaps.inc()
+            share = self.settings.canary_share
+            if share:
+                await self.records.write(lambda db: set_canary(db, number, share, PASSED))
+            else:
+                await self.records.write(lambda db: set_live(db, number, PASSED))
+                self.metrics.swaps.inc()
             await self._follow()
 
     async def _follow(self) -> None:
@@ -247,7 +280,7 @@ class Service:
                 if live.number == 0:
                     raise
                 log.error("version %d does not answer: %s; rolling back", live.number, error)
-                self.metrics.refused.inc()
+                self.metrics.saw_refused(live.number)
                 reason = str(error)
                 await self.records.write(lambda db: roll_back(db, None, reason))  # noqa: B023 -- awaited before the next turn
                 continue
@@ -265,6 +298,23 @@ class Service:
         finally:
             db.close()
         return Loaded(version.digest, self.model.load(version))
+
+    def _need(self, number: int) -> float:
+        """Return the memory in GiB that a version takes; on a thread."""
+        db = connect(self.settings.data)
+        try:
+            version = get_version(db, number)
+        finally:
+            db.close()
+        return self.model.memory_gib(version)
+
+    async def _check_memory(self) -> None:
+        """Raise CannotStart where two versions, which a swap needs, do not fit."""
+        limit, live = self.settings.memory_gib, await self.records.read(live_version)
+        need = await asyncio.to_thread(self.model.memory_gib, live) if limit else 0.0
+        if 2 * need > limit:
+            said = f"one version takes about {need:.2f} GiB and a swap has two in memory, but memory_gib is {limit:g}"
+            raise CannotStart(f"{said}; raise it to {2 * need:.2f} or more, or lower kv_gib")
 
     def _remove_weights(self, gone: Sequence[Version]) -> None:
         """Delete version folders and what the runners made of them; on a thread."""

@@ -6,7 +6,7 @@ ServiceError
 └── RequestError (status, code, param)
     ├── BadRequest 400 ── UnsupportedParameter, ContextLengthExceeded
     ├── Unauthorized 401, Forbidden 403, NotFound 404, Conflict 409, TooLarge 413, Unprocessable 422
-    └── TooManyRequests 429, Overloaded 503, TimedOut 504, AnswerCut 503, EngineFailed 500, BackendDown 502
+    └── TooManyRequests 429, Overloaded 503, TimedOut 504, AnswerCut 503, EngineFailed 500 (NoMemory 503), BackendDown 502
 """
 
 import logging
@@ -113,6 +113,12 @@ class AnswerCut(RequestError):
 
 class EngineFailed(RequestError):
     status, kind, code = 500, "server_error", "engine_failed"
+
+
+class NoMemory(EngineFailed):
+    """A version does not fit the memory that versions may take."""
+
+    status, code = 503, "out_of_memory"
 
 
 class BackendDown(RequestError):

@@ -28,13 +28,22 @@ class Metrics:
         self.prompt_tokens = Counter("attune_prompt_tokens_total", "Prompt tokens read, by version", ["version"], registry=r)
         self.feedback = Counter("attune_feedback_total", "Feedback taken, by kind", ["kind"], registry=r)
         self.swaps = Counter("attune_swaps_total", "Changes of the live version", registry=r)
+        self.rollbacks = Counter("attune_rollbacks_total", "Versions taken back by what people said of them", registry=r)
+        self.probe_alarm = Gauge("attune_probe_alarm", "1 for a version whose loaded weights were not what was trained", ["version"], registry=r)
         self.refused = Counter("attune_versions_refused_total", "Versions whose weights were not what was trained", registry=r)
         self.slot_failures = Counter("attune_slot_failures_total", "Runners that ended by themselves", registry=r)
         self.learner_starts = Counter("attune_learner_starts_total", "Starts of the learner's process", registry=r)
         self.live_version = Gauge("attune_live_version", "The version that is live", registry=r)
         self.slots = Gauge("attune_slots_loaded", "Versions in memory", registry=r)
         self.active = Gauge("attune_replies_active", "Replies being generated", registry=r)
+        self.tasks = Gauge("attune_tasks", "Tasks of the event loop", registry=r)
+        self.leases = Gauge("attune_leases", "Answers that hold a version in memory", registry=r)
         self.queued = Gauge("attune_requests_queued", "Requests waiting for a place", registry=r)
+
+    def saw_refused(self, number: int) -> None:
+        """Raise the alarm for a version whose weights were not what was trained."""
+        self.refused.inc()
+        self.probe_alarm.labels(str(number)).set(1)
 
     def saw_answer(self, answer: "Answer") -> None:
         """Count an answer that begins."""

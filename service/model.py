@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from policy.chat import TextStream, end_ids, load_tokenizer, render_prompt, render_reply
 from policy.errors import ProbeMismatch, VersionCorrupt
+from policy.memory import memory_need
 from policy.model import model_digest, resolve_model
 from policy.runners.base import Runner, RunnerOptions, SamplingSettings, VersionSource, generate_all
 from policy.runners.process import RunnerProcess, WorkerProcess, runner_kinds
@@ -51,6 +52,9 @@ class Model(Protocol):
         Raises VersionRefused when its weights are not what was trained; anything else means that loading may be tried again.
         """
 
+    def memory_gib(self, version: Version) -> float:
+        """Return the memory in GiB that this version takes on this machine, nearly."""
+
     def manifest(self, version: Version) -> dict[str, Any] | None:
         """Return what the version's folder says of itself; None for the base model or a folder that is gone."""
 
@@ -72,7 +76,7 @@ class LocalModel:
         self._folder = resolve_model(settings.model)
         self._options = RunnerOptions(
             device=device_of(settings.device), precision=settings.precision, quantize=settings.quantize, kv_gib=settings.kv_gib,
-            threads=settings.threads, max_batch=settings.max_active,
+            threads=settings.threads, max_batch=settings.max_active, kinds=() if settings.runner == "auto" else (settings.runner,),
         )  # fmt: skip
         precision = settings.precision if settings.vllm is None else "bfloat16"  # which a server computes with unless told otherwise
         self._tolerance = settings.probe_tolerance or probe_tolerance(precision, settings.quantize)
@@ -129,6 +133,9 @@ class LocalModel:
             return VllmRunner(self._settings.vllm, source, os.environ.get("ATTUNE_VLLM_KEY", ""))
         return RunnerProcess.load(source, self._options, spare=self._take_spare(), timeout_s=self._settings.load_limit_s)
 
+    def memory_gib(self, version: Version) -> float:
+        return memory_need(self._folder, self._options) / 2**30 if self._settings.vllm is None else 0.0
+
     def manifest(self, version: Version) -> dict[str, Any] | None:
         try:
             return asdict(read_version(self._settings.data / version.folder, verify=False)) if version.folder else None
@@ -138,7 +145,7 @@ class LocalModel:
     def prepare(self) -> None:
         with self._lock:
             if self._spare is None and self._settings.vllm is None:
-                self._spare = WorkerProcess(runner_kinds(self._options.device))
+                self._spare = WorkerProcess(self._options.kinds or runner_kinds(self._options.device))
 
     def close(self) -> None:
         if (spare := self._take_spare()) is not None:

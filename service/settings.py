@@ -68,6 +68,15 @@ class ServeSettings(BaseSettings):
     max_body_mb: float = Field(4.0, gt=0)
     """Largest request body in MiB; imports may be 64 times as large."""
 
+    canary_share: float = Field(0.0, ge=0, lt=1)
+    """Share of conversations that a version which passed its gate answers at first; 0 lets it answer all at once."""
+    canary_s: float = Field(600.0, ge=0)
+    """Seconds that a canary has at least, before it answers everybody."""
+    canary_items: int = Field(8, ge=0)
+    """Judgements on a canary (each rater once a day) that are waited for, before it answers everybody."""
+    rollback_alpha: float = Field(0.05, ge=0, le=0.5)
+    """Chance with which a version that is as good as the one before may be taken back by what people say of it; 0 takes none back."""
+
     max_slots: int = Field(4, ge=2)
     """Versions held in memory at the same time."""
     idle_unload_s: float = Field(300.0, ge=0)
@@ -82,8 +91,12 @@ class ServeSettings(BaseSettings):
     """Largest difference (nats) between a version's recorded probe and what was loaded; None: what suits the precision."""
     precision: str = Field("float32", pattern="^(float32|bfloat16)$")
     """Numbers that are computed with on a CPU: float32 or bfloat16."""
-    quantize: str = Field("none", pattern="^(none|q8_0)$")
-    """Weights on a CPU: none (float16) or q8_0 (half the memory, less exact log-probabilities)."""
+    runner: str = Field("auto", pattern="^(auto|openvino|transformers)$")
+    """What generates on this machine: auto (openvino on a CPU, transformers on CUDA and for models that openvino cannot load), or one of them."""
+    quantize: str = Field("none", pattern="^(none|q8_0|q4_0)$")
+    """Weights on a CPU: none (float16), q8_0 (half of that) or q4_0 (a quarter); docs/operating.md says what that costs."""
+    memory_gib: float = Field(0.0, ge=0)
+    """Memory in GiB that all versions together may take on this machine; a swap needs room for two. 0 means no limit."""
     kv_gib: float = Field(1.0, gt=0)
     """Memory in GiB for the keys and values of answers under way, per version."""
     threads: int = Field(0, ge=0)

@@ -28,6 +28,17 @@ def current_traffic(db: Database) -> Traffic:
     raise UnknownVersion("no version is live yet: the service has not started on this data folder")
 
 
+def previous_live(db: Database, number: int) -> int | None:
+    """Return the version that was live before `number` took its place and may still answer, None without one."""
+    query = (
+        "SELECT t.live FROM traffic t JOIN versions v ON v.number = t.live WHERE t.live != :number AND v.state = 'retired' "
+        "AND t.id < (SELECT min(id) FROM traffic WHERE live = :number) ORDER BY t.id DESC LIMIT 1"
+    )
+    for row in db.query(query, {"number": number}):
+        return int(row["live"])
+    return None
+
+
 def set_canary(db: Database, number: int, share: float, reason: str) -> None:
     """Give a candidate a share of the traffic. Raises WrongState for a share outside 0..1 or a version that cannot be a canary."""
     version, live = get_version(db, number), live_version(db)
@@ -43,9 +54,10 @@ def set_canary(db: Database, number: int, share: float, reason: str) -> None:
 
 
 def end_canary(db: Database, number: int, reason: str) -> None:
-    """Take a canary out for good; live answers everybody again. Raises WrongState for a version that is no canary."""
+    """Take a canary out for good; live answers everybody again, and `version.rolled_back` says so. Raises WrongState for one that is no canary."""
     version, live = get_version(db, number), live_version(db)
     if version.state != "canary":
         raise WrongState(f"version {number} is {version.state}, not a canary")
     withdraw(db, number, reason)
     db.table("traffic").insert({"live": live.number, "canary": None, "share": 0.0, "reason": reason, "created_at": now()})
+    add_event(db, "version.rolled_back", {"version": live.number, "previous": number, "reason": reason})

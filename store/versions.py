@@ -143,7 +143,7 @@ def roll_back(db: Database, to: int | None, reason: str) -> Version:
         raise WrongState(f"version {to} is live already")
     set_live(db, to, reason)
     db.execute("UPDATE versions SET state = 'withdrawn' WHERE number = ?", [present.number])
-    add_event(db, "version.rolled_back", {"version": to, "previous": present.number})
+    add_event(db, "version.rolled_back", {"version": to, "previous": present.number, "reason": reason})
     return get_version(db, to)
 
 

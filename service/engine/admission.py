@@ -1,7 +1,8 @@
-"""Who may start now. A bounded queue in front of the engine that serves callers in turn, so that one cannot crowd out the others."""
+"""Who may start now. A bounded queue in front of the engine that serves keys in turn, so that one cannot crowd out the others."""
 
 import asyncio
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from service.errors import Overloaded
@@ -9,12 +10,60 @@ from service.errors import Overloaded
 
 @dataclass(eq=False)
 class Ticket:
-    """A place in the engine for `cost` replies, held until it is given back."""
+    """A place in the engine for `cost` replies, held until it is given back. `key` pays for it, in the name of `rater`."""
 
     cost: int
-    caller: str
+    key: str
+    rater: str
     _admitted: "asyncio.Future[None] | None" = field(default=None, repr=False)
     _returned: bool = False
+
+
+class Turns:
+    """Those who wait: keys take turns, and so do the raters of one key. Pure."""
+
+    def __init__(self) -> None:
+        self._keys: OrderedDict[str, OrderedDict[str, deque[Ticket]]] = OrderedDict()  # the first key, and its first rater, are next
+        self._counts: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return sum(self._counts.values())
+
+    def __iter__(self) -> Iterator[Ticket]:
+        return (ticket for raters in self._keys.values() for tickets in raters.values() for ticket in tickets)
+
+    def add(self, ticket: Ticket) -> None:
+        """Put a ticket at the end of its rater's queue."""
+        self._keys.setdefault(ticket.key, OrderedDict()).setdefault(ticket.rater, deque()).append(ticket)
+        self._counts[ticket.key] = self._counts.get(ticket.key, 0) + 1
+
+    def next(self) -> Ticket | None:
+        """Return whose turn it is, None when nobody waits."""
+        return next(iter(self), None)
+
+    def take(self, ticket: Ticket) -> bool:
+        """Let a ticket go; its key and its rater then stand last. Return whether it was waiting."""
+        raters = self._keys.get(ticket.key, OrderedDict())
+        tickets = raters.get(ticket.rater, deque())
+        if ticket not in tickets:
+            return False
+        tickets.remove(ticket)
+        self._counts[ticket.key] -= 1
+        raters.move_to_end(ticket.rater)
+        if not tickets:
+            del raters[ticket.rater]
+        self._keys.move_to_end(ticket.key)
+        if not raters:
+            del self._keys[ticket.key], self._counts[ticket.key]
+        return True
+
+    def one_too_many(self, key: str) -> Ticket | None:
+        """Return the newest ticket of the key that has the most, if that has at least two more than `key`: it makes room where all is full."""
+        largest = max(self._counts, key=lambda one: self._counts[one], default=key)
+        if self._counts.get(largest, 0) < self._counts.get(key, 0) + 2:
+            return None
+        raters = self._keys[largest].values()
+        return max(raters, key=len)[-1]
 
 
 class Admission:
@@ -23,24 +72,32 @@ class Admission:
     def __init__(self, max_active: int, max_queued: int) -> None:
         self.max_active, self.max_queued = max_active, max_queued
         self.active = 0
-        self.queued = 0
         self.closed_reason = ""
-        self._waiting: OrderedDict[str, deque[Ticket]] = OrderedDict()  # by caller; the first caller is next
+        self._waiting = Turns()
 
-    async def enter(self, caller: str, cost: int) -> Ticket:
-        """Wait for a place and return it. Raises Overloaded when the queue is full or the service stops."""
+    @property
+    def queued(self) -> int:
+        """How many requests wait."""
+        return len(self._waiting)
+
+    async def enter(self, key: str, rater: str, cost: int) -> Ticket:
+        """Wait for a place and return it. Raises Overloaded when the queue is full or the service stops.
+
+        A full queue still takes a key that has fewer requests in it than another: the newest of the other's is refused instead.
+        """
         if self.closed_reason:
             raise Overloaded(self.closed_reason, code="shutting_down", retry_after_s=5)
-        ticket = Ticket(min(cost, self.max_active), caller)  # a request larger than the engine runs alone
+        ticket = Ticket(min(cost, self.max_active), key, rater)  # a request larger than the engine runs alone
         if not self.queued and self.active + ticket.cost <= self.max_active:
             self.active += ticket.cost
             return ticket
         if self.queued >= self.max_queued:
-            said = f"all {self.max_active} places are taken and {self.queued} requests wait already; try again soon"
-            raise Overloaded(said, retry_after_s=1.0 + self.queued / self.max_active)
+            crowding = self._waiting.one_too_many(key)
+            if crowding is None:
+                raise self._full()
+            self._refuse(crowding, self._full())
         ticket._admitted = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(caller, deque()).append(ticket)
-        self.queued += 1
+        self._waiting.add(ticket)
         try:
             await ticket._admitted
         except asyncio.CancelledError:
@@ -58,23 +115,23 @@ class Admission:
     def close(self, reason: str) -> None:
         """Refuse all who come from now on and all who wait."""
         self.closed_reason = reason
-        for tickets in self._waiting.values():
-            for ticket in tickets:
-                if ticket._admitted is not None and not ticket._admitted.done():
-                    ticket._admitted.set_exception(Overloaded(reason, code="shutting_down", retry_after_s=5))
-        self._waiting.clear()
-        self.queued = 0
+        for ticket in list(self._waiting):
+            self._refuse(ticket, Overloaded(reason, code="shutting_down", retry_after_s=5))
+
+    def _full(self) -> Overloaded:
+        said = f"all {self.max_active} places are taken and {self.queued} requests wait already; try again soon"
+        return Overloaded(said, retry_after_s=1.0 + self.queued / self.max_active)
+
+    def _refuse(self, ticket: Ticket, error: Overloaded) -> None:
+        self._waiting.take(ticket)
+        if ticket._admitted is not None and not ticket._admitted.done():
+            ticket._admitted.set_exception(error)
 
     def _admit(self) -> None:
-        while self._waiting and not self.closed_reason:
-            caller, tickets = next(iter(self._waiting.items()))
-            if self.active + tickets[0].cost > self.max_active:
+        while (ticket := self._waiting.next()) is not None and not self.closed_reason:
+            if self.active + ticket.cost > self.max_active:
                 return  # large requests are not overtaken, or they would wait for ever
-            ticket = tickets.popleft()
-            self.queued -= 1
-            del self._waiting[caller]
-            if tickets:
-                self._waiting[caller] = tickets  # at the end: the next caller has its turn first
+            self._waiting.take(ticket)
             assert ticket._admitted is not None
             if not ticket._admitted.done():  # else its caller left a moment ago
                 self.active += ticket.cost
@@ -86,10 +143,5 @@ class Admission:
             if ticket._admitted.exception() is None:
                 self.give_back(ticket)
             return
-        tickets = self._waiting.get(ticket.caller)
-        if tickets and ticket in tickets:
-            tickets.remove(ticket)
-            self.queued -= 1
-            if not tickets:
-                del self._waiting[ticket.caller]
+        if self._waiting.take(ticket):
             self._admit()

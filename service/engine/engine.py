@@ -12,7 +12,7 @@ from typing import Any
 from policy.runners.base import Runner
 from service.engine.router import Router
 from service.engine.slots import Lease, Post, Slot, SlotState
-from service.errors import EngineFailed, Overloaded, VersionRefused
+from service.errors import EngineFailed, NoMemory, Overloaded, VersionRefused
 
 log = logging.getLogger(__name__)
 RELOAD_WAITS_S = (0.0, 1.0, 5.0, 15.0)  # before each attempt to bring back a version whose runner died
@@ -33,25 +33,29 @@ class EngineLimits:
     max_slots: int
     idle_unload_s: float
     drain_limit_s: float
+    memory_gib: float = 0.0  # 0 means no limit
 
 
 class Engine:
     """All slots and the router. Used from the event loop only; loading and closing run on threads of their own.
 
-    `load(number)` returns a checked runner and may block; `failed(number, error)` is told of a runner that died by itself.
+    `load(number)` returns a checked runner and may block; `failed(number, error)` is told of a runner that died by itself; `need(number)`
+    says how much memory (GiB) a version takes, and is asked where that is limited.
     """
 
-    def __init__(self, load: Callable[[int], Loaded], limits: EngineLimits, failed: Callable[[int, str], None]) -> None:
+    def __init__(
+        self, load: Callable[[int], Loaded], limits: EngineLimits, failed: Callable[[int, str], None], need: Callable[[int], float] = lambda _: 0.0
+    ) -> None:
         self.router: Router | None = None
         self.limits = limits
         self.slots: dict[int, Slot] = {}
-        self._load, self._failed = load, failed
+        self._load, self._failed, self._need = load, failed, need
         self._loading: dict[int, asyncio.Task[Slot]] = {}
         self._leaving: set[Slot] = set()  # no longer in `slots`, still finishing
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(4, "slots")
         self._post = Post(asyncio.get_running_loop())
-        self._starting = 0  # loads that have their place
+        self._starting: list[float] = []  # loads that have their place, with their memory in GiB
         self._freed = asyncio.Condition()
         self._closed = False
 
@@ -59,6 +63,11 @@ class Engine:
     def is_ready(self) -> bool:
         """Whether the live version is in memory."""
         return self.router is not None and self.router.live in self.slots
+
+    @property
+    def num_leases(self) -> int:
+        """How many answers hold a slot, those that are leaving included."""
+        return sum(len(slot.leases) for slot in [*self.slots.values(), *self._leaving])
 
     async def lease(self, number: int) -> Lease:
         """Return a promise of an answer by this version, loading it first if needed. The caller ends it.
@@ -127,17 +136,20 @@ class Engine:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _load_slot(self, number: int, is_wanted_by_traffic: bool) -> Slot:
-        await self._make_room(wait=not is_wanted_by_traffic)
-        began, loop = time.monotonic(), asyncio.get_running_loop()
-        self._starting += 1
+        loop, memory_gib = asyncio.get_running_loop(), 0.0
+        if self.limits.memory_gib:
+            memory_gib = await loop.run_in_executor(self._threads, self._need, number)
+        await self._make_room(number, memory_gib, wait=not is_wanted_by_traffic)
+        began = time.monotonic()
+        self._starting.append(memory_gib)
         try:
             loaded = await self._in_thread(number)
         except (OSError, RuntimeError, LookupError) as error:
             log.warning("version %d could not be loaded: %s", number, error)
             raise EngineFailed(f"version {number} could not be loaded: {error}", code="load_failed") from error
         finally:
-            self._starting -= 1
-        slot = self.slots[number] = Slot(number, loaded.digest, loaded.runner, self._post)
+            self._starting.remove(memory_gib)
+        slot = self.slots[number] = Slot(number, loaded.digest, loaded.runner, self._post, memory_gib)
         loaded.runner.on_exit = self._watch(loop, slot)
         log.info("version %d is loaded (%s, %.1f s)", number, loaded.runner.kind, time.monotonic() - began)
         return slot
@@ -157,19 +169,35 @@ class Engine:
             future.add_done_callback(lambda done: None if done.cancelled() or done.exception() else done.result().runner.close())
             raise
 
-    async def _make_room(self, wait: bool) -> None:
-        while len(self.slots) + len(self._leaving) + self._starting >= self.limits.max_slots:
+    async def _make_room(self, number: int, memory_gib: float, wait: bool) -> None:
+        """Have idle versions leave until there is a slot and the memory, waiting for busy ones if need be. Raises NoMemory where that cannot help."""
+        while (is_short := not self._fits(memory_gib)) or len(self.slots) + len(self._leaving) + len(self._starting) >= self.limits.max_slots:
             idle = min(self._idle_slots(), key=lambda slot: slot.used_at, default=None)
             if idle is not None:
                 await self._retire(idle)
-            elif not wait:
+                continue
+            if is_short and not self._may_free_memory():
+                held = ", ".join(f"{slot.number} ({slot.memory_gib:.2f} GiB)" for slot in self.slots.values()) or "none"
+                said = f"version {number} takes about {memory_gib:.2f} GiB, of which memory_gib = {self.limits.memory_gib:g} leaves too little"
+                raise NoMemory(f"{said} beside the versions in use: {held}; raise memory_gib, or lower kv_gib", retry_after_s=30)
+            if not is_short and not wait:
                 return  # for a moment there is one more than wanted, rather than a swap that waits for strangers
-            else:
-                async with self._freed:
-                    await self._freed.wait()
+            async with self._freed:
+                await self._freed.wait()
+
+    def _fits(self, memory_gib: float) -> bool:
+        held = sum(slot.memory_gib for slot in [*self.slots.values(), *self._leaving])
+        return not self.limits.memory_gib or held + sum(self._starting) + memory_gib <= self.limits.memory_gib
+
+    def _may_free_memory(self) -> bool:
+        """Whether anything in memory will leave by itself: what is leaving, being loaded, or answering somebody who asked for it by name."""
+        return bool(self._leaving or self._starting) or any(not self._has_traffic(slot) for slot in self.slots.values())
 
     def _idle_slots(self) -> list[Slot]:
-        return [slot for slot in self.slots.values() if slot.is_idle and not (self.router and slot.number in (self.router.live, self.router.canary))]
+        return [slot for slot in self.slots.values() if slot.is_idle and not self._has_traffic(slot)]
+
+    def _has_traffic(self, slot: Slot) -> bool:
+        return self.router is not None and slot.number in (self.router.live, self.router.canary)
 
     async def _drain(self, slot: Slot) -> None:
         """Let the answers that a replaced version still owes end by themselves, and after the limit by force."""
@@ -182,7 +210,7 @@ class Engine:
             lease.cut(f"version {slot.number} was replaced and its answers took longer than the limit of {self.limits.drain_limit_s:g} s")
         if slot.leases - owed:
             return  # somebody has asked for this version by name meanwhile: it stays until nobody does
-        if not (self.router and slot.number in (self.router.live, self.router.canary)):
+        if not self._has_traffic(slot):
             await self._retire(slot)
 
     async def _retire(self, slot: Slot) -> None:

@@ -49,8 +49,9 @@ class Post:
 class Slot:
     """One loaded version. Used from the event loop only."""
 
-    def __init__(self, number: int, digest: str, runner: Runner, post: Post) -> None:
+    def __init__(self, number: int, digest: str, runner: Runner, post: Post, memory_gib: float = 0.0) -> None:
         self.number, self.digest, self.runner = number, digest, runner
+        self.memory_gib = memory_gib  # what was set aside for it
         self.state = SlotState.READY
         self.leases: set[Lease] = set()
         self.used_at = time.monotonic()

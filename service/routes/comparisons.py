@@ -16,6 +16,7 @@ from service.answer import Answer, Ask, Sampling
 from service.answers import Answers
 from service.auth import Caller, Chatter, Judge, service_of
 from service.engine.router import LIVE_NAME, version_name
+from service.errors import Overloaded, RequestError
 from service.routes.bodies import REASONS, Body, Message, Name
 from service.routes.chat import CLIENT_CLOSED
 from service.routes.feedback import IdempotencyKey, digest_of, take_feedback
@@ -64,7 +65,7 @@ async def compare(request: Request, body: ComparisonBody, caller: Chatter) -> Re
     """Put a question: two answers to one prompt, on random sides, without the names of who gave them."""
     service = service_of(request)
     try:
-        candidates = await unless_reader_leaves(request, _candidates(service.answers, body, caller, service.settings.candidates))
+        candidates, missing = await unless_reader_leaves(request, _candidates(service.answers, body, caller, service.settings.candidates))
     except ReaderLeft:
         return Response(status_code=CLIENT_CLOSED)
     texts, numbers = [candidate.text for candidate in candidates], [candidate.version for candidate in candidates]
@@ -83,7 +84,8 @@ async def compare(request: Request, body: ComparisonBody, caller: Chatter) -> Re
 
     await service.records.write(keep)
     shown = [{"label": label, "completion_id": side.id, "content": side.text} for label, side in zip("AB", sides, strict=True)]
-    return JSONResponse({"id": comparison.id, "created_at": comparison.created_at, "conversation_id": body.conversation_id, "candidates": shown}, 201)
+    told = {"id": comparison.id, "created_at": comparison.created_at, "conversation_id": body.conversation_id, "candidates": shown}
+    return JSONResponse({**told, **({"missing": missing} if missing else {})}, 201)
 
 
 @router.post("/v1/comparisons/{comparison_id}/choice", status_code=201)
@@ -113,17 +115,40 @@ def choose_pair(texts: Sequence[str], versions: Sequence[int | None], rng: rando
     return Pair(a, b, reason, 1 / len(pairs) / 2)
 
 
-async def _candidates(answers: Answers, body: ComparisonBody, caller: Caller, wanted: int) -> list[Completion]:
-    """Generate what may be shown: `wanted` replies of live, half of them of the canary while there is one, or one of each named model."""
+async def _candidates(answers: Answers, body: ComparisonBody, caller: Caller, wanted: int) -> tuple[list[Completion], list[str]]:
+    """Generate what may be shown: `wanted` replies of live, half of them of the canary while there is one, or one of each named model.
+
+    Where one of two models does not answer the other one gives both; returned with the names of those that did not.
+    """
     arms = [(name, 1) for name in body.models] if body.models is not None else _arms(answers, wanted)
-    begun: list[Answer] = []
+    found = await asyncio.gather(*(_replies(answers, body, caller, model, n) for model, n in arms))
+    missing = [model for (model, _), replies in zip(arms, found, strict=True) if isinstance(replies, RequestError)]
+    given = [(model, replies) for (model, _), replies in zip(arms, found, strict=True) if not isinstance(replies, RequestError)]
+    failure = next((replies for replies in found if isinstance(replies, RequestError)), None)
+    if failure is not None and not given:
+        raise failure
+    candidates = [completion for _, replies in given for completion in replies]
+    if len(candidates) == 1:  # one of two named models is left
+        more = await _replies(answers, body, caller, given[0][0], 1)
+        if isinstance(more, RequestError):
+            raise more
+        candidates += more
+    return candidates, missing
+
+
+async def _replies(answers: Answers, body: ComparisonBody, caller: Caller, model: str, n: int) -> list[Completion] | RequestError:
+    """Return one arm's replies, or why it does not answer just now; what is wrong with the request itself is raised."""
+    answer: Answer | None = None
     try:
-        for model, n in arms:
-            begun.append(await answers.begin(_ask(answers, body, caller, model, n)))
-        await asyncio.gather(*(answer.read() for answer in begun))
-        return [completion for answer in begun for completion in answer.completions()]
+        answer = await answers.begin(_ask(answers, body, caller, model, n))
+        await answer.read()
+        return answer.completions()
+    except RequestError as error:
+        if error.status < 500 or isinstance(error, Overloaded):
+            raise
+        return error
     finally:
-        for answer in begun:
+        if answer is not None:
             answer.close()
 
 

@@ -1,5 +1,6 @@
 """Whether the service is alive, whether it can answer, and its numbers."""
 
+import asyncio
 import sqlite3
 from typing import Any
 
@@ -39,6 +40,8 @@ async def metrics(request: Request) -> Response:
     service = service_of(request)
     numbers, engine = service.metrics, service.engine
     numbers.slots.set(len(engine.slots))
+    numbers.tasks.set(len(asyncio.all_tasks()))
+    numbers.leases.set(engine.num_leases)
     numbers.active.set(service.admission.active)
     numbers.queued.set(service.admission.queued)
     if engine.router is not None:

@@ -189,6 +189,9 @@ class ParrotModel:
         self.runners.append(runner)
         return runner
 
+    def memory_gib(self, version: Version) -> float:
+        return 1.0
+
     def manifest(self, version: Version) -> dict[str, Any] | None:
         return {"version": version.number} if version.number else None
 

@@ -18,10 +18,10 @@ from tests.service.running import running, wait_until
 def test_callers_take_turns() -> None:
     async def run() -> list[str]:
         admission, order = Admission(1, 100), []
-        first = await admission.enter("x", 1)
+        first = await admission.enter("x", "x", 1)
 
         async def ask(caller: str) -> None:
-            ticket = await admission.enter(caller, 1)
+            ticket = await admission.enter(caller, "r", 1)
             order.append(caller)
             admission.give_back(ticket)
 
@@ -35,14 +35,56 @@ def test_callers_take_turns() -> None:
     assert "".join(asyncio.run(run())) == "abcabaaa"
 
 
+def test_a_key_with_many_raters_has_one_keys_turns_and_its_raters_share_them() -> None:
+    async def run() -> list[str]:
+        admission, order = Admission(1, 100), []
+        first = await admission.enter("x", "x", 1)
+
+        async def ask(key: str, rater: str) -> None:
+            ticket = await admission.enter(key, rater, 1)
+            order.append(key + rater)
+            admission.give_back(ticket)
+
+        tasks = [asyncio.create_task(ask(*one)) for one in ("a1", "a1", "a1", "a2", "a3", "b1", "b1")]
+        await asyncio.sleep(0)
+        admission.give_back(first)
+        await asyncio.gather(*tasks)
+        return order
+
+    assert asyncio.run(run()) == ["a1", "b1", "a2", "b1", "a3", "a1", "a1"]
+
+
+def test_a_full_queue_of_one_key_makes_room_for_another() -> None:
+    async def run() -> None:
+        admission = Admission(1, 3)
+        first = await admission.enter("a", "r", 1)
+        crowd = [asyncio.create_task(admission.enter("a", "r", 1)) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await admission.enter("a", "r", 1)
+        others = [asyncio.create_task(admission.enter("b", "r", 1)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        assert [task.done() for task in (*crowd, *others)] == [False, False, True, False, True]
+        for refused in (crowd[2], others[1]):  # the newest of the crowd went for b's first; then both had as many, or nearly
+            with pytest.raises(Overloaded, match="3 requests wait already"):
+                await refused
+        admission.give_back(first)
+        admission.give_back(await crowd[0])
+        admission.give_back(await others[0])
+        admission.give_back(await crowd[1])
+        assert (admission.active, admission.queued) == (0, 0)
+
+    asyncio.run(run())
+
+
 def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
     async def run() -> None:
         admission = Admission(1, 1)
-        ticket = await admission.enter("a", 1)
-        waiting = asyncio.create_task(admission.enter("a", 1))
+        ticket = await admission.enter("a", "r", 1)
+        waiting = asyncio.create_task(admission.enter("a", "r", 1))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded) as refused:
-            await admission.enter("b", 1)
+            await admission.enter("b", "r", 1)
         assert refused.value.retry_after_s is not None
         admission.give_back(ticket)
         admission.give_back(await waiting)
@@ -58,7 +100,7 @@ def test_nothing_is_lost_however_callers_come_and_leave() -> None:
 
         async def ask(caller: str, cost: int, hold_s: float) -> None:
             nonlocal most
-            ticket = await admission.enter(caller, cost)
+            ticket = await admission.enter(caller, rng.choice("rs"), cost)
             try:
                 most = max(most, admission.active)
                 await asyncio.sleep(hold_s)
@@ -71,7 +113,7 @@ def test_nothing_is_lost_however_callers_come_and_leave() -> None:
             await asyncio.sleep(rng.random() / 1000)
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert (admission.active, admission.queued, len(admission._waiting)) == (0, 0, 0)
+        assert (admission.active, admission.queued, list(admission._waiting)) == (0, 0, [])
         assert most <= 4
 
     for seed in range(20):
@@ -81,8 +123,8 @@ def test_nothing_is_lost_however_callers_come_and_leave() -> None:
 def test_those_who_wait_are_refused_when_the_service_stops() -> None:
     async def run() -> None:
         admission = Admission(1, 5)
-        await admission.enter("a", 1)
-        waiting: asyncio.Task[Ticket] = asyncio.create_task(admission.enter("b", 1))
+        await admission.enter("a", "r", 1)
+        waiting: asyncio.Task[Ticket] = asyncio.create_task(admission.enter("b", "r", 1))
         await asyncio.sleep(0)
         admission.close("the service is stopping")
         with pytest.raises(Overloaded, match="stopping"):

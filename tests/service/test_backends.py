@@ -54,6 +54,16 @@ def test_a_comparison_with_a_backend_is_kept_and_never_learned_from_as_a_pair(pa
         assert get_completion(db, foreign).version is None
 
 
+def test_a_comparison_goes_on_with_the_model_that_is_up(pair: tuple[Running, Running]) -> None:
+    served, _ = pair
+    asked = served.http.post("/v1/comparisons", json={"messages": [{"role": "user", "content": "Hello!"}], "models": ["gone", "attune"]}).json()
+    assert asked["missing"] == ["gone"]
+    chosen = served.http.post(f"/v1/comparisons/{asked['id']}/choice", json={"winner": "A"}).json()
+    assert set(chosen["models"].values()) == {"attune@0"}
+    none = served.http.post("/v1/comparisons", json={"messages": [{"role": "user", "content": "Hello!"}], "models": ["gone", "gone"]})
+    assert (none.status_code, none.json()["error"]["code"]) == (502, "backend_down")
+
+
 def test_a_backend_that_is_down_is_a_readable_error_and_is_given_a_rest(pair: tuple[Running, Running]) -> None:
     served, _ = pair
     for _ in range(5):

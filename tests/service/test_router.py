@@ -12,7 +12,7 @@ from policy.runners.base import SamplingSettings, Step
 from service.engine.engine import Engine, EngineLimits, Loaded
 from service.engine.router import Route, Router, pinned_number, version_name
 from service.engine.slots import Post
-from service.errors import EngineFailed
+from service.errors import EngineFailed, NoMemory
 from tests.service.parrot import ParrotRunner
 
 
@@ -116,6 +116,33 @@ def test_many_who_want_different_versions_all_get_theirs_in_turn() -> None:
         assert await asyncio.wait_for(asyncio.gather(*map(use, wanted)), 10) == wanted
         assert 0 in engine.slots
         assert loads.count(0) == 1
+        await engine.close()
+
+    asyncio.run(run())
+
+
+def test_versions_keep_to_the_memory_they_may_take() -> None:
+    async def run() -> None:
+        engine = Engine(
+            lambda number: Loaded("d", ParrotRunner(number)), EngineLimits(9, 60.0, 5.0, 2.5), lambda number, error: None, lambda number: 1.0
+        )
+        await engine.load(0)
+        engine.follow(Router(0))
+        await engine.load(1, is_wanted_by_traffic=False)
+        await engine.load(2, is_wanted_by_traffic=False)  # the idle one makes room
+        assert sorted(engine.slots) == [0, 2]
+        busy = await engine.lease(2)
+        waiting = asyncio.create_task(engine.load(3))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()  # a swap, too: the memory is not there
+        busy.end()
+        await waiting
+        assert sorted(engine.slots) == [0, 3]
+        engine.follow(Router(0, 3, 0.5))
+        with pytest.raises(
+            NoMemory, match=r"version 4 takes about 1\.00 GiB.* memory_gib = 2\.5 .*0 \(1\.00 GiB\), 3 .*; raise"
+        ):
+            await engine.load(4)
         await engine.close()
 
     asyncio.run(run())

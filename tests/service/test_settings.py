@@ -35,6 +35,17 @@ def test_a_backend_needs_a_name_and_a_url(wrong: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_every_setting_is_a_flag() -> None:
+    from service.commands import _more_flags
+
+    assert _more_flags(["--max-slots", "6", "--quantize=q4_0"]) == {"max_slots": "6", "quantize": "q4_0"}
+    known = load_settings(_more_flags(["--max-slots", "6", "--memory-gib", "3.5"]))
+    assert (known.max_slots, known.memory_gib) == (6, 3.5)
+    for words, said in ((["--colour", "red"], "--colour is no flag"), (["--max-slots"], "needs a value"), (["here"], "here is no flag")):
+        with pytest.raises(CannotStart, match=said):
+            _more_flags(words)
+
+
 def test_every_setting_says_what_it_is() -> None:
     assert [name for name, field in ServeSettings.model_fields.items() if not field.description] == []
 

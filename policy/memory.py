@@ -1,0 +1,51 @@
+"""How much memory a version takes on this machine, told before it is loaded. No torch here: the service asks."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from policy.ggufs import reasons_against_gguf
+from policy.model import read_config, weight_files
+from policy.runners.base import RunnerOptions
+
+PROCESS = 0.25 * 2**30  # bytes: the libraries of a worker process
+# by OpenVINO, seen on a model of 125 M weights: the file is mapped, and what is computed with stands beside it
+BYTES_OF_WEIGHT = {"none": 6.0, "q8_0": 2.0, "q4_0": 1.0}
+
+
+def memory_need(folder: Path, options: RunnerOptions) -> int:
+    """Return the bytes that one version of the model in `folder` takes in a runner of its own: process, weights, keys and values."""
+    config = read_config(folder)
+    kinds = options.kinds or ("openvino",)
+    if options.device == "cpu" and kinds[0] == "openvino" and not reasons_against_gguf(config):
+        width = 4.0 if (options.quantize, options.precision) == ("none", "bfloat16") else BYTES_OF_WEIGHT[options.quantize]
+    else:
+        width = 4.0 if options.precision == "float32" else 2.0
+    return int(PROCESS + width * num_weights(folder) + kv_bytes(config, options))
+
+
+def kv_bytes(config: dict[str, Any], options: RunnerOptions) -> int:
+    """Return the bytes of keys and values that a runner may hold: `kv_gib`, or less where a full batch of whole contexts needs less."""
+    config = config.get("text_config") or config
+    heads = config.get("num_key_value_heads") or config["num_attention_heads"]
+    size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    width = 4 if options.precision == "float32" else 2
+    context = 2 * config["num_hidden_layers"] * heads * size * width * config["max_position_embeddings"]
+    return int(max(context, min(options.kv_gib * 2**30, context * options.max_batch)))
+
+
+def num_weights(folder: Path) -> int:
+    """Return how many numbers a model's files hold; for files that are no safetensors a guess by their size."""
+    total = 0
+    for path in weight_files(folder):
+        if path.suffix != ".safetensors":
+            total += path.stat().st_size // 2
+            continue
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        for name, entry in header.items():
+            size = 1
+            for length in entry.get("shape", ()) if name != "__metadata__" else (0,):
+                size *= length
+            total += size
+    return total

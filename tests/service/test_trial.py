@@ -1,0 +1,118 @@
+"""A version on trial: the bet against it, the canary, and the way back when people like it less."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.trial import greatest_wealth
+from store.traffic import current_traffic
+from tests.service.running import Running, running, wait_until
+
+
+@given(st.lists(st.sampled_from([0.0, 0.5, 1.0, 0.25]), max_size=60))
+def test_wealth_never_falls_and_better_answers_never_raise_it(seen: list[float]) -> None:
+    assert greatest_wealth(seen) >= greatest_wealth(seen[:-1]) >= 1.0
+    assert greatest_wealth([min(1.0, outcome + 0.25) for outcome in seen]) <= greatest_wealth(seen) + 1e-9
+
+
+def test_a_version_as_good_is_rarely_taken_back_and_a_worse_one_soon() -> None:
+    rng = random.Random(1)
+
+    def taken_back(win: float, items: int) -> float:
+        return sum(greatest_wealth(float(rng.random() < win) for _ in range(items)) >= 20 for _ in range(400)) / 400
+
+    assert taken_back(0.5, 400) <= 0.05 + 0.03
+    assert taken_back(0.6, 400) <= 0.01
+    assert taken_back(0.25, 60) > 0.9
+    assert greatest_wealth([0.0] * 8) < 20 <= greatest_wealth([0.0] * 9)
+
+
+def rate(served: Running, model: str, thumb: str, times: int = 1) -> None:
+    """Ask and rate the answers."""
+    for _ in range(times):
+        reply = served.http.post("/v1/feedback", json={"completion_id": served.chat(model=model)["id"], "thumb": thumb})
+        assert reply.status_code == 201
+
+
+def told(served: Running, kind: str) -> list[dict[str, Any]]:
+    """Return the data of all events of a kind."""
+    import json
+
+    with served.db() as db:
+        return [json.loads(row["data"]) for row in db.query("SELECT data FROM events WHERE kind = ? ORDER BY seq", [kind])]
+
+
+def test_a_live_version_that_people_like_less_is_taken_back(served: Running) -> None:
+    rate(served, "attune", "up", 10)
+    number = served.add_candidate()
+    served.wait_for_state(number, "live")
+    rate(served, "attune", "down", 8)
+    assert served.versions()[number]["state"] == "live"  # eight are not enough evidence
+    rate(served, "attune", "down")
+    served.wait_for_state(number, "withdrawn")
+    wait_until(lambda: served.chat()["model"] == "attune@0", what="the version before answers again")
+    (back,) = told(served, "version.rolled_back")
+    assert (back["version"], back["previous"]) == (0, number)
+    assert "9 judgements, 0.00 in its favour" in back["reason"]
+    assert "attune_rollbacks_total 1.0" in served.http.get("/metrics").text
+
+
+def test_what_an_operator_made_live_stays(served: Running) -> None:
+    rate(served, "attune", "up", 9)
+    number = served.add_candidate()
+    served.wait_for_state(number, "live")
+    served.http.post("/v1/versions/rollback", json={}).raise_for_status()
+    served.http.post(f"/v1/versions/{number}/promote").raise_for_status()
+    rate(served, "attune", "down", 9)
+    assert served.versions()[number]["state"] == "live"
+
+
+def test_without_the_test_nothing_is_taken_back(tmp_path: Path) -> None:
+    with running(tmp_path / "data", rollback_alpha=0) as served:
+        rate(served, "attune", "up", 9)
+        number = served.add_candidate()
+        served.wait_for_state(number, "live")
+        rate(served, "attune", "down", 9)
+        assert served.versions()[number]["state"] == "live"
+
+
+def test_a_canary_that_holds_becomes_live(tmp_path: Path) -> None:
+    with running(tmp_path / "data", canary_share=0.5, canary_s=0.2, canary_items=3) as served:
+        number = served.add_candidate()
+        served.wait_for_state(number, "canary")
+        wait_until(lambda: served.versions()[number]["share"] == 0.5, what="it has its share")
+        later = served.add_candidate()
+        models = {served.chat()["model"] for _ in range(40)}
+        assert models == {"attune@0", f"attune@{number}"}
+        rate(served, "attune@0", "up", 3)
+        rate(served, f"attune@{number}", "up", 2)
+        assert served.versions()[number]["state"] == "canary"
+        assert served.versions()[later]["state"] == "candidate"
+        rate(served, f"attune@{number}", "up")
+        served.wait_for_state(number, "live")
+        served.wait_for_state(later, "withdrawn")  # it was made from a version that is no longer live
+
+
+def test_a_canary_that_people_like_less_is_taken_out(tmp_path: Path) -> None:
+    with running(tmp_path / "data", canary_share=0.3, canary_s=0.0, canary_items=50) as served:
+        number = served.add_candidate()
+        served.wait_for_state(number, "canary")
+        rate(served, "attune@0", "up", 9)
+        rate(served, f"attune@{number}", "down", 9)
+        served.wait_for_state(number, "withdrawn")
+        with served.db() as db:
+            assert current_traffic(db).canary is None
+        assert [(back["version"], back["previous"]) for back in told(served, "version.rolled_back")] == [(0, number)]
+
+
+@pytest.mark.parametrize("share", [1.0, -0.1])
+def test_a_canarys_share_is_below_one(share: float, tmp_path: Path) -> None:
+    from service.errors import CannotStart
+    from service.settings import load_settings
+
+    with pytest.raises(CannotStart, match="--canary-share"):
+        load_settings({"canary_share": share})
