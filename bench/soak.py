@@ -155,6 +155,7 @@ class Soak:
             "s": round(time.monotonic() - self.began, 1),
             "service_mib": round(own, 1),
             "all_mib": round(own + sum(rss), 1),
+            "runner_mib": round(sum(rss) / max(1, len(children)), 1),
             "processes": 1 + len(children),
             "threads": self.process.num_threads(),
             "files": self.process.num_fds(),
@@ -187,7 +188,7 @@ class Soak:
             first, last = (sorted(sample[name] for sample in part)[len(part) // 2] for part in (warm[:third], warm[-third:]))
             return {"first_third": first, "last_third": last, "growth": round(last / first - 1, 4)}
 
-        memory = {name: growth(name) for name in ("service_mib", "all_mib", "threads", "files")}
+        memory = {name: growth(name) for name in ("service_mib", "runner_mib", "all_mib", "threads", "files")}
         held = ("tasks", "leases", "replies_active", "requests_queued")
         return {
             "swaps": self.swaps,
@@ -195,7 +196,7 @@ class Soak:
             "failed": len(self.failed),
             "failures": self.failed[:5],
             "medians": memory,
-            "memory_is_flat": memory["service_mib"]["growth"] <= LIMIT and memory["all_mib"]["growth"] <= LIMIT,
+            "memory_is_flat": all(memory[name]["growth"] <= LIMIT for name in ("service_mib", "runner_mib", "all_mib")),
             "before": before,
             "after": after,
             "left_behind": {name: after[name] - before[name] for name in held},
