@@ -119,7 +119,7 @@ def _of_row(row: Feedback, completion_of: Callable[[str, int], Completion], rend
 
 
 def _is_ours(completion: Completion) -> bool:
-    return completion.version is not None and bool(completion.prompt_ids) and bool(completion.reply_ids)
+    return bool(completion.prompt_ids) and bool(completion.reply_ids)
 
 
 def _reply(completion: Completion) -> Reply:

@@ -61,7 +61,8 @@ class Answers:
             else:
                 assert backend is not None
                 prompts = [Prompt([], tuple(messages), self.settings.default_max_tokens, 0) for messages in ask.prompts]
-                answer = ForeignAnswer(ask, prompts, conversation_id, room, backend)
+                learned_by = self.model if self.settings.train_on_foreign else None
+                answer = ForeignAnswer(ask, prompts, conversation_id, room, backend, learned_by)
         except BaseException:
             if lease is not None:
                 lease.end()

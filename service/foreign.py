@@ -4,17 +4,17 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 from policy.errors import RunnerFailed
 from policy.runners.remote import Breaker
 from service.answer import Answer, Ask, Room
-from service.engine.replies import TextReply
+from service.engine.replies import Reply, TextReply
 from service.errors import BackendDown, BadRequest, RequestError
+from service.model import Model
 from service.prompts import Prompt
-
-if TYPE_CHECKING:
-    pass
+from store.completions import Completion
 
 TRIES = 3
 
@@ -51,8 +51,12 @@ class ForeignAnswer(Answer):
 
     replies: list[TextReply]
 
-    def __init__(self, ask: Ask, prompts: Sequence[Prompt], conversation_id: str, room: Room, backend: Backend) -> None:
+    def __init__(
+        self, ask: Ask, prompts: Sequence[Prompt], conversation_id: str, room: Room, backend: Backend, learned_by: Model | None = None
+    ) -> None:
+        """`learned_by` is the model whose token ids are recorded beside the text, where it may be learned from."""
         super().__init__(ask, prompts, conversation_id, 1.0, room)
+        self._learned_by = learned_by
         self.backend = backend.name
         self.replies = [TextReply(place) for place in range(len(prompts) * ask.n)]
         self._backend = backend
@@ -110,6 +114,13 @@ class ForeignAnswer(Answer):
 
     def _let_go(self) -> None:
         """The tasks hold nothing else."""
+
+    def _completion(self, reply: Reply | TextReply) -> Completion:
+        kept = super()._completion(reply)
+        if self._learned_by is None or not reply.text:
+            return kept
+        prompt_ids, reply_ids = self._learned_by.reply_ids(kept.messages, reply.text)
+        return replace(kept, prompt_ids=prompt_ids, reply_ids=reply_ids if reply.finish_reason == "stop" else reply_ids[:-1])
 
     def _settings(self, index: int) -> dict[str, Any]:
         sampling = self.ask.sampling

@@ -44,7 +44,9 @@ class ServeSettings(BaseSettings):
     vllm: str | None = Field(None, pattern="^https?://.+")
     """URL of a vLLM server of the same base model that generates in place of this machine; its key is in ATTUNE_VLLM_KEY."""
     compare: Annotated[tuple[str, ...], NoDecode] = ()
-    """OpenAI-compatible backends to compare with, each NAME=URL; a backend's key is in ATTUNE_COMPARE_KEY_NAME. Never learned from."""
+    """OpenAI-compatible backends to compare with, each NAME=URL; a key is in ATTUNE_COMPARE_KEY_NAME. Not learned from without train_on_foreign."""
+    train_on_foreign: bool = False
+    """Whether what people say of other backends' answers is learned from too: those are then recorded as token ids of our own tokenizer."""
     config: Path | None = None
     """The TOML file that was read; None means none."""
     no_learner: bool = False

@@ -87,14 +87,15 @@ def list_feedback(
     return [_feedback(row) for row in rows]
 
 
-# What counts for learning: not retracted, its rater not in quarantine, on a reply of our own model, not replaced by a later word of the same
+# What counts for learning: not retracted, its rater not in quarantine, on a reply whose token ids are known (our own model's, and others'
+# where `train_on_foreign` records them), not replaced by a later word of the same
 # rater on the same thing (thumbs and scores replace each other; a second choice replaces the first), and saying something (a tie does not).
 # Having asked for another answer says little, and nothing once the rater said in words of any kind what they think of the first.
 _COUNTS = """
     FROM feedback f
     JOIN completions c ON c.id = f.completion_id AND c.choice = f.choice
     JOIN raters r ON r.id = f.rater_id
-    WHERE f.retracted_at IS NULL AND r.quarantined_at IS NULL AND c.version IS NOT NULL
+    WHERE f.retracted_at IS NULL AND r.quarantined_at IS NULL AND length(c.reply_ids) > 0
       AND NOT (f.kind = 'choice' AND f.winner = 'tie') AND NOT (f.kind = 'score' AND f.value = 0.5)
       AND NOT (f.kind = 'regenerate' AND EXISTS (
         SELECT 1 FROM feedback g WHERE g.kind != 'regenerate' AND g.rater_id = f.rater_id AND g.retracted_at IS NULL AND (

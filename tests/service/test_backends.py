@@ -1,6 +1,7 @@
 """Foreign backends: another OpenAI-compatible service to compare with, here a second Attune with its own parrot."""
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,6 +63,26 @@ def test_a_comparison_goes_on_with_the_model_that_is_up(pair: tuple[Running, Run
     assert set(chosen["models"].values()) == {"attune@0"}
     none = served.http.post("/v1/comparisons", json={"messages": [{"role": "user", "content": "Hello!"}], "models": ["gone", "gone"]})
     assert (none.status_code, none.json()["error"]["code"]) == (502, "backend_down")
+
+
+def test_foreign_answers_are_learned_from_only_where_the_operator_says_so(pair: tuple[Running, Running], tmp_path: Path) -> None:
+    from store.feedback import feedback_to_learn
+
+    _, other = pair
+    for allowed in (False, True):
+        with running(tmp_path / str(allowed), compare=(f"other={other.url}",), train_on_foreign=allowed) as served:
+            reply = served.openai().chat.completions.create(model="other", messages=ASK)
+            cut = served.openai().chat.completions.create(model="other", messages=ASK, max_tokens=3)
+            for completion_id in (reply.id, cut.id):
+                assert served.http.post("/v1/feedback", json={"completion_id": completion_id, "thumb": "up"}).status_code == 201
+            with served.db() as db:
+                assert len(feedback_to_learn(db, 0)) == (2 if allowed else 0)
+                kept = [get_completion(db, completion_id) for completion_id in (reply.id, cut.id)]
+            assert all((one.backend, one.version, one.logps) == ("other", None, []) for one in kept)
+            model = served.model
+            whole = model.reply_ids([dict(message) for message in ASK], kept[0].text)
+            assert (kept[0].prompt_ids, kept[0].reply_ids) == (whole if allowed else ([], []))
+            assert bytes(kept[1].reply_ids) == (kept[1].text.encode() if allowed else b"")  # it was cut: no end of turn
 
 
 def test_a_backend_that_is_down_is_a_readable_error_and_is_given_a_rest(pair: tuple[Running, Running]) -> None:

@@ -39,7 +39,7 @@ def reply(db: Database) -> Callable[..., Completion]:
     def add(completion_id: str = "", *, choice: int = 0, version: int | None = 0, prompt_ids: tuple[int, ...] = (1, 5, 9)) -> Completion:
         completion = Completion(
             completion_id or new_id("chatcmpl-"), choice, "ann", "chat", "attune", "local", version, [{"role": "user", "content": "你好"}],
-            list(prompt_ids), [7, 2], [-0.25, -1.5], "hey", "stop", now(), "talk", {"temperature": 1.0},
+            list(prompt_ids), *(([7, 2], [-0.25, -1.5]) if version is not None else ([], [])), "hey", "stop", now(), "talk", {"temperature": 1.0},
         )  # fmt: skip
         add_completions(db, [completion])
         return completion
