@@ -8,6 +8,7 @@ import torch
 from learner.anchors import Anchor
 from learner.examples import Example
 from learner.gate import Evidence
+from learner.probes import Probe, right_answers
 from learner.reference import Reference
 from learner.resident import Resident, Weights
 from learner.rollouts import Rollout, sampled_replies
@@ -18,11 +19,17 @@ from policy.chat import end_ids
 
 @dataclass(frozen=True)
 class Samples:
-    """Replies of the live version before the update, to prompts of people and of anchors; the candidate answers the same."""
+    """Replies of the live version before the update, to prompts of people and of anchors; the candidate answers the same.
+
+    `probes` with which of them live and base answer rightly.
+    """
 
     prompts: tuple[tuple[int, ...], ...]
     live: tuple[Rollout, ...]
     seed: int
+    probes: tuple[Probe, ...] = ()
+    live_right: tuple[bool, ...] = ()
+    base_right: tuple[bool, ...] = ()
 
 
 def gate_prompts(examples: Sequence[Example], anchors: Sequence[Anchor], count: int, longest: int) -> tuple[tuple[int, ...], ...]:
@@ -63,6 +70,7 @@ def evidence_of(
             with resident.as_base():
                 base = reply_sums(resident.model, replies, budget)
     anchor_tokens = sum(len(anchor.reply_ids) for anchor in kept)
+    right = right_answers(resident, samples.probes)
     return Evidence(
         gains=gains,
         live_kl=(mine - theirs).mean().item(),
@@ -72,6 +80,8 @@ def evidence_of(
         endless_rise=_share(own, endless=True) - _share(samples.live, endless=True),
         empty_rise=_share(own, endless=False) - _share(samples.live, endless=False),
         weights_finite=finite,
+        skill_gains=tuple(int(mine) - int(theirs) for mine, theirs in zip(right, samples.live_right, strict=True)),
+        base_skill_gains=tuple(int(mine) - int(theirs) for mine, theirs in zip(right, samples.base_right, strict=True)),
     )
 
 

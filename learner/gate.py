@@ -11,6 +11,7 @@ from typing import Any
 from learner.settings import LearnerSettings
 
 MIN_HELD_OUT = 4  # fewer held-out judgements decide nothing
+MIN_PROBES = 16  # fewer probes decide nothing
 Z95 = 1.645  # one-sided
 
 
@@ -20,6 +21,8 @@ class Evidence:
 
     `gains`: per held-out judgement, by how much the candidate leans further to what people said than live does. `live_kl` and
     `base_kl`: KL of the candidate to live and base per reply of its own. `anchor_kl`: KL of base to candidate per token of base's replies.
+    `skill_gains`: per probe, 1 where the candidate is right and live is not, -1 the other way round, 0 for no difference; `base_skill_gains`
+    the same against the base model: many small falls add up.
     """
 
     gains: tuple[float, ...]
@@ -30,6 +33,8 @@ class Evidence:
     endless_rise: float
     empty_rise: float
     weights_finite: bool
+    skill_gains: tuple[int, ...] = ()
+    base_skill_gains: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,13 @@ def checks_of(evidence: Evidence, limits: LearnerSettings) -> list[Check]:
     if len(evidence.gains) >= MIN_HELD_OUT:
         bound = upper_bound(evidence.gains)
         checks.append(Check("held_out_gain", bound, f">= {limits.gate_min_gain:g}", bound >= limits.gate_min_gain))
+    for name, gains, limit in (
+        ("skills_to_live", evidence.skill_gains, limits.gate_max_skill_drop),
+        ("skills_to_base", evidence.base_skill_gains, 2.0 * limits.gate_max_skill_drop),
+    ):
+        if len(gains) >= MIN_PROBES:
+            bound = upper_bound(gains)
+            checks.append(Check(name, bound, f">= {-limit:g}", bound >= -limit))
     return checks
 
 

@@ -168,7 +168,7 @@ def _votes(judgements: Sequence[Judgement], fixed: Mapping[str, float]) -> dict[
     thumbs = [(number, j, j.good if j.good is not None else j.bad) for number, j in enumerate(judgements) if j.good is None or j.bad is None]
     found: dict[int, float] = {}
     asked = _raters_of([(frozenset(both), j.rater) for _, j, both in pairs])
-    known: dict[Hashable, float] = {**fixed}
+    known: dict[Hashable, float] = dict(fixed.items())
     ranked = pair_raters([(j.rater, *both) for _, j, both in pairs], pinned=known)
     for number, _, (good, bad) in pairs:
         if asked[frozenset((good, bad))] > 1:

@@ -15,6 +15,7 @@ from learner.gate import checks_of, report_of
 from learner.on_policy import train_on_policy
 from learner.optimiser import Optimiser
 from learner.plan import Plan, plan_of
+from learner.probes import Probe, read_probes, right_answers
 from learner.publish import version_folder
 from learner.q_learning import train_ilql
 from learner.reference import Audit, Reference
@@ -94,6 +95,8 @@ class Updater:
         self.reference = Reference(resident, settings.token_budget)
         self.estimator = TrustEstimator(resident, settings)
         self._anchors: list[Anchor] | None = None
+        self._probes: tuple[Probe, ...] | None = None
+        self._right: dict[str, tuple[bool, ...]] = {}  # by version's digest: which probes it answers rightly
 
     def anchors(self) -> list[Anchor]:
         """Return the anchors, making them the first time."""
@@ -101,6 +104,24 @@ class Updater:
             count = anchor_count(self.settings, self.resident.num_parameters)
             self._anchors = base_anchors(self.resident, self.settings.data / "cache", count)
         return self._anchors
+
+    def probes(self) -> tuple[Probe, ...]:
+        """Return the probes in force, reading them the first time. Raises BadData."""
+        if self._probes is None:
+            self._probes = tuple(read_probes(self.resident))
+        return self._probes
+
+    def samples(self, prompts: Sequence[tuple[int, ...]], seed: int) -> Samples:
+        """Return what the resident weights, the live version's, say to the gate's prompts and probes, and what the base model knows of these."""
+        resident, probes = self.resident, self.probes()
+        live, base = resident.parent_digest, resident.base_digest
+        if live not in self._right:
+            self._right[live] = right_answers(resident, probes)
+        if base not in self._right:
+            with resident.as_base():
+                self._right[base] = right_answers(resident, probes)
+        self._right = {digest: self._right[digest] for digest in (live, base)}
+        return Samples(tuple(prompts), tuple(samples_of(resident, prompts, seed)), seed, probes, self._right[live], self._right[base])
 
     def update(self, run: Run, material: Material, settings: LearnerSettings, phase: Phase) -> Result:
         """Train the resident weights from the run's parent on, and judge them.
@@ -120,7 +141,7 @@ class Updater:
         prompts = gate_prompts(
             [*plan.held_out, *plan.trained], kept, settings.gate_samples, resident.context_length - settings.gate_max_tokens
         )
-        samples = Samples(prompts, tuple(samples_of(resident, prompts, run.seed)), run.seed)
+        samples = self.samples(prompts, run.seed)
         with resident.autocast():
             drift = with_distributions(resident.model, [(rollout.prompt_ids, rollout.ids) for rollout in samples.live])
         optimiser = Optimiser(resident, learning_rate=resident.learning_rate, warmup_steps=settings.warmup_steps, clip_norm=settings.clip_norm)

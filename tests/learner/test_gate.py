@@ -24,7 +24,7 @@ def test_a_good_candidate_passes() -> None:
     assert {check["name"] for check in report["checks"]} >= {"kl_to_live", "retention_kl", "held_out_gain", "length_ratio"}
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Evidence) if field.name not in ("gains", "weights_finite")])
+@pytest.mark.parametrize("name", [field.name for field in fields(Evidence) if field.type in ("float", float)])
 def test_what_is_not_a_number_is_rejected(name: str) -> None:
     assert not passed(replace(GOOD, **{name: float("nan")}))
 
@@ -59,3 +59,21 @@ def test_noise_around_zero_is_no_reason_to_reject() -> None:
 
 def test_a_report_of_no_checks_does_not_pass() -> None:
     assert not report_of([])["passed"]
+
+
+def test_a_fall_of_skills_that_noise_does_not_explain_is_rejected() -> None:
+    fell = (-1,) * 30 + (1,) * 4 + (0,) * 90  # right 26 of 124 times less often
+    report = report_of(checks_of(replace(GOOD, skill_gains=fell), LIMITS))
+    assert not report["passed"]
+    assert report["reasons"][0].startswith("skills_to_live is -0.1")
+    assert passed(replace(GOOD, skill_gains=(-1,) * 6 + (1,) * 4 + (0,) * 114))
+
+
+def test_small_falls_that_add_up_against_the_base_model_are_rejected() -> None:
+    fell = (-1,) * 20 + (0,) * 104
+    report = report_of(checks_of(replace(GOOD, skill_gains=(0,) * 124, base_skill_gains=fell), LIMITS))
+    assert [reason.split()[0] for reason in report["reasons"]] == ["skills_to_base"]
+
+
+def test_a_dozen_probes_decide_nothing() -> None:
+    assert passed(replace(GOOD, skill_gains=(-1,) * 12))
