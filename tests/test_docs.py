@@ -1,5 +1,6 @@
 """What the README and docs/ say holds: routes and commands exist, links lead somewhere, examples run as they stand."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+import attune
+from attune.cli.conversation import HELP
 from tests.served import Served, serve
 
 ROOT = Path(__file__).parent.parent
@@ -67,8 +70,8 @@ def test_every_link_leads_somewhere() -> None:
     assert not broken, "\n".join(broken)
 
 
-@pytest.mark.parametrize("code", blocks(ROOT / "README.md", "python"), ids=lambda code: code.split("\n")[0])
-def test_the_readme_s_python_runs(code: str, served: Served) -> None:
+@pytest.mark.parametrize("code", [code for page in PAGES for code in blocks(page, "python")], ids=lambda code: code.split("\n")[0])
+def test_python_in_the_pages_runs(code: str, served: Served) -> None:
     ran = subprocess.run([sys.executable, "-c", code.replace(README_URL, served.url)], capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.strip()
@@ -84,10 +87,37 @@ def test_the_readme_s_curl_runs(served: Served) -> None:
     assert httpx.Response(201, content=kept.stdout).json()["completion_id"] == reply["id"]
 
 
+def runs_alone(code: str) -> bool:
+    """Whether a curl example needs nothing that the reader has to fill in, and ends by itself."""
+    return code.startswith("curl") and not re.search(r"\$ID|at-\.\.\.|@\w+\.json|-sN", code)
+
+
+@pytest.mark.parametrize("code", [code for page in PAGES for code in blocks(page, "bash") if runs_alone(code)], ids=lambda code: code[30:75])
+def test_curl_in_the_pages_runs(code: str, served: Served) -> None:
+    answered = subprocess.run(["bash", "-c", code.replace(README_URL, served.url)], capture_output=True, text=True, timeout=120, check=True)
+    body = httpx.Response(200, content=answered.stdout).json()
+    assert body
+    assert "error" not in body
+
+
+def test_the_sdk_page_has_every_public_name() -> None:
+    listed = re.findall(r"^::: attune\.(\w+)", (ROOT / "docs" / "sdk.md").read_text(), re.M)
+    assert sorted(listed) == sorted(name for name in attune.__all__ if not name.startswith("__"))
+
+
+def test_the_terminal_page_has_every_command_and_every_word_of_a_conversation() -> None:
+    text = (ROOT / "docs" / "terminal.md").read_text()
+    top = subprocess.run([BIN / "attune", "--help"], capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"}).stdout
+    commands = re.findall(r"^[│|] ([a-z][a-z-]+) ", top, re.M)
+    assert len(commands) > 15
+    assert not [command for command in commands if f"`attune {command}" not in text]
+    assert not [word for word in re.findall(r"(/[a-z]+)", HELP) if word not in text]
+
+
 def test_the_readme_s_simulation_runs(served: Served, tmp_path: Path) -> None:
     (command,) = (code for code in blocks(ROOT / "README.md", "bash") if code.startswith("attune simulate"))
-    words = shlex.split(command.replace(README_URL, served.url).replace("--rounds 48", "--rounds 4"))
-    ran = subprocess.run([BIN / words[0], *words[1:]], capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    words = shlex.split(command.replace(README_URL, served.url).replace("--rounds 48", "--rounds 2 --prompts 8 --samples 1"))
+    ran = subprocess.run([BIN / words[0], *words[1:]], capture_output=True, text=True, timeout=1200, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert "version" in ran.stdout.lower()
 
