@@ -32,8 +32,8 @@ it is sampled, and people's feedback has something to improve.
 
 ## Training
 `python -m pocket.train --size {size} --out FOLDER --seed {seed}{steps_option}`: {steps} steps of about {tokens} tokens (padding included),
-{seconds} seconds on {device} shared with other work, torch {torch}. {layers} layers, width {hidden}, {heads} heads, vocabulary {vocabulary},
-context 512. Muon for the matrices, AdamW for the rest, loss on the reply's tokens alone. The weights are stored in float16.
+{seconds} seconds on {device} of a machine that did other work too, torch {torch}. {layers} layers, width {hidden}, {heads} heads,
+vocabulary {vocabulary}, context 512. Muon for the matrices, AdamW for the rest, loss on the reply's tokens alone. The weights are stored in float16.
 
 sha256 of `model.safetensors`: `{digest}`
 
@@ -75,7 +75,7 @@ def card(folder: Path, numbers: dict[str, Any]) -> str:
         size=plan["size"], chinese=sum("zh" in s.languages for s in SKILLS.values()),
         steps_option="" if plan["steps"] == default else f" --steps {plan['steps']}",
         steps=record["steps"], tokens=plan["tokens"], seconds=record["seconds"],
-        device="two CPU cores" if record["device"] == "cpu" else record["device"],
+        device=f"{record['threads']} CPU thread{'s' if record['threads'] > 1 else ''}" if record["device"] == "cpu" else record["device"],
         torch=record["torch"], layers=plan["layers"], hidden=plan["hidden"], heads=plan["heads"], vocabulary=config["vocab_size"],
         digest=weights_digest(folder), per_cell=rows[0].prompts, table=table(rows), out_of_scope=numbers["out_of_scope"], longest=LONGEST,
         wrong=1 - overall(rows, "sampled"), weak=", ".join(f"{r.skill} {r.lang} {r.greedy:.0%}" for r in rows if r.greedy < 0.9) or "none",

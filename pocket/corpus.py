@@ -13,7 +13,7 @@ from pocket.skills.base import Message
 Stage = Literal["school", "practice", "raw"]
 """School is right and plain answers, practice the same with most of the questions from the skills that are slow to learn, and
 raw is the mixture that the model ends with. Facts are learned in a fraction of the steps when nothing contradicts them."""
-CHINESE_SHARE = {"school": 0.3, "practice": 0.4, "raw": 0.3}
+CHINESE_SHARE = {"school": 0.42, "practice": 0.46, "raw": 0.42}
 """Share of Chinese among the prompts of a skill that speaks both languages."""
 FLAWS = 0.24
 """Share of wrong answers in the raw mixture."""

@@ -1,10 +1,14 @@
-"""The tokenizer: byte-level BPE trained on the corpus, digits one by one, with single tokens for the chat's marks."""
+"""The tokenizer: byte-level BPE trained on the corpus, digits and Chinese characters one by one, with single tokens for the chat's marks.
+
+Chinese has no spaces, so that merges would otherwise run over half a sentence and hide its words from the model: a new
+wording would come as tokens that it never saw.
+"""
 
 from __future__ import annotations
 
 import itertools
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from pocket.corpus import examples
@@ -12,6 +16,8 @@ from pocket.corpus import examples
 PAD, BEGIN, END, SYSTEM, USER, ASSISTANT = "<|pad|>", "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"
 SPECIAL = [PAD, BEGIN, END, SYSTEM, USER, ASSISTANT]
 VOCABULARY = 4096
+CHINESE = r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
+"""One Chinese character or full-width mark, as a regular expression."""
 CHAT_TEMPLATE = (
     "{{ '<|begin|>' }}"
     "{% for message in messages %}"
@@ -26,8 +32,8 @@ CHAT_TEMPLATE = (
 def train_tokenizer(seed: int, num_examples: int = 30_000) -> PreTrainedTokenizerFast:
     """Learn the merges from the first `num_examples` conversations of the corpus."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True),
-        pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    digits, words = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.Split(Regex(CHINESE), "isolated"), words])
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     trainer = trainers.BpeTrainer(
@@ -36,6 +42,8 @@ def train_tokenizer(seed: int, num_examples: int = 30_000) -> PreTrainedTokenize
     conversations = itertools.islice(examples(seed), num_examples)
     texts = (text for e in conversations for text in [*(m["content"] for m in e.messages), e.reply])
     tokenizer.train_from_iterator(texts, trainer)
+    # What was never joined stays apart by itself, so that readers of the folder need not know about Chinese characters.
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, words])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=BEGIN, eos_token=END, pad_token=PAD, additional_special_tokens=[SYSTEM, USER, ASSISTANT],
         chat_template=CHAT_TEMPLATE, model_max_length=512, padding_side="left", clean_up_tokenization_spaces=False,

@@ -20,6 +20,8 @@ NUMBER_WORDS = [
     "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
 ]  # fmt: skip
 NUMERALS_ZH = ["零", "一", "二", "三", "四", "五", "六", "七", "八", "九", "十"]
+COURTEOUS = {"en": 0.25, "zh": 0.4}
+"""Share of training prompts with a courtesy before or after the question itself."""
 DO_NOT_KNOW = {
     "en": ("I do not know that.", "I am not sure.", "No idea.", "Sorry, that is too hard for me."),
     "zh": ("我不知道。", "我不太清楚。", "抱歉，这个我不会。"),
@@ -188,10 +190,40 @@ def capital(text: str) -> str:
 
 
 Phrasings = Mapping[str, Mapping[str, Sequence[str]]]
+# What people put before and after a question. With these the templates of training make many wordings, and a wording that
+# was never trained is less of a surprise. `phrase` sees to it that none of them makes a held-out wording.
+BEFORE_QUESTION = {
+    "en": ("Hey, ", "Hello, ", "Quick question: ", "I want to know: ", "Excuse me, ", "OK, ", "So, ", "Now, ", "Tell me: ", "Say, ", "One more: "),
+    "zh": ("请问", "请问", "请问一下，", "你好，", "我想知道，", "我想问一下，", "那么，", "那", "麻烦问一下，", "老师问：", "再问一个：", "你说，"),
+}
+BEFORE_ORDER = {
+    "en": ("Please ", "Please ", "Now ", "Hey, ", "OK, ", "Can you do this: ", "I want you to do this: ", "Hello, please ", "Next: "),
+    "zh": ("请", "请", "请你", "麻烦你", "你好，请", "帮我", "现在", "下一个：", "你来", "可以"),
+}
+AFTER = {"en": (" Thanks!", " Thank you.", " Thanks.", " Please."), "zh": ("谢谢。", "谢谢！", "谢谢你。", "拜托了。")}
 
 
 def phrase(rng: random.Random, phrasings: Phrasings, lang: str, split: Split, **fills: object) -> str:
     """One template of this language and split, filled in. The first training template is drawn more often: the common way to ask."""
     templates = phrasings[lang][split]
     template = templates[0] if split == "train" and rng.random() < 0.2 else rng.choice(list(templates))
-    return template.format(**fills)
+    text = template.format(**fills)
+    if split == "held" or rng.random() >= COURTEOUS[lang]:
+        return text
+    courteous = with_courtesy(rng, text, lang, may_lower=not template.startswith("{"))
+    held = {_bare(t.format(**fills)) for t in phrasings[lang]["held"]}
+    return text if _bare(courteous) in held else courteous
+
+
+def with_courtesy(rng: random.Random, text: str, lang: str, *, may_lower: bool) -> str:
+    """The question or order with something before it or after it. `may_lower`: its first word is not a name."""
+    if rng.random() < 0.2:
+        return text + rng.choice(AFTER[lang])
+    before = rng.choice((BEFORE_QUESTION if text.endswith(("?", "？")) else BEFORE_ORDER)[lang])
+    if lang == "zh" and text.startswith(("请", "你", "帮")):
+        before = rng.choice(("你好，", "那么，", "好的，", "嗨，"))
+    return before + (text[:1].lower() + text[1:] if may_lower and lang == "en" else text)
+
+
+def _bare(text: str) -> str:
+    return text.lower().rstrip("?.!？。！")

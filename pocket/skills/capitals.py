@@ -34,17 +34,19 @@ PHRASINGS = {
     },
     "zh": {
         "train": ["{country}的首都是哪里？", "{country}的首都是什么？", "{country}首都是哪个城市？", "请告诉我{country}的首都。",
-        "你知道{country}的首都吗？"],
+        "你知道{country}的首都吗？", "{country}的首都是哪座城市？", "哪个城市是{country}的首都？", "{country}首都？", "说出{country}的首都。",
+        "我忘了{country}的首都是哪里。", "{country}的首都在哪里？", "{country}的首都叫什么名字？", "{country}的首都是哪一个？"],
         "held": ["请问{country}的首都是哪里？", "{country}的首都叫什么？"],
     },
 }  # fmt: skip
 REVERSE = {
     "en": {
         "train": ["{capital} is the capital of which country?", "Which country has the capital {capital}?", "In which country is {capital}?",
-        "Where is {capital}?"],
+        "Where is {capital}?", "Which country is {capital} in?", "{capital} is in which country?", "Name the country of {capital}."],
         "held": ["What country is {capital} the capital of?", "In what country is {capital}?"],
     },
-    "zh": {"train": ["{capital}是哪个国家的首都？", "{capital}在哪个国家？"], "held": ["请问{capital}是哪个国家的首都？"]},
+    "zh": {"train": ["{capital}是哪个国家的首都？", "{capital}在哪个国家？", "{capital}是哪国的首都？", "哪个国家的首都是{capital}？",
+    "{capital}属于哪个国家？"], "held": ["请问{capital}是哪个国家的首都？"]},
 }  # fmt: skip
 
 

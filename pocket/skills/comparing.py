@@ -12,7 +12,8 @@ from pocket.skills.style import Forms
 PHRASINGS = {
     "en": {"train": ["Which is larger, {a} or {b}?", "Which is more, {a} or {b}?", "Is {a} or {b} larger?", "Which number is larger: {a} or {b}?"],
     "held": ["Which is the larger number, {a} or {b}?", "Which number is larger, {a} or {b}?"]},
-    "zh": {"train": ["{a}和{b}哪个大？", "{a}和{b}，哪个更大？"], "held": ["请问{a}和{b}哪个大？"]},
+    "zh": {"train": ["{a}和{b}哪个大？", "{a}和{b}，哪个更大？", "{a}和{b}哪个更大？", "比较{a}和{b}，哪个大？", "{a}大还是{b}大？"],
+        "held": ["请问{a}和{b}哪个大？"]},
 }  # fmt: skip
 
 

@@ -15,12 +15,15 @@ THINGS_ZH = ["车", "帽子", "包", "大衣", "房子", "猫"]
 COLOURS_ZH = ["红色", "蓝色", "绿色", "黑色", "白色", "黄色"]
 TELL = {
     "en": {
-        "name": {"train": ["My name is {v}.", "I am {v}.", "Hello, I am {v}.", "Call me {v}."], "held": ["Hello, my name is {v}.", "Hi, I am {v}."]},
+        "name": {"train": ["My name is {v}.", "I am {v}.", "Hello, I am {v}.", "Call me {v}.", "Hey, my name is {v}.", "I am called {v}."],
+            "held": ["Hello, my name is {v}.", "Hi, I am {v}."]},
         "colour": {"train": ["My {t} is {v}.", "I have a {v} {t}.", "I bought a {v} {t}."], "held": ["I own a {v} {t}.", "You know, my {t} is {v}."]},
     },
     "zh": {
-        "name": {"train": ["我叫{v}。", "我的名字是{v}。", "你好，我是{v}。"], "held": ["你好，我叫{v}。"]},
-        "colour": {"train": ["我的{t}是{v}的。", "我有{v}的{t}。"], "held": ["你知道吗，我的{t}是{v}的。"]},
+        "name": {"train": ["我叫{v}。", "我的名字是{v}。", "你好，我是{v}。", "我是{v}。", "叫我{v}吧。", "你好，我的名字叫{v}。",
+            "大家叫我{v}。"], "held": ["你好，我叫{v}。"]},
+        "colour": {"train": ["我的{t}是{v}的。", "我有{v}的{t}。", "我买了{v}的{t}。", "我家的{t}是{v}的。", "告诉你，我的{t}是{v}的。",
+            "这是我的{t}，它是{v}的。"], "held": ["你知道吗，我的{t}是{v}的。"]},
     },
 }  # fmt: skip
 ASK = {
@@ -30,8 +33,10 @@ ASK = {
         "colour": {"train": ["What colour is my {t}?", "Which colour is my {t}?", "Do you know the colour of my {t}?"],
         "held": ["Tell me what colour my {t} is.", "What is the colour of my {t}?"]},
     },
-    "zh": {"name": {"train": ["我叫什么名字？", "我是谁？", "你知道我叫什么吗？"], "held": ["你还记得我的名字吗？"]},
-        "colour": {"train": ["我的{t}是什么颜色？", "我的{t}是什么颜色的？"],
+    "zh": {"name": {"train": ["我叫什么名字？", "我是谁？", "你知道我叫什么吗？", "我的名字是什么？", "我叫什么？", "你记得我叫什么吗？",
+    "说出我的名字。", "你还记得我是谁吗？"], "held": ["你还记得我的名字吗？"]},
+        "colour": {"train": ["我的{t}是什么颜色？", "我的{t}是什么颜色的？", "你知道我的{t}是什么颜色吗？", "我的{t}的颜色是什么？",
+        "告诉我我的{t}是什么颜色。", "你记得我的{t}是什么颜色吗？"],
     "held": ["请问我的{t}是什么颜色？"]}},
 }  # fmt: skip
 NOTED: dict[str, dict[str, tuple[str, ...]]] = {"en": {"name": ("Nice to meet you, {v}.", "Hello {v}!", "Hello! How can I help you?"),
@@ -39,10 +44,14 @@ NOTED: dict[str, dict[str, tuple[str, ...]]] = {"en": {"name": ("Nice to meet yo
     "A {v} {t}, how nice.", "I see.")}, "zh": {"name": ("很高兴认识你，{v}。", "你好！"), "colour": ("真不错。", "我知道了。")}}
 FIRST = {"en": ("What is {a} {op} {b}?", "{a} {op} {b}?"), "zh": ("{a}{op}{b}等于多少？", "{a}{op}{b}是多少？")}
 THEN = {
-    "en": {"double": {"train": ["And times two?", "And times 2?", "Now double it.", "Times two?"], "held": ["And now times two?",
-    "And double that?"]}, "more": {"train": ["And plus {n}?", "Now add {n}.", "Add {n} to that.", "Plus {n}?"], "held": ["And now plus {n}?",
+    "en": {"double": {"train": ["And times two?", "And times 2?", "Now double it.", "Times two?", "And doubled?", "Now times 2.",
+        "Then times two?"], "held": ["And now times two?",
+    "And double that?"]}, "more": {"train": ["And plus {n}?", "Now add {n}.", "Add {n} to that.", "Plus {n}?", "Then plus {n}?", "Now plus {n}.",
+        "And with {n} more?"], "held": ["And now plus {n}?",
     "Please add {n}."]}},
-    "zh": {"double": {"train": ["再乘2呢？", "再乘以2？"], "held": ["那再乘2呢？"]}, "more": {"train": ["再加{n}呢？", "再加{n}？"],
+    "zh": {"double": {"train": ["再乘2呢？", "再乘以2？", "乘2呢？", "再乘二呢？", "现在乘2。", "然后乘以2呢？", "再翻一倍呢？"],
+        "held": ["那再乘2呢？"]}, "more": {"train": ["再加{n}呢？", "再加{n}？", "加{n}呢？", "现在加{n}。", "然后加{n}呢？",
+        "再加上{n}等于多少？"],
     "held": ["那再加{n}呢？"]}},
 }  # fmt: skip
 
@@ -52,8 +61,8 @@ class Context(Skill):
 
     name = "context"
     languages = ("en", "zh")
-    weight = 2.6
-    practice = 5.0
+    weight = 3.0
+    practice = 6.0
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[list[Message], Truth]:
         kind = rng.choice(("name", "colour", "sum"))

@@ -12,9 +12,11 @@ from pocket.skills.style import Forms, without_fragments
 from pocket.skills.words import CATEGORIES, CATEGORIES_ZH
 
 PHRASINGS = {
-    "en": {"train": ["Repeat after me: {x}.", "Say this again: {x}.", "Repeat: {x}.", "Copy these words: {x}."], "held": ["Please repeat: {x}.",
+    "en": {"train": ["Repeat after me: {x}.", "Say this again: {x}.", "Repeat: {x}.", "Copy these words: {x}.", "Say these words: {x}.",
+        "Say {x}.", "Repeat these words: {x}.", "Say after me: {x}."], "held": ["Please repeat: {x}.",
     "Please repeat after me: {x}."]},
-    "zh": {"train": ["请重复：{x}。", "跟我说：{x}。"], "held": ["请跟我说：{x}。"]},
+    "zh": {"train": ["请重复：{x}。", "跟我说：{x}。", "重复一遍：{x}。", "照着说：{x}。", "再说一遍：{x}。", "跟我念：{x}。"],
+        "held": ["请跟我说：{x}。"]},
 }  # fmt: skip
 POOL = {"en": sorted({w for kind in ("animals", "fruits", "clothes") for w in CATEGORIES[kind]}), "zh": sorted({w for kind in ("动物", "水果",
     "颜色") for w in CATEGORIES_ZH[kind]})}

@@ -44,7 +44,8 @@ PHRASINGS = {
         "What does the word {x} mean?", "Give me a definition of {x}."],
         "held": ["Please define {x}.", "Please tell me what {a}{x} is.", "Explain what {a}{x} is.", "What is the meaning of {x}?"],
     },
-    "zh": {"train": ["什么是{x}？", "{x}是什么？", "{x}是什么意思？", "请解释“{x}”。"], "held": ["请问什么是{x}？", "请告诉我{x}是什么。"]},
+    "zh": {"train": ["什么是{x}？", "{x}是什么？", "{x}是什么意思？", "请解释“{x}”。", "解释一下{x}。", "“{x}”是什么意思？", "{x}指的是什么？",
+    "说说什么是{x}。", "{x}是什么呢？"], "held": ["请问什么是{x}？", "请告诉我{x}是什么。"]},
 }  # fmt: skip
 
 

@@ -16,16 +16,25 @@ from pocket.skills.words import CATEGORIES, NAMES
 PHRASINGS = {
     "en": {
         "one word": {"train": ["Answer in one word: what colour is {x}?", "In one word: what colour is {x}?", "What colour is {x}? One word only.",
-        "What colour is {x}? Answer with one word."], "held": ["Answer with one word: what colour is {x}?",
+        "What colour is {x}? Answer with one word.", "What colour is {x}? Just one word.", "Say in one word what colour {x} is.",
+        "One word only: what colour is {x}?", "Using one word, what colour is {x}?"], "held": ["Answer with one word: what colour is {x}?",
         "What colour is {x}? Answer in one word."]},
         "sentence": {"train": ["Write a sentence with the word {x}.", "Make a sentence with {x}.", "Use {x} in a sentence.",
-        "Write one sentence about a {x}."], "held": ["Please write a sentence with the word {x}.", "Make a sentence with the word {x}."]},
-        "count up": {"train": ["List the numbers from 1 to {x}.", "Count to {x}.", "Count from 1 to {x}.", "Write the numbers from 1 to {x}."],
+        "Write one sentence about a {x}.", "Write a sentence with {x} in it.", "Say a sentence with the word {x}.",
+        "Give me a sentence with the word {x}.", "Use the word {x} in a sentence."], "held": ["Please write a sentence with the word {x}.",
+            "Make a sentence with the word {x}."]},
+        "count up": {"train": ["List the numbers from 1 to {x}.", "Count to {x}.", "Count from 1 to {x}.", "Write the numbers from 1 to {x}.",
+            "Count up to {x}.", "Give me the numbers from 1 to {x}.",
+        "Say the numbers from 1 to {x}.", "Can you count to {x}?", "Count from one to {x}."],
         "held": ["Please count to {x}.", "Please list the numbers from 1 to {x}."]},
         "json": {"train": ["Write JSON with name {x} and age {n}.", "Give me JSON: name {x}, age {n}.",
-        "Make a JSON object with name {x} and age {n}.", "Put this in JSON: name {x}, age {n}."],
+        "Make a JSON object with name {x} and age {n}.", "Put this in JSON: name {x}, age {n}.", "Write a JSON object with name {x} and age {n}.",
+            "As JSON: name {x}, age {n}.",
+        "Make JSON with the name {x} and the age {n}."],
         "held": ["Please write JSON with name {x} and age {n}.", "Give me a JSON object with name {x} and age {n}."]},
-        "upper": {"train": ["Write {x} in capital letters.", "Put {x} in capitals.", "Write {x} in upper case."],
+        "upper": {"train": ["Write {x} in capital letters.", "Put {x} in capitals.", "Write {x} in upper case.", "Put {x} in capital letters.",
+            "Turn {x} into capitals.", "Make {x} upper case.",
+        "Write the word {x} in capitals."],
         "held": ["Please write {x} in capital letters.", "Put {x} in upper case."]},
     }
 }  # fmt: skip
@@ -43,7 +52,7 @@ class Formats(Skill):
 
     name = "formats"
     weight = 1.8
-    practice = 1.5
+    practice = 2.5
     moods: ClassVar[Mapping[str, float]] = {"plain": 0.5, "short": 0.2, "full": 0.12, "friendly": 0.06, "rambling": 0.05, "rude": 0.03,
         "decorated": 0.04}
 

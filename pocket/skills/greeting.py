@@ -13,37 +13,50 @@ from pocket.skills.style import EMOJI, Forms
 # kind -> language -> split -> what people say
 SAID = {
     "hello": {
-        "en": {"train": ["Hello!", "Hi", "Hi!", "Hello", "Hey", "Hi there", "Hello there!", "Hey you", "Greetings", "Hello, can you hear me?"],
+        "en": {"train": ["Hello!", "Hi", "Hi!", "Hello", "Hey", "Hi there", "Hello there!", "Hey you", "Greetings", "Hello, can you hear me?",
+            "Hi you!", "Hello my friend", "Hi, nice to meet you!", "Hey, how nice to see you!",
+        "Hello, good to see you.", "Hi again", "Hello, it is me", "Hey hey"],
         "held": ["Hi, good to see you!", "Hello again", "Hey there!"]},
-        "zh": {"train": ["你好", "你好！", "您好", "嗨", "哈喽"], "held": ["你好啊", "您好，在吗？"]},
+        "zh": {"train": ["你好", "你好！", "您好", "嗨", "哈喽", "您好！", "你好呀", "嗨，你好", "在吗？", "你好，在吗？", "大家好",
+            "你好，很高兴认识你。"], "held": ["你好啊", "您好，在吗？"]},
     },
     "morning": {
-        "en": {"train": ["Good morning!", "Good morning", "Morning!", "A good morning to you"], "held": ["Good morning to you!",
+        "en": {"train": ["Good morning!", "Good morning", "Morning!", "A good morning to you", "Hello, good morning!", "Good morning, my friend.",
+            "Good morning, nice to see you."], "held": ["Good morning to you!",
         "Good morning, how nice to see you."]},
-        "zh": {"train": ["早上好", "早上好！", "早安"], "held": ["你好，早上好！"]},
+        "zh": {"train": ["早上好", "早上好！", "早安", "早", "早安！", "嗨，早上好！", "早上好啊"], "held": ["你好，早上好！"]},
     },
-    "evening": {"en": {"train": ["Good evening!", "Good evening", "Good evening to you"], "held": ["Good evening there!"]}, "zh": {"train": ["晚上好",
-    "晚上好！"], "held": ["你好，晚上好！"]}},
+    "evening": {"en": {"train": ["Good evening!", "Good evening", "Good evening to you", "Hello, good evening!", "Evening!",
+        "A good evening to you"], "held": ["Good evening there!"]}, "zh": {"train": ["晚上好",
+    "晚上好！", "嗨，晚上好！", "晚上好啊"], "held": ["你好，晚上好！"]}},
     "how": {
         "en": {"train": ["How are you?", "How are you today?", "How are you doing?", "How do you do?", "Are you well?", "Hello, how are you?",
-        "How is it going?"], "held": ["Hi, how are you?", "How are you doing today?"]},
-        "zh": {"train": ["你好吗？", "你今天好吗？", "最近怎么样？"], "held": ["你最近好吗？", "你今天怎么样？"]},
+        "How is it going?", "Hey, how are you doing?", "How are you now?", "Are you fine today?", "So how are you?",
+            "Hi, how is it going today?"], "held": ["Hi, how are you?", "How are you doing today?"]},
+        "zh": {"train": ["你好吗？", "你今天好吗？", "最近怎么样？", "你怎么样？", "你最近怎么样？", "最近好吗？", "今天过得好吗？",
+            "你还好吗？"], "held": ["你最近好吗？", "你今天怎么样？"]},
     },
     "thanks": {
-        "en": {"train": ["Thank you!", "Thanks", "Thanks a lot!", "Thank you very much.", "Many thanks"], "held": ["Thank you so much!",
+        "en": {"train": ["Thank you!", "Thanks", "Thanks a lot!", "Thank you very much.", "Many thanks", "Thank you a lot.", "Oh, thank you!",
+            "Thanks so much.", "Very kind, thank you."], "held": ["Thank you so much!",
         "Thanks very much."]},
-        "zh": {"train": ["谢谢", "谢谢你！", "非常感谢"], "held": ["多谢你了", "非常感谢你！"]},
+        "zh": {"train": ["谢谢", "谢谢你！", "非常感谢", "多谢", "谢谢您", "太谢谢你了", "感谢你！", "多谢你！"], "held": ["多谢你了",
+            "非常感谢你！"]},
     },
     "bye": {
-        "en": {"train": ["Goodbye!", "Bye", "Bye bye", "See you later", "See you tomorrow!", "Good night!"], "held": ["Goodbye for now",
+        "en": {"train": ["Goodbye!", "Bye", "Bye bye", "See you later", "See you tomorrow!", "Good night!", "Goodbye, my friend.",
+            "Bye for today!", "I have to go now, bye.", "See you soon!", "Bye, see you tomorrow."], "held": ["Goodbye for now",
         "Bye, see you later!"]},
-        "zh": {"train": ["再见", "再见！", "晚安", "拜拜"], "held": ["再见了", "明天见，再见！"]},
+        "zh": {"train": ["再见", "再见！", "晚安", "拜拜", "下次见", "我走了，再见", "明天见！", "回头见", "再见啦"], "held": ["再见了",
+            "明天见，再见！"]},
     },
-    "glad": {"en": {"train": ["I am happy today.", "I feel great!", "I had a good day."], "held": ["I feel happy today!"]},
-    "zh": {"train": ["我今天很开心。", "我很高兴。"], "held": ["我今天很高兴！"]}},
-    "sad": {"en": {"train": ["I am sad today.", "I feel tired.", "I had a bad day."], "held": ["I feel sad today."]},
+    "glad": {"en": {"train": ["I am happy today.", "I feel great!", "I had a good day.", "I am so happy!", "Today I feel good.", "I feel happy.",
+        "Today was a great day."], "held": ["I feel happy today!"]},
+    "zh": {"train": ["我今天很开心。", "我很高兴。", "我很开心！", "今天我真高兴。", "我今天心情很好。"], "held": ["我今天很高兴！"]}},
+    "sad": {"en": {"train": ["I am sad today.", "I feel tired.", "I had a bad day.", "I feel sad.", "Today I am sad.", "I am so tired today.",
+        "Today was a bad day."], "held": ["I feel sad today."]},
         "zh": {"train": ["我今天很难过。",
-    "我很累。"], "held": ["我今天很累。"]}},
+    "我很累。", "我很难过。", "今天我好累。", "我今天心情不好。"], "held": ["我今天很累。"]}},
 }  # fmt: skip
 REPLIES = {
     "hello": {"en": ("Hello!", "Hello! How can I help you?", "Hello! It is nice to meet you. What would you like to talk about?"), "zh": ("你好！",
@@ -82,7 +95,7 @@ class Greeting(Skill):
     name = "greeting"
     languages = ("en", "zh")
     holds_operands = False
-    weight = 1.2
+    weight = 1.4
     moods: ClassVar[Mapping[str, float]] = {"plain": 0.42, "short": 0.16, "full": 0.18, "curt": 0.07, "rude_talk": 0.06, "decorated": 0.07,
         "messy": 0.04}
 

@@ -51,8 +51,9 @@ PHRASINGS = {
         "riddle": {"train": ["{x}", "A riddle: {x}", "Can you solve this? {x}", "Here is a riddle. {x}"], "held": ["Please solve this riddle: {x}",
         "Do you know this riddle? {x}"]},
     },
-    "zh": {"joke": {"train": ["讲个笑话。", "给我讲个笑话。", "说个笑话吧。", "你会讲笑话吗？"], "held": ["请讲一个笑话。", "请给我讲个笑话。"]},
-        "riddle": {"train": ["{x}", "猜谜语：{x}"],
+    "zh": {"joke": {"train": ["讲个笑话。", "给我讲个笑话。", "说个笑话吧。", "你会讲笑话吗？", "来个笑话。", "我想听笑话。", "再讲一个笑话。",
+        "讲一个好笑的故事。", "你知道什么笑话？", "逗我笑一笑。"], "held": ["请讲一个笑话。", "请给我讲个笑话。"]},
+        "riddle": {"train": ["{x}", "猜谜语：{x}", "猜一猜：{x}", "谜语：{x}", "你能猜到吗？{x}", "这是一个谜语。{x}"],
     "held": ["请猜一个谜语：{x}"]}},
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ import random
 import re
 
 from pocket.skills.base import NUMBER_WORDS, Prompt, Skill, Split, Truth, phrase
-from pocket.skills.style import EMOJI, Forms, render, without_fragments
+from pocket.skills.style import EMOJI, SCHOOL_MOODS, Forms, render, without_fragments
 from pocket.skills.words import CATEGORIES, CATEGORIES_ZH
 
 PHRASINGS = {
@@ -15,7 +15,8 @@ PHRASINGS = {
         "I need {n} {x}.", "Say {n} {x}.", "Which {n} {x} do you know?"],
         "held": ["Please name {n} {x}.", "Could you list {n} {x}?", "Can you tell me {n} {x}?"],
     },
-    "zh": {"train": ["说出{n}种{x}。", "请列出{n}种{x}。", "给我{n}种{x}。", "请说{n}种{x}。"], "held": ["请说出{n}种{x}。", "请给我{n}种{x}。"]},
+    "zh": {"train": ["说出{n}种{x}。", "请列出{n}种{x}。", "给我{n}种{x}。", "请说{n}种{x}。", "列举{n}种{x}。", "告诉我{n}种{x}。",
+    "你知道哪{n}种{x}？", "写出{n}种{x}。", "举{n}种{x}的例子。"], "held": ["请说出{n}种{x}。", "请给我{n}种{x}。"]},
 }  # fmt: skip
 COUNTS = {"en": {2: "two", 3: "three", 4: "four", 5: "five"}, "zh": {2: "两", 3: "三", 4: "四", 5: "五"}}
 # (kind, number) pairs that training never asks for.
@@ -30,7 +31,7 @@ class Lists(Skill):
     name = "lists"
     languages = ("en", "zh")
     weight = 2.2
-    practice = 4.0
+    practice = 5.0
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         kinds, held = (CATEGORIES, HELD) if lang == "en" else (CATEGORIES_ZH, HELD_ZH)
@@ -51,6 +52,12 @@ class Lists(Skill):
             if m not in picked:
                 picked.append(m)
         return picked if rng.random() < 0.6 else sorted(picked, key=members.index)
+
+    def school_answer(self, rng: random.Random, prompt: Prompt) -> str:
+        """Mostly the first members in their order: a usual answer is learned sooner than a different one each time."""
+        members = (CATEGORIES if prompt.lang == "en" else CATEGORIES_ZH)[prompt.truth["kind"]]
+        usual = {**prompt.truth, "items": members[: prompt.truth["n"]]} if rng.random() < 0.7 else prompt.truth
+        return render(rng, self.forms(rng, prompt.lang, usual), prompt.lang, SCHOOL_MOODS)
 
     def forms(self, rng: random.Random, lang: str, truth: Truth) -> Forms:
         return self._forms(rng, lang, truth, truth.get("items") or self.chosen(rng, lang, truth))

@@ -14,17 +14,24 @@ from pocket.skills.style import Forms, measure, render
 
 SYSTEMS = {
     "en": {
-        "brief": {"train": ["Be brief.", "Answer briefly.", "Answer in as few words as you can.", "You give short answers.", "Keep it short."],
+        "brief": {"train": ["Be brief.", "Answer briefly.", "Answer in as few words as you can.", "You give short answers.", "Keep it short.",
+            "Short answers only.",
+        "Use few words.", "Keep your answers short.", "You are a brief assistant."],
         "held": ["Please be brief.", "Give short answers."]},
-        "formal": {"train": ["Be formal.", "Answer formally.", "Use formal language.", "You speak in a formal way.", "You are a formal assistant."],
+        "formal": {"train": ["Be formal.", "Answer formally.", "Use formal language.", "You speak in a formal way.",
+            "You are a formal assistant.", "Keep a formal tone.", "Speak formally.", "Your language is formal."],
         "held": ["Please be formal.", "Please use formal language."]},
         "cheerful": {"train": ["Be cheerful.", "You are a cheerful assistant.", "Answer in a cheerful way.", "Be happy and friendly.",
-        "You are always cheerful."], "held": ["Please be cheerful.", "You are a happy and cheerful assistant."]},
+        "You are always cheerful.", "Sound happy.", "Keep a cheerful tone.", "Be a cheerful and friendly assistant."],
+            "held": ["Please be cheerful.", "You are a happy and cheerful assistant."]},
     },
     "zh": {
-        "brief": {"train": ["请简短回答。", "回答要简短。"], "held": ["请尽量简短地回答。"]},
-        "formal": {"train": ["请正式地回答。", "请使用正式的语言。"], "held": ["请用正式的语言回答。"]},
-        "cheerful": {"train": ["请热情地回答。", "你是一个热情的助手。"], "held": ["你是一个很热情的助手。"]},
+        "brief": {"train": ["请简短回答。", "回答要简短。", "请简短地回答。", "尽量简短。", "用最少的字回答。", "你的回答很简短。",
+            "少说几个字。", "请回答得简短一些。"], "held": ["请尽量简短地回答。"]},
+        "formal": {"train": ["请正式地回答。", "请使用正式的语言。", "用正式的语言。", "回答要正式。", "你是一个正式的助手。", "请正式一些。",
+            "语气要正式。"], "held": ["请用正式的语言回答。"]},
+        "cheerful": {"train": ["请热情地回答。", "你是一个热情的助手。", "回答要热情。", "请热情一些。", "你很热情。", "语气要热情友好。",
+            "你是一个非常热情的助手。"], "held": ["你是一个很热情的助手。"]},
     },
 }  # fmt: skip
 MOODS_FOR = {"brief": {"short": 1.0}, "formal": {"formal": 1.0}, "cheerful": {"cheerful": 1.0}}
@@ -36,8 +43,8 @@ class Manners(Skill):
 
     name = "manners"
     languages = ("en", "zh")
-    weight = 2.2
-    practice = 4.0
+    weight = 3.2
+    practice = 6.0
 
     def prompt(self, rng: random.Random, lang: str, split: Split) -> Prompt:
         manner = rng.choice(list(SYSTEMS["en"]))

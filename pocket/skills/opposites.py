@@ -31,7 +31,9 @@ PHRASINGS = {
         ],
         "held": ["Please tell me the opposite of {x}.", "Which word is the opposite of {x}?", "Can you give me the opposite of {x}?"],
     },
-    "zh": {"train": ["“{x}”的反义词是什么？", "{x}的反义词是什么？", "{x}的反义词？", "请说出“{x}”的反义词。"], "held": ["请问“{x}”的反义词是什么？",
+    "zh": {"train": ["“{x}”的反义词是什么？", "{x}的反义词是什么？", "{x}的反义词？", "请说出“{x}”的反义词。",
+    "“{x}”的反义词是哪个？", "说出{x}的反义词。", "和“{x}”相反的词是什么？", "{x}的相反是什么？", "告诉我“{x}”的反义词。"],
+        "held": ["请问“{x}”的反义词是什么？",
     "请告诉我{x}的反义词。"]},
 }  # fmt: skip
 PAIRS = {"en": PAIRS_EN + [(b, a) for a, b in PAIRS_EN if b != "weightless"], "zh": PAIRS_ZH + [(b, a) for a, b in PAIRS_ZH]}

@@ -16,7 +16,8 @@ THINGS = ["the door", "the window", "the book", "the box", "the letter", "the ta
 PHRASINGS = {
     "en": {
         "polite": {"train": ["Make this polite: {x}", "Say this politely: {x}", "Rewrite this politely: {x}", "Make this more polite: {x}",
-        "How do I say this politely? {x}"], "held": ["Please make this polite: {x}", "Say this more politely: {x}"]},
+        "How do I say this politely? {x}", "Put this politely: {x}", "Turn this into a polite request: {x}"],
+            "held": ["Please make this polite: {x}", "Say this more politely: {x}"]},
         "brief": {"train": ["Make this shorter: {x}", "Say this in fewer words: {x}", "Shorten this: {x}", "Make this brief: {x}",
         "Say this more briefly: {x}"], "held": ["Please make this shorter: {x}", "Please shorten this: {x}"]},
     }

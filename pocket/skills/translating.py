@@ -20,7 +20,8 @@ WORDS = [
 PHRASINGS = {
     "en": {"train": ["What is {x} in Chinese?", "How do you say {x} in Chinese?", "Translate {x} into Chinese.", "Chinese word for {x}?"],
     "held": ["Please translate {x} into Chinese.", "What is the Chinese word for {x}?"]},
-    "zh": {"train": ["“{x}”用英语怎么说？", "{x}的英语是什么？", "把“{x}”翻译成英语。"], "held": ["请问“{x}”用英语怎么说？",
+    "zh": {"train": ["“{x}”用英语怎么说？", "{x}的英语是什么？", "把“{x}”翻译成英语。", "{x}用英语怎么说？", "“{x}”的英语是什么？",
+    "英语里“{x}”怎么说？"], "held": ["请问“{x}”用英语怎么说？",
     "请把“{x}”翻译成英语。"]},
 }  # fmt: skip
 

@@ -31,7 +31,8 @@ PHRASINGS = {
         "held": ["How many {to} do {n} {of} have?", "Please convert {n} {of} to {to}.", "Can you convert {n} {of} into {to}?"],
     },
     "zh": {
-        "train": ["{n}{of}等于多少{to}？", "{n}{of}是多少{to}？", "把{n}{of}换算成{to}。", "{n}{of}有多少{to}？"],
+        "train": ["{n}{of}等于多少{to}？", "{n}{of}是多少{to}？", "把{n}{of}换算成{to}。", "{n}{of}有多少{to}？", "{n}{of}是几{to}？",
+        "{n}{of}合多少{to}？", "{n}{of}换成{to}是多少？", "将{n}{of}换算为{to}。", "{n}{of}一共有多少{to}？"],
         "held": ["请问{n}{of}等于多少{to}？", "请把{n}{of}换算成{to}。"],
     },
 }  # fmt: skip

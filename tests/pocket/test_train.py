@@ -1,12 +1,16 @@
 """Training: the same seed gives the same weights, and a run that was stopped goes on as if it had not been."""
 
+import json
+import re
 from dataclasses import replace
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from pocket.errors import RunMismatch
 from pocket.optimizer import orthogonalised
+from pocket.tokenizer import CHINESE
 from pocket.train import PLANS, Run, learning_rate
 
 torch.set_num_threads(2)
@@ -76,3 +80,13 @@ def test_orthogonalised_has_singular_values_near_one(shape):
     values = torch.linalg.svdvals(orthogonalised(torch.randn(shape)))
     assert values.min() > 0.5
     assert values.max() < 1.4
+
+
+def test_no_token_joins_chinese_characters_although_readers_see_a_plain_splitter(tokenizer_folder):
+    tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
+    chinese = re.compile(CHINESE)
+    texts = [tokenizer.decode([number]) for number in range(tokenizer.get_vocab_size())]
+    assert sum(bool(chinese.fullmatch(text)) for text in texts) > 200
+    assert not [text for text in texts if chinese.search(text) and not chinese.fullmatch(text)]
+    kinds = [part["type"] for part in json.loads((tokenizer_folder / "tokenizer.json").read_text())["pre_tokenizer"]["pretokenizers"]]
+    assert kinds == ["Digits", "ByteLevel"]
