@@ -1,0 +1,164 @@
+"""Runners of other machines when those fail: retries, the circuit breaker, and sentences that say what happened. A small server plays vLLM."""
+
+import asyncio
+import json
+import threading
+from collections import deque
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from policy.errors import RunnerFailed
+from policy.runners.base import SamplingSettings, Step, VersionSource, generate_all
+from policy.runners.remote import Breaker, jittered, readable, with_retries
+from policy.runners.vllm import VllmRunner
+from tests.models import tiny_model
+
+CHUNK = {"choices": [{"token_ids": [9], "logprobs": {"token_logprobs": [-0.5]}, "finish_reason": None}]}
+LAST = {"choices": [{"token_ids": [2], "logprobs": {"token_logprobs": [-0.25]}, "finish_reason": "stop"}]}
+
+
+class Server(ThreadingHTTPServer):
+    """Answers completions as `script` says, one entry for each: a status, or the chunks of a stream (`None` breaks the connection)."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.script: deque[Any] = deque()
+        self.asked: list[dict[str, Any]] = []
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        self._say(200, json.dumps({"data": [{"id": "base", "max_model_len": 512, "parent": None}]}))
+
+    def do_POST(self) -> None:
+        self.server.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        answer = self.server.script.popleft() if self.server.script else [CHUNK, LAST]
+        if isinstance(answer, int):
+            self._say(answer, "busy with other things")
+            return
+        self.send_response(200)
+        self.end_headers()
+        for chunk in answer:
+            if chunk is None:
+                return
+            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def _say(self, status: int, text: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        yield serving
+        serving.shutdown()
+
+
+@pytest.fixture
+def runner(server: Server, tmp_path: Path) -> Iterator[VllmRunner]:
+    made = VllmRunner(f"http://127.0.0.1:{server.server_port}", VersionSource(0, str(tiny_model(tmp_path / "model")), "digest", tmp_path))
+    yield made
+    made.close()
+
+
+def end_of(runner: VllmRunner, request_id: str = "r") -> Step:
+    """Ask once and return the last step."""
+    steps: list[Step] = []
+    done = threading.Event()
+
+    def take(step: Step) -> None:
+        steps.append(step)
+        if step.finish:
+            done.set()
+
+    runner.submit(request_id, [1, 4, 5], SamplingSettings(max_tokens=4, seed=1, end_ids=(2,)), take)
+    assert done.wait(60)
+    return steps[-1]
+
+
+def test_a_server_that_is_busy_for_a_moment_is_asked_again(server: Server, runner: VllmRunner) -> None:
+    server.script.extend([503, 500])
+    assert generate_all(runner, [[1, 4, 5]], [SamplingSettings(max_tokens=4, seed=1, end_ids=(2,))]) == [([9, 2], [-0.5, -0.25], "stop")]
+    assert len(server.asked) == 3
+    assert server.asked[0] == server.asked[2]
+
+
+def test_what_is_refused_is_not_asked_again_and_says_why(server: Server, runner: VllmRunner) -> None:
+    server.script.append(400)
+    last = end_of(runner)
+    assert (last.finish, len(server.asked)) == ("error", 1)
+    assert "answered 400: busy with other things" in last.error
+
+
+def test_a_stream_that_breaks_off_is_an_error_and_no_second_reply(server: Server, runner: VllmRunner) -> None:
+    server.script.append([CHUNK, None])
+    last = end_of(runner)
+    assert (last.finish, len(server.asked)) == ("error", 1)
+    assert "ended the stream early" in last.error
+    server.script.append([{"error": {"message": "out of blocks"}}])
+    assert "out of blocks" in end_of(runner, "again").error
+
+
+def test_a_server_that_keeps_failing_is_given_a_rest(server: Server, runner: VllmRunner) -> None:
+    server.script.extend([503] * 6)
+    for number in range(2):  # three tries each: five failures open the circuit
+        assert end_of(runner, f"r{number}").finish == "error"
+    asked = len(server.asked)
+    with pytest.raises(RunnerFailed, match="times in a row; it is asked again in"):
+        end_of(runner, "late")
+    assert len(server.asked) == asked
+
+
+def test_after_its_rest_one_caller_tries_and_the_others_wait() -> None:
+    clock = [0.0]
+    breaker = Breaker("the server", limit=2, rest_s=10.0, clock=lambda: clock[0])
+    for _ in range(2):
+        breaker.check()
+        breaker.failed()
+    clock[0] = 9.0
+    with pytest.raises(RunnerFailed, match="failed 2 times in a row; it is asked again in 1 s"):
+        breaker.check()
+    clock[0] = 10.5
+    breaker.check()
+    with pytest.raises(RunnerFailed):
+        breaker.check()
+    breaker.succeeded()
+    breaker.check()
+    breaker.failed()
+    breaker.check()
+
+
+def test_pauses_grow_and_differ() -> None:
+    pauses = [[jittered(turn) for turn in range(4)] for _ in range(50)]
+    assert all(0.1 * 2**turn <= row[turn] <= 0.2 * 2**turn for row in pauses for turn in range(4))
+    assert len({row[0] for row in pauses}) > 40
+
+
+def test_retries_end_with_the_last_error() -> None:
+    tried = []
+
+    async def attempt() -> None:
+        tried.append(1)
+        raise httpx.ConnectError("nobody there")
+
+    with pytest.raises(httpx.ConnectError):
+        asyncio.run(with_retries(attempt, base_s=0.001))
+    assert len(tried) == 3
+    assert readable("the server", httpx.ReadTimeout("slow")) == "the server did not answer in time"
