@@ -45,10 +45,10 @@ export const dateTime = (when) =>
     new Date(when),
   );
 
-/** How long ago, in words. */
-export function ago(when) {
+/** How long ago, in words; `style` "short" says min for minutes. */
+export function ago(when, style = "long") {
   const seconds = Math.max(0, (Date.now() - new Date(when)) / 1000);
   if (seconds < 45) return t("time.now");
   const [value, unit] = seconds < 3600 ? [seconds / 60, "minute"] : seconds < 86400 ? [seconds / 3600, "hour"] : [seconds / 86400, "day"];
-  return new Intl.RelativeTimeFormat(locale(), { numeric: "auto" }).format(-Math.max(1, Math.round(value)), unit);
+  return new Intl.RelativeTimeFormat(locale(), { numeric: "auto", style }).format(-Math.max(1, Math.round(value)), unit);
 }

@@ -7,7 +7,7 @@ import { h, show } from "./dom.js";
 import { onEvent, refreshLearner } from "./events.js";
 import { ago, clock, dateTime, named, number, percent, t } from "./i18n.js";
 import { icon } from "./icons.js";
-import { get, has, liveVersion, set, watch } from "./state.js";
+import { get, has, liveVersion, set, waitingFor, watch } from "./state.js";
 
 const PAGES = 4; // of 500 pieces of feedback, for the chart over time
 const KINDS = ["choice", "thumb", "correction", "preference", "score", "regenerate"];
@@ -107,7 +107,7 @@ function drawNow(room, loss) {
     h(
       "div",
       { class: "tiles" },
-      tile(t("learning.waiting"), number(learner.waiting)),
+      tile(t("learning.waiting"), number(waitingFor(learner))),
       tile(t("learning.seen"), number(learner.seen ?? 0)),
       tile(t("learning.versions"), number(get("versions")?.length ?? 0)),
       tile(t("learning.live"), liveVersion() ? `v${liveVersion().version}` : "–"),
@@ -127,9 +127,11 @@ function lastRun(run) {
       ? t("learning.last_failed", { why: run.error })
       : run.version === null || run.version === undefined
         ? t("learning.last_none")
-        : t("learning.last_made", { v: run.version });
+        : t(isRejected(run.version) ? "learning.last_rejected" : "learning.last_made", { v: run.version });
   return h("p", { class: "soft last-run" }, t("learning.last", { what: came, when: ago(run.finished_at ?? run.started_at) }));
 }
+
+const isRejected = (number) => get("versions")?.find((row) => row.version === number)?.state === "rejected";
 
 async function tell(order) {
   try {

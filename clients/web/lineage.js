@@ -6,15 +6,24 @@ const LANE = 18;
 const EDGE = 14;
 export const ROW = 62; // height of a list row, as in panels.css
 
-/** Give each version (newest first) a lane: 0 for the ancestors of the live one, others beside them. */
+/**
+ * Give each version (newest first) a lane: 0 for the ancestors of the live one, others beside them. What was rejected on top of one version
+ * shares a lane: none of them is anybody's parent, so the line through them can only mean their common one.
+ */
 export function lanesOf(rows) {
   const byNumber = new Map(rows.map((row) => [row.version, row]));
   const place = new Map(rows.map((row, index) => [row.version, index]));
   const lanes = new Map();
+  const rejectedOn = new Map(); // parent -> the lane of what was rejected on top of it
   for (let row = rows.find((one) => one.state === "live"); row; row = byNumber.get(row.parent)) lanes.set(row.version, 0);
   const taken = []; // per lane beyond the first: the spans of rows in use
   for (const row of rows) {
     if (lanes.has(row.version)) continue;
+    const shared = row.state === "rejected" ? rejectedOn.get(row.parent) : undefined;
+    if (shared !== undefined) {
+      lanes.set(row.version, shared);
+      continue;
+    }
     const heir = rows.find((one) => one.parent === row.version && lanes.get(one.version) > 0);
     const span = [place.get(row.version), place.get(row.parent) ?? place.get(row.version)];
     let lane = heir
@@ -23,6 +32,7 @@ export function lanesOf(rows) {
     if (lane === 0) lane = taken.length + 1;
     (taken[lane - 1] ??= []).push(span);
     lanes.set(row.version, lane);
+    if (row.state === "rejected") rejectedOn.set(row.parent, lane);
   }
   return lanes;
 }

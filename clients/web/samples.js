@@ -31,7 +31,7 @@ export function samplesBlock(version, signal) {
       show(
         list,
         data.length
-          ? data.map((sample) => sampleView(sample, Number(select.value), version.version))
+          ? telling(data).map((sample) => sampleView(sample, Number(select.value), version.version))
           : h("p", { class: "soft" }, t("samples.empty")),
       );
     } catch (error) {
@@ -49,16 +49,29 @@ export function samplesBlock(version, signal) {
   );
 }
 
+/** What differs first: that is what one wants to see. */
+const telling = (data) => {
+  const isSame = (sample) => Number(textOf(sample, "against", "before") === textOf(sample, "text", "answer"));
+  return [...data].sort((a, b) => isSame(a) - isSame(b));
+};
+
 function sampleView(sample, other, number) {
   const question = sample.prompt ?? sample.messages?.findLast((message) => message.role === "user")?.content ?? "";
+  const earlier = (sample.messages?.length ?? 1) - 1;
   const [before, after] = [textOf(sample, "against", "before"), textOf(sample, "text", "answer")];
   const [left, right] = differences(before, after);
   return h(
     "article",
     { class: "sample" },
-    h("h4", {}, question),
+    h("h4", {}, question, earlier > 0 ? h("span", { class: "sample-note soft" }, t("samples.after", { n: earlier })) : null),
     before === after
-      ? h("p", { class: "sample-text" }, before, h("span", { class: "soft" }, ` ${t("samples.same")}`))
+      ? h(
+          "div",
+          {},
+          h("span", { class: "version-badge" }, `v${other} = v${number}`),
+          h("span", { class: "sample-note soft" }, t("samples.same")),
+          h("p", { class: "sample-text" }, before),
+        )
       : h("div", { class: "sides" }, side(other, left), side(number, right)),
   );
 }

@@ -45,4 +45,7 @@ export function forget(route) {
   set("routes", known);
 }
 
+/** How much feedback waits; what is being learned waits no more. */
+export const waitingFor = (learner) => Math.max(0, learner.waiting - (learner.state === "running" ? (learner.run?.items ?? 0) : 0));
+
 export const liveVersion = () => values.versions?.find((row) => row.state === "live") ?? null;

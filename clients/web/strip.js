@@ -3,7 +3,7 @@
 import { announce, h, show } from "./dom.js";
 import { icon } from "./icons.js";
 import { ago, named, percent, t } from "./i18n.js";
-import { get, liveVersion, set, watch } from "./state.js";
+import { get, liveVersion, set, waitingFor, watch } from "./state.js";
 import { reconnectNow } from "./events.js";
 import { recall, keep } from "./storage.js";
 
@@ -42,7 +42,7 @@ export function mountStrip(root, banner, signal) {
     const learner = get("learner");
     const need = learner?.trigger?.items;
     if (!learner || !need) return show(waits);
-    const waiting = Math.max(0, learner.waiting - (learner.state === "running" ? (learner.run?.items ?? 0) : 0)); // what is being learned waits no more
+    const waiting = waitingFor(learner);
     const shown = Math.min(waiting, need);
     const words = t("strip.waiting", { n: waiting, of: need });
     const gauge =
@@ -55,7 +55,7 @@ export function mountStrip(root, banner, signal) {
           );
     waits.setAttribute("aria-label", words);
     waits.title = words;
-    return show(waits, gauge, h("span", { class: "count" }, t("strip.count", { n: waiting, of: need })));
+    return show(waits, gauge, h("span", { class: "count" }, waiting > need ? t("strip.more", { n: waiting }) : t("strip.count", { n: waiting, of: need })));
   }
 
   function drawState() {

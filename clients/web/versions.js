@@ -99,16 +99,21 @@ function listRow(row, isChosen) {
   const made =
     row.version === 0
       ? t("versions.base")
-      : [t("versions.items", { n: row.items }), row.created_at ? ago(row.created_at) : ""].filter(Boolean).join(" · ");
+      : [t("versions.items", { n: row.items }), row.created_at ? ago(row.created_at, "short") : ""].filter(Boolean).join(" · ");
   return h(
     "li",
     {},
     h(
       "a",
       { class: "version-row", href: `#/versions/${row.version}`, "aria-current": isChosen ? "true" : null },
-      h("span", { class: "version-name" }, h("strong", {}, t("strip.version", { v: row.version })), pill(row.state)),
-      h("span", { class: "soft" }, made),
-      typeof row.win_rate === "number" ? h("span", { class: "version-rate", title: t("versions.win_rate") }, percent(row.win_rate)) : null,
+      h(
+        "span",
+        { class: "version-name" },
+        h("strong", {}, t("strip.version", { v: row.version })),
+        pill(row.state),
+        typeof row.win_rate === "number" ? h("span", { class: "version-rate", title: t("versions.win_rate") }, percent(row.win_rate)) : null,
+      ),
+      h("span", { class: "version-made soft" }, made),
     ),
   );
 }

@@ -37,7 +37,7 @@ def lived_in(model: str) -> Iterator[str]:
 
 def live(url: str, folder: Path) -> None:
     """Let simulated users teach it, roll one version back, teach it again, and let people compare the versions."""
-    for seed, rounds in ((1, 20), (2, 10), (3, 20)):
+    for seed, rounds in ((1, 9), (2, 9), (3, 9)):
         simulate(url, folder, seed, rounds)
         with attune.Client(url) as client:
             print("now:", [(version.version, version.state) for version in client.versions()], flush=True)

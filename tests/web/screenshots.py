@@ -18,7 +18,10 @@ from tests.web.lived_in import lived_in
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
 DESKTOP, PHONE = (1280, 800), (375, 740)
 MOST_BYTES = 250_000
-QUESTIONS = {"en": ("Sort these: pear, apple, fig.", "What is the capital of Japan?"), "zh": ("你是谁？", "日本的首都是哪里？")}
+QUESTIONS = {
+    "en": ("How many minutes are in 2 hours?", "What is the capital of Japan?", "Tell me a joke."),
+    "zh": ("请问3米等于多少厘米？", "日本的首都是哪里？", "给我讲个笑话。"),
+}
 
 
 def chat(page: Page, words: tuple[str, ...]) -> None:
@@ -33,11 +36,12 @@ def compare(page: Page, words: tuple[str, ...]) -> None:
     """Two answers side by side."""
     page.locator(".composer .toggle").click()
     for _ in range(6):  # until two are different enough to be worth a picture
-        ask(page, words[1])
+        ask(page, words[2])
         first, second = (card.inner_text() for card in page.locator(".card .prose").all())
         if first != second:
             return
         page.locator(".choice-tie").click()
+        page.locator("a.new-chat").evaluate("link => link.click()")
 
 
 def versions(page: Page, words: tuple[str, ...]) -> None:
@@ -102,12 +106,18 @@ def shoot(
         is_mobile=is_phone,
     )
     page = context.new_page()
+    with attune.Client(url) as client:
+        known = {conversation.id for conversation in client.conversations()}
     page.goto(url)
     page.locator(".strip-version strong").wait_for()
     screen(page, QUESTIONS[language])
     path = FOLDER / f"{name}.png"
     page.screenshot(path=path)
     context.close()
+    with attune.Client(url) as client:  # so that the next picture does not show what was said for this one
+        for conversation in client.conversations():
+            if conversation.id not in known:
+                client.delete_conversation(conversation.id)
     for colours in (256, 128, 64):
         with Image.open(path) as picture:
             picture.convert("RGB").quantize(colours).save(path, optimize=True)
@@ -120,13 +130,14 @@ def update(page: Page, words: tuple[str, ...]) -> None:
     """An update under way."""
     learning(page, words)
     page.locator(".live-loss svg").wait_for(timeout=180_000)
+    page.wait_for_function("document.querySelector('.now .progress')?.getAttribute('aria-valuenow') > 14", timeout=180_000)
 
 
 def shoot_update(browser: Browser, url: str) -> None:
     """Say enough for an update, let it begin, and take the picture of it."""
     with attune.Client(url) as client:
         client.resume()
-        for question in QUESTIONS["en"] * 3:
+        for question in QUESTIONS["en"] * 2:
             client.chat(question).rate("up")
         client.update()
         shoot(browser, url, "update", update, DESKTOP, "en", False)
