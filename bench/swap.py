@@ -242,12 +242,13 @@ def score_again(publisher: Publisher, completions: list[Completion]) -> dict[str
 
 
 @contextlib.contextmanager
-def service(data: Path, model: str) -> Any:
+def service(data: Path, model: str, threads: int = 0) -> Any:
     """A service of its own on a free port, with the learner off; gives its URL and its process id."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--data", str(data), "--model", model, "--no-learner"]
+    command += ["--threads", str(threads)]
     process = subprocess.Popen(command, cwd=Path(__file__).parent.parent, env={**os.environ, "HF_HUB_OFFLINE": "1"}, stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
@@ -271,13 +272,14 @@ def main() -> None:
     parser.add_argument("--swaps", type=int, default=50)
     parser.add_argument("--streams", type=int, default=32)
     parser.add_argument("--steady", type=float, default=30.0, help="seconds of load before the first swap")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of each version's runner; 1 where other work holds the processor")
     parser.add_argument("--scale", type=float, default=0.2, help="size of the random adapters' entries")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         publisher = Publisher(data, asked.model, asked.scale)
         digests = [publisher.write(number) for number in range(1, asked.swaps + 1)]
-        with service(data, asked.model) as (url, _):
+        with service(data, asked.model, asked.threads) as (url, _):
             db = connect(data)
             seen, (steady_until, windows) = asyncio.run(measure(url, db, publisher, digests, asked.streams, asked.steady))
         completions = [get_completion(db, row["id"], row["choice"]) for row in list(db.query("SELECT id, choice FROM completions"))]
@@ -294,6 +296,7 @@ def main() -> None:
         "model": asked.model,
         "swaps": len(windows),
         "streams": asked.streams,
+        "threads": asked.threads,
         "answers": sum(seen.answers.values()),
         "versions_that_answered": len(seen.answers),
         "failed": len(seen.failed),
