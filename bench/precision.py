@@ -1,4 +1,4 @@
-"""What fewer bits cost: each runner's log-probabilities against torch in float32, its speed and its memory.
+"""What fewer bits cost: each runner's log-probabilities against torch in float32, and its memory.
 
     python -m bench.precision [--model pocket]
 
@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +54,6 @@ def main() -> None:
             try:
                 seen = runner.score(list(zip(prompts, replies, strict=True)))
                 likeliest = generate_all(runner, prompts[: len(ASKED)], [greedy] * len(ASKED))
-                began = time.monotonic()
-                made = generate_all(runner, prompts, sampled)
-                took = time.monotonic() - began
                 memory = runner.stats()["rss"]
             finally:
                 runner.close()
@@ -69,7 +65,6 @@ def main() -> None:
                     "quantize": setup["quantize"],
                     "error_nats": {"mean": round(sum(apart) / len(apart), 6), **{key: round(value, 6) for key, value in quantiles(apart).items()}},
                     "greedy_replies_that_differ": sum(ours[0] != exact for ours, exact in zip(likeliest, best, strict=True)),
-                    "tokens_per_s": round(sum(len(reply[0]) for reply in made) / took),
                     "runner_mib": round(memory / 2**20),
                 }
             )
