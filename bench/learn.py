@@ -93,55 +93,75 @@ def ours(method: str, pairs: list[Pair], steps: int, *, bucketed: bool = False) 
     began = time.process_time()
     reference = [torch.stack([logps.sum() for logps in branches]) for branches in score_rows(model, rows, token_budget=4096)]  # each (K,)
     reference_s = time.process_time() - began
-    step_loss = _dpo_step(rows, reference) if method == "dpo" else _kto_step(rows, reference, model)
+    step = _dpo_step(rows, reference) if method == "dpo" else _kto_step(rows, reference, model)
     watch, losses = Stopwatch(), []
     for batch in batches[:steps]:
         watch.start()
-        loss = step_loss(model, batch)
-        loss.backward()
+        losses.append(step(model, batch))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-        losses.append(loss.item())
         watch.stop()
     return watch, losses, reference_s
 
 
-def _dpo_step(rows: list[Any], reference: list[Any]) -> Callable[[Any, list[int]], Any]:
+def _parts(rows: list[Any], batch: list[int], model: Any) -> list[list[int]]:
+    """Return a step's indices in passes of like length, as the learner's steps cut them."""
+    from policy.logprobs import least_fill_for, length_buckets
+
+    groups = length_buckets([rows[index].length for index in batch], 4096, least_fill=least_fill_for(model))
+    return [[batch[place] for place in group] for group in groups]
+
+
+def _dpo_step(rows: list[Any], reference: list[Any]) -> Callable[[Any, list[int]], float]:
+    """Return a function that adds a step's gradients and returns its loss."""
     import torch
 
     from learner.algorithms.dpo import PairLogps, sigmoid_loss
     from policy.logprobs import response_logps
 
-    def loss(model: Any, batch: list[int]) -> Any:
-        sums = response_logps(model, [rows[index] for index in batch]).sums()
-        known = torch.cat([reference[index] for index in batch])
-        return sigmoid_loss(PairLogps(sums[0::2], sums[1::2]), PairLogps(known[0::2], known[1::2]), beta=BETA).mean()
+    def step(model: Any, batch: list[int]) -> float:
+        total = 0.0
+        for part in _parts(rows, batch, model):
+            sums = response_logps(model, [rows[index] for index in part]).sums()
+            known = torch.cat([reference[index] for index in part])
+            values = sigmoid_loss(PairLogps(sums[0::2], sums[1::2]), PairLogps(known[0::2], known[1::2]), beta=BETA)
+            loss = values.sum() / len(batch)
+            loss.backward()
+            total += loss.item()
+        return total
 
-    return loss
+    return step
 
 
-def _kto_step(rows: list[Any], reference: list[Any], model: Any) -> Callable[[Any, list[int]], Any]:
+def _kto_step(rows: list[Any], reference: list[Any], model: Any) -> Callable[[Any, list[int]], float]:
     import copy
 
     import torch
 
     from learner.algorithms.kto import kto_loss
-    from policy.logprobs import Row, response_logps
+    from policy.logprobs import Row, response_logps, score_rows
 
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
 
-    def loss(model: Any, batch: list[int]) -> Any:
+    def sums_of(scorer: Any, asked: list[Any]) -> Any:
+        return torch.stack([branches[0].sum() for branches in score_rows(scorer, asked, token_budget=4096)])
+
+    def step(model: Any, batch: list[int]) -> float:
         # TRL's pairing: each prompt with the reply of its neighbour within the batch; both models score it, since nobody recorded it
         turned = [Row(rows[index].prompt_ids, rows[batch[(place + 1) % len(batch)]].branches) for place, index in enumerate(batch)]
-        with torch.no_grad():
-            z0 = (response_logps(model, turned).sums() - response_logps(frozen, turned).sums()).mean().clamp(min=0).item()
-        sums = response_logps(model, [rows[index] for index in batch]).sums()
-        known = torch.stack([reference[index].sum() for index in batch])
-        up = torch.tensor([index % 2 == 0 for index in batch])
-        return kto_loss(sums, known, up, z0, beta=BETA)[0].mean()
+        z0 = (sums_of(model, turned) - sums_of(frozen, turned)).mean().clamp(min=0).item()
+        total = 0.0
+        for part in _parts(rows, batch, model):
+            sums = response_logps(model, [rows[index] for index in part]).sums()
+            known = torch.stack([reference[index].sum() for index in part])
+            up = torch.tensor([index % 2 == 0 for index in part])
+            loss = kto_loss(sums, known, up, z0, beta=BETA)[0].sum() / len(batch)
+            loss.backward()
+            total += loss.item()
+        return total
 
-    return loss
+    return step
 
 
 def trl(method: str, variant: str, pairs: list[Pair], steps: int) -> tuple[Stopwatch, list[float], float]:

@@ -25,7 +25,7 @@ from learner.rewards import RewardModel, reply_features
 from learner.rollouts import Rollout, sampled_replies
 from learner.scoring import Ids, hidden_states, length_buckets, reply_logps, row_of, score
 from learner.settings import LearnerSettings
-from learner.steps import anchor_backward
+from learner.steps import anchor_backward, micro_batches
 from learner.trainer import Guards, Meter, Progress, Trained, anchor_order
 from policy.chat import decode, end_ids
 
@@ -212,7 +212,7 @@ def _step_gradients(
     total = _total(mask, settings)
     loss_sum, tokens = 0.0, sum(lengths)
     metrics: dict[str, float] = {}
-    for group in length_buckets(lengths, budget):
+    for group in micro_batches(resident, lengths, budget):
         members = [firsts[index] + k for index in group for k in range(size)]
         rows = [row_of(batch.rollouts[firsts[index]].prompt_ids, *(batch.rollouts[firsts[index] + k].ids for k in range(size))) for index in group]
         with resident.autocast():

@@ -21,7 +21,7 @@ class Optimiser:
     def __init__(self, resident: Resident, *, learning_rate: float, warmup_steps: int, clip_norm: float) -> None:
         self._named = dict(resident.trainable())
         self._clip_norm, self._warmup_steps = clip_norm, warmup_steps
-        self._adamw = torch.optim.AdamW(self._named.values(), lr=learning_rate, betas=BETAS, weight_decay=0.0)
+        self._adamw = torch.optim.AdamW(self._named.values(), lr=learning_rate, betas=BETAS, weight_decay=0.0, fused=True)
         self._learning_rate = learning_rate
         self.num_steps = 0  # since the memory began
 

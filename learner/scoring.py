@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from policy.logprobs import Row, length_buckets, response_logps, score_rows
+from policy.logprobs import Row, least_fill_for, length_buckets, response_logps, score_rows
 
 Ids = Sequence[int]
 
@@ -64,4 +64,6 @@ def hidden_states(model: torch.nn.Module, replies: Sequence[tuple[Ids, Ids]]) ->
     return hidden
 
 
-__all__ = ["Ids", "Row", "Scored", "hidden_states", "length_buckets", "reply_logits", "reply_logps", "reply_sums", "row_of", "score"]
+__all__ = [
+    "Ids", "Row", "Scored", "hidden_states", "least_fill_for", "length_buckets", "reply_logits", "reply_logps", "reply_sums", "row_of", "score",
+]  # fmt: skip

@@ -19,7 +19,7 @@ from learner.anchors import Anchor, stacked
 from learner.examples import Example
 from learner.reference import Reference
 from learner.resident import Resident
-from learner.scoring import Scored, length_buckets, reply_logits, reply_sums, row_of, score
+from learner.scoring import Scored, least_fill_for, length_buckets, reply_logits, reply_sums, row_of, score
 from learner.settings import LearnerSettings
 
 KINDS = ("pair", "edit", "thumb")
@@ -90,7 +90,7 @@ def backward(
     """Add the gradients of one step's loss to the resident weights; return the loss and its metrics."""
     loss_sum = 0.0
     seen: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    for group in length_buckets([example.num_tokens for example in batch], budget):
+    for group in micro_batches(resident, [example.num_tokens for example in batch], budget):
         examples = sorted((batch[index] for index in group), key=lambda example: KINDS.index(example.kind))
         with resident.autocast():
             scored = score(resident.model, [row_of(example.prompt_ids, *(reply.ids for reply in example.replies)) for example in examples])
@@ -109,7 +109,7 @@ def anchor_backward(resident: Resident, anchors: Sequence[Anchor], scale: float,
     if not anchors:
         return 0.0, {}
     num_tokens, kl_sum = sum(len(anchor.reply_ids) for anchor in anchors), 0.0
-    for group in length_buckets([len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in anchors], budget):
+    for group in micro_batches(resident, [len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in anchors], budget):
         some = [anchors[index] for index in group]
         with resident.autocast():
             logits = reply_logits(resident.model, [(anchor.prompt_ids, anchor.reply_ids) for anchor in some])
@@ -118,6 +118,11 @@ def anchor_backward(resident: Resident, anchors: Sequence[Anchor], scale: float,
         loss.backward()
         kl_sum += kl.sum().item()
     return scale * kl_sum / num_tokens, {"anchor/kl": kl_sum / num_tokens, "loss/anchor": scale * kl_sum / num_tokens}
+
+
+def micro_batches(resident: Resident, lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Return a step's rows as indices in passes of like length."""
+    return length_buckets(lengths, budget, least_fill=least_fill_for(resident.model))
 
 
 def _summary(seen: Mapping[str, Sequence[tuple[float, int]]]) -> dict[str, float]:

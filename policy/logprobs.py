@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -104,21 +105,28 @@ def response_logps(
 def score_rows(model: torch.nn.Module, rows: Sequence[Row], *, token_budget: int = 8192, temperature: float = 1.0) -> list[list[Tensor]]:
     """Return each row's replies' log-probabilities, float32 (T,) on the CPU, without gradient and in batches of similar length."""
     result: list[list[Tensor]] = [[] for _ in rows]
-    for batch in length_buckets([row.length for row in rows], token_budget):
+    for batch in length_buckets([row.length for row in rows], token_budget, least_fill=least_fill_for(model)):
         replies = iter(response_logps(model, [rows[index] for index in batch], temperature=temperature).split())
         for index in batch:
             result[index] = [next(replies).float().cpu() for _ in rows[index].branches]
     return result
 
 
-def length_buckets(lengths: Sequence[int], token_budget: int, *, seed: int | None = None) -> list[list[int]]:
+def least_fill_for(model: torch.nn.Module) -> float:
+    """Return how tightly rows are batched for this model: padding costs a CPU as much as tokens do, and many small batches cost a GPU more."""
+    return 0.85 if next(model.parameters()).device.type == "cpu" else 0.0
+
+
+def length_buckets(lengths: Sequence[int], token_budget: int, *, seed: int | None = None, least_fill: float = 0.0) -> list[list[int]]:
     """Return all indices in batches of similar length, each at most `token_budget` tokens with its padding (or one index that alone is more).
 
-    With a seed the order of the batches is shuffled, the same for the same seed; what lies together does not depend on it.
+    No length in a batch is below `least_fill` (0..1) of its longest. With a seed the order of the batches is shuffled, the same for the same
+    seed; what lies together does not depend on it.
     """
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):  # longest first: it sets the batch's width
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= token_budget:
+        longest = lengths[batches[-1][0]] if batches else 0
+        if batches and longest * (len(batches[-1]) + 1) <= token_budget and lengths[index] >= least_fill * longest:
             batches[-1].append(index)
         else:
             batches.append([index])
@@ -274,10 +282,10 @@ def _mask_for(model: torch.nn.Module, layout: _Layout, device: torch.device) -> 
 def _reduced(logits: Tensor, target: Tensor, temperature: float, want: frozenset[str]) -> tuple[Tensor, Tensor | None, Tensor | None]:
     wide = logits if logits.dtype == torch.float64 else logits.float()
     scaled = wide if temperature == 1.0 else wide / temperature
-    normaliser = torch.logsumexp(scaled, -1)
-    logp = scaled.gather(1, target[:, None])[:, 0] - normaliser
+    logp = -F.cross_entropy(scaled, target, reduction="none")  # half the time of gather and logsumexp, backward included
     entropy = None
     if "entropy" in want:
+        normaliser = torch.logsumexp(scaled, -1)
         entropy = normaliser - (torch.softmax(scaled, -1) * scaled).sum(-1)
     return logp, entropy, wide if "logits" in want else None
 
