@@ -118,7 +118,7 @@ def test_the_last_answer_can_be_judged_by_that_name(capsys: Capture, fake: FakeS
         (("promote", "-1"), "-1"),
         (("frobnicate",), "No such command 'frobnicate'"),
         (("chat", "--frob"), "--frob"),
-        (("import", "no-such-file.jsonl"), "no-such-file.jsonl"),
+        (("import", "no-such-file.jsonl"), "attune: no-such-file.jsonl: No such file or directory\n"),
         (("erase", "alice"), "--yes"),
         (("versions", "--url", "ftp://x"), "http://"),
         (("versions", "--url", "http://127.0.0.1:9"), "attune serve"),

@@ -96,4 +96,6 @@ def _fail(message: str) -> int:
 
 
 def _line(error: object) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:  # without Python's "[Errno 2]"
+        return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())
