@@ -28,7 +28,7 @@ from service.request_ids import RequestIds
 from service.routes import chat, comparisons, completions, conversations, events, export, feedback, health, models, page, raters, versions, webhooks
 from service.routes import learner as learner_routes
 from service.settings import ServeSettings
-from service.trial import HELD, PASSED, judge
+from service.trial import HELD, PASSED, Judge
 from store.database import connect, open_store
 from store.erasure import Erased, erase_rater
 from store.errors import StoreError
@@ -48,6 +48,7 @@ MakeModel = Callable[[ServeSettings], Model]
 LOAD_ATTEMPTS = 3  # a passed candidate that cannot be loaded so many times in a row is withdrawn
 RETRY_S = 5.0
 MEMORY_RETRY_S = 30.0
+JUDGE_EVERY_S = 0.5
 
 
 class Service:
@@ -63,7 +64,7 @@ class Service:
         self._swapping = asyncio.Lock()  # one change of traffic at a time
         self._followed: Traffic | None = None  # the split that the engine was last set to
         self._load_failures: dict[int, tuple[int, float]] = {}  # candidate -> (failures, when it may be tried again)
-        self._judged_seq = -1  # the last event that the trial of a version was judged after
+        self._judge, self._judged_at = Judge(settings), 0.0
         self._taking: asyncio.Task[None] | None = None  # the candidate or the change of traffic that is being brought about
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -188,16 +189,17 @@ class Service:
             return  # loading takes its time, and what happens meanwhile must still be told
         if self._is_elsewhere(seen.traffic) and not self._swapping.locked():
             self._taking = asyncio.create_task(self._catch_up(), name="catch-up")
-        elif seen.traffic.canary is not None or seen.seq != self._judged_seq:  # a canary's time passes also while nobody speaks
-            self._taking = asyncio.create_task(self._judge(seen), name="judge")
-        elif seen.candidate is not None:
+        elif time.monotonic() - self._judged_at >= JUDGE_EVERY_S:
+            self._taking = asyncio.create_task(self._judge_trial(seen), name="judge")
+        elif seen.candidate is not None and seen.traffic.canary is None:
             self._taking = asyncio.create_task(self._take(seen.candidate), name=f"take-{seen.candidate.number}")
         if self._taking is not None:
             self._taking.add_done_callback(_log_failure)
 
-    async def _judge(self, seen: Seen) -> None:
+    async def _judge_trial(self, seen: Seen) -> None:
         """Do what people's words about a version on trial ask for; a candidate waits until a canary's trial is over."""
-        verdict = await self.records.read(lambda db: judge(db, self.settings))
+        self._judged_at = time.monotonic()
+        verdict = await self.records.read(self._judge)
         if verdict is not None and verdict.word != "open":
             trial = verdict.trial
             log.warning("version %d: %s", trial.number, verdict.said)
@@ -209,7 +211,6 @@ class Service:
                 await self.roll_back(trial.rival, verdict.said)
             if verdict.word == "worse":
                 self.metrics.rollbacks.inc()
-        self._judged_seq = seen.seq
         if seen.candidate is not None and (verdict is None or not verdict.trial.is_canary):
             await self._take(seen.candidate)
 

@@ -12,7 +12,7 @@ from sqlite_utils import Database
 
 from service.settings import ServeSettings
 from store.ids import now
-from store.judged import outcomes
+from store.judged import last_feedback_seq, outcomes
 from store.traffic import current_traffic, previous_live
 
 STAKES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.3)
@@ -60,20 +60,30 @@ def trial_under_way(db: Database) -> Trial | None:
     return Trial(traffic.live, rival, traffic.created_at, False) if rival is not None else None
 
 
-def judge(db: Database, settings: ServeSettings) -> Verdict | None:
-    """Return what people's words say of the version on trial; None without a trial."""
-    trial = trial_under_way(db)
-    if trial is None:
-        return None
-    seen = outcomes(db, trial.number, trial.rival, trial.since)
-    wealth, mean = greatest_wealth(seen), sum(seen) / len(seen) if seen else 0.5
-    said = f"version {trial.number} against {trial.rival}: {len(seen)} judgements, {mean:.2f} in its favour"
-    if settings.rollback_alpha and wealth >= 1 / settings.rollback_alpha:
-        limit = 1 / settings.rollback_alpha
-        return Verdict(trial, "worse", f"people prefer the version before ({said}; evidence {wealth:.0f}, at {limit:.0f} it is taken back)")
-    if trial.is_canary and len(seen) >= settings.canary_items and _seconds_since(trial.since) >= settings.canary_s:
-        return Verdict(trial, "held", said)
-    return Verdict(trial, "open", said)
+class Judge:
+    """Says what people's words ask for. One caller at a time; what was counted is kept until something new is said."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        self._settings = settings
+        self._counted: tuple[Trial | None, int] = (None, -1)
+        self._seen: list[float] = []
+
+    def __call__(self, db: Database) -> Verdict | None:
+        """Return what is to be done with the version on trial; None without a trial."""
+        settings, trial = self._settings, trial_under_way(db)
+        if trial is None:
+            return None
+        if (counted := (trial, last_feedback_seq(db))) != self._counted:
+            self._counted, self._seen = counted, outcomes(db, trial.number, trial.rival, trial.since)
+        seen = self._seen
+        wealth, mean = greatest_wealth(seen), sum(seen) / len(seen) if seen else 0.5
+        said = f"version {trial.number} against {trial.rival}: {len(seen)} judgements, {mean:.2f} in its favour"
+        if settings.rollback_alpha and wealth >= 1 / settings.rollback_alpha:
+            limit = 1 / settings.rollback_alpha
+            return Verdict(trial, "worse", f"people prefer the version before ({said}; evidence {wealth:.0f}, at {limit:.0f} it is taken back)")
+        if trial.is_canary and len(seen) >= settings.canary_items and _seconds_since(trial.since) >= settings.canary_s:
+            return Verdict(trial, "held", said)
+        return Verdict(trial, "open", said)
 
 
 def _seconds_since(at: str) -> float:

@@ -58,6 +58,11 @@ def outcomes(db: Database, number: int, rival: int, since: str) -> list[float]:
     return [said.value for said in sorted((*_by_day(pairs, is_crowd), *thumbs), key=lambda said: said.at)]
 
 
+def last_feedback_seq(db: Database) -> int:
+    """Return the newest feedback's seq, 0 before there is any."""
+    return int(db.execute("SELECT coalesce(max(seq), 0) FROM feedback").fetchone()[0])
+
+
 def _preferred(row: dict[str, object], number: int) -> float:
     if row["kind"] == "preference":
         return float(row["a"] == number)
