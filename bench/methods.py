@@ -30,20 +30,35 @@ COMMON: dict[str, Any] = {"anchor": 2.0, "anchor_batch": 8, "learning_rate": 6e-
 SETTINGS: dict[str, dict[str, Any]] = {method: {} for method in WANTED}
 
 
-def one(method: str, seed: int, taste: str) -> dict[str, Any]:
+def sit_as_base(to: Path) -> None:
+    """Let the base model sit the exam; keep its paper in a file."""
+    import torch
+
+    from bench.verdict import Exam, sat
+    from policy.chat import load_tokenizer
+    from policy.model import load_model
+
+    torch.set_num_threads(1)
+    paper = sat(load_model(MODEL, "cpu"), load_tokenizer(MODEL), Exam.of(QUESTIONS, SAMPLES, RETENTION), 0)
+    to.write_text(json.dumps({**vars(paper), "texts": paper.texts.texts}))
+
+
+def one(method: str, seed: int, taste: str, base_paper: Path) -> dict[str, Any]:
     """Run one episode in this process; return its numbers."""
     import torch
 
     from bench.episode import MIX, Episode
-    from bench.verdict import Exam, sat, wins
+    from bench.verdict import Exam, Paper, sat, wins
+    from clients.simulated.measuring import Answers
     from clients.simulated.populations import population
 
     torch.set_num_threads(1)
+    read = json.loads(base_paper.read_text())
+    base = Paper(**{**read, "texts": Answers(read["texts"])})
     people, exam = population(taste, USERS, seed), Exam.of(QUESTIONS, SAMPLES, RETENTION)
     with tempfile.TemporaryDirectory() as folder:
         flags = {**COMMON, **SETTINGS[method]}
         episode = Episode.begun(Path(folder), MODEL, people, seed, FORMS.get(method, MIX), algorithm=method, **flags)
-        base = sat(episode.resident.model, episode.resident.tokenizer, exam, 0)
         for _ in range(ROUNDS):
             episode.judge(ACTS)
             episode.update()
@@ -92,18 +107,24 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--methods", nargs="+", choices=WANTED, default=list(WANTED))
     parser.add_argument("--taste", default=TASTE)
-    parser.add_argument("--one", nargs=2, metavar=("METHOD", "SEED"), help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=3, metavar=("METHOD", "SEED", "PAPER"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
-        print(json.dumps(one(asked.one[0], int(asked.one[1]), asked.taste)))
+        print(json.dumps(one(asked.one[0], int(asked.one[1]), asked.taste, Path(asked.one[2]))))
         return
+    with tempfile.TemporaryDirectory() as folder:
+        _run(asked, Path(folder) / "base.json")
+
+
+def _run(asked: argparse.Namespace, paper: Path) -> None:
+    sit_as_base(paper)
     rows: list[dict[str, Any]] = []
     settings = {"model": MODEL, "taste": asked.taste, "users": USERS, "rounds": ROUNDS, "acts": ACTS, "questions": QUESTIONS, "samples": SAMPLES}
     settings |= {"retention_prompts": RETENTION, "learner": {method: {**COMMON, **SETTINGS[method]} for method in asked.methods}}
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": ""}
     for seed in asked.seeds:
         for method in asked.methods:
-            command = [sys.executable, "-W", "ignore", "-m", "bench.methods", "--taste", asked.taste, "--one", method, str(seed)]
+            command = [sys.executable, "-W", "ignore", "-m", "bench.methods", "--taste", asked.taste, "--one", method, str(seed), str(paper)]
             done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
             if done.returncode:
                 raise SystemExit(f"{method} with seed {seed} failed:\n{done.stderr[-2000:]}")

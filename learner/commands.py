@@ -105,10 +105,12 @@ def _run_training(data: Path, out: Path, settings: Any) -> None:
     check_file(data)
     resolve_model(settings.model)
     prepare_process(settings)
+    from learner import ranks
     from learner.offline import train_file
 
     console = Console(stderr=True)
-    with Progress(console=console, disable=not sys.stderr.isatty()) as progress:
+    with ranks.joined(settings.device), Progress(console=console, disable=not sys.stderr.isatty()) as progress:
+        console.quiet = not ranks.is_first()
         task = progress.add_task("reading", total=None)
 
         def phase(name: str, step: int, steps: int, loss: float | None, metrics: dict[str, float]) -> None:
@@ -122,4 +124,5 @@ def _run_training(data: Path, out: Path, settings: Any) -> None:
     console.print(f"{result.trained.steps} steps in {result.trained.metrics['seconds']:.1f} s{stopped}")
     for reason in result.report["reasons"]:
         console.print(f"the gate would not pass it: {reason}")
-    print(f"{out} {manifest.digest}")
+    if not console.quiet:
+        print(f"{out} {manifest.digest}")

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from learner import ranks
 from learner.errors import BadData, BadSetting
 from learner.files import Form, read_examples, render_with
 from learner.publish import probe_of
 from learner.resident import Resident
 from learner.settings import LearnerSettings
 from learner.update import Material, Phase, Result, Updater
-from policy.versions import Manifest, write_version
+from policy.versions import Manifest, read_version, write_version
 from store.ids import now
 from store.runs import Run
 
@@ -47,7 +48,8 @@ def train_file(
         opened(form, len(examples), left_out)
         run = Run("offline", settings.algorithm, "running", {}, settings.seed, 0, len(examples), 0, len(examples), now())
         result = Updater(resident, settings).update(run, Material(tuple(examples), ()), settings, phase)
-        return _written(out, resident, result, run, settings), result
+        written = _written(out, resident, result, run, settings) if ranks.is_first() else None
+        return ranks.the_first(written) or read_version(out), result
     finally:
         shutil.rmtree(cache, ignore_errors=True)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from learner import ranks
 from learner.algorithms.grpo import group_advantages, grpo_loss, has_contrast
 from learner.algorithms.moments import masked_whiten
 from learner.algorithms.ppo import ValueHead, advantages_and_returns, token_rewards, value_loss
@@ -97,9 +98,8 @@ def sampled_batch(
     """Sample a group of replies to each prompt from the resident weights and score them."""
     asked = [prompt for prompt in prompts for _ in range(settings.rollout_group)]
     with resident.autocast():
-        rollouts = sampled_replies(
-            resident.model, asked, end_ids=end_ids(resident.tokenizer), max_tokens=settings.rollout_tokens, seed=seed
-        )  # fmt: skip
+        sampled = sampled_replies(resident.model, asked, end_ids=end_ids(resident.tokenizer), max_tokens=settings.rollout_tokens, seed=seed)
+        rollouts = ranks.the_first(sampled)
         replies = [(rollout.prompt_ids, rollout.ids) for rollout in rollouts]
         old = reply_logps(resident.model, replies, settings.token_budget)  # not those of sampling: other kernels, other last digits
         with resident.holding(live_weights):
@@ -212,7 +212,9 @@ def _step_gradients(
     total = _total(mask, settings)
     loss_sum, tokens = 0.0, sum(lengths)
     metrics: dict[str, float] = {}
-    for group in micro_batches(resident, lengths, budget):
+    mine = ranks.share(lengths)
+    for places in micro_batches(resident, [lengths[index] for index in mine], budget):
+        group = [mine[place] for place in places]
         members = [firsts[index] + k for index in group for k in range(size)]
         rows = [row_of(batch.rollouts[firsts[index]].prompt_ids, *(batch.rollouts[firsts[index] + k].ids for k in range(size))) for index in group]
         with resident.autocast():
@@ -221,7 +223,7 @@ def _step_gradients(
         loss.backward()
         loss_sum += loss.item()
         metrics = metrics or seen
-    return loss_sum, metrics, tokens
+    return sum(ranks.gathered(loss_sum)), metrics, tokens
 
 
 def _total(mask: Tensor, settings: LearnerSettings) -> float:

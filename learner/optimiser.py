@@ -8,6 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from learner import ranks
 from learner.resident import Resident
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,8 @@ class Optimiser:
         self.num_steps = 0  # since the memory began
 
     def step(self) -> float:
-        """Apply the gradients and clear them; return their norm before clipping (not finite: nothing was applied)."""
+        """Apply the gradients (added over all ranks) and clear them; return their norm before clipping (not finite: nothing was applied)."""
+        ranks.add_gradients(self._named.values())
         norm = float(torch.nn.utils.clip_grad_norm_(self._named.values(), self._clip_norm))
         if norm == norm and norm != float("inf"):
             self.num_steps += 1

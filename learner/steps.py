@@ -1,4 +1,4 @@
-"""One optimiser step of the mixed update: a batch of examples and some anchors, in passes that fit the token budget."""
+"""One optimiser step of the mixed update: a batch of examples and some anchors, in passes that fit the token budget, spread over all ranks."""
 
 import itertools
 from collections import defaultdict
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from learner import ranks
 from learner.algorithms.anchor import forward_kl_loss
 from learner.algorithms.dpo import PairLengths, PairLogps
 from learner.algorithms.kto import KlBaseline, mismatches
@@ -90,8 +91,9 @@ def backward(
     """Add the gradients of one step's loss to the resident weights; return the loss and its metrics."""
     loss_sum = 0.0
     seen: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    for group in micro_batches(resident, [example.num_tokens for example in batch], budget):
-        examples = sorted((batch[index] for index in group), key=lambda example: KINDS.index(example.kind))
+    mine = [batch[index] for index in ranks.share([example.num_tokens for example in batch])]
+    for group in micro_batches(resident, [example.num_tokens for example in mine], budget):
+        examples = sorted((mine[index] for index in group), key=lambda example: KINDS.index(example.kind))
         with resident.autocast():
             scored = score(resident.model, [row_of(example.prompt_ids, *(reply.ids for reply in example.replies)) for example in examples])
         inputs = _inputs(examples, scored, reference.sums(examples))
@@ -101,7 +103,11 @@ def backward(
         for name, value in metrics.items():
             seen[name].append((value, 1 if name.startswith("loss/") else len(examples)))
     anchor_loss, metrics = anchor_backward(resident, anchors, mixed.anchor, budget)
-    return loss_sum + anchor_loss, _summary(seen) | metrics
+    everywhere: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    for theirs in ranks.gathered(dict(seen)):
+        for name, values in theirs.items():
+            everywhere[name] += values
+    return sum(ranks.gathered(loss_sum)) + anchor_loss, _summary(everywhere) | metrics
 
 
 def anchor_backward(resident: Resident, anchors: Sequence[Anchor], scale: float, budget: int) -> tuple[float, dict[str, float]]:
@@ -109,14 +115,17 @@ def anchor_backward(resident: Resident, anchors: Sequence[Anchor], scale: float,
     if not anchors:
         return 0.0, {}
     num_tokens, kl_sum = sum(len(anchor.reply_ids) for anchor in anchors), 0.0
-    for group in micro_batches(resident, [len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in anchors], budget):
-        some = [anchors[index] for index in group]
+    lengths = [len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in anchors]
+    mine = ranks.share(lengths)
+    for group in micro_batches(resident, [lengths[index] for index in mine], budget):
+        some = [anchors[mine[index]] for index in group]
         with resident.autocast():
             logits = reply_logits(resident.model, [(anchor.prompt_ids, anchor.reply_ids) for anchor in some])
         kl, _ = forward_kl_loss(logits, stacked(some, logits.device))
         loss, _ = combine([Term("anchor", kl, torch.ones_like(kl), num_tokens, scale)])
         loss.backward()
         kl_sum += kl.sum().item()
+    kl_sum = sum(ranks.gathered(kl_sum))
     return scale * kl_sum / num_tokens, {"anchor/kl": kl_sum / num_tokens, "loss/anchor": scale * kl_sum / num_tokens}
 
 

@@ -57,6 +57,13 @@ def test_what_is_taken_where_nothing_is_said() -> None:
     assert ilql_loss(Q, TARGET, V, ACTIONS, REWARDS, MASK * 0)[1]["ilql/q"] == 0.0
 
 
+def test_metrics_of_a_single_token_are_its_loss() -> None:
+    only = torch.zeros_like(MASK)
+    only[0, 0] = 1
+    values, metrics = ilql_loss(Q, TARGET, V, ACTIONS, REWARDS, only, cql=1.0)
+    assert metrics["ilql/q"] + metrics["ilql/v"] + metrics["ilql/cql"] == pytest.approx(values.sum().item(), rel=1e-5)
+
+
 def test_gradients_reach_what_they_should() -> None:
     q, target, v = [x.clone().requires_grad_() for x in Q], [x.clone().requires_grad_() for x in TARGET], V.clone().requires_grad_()
     logits = LOGITS.clone().requires_grad_()

@@ -44,6 +44,17 @@ def test_value_loss_is_the_larger_of_clipped_and_not() -> None:
     assert wide[0].tolist() == pytest.approx([0.5, 0.5, 0.5 * 0.81])
 
 
+def test_a_reply_of_one_token_has_an_advantage() -> None:
+    advantages, returns = advantages_and_returns(torch.tensor([[2.0]]), torch.tensor([[0.5]]), torch.ones(1, 1))
+    assert advantages.tolist() == [[1.5]]
+    assert returns.tolist() == [[2.0]]
+
+
+def test_value_loss_where_the_value_is_too_high() -> None:
+    loss, _ = value_loss(torch.tensor([[3.0, -0.1]]), torch.zeros(1, 2), torch.tensor([[1.0, -2.0]]), torch.ones(1, 2))
+    assert loss[0].tolist() == pytest.approx([0.5 * 4.0, 0.5 * 1.9**2])
+
+
 def test_value_loss_outside_the_mask() -> None:
     values = torch.ones(1, 3, requires_grad=True)
     loss, metrics = value_loss(values, torch.zeros(1, 3), torch.tensor([[3.0, 3.0, 3.0]]), torch.tensor([[1, 1, 0]]))
