@@ -1,12 +1,15 @@
 """The SDK as others get it: typed, light, alone, and its two clients written once."""
 
 import os
+import re
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
 import pytest
+
+from tests.sdk.test_examples import NAMES
 
 ROOT = Path(__file__).parents[2]
 SDK = ROOT / "clients" / "python"
@@ -15,6 +18,13 @@ SDK = ROOT / "clients" / "python"
 def test_the_sync_client_is_the_async_one_without_async() -> None:
     done = subprocess.run([sys.executable, SDK / "make_sync.py", "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"run `python clients/python/make_sync.py`; it would change:\n{done.stdout}"
+
+
+def test_that_program_uses_every_public_name() -> None:
+    text = (ROOT / "tests" / "sdk" / "whole_surface.py").read_text()
+    closed_by_with = {"attune.Client.close", "attune.AsyncClient.close"}
+    assert len(NAMES) > 90
+    assert not [name for name in NAMES if not re.search(rf"\b{name.rpartition('.')[2]}\b", text) and name not in closed_by_with]
 
 
 def test_a_strict_type_checker_passes_a_program_that_uses_all_of_it(tmp_path: Path) -> None:

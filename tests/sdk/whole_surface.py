@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Iterator
 
+import openai
+
 import attune
 
 
@@ -26,6 +28,8 @@ def sync_program() -> None:
         said: list[attune.Feedback] = [reply.rate("up", reason="helpful", comment=text), reply.score(0.5), reply.correct("Ho")]
         said.append(reply.choices[0].prefer_over(reply.choices[1]))
         more: attune.Reply = reply.ask("More?").regenerate()
+        under_way: attune.Stream = client.chat("Hi", stream=True)
+        under_way.close()
         with client.chat("Hi", stream=True) as stream:
             pieces: list[str] = list(stream)
             done: attune.Reply = stream.reply
@@ -34,6 +38,7 @@ def sync_program() -> None:
         sides: tuple[attune.Candidate, ...] = (comparison.a, comparison.b, *comparison.candidates)
         choice: attune.Choice = comparison.choose("both_bad", reason="unsafe")
         choice = client.choose(comparison.id, "A")
+        wrote: str | None = choice.model_of("B")
         said += [client.rate(done.id, "down"), client.score(done.id, 1.0), client.correct(done.id, "x"), client.prefer(more, done)]
         said.append(client.feedback(done.id, thumb="up", preferred_over=None, metadata={"a": 1}, idempotency_key="k"))
         listed: Iterator[attune.Feedback] = client.list_feedback(completion_id=done.id, rater="alice", limit=9)
@@ -46,6 +51,7 @@ def sync_program() -> None:
         record: tuple[attune.Tally, attune.Record] = (shown.thumbs, shown.comparisons)
         made: list[attune.Feedback] = list(client.version_feedback(1))
         samples: list[attune.Sample] = client.samples(1, against=0)
+        prompts: list[str] = [sample.prompt for sample in samples]
         shown = client.promote(1, canary=0.1)
         shown = client.rollback(to=0)
         learner: attune.Learner = client.learner()
@@ -60,13 +66,19 @@ def sync_program() -> None:
         erased: attune.Erased = client.erase(rater.id)
         talks: list[attune.Conversation] = list(client.conversations(limit=3))
         completions: tuple[attune.Completion, ...] = client.conversation(talks[0].id).completions
+        turns: tuple[attune.Message, ...] = talks[0].messages
         client.delete_conversation(talks[0].id)
         lines: int = client.export_file("f.jsonl", "sft", progress=lambda done, total: print(done, total))
         imported: attune.Imported = client.import_file("f.jsonl", "sft")
         with client.events(after=0) as events:
             event: attune.Event = next(events)
+        following: attune.Events = client.events()
+        following.close()
         models: list[attune.Model] = client.models()
         health: attune.Health = client.health()
+        tracked: openai.OpenAI = attune.track(openai.OpenAI(base_url=client.address.url + "/v1", api_key="none"), rater="alice")
+        wait_s: float = attune.Retry(first_s=1.0).wait_s(1, asked_s=None)
+        print(wrote, prompts, turns, tracked, wait_s)
         print(version, tokens, usage, pieces, sides, choice.winning_model, checks, record, made, samples, run, trigger, raters, erased)
         print(completions, lines, imported, event, models, health)
 
@@ -83,17 +95,34 @@ async def async_program() -> None:
         choice: attune.Choice = await comparison.choose("tie")
         async for one in client.list_feedback():
             await client.retract(one)
+        under_way: attune.AsyncStream = await client.chat("Hi", stream=True)
+        await under_way.close()
         events: attune.AsyncEvents = client.events()
         async for event in events:
             print(event.kind, event.data)
+        await events.close()
         versions: list[attune.Version] = await client.versions()
         print(feedback, choice, versions, [talk async for talk in client.conversations()])
+
+
+def refused(error: attune.APIError) -> str:
+    """What the service said no to, by kind."""
+    kinds: tuple[type[attune.APIError], ...] = (
+        attune.BadRequest, attune.Unprocessable, attune.TooLarge, attune.Unauthorized, attune.Forbidden, attune.NotFound, attune.Conflict,
+        attune.TooManyRequests, attune.ServerError, attune.Overloaded,
+    )  # fmt: skip
+    name: str = next((kind.__name__ for kind in kinds if isinstance(error, kind)), "other")
+    request_id: str | None = error.request_id
+    wait_s: float | None = error.retry_after_s
+    return f"{name} {error.status} {error.code} {error.param} {request_id} {wait_s}"
 
 
 try:
     sync_program()
     asyncio.run(async_program())
-except (attune.NotFound, attune.Unprocessable, attune.Overloaded) as error:
-    print(error.status, error.code, error.param, error.request_id, error.retry_after_s)
+except attune.APIError as error:
+    print(refused(error))
+except (attune.ServiceUnreachable, attune.Timeout, attune.UnexpectedReply) as error:
+    print(error)
 except attune.AttuneError as error:
     print(error)
