@@ -67,6 +67,16 @@ def test_busy_service_is_asked_again(browser: Browser, serving: Serving, fake: F
         expect(page.locator(".answer .prose")).to_have_text("Seven.")
 
 
+def test_a_fault_of_the_service_is_told_with_the_name_of_the_request(browser: Browser, serving: Serving, fake: Fake) -> None:
+    with visit(browser, serving.url) as visitor:
+        page = visitor.go()
+        wrong = {"error": {"message": "something went wrong inside the service", "type": "server_error", "param": None, "code": "internal_error"}}
+        page.route("**/v1/chat/completions", lambda route: route.fulfill(status=500, json=wrong, headers={"X-Request-Id": "req-42"}))
+        page.locator("#message").fill("How many days are in a week?")
+        page.keyboard.press("Enter")
+        expect(page.locator(".state-line")).to_contain_text("something went wrong inside the service (req-42)")
+
+
 def test_key_is_asked_for_and_used(browser: Browser, serving: Serving, fake: Fake) -> None:
     fake.key = "at-secret"
     with visit(browser, serving.url) as visitor:
