@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -22,8 +21,7 @@ from policy.runners.remote import Breaker, LoopThread, jittered, readable, with_
 
 T = TypeVar("T")
 TIMEOUT = httpx.Timeout(10.0, read=120.0)
-# by server: vLLM 0.32 on a CPU dies of several requests with prompt_logprobs in one batch beside an adapter, so they come one after the other
-_scoring: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+ASKED_AT_ONCE = 8  # tokens whose log-probabilities are asked for at the same time
 
 
 def adapter_name(source: VersionSource) -> str:
@@ -85,19 +83,20 @@ class VllmRunner:
 
     def probe(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
         """See Runner."""
-        return [values[0] for values in self.score([(prompt_ids, [token]) for token in token_ids])]
+        return self._wait(self._at_once([self._logp(list(prompt_ids), token) for token in token_ids]))
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
-        """See Runner."""
-
-        async def all_of_them() -> list[list[float]]:
-            return [await self._prompt_logps(list(prompt), list(reply), 0, _own) for prompt, reply in sequences]
-
-        return self._wait(all_of_them())
+        """See Runner. One request for each token: the server keeps what it has read."""
+        found = []
+        for prompt, reply in sequences:
+            places = [self._logp([*prompt, *reply[:place]], token) for place, token in enumerate(reply)]
+            found.append(self._wait(self._at_once(places)))
+        return found
 
     def alternatives(self, prompt_ids: Sequence[int], reply_ids: Sequence[int], count: int) -> Alternatives:
-        """See Runner."""
-        return self._wait(self._prompt_logps(list(prompt_ids), list(reply_ids), count, _alternatives)) if reply_ids else []
+        """See Runner. One request for each token."""
+        places = [self._likeliest([*prompt_ids, *reply_ids[:place]], count) for place in range(len(reply_ids))]
+        return self._wait(self._at_once(places))
 
     def stats(self) -> dict[str, Any]:
         """See Runner."""
@@ -218,35 +217,50 @@ class VllmRunner:
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         try:
-            with _scoring[str(self._http.base_url)]:
-                return self._loop.start(work).result(300.0)
+            return self._loop.start(work).result(300.0)
         except httpx.HTTPError as error:
             raise RunnerFailed(readable(self._name, error)) from error
 
-    async def _prompt_logps(self, prompt: list[int], reply: list[int], count: int, read: Callable[[dict[str, Any], int], T]) -> list[T]:
-        """Return what `read` makes of the server's log-probabilities in the place of each reply token: its own, and the `count` likeliest."""
+    async def _at_once(self, several: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        """Await all, some at a time, so that replies under way keep their turns."""
+        places = asyncio.Semaphore(ASKED_AT_ONCE)
+
+        async def one(work: Coroutine[Any, Any, T]) -> T:
+            async with places:
+                return await work
+
+        return await asyncio.gather(*map(one, several))
+
+    async def _logp(self, ids: list[int], token: int) -> float:
+        """Return the raw log-probability (nats) of one token after `ids`: the only one that the server may take there."""
+        given = await self._next(ids, {"allowed_token_ids": [token], "logprobs": 0})
+        return float(given["token_logprobs"][0])
+
+    async def _likeliest(self, ids: list[int], count: int) -> list[tuple[int, float]]:
+        given = await self._next(ids, {"logprobs": count})
+        found = {int(name.removeprefix("token_id:")): float(logp) for name, logp in given["top_logprobs"][0].items()}
+        return sorted(found.items(), key=lambda entry: -entry[1])[:count]
+
+    async def _next(self, ids: list[int], more: dict[str, Any]) -> dict[str, Any]:
+        """Return the server's log-probabilities of one more token.
+
+        Not by `prompt_logprobs`, which would need one request only: vLLM 0.32 on a CPU dies of those beside adapters and open replies.
+        """
         body = {
             "model": self.model,
-            "prompt": prompt + reply,
+            "prompt": ids,
             "max_tokens": 1,
             "temperature": 0,
-            "prompt_logprobs": count,
+            "ignore_eos": True,
             "add_special_tokens": False,
+            "return_tokens_as_token_ids": True,
+            "cache_salt": adapter_name(self._source),
+            **more,
         }
 
-        async def ask() -> list[T]:
+        async def ask() -> dict[str, Any]:
             answer = (await self._http.post("/v1/completions", json=body)).raise_for_status().json()
-            given = answer["choices"][0]["prompt_logprobs"]
-            return [read(given[len(prompt) + place], token) for place, token in enumerate(reply)]
+            logprobs: dict[str, Any] = answer["choices"][0]["logprobs"]
+            return logprobs
 
         return await with_retries(ask)
-
-
-def _own(given: dict[str, Any], token: int) -> float:
-    return float(given[str(token)]["logprob"])
-
-
-def _alternatives(given: dict[str, Any], token: int) -> list[tuple[int, float]]:
-    ranked = sorted(given.items(), key=lambda entry: entry[1]["rank"])
-    own_is_extra = len(ranked) > 1 and ranked[-1][1]["rank"] > len(ranked)  # the server adds the token itself where it is none of the likeliest
-    return [(int(key), float(entry["logprob"])) for key, entry in (ranked[:-1] if own_is_extra else ranked)]

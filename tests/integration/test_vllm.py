@@ -1,9 +1,6 @@
 """A real vLLM server on this CPU as a runner: `make test-vllm` makes its virtual environment and runs this."""
 
-import os
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -13,70 +10,39 @@ from policy.errors import RunnerFailed
 from policy.runners.base import RunnerOptions, SamplingSettings, Step, VersionSource, generate_all
 from policy.runners.process import RunnerProcess
 from policy.runners.vllm import VllmRunner, adapter_name
-from tests.models import tiny_adapter, tiny_model
 from tests.served import free_port
 
 pytestmark = pytest.mark.vllm
-PYTHON = os.environ.get("ATTUNE_VLLM_PYTHON", ".venv-vllm/bin/python")
 PROMPTS = [[1, 4, 20 + place, 40, 41 + place, 2, 5] for place in range(6)]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("vllm") / "model", head_dim=64)  # vLLM on a CPU knows no smaller heads
-
-
-@pytest.fixture(scope="module")
-def adapters(model: Path) -> list[Path]:
-    return [tiny_adapter(model, model.parent / f"adapter{seed}", seed=seed) for seed in (1, 2)]
-
-
-@pytest.fixture(scope="module")
-def url(model: Path) -> Iterator[str]:
-    port = free_port()
-    flags = "--dtype float32 --max-model-len 512 --enforce-eager --enable-lora --max-lora-rank 16 --max-loras 2 --host 127.0.0.1"
-    settings = {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
-    command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), *flags.split(), "--port", str(port)]
-    log = (model.parent / "vllm.log").open("wb")
-    server = subprocess.Popen(command, env={**os.environ, **settings}, stdout=log, stderr=subprocess.STDOUT)
-    base = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 240
-        while time.monotonic() < deadline:
-            assert server.poll() is None, (model.parent / "vllm.log").read_text()[-3000:]
-            try:
-                if httpx.get(base + "/health", timeout=2).status_code == 200:
-                    break
-            except httpx.HTTPError:
-                time.sleep(0.5)
-        yield base
-    finally:
-        server.terminate()
-        server.wait(30)
 
 
 def source(model: Path, number: int, adapter: Path | None, cache: Path) -> VersionSource:
     return VersionSource(number, str(model), f"digest{number}" * 4, cache, adapter)
 
 
-def test_greedy_answers_equal_the_local_runner_s_and_log_probs_agree(url: str, model: Path, adapters: list[Path], tmp_path: Path) -> None:
-    settings = [SamplingSettings(temperature=0, max_tokens=24, end_ids=(2,))] * len(PROMPTS)
+def test_greedy_answers_equal_the_local_runners_and_log_probs_agree(url: str, model: Path, adapters: list[Path], tmp_path: Path) -> None:
+    """OpenVINO stores merged weights as float16, so beside it the bounds are wider; test_vllm_service.py holds the float32 runner to 1e-3."""
+    settings = [
+        SamplingSettings(temperature=0, max_tokens=24, end_ids=(2,), presence_penalty=0.5 * (place % 2), frequency_penalty=0.3 * (place % 3))
+        for place in range(len(PROMPTS))
+    ]
     for number, adapter in ((0, None), (1, adapters[0])):
         where = source(model, number, adapter, tmp_path)
-        remote, local = VllmRunner(url, where), RunnerProcess.load(where, RunnerOptions())
+        remote, local = VllmRunner(url, where), RunnerProcess.load(where, RunnerOptions(threads=1))
         try:
             theirs, ours = generate_all(remote, PROMPTS, settings), generate_all(local, PROMPTS, settings)
-            for prompt, their, our in zip(PROMPTS, theirs, ours, strict=True):
-                if their[0] != our[0]:  # only where the two likeliest tokens are nearly equally likely; our weights are float16
-                    place = next(i for i, (a, b) in enumerate(zip(their[0], our[0], strict=False)) if a != b)
-                    before = [*prompt, *our[0][:place]]
-                    gap = remote.probe(before, [their[0][place]])[0] - remote.probe(before, [our[0][place]])[0]
-                    assert abs(gap) < 0.02
-                else:
+            assert sum(their[0] == our[0] for their, our in zip(theirs, ours, strict=True)) >= len(PROMPTS) - 2
+            for their, our in zip(theirs, ours, strict=True):
+                if their[0] == our[0]:
                     assert max(abs(a - b) for a, b in zip(their[1], our[1], strict=True)) < 0.03
             scores = remote.score([(prompt, reply[0]) for prompt, reply in zip(PROMPTS, theirs, strict=True)])
             for score, reply in zip(scores, theirs, strict=True):
                 assert score == pytest.approx(reply[1], abs=1e-3)
+            likeliest, beside = (one.alternatives(PROMPTS[0], theirs[0][0], 5) for one in (remote, local))
+            for place, (mine, other) in enumerate(zip(likeliest, beside, strict=True)):
+                assert len(mine) == 5
+                assert [logp for _, logp in mine] == pytest.approx([logp for _, logp in other], abs=0.03)
+                assert dict(mine).get(theirs[0][0][place], theirs[0][1][place]) == pytest.approx(theirs[0][1][place], abs=1e-3)
         finally:
             remote.close()
             local.close()
