@@ -36,7 +36,8 @@ def _version_gap(example: Example, parent: int) -> int:
 
 
 def _balanced_thumbs(examples: Sequence[Example], weights: Sequence[float]) -> list[float]:
-    at = [index for index, example in enumerate(examples) if example.kind == "thumb"]
+    # the faint word of asking again is no side of its own: as the only thumb down it would take nearly all weight from those up
+    at = [index for index, example in enumerate(examples) if example.kind == "thumb" and not example.is_implicit]
     balanced = capped_by_side([weights[index] for index in at], [examples[index].up for index in at])
     result = list(weights)
     for index, weight in zip(at, balanced, strict=True):

@@ -52,6 +52,15 @@ def test_what_one_rater_says_of_one_prompt_is_held_out_together() -> None:
     assert 4 <= len(out) <= 12
 
 
+def test_asking_again_does_not_take_the_weight_of_thumbs_up() -> None:
+    ups = [thumb(n, up=True) for n in range(10)]
+    faint = replace(thumb(99, up=False), is_implicit=True, share=0.2)
+    alone = weighed(ups, parent=0, trust={}, default_flip_rate=0.0)
+    beside = weighed([*ups, faint], parent=0, trust={}, default_flip_rate=0.0)
+    assert [example.weight for example in beside[:-1]] == [example.weight for example in alone]
+    assert 0.0 < beside[-1].weight <= 0.2
+
+
 def test_nothing_is_judged_by_what_nobody_said_in_words() -> None:
     said = [pair(n) for n in range(20)]
     faint = [replace(thumb(n, up=False), is_implicit=True) for n in range(20)]
