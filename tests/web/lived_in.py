@@ -37,8 +37,8 @@ def lived_in(model: str) -> Iterator[str]:
 
 def live(url: str, folder: Path) -> None:
     """Let simulated users teach it, roll one version back, teach it again, and let people compare the versions."""
-    for seed, rounds in ((1, 9), (2, 9), (3, 9)):
-        simulate(url, folder, seed, rounds)
+    for seed, taste in ((1, "plain"), (2, "short"), (3, "plain")):
+        simulate(url, folder, seed, taste)
         with attune.Client(url) as client:
             print("now:", [(version.version, version.state) for version in client.versions()], flush=True)
             if seed == 2 and sum(version.state == "retired" for version in client.versions()) > 1:
@@ -55,10 +55,10 @@ def live(url: str, folder: Path) -> None:
             reply.rate("up" if len(reply.text) < 60 else "down", reason=None if len(reply.text) < 60 else "too_long")
 
 
-def simulate(url: str, folder: Path, seed: int, rounds: int) -> None:
-    """Run `attune simulate` with people who like it short."""
-    command = [Path(sys.executable).parent / "attune", "simulate", "--url", url, "--taste", "short", "--users", "4", "--seed", str(seed)]
-    subprocess.run([*command, "--rounds", str(rounds), "--prompts", "8", "--samples", "1", "--png", str(folder / "curve.png")], check=True)
+def simulate(url: str, folder: Path, seed: int, taste: str) -> None:
+    """Run `attune simulate` with a few people of one taste."""
+    command = [Path(sys.executable).parent / "attune", "simulate", "--url", url, "--taste", taste, "--users", "4", "--seed", str(seed)]
+    subprocess.run([*command, "--rounds", "8", "--prompts", "8", "--samples", "1", "--png", str(folder / "curve.png")], check=True)
 
 
 def compare_versions(url: str, versions: list[attune.Version]) -> None:
