@@ -8,15 +8,20 @@ half; no order, no position). Right answers to skills that nobody gave feedback 
 """
 
 import argparse
-import json
-import os
-import subprocess
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from bench.episode import MIX, Episode
 from bench.record import record
+from bench.verdict import Exam, Paper, sat, wins
+from clients.simulated.populations import Population, population
+from policy.chat import load_tokenizer
+from policy.model import load_model
 
 MODEL, TASTE, USERS = "pocket-nano", "short", 8
 ROUNDS, ACTS = 3, 96  # acts of people per round; ties and silences among them are no items
@@ -26,44 +31,33 @@ WANTED = {"mixed": 0.70, "dpo": 0.70, "kto": 0.70, "ppo": 0.70, "grpo": 0.70, "r
 KEEP = 0.03  # most that may be lost of retention
 # What differs from the defaults, by method: the forms of feedback that it reads, and settings of the learner.
 FORMS: dict[str, tuple[tuple[str, float], ...]] = {"dpo": (("choice", 1.0),), "kto": (("thumb", 1.0),)}
-COMMON: dict[str, Any] = {"anchor": 2.0, "anchor_batch": 8, "learning_rate": 6e-4}
-SETTINGS: dict[str, dict[str, Any]] = {method: {} for method in WANTED}
+COMMON: dict[str, Any] = {"gate_probe_items": 0}
+HELD: dict[str, Any] = {"anchor": 2.0, "anchor_batch": 8}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "mixed": {**HELD, "learning_rate": 6e-4},
+    "dpo": {**HELD, "learning_rate": 1.2e-3, "holdout": 0.0},
+    "kto": {**HELD, "learning_rate": 1e-3},
+    "ppo": {},
+    "grpo": {},
+    "rloo": {},
+    "ilql": {},
+}
 
 
-def sit_as_base(to: Path) -> None:
-    """Let the base model sit the exam; keep its paper in a file."""
-    import torch
-
-    from bench.verdict import Exam, sat
-    from policy.chat import load_tokenizer
-    from policy.model import load_model
-
-    torch.set_num_threads(1)
-    paper = sat(load_model(MODEL, "cpu"), load_tokenizer(MODEL), Exam.of(QUESTIONS, SAMPLES, RETENTION), 0)
-    to.write_text(json.dumps({**vars(paper), "texts": paper.texts.texts}))
-
-
-def one(method: str, seed: int, taste: str, base_paper: Path) -> dict[str, Any]:
-    """Run one episode in this process; return its numbers."""
-    import torch
-
-    from bench.episode import MIX, Episode
-    from bench.verdict import Exam, Paper, sat, wins
-    from clients.simulated.measuring import Answers
-    from clients.simulated.populations import population
-
-    torch.set_num_threads(1)
-    read = json.loads(base_paper.read_text())
-    base = Paper(**{**read, "texts": Answers(read["texts"])})
-    people, exam = population(taste, USERS, seed), Exam.of(QUESTIONS, SAMPLES, RETENTION)
-    with tempfile.TemporaryDirectory() as folder:
+def one(method: str, seed: int, people: Population, exam: Exam, base: Paper, cache: Path) -> dict[str, Any]:
+    """Run one episode; return its numbers. `cache` keeps the base model's anchors, which are the same for all."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copytree(cache, folder / "cache", dirs_exist_ok=True)
         flags = {**COMMON, **SETTINGS[method]}
-        episode = Episode.begun(Path(folder), MODEL, people, seed, FORMS.get(method, MIX), algorithm=method, **flags)
+        episode = Episode.begun(folder, MODEL, people, seed, FORMS.get(method, MIX), algorithm=method, **flags)
         for _ in range(ROUNDS):
             episode.judge(ACTS)
             episode.update()
         version = episode.live()
         paper = sat(episode.resident.model, episode.resident.tokenizer, exam, 1 + seed)
+        for path in (folder / "cache").glob("anchors-*"):
+            shutil.copy(path, cache)
         rate, error = wins(people, exam, paper, base)
         items = sum(count for kind, count in episode.said.items() if kind not in ("tie", "silence"))
         cost, said, verdicts = episode.cost(), dict(episode.said), episode.verdicts
@@ -107,31 +101,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--methods", nargs="+", choices=WANTED, default=list(WANTED))
     parser.add_argument("--taste", default=TASTE)
-    parser.add_argument("--one", nargs=3, metavar=("METHOD", "SEED", "PAPER"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.one:
-        print(json.dumps(one(asked.one[0], int(asked.one[1]), asked.taste, Path(asked.one[2]))))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        _run(asked, Path(folder) / "base.json")
-
-
-def _run(asked: argparse.Namespace, paper: Path) -> None:
-    sit_as_base(paper)
-    rows: list[dict[str, Any]] = []
+    torch.set_num_threads(1)
     settings = {"model": MODEL, "taste": asked.taste, "users": USERS, "rounds": ROUNDS, "acts": ACTS, "questions": QUESTIONS, "samples": SAMPLES}
     settings |= {"retention_prompts": RETENTION, "learner": {method: {**COMMON, **SETTINGS[method]} for method in asked.methods}}
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": ""}
-    for seed in asked.seeds:
-        for method in asked.methods:
-            command = [sys.executable, "-W", "ignore", "-m", "bench.methods", "--taste", asked.taste, "--one", method, str(seed), str(paper)]
-            done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-            if done.returncode:
-                raise SystemExit(f"{method} with seed {seed} failed:\n{done.stderr[-2000:]}")
-            rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
-            last = rows[-1]
-            print(f"{method} {seed}: win {last['win']:.3f}, retention {100 * last['retention']:+.1f}", file=sys.stderr, flush=True)
-            record("methods", {"settings": settings, "threads": 1, "table": table(rows).splitlines(), "rows": rows})
+    exam, rows = Exam.of(QUESTIONS, SAMPLES, RETENTION), list[dict[str, Any]]()
+    base = sat(load_model(MODEL, "cpu"), load_tokenizer(MODEL), exam, 0)
+    with tempfile.TemporaryDirectory() as cache:
+        for seed in asked.seeds:
+            for method in asked.methods:
+                rows.append(one(method, seed, population(asked.taste, USERS, seed), exam, base, Path(cache)))
+                last = rows[-1]
+                print(f"{method} {seed}: win {last['win']:.3f}, retention {100 * last['retention']:+.1f}", file=sys.stderr, flush=True)
+                record("methods", {"settings": settings, "threads": 1, "table": table(rows).splitlines(), "rows": rows})
     print(table(rows))
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic_settings import BaseSettings
 
-from learner.settings import LearnerSettings
+from learner.settings import LearnerSettings, range_of
 from service.settings import ServeSettings
 
 PAGE = Path(__file__).parent / "settings.md"
@@ -19,11 +19,11 @@ This page is written from the code by `python docs/settings_page.py`.
 
 def table(settings: type[BaseSettings], prefix: str, skip: frozenset[str] = frozenset()) -> str:
     """Return one settings class as a Markdown table."""
-    rows = ["| setting | default | what it is |", "| --- | --- | --- |"]
+    rows = ["| setting | default | range | what it is |", "| --- | --- | --- | --- |"]
     for name, field in settings.model_fields.items():
         if name not in skip:
             what = " ".join((field.description or "").split())
-            rows.append(f"| `{name}`<br>`{prefix}{name.upper()}` | `{field.default}` | {what} |")
+            rows.append(f"| `{name}`<br>`{prefix}{name.upper()}` | `{field.default}` | {range_of(field)} | {what} |")
     return "\n".join(rows)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from learner.errors import BadData, BadSetting, LearnerError
-from learner.settings import LearnerSettings, load_settings
+from learner.settings import LearnerSettings, load_settings, range_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,7 +23,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--check", action="store_true", help="say whether the settings are right, and end")
     made.add_argument("--once", action="store_true", help="make one update with whatever waits, and end")
     for name, field in LearnerSettings.model_fields.items():
-        text = f"{field.description} Default: {field.default}.".replace("%", "%%")
+        allowed = f" Range: {range_of(field)}." if range_of(field) else ""
+        text = f"{field.description}{allowed} Default: {field.default}.".replace("%", "%%")
         made.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar="X", help=text)
     return made
 

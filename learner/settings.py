@@ -8,9 +8,10 @@ import os
 import tomllib
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from learner.errors import BadSetting
@@ -239,6 +240,19 @@ def load_settings(flags: dict[str, Any], config: Path | None = None) -> LearnerS
         raise BadSetting(_one_line(error, given, config)) from error
     finally:
         _file_values.reset(token)
+
+
+def range_of(field: FieldInfo) -> str:
+    """Return what values a setting may have, as people read it: "0 .. 19", "> 0", "lora, full"; "" where its type says it all."""
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(map(str, get_args(field.annotation)))
+    found: dict[str, Any] = {}
+    for rule in field.metadata:
+        found |= {name: getattr(rule, name) for name in ("ge", "gt", "le", "lt") if getattr(rule, name, None) is not None}
+    if "ge" in found and "le" in found:
+        return f"{found['ge']:g} .. {found['le']:g}"
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    return ", ".join(f"{sign} {found[name]:g}" for name, sign in signs.items() if name in found)
 
 
 def learning_rate_for(num_parameters: int, tuning: str) -> float:
