@@ -70,6 +70,17 @@ def test_every_link_leads_somewhere() -> None:
     assert not broken, "\n".join(broken)
 
 
+def test_links_in_docs_stay_in_docs() -> None:
+    """The site is built of that folder alone, and `make docs` fails on a link out of it."""
+    out = [
+        f"{page.relative_to(ROOT)}: {link}"
+        for page in PAGES[1:]
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+        if not (page.parent / link).resolve().is_relative_to(ROOT / "docs")
+    ]
+    assert not out, "\n".join(out)
+
+
 @pytest.mark.parametrize("code", [code for page in PAGES for code in blocks(page, "python")], ids=lambda code: code.split("\n")[0])
 def test_python_in_the_pages_runs(code: str, served: Served) -> None:
     ran = subprocess.run([sys.executable, "-c", code.replace(README_URL, served.url)], capture_output=True, text=True, timeout=120)
