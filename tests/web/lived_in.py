@@ -37,7 +37,7 @@ def lived_in(model: str) -> Iterator[str]:
 
 def live(url: str, folder: Path) -> None:
     """Let simulated users teach it, roll one version back, teach it again, and let people compare the versions."""
-    for seed, taste in ((1, "plain"), (2, "short"), (3, "plain")):
+    for seed, taste in ((1, "plain+correct"), (2, "polite+correct"), (3, "plain+correct")):
         simulate(url, folder, seed, taste)
         with attune.Client(url) as client:
             print("now:", [(version.version, version.state) for version in client.versions()], flush=True)

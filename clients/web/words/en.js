@@ -244,6 +244,8 @@ export const en = {
   "check.endless_rise": "More answers without an end",
   "check.empty_rise": "More empty answers",
   "check.weights_finite": "All weights are finite",
+  "check.skills_to_live": "Right answers, against live",
+  "check.skills_to_base": "Right answers, against the base",
   "check.held_out_gain": "Gain on held-out feedback",
   "samples.title": "Before and after",
   "samples.text": "The same questions, answered by both. Differing words are marked.",

@@ -241,6 +241,8 @@ export const zh = {
   "check.endless_rise": "写不完的回答增多",
   "check.empty_rise": "空回答增多",
   "check.weights_finite": "权重均有效",
+  "check.skills_to_live": "答对率，与线上版本相比",
+  "check.skills_to_base": "答对率，与基础模型相比",
   "check.held_out_gain": "留出反馈上的进步",
   "samples.title": "前后对比",
   "samples.text": "同样的问题，两个版本各答一次。不同的词有标记。",
