@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from store.feedback import KINDS
 from tests.web import scripted
 from tests.web.fake_service import Fake, Serving
 from tests.web.visitor import DESKTOP, PHONE, Visitor, visit
@@ -65,6 +66,14 @@ def test_every_word_that_the_code_asks_for_is_there() -> None:
     asked = {key for path in WEB.glob("*.js") for key in re.findall(r'\bt\(\s*"([\w.]+)"', path.read_text())}
     assert len(asked) > 100
     assert not asked - known
+
+
+def test_every_check_of_the_gate_and_every_kind_of_feedback_has_words() -> None:
+    root = WEB.parents[1]
+    checks = re.findall(r'\("(\w+)", evidence|Check\("(\w+)"', (root / "learner" / "gate.py").read_text())
+    wanted = {f"check.{one or other}" for one, other in checks} | {f"kind.{kind}" for kind in KINDS}
+    assert len(wanted) > 12
+    assert not wanted - words_of("en").keys()
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
