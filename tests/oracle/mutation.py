@@ -1,16 +1,19 @@
 """Change one constant or operator of a loss file at a time, and see that a test notices.
 
 `python -m tests.oracle.mutation [FILE ...]` prints each mutant that survives, and exits with 1 if any does that is not known to be
-equivalent. Torch and TRL are imported once; each mutant lives in a fork whose import of the one module is redirected, so no
+equivalent. What came of each file is kept in bench/results/mutation.json beside the file's digest (files that were not asked for keep their
+entry). Torch and TRL are imported once; each mutant lives in a fork whose import of the one module is redirected, so no
 file on disk changes.
 """
 
 import argparse
 import ast
 import copy
+import hashlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import json
 import os
 import resource
 import sys
@@ -38,8 +41,24 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Or: ast.And,
     ast.BitAnd: ast.BitOr,
 }
+RESULTS = ROOT / "bench" / "results" / "mutation.json"
+CONVERGED = "the iteration has converged long before; its fixed point, to which tests hold it, is the same"
+CURVATURE = "it sets the length of a damped step, not where the steps lead: a zero of the gradient, to which a test holds it"
 # Mutants that compute the same, by (file, function, change), and why.
-EQUIVALENT: dict[tuple[str, str, str], str] = {}
+EQUIVALENT: dict[tuple[str, str, str], str] = {
+    ("ilql.py", "expectile_loss", "error < 0 => error <= 0"): "where the error is 0 its square is, whatever it is multiplied with",
+    ("ilql.py", "shifted_logps", "working(q) - working(v).unsqueeze(-1) => working(q) + working(v).unsqueeze(-1)"): "V is the same for all tokens of "
+    "a state, and a softmax does not see what is",
+    ("raters.py", "pair_raters", "60 -> 61 in the defaults of pair_raters"): CONVERGED,
+    ("raters.py", "pair_raters", "0.5 -> 0.525 in np.where(np.isnan(fixed), prior_mean if np.isnan(fixed).all() else 0.5, fixed)"): "a start; "
+    + CONVERGED,
+    ("raters.py", "_scores", "8 -> 9 in the defaults of _scores"): CONVERGED,
+    ("raters.py", "_scores", "agreed * (1.0 - agreed) => agreed / (1.0 - agreed)"): CURVATURE,
+    ("raters.py", "_scores", "1.0 - agreed => 1.0 + agreed"): CURVATURE,
+    ("raters.py", "_scores", "1.0 -> 1.05 in 1.0 - agreed"): CURVATURE,
+    ("raters.py", "_scores", "0.5 -> 0.525 in 0.5 * gradient"): CURVATURE,
+    ("raters.py", "thumb_raters", "60 -> 61 in the defaults of thumb_raters"): CONVERGED,
+}
 
 
 class Mutant(NamedTuple):
@@ -174,6 +193,23 @@ def _import_once() -> None:
     torch.set_num_threads(1)
 
 
+def _keep(path: Path, tried: int, alive: Sequence[Mutant]) -> None:
+    """Put what came of a file into the results."""
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"files": {}}
+    known["files"][path.name] = {
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "mutants": tried,
+        "noticed": tried - len(alive),
+        "equivalent": [{"line": mutant.line, "change": mutant.change, "why": EQUIVALENT[mutant.key]} for mutant in alive if mutant.key in EQUIVALENT],
+        "survived": [{"line": mutant.line, "change": mutant.change} for mutant in alive if mutant.key not in EQUIVALENT],
+    }
+    known["files"] = dict(sorted(known["files"].items()))
+    known["command"] = "python -m tests.oracle.mutation"
+    known["mutants"] = sum(entry["mutants"] for entry in known["files"].values())
+    known["survived"] = sum(len(entry["survived"]) for entry in known["files"].values())
+    RESULTS.write_text(json.dumps(known, indent=1) + "\n")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Mutation test of learner/algorithms.")
     parser.add_argument("files", nargs="*", help="names such as dpo.py; all if none")
@@ -199,6 +235,7 @@ def main() -> int:
         unknown = [mutant for mutant in alive if mutant.key not in EQUIVALENT]
         survivors += unknown
         print(f"{path.name}: {len(tried)} mutants, {len(tried) - len(alive)} noticed, {len(alive) - len(unknown)} equivalent", flush=True)
+        _keep(path, len(tried), alive)
     stale = [key for key in EQUIVALENT if key not in seen and key[0] in {path.name for path in paths}]
     print(f"{num_all} mutants, {len(survivors)} survived" + (f"; entries for mutants that are gone: {stale}" if stale else ""))
     return 1 if survivors or stale else 0

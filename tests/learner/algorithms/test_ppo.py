@@ -86,5 +86,6 @@ def test_the_kl_weight_follows_the_kl() -> None:
     assert adapted_kl_weight(0.1, 6.6, target=6.0, num_sequences=1000) == pytest.approx(0.1 * 1.01)
     assert adapted_kl_weight(0.1, 60.0, target=6.0, num_sequences=1000) == pytest.approx(0.1 * 1.02)
     assert adapted_kl_weight(0.1, 0.0, target=6.0, num_sequences=1000, horizon=1000.0) == pytest.approx(0.1 * 0.8)
+    assert adapted_kl_weight(0.1, 0.5, target=0.5, num_sequences=1000) == 0.1  # a target below a nat is one, too
     with pytest.raises(ValueError, match="KL target is 0.0"):
         adapted_kl_weight(0.1, 1.0, target=0.0, num_sequences=1)

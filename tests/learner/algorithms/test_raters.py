@@ -128,3 +128,9 @@ def test_known_thumbs_are_pinned() -> None:
     assert found.good["x"] == pytest.approx(4e-6, rel=0.3)  # certainty is bounded at one in a million
     strong = thumb_raters([("a", "x", True)], prior_mean=0.6, prior_strength=1e6)
     assert strong.good["x"] == pytest.approx(0.6, abs=1e-4)
+
+
+@pytest.mark.parametrize(("rate", "good"), [(1.0, 1.0 - 1e-6), (0.0, 1e-6)])
+def test_somebody_who_is_pinned_as_always_right_or_wrong_is_believed_up_to_a_millionth(rate: float, good: float) -> None:
+    found = thumb_raters([("oracle", "reply", True)], pinned={"oracle": (rate, rate)})
+    assert found.good["reply"] == pytest.approx(good, rel=1e-9 if rate else 1e-3, abs=1e-9)
