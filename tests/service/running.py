@@ -89,7 +89,7 @@ def running(data: Path, parrot: ParrotModel | None = None, make_model: MakeModel
     thread.start()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     try:
-        wait_until(lambda: failures or (server.started and httpx.get(url + "/readyz").status_code == 200), 300, "the service is ready")
+        wait_until(lambda: failures or (server.started and httpx.get(url + "/readyz", timeout=60).status_code == 200), 300, "the service is ready")
         assert not failures, failures
         live = Running(url, data, parrot, app.state.service)
         yield live
