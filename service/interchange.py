@@ -27,11 +27,13 @@ class Imported:
     value: float | None = None
     rater: str = IMPORTER
     comment: str | None = None
+    said_as: str | None = None  # which word of theirs it is, where the other program tells: up, down and up again are three
 
     @property
     def id(self) -> str:
         """The same for the same word of the same person, so that a second import adds nothing."""
-        return _digest(self.messages, self.replies, self.kind, self.value, self.rater, self.comment)
+        told = () if self.said_as is None else (self.said_as,)
+        return _digest(self.messages, self.replies, self.kind, self.value, self.rater, self.comment, *told)
 
     @property
     def replies_id(self) -> str:
@@ -200,7 +202,9 @@ def _of_open_webui(record: Record) -> Imported:
         raise ValueError("what was rated is not a reply of the assistant")
     comment = ": ".join(str(part) for part in (data.get("reason"), data.get("comment")) if part) or None
     rater = f"openwebui:{record['user_id']}" if record.get("user_id") else IMPORTER
-    return Imported(messages[:-1], (messages[-1]["content"],), "thumb", 1.0 if rating == "1" else 0.0, rater, comment)
+    changed_at = record.get("updated_at")  # it keeps one record for each message, and changes it with its user's mind
+    said_as = f"{record.get('id') or message_id} at {changed_at}" if changed_at is not None else None
+    return Imported(messages[:-1], (messages[-1]["content"],), "thumb", 1.0 if rating == "1" else 0.0, rater, comment, said_as)
 
 
 def _prompt(record: Record) -> Messages:

@@ -51,6 +51,17 @@ def test_a_changed_mind_and_a_reason_replace_the_first_word(served: Running) -> 
     assert feedback(served)[0]["comment"] == "Not factually correct: It is 5."
 
 
+def test_who_comes_back_to_their_first_word_is_heard(served: Running) -> None:
+    served.chat("say: four")
+    words = [{**record("four", rating), "updated_at": at} for at, rating in enumerate((1, -1, 1))]
+    for word in words:
+        assert served.http.post("/v1/webhooks/open-webui", json=word).status_code == 201
+    assert served.versions()[0]["thumbs"] == {"up": 1, "down": 0}
+    assert served.http.post("/v1/webhooks/open-webui", json=words[1]).status_code == 200  # delivered twice: the last word stands
+    assert served.http.post("/v1/import", json=[words[2]]).json()["imported"] == 0
+    assert [row["thumb"] for row in feedback(served)] == ["up", "down", "up"]
+
+
 def test_an_answer_of_somebody_else_is_taken_with_its_text(served: Running) -> None:
     body = served.http.post("/v1/webhooks/open-webui", json=record("another model's words", -1)).json()
     assert body["ours"] is False
