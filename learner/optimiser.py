@@ -69,6 +69,6 @@ class Optimiser:
         self.num_steps = int(about["num_steps"])
         for name, (mean, square) in moments.items():
             parameter = self._named[name]
-            step = torch.tensor(float(self.num_steps))
+            step = torch.tensor(float(self.num_steps), dtype=torch.float32, device=parameter.device)  # the fused kernel reads it where the weight is
             self._adamw.state[parameter] = {"step": step, "exp_avg": mean.to(parameter.device), "exp_avg_sq": square.to(parameter.device)}
         return True

@@ -111,9 +111,10 @@ def stepped(resident: Resident, optimiser: Optimiser, steps: int) -> None:
         optimiser.step()
 
 
-def test_the_optimiser_goes_on_where_it_stopped(make_settings: Build, tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_the_optimiser_goes_on_where_it_stopped(make_settings: Build, tmp_path: Path, device: str) -> None:
     settings = {"learning_rate": 1e-3, "warmup_steps": 2, "clip_norm": 1.0}
-    resident = Resident(make_settings(lora_rank=2))
+    resident = Resident(make_settings(lora_rank=2, device=device))
     resident.become(None, 0)
     start = resident.weights()
     whole = Optimiser(resident, **settings)
@@ -129,6 +130,20 @@ def test_the_optimiser_goes_on_where_it_stopped(make_settings: Build, tmp_path: 
         parameter.grad = torch.full_like(parameter, 3.0)
     second.step()
     assert all(torch.equal(weight, expected[name]) for name, weight in resident.weights().items())
+
+
+def test_the_optimiser_s_memory_lies_where_the_weights_are(make_settings: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resident = Resident(make_settings(lora_rank=2))
+    first = Optimiser(resident, learning_rate=1e-3, warmup_steps=0, clip_norm=1.0)
+    stepped(resident, first, 1)
+    first.write(tmp_path / "000001.safetensors", "digest")
+    second = Optimiser(resident, learning_rate=1e-3, warmup_steps=0, clip_norm=1.0)
+    plain = torch.tensor  # as on a GPU: what names no device is made elsewhere than the weights are
+    monkeypatch.setattr(torch, "tensor", lambda value, **named: plain(value, **{"device": "meta", **named}))
+    assert second.read(tmp_path / "000001.safetensors", "digest")
+    monkeypatch.undo()
+    stepped(resident, second, 1)
+    assert second.num_steps == 2
 
 
 def test_moments_of_another_version_or_in_a_broken_file_are_not_taken_up(make_settings: Build, tmp_path: Path) -> None:
