@@ -6,6 +6,7 @@ from sqlite_utils import Database
 
 from store.errors import UnknownRater
 from store.ids import now
+from store.traffic import current_traffic, end_canary
 from store.versions import Version, live_version, set_live, versions, withdraw
 
 
@@ -70,7 +71,7 @@ def _tainted(db: Database) -> list[Version]:
 
 
 def _move_live(db: Database, tainted: list[Version]) -> None:
-    """Let the nearest clean ancestor of the live version answer, and withdraw what is tainted."""
+    """Let the nearest clean ancestor of the live version answer, and withdraw what is tainted, a canary with its share included."""
     known, numbers = {version.number: version for version in versions(db)}, {version.number for version in tainted}
     live = live_version(db)
     heir = live
@@ -78,7 +79,10 @@ def _move_live(db: Database, tainted: list[Version]) -> None:
         heir = known[heir.parent]
     if heir.number != live.number:
         set_live(db, heir.number, "a person who had taught the version before was erased")
+    if any(version.state in ("candidate", "canary", "live") for version in tainted):
         db.execute("UPDATE learner_status SET attempted_seq = min(attempted_seq, ?)", [heir.watermark])
+    canary = current_traffic(db).canary  # None once live moved
     for version in tainted:
         if version.state not in ("withdrawn", "rejected"):
-            withdraw(db, version.number, "it had learned from a person who was erased")
+            take_out = end_canary if version.number == canary else withdraw
+            take_out(db, version.number, "it had learned from a person who was erased")

@@ -3,14 +3,16 @@
 import json
 import threading
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from store.ids import now
-from store.learner import say, set_detail, take_orders
+from store.learner import learner_status, say, set_attempted, set_detail, take_orders
 from store.runs import Run, add_run, finish_run
-from tests.service.running import Running, wait_until
+from store.traffic import current_traffic
+from tests.service.running import Running, running, wait_until
 
 
 def follow(served: Running, got: list[dict[str, Any]], stop_at: int, **how: Any) -> None:
@@ -131,6 +133,26 @@ def test_erasing_a_person_takes_the_versions_that_learned_from_them(served: Runn
     assert "eva" not in dump
     assert "tom" in dump
     assert served.http.delete("/v1/raters/eva").status_code == 404
+
+
+def test_erasing_a_person_ends_the_trial_of_the_canary_that_learned_from_them(tmp_path: Path) -> None:
+    with running(tmp_path / "data", canary_share=0.5) as served:
+        body = {"model": "attune", "messages": [{"role": "user", "content": "Hello!"}], "user": "eva"}
+        reply = served.http.post("/v1/chat/completions", json=body).json()
+        said = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": "up"}, headers={"X-Attune-Rater": "eva"}).json()
+        canary = served.add_candidate()
+        with served.db() as db:
+            db.table("feedback_of_version").insert({"version": canary, "feedback_id": said["id"]})
+            set_attempted(db, 1)
+        served.wait_for_state(canary, "canary")
+        wait_until(lambda: served.chat()["model"] == f"attune@{canary}", what="the canary answers")
+        assert served.http.delete("/v1/raters/eva").json()["versions"] == [canary]
+        assert {served.chat()["model"] for _ in range(20)} == {"attune@0"}
+        assert served.versions()[canary]["state"] == "withdrawn"
+        with served.db() as db:
+            assert (current_traffic(db).live, current_traffic(db).canary) == (0, None)
+            assert learner_status(db).attempted_seq == 0  # what the others said waits for learning again
+        served.wait_for_state(served.add_candidate(), "canary")  # and the next candidate has its turn
 
 
 def test_conversations_are_listed_found_and_deleted(served: Running) -> None:
