@@ -10,6 +10,8 @@ from sqlite_utils import Database
 from store.blobs import pack_ids, pack_logps, unpack_ids, unpack_logps
 from store.errors import UnknownCompletion
 
+_SPACES = "".join(char for char in map(chr, range(0x3001)) if char.isspace())  # as str.strip takes them; SQLite alone trims blanks only
+
 
 @dataclass(frozen=True)
 class Completion:
@@ -58,11 +60,12 @@ def completions_of_conversation(db: Database, conversation_id: str) -> list[Comp
 
 
 def replies_saying(db: Database, texts: Iterable[str]) -> list[Completion]:
-    """Return the chat replies of our own versions with one of these texts, newest first. Reads the whole table once."""
+    """Return the chat replies of our own versions with one of these texts (without spaces around), newest first. Reads the whole table once."""
     wanted = sorted(set(texts))
     places = ",".join("?" * len(wanted))
     rows = db.query(
-        f"SELECT * FROM completions WHERE kind = 'chat' AND backend = 'local' AND trim(text) IN ({places}) ORDER BY created_at DESC", wanted
+        f"SELECT * FROM completions WHERE kind = 'chat' AND backend = 'local' AND trim(text, ?) IN ({places}) ORDER BY created_at DESC",
+        [_SPACES, *wanted],
     )
     return [_completion(row) for row in rows]
 

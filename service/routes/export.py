@@ -110,7 +110,9 @@ def of_imported(said: Imported, model: Model, live: int, given: list[Completion]
 
     Replies that were written elsewhere were sampled by nobody here: they have token ids, but no log-probabilities.
     """
-    ours = next((reply for reply in given if said.is_about(reply)), None)
+    about = [reply for reply in given if said.is_about(reply)]
+    # short answers are given to many: the rater's own, and where a front end does not say who asks the newest
+    ours = next((reply for reply in about if reply.rater_id == said.rater), about[0] if about else None)
     target = (ours.id, ours.choice) if ours is not None else (said.replies_id, 0)
     feedback = Feedback(
         f"fb-{said.id}", said.kind, said.rater, *target, now(), said.id, value=said.value, comment=said.comment, idempotency_key=said.id

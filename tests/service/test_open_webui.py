@@ -62,6 +62,15 @@ def test_who_comes_back_to_their_first_word_is_heard(served: Running) -> None:
     assert [row["thumb"] for row in feedback(served)] == ["up", "down", "up"]
 
 
+def test_of_many_answers_with_one_text_the_raters_own_is_meant(served: Running) -> None:
+    chat = {"model": "attune", "messages": [QUESTION]}
+    replies = [served.http.post("/v1/chat/completions", json=chat, headers={"X-OpenWebUI-User-Id": user}).json() for user in ("u7", "u8")]
+    served.chat("say: four")
+    for user, reply in zip(("u7", "u8"), replies, strict=True):
+        said = served.http.post("/v1/webhooks/open-webui", json=record("four", 1, user=user)).json()
+        assert (said["ours"], said["completion_id"]) == (True, reply["id"])
+
+
 def test_an_answer_of_somebody_else_is_taken_with_its_text(served: Running) -> None:
     body = served.http.post("/v1/webhooks/open-webui", json=record("another model's words", -1)).json()
     assert body["ours"] is False

@@ -1,6 +1,7 @@
 """Completions keep what was sampled to the bit that float32 gives."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 
 from store.blobs import pack_ids, pack_logps, unpack_ids, unpack_logps
-from store.completions import Completion, completions_of_conversation, get_completion, recent_prompts
+from store.completions import Completion, add_completions, completions_of_conversation, get_completion, recent_prompts, replies_saying
 from store.errors import UnknownCompletion
 
 
@@ -25,6 +26,12 @@ def test_recent_prompts_are_distinct_and_newest_first(db: Database, reply: Calla
         reply(prompt_ids=prompt)
     reply(prompt_ids=(4,), version=None)
     assert [completion.prompt_ids for completion in recent_prompts(db, 2)] == [[3], [1]]
+
+
+@pytest.mark.parametrize("space", ["\n", "\t", " ", "\r\n", "\u3000", "\xa0"])
+def test_replies_are_found_whatever_spaces_are_around_them(db: Database, reply: Callable[..., Completion], space: str) -> None:
+    add_completions(db, [replace(reply("x"), id="y", text=f"{space}a\nb{space}"), replace(reply("z"), id="other", text="ab")])
+    assert [found.id for found in replies_saying(db, ["a\nb"])] == ["y"]
 
 
 @given(st.lists(st.integers(0, 2**32 - 1)), st.lists(st.floats(width=32, allow_nan=False)))
