@@ -5,6 +5,7 @@ python -m tests.web.screenshots [URL]      # of a running service, or of one tha
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,7 +131,9 @@ def update(page: Page, words: tuple[str, ...]) -> None:
     """An update under way."""
     learning(page, words)
     page.locator(".live-loss svg").wait_for(timeout=180_000)
-    page.wait_for_function("document.querySelector('.now .progress')?.getAttribute('aria-valuenow') > 14", timeout=180_000)
+    deadline = time.monotonic() + 180
+    while int(page.locator(".now .progress").get_attribute("aria-valuenow", timeout=30_000) or 0) < 15 and time.monotonic() < deadline:
+        page.wait_for_timeout(300)
 
 
 def shoot_update(browser: Browser, url: str) -> None:
