@@ -82,6 +82,7 @@ def evidence_of(
         weights_finite=finite,
         skill_gains=tuple(int(mine) - int(theirs) for mine, theirs in zip(right, samples.live_right, strict=True)),
         base_skill_gains=tuple(int(mine) - int(theirs) for mine, theirs in zip(right, samples.base_right, strict=True)),
+        gain_weights=tuple(example.weight for example in held_out),
     )
 
 

@@ -19,7 +19,8 @@ Z95 = 1.645  # one-sided
 class Evidence:
     """What was measured of a candidate, in nats where nothing else is said.
 
-    `gains`: per held-out judgement, by how much the candidate leans further to what people said than live does. `live_kl` and
+    `gains`: per held-out judgement, by how much the candidate leans further to what people said than live does; `gain_weights` how much each
+    of them counts, alike if none are given. `live_kl` and
     `base_kl`: KL of the candidate to live and base per reply of its own. `anchor_kl`: KL of base to candidate per token of base's replies.
     `skill_gains`: per probe, 1 where the candidate is right and live is not, -1 the other way round, 0 for no difference; `base_skill_gains`
     the same against the base model: many small falls add up.
@@ -35,6 +36,7 @@ class Evidence:
     weights_finite: bool
     skill_gains: tuple[int, ...] = ()
     base_skill_gains: tuple[int, ...] = ()
+    gain_weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def checks_of(evidence: Evidence, limits: LearnerSettings) -> list[Check]:
     low, high = 1.0 / limits.gate_max_length_ratio, limits.gate_max_length_ratio
     checks.append(Check("length_ratio", evidence.length_ratio, f"{low:.3g} .. {high:g}", low <= evidence.length_ratio <= high))
     if len(evidence.gains) >= MIN_HELD_OUT:
-        bound = upper_bound(evidence.gains)
+        bound = upper_bound(evidence.gains, evidence.gain_weights)
         checks.append(Check("held_out_gain", bound, f">= {limits.gate_min_gain:g}", bound >= limits.gate_min_gain))
     for name, gains, limit in (
         ("skills_to_live", evidence.skill_gains, limits.gate_max_skill_drop),
@@ -79,12 +81,16 @@ def report_of(checks: Sequence[Check]) -> dict[str, Any]:
     return {"passed": bool(checks) and not reasons, "checks": [_plain(check) for check in checks], "reasons": reasons}
 
 
-def upper_bound(values: Sequence[float]) -> float:
-    """Return the upper end of the one-sided 95 % interval of the mean (normal), NaN if a value is."""
-    count = len(values)
-    mean = sum(values) / count
-    variance = sum((value - mean) ** 2 for value in values) / max(count - 1, 1)
-    return mean + Z95 * math.sqrt(variance / count)
+def upper_bound(values: Sequence[float], weights: Sequence[float] = ()) -> float:
+    """Return the upper end of the one-sided 95 % interval of the mean (normal), NaN if a value is.
+
+    Weights (none: all alike) leave as many values as Kish's effective number, (sum w)^2 / (sum w^2): where few weigh most, the interval is wide.
+    """
+    shares = [weight / sum(weights) for weight in weights] if weights else [1.0 / len(values)] * len(values)
+    count = 1.0 / sum(share * share for share in shares)
+    mean = sum(share * value for share, value in zip(shares, values, strict=True))
+    variance = sum(share * (value - mean) ** 2 for share, value in zip(shares, values, strict=True)) * count
+    return mean + Z95 * math.sqrt(variance / (max(count - 1.0, 1e-9) * count))
 
 
 def _plain(check: Check) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from learner.settings import LearnerSettings
 from learner.weighing import weighed
 
 MIN_TO_HOLD_OUT = 8  # with fewer new items all are trained on
+COIN = 0.45  # who errs as often as this may be trained on, at a hundredth of a weight, but judges nothing
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def plan_of(
     if not trained:
         raise NothingToLearn(f"all {len(kept)} new items come from raters whose word counts for nothing")
     judged = weighed(held_out, parent=parent, trust=trust, default_flip_rate=settings.flip_rate)
+    judged = [example for example in judged if example.weight > 0 and example.flip_rate < COIN]
     batches = batches_of(len(trained), settings.batch_items, settings.steps, settings.passes, seed)
     return Plan(tuple(trained), tuple(judged), batches, seed)
 

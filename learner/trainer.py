@@ -115,6 +115,8 @@ class Guards:
     def __init__(self, resident: Resident, plan: Plan, reference: Reference, drift: Sequence[Anchor], settings: LearnerSettings) -> None:
         self._resident, self._drift, self._settings, self._reference = resident, drift, settings, reference
         self._pairs = [example for example in plan.held_out if example.kind != "thumb"]
+        weights = torch.tensor([example.weight for example in self._pairs])
+        self._shares = weights / weights.sum()  # one rater's many words are held out as they are trained on: capped
         self._good: Weights | None = None
         self._held_out_loss: list[float] = []
 
@@ -147,9 +149,11 @@ class Guards:
             now = reply_sums(self._resident.model, sides, self._settings.token_budget)
         h = now - self._reference.sums(self._pairs)
         margin = h[0::2] - h[1::2]
-        loss = -torch.nn.functional.logsigmoid(self._settings.beta * margin).mean().item()
+        shares = self._shares.to(margin)
+        loss = -(shares * torch.nn.functional.logsigmoid(self._settings.beta * margin)).sum().item()
         self._held_out_loss.append(loss)
-        return {"held_out/loss": loss, "held_out/accuracy": (margin > 0).float().mean().item(), "held_out/margin": margin.mean().item()}
+        accuracy = (shares * (margin > 0)).sum().item()
+        return {"held_out/loss": loss, "held_out/accuracy": accuracy, "held_out/margin": (shares * margin).sum().item()}
 
 
 @torch.no_grad()

@@ -57,6 +57,22 @@ def test_noise_around_zero_is_no_reason_to_reject() -> None:
     assert passed(replace(GOOD, gains=(-1.0, 0.9, -0.8, 0.7)))
 
 
+def test_one_account_with_most_of_the_held_out_words_is_outweighed_and_no_update_is_vetoed() -> None:
+    reversed_by_one, honest = (-1.0, -0.8) * 30, (0.2, 0.4) * 20
+    assert not passed(replace(GOOD, gains=reversed_by_one + honest))
+    capped = (0.1,) * 60 + (1.0,) * 40
+    assert passed(replace(GOOD, gains=reversed_by_one + honest, gain_weights=capped))
+    assert not passed(replace(GOOD, gains=reversed_by_one + honest, gain_weights=capped[::-1]))
+
+
+def test_equal_weights_change_nothing_and_unequal_ones_widen_the_interval() -> None:
+    values = (1.0, 2.0, 4.0, 7.0)
+    error = (sum((value - 3.5) ** 2 for value in values) / 3 / 4) ** 0.5
+    assert upper_bound(values) == pytest.approx(3.5 + 1.645 * error)
+    assert upper_bound(values, (0.3,) * 4) == pytest.approx(upper_bound(values))
+    assert upper_bound((-1.0, 1.0) * 4, (8.0, 8.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)) > upper_bound((-1.0, 1.0) * 4)
+
+
 def test_a_report_of_no_checks_does_not_pass() -> None:
     assert not report_of([])["passed"]
 

@@ -142,6 +142,14 @@ def test_no_rater_holds_more_than_their_share() -> None:
     assert loud / sum(example.weight for example in weights) == pytest.approx(2 / 20, rel=0.1)
 
 
+def test_nothing_is_judged_by_raters_who_are_as_often_wrong_as_right(make_settings: Build) -> None:
+    said = [pair(n, ("ann", "bob", "eve")[n % 3]) for n in range(60)]
+    trust = {"ann": 0.9, "bob": 0.9, "eve": 0.2}
+    plan = plan_of(said, [], make_settings(holdout=0.5), seed=1, parent=0, trust=trust)
+    assert {example.rater_id for example in plan.held_out} == {"ann", "bob"}
+    assert {example.rater_id for example in plan.trained} == {"ann", "bob", "eve"}
+
+
 def test_untrusted_raters_leave_nothing_to_learn(make_settings: Build) -> None:
     silent = [replace(pair(n), share=0.0) for n in range(3)]
     with pytest.raises(NothingToLearn, match="counts for nothing"):

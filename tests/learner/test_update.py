@@ -2,14 +2,18 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from learner.errors import Diverged
+from learner.plan import Plan
+from learner.reference import Reference
 from learner.resident import Resident
 from learner.settings import LearnerSettings
+from learner.trainer import Guards
 from learner.update import Result, Updater, material_of
 from store.ids import now
 from store.runs import Run
@@ -90,6 +94,29 @@ def test_a_guard_stops_before_the_policy_is_too_far_away(world: World, make_sett
     assert result.trained.steps % 5 == 0
     kl = next(check for check in result.report["checks"] if check["name"] == "kl_to_live")
     assert kl["value"] < 2.0  # the last weights within the limit were put back
+
+
+def test_held_out_pairs_count_for_the_guards_and_the_gate_as_much_as_they_weigh(world: World, make_settings: Build) -> None:
+    world.likes_short(16)
+    settings = make_settings()
+    resident = Resident(settings)
+    resident.become(None, 11)
+    examples = material_of(world.db, resident, run_of(settings)).new
+    reference = Reference(resident, settings.token_budget)
+    reference.learn(examples, 0, 11)
+    with torch.no_grad():
+        for name, parameter in resident.trainable():
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
+
+    def margin(weights: list[float]) -> float:
+        held_out = tuple(replace(example, weight=weight) for example, weight in zip(examples, weights, strict=True))
+        return Guards(resident, Plan((), held_out, (), 0), reference, [], settings).look({})[0]["held_out/margin"]
+
+    each = [margin([float(place == number) for place in range(16)]) for number in range(16)]
+    assert max(each) - min(each) > 0.01
+    assert margin([1.0] * 16) == pytest.approx(sum(each) / 16, abs=1e-4)
+    weights = [float(number) for number in range(16)]
+    assert margin(weights) == pytest.approx(sum(weight * one for weight, one in zip(weights, each, strict=True)) / sum(weights), abs=1e-4)
 
 
 def test_earlier_items_are_seen_again(world: World, make_settings: Build) -> None:
