@@ -10,6 +10,7 @@ from sqlite_utils import Database
 from service.errors import Forbidden, Unauthorized, Unprocessable
 from service.settings import is_loopback
 from store.api_keys import SCOPES, ApiKey, find_key
+from store.raters import can_be_rater
 
 if TYPE_CHECKING:
     from service.app import Service
@@ -36,7 +37,7 @@ class Caller:
             return self
         if not self.may("act-as"):
             raise Forbidden(f"this key cannot speak for others: {field} needs the scope act-as", param=field)
-        if not 0 < len(rater_id) <= 128 or not rater_id.isprintable() or "/" in rater_id or rater_id != rater_id.strip():
+        if not can_be_rater(rater_id):
             raise Unprocessable(f"{field}: a rater's name has 1 to 128 printable characters and no slash, unlike {rater_id[:40]!r}", param=field)
         if rater_id.startswith("key:"):
             raise Forbidden(f"{field} cannot name another key ({rater_id!r})", param=field)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from store.completions import Completion
 from store.feedback import Feedback
+from store.raters import can_be_rater
 
 ExportFormat = Literal["preference", "unpaired", "sft", "raw"]
 ImportFormat = Literal["preference", "unpaired", "sft", "raw", "open-webui"]
@@ -202,6 +203,8 @@ def _of_open_webui(record: Record) -> Imported:
         raise ValueError("what was rated is not a reply of the assistant")
     comment = ": ".join(str(part) for part in (data.get("reason"), data.get("comment")) if part) or None
     rater = f"openwebui:{record['user_id']}" if record.get("user_id") else IMPORTER
+    if not can_be_rater(rater):
+        raise ValueError(f"user_id must make a rater's name of at most 128 printable characters and no slash, unlike {rater[:40]!r}")
     changed_at = record.get("updated_at")  # it keeps one record for each message, and changes it with its user's mind
     said_as = f"{record.get('id') or message_id} at {changed_at}" if changed_at is not None else None
     return Imported(messages[:-1], (messages[-1]["content"],), "thumb", 1.0 if rating == "1" else 0.0, rater, comment, said_as)

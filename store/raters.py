@@ -20,6 +20,11 @@ class Rater:
     quarantine_reason: str = ""
 
 
+def can_be_rater(name: str) -> bool:
+    """Whether somebody may speak under this name: 1 to 128 printable characters, none of them a slash, so that an address can hold it."""
+    return 0 < len(name) <= 128 and name.isprintable() and "/" not in name and name == name.strip()
+
+
 def ensure_rater(db: Database, rater_id: str, name: str = "") -> None:
     """Add the rater unless known."""
     db.table("raters").insert(asdict(Rater(id=rater_id, created_at=now(), name=name)), pk="id", ignore=True)

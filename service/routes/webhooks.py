@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import JSONResponse
 
-from service.auth import Caller, allow, service_of
-from service.errors import Unprocessable
+from service.auth import Anyone, Caller, service_of
+from service.errors import Forbidden, Unprocessable
 from service.interchange import imported
 from service.routes.export import add_all, answers_given, of_imported
 from service.routes.feedback import said
@@ -15,8 +15,18 @@ from store.feedback import get_feedback
 from store.versions import live_version
 
 router = APIRouter(tags=["feedback"])
-Envoy = Annotated[Caller, Depends(allow("act-as", "admin"))]
 WRAPPINGS = ("feedback", "payload", "event")  # names under which a sender may put the record
+
+
+async def envoy(caller: Anyone) -> Caller:
+    """Return a caller who may hand on what others think. Raises Forbidden."""
+    if not (caller.may("admin") or (caller.may("feedback") and caller.may("act-as"))):
+        said = f"this key lacks the scopes feedback and act-as (or admin); it has {' '.join(caller.scopes)}"
+        raise Forbidden(said, code="missing_scope")
+    return caller
+
+
+Envoy = Annotated[Caller, Depends(envoy)]
 
 
 @router.post("/v1/webhooks/open-webui", status_code=201)

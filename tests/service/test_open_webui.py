@@ -87,7 +87,14 @@ def test_its_export_finds_the_answers_given_here_too(served: Running) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"data": {"rating": 1}}, record("four", 3), {**record("four", 1), "meta": None, "snapshot": {"chat": 7}}, {**record("four", 1), "data": 5}],
+    [
+        {},
+        {"data": {"rating": 1}},
+        record("four", 3),
+        {**record("four", 1), "meta": None, "snapshot": {"chat": 7}},
+        {**record("four", 1), "data": 5},
+        *(record("four", 1, user=user) for user in ("a/b", "a\nb", "x" * 128)),
+    ],
 )
 def test_what_is_no_feedback_is_422(served: Running, body: dict[str, Any]) -> None:
     said = served.http.post("/v1/webhooks/open-webui", json=body)
@@ -100,6 +107,7 @@ def test_only_a_key_that_may_act_for_others_speaks_for_its_users(served: Running
     with served.db() as db:
         _, front = make_key(db, "front end", ("chat", "feedback", "act-as"))
         _, plain = make_key(db, "plain", ("chat", "feedback"))
+        _, mute = make_key(db, "mute", ("chat", "act-as"))
     chat: dict[str, Any] = {"model": "attune", "messages": [QUESTION]}
     for secret, rater in ((front, "openwebui:u7"), (plain, None)):
         headers = {"Authorization": f"Bearer {secret}", "X-OpenWebUI-User-Id": "u7"}
@@ -108,3 +116,11 @@ def test_only_a_key_that_may_act_for_others_speaks_for_its_users(served: Running
         assert kept == rater if rater else kept.startswith("key:")
         said = served.http.post("/v1/webhooks/open-webui", json=record("four", 1), headers=headers)
         assert said.status_code == (201 if rater else 403)
+    refused = served.http.post("/v1/webhooks/open-webui", json=record("four", -1), headers={"Authorization": f"Bearer {mute}"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "missing_scope")
+
+
+def test_an_export_with_a_user_who_cannot_be_a_rater_says_which_line(served: Running) -> None:
+    said = served.http.post("/v1/import", json=[record("four", 1), record("four", 1, user="a/b")]).json()
+    assert (said["imported"], said["skipped"]) == (1, 1)
+    assert said["errors"] == ["record 2: user_id must make a rater's name of at most 128 printable characters and no slash, unlike 'openwebui:a/b'"]
