@@ -211,7 +211,7 @@ class Service:
                 await self.roll_back(trial.rival, verdict.said)
             if verdict.word == "worse":
                 self.metrics.rollbacks.inc()
-        if seen.candidate is not None and (verdict is None or not verdict.trial.is_canary):
+        if seen.candidate is not None and seen.traffic.canary is None:
             await self._take(seen.candidate)
 
     async def _catch_up(self) -> None:
@@ -226,7 +226,9 @@ class Service:
         if time.monotonic() < not_before:
             return
         async with self._swapping:
-            live = await self.records.read(live_version)
+            live, traffic = await self.records.read(live_version), await self.records.read(current_traffic)
+            if traffic.canary is not None:
+                return  # a trial has begun since the store was looked at: the candidate waits until it is over
             if candidate.parent != live.number:
                 await self._withdraw(number, f"it was made from version {candidate.parent}, but version {live.number} is live now")
                 return

@@ -152,7 +152,7 @@ def logp_of(token: int) -> float:
 
 @dataclass
 class ParrotModel:
-    """The service's model for tests. `refused` versions have wrong weights, `broken` ones cannot be loaded so many times."""
+    """The service's model for tests. `refused` versions have wrong weights, `broken` ones cannot be loaded so often; `gib` says what one takes."""
 
     digest: str = "parrot"
     end_ids: tuple[int, ...] = (END,)
@@ -161,6 +161,7 @@ class ParrotModel:
     context_length: int = 1024
     refused: set[int] = field(default_factory=set)
     broken: dict[int, int] = field(default_factory=dict)
+    gib: dict[int, float] = field(default_factory=dict)
     runners: list[ParrotRunner] = field(default_factory=list)
 
     def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
@@ -190,7 +191,7 @@ class ParrotModel:
         return runner
 
     def memory_gib(self, version: Version) -> float:
-        return 1.0
+        return self.gib.get(version.number, 1.0)
 
     def manifest(self, version: Version) -> dict[str, Any] | None:
         return {"version": version.number} if version.number else None

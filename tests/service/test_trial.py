@@ -109,6 +109,19 @@ def test_a_canary_that_people_like_less_is_taken_out(tmp_path: Path) -> None:
         assert [(back["version"], back["previous"]) for back in told(served, "version.rolled_back")] == [(0, number)]
 
 
+def test_a_candidate_waits_while_an_operators_canary_is_on_trial(served: Running) -> None:
+    first = served.add_candidate()
+    served.wait_for_state(first, "live")
+    served.http.post("/v1/versions/0/promote", json={"canary": 0.5}).raise_for_status()
+    late = served.add_candidate()
+    looked = served.service._judged_at
+    wait_until(lambda: served.service._judged_at > looked + 0.1, what="the judge has looked after the candidate came")
+    wait_until(lambda: served.service._taking is None or served.service._taking.done(), what="it has done what it does")
+    assert [served.versions()[number]["state"] for number in (0, first, late)] == ["canary", "live", "candidate"]
+    served.http.post("/v1/versions/0/promote", json={"canary": 0}).raise_for_status()
+    served.wait_for_state(late, "live")
+
+
 @pytest.mark.parametrize("share", [1.0, -0.1])
 def test_a_canarys_share_is_below_one(share: float, tmp_path: Path) -> None:
     from service.errors import CannotStart
