@@ -5,7 +5,6 @@ python -m tests.web.screenshots [URL]      # of a running service, or of one tha
 
 import contextlib
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,22 +127,22 @@ def shoot(
 
 
 def update(page: Page, words: tuple[str, ...]) -> None:
-    """An update under way."""
+    """An update under way, a dozen steps in."""
     learning(page, words)
-    page.locator(".live-loss svg").wait_for(timeout=180_000)
-    deadline = time.monotonic() + 180
-    while int(page.locator(".now .progress").get_attribute("aria-valuenow", timeout=30_000) or 0) < 15 and time.monotonic() < deadline:
-        page.wait_for_timeout(300)
+    page.get_by_role("button", name="Update now").click()
+    progress = page.locator(".now .progress")
+    progress.wait_for(timeout=60_000)
+    while progress.count() and int(progress.first.get_attribute("aria-valuenow") or 0) < 12:
+        page.wait_for_timeout(100)
 
 
 def shoot_update(browser: Browser, url: str) -> None:
-    """Say enough for an update, let it begin, and take the picture of it."""
+    """Say enough for an update, and take the picture of it."""
     with attune.Client(url) as client:
+        for place, question in enumerate(QUESTIONS["en"] * 4):
+            client.chat(question).rate("down" if place % 3 == 0 else "up")
         client.resume()
-        for question in QUESTIONS["en"] * 2:
-            client.chat(question).rate("up")
-        client.update()
-        shoot(browser, url, "update", update, DESKTOP, "en", False)
+    shoot(browser, url, "update", update, DESKTOP, "en", False)
 
 
 def main() -> None:
