@@ -1,11 +1,13 @@
 """How far each rater can be believed, estimated from how their word fits what the others say.
 
 People seldom judge the same two replies, so who agrees with whom is seen through a scorer: a linear model on the base model's frozen features,
-fitted to what the *other* raters said. Where a reply was judged by several raters, their own votes stand in for the scorer. A rater's honesty is
-then the eta of Crowd-BT (Chen et al. WSDM 2013): P(k says so) = eta P(an honest person says so) + (1 - eta) P(says the opposite), by
+fitted to what the *other* raters said of *other* replies. Where several others judged the very same reply, their votes speak beside the scorer, as
+far as they are believed; nobody votes on themselves, and two do not vouch for each other, since they may be one person. A rater's honesty is then
+the eta of Crowd-BT (Chen et al. WSDM 2013): P(k says so) = eta P(an honest person says so) + (1 - eta) P(says the opposite), by
 expectation-maximisation under a prior for honesty.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ FOLDS = 5
 ROUNDS = 4  # of fitting the scorer and estimating honesty, each with the other's last word
 EM_ROUNDS = 30
 RIDGE = 4.0  # prior precision of the scorer's weights, against one judgement
+MIN_VOTES = 2  # of others on the same reply: one may be the same person's second account
 GOLD = 0.95  # chance that a gold rater is right
 Ids = tuple[int, ...]
 
@@ -38,6 +41,11 @@ class Judgement:
     rater: str
     good: int | None
     bad: int | None
+
+    @property
+    def judged(self) -> frozenset[int]:
+        """The one or two rows that it is about."""
+        return frozenset(row for row in (self.good, self.bad) if row is not None)
 
 
 class TrustEstimator:
@@ -95,10 +103,11 @@ def honesty_of(
     raters = list(dict.fromkeys(judgement.rater for judgement in judgements))
     honesty = {rater: fixed.get(rater, prior_mean) for rater in raters}
     scaled = _scaled(features)
-    shared = _votes(judgements, fixed)
-    for _ in range(ROUNDS):
-        agreed = _agreement(scaled, judgements, honesty, raters)
-        agreed = {number: shared.get(number, value) for number, value in agreed.items()}
+    believed = {rater: fixed.get(rater, 0.5) for rater in raters}
+    for last in (*[False] * ROUNDS, True):
+        if last:  # votes count by what the scorer made of the voters, and once: a group that speaks with one voice would raise itself
+            believed = honesty
+        agreed = _agreement(scaled, judgements, honesty, believed, fixed)
         honesty = _honesty(agreed, judgements, fixed, prior_mean, prior_strength)
     return honesty
 
@@ -110,22 +119,28 @@ def _scaled(features: Tensor) -> Tensor:
     return torch.where(spread > 1e-9, centred / spread.clamp(min=1e-9), torch.zeros_like(centred)) * 2.0 / features.size(1) ** 0.5
 
 
-def _agreement(features: Tensor, judgements: Sequence[Judgement], honesty: Mapping[str, float], raters: Sequence[str]) -> dict[int, float]:
-    """Return for each judgement the chance that an honest person says so, by a scorer that saw nothing of its rater."""
+def _agreement(
+    features: Tensor, judgements: Sequence[Judgement], honesty: Mapping[str, float], believed: Mapping[str, float], fixed: Mapping[str, float]
+) -> dict[int, float]:
+    """Return for each judgement the chance that an honest person says so, by a scorer and by votes that know nothing of its rater."""
     directions = torch.stack([_direction(features, judgement) for judgement in judgements])  # (J, D + 1)
     owners = [judgement.rater for judgement in judgements]
     reliability = torch.tensor([(2.0 * max(honesty[rater], 0.5) - 1.0) ** 2 for rater in owners], dtype=torch.float64)
     weights = torch.tensor(capped_by_rater(reliability.tolist(), owners), dtype=torch.float64)
     flips = torch.tensor([min(max(1.0 - honesty[rater], 0.01), 0.49) for rater in owners], dtype=torch.float64)
     found: dict[int, float] = {}
-    folds = min(FOLDS, len(raters))
-    order = sorted(raters, key=lambda rater: sha256(rater.encode()).hexdigest())
+    folds = min(FOLDS, len(honesty))
+    order = sorted(honesty, key=lambda rater: sha256(rater.encode()).hexdigest())
     for fold in range(folds):
         away = set(order[fold::folds])
         kept = [number for number, rater in enumerate(owners) if rater not in away]
         out = [number for number, rater in enumerate(owners) if rater in away]
-        scorer = _fitted(directions[kept], weights[kept], flips[kept])
-        found |= dict(zip(out, torch.sigmoid(directions[out] @ scorer).tolist(), strict=True))
+        # What others said of the same replies is left to their votes: a second account would teach the scorer what the first one says.
+        same = frozenset(row for number in out for row in judgements[number].judged)
+        apart = [number for number in kept if owners[number] in fixed or same.isdisjoint(judgements[number].judged)]
+        scorer = _fitted(directions[apart], weights[apart], flips[apart])
+        votes = _votes([judgements[number] for number in kept], [judgements[number] for number in out], believed, fixed)
+        found |= dict(zip(out, torch.sigmoid(directions[out] @ scorer + votes).tolist(), strict=True))
     return found
 
 
@@ -162,34 +177,31 @@ def _fitted(directions: Tensor, weights: Tensor, flips: Tensor) -> Tensor:
     return scorer.detach()
 
 
-def _votes(judgements: Sequence[Judgement], fixed: Mapping[str, float]) -> dict[int, float]:
-    """Return the chance that an honest person says so for judgements on what several raters judged: by Crowd-BT and Dawid-Skene."""
-    pairs = [(number, j, (j.good, j.bad)) for number, j in enumerate(judgements) if j.good is not None and j.bad is not None]
-    thumbs = [(number, j, j.good if j.good is not None else j.bad) for number, j in enumerate(judgements) if j.good is None or j.bad is None]
-    found: dict[int, float] = {}
-    asked = _raters_of([(frozenset(both), j.rater) for _, j, both in pairs])
-    known: dict[Hashable, float] = dict(fixed.items())
-    ranked = pair_raters([(j.rater, *both) for _, j, both in pairs], pinned=known)
-    for number, _, (good, bad) in pairs:
-        if asked[frozenset((good, bad))] > 1:
-            lead = torch.tensor(ranked.scores[good] - ranked.scores[bad])
-            found[number] = torch.sigmoid(lead).item()
-    asked = _raters_of([(reply, j.rater) for _, j, reply in thumbs])
-    both_rates: dict[Hashable, tuple[float, float]] = {name: (eta, eta) for name, eta in fixed.items()}
-    sorted_out = thumb_raters([(j.rater, reply, j.good is not None) for _, j, reply in thumbs], pinned=both_rates)
-    for number, j, reply in thumbs:
-        if asked[reply] > 1:
-            chance = sorted_out.good[reply]
-            found[number] = chance if j.good is not None else 1.0 - chance
+def _votes(kept: Sequence[Judgement], out: Sequence[Judgement], believed: Mapping[str, float], fixed: Mapping[str, float]) -> Tensor:
+    """Return (len(out),) log-odds that an honest person says so by the votes in `kept`, 0 where too few voted: by Crowd-BT and Dawid-Skene.
+
+    How far voters are believed is given, not found from the votes, or a group that speaks with one voice would vouch for itself.
+    """
+    known: dict[Hashable, float] = {rater: max(eta, 0.5) for rater, eta in believed.items()}
+    both_rates: dict[Hashable, tuple[float, float]] = {rater: (eta, eta) for rater, eta in known.items()}
+    who: dict[frozenset[int], set[str]] = defaultdict(set)
+    for judgement in kept:
+        who[judgement.judged].add(judgement.rater)
+    heard = {judged for judged, voters in who.items() if len(voters) >= MIN_VOTES or any(voter in fixed for voter in voters)}
+    found = torch.zeros(len(out), dtype=torch.float64)
+    if heard.isdisjoint(judgement.judged for judgement in out):
+        return found
+    scores = pair_raters([(j.rater, j.good, j.bad) for j in kept if len(j.judged) == 2], pinned=known).scores
+    good = thumb_raters([(j.rater, j.judged, j.good is not None) for j in kept if len(j.judged) == 1], pinned=both_rates).good
+    for number, judgement in enumerate(out):
+        if judgement.judged not in heard:
+            continue
+        if len(judgement.judged) == 2:
+            found[number] = scores[judgement.good] - scores[judgement.bad]
+        else:
+            chance = min(max(good[judgement.judged], 1e-6), 1.0 - 1e-6)
+            found[number] = (math.log(chance) - math.log1p(-chance)) * (1.0 if judgement.good is not None else -1.0)
     return found
-
-
-def _raters_of(said: Sequence[tuple[object, str]]) -> dict[object, int]:
-    """Return by how many raters each item was judged."""
-    who: dict[object, set[str]] = defaultdict(set)
-    for item, rater in said:
-        who[item].add(rater)
-    return {item: len(raters) for item, raters in who.items()}
 
 
 def _honesty(

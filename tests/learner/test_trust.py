@@ -119,6 +119,59 @@ def test_contrarians_are_told_from_the_others(thumbs: bool) -> None:
     assert min(eta for name, eta in honesty.items() if name not in ("r3", "r7")) > 0.75
 
 
+def shared(
+    colluders: int, *, thumbs: bool, honest: int = 8, on_shared: int = 0, gold: int = 0, telling: bool = True, seed: int = 0
+) -> tuple[torch.Tensor, list[Judgement]]:
+    """`honest` people on 10 replies (or pairs) each that nobody else saw, and `colluders` who all say the same untruth of 20 others.
+
+    Of these 20, each is also judged by `on_shared` of the honest and by `gold` more people who see the truth. `telling`: whether features show it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(20 * honest + 40, 24, generator=generator)
+    worth = features[:, 0].clone()
+    found = []
+
+    def judge(rater: str, item: int, flipped: bool = False) -> None:
+        first, second = 2 * item, 2 * item + 1
+        is_first = bool(worth[first] > (0.0 if thumbs else worth[second])) != flipped
+        if thumbs:
+            found.append(Judgement(rater, first if is_first else None, None if is_first else first))
+        else:
+            found.append(Judgement(rater, first if is_first else second, second if is_first else first))
+
+    for number in range(honest * 10):
+        judge(f"honest-{number % honest}", number)
+    for number in range(20):
+        for rater in (*(f"honest-{(number + more) % honest}" for more in range(on_shared)), *(f"gold-{more}" for more in range(gold))):
+            judge(rater, 10 * honest + number)
+        for more in range(colluders):
+            judge(f"colluder-{more}", 10 * honest + number, flipped=True)
+    return (features if telling else torch.randn(features.shape, generator=generator)), found
+
+
+def of_colluders(honesty: dict[str, float]) -> float:
+    return max(eta for name, eta in honesty.items() if name.startswith("colluder"))
+
+
+@pytest.mark.parametrize("thumbs", [False, True])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_two_accounts_of_one_person_do_not_vouch_for_each_other(thumbs: bool, seed: int) -> None:
+    alone = of_colluders(honesty_of(*shared(1, thumbs=thumbs, seed=seed)))
+    both = honesty_of(*shared(2, thumbs=thumbs, seed=seed))
+    assert of_colluders(both) == pytest.approx(alone, abs=0.1)
+    assert of_colluders(both) < 0.7
+    assert min(eta for name, eta in both.items() if name.startswith("honest")) > 0.75
+
+
+@pytest.mark.parametrize("thumbs", [False, True])
+def test_votes_of_others_on_the_same_replies_count_where_features_tell_nothing(thumbs: bool) -> None:
+    honesty = honesty_of(*shared(1, thumbs=thumbs, on_shared=3, telling=False))
+    assert honesty["colluder-0"] < 0.5
+    assert min(eta for name, eta in honesty.items() if name.startswith("honest")) > 0.7
+    unseen = honesty_of(*shared(1, thumbs=thumbs, telling=False))
+    assert unseen["colluder-0"] > 0.6  # without them there is nothing to tell
+
+
 def test_gold_raters_say_which_way_is_up_when_most_work_against_them() -> None:
     names = [f"r{number}" for number in range(5)]
     features, said = judgements(names, {"r2", "r3", "r4"}, 20)
