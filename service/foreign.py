@@ -69,7 +69,7 @@ class ForeignAnswer(Answer):
     def start(self) -> None:
         """Ask the backend for every reply. Raises BackendDown while it is given a rest after failures."""
         try:
-            self._backend.breaker.check()
+            self._backend.breaker.check(self.id)
         except RunnerFailed as error:
             raise BackendDown(str(error), retry_after_s=10) from error
         for reply in self.replies:
@@ -84,6 +84,8 @@ class ForeignAnswer(Answer):
         except openai.APIStatusError as error:
             if error.status_code >= 500 or error.status_code == 429:
                 self._backend.breaker.failed()
+            else:
+                self._backend.breaker.succeeded()  # whoever refuses is up
             self._fail_with(error, refused=error.status_code < 500)
         except (openai.APIError, RequestError, OSError) as error:
             self._backend.breaker.failed()
@@ -111,6 +113,7 @@ class ForeignAnswer(Answer):
     def _cancel(self, index: int) -> None:
         if (task := self._tasks.get(index)) is not None and task is not asyncio.current_task():
             task.cancel()
+            self._backend.breaker.left_off(self.id)
 
     def _let_go(self) -> None:
         """The tasks hold nothing else."""

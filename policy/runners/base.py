@@ -77,7 +77,10 @@ class Runner(Protocol):
     on_exit: Callable[[str], None] | None
 
     def submit(self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings, on_step: Callable[[Step], None]) -> None:
-        """Start one reply. Raises PromptTooLong, or ValueError for ids outside the vocabulary or a request id in use."""
+        """Start one reply; the replies of one answer have ids that differ after their last hyphen alone.
+
+        Raises PromptTooLong, or ValueError for ids outside the vocabulary or a request id in use.
+        """
 
     def cancel(self, request_id: str) -> None:
         """End one reply within a step; its last step says "cancelled". An id that is not in use changes nothing."""

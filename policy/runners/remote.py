@@ -18,29 +18,34 @@ T = TypeVar("T")
 class Breaker:
     """Stops asking a backend that keeps failing: after `limit` failures in a row nothing is sent for `rest_s` seconds, then one try is.
 
-    While that try is under way, for at most another `rest_s`, all others are still refused.
+    While that try is under way, for at most another `rest_s`, all others are still refused. A try may be several requests of one name.
     """
 
     def __init__(self, name: str, limit: int = 5, rest_s: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._name, self._limit, self._rest_s, self._clock = name, limit, rest_s, clock
-        self._failures, self._open_until = 0, 0.0
+        self._failures, self._open_until, self._trying = 0, 0.0, ""
 
-    def check(self) -> None:
-        """Raise RunnerFailed while the circuit is open. Once its rest is over the first caller may try."""
-        if self._failures < self._limit:
+    def check(self, name: str) -> None:
+        """Raise RunnerFailed while the circuit is open. Once its rest is over the first caller may try, with all its requests of this name."""
+        if self._failures < self._limit or (name and name == self._trying):
             return
         left = self._open_until - self._clock()
         if left > 0:
             raise RunnerFailed(f"{self._name} failed {self._failures} times in a row; it is asked again in {left:.0f} s")
-        self._open_until = self._clock() + self._rest_s
+        self._open_until, self._trying = self._clock() + self._rest_s, name
 
     def succeeded(self) -> None:
-        """Note an answer: the circuit closes."""
-        self._failures, self._open_until = 0, 0.0
+        """Note an answer, a refusal too: the circuit closes."""
+        self._failures, self._open_until, self._trying = 0, 0.0, ""
+
+    def left_off(self, name: str) -> None:
+        """Note that requests of this name ended and told nothing: if they were the try, the next caller has it."""
+        if name and name == self._trying:
+            self._open_until, self._trying = self._clock(), ""
 
     def failed(self) -> None:
         """Note a failure; the circuit opens at the limit, and again at each further one."""
-        self._failures += 1
+        self._failures, self._trying = self._failures + 1, ""
         if self._failures >= self._limit:
             self._open_until = self._clock() + self._rest_s
 

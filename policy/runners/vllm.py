@@ -29,6 +29,11 @@ def adapter_name(source: VersionSource) -> str:
     return f"attune-{source.number:06d}-{source.digest[:16]}"
 
 
+def answer_of(request_id: str) -> str:
+    """Return what the ids of one answer's replies have in common: all but the place after the last hyphen."""
+    return request_id.rpartition("-")[0] or request_id
+
+
 class VllmRunner:
     """The Runner interface over one vLLM server. One object serves one version; many share a server."""
 
@@ -68,18 +73,20 @@ class VllmRunner:
             raise PromptTooLong(f"{asked} do not fit the context of {self.context_length} tokens")
         if not prompt_ids or not 0 <= min(prompt_ids) <= max(prompt_ids) < self.vocabulary:
             raise ValueError(f"the prompt is empty or holds a token id outside 0..{self.vocabulary - 1}")
-        self._breaker.check()
         with self._lock:
             if self._closed:
                 raise RunnerFailed("this runner is closed")
             if request_id in self._open:
                 raise ValueError(f"the request id {request_id!r} is in use")
+            self._breaker.check(answer_of(request_id))
             self._open[request_id] = (self._loop.start(self._generate(request_id, list(prompt_ids), settings)), on_step)
 
     def cancel(self, request_id: str) -> None:
         """See Runner. The connection is closed, which makes the server stop."""
         if (entry := self._open.get(request_id)) is not None:
             entry[0].cancel()
+            self._breaker.left_off(answer_of(request_id))
+            self._finish(request_id, Step(request_id, finish="cancelled"))  # here: what has not begun yet will never see that it was cancelled
 
     def probe(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
         """See Runner."""
@@ -180,12 +187,18 @@ class VllmRunner:
                 self._finish(request_id, Step(request_id, finish="error", error=f"{self._name} ended the stream early"))
                 return
             except asyncio.CancelledError:
+                if began:
+                    self._breaker.succeeded()
                 self._finish(request_id, Step(request_id, finish="cancelled"))
                 raise
             except (httpx.HTTPError, RunnerFailed, KeyError, ValueError) as error:
                 down = isinstance(error, httpx.TransportError) or (isinstance(error, httpx.HTTPStatusError) and error.response.status_code >= 500)
                 if down:
                     self._breaker.failed()
+                elif isinstance(error, httpx.HTTPStatusError):
+                    self._breaker.succeeded()  # whoever refuses is up
+                else:
+                    self._breaker.left_off(answer_of(request_id))
                 if not down or began or turn == 2:  # what has begun cannot be begun again
                     self._finish(request_id, Step(request_id, finish="error", error=readable(self._name, error)))
                     return
@@ -207,6 +220,7 @@ class VllmRunner:
             reason = "error"
         step = Step(request_id, ids, logps, reason, "" if reason != "error" else f"{self._name} aborted the reply")
         if reason:
+            self._breaker.succeeded()  # before anybody hears of it and asks the next thing
             self._finish(request_id, step)
         elif (entry := self._open.get(request_id)) is not None:
             entry[1](step)

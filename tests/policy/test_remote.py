@@ -126,23 +126,76 @@ def test_a_server_that_keeps_failing_is_given_a_rest(server: Server, runner: Vll
     assert len(server.asked) == asked
 
 
-def test_after_its_rest_one_caller_tries_and_the_others_wait() -> None:
+def rested() -> Breaker:
+    """A circuit that was opened by two failures and whose rest is over."""
     clock = [0.0]
     breaker = Breaker("the server", limit=2, rest_s=10.0, clock=lambda: clock[0])
-    for _ in range(2):
-        breaker.check()
+    for number in range(2):
+        breaker.check(f"{number}")
         breaker.failed()
     clock[0] = 9.0
     with pytest.raises(RunnerFailed, match="failed 2 times in a row; it is asked again in 1 s"):
-        breaker.check()
+        breaker.check("2")
     clock[0] = 10.5
-    breaker.check()
+    return breaker
+
+
+def test_after_its_rest_one_caller_tries_and_the_others_wait() -> None:
+    breaker = rested()
+    breaker.check("a")
     with pytest.raises(RunnerFailed):
-        breaker.check()
+        breaker.check("b")
+    breaker.check("a")  # an answer of two replies is one try
     breaker.succeeded()
-    breaker.check()
+    breaker.check("b")
     breaker.failed()
-    breaker.check()
+    breaker.check("c")
+
+
+def test_a_try_that_told_nothing_is_the_next_callers() -> None:
+    breaker = rested()
+    breaker.check("a")
+    breaker.left_off("other")
+    with pytest.raises(RunnerFailed):
+        breaker.check("b")
+    breaker.left_off("a")
+    breaker.check("b")
+    breaker.failed()
+    breaker.left_off("b")  # its other request: the failure has been noted
+    with pytest.raises(RunnerFailed):
+        breaker.check("b")
+
+
+@pytest.fixture
+def tried_again(server: Server, runner: VllmRunner) -> VllmRunner:
+    """A runner whose server failed five times and has had its rest."""
+    server.script.extend([503] * 6)
+    for number in range(2):
+        end_of(runner, f"down{number}-0")
+    server.script.clear()
+    runner._breaker._open_until = 0.0
+    return runner
+
+
+def test_an_answer_of_several_replies_is_one_try(tried_again: VllmRunner) -> None:
+    settings = [SamplingSettings(max_tokens=4, seed=seed, end_ids=(2,)) for seed in range(3)]
+    assert [reply[2] for reply in generate_all(tried_again, [[1, 4, 5]] * 3, settings)] == ["stop"] * 3
+    assert end_of(tried_again).finish == "stop"
+
+
+def test_a_server_that_refuses_is_up(server: Server, tried_again: VllmRunner) -> None:
+    server.script.append(400)
+    assert "answered 400" in end_of(tried_again, "refused-0").error
+    assert end_of(tried_again, "next-0").finish == "stop"
+
+
+def test_who_leaves_during_the_try_leaves_it_to_the_next(tried_again: VllmRunner) -> None:
+    steps: list[Step] = []
+    tried_again.submit("left-0", [1, 4, 5], SamplingSettings(max_tokens=4, seed=1, end_ids=(2,)), steps.append)
+    tried_again.cancel("left-0")
+    assert end_of(tried_again, "next-0").finish == "stop"
+    assert steps[-1].finish in ("cancelled", "stop")
+    assert tried_again.stats()["active"] == 0
 
 
 def test_pauses_grow_and_differ() -> None:
