@@ -53,6 +53,7 @@ class Loop:
         """Learn until stopped; with `once` make at most one update, with whatever waits. Return how many runs were made."""
         made = 0
         try:
+            self._updater.probes()  # a file that is none is noticed before anybody waits
             self._updater.anchors()  # made now rather than in the first update, for which somebody waits
             made += self.take_up()
             while not self._stop.is_set() and not (once and made):

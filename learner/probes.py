@@ -4,6 +4,7 @@ A file of them is JSON Lines, for any model: `{"prompt": text or messages, "expe
 every `expect` is found in it and no `forbid` is, upper and lower case alike. The bundled models have theirs beside their folders.
 """
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from learner.errors import BadData
+from learner.gate import MIN_PROBES
 from learner.prompt_files import read_prompts
 from learner.resident import Resident
 from learner.rollouts import sampled_replies
@@ -18,6 +20,7 @@ from learner.settings import LearnerSettings
 from policy.chat import decode, end_ids, render_prompt
 from policy.model import BUNDLED, resolve_model
 
+log = logging.getLogger(__name__)
 NAME = "probes.jsonl"
 
 
@@ -44,11 +47,16 @@ def probe_file(settings: LearnerSettings) -> Path | None:
 
 
 def read_probes(resident: Resident) -> list[Probe]:
-    """Return the probes in force for the resident model, at most `gate_probe_items`, spread over the file. Raises BadData for a file that is none."""
+    """Return the probes in force for the resident model, at most `gate_probe_items`, spread over the file.
+
+    Raises BadData for a file that is none, and where settings ask for probes of which there are too few to decide anything.
+    """
     settings = resident.settings
     path = probe_file(settings)
     if path is None or not settings.gate_probe_items:
         return []
+    if settings.gate_probe_items < MIN_PROBES:
+        raise BadData(f"gate_probe_items is {settings.gate_probe_items}: fewer than {MIN_PROBES} probes decide nothing; 0 asks none")
     found = []
     for number, (messages, row) in enumerate(read_prompts(path), 1):
         where = f"{path}, prompt {number}"
@@ -58,6 +66,12 @@ def read_probes(resident: Resident) -> list[Probe]:
         ids = render_prompt(resident.tokenizer, messages)
         if len(ids) + settings.gate_max_tokens <= resident.context_length:
             found.append(Probe(tuple(ids), expect, forbid))
+    if len(found) < MIN_PROBES:
+        room = f"room for a reply of gate_max_tokens={settings.gate_max_tokens}"
+        few = f"{len(found)} probes of {path} leave {room}; fewer than {MIN_PROBES} decide nothing"
+        if settings.gate_probes is not None:
+            raise BadData(f"{few}: add some, shorten them, or set gate_probe_items to 0")
+        log.warning(few)
     most = min(len(found), settings.gate_probe_items)
     return [found[place * len(found) // most] for place in range(most)]
 

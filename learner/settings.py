@@ -200,10 +200,10 @@ class LearnerSettings(BaseSettings):
     gate_max_empty_rise: float = Field(0.1, ge=0, le=1)
     """By how much the share of empty replies may rise over live."""
     gate_probes: Path | None = None
-    """JSON Lines of prompts whose right answers are known (`{"prompt": ..., "expect": [regex], "forbid": [regex]}`); without one,
+    """JSON Lines of at least 16 prompts whose right answers are known (`{"prompt": ..., "expect": [regex], "forbid": [regex]}`); without one,
     `probes.jsonl` in the model's folder if it is there. The bundled models have one."""
     gate_probe_items: int = Field(160, ge=0, le=10_000)
-    """Most probes that live and candidate answer for the gate; 0 asks none."""
+    """Most probes that live and candidate answer for the gate, at least 16; 0 asks none."""
     gate_max_skill_drop: float = Field(0.02, ge=0, le=1)
     """By how much the share of right answers to probes may fall below live's, and below twice that the base model's, as far as noise lets it
     be seen (lower 95 % bound of the fall)."""

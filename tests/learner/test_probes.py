@@ -1,6 +1,7 @@
 """Probes see right and wrong answers of any model; a version that knows less than live does not pass the gate."""
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from learner.errors import BadData
+from learner.loop import Loop
 from learner.probes import probe_file, read_probes, right_answers
 from learner.resident import Resident
 from learner.rollouts import sampled_replies
@@ -20,6 +22,7 @@ from store.runs import Run
 from tests.learner.world import World
 
 Build = Callable[..., LearnerSettings]
+FILL = [{"prompt": f"hi {number}", "expect": [str(number)]} for number in range(16)]
 
 
 def write(path: Path, *rows: Any) -> Path:
@@ -28,8 +31,10 @@ def write(path: Path, *rows: Any) -> Path:
 
 
 def test_an_answer_is_right_when_all_that_is_expected_is_there_and_nothing_that_is_forbidden(make_settings: Build, tmp_path: Path) -> None:
-    file = write(tmp_path / "p.jsonl", {"prompt": "hi", "expect": ["paris", r"\bcity\b"], "forbid": ["rome"]}, {"prompt": "hi", "forbid": ["sorry"]})
-    capital, manners = read_probes(Resident(make_settings(gate_probes=file)))
+    file = write(
+        tmp_path / "p.jsonl", {"prompt": "hi", "expect": ["paris", r"\bcity\b"], "forbid": ["rome"]}, {"prompt": "hi", "forbid": ["sorry"]}, *FILL
+    )
+    capital, manners, *_ = read_probes(Resident(make_settings(gate_probes=file)))
     assert capital.is_right("Paris is a CITY.")
     assert not capital.is_right("Paris is a citystate.")
     assert not capital.is_right("Paris, not Rome, is a city.")
@@ -97,8 +102,24 @@ def test_bundled_models_bring_their_probes_and_others_have_none(make_settings: B
 
 def test_at_most_so_many_are_asked_spread_over_the_file(make_settings: Build, tmp_path: Path) -> None:
     file = write(tmp_path / "p.jsonl", *({"prompt": f"hi {number}", "expect": [str(number)]} for number in range(40)))
-    chosen = read_probes(Resident(make_settings(gate_probes=file, gate_probe_items=4)))
-    assert [probe.expect[0].pattern for probe in chosen] == ["0", "10", "20", "30"]
+    chosen = read_probes(Resident(make_settings(gate_probes=file, gate_probe_items=20)))
+    assert [probe.expect[0].pattern for probe in chosen] == [str(number) for number in range(0, 40, 2)]
+
+
+def test_probes_that_are_too_few_to_decide_anything_are_refused_in_words(make_settings: Build, tmp_path: Path) -> None:
+    file = write(tmp_path / "p.jsonl", *FILL[:15])
+    with pytest.raises(BadData, match=r"15 probes of .*p\.jsonl .* fewer than 16 decide nothing: add some"):
+        read_probes(Resident(make_settings(gate_probes=file)))
+    with pytest.raises(BadData, match="gate_probe_items is 15: fewer than 16"):
+        read_probes(Resident(make_settings(gate_probes=write(file, *FILL), gate_probe_items=15)))
+    assert len(read_probes(Resident(make_settings(gate_probes=file)))) == 16
+    assert read_probes(Resident(make_settings(gate_probes=file, gate_probe_items=0))) == []
+
+
+def test_a_file_that_holds_no_probes_is_noticed_when_the_learner_starts(make_settings: Build, tmp_path: Path, world: World) -> None:
+    loop = Loop(make_settings(gate_probes=write(tmp_path / "p.jsonl", {"prompt": "hi"})), threading.Event())
+    with pytest.raises(BadData, match="want expect or forbid"):
+        loop.run(once=True)
 
 
 @pytest.mark.parametrize(
