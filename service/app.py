@@ -28,7 +28,7 @@ from service.request_ids import RequestIds
 from service.routes import chat, comparisons, completions, conversations, events, export, feedback, health, models, page, raters, versions, webhooks
 from service.routes import learner as learner_routes
 from service.settings import ServeSettings
-from service.trial import HELD, PASSED, Judge
+from service.trial import HELD, PASSED, Judge, Verdict
 from store.database import connect, open_store
 from store.erasure import Erased, erase_rater
 from store.errors import StoreError
@@ -140,19 +140,7 @@ class Service:
         Raises UnknownVersion, WrongState, VersionRefused, EngineFailed; traffic then stays as it was.
         """
         async with self._swapping:
-            version = await self.records.read(lambda db: get_version(db, number))
-            if share == 0.0:
-                await self.records.write(lambda db: end_canary(db, number, reason))
-            elif version.state == "rejected":
-                raise Conflict(f"version {number} was rejected by its gate and cannot answer", code="wrong_state")
-            elif share is None or share == 1.0:
-                await self.engine.load(number)
-                await self.records.write(lambda db: set_live(db, number, reason))
-                self.metrics.swaps.inc()
-            else:
-                await self.engine.load(number)
-                await self.records.write(lambda db: set_canary(db, number, share, reason))
-            await self._follow()
+            await self._promote(number, share, reason)
 
     async def roll_back(self, to: int | None, reason: str) -> Version:
         """Let version `to` answer again, or the last one that was live before, and withdraw the present one.
@@ -160,16 +148,7 @@ class Service:
         Raises UnknownVersion, WrongState, VersionRefused, EngineFailed; traffic then stays as it was.
         """
         async with self._swapping:
-            if to is None:
-                earlier = [version for version in await self.records.read(all_versions) if version.state == "retired" and version.live_at]
-                to = max(earlier, key=lambda version: version.live_at or "").number if earlier else None
-            if to is not None:
-                await self.records.read(lambda db: get_version(db, to))
-                await self.engine.load(to)
-            version = await self.records.write(lambda db: roll_back(db, to, reason))
-            self.metrics.swaps.inc()
-            await self._follow()
-            return version
+            return await self._roll_back(to, reason)
 
     async def erase(self, rater_id: str) -> Erased:
         """Erase a person and what learned from them, in memory and on disk too. Raises UnknownRater."""
@@ -201,18 +180,54 @@ class Service:
         self._judged_at = time.monotonic()
         verdict = await self.records.read(self._judge)
         if verdict is not None and verdict.word != "open":
-            trial = verdict.trial
-            log.warning("version %d: %s", trial.number, verdict.said)
-            if verdict.word == "held":
-                await self.promote(trial.number, None, HELD)
-            elif trial.is_canary:
-                await self.promote(trial.number, 0.0, verdict.said)
-            else:
-                await self.roll_back(trial.rival, verdict.said)
-            if verdict.word == "worse":
-                self.metrics.rollbacks.inc()
+            async with self._swapping:
+                verdict = await self.records.read(self._judge)  # again: somebody may have moved traffic while this waited its turn
+                if verdict is not None and verdict.word != "open":
+                    await self._end_trial(verdict)
         if seen.candidate is not None and seen.traffic.canary is None:
             await self._take(seen.candidate)
+
+    async def _end_trial(self, verdict: Verdict) -> None:
+        """Take the version back, or make the canary live. The caller has held `_swapping` since before the verdict."""
+        trial = verdict.trial
+        log.warning("version %d: %s", trial.number, verdict.said)
+        if verdict.word == "held":
+            await self._promote(trial.number, None, HELD)
+            return
+        if trial.is_canary:
+            await self._promote(trial.number, 0.0, verdict.said)
+        else:
+            await self._roll_back(trial.rival, verdict.said)
+        self.metrics.rollbacks.inc()
+
+    async def _promote(self, number: int, share: float | None, reason: str) -> None:
+        """Do what `promote` says; the caller holds `_swapping`."""
+        version = await self.records.read(lambda db: get_version(db, number))
+        if share == 0.0:
+            await self.records.write(lambda db: end_canary(db, number, reason))
+        elif version.state == "rejected":
+            raise Conflict(f"version {number} was rejected by its gate and cannot answer", code="wrong_state")
+        elif share is None or share == 1.0:
+            await self.engine.load(number)
+            await self.records.write(lambda db: set_live(db, number, reason))
+            self.metrics.swaps.inc()
+        else:
+            await self.engine.load(number)
+            await self.records.write(lambda db: set_canary(db, number, share, reason))
+        await self._follow()
+
+    async def _roll_back(self, to: int | None, reason: str) -> Version:
+        """Do what `roll_back` says; the caller holds `_swapping`."""
+        if to is None:
+            earlier = [version for version in await self.records.read(all_versions) if version.state == "retired" and version.live_at]
+            to = max(earlier, key=lambda version: version.live_at or "").number if earlier else None
+        if to is not None:
+            await self.records.read(lambda db: get_version(db, to))
+            await self.engine.load(to)
+        version = await self.records.write(lambda db: roll_back(db, to, reason))
+        self.metrics.swaps.inc()
+        await self._follow()
+        return version
 
     async def _catch_up(self) -> None:
         """Follow a change of traffic that was made elsewhere."""

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlite_utils import Database
 
-from service.trial import greatest_wealth
+from service.trial import Judge, Verdict, greatest_wealth
 from store.traffic import current_traffic
 from tests.service.running import Running, running, wait_until
 
@@ -46,12 +47,20 @@ def told(served: Running, kind: str) -> list[dict[str, Any]]:
         return [json.loads(row["data"]) for row in db.query("SELECT data FROM events WHERE kind = ? ORDER BY seq", [kind])]
 
 
+def word(served: Running) -> str | None:
+    """Return what a judge says now, at once: the service's own looks every half a second."""
+    with served.db() as db:
+        verdict = Judge(served.service.settings)(db)
+    return verdict.word if verdict is not None else None
+
+
 def test_a_live_version_that_people_like_less_is_taken_back(served: Running) -> None:
     rate(served, "attune", "up", 10)
     number = served.add_candidate()
     served.wait_for_state(number, "live")
     rate(served, "attune", "down", 8)
-    assert served.versions()[number]["state"] == "live"  # eight are not enough evidence
+    assert word(served) == "open"  # eight are not enough evidence
+    assert served.versions()[number]["state"] == "live"
     rate(served, "attune", "down")
     served.wait_for_state(number, "withdrawn")
     wait_until(lambda: served.chat()["model"] == "attune@0", what="the version before answers again")
@@ -67,7 +76,9 @@ def test_what_an_operator_made_live_stays(served: Running) -> None:
     served.wait_for_state(number, "live")
     served.http.post("/v1/versions/rollback", json={}).raise_for_status()
     served.http.post(f"/v1/versions/{number}/promote").raise_for_status()
+    assert word(served) is None
     rate(served, "attune", "down", 9)
+    assert word(served) is None
     assert served.versions()[number]["state"] == "live"
 
 
@@ -77,6 +88,7 @@ def test_without_the_test_nothing_is_taken_back(tmp_path: Path) -> None:
         number = served.add_candidate()
         served.wait_for_state(number, "live")
         rate(served, "attune", "down", 9)
+        assert word(served) == "open"
         assert served.versions()[number]["state"] == "live"
 
 
@@ -90,6 +102,7 @@ def test_a_canary_that_holds_becomes_live(tmp_path: Path) -> None:
         assert models == {"attune@0", f"attune@{number}"}
         rate(served, "attune@0", "up", 3)
         rate(served, f"attune@{number}", "up", 2)
+        assert word(served) == "open"  # two judgements are too few
         assert served.versions()[number]["state"] == "canary"
         assert served.versions()[later]["state"] == "candidate"
         rate(served, f"attune@{number}", "up")
@@ -120,6 +133,27 @@ def test_a_candidate_waits_while_an_operators_canary_is_on_trial(served: Running
     assert [served.versions()[number]["state"] for number in (0, first, late)] == ["canary", "live", "candidate"]
     served.http.post("/v1/versions/0/promote", json={"canary": 0}).raise_for_status()
     served.wait_for_state(late, "live")
+
+
+def test_a_verdict_is_void_once_an_operator_has_moved_traffic(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        rate(served, "attune", "up", 9)
+        number = served.add_candidate()
+        served.wait_for_state(number, "live")
+    judge, words = served.service._judge, []
+
+    def judge_slowly(db: Database) -> Verdict | None:
+        verdict = judge(db)
+        words.append(verdict.word if verdict is not None else "")
+        if verdict is not None and verdict.word == "worse":
+            served.http.post("/v1/versions/0/promote").raise_for_status()
+        return verdict
+
+    monkeypatch.setattr(served.service, "_judge", judge_slowly)
+    rate(served, f"attune@{number}", "down", 9)
+    wait_until(lambda: "worse" in words[:-2], 30, "the judge has looked again, twice")
+    assert [row["state"] for row in served.versions().values()] == ["live", "retired", "retired"]
+    assert told(served, "version.rolled_back") == []
 
 
 @pytest.mark.parametrize("share", [1.0, -0.1])
