@@ -13,7 +13,7 @@ from sqlite_utils import Database
 from service.settings import ServeSettings
 from store.ids import now
 from store.judged import last_feedback_seq, outcomes
-from store.traffic import current_traffic, previous_live
+from store.traffic import current_traffic, made_live, previous_live
 
 STAKES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.3)
 PASSED = "passed the gate"  # the reasons under which traffic moved by itself: what an operator moved is theirs to judge
@@ -52,6 +52,8 @@ def greatest_wealth(seen: Iterable[float]) -> float:
 def trial_under_way(db: Database) -> Trial | None:
     """Return the trial that traffic stands in now, None where the operator decided or there is nothing to compare with."""
     traffic = current_traffic(db)
+    if traffic.canary is None:
+        traffic = made_live(db)  # a canary that has ended since changes nothing about the live version's trial
     if traffic.reason not in BY_ITSELF:
         return None
     if traffic.canary is not None:

@@ -28,6 +28,16 @@ def current_traffic(db: Database) -> Traffic:
     raise UnknownVersion("no version is live yet: the service has not started on this data folder")
 
 
+def made_live(db: Database) -> Traffic:
+    """Return the change that made the live version live; canaries may have come and gone since. Raises UnknownVersion as `current_traffic`."""
+    live = current_traffic(db).live
+    query = (
+        "SELECT live, canary, share, reason, created_at FROM traffic "
+        "WHERE id > (SELECT coalesce(max(id), 0) FROM traffic WHERE live != ?) ORDER BY id LIMIT 1"
+    )
+    return Traffic(**next(iter(db.query(query, [live]))))
+
+
 def previous_live(db: Database, number: int) -> int | None:
     """Return the version that was live before `number` took its place and may still answer, None without one."""
     query = (

@@ -1,6 +1,7 @@
 """A version on trial: the bet against it, the canary, and the way back when people like it less."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlite_utils import Database
 
-from service.trial import Judge, Verdict, greatest_wealth
-from store.traffic import current_traffic
+from service.settings import ServeSettings
+from service.trial import HELD, PASSED, Judge, Verdict, greatest_wealth
+from store.database import open_store, transaction
+from store.ids import now
+from store.traffic import current_traffic, end_canary, set_canary
+from store.versions import Version, add_version, ensure_base_version, set_live
 from tests.service.running import Running, running, wait_until
 
 
@@ -30,6 +35,16 @@ def test_a_version_as_good_is_rarely_taken_back_and_a_worse_one_soon() -> None:
     assert taken_back(0.6, 400) <= 0.01
     assert taken_back(0.25, 60) > 0.9
     assert greatest_wealth([0.0] * 8) < 20 <= greatest_wealth([0.0] * 9)
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    """A store of its own, with a base version."""
+    opened = open_store(tmp_path / "data")
+    with transaction(opened):
+        ensure_base_version(opened, "base-digest")
+    yield opened
+    opened.close()
 
 
 def rate(served: Running, model: str, thumb: str, times: int = 1) -> None:
@@ -154,6 +169,30 @@ def test_a_verdict_is_void_once_an_operator_has_moved_traffic(served: Running, m
     wait_until(lambda: "worse" in words[:-2], 30, "the judge has looked again, twice")
     assert [row["state"] for row in served.versions().values()] == ["live", "retired", "retired"]
     assert told(served, "version.rolled_back") == []
+
+
+@pytest.mark.parametrize("by_operator", [False, True])
+def test_a_live_version_stays_on_trial_after_a_canary_that_failed(by_operator: bool, db: Database) -> None:
+    """Version 1 held as a canary and went live; 2 was its canary and was taken out: what people say of 1 counts as before."""
+    judge = Judge(ServeSettings(rollback_alpha=0.05))
+    with transaction(db):
+        for number in (1, 2):
+            add_version(db, Version(number, number - 1, "candidate", f"digest{number}", "", 0, "mixed", now()), ())
+        set_canary(db, 1, 0.1, PASSED)
+        set_live(db, 1, "asked" if by_operator else HELD)
+    before = judge(db)
+    with transaction(db):
+        set_canary(db, 2, 0.1, PASSED)
+    during = judge(db)
+    assert during is not None
+    assert (during.trial.number, during.trial.rival, during.trial.is_canary) == (2, 1, True)
+    with transaction(db):
+        end_canary(db, 2, "people prefer the version before")
+    after = judge(db)
+    assert before == after
+    assert (after is None) == by_operator
+    if after is not None:
+        assert (after.trial.number, after.trial.rival, after.trial.is_canary) == (1, 0, False)
 
 
 @pytest.mark.parametrize("share", [1.0, -0.1])
