@@ -37,7 +37,13 @@ export function learningScreen(root, { signal }) {
   );
   watch(["learner", "versions", "routes", "admin"], () => drawNow(now, loss), signal);
   watch("losses", () => drawLoss(loss, signal), signal);
-  recallLosses(signal);
+  let isRecalled = false;
+  const recall = () => {
+    if (isRecalled || !get("versions") || !get("learner")) return; // after a reload neither is known yet
+    isRecalled = true;
+    recallLosses(signal);
+  };
+  watch(["learner", "versions"], recall, signal);
   onEvent((kind) => kind.startsWith("run.") && drawLoss(loss, signal), signal);
   watch("versions", () => drawVersions(charts, signal), signal);
   followFeedback(feedback, signal);
@@ -146,11 +152,11 @@ async function tell(order) {
 /** The curve of the last update, for those who did not watch it. */
 async function recallLosses(signal) {
   const last = get("versions")?.at(-1);
-  if (get("losses").length || !last?.items || get("learner")?.state === "running") return;
+  if (get("losses").length || !last?.items || get("learner").state === "running") return;
   try {
     const { run } = await getJson(`/v1/versions/${last.version}`, { signal });
     const points = (run?.metrics?.curve ?? []).filter(({ step, loss }) => typeof step === "number" && typeof loss === "number");
-    if (!get("losses").length)
+    if (!get("losses").length && get("learner").state !== "running")
       set(
         "losses",
         points.map(({ step, loss }) => ({ step, loss })),

@@ -167,6 +167,18 @@ def test_learning_screen_draws_what_happened_and_gives_orders(visitor: Visitor, 
     expect(page.locator(".strip-version")).to_contain_text("Version 7")
 
 
+def test_the_last_update_s_losses_are_there_after_a_reload(visitor: Visitor, fake: Fake) -> None:
+    scripted.lived_in(fake)
+    newest = fake.versions[-1]
+    curve = [{"step": step, "loss": 0.7 - 0.05 * step} for step in range(1, 7)]
+    newest["run"] = {**newest["run"], "metrics": {**newest["metrics"], "curve": curve}}
+    page = visitor.go("#/learning")
+    expect(page.locator(".live-loss .stroke-2")).to_be_visible()
+    expect(page.locator(".live-loss")).to_contain_text("Loss of the last update")
+    page.reload()
+    expect(page.locator(".live-loss .stroke-2")).to_be_visible()
+
+
 def test_features_that_the_service_lacks_are_not_offered(visitor: Visitor, fake: Fake) -> None:
     def without(route: Route) -> None:
         schema = route.fetch().json()
