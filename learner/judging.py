@@ -1,6 +1,6 @@
 """The reward model by itself: trained from a store or a file, measured, and asked what people would say of a reply."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from learner.plan import without_holdout
 from learner.resident import Resident
 from learner.rewards import Calibration, RewardModel, calibration_of, newest_reward_folder, next_reward_folder, reply_features, trained_reward_model
 from learner.settings import LearnerSettings
-from learner.trust import TrustEstimator
+from learner.trust import TrustEstimator, believed_of
 from learner.update import material_of
 from learner.weighing import weighed
 from store.database import open_store
@@ -31,8 +31,8 @@ def train_reward_model(settings: LearnerSettings, file: Path | None) -> dict[str
     A fifth of the judgements is held out to measure it. Raises NothingToLearn, BadData.
     """
     resident = Resident(settings)
-    examples = _judgements(resident, settings, file)
-    trust = TrustEstimator(resident, settings).trust(examples)
+    examples, stored = _judgements(resident, settings, file)
+    trust = believed_of(examples, TrustEstimator(resident, settings).trust(examples), stored, settings)
     kept, held_out = without_holdout(for_algorithm(examples, "grpo"), HOLDOUT, settings.seed)
     kept = weighed(kept, parent=0, trust=trust, default_flip_rate=settings.flip_rate)
     model, metrics = trained_reward_model(resident, kept, settings, settings.seed)
@@ -70,12 +70,14 @@ def newest_model(settings: LearnerSettings, resident: Resident) -> RewardModel:
     return model
 
 
-def _judgements(resident: Resident, settings: LearnerSettings, file: Path | None) -> list[Example]:
+def _judgements(resident: Resident, settings: LearnerSettings, file: Path | None) -> tuple[list[Example], Mapping[str, float]]:
+    """Return what people said, and the trust in them that is on record."""
     if file is not None:
-        return _of_file(resident, file)
+        return _of_file(resident, file), {}
     db = open_store(settings.data)
     try:
-        return list(material_of(db, resident, _everything(db)).new)
+        material = material_of(db, resident, _everything(db))
+        return list(material.new), material.trust
     finally:
         db.close()
 

@@ -99,7 +99,7 @@ class LearnerSettings(BaseSettings):
     beta: float = Field(0.1, gt=0, le=100)
     """How hard the losses on pairs and thumbs hold the policy to the live version, per nat (IPO's tau for ipo)."""
     flip_rate: float = Field(0.05, ge=0, lt=0.5)
-    """Chance that a label is wrong, for raters whose trust is not estimated."""
+    """Chance that a label is wrong, while nobody's trust was ever estimated."""
     trust_items: int = Field(512, ge=0)
     """How far raters are believed is estimated from so many of the newest judgements, once three people judge; 0 believes all alike."""
     trust_prior: float = Field(0.8, gt=0.5, lt=1)

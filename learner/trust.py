@@ -72,8 +72,9 @@ class TrustEstimator:
             )
             for example in newest
         ]
-        gold = {name.strip(): GOLD for name in settings.gold_raters.split(",") if name.strip()}
-        return honesty_of(self._features(replies), judgements, pinned=gold, prior_mean=settings.trust_prior, prior_strength=settings.trust_strength)
+        return honesty_of(
+            self._features(replies), judgements, pinned=gold_of(settings), prior_mean=settings.trust_prior, prior_strength=settings.trust_strength
+        )
 
     def _features(self, replies: Sequence[tuple[Ids, Ids]]) -> Tensor:
         """Return (R, D): the reward model's features and the reply's log length."""
@@ -85,6 +86,24 @@ class TrustEstimator:
         features = torch.stack([self._known[key] for key in keys])
         self._known = {key: self._known[key] for key in keys}  # what was not asked for is not remembered
         return features
+
+
+def gold_of(settings: LearnerSettings) -> dict[str, float]:
+    """Return how far the raters that the operator vouches for are believed."""
+    return {name.strip(): GOLD for name in settings.gold_raters.split(",") if name.strip()}
+
+
+def believed_of(
+    examples: Sequence[Example], estimates: Mapping[str, float], stored: Mapping[str, float], settings: LearnerSettings
+) -> dict[str, float]:
+    """Return by rater of these examples the chance that they are right: the new estimate, else the last one kept, else the prior.
+
+    Older items come back by replay when the newest judgements hold no word of their rater; {} while nobody was ever estimated.
+    """
+    if not settings.trust_items or not (estimates or stored):
+        return {}
+    raters, stored = dict.fromkeys(example.rater_id for example in examples), {**stored, **gold_of(settings)}
+    return {rater: estimates.get(rater, stored.get(rater, settings.trust_prior)) for rater in raters}
 
 
 def honesty_of(

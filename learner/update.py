@@ -1,8 +1,8 @@
 """One update, from a run's row to weights that the gate has judged. Repeatable: the same run on the same feedback gives the same weights."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ from learner.resident import Resident, Weights
 from learner.rewards import RewardModel, calibration_of, trained_reward_model
 from learner.settings import ON_POLICY, LearnerSettings
 from learner.trainer import Guards, Progress, Trained, train
-from learner.trust import TrustEstimator
+from learner.trust import TrustEstimator, believed_of
 from policy.chat import render_reply
 from store.completions import Completion, get_completion
 from store.feedback import feedback_to_learn
+from store.raters import raters
 from store.runs import Run
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ class Material:
 
     new: tuple[Example, ...]
     earlier: tuple[Example, ...]
+    trust: Mapping[str, float] = field(default_factory=dict)
+    """Of raters, as it was last estimated."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Result:
     optimiser: Optimiser
     rewards: RewardModel | None
     trust: dict[str, float]
+    """What this update estimated, of raters among the newest judgements."""
 
 
 def material_of(db: Database, resident: Resident, run: Run) -> Material:
@@ -70,7 +74,8 @@ def material_of(db: Database, resident: Resident, run: Run) -> Material:
         return render_reply(resident.tokenizer, messages, text)
 
     earlier = examples(0, run.after_seq, REPLAY_POOL) if run.after_seq > 0 else ()
-    return Material(examples(run.after_seq, run.upto_seq), earlier)
+    stored = {rater.id: rater.trust for rater in raters(db) if rater.trust is not None}
+    return Material(examples(run.after_seq, run.upto_seq), earlier, stored)
 
 
 @dataclass(frozen=True)
@@ -131,8 +136,10 @@ class Updater:
         """
         resident = self.resident
         phase("reference", 0, 0, None, {})
-        trust = self.estimator.trust([*material.earlier, *material.new])
-        plan = plan_of(material.new, material.earlier, settings, seed=run.seed, parent=run.parent, trust=trust)
+        said = [*material.earlier, *material.new]
+        trust = self.estimator.trust(said)
+        believed = believed_of(said, trust, material.trust, settings)
+        plan = plan_of(material.new, material.earlier, settings, seed=run.seed, parent=run.parent, trust=believed)
         anchors = self.anchors()
         kept, used = anchors[::KEPT_SHARE], [anchor for place, anchor in enumerate(anchors) if place % KEPT_SHARE]
         resident.become(version_folder(settings.data, run.parent) if run.parent else None, run.seed)
@@ -153,7 +160,7 @@ class Updater:
         evidence = evidence_of(resident, live_weights, run.parent, samples, plan.held_out, self.reference, kept)
         report = report_of(checks_of(evidence, settings))
         phase("save", trained.steps, len(plan.batches), None, {})
-        return Result(plan, trained, report, _metrics(material, plan, trained, audit, remembered, trust), optimiser, rewards, trust)
+        return Result(plan, trained, report, _metrics(material, plan, trained, audit, remembered, believed), optimiser, rewards, trust)
 
     def _trained(self, work: Work) -> tuple[Trained, RewardModel | None]:
         """Run the steps of the algorithm in force; return what they came to, and the reward model if one was made for them."""

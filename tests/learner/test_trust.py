@@ -6,14 +6,15 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from learner.examples import Example, Reply
 from learner.resident import Resident
 from learner.scoring import reply_sums
 from learner.settings import LearnerSettings
-from learner.trust import Judgement, honesty_of
+from learner.trust import Judgement, believed_of, honesty_of
 from learner.update import Result, Updater, material_of
 from store.database import transaction
 from store.ids import now
-from store.raters import set_quarantine
+from store.raters import set_quarantine, set_trust
 from store.runs import Run
 from tests.learner.world import END, World
 
@@ -90,6 +91,29 @@ def test_somebody_in_quarantine_has_no_say_at_all(world: World, make_settings: B
 def test_two_people_tell_nothing_of_each_other(world: World, make_settings: Build) -> None:
     world.likes_short(6)
     assert update(world, make_settings(holdout=0)).trust == {}
+
+
+def test_what_was_found_of_somebody_holds_when_their_word_has_left_the_newest_judgements(world: World, make_settings: Build) -> None:
+    for number, name in enumerate(["caught", "stranger"] * 4 + HONEST * 3):
+        prompt = (1, 4, 10 + number, 11, 2, 5)
+        world.choice(world.reply(prompt, (50, END), rater=name), world.reply(prompt, (60, 61, 62, END), rater=name), "A", rater=name)
+    with transaction(world.db):
+        set_trust(world.db, {"caught": 0.1})
+    result = update(world, make_settings(holdout=0, trust_items=24))
+    assert set(result.trust) == set(HONEST)  # nothing new is put on record of the two
+    assert {example.flip_rate for example in result.plan.trained if example.rater_id == "caught"} == {0.45}
+    assert {example.flip_rate for example in result.plan.trained if example.rater_id == "stranger"} == {1.0 - 0.8}
+    assert (result.metrics["raters"]["caught"]["trust"], result.metrics["raters"]["stranger"]["trust"]) == (0.1, 0.8)
+
+
+def test_the_last_estimates_speak_when_too_few_people_do_for_new_ones(make_settings: Build) -> None:
+    reply = Reply((5, END), None, 0)
+    said = [Example("thumb", (1,), reply, None, name, (name,), number) for number, name in enumerate(["ann", "ben", "gold"])]
+    settings = make_settings(gold_raters="gold")
+    assert believed_of(said, {}, {"ann": 0.3, "away": 0.9}, settings) == {"ann": 0.3, "ben": 0.8, "gold": 0.95}
+    assert believed_of(said, {"ann": 0.6}, {"ann": 0.3}, settings) == {"ann": 0.6, "ben": 0.8, "gold": 0.95}
+    assert believed_of(said, {}, {}, settings) == {}
+    assert believed_of(said, {}, {"ann": 0.3}, make_settings(trust_items=0)) == {}
 
 
 def judgements(names: list[str], flipped: set[str], each: int, *, thumbs: bool = False) -> tuple[torch.Tensor, list[Judgement]]:
