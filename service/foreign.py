@@ -2,20 +2,22 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from policy.errors import RunnerFailed
+from policy.errors import InvalidChat, RunnerFailed
 from policy.runners.remote import Breaker
 from service.answer import Answer, Ask, Room
-from service.engine.replies import Reply, TextReply
+from service.engine.replies import Reply, TextReply, Token
 from service.errors import BackendDown, BadRequest, RequestError
 from service.model import Model
 from service.prompts import Prompt
 from store.completions import Completion
 
+log = logging.getLogger(__name__)
 TRIES = 3
 
 
@@ -61,6 +63,7 @@ class ForeignAnswer(Answer):
         self.replies = [TextReply(place) for place in range(len(prompts) * ask.n)]
         self._backend = backend
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._ids: dict[int, tuple[list[int], list[int]]] = {}  # by place: prompt and reply as the model that learns from them reads them
 
     @property
     def model_name(self) -> str:
@@ -118,12 +121,44 @@ class ForeignAnswer(Answer):
     def _let_go(self) -> None:
         """The tasks hold nothing else."""
 
+    async def read(self) -> list[list[Token]]:
+        """See Answer."""
+        tokens = await super().read()
+        await self._encode()
+        return tokens
+
+    async def record(self) -> None:
+        """See Answer."""
+        await self._encode()
+        await super().record()
+
+    async def _encode(self) -> None:
+        """Have the ids of what was said ready, on a thread: long texts take a while that nobody else should wait for."""
+        missing = [reply for reply in self.replies if reply.index not in self._ids] if self._learned_by is not None else []
+        if missing:
+            self._ids |= {reply.index: ids for reply, ids in zip(missing, await asyncio.to_thread(self._encoded, missing), strict=True)}
+
+    def _encoded(self, replies: Sequence[TextReply]) -> list[tuple[list[int], list[int]]]:
+        """Return prompt and reply ids of each; none where there is no text, or where the template refuses what the backend took."""
+        assert self._learned_by is not None
+        found: list[tuple[list[int], list[int]]] = []
+        for reply in replies:
+            try:
+                messages = list(self.prompts[reply.index // self.ask.n].messages)
+                prompt_ids, reply_ids = self._learned_by.reply_ids(messages, reply.text) if reply.text else ([], [])
+            except InvalidChat as error:
+                log.warning("%s is kept without token ids, so nothing is learned from it: %s", self.id, error)
+                prompt_ids, reply_ids = [], []
+            found.append((prompt_ids, reply_ids if reply.finish_reason == "stop" else reply_ids[:-1]))
+        return found
+
     def _completion(self, reply: Reply | TextReply) -> Completion:
         kept = super()._completion(reply)
-        if self._learned_by is None or not reply.text:
+        if self._learned_by is None or not isinstance(reply, TextReply):
             return kept
-        prompt_ids, reply_ids = self._learned_by.reply_ids(kept.messages, reply.text)
-        return replace(kept, prompt_ids=prompt_ids, reply_ids=reply_ids if reply.finish_reason == "stop" else reply_ids[:-1])
+        # not encoded yet where the reader left before the end: then this is the writer's thread
+        prompt_ids, reply_ids = self._ids.get(reply.index) or self._encoded([reply])[0]
+        return replace(kept, prompt_ids=prompt_ids, reply_ids=reply_ids)
 
     def _settings(self, index: int) -> dict[str, Any]:
         sampling = self.ask.sampling

@@ -43,7 +43,10 @@ async def open_webui(request: Request, caller: Envoy, body: dict[str, Any]) -> J
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Unprocessable(f"this is no feedback of Open WebUI: {error}") from error
     live, given = await service.records.read(lambda db: (live_version(db).number, answers_given(db, [(1, record)], "open-webui")))
-    row = await asyncio.to_thread(of_imported, word, service.model, live, given)
+    try:
+        row = await asyncio.to_thread(of_imported, word, service.model, live, given)
+    except ValueError as error:  # the model's template refuses the conversation
+        raise Unprocessable(f"this cannot be learned from: {error}") from error
     added = await service.records.write(lambda db: add_all(db, [row]))
     if added:
         service.metrics.feedback.labels(row[1].kind).inc()

@@ -1,12 +1,14 @@
 """Foreign backends: another OpenAI-compatible service to compare with, here a second Attune with its own parrot."""
 
-from collections.abc import Generator
+import threading
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from openai import APIError, APIStatusError, BadRequestError
 
+from policy.errors import InvalidChat
 from store.completions import get_completion
 from tests.served import free_port
 from tests.service.parrot import ParrotModel
@@ -83,6 +85,36 @@ def test_foreign_answers_are_learned_from_only_where_the_operator_says_so(pair: 
             whole = model.reply_ids([dict(message) for message in ASK], kept[0].text)
             assert (kept[0].prompt_ids, kept[0].reply_ids) == (whole if allowed else ([], []))
             assert bytes(kept[1].reply_ids) == (kept[1].text.encode() if allowed else b"")  # it was cut: no end of turn
+
+
+class Picky(ParrotModel):
+    """A model whose template takes no conversation that ends in a reply; it knows which threads asked it."""
+
+    def reply_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
+        asked_on.append(threading.current_thread().name)
+        if "refuse" in messages[0]["content"]:
+            raise InvalidChat("this model's chat template refuses messages in the order: user")
+        return super().reply_ids(messages, reply)
+
+
+asked_on: list[str] = []
+
+
+def test_an_answer_that_the_models_template_refuses_is_given_and_kept_as_text(pair: tuple[Running, Running], tmp_path: Path) -> None:
+    _, other = pair
+    asked_on.clear()
+    with running(tmp_path / "data", Picky(), compare=(f"other={other.url}",), train_on_foreign=True) as served:
+        texts = ("say: refuse", "say: this")
+        replies = [served.openai().chat.completions.create(model="other", messages=[{"role": "user", "content": text}]) for text in texts]
+        chunks = list(served.openai().chat.completions.create(model="other", messages=[{"role": "user", "content": texts[0]}], stream=True))
+        body = {"messages": [{"role": "user", "content": "say: refuse"}], "models": ["other", "attune"]}
+        assert served.http.post("/v1/comparisons", json=body).status_code == 201
+        assert chunks[-1].choices[0].finish_reason == "stop"
+        with served.db() as db:
+            kept = [get_completion(db, reply.id) for reply in replies]
+    assert [(one.text, bool(one.reply_ids), bool(one.prompt_ids)) for one in kept] == [("refuse", False, False), ("this", True, True)]
+    assert len(asked_on) == 4
+    assert all(name.startswith(("asyncio_", "uvloop_")) for name in asked_on)  # the loop's threads; neither the loop nor the store's writer
 
 
 def test_a_backend_that_is_down_is_a_readable_error_and_is_given_a_rest(pair: tuple[Running, Running]) -> None:

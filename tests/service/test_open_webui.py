@@ -1,11 +1,15 @@
 """Open WebUI as a front end: its users are raters of their own, and its thumbs reach the answers that were given here."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from policy.errors import InvalidChat
 from store.api_keys import make_key
-from tests.service.running import Running
+from tests.service.parrot import ParrotModel
+from tests.service.running import Running, running
 
 QUESTION = {"role": "user", "content": "say: four"}
 
@@ -124,3 +128,18 @@ def test_an_export_with_a_user_who_cannot_be_a_rater_says_which_line(served: Run
     said = served.http.post("/v1/import", json=[record("four", 1), record("four", 1, user="a/b")]).json()
     assert (said["imported"], said["skipped"]) == (1, 1)
     assert said["errors"] == ["record 2: user_id must make a rater's name of at most 128 printable characters and no slash, unlike 'openwebui:a/b'"]
+
+
+class Picky(ParrotModel):
+    """A model whose template takes no conversation that ends in a reply."""
+
+    def reply_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
+        raise InvalidChat("this model's chat template refuses messages in the order: user")
+
+
+def test_a_conversation_that_the_template_refuses_is_422(tmp_path: Path) -> None:
+    with running(tmp_path / "data", Picky()) as served:
+        said = served.http.post("/v1/webhooks/open-webui", json=record("elsewhere", 1))
+        assert said.status_code == 422
+        assert "template refuses" in said.json()["error"]["message"]
+        assert feedback(served) == []
