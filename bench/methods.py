@@ -1,10 +1,11 @@
-"""Whether each method learns: the same people, model and budget, one table.
+"""Whether each method learns: the same people, questions and model, one table.
 
     python -m bench.methods [--seeds 100 101 102] [--methods mixed dpo ...] [--taste short]
 
 Simulated people judge pocket-nano's replies in rounds, the learner makes an update after each round, and what passes its gate is served in the
 next. At the end version and base model answer held-out questions at temperature 1, and the taste says which answer is liked better (ties count
-half; no order, no position). Right answers to skills that nobody gave feedback on show what was lost. One thread; one process per seed and method.
+half; no order, no position). Right answers to skills that nobody gave feedback on show what was lost. One thread.
+These people do not mind wrong answers, so the gate's probes are not asked here; the column of right answers shows what that costs.
 """
 
 import argparse
