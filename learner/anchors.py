@@ -6,7 +6,7 @@ They are made once per base model and kept in the cache folder; without them an 
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from learner.algorithms.anchor import TopLogps, top_logps
 from learner.anchor_prompts import anchor_prompts
-from learner.prompt_files import read_prompts
+from learner.prompt_files import Messages, read_prompts
 from learner.resident import Resident
 from learner.rollouts import sampled_replies
 from learner.scoring import reply_logits
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 TOP = 64
 CHUNK = 16
 SMALL = 50_000_000  # parameters
+MOST = 4096  # anchors
 SEED = 20_240_229  # anchors do not depend on an update's seed: they are made once
 
 
@@ -43,7 +44,8 @@ class Anchor:
 def base_anchors(resident: Resident, cache: Path, count: int) -> list[Anchor]:
     """Return about `count` anchors of the base model, from the cache folder or made now (and kept there); the cache may be deleted any time.
 
-    Prompts come from the `anchor_file` of the settings first, from the built-in ones for the rest. Raises BadData for a file that is no such file.
+    Prompts come from the `anchor_file` of the settings first, from the built-in ones for the rest; where the settings leave the number open
+    (`anchor_items` 0) those of the file come on top. Raises BadData for a file that is no such file.
     """
     prompts = _prompts(resident, count)
     digest = sha256(json.dumps(prompts).encode()).hexdigest()[:16]
@@ -68,12 +70,23 @@ def anchor_count(settings: LearnerSettings, num_parameters: int) -> int:
 
 def _prompts(resident: Resident, count: int) -> list[list[int]]:
     """Return the prompts as token ids; those that leave no room for a reply are left out."""
-    file = resident.settings.anchor_file
-    theirs = [messages for messages, _ in read_prompts(file)] if file is not None else []
-    texts = anchor_prompts(count - len(theirs)) if len(theirs) < count else []
-    messages = [*theirs[:count], *([{"role": "user", "content": text}] for text in texts)]
-    rendered = [render_prompt(resident.tokenizer, turns) for turns in messages]
-    return [ids for ids in rendered if len(ids) + resident.settings.gate_max_tokens <= resident.context_length]
+    settings = resident.settings
+
+    def rendered(conversations: Iterable[Messages]) -> list[list[int]]:
+        found = [render_prompt(resident.tokenizer, turns) for turns in conversations]
+        return [ids for ids in found if len(ids) + settings.gate_max_tokens <= resident.context_length]
+
+    theirs: list[list[int]] = []
+    if settings.anchor_file is not None:
+        read = read_prompts(settings.anchor_file)
+        theirs = rendered(messages for messages, _ in read)
+        asked = min(len(theirs), count if settings.anchor_items else MOST - count)
+        theirs = [theirs[place * len(theirs) // asked] for place in range(asked)]
+        if len(theirs) < len(read):
+            left_out = f"{len(read) - asked} of the {len(read)} prompts of {settings.anchor_file}"
+            log.warning("%s are no anchors: too long, or more than there are to be (anchor_items)", left_out)
+    more = count - len(theirs) if settings.anchor_items else count
+    return theirs + rendered([{"role": "user", "content": text}] for text in (anchor_prompts(more) if more else []))
 
 
 @torch.no_grad()

@@ -113,9 +113,11 @@ class LearnerSettings(BaseSettings):
     anchor: float = Field(0.2, ge=0)
     """Factor of the KL to the base model on anchor prompts; 0 means no anchors."""
     anchor_items: int = Field(0, ge=0, le=4096)
-    """Anchor samples that the base model makes once per data folder; 0 is 256 for models up to 50 million parameters, 64 for larger ones."""
+    """Anchor samples that the base model makes once per data folder; 0 is 256 for models up to 50 million parameters, 64 for larger ones, and
+    beside them all of `anchor_file`, up to 4096 in all."""
     anchor_file: Path | None = None
-    """JSON Lines with further anchor prompts (`{"prompt": text or messages}`): what the model should go on answering as it does."""
+    """JSON Lines with further anchor prompts (`{"prompt": text or messages}`): what the model should go on answering as it does. With
+    more of them than `anchor_items` they are taken evenly from all over the file."""
     anchor_batch: int = Field(4, ge=1)
     """Anchor samples per step."""
 
