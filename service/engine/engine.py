@@ -93,7 +93,7 @@ class Engine:
         task = self._loading.get(number)
         if task is None:
             task = self._loading[number] = asyncio.create_task(self._load_slot(number, is_wanted_by_traffic), name=f"load-{number}")
-            task.add_done_callback(lambda done: self._loading.pop(number, None) and done.cancelled())
+            task.add_done_callback(lambda _: self._load_ended(number, is_wanted_by_traffic))
         return await asyncio.shield(task)
 
     def follow(self, router: Router) -> None:
@@ -102,6 +102,7 @@ class Engine:
         for number in {before.live, before.canary} - {router.live, router.canary} if before else set():
             if number is not None and number in self.slots:
                 self._run(self._drain(self.slots[number]))
+        self._run(self._tell_freed())  # who waits for memory may have none to wait for now
 
     def unload_idle(self) -> None:
         """Let versions go that nobody asked for since `idle_unload_s`."""
@@ -153,6 +154,17 @@ class Engine:
         loaded.runner.on_exit = self._watch(loop, slot)
         log.info("version %d is loaded (%s, %.1f s)", number, loaded.runner.kind, time.monotonic() - began)
         return slot
+
+    def _load_ended(self, number: int, is_wanted_by_traffic: bool) -> None:
+        """Wake those who wait for memory: what was set aside is free again, or it is held by a version that may leave.
+
+        Called once the load's own callers are about to go on, so that they have their lease before anybody else looks for idle versions.
+        What was loaded to get traffic is left alone until `follow`, which wakes them too.
+        """
+        self._loading.pop(number, None)
+        slot = self.slots.get(number)
+        if not self._closed and (slot is None or not is_wanted_by_traffic or self._has_traffic(slot)):
+            self._run(self._tell_freed())
 
     def _watch(self, loop: asyncio.AbstractEventLoop, slot: Slot) -> Callable[[str], None]:
         def ended(reason: str) -> None:  # on the runner's thread

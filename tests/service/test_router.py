@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -143,6 +144,88 @@ def test_versions_keep_to_the_memory_they_may_take() -> None:
             NoMemory, match=r"version 4 takes about 1\.00 GiB.* memory_gib = 2\.5 .*0 \(1\.00 GiB\), 3 .*; raise"
         ):
             await engine.load(4)
+        await engine.close()
+
+    asyncio.run(run())
+
+
+def tight_engine(gate: threading.Event, loads: list[int]) -> Engine:
+    """An engine with memory for two parrots, of which version 0 takes one; loading any other waits for the gate, and 9 cannot be loaded."""
+
+    def load(number: int) -> Loaded:
+        if number:
+            gate.wait(60)
+        loads.append(number)
+        if number == 9:
+            raise RuntimeError("no such luck")
+        return Loaded("d", ParrotRunner(number))
+
+    return Engine(load, EngineLimits(9, 60.0, 5.0, 2.0), lambda number, error: None, lambda number: 1.0)
+
+
+async def load_beside(engine: Engine, first: int, second: int, gate: threading.Event, first_for_traffic: bool = False) -> list[asyncio.Task[Any]]:
+    """Begin to load two versions where there is memory for one, then open the gate."""
+    await engine.load(0)
+    engine.follow(Router(0))
+    tasks = [asyncio.create_task(engine.load(first, is_wanted_by_traffic=True) if first_for_traffic else engine.lease(first))]
+    while not engine._starting:
+        await asyncio.sleep(0.005)
+    tasks.append(asyncio.create_task(engine.lease(second)))
+    while not engine._freed._waiters:  # type: ignore[attr-defined]
+        await asyncio.sleep(0.005)
+    gate.set()
+    return tasks
+
+
+def test_a_load_that_fails_wakes_who_waits_for_its_memory() -> None:
+    async def run() -> None:
+        engine = tight_engine(gate := threading.Event(), [])
+        failing, waiting = await load_beside(engine, 9, 1, gate)
+        with pytest.raises(EngineFailed, match="no such luck"):
+            await failing
+        assert (await asyncio.wait_for(waiting, 60)).slot.number == 1
+        await engine.close()
+
+    asyncio.run(run())
+
+
+def test_a_version_whose_caller_has_gone_makes_room_once_it_is_loaded() -> None:
+    async def run() -> None:
+        engine = tight_engine(gate := threading.Event(), [])
+        left, waiting = await load_beside(engine, 2, 1, gate)
+        left.cancel()
+        assert (await asyncio.wait_for(waiting, 60)).slot.number == 1
+        assert sorted(engine.slots) == [0, 1]
+        await engine.close()
+
+    asyncio.run(run())
+
+
+def test_who_waits_for_memory_does_not_take_it_from_the_one_before() -> None:
+    async def run() -> None:
+        engine = tight_engine(gate := threading.Event(), loads := [])
+        first, second = await load_beside(engine, 2, 1, gate)
+        lease = await asyncio.wait_for(first, 60)
+        await asyncio.sleep(0.05)
+        assert sorted(engine.slots) == [0, 2]
+        lease.end()
+        assert (await asyncio.wait_for(second, 60)).slot.number == 1
+        assert loads == [0, 2, 1]
+        await engine.close()
+
+    asyncio.run(run())
+
+
+def test_who_waits_is_told_when_the_memory_went_to_a_canary() -> None:
+    async def run() -> None:
+        engine = tight_engine(gate := threading.Event(), [])
+        canary, waiting = await load_beside(engine, 2, 1, gate, first_for_traffic=True)
+        await canary
+        await asyncio.sleep(0.05)
+        assert sorted(engine.slots) == [0, 2]  # it is not taken out before it has its traffic
+        engine.follow(Router(0, 2, 0.5))
+        with pytest.raises(NoMemory, match="version 1 takes about"):
+            await asyncio.wait_for(waiting, 60)
         await engine.close()
 
     asyncio.run(run())
