@@ -120,7 +120,9 @@ def honesty_of(
     """
     fixed = dict(pinned or {})
     raters = list(dict.fromkeys(judgement.rater for judgement in judgements))
-    honesty = {rater: fixed.get(rater, prior_mean) for rater in raters}
+    # With known raters the rest start at a half, which says nothing: the first scorer is the known raters' own.
+    start = 0.5 if any(rater in fixed for rater in raters) else prior_mean
+    honesty = {rater: fixed.get(rater, start) for rater in raters}
     scaled = _scaled(features)
     believed = {rater: fixed.get(rater, 0.5) for rater in raters}
     for last in (*[False] * ROUNDS, True):
@@ -141,15 +143,16 @@ def _scaled(features: Tensor) -> Tensor:
 def _agreement(
     features: Tensor, judgements: Sequence[Judgement], honesty: Mapping[str, float], believed: Mapping[str, float], fixed: Mapping[str, float]
 ) -> dict[int, float]:
-    """Return for each judgement the chance that an honest person says so, by a scorer and by votes that know nothing of its rater."""
+    """Return for each judgement of a rater to be estimated the chance that an honest person says so, by what others said (scorer and votes)."""
     directions = torch.stack([_direction(features, judgement) for judgement in judgements])  # (J, D + 1)
     owners = [judgement.rater for judgement in judgements]
     reliability = torch.tensor([(2.0 * max(honesty[rater], 0.5) - 1.0) ** 2 for rater in owners], dtype=torch.float64)
     weights = torch.tensor(capped_by_rater(reliability.tolist(), owners), dtype=torch.float64)
     flips = torch.tensor([min(max(1.0 - honesty[rater], 0.01), 0.49) for rater in owners], dtype=torch.float64)
     found: dict[int, float] = {}
-    folds = min(FOLDS, len(honesty))
-    order = sorted(honesty, key=lambda rater: sha256(rater.encode()).hexdigest())
+    unknown = [rater for rater in honesty if rater not in fixed]  # the others are asked of everybody, and need no estimate
+    folds = min(FOLDS, len(unknown))
+    order = sorted(unknown, key=lambda rater: sha256(rater.encode()).hexdigest())
     for fold in range(folds):
         away = set(order[fold::folds])
         kept = [number for number, rater in enumerate(owners) if rater not in away]
@@ -228,12 +231,12 @@ def _honesty(
 ) -> dict[str, float]:
     """Expectation-maximisation of each rater's eta with the honest person's probabilities held."""
     by_rater: dict[str, list[float]] = defaultdict(list)
-    for number, judgement in enumerate(judgements):
-        by_rater[judgement.rater].append(min(max(agreed[number], 1e-3), 1.0 - 1e-3))
-    found = {}
+    for number, chance in agreed.items():
+        by_rater[judgements[number].rater].append(min(max(chance, 1e-3), 1.0 - 1e-3))
+    found = {judgement.rater: fixed[judgement.rater] for judgement in judgements if judgement.rater in fixed}
     for rater, chances in by_rater.items():
-        p, eta = torch.tensor(chances, dtype=torch.float64), fixed.get(rater, prior_mean)
-        for _ in range(0 if rater in fixed else EM_ROUNDS):
+        p, eta = torch.tensor(chances, dtype=torch.float64), prior_mean
+        for _ in range(EM_ROUNDS):
             meant = eta * p / (eta * p + (1.0 - eta) * (1.0 - p))
             eta = float((meant.sum() + prior_mean * prior_strength) / (len(p) + prior_strength))
         found[rater] = eta

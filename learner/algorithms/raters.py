@@ -99,7 +99,7 @@ def thumb_raters(
     """Return both rates of each rater and P(good) of each reply from (rater, reply, up) thumbs (Dawid & Skene 1979, two coins).
 
     The prior of each rate is worth `prior_strength` thumbs with mean `prior_mean`; `good_share` is that of a good reply. `pinned`
-    fixes (P(up | good), P(down | bad)) of raters whose judgement is known.
+    fixes (P(up | good), P(down | bad)) of raters whose judgement is known, from which all others' are first seen.
     """
     if not thumbs:
         return ThumbRaters({}, {}, {})
@@ -107,7 +107,8 @@ def thumb_raters(
     item_names, item = _numbered([thumb[1] for thumb in thumbs])
     up = np.array([thumb[2] for thumb in thumbs], dtype=bool)
     fixed = np.array([(pinned or {}).get(name, (np.nan, np.nan)) for name in rater_names]).T
-    rates = np.where(np.isnan(fixed), prior_mean, fixed)
+    # As with pairs: where some are known, the rest start at a half, and it is not a larger group of them that decides which way is up.
+    rates = np.where(np.isnan(fixed), prior_mean if np.isnan(fixed).all() else 0.5, fixed)
     prior_logit = np.log(good_share) - np.log1p(-good_share)
     for _ in range(num_rounds):
         hit, reject = np.clip(rates, 1e-6, 1.0 - 1e-6)[:, rater]

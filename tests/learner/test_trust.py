@@ -204,6 +204,33 @@ def test_gold_raters_say_which_way_is_up_when_most_work_against_them() -> None:
     assert max(honesty[name] for name in ("r2", "r3", "r4")) < 0.5
 
 
+@pytest.mark.parametrize("thumbs", [False, True])
+@pytest.mark.parametrize("same_replies", [False, True])
+def test_one_gold_rater_holds_against_five_who_speak_with_one_voice(thumbs: bool, same_replies: bool) -> None:
+    if same_replies:
+        features, said = shared(5, thumbs=thumbs, honest=0, gold=1, telling=False)
+    else:
+        five = [f"colluder-{number}" for number in range(5)]
+        features, said = judgements(["gold-0", *five], set(five), 20, thumbs=thumbs)
+    honesty = honesty_of(features, said, pinned={"gold-0": 0.95})
+    assert honesty.pop("gold-0") == 0.95
+    assert len(honesty) == 5
+    assert max(honesty.values()) < 0.5
+    assert min(honesty_of(features, said).values()) < 0.5 < of_colluders(honesty_of(features, said))  # unless it is said to be gold
+
+
+def test_one_gold_thumb_is_enough_to_speak_beside_the_scorer() -> None:
+    features = torch.zeros(2, 3)  # tells nothing
+    said = [Judgement("gold", 0, None), Judgement("ann", 0, None), Judgement("ben", None, 0), Judgement("eve", 1, None)]
+    honesty = honesty_of(features, said, pinned={"gold": 0.95})
+    assert honesty["ann"] > honesty["eve"] > honesty["ben"]
+
+
+def test_where_all_are_gold_there_is_nothing_to_estimate() -> None:
+    features, said = judgements(["a", "b"], set(), 3)
+    assert honesty_of(features, said, pinned={"a": 0.95, "b": 0.9, "away": 0.5}) == {"a": 0.95, "b": 0.9}
+
+
 def test_with_little_said_the_prior_speaks() -> None:
     names = [f"r{number}" for number in range(6)]
     features, said = judgements(names, set(), 1)

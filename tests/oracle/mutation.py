@@ -58,6 +58,8 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ("raters.py", "_scores", "1.0 -> 1.05 in 1.0 - agreed"): CURVATURE,
     ("raters.py", "_scores", "0.5 -> 0.525 in 0.5 * gradient"): CURVATURE,
     ("raters.py", "thumb_raters", "60 -> 61 in the defaults of thumb_raters"): CONVERGED,
+    ("raters.py", "thumb_raters", "0.5 -> 0.525 in np.where(np.isnan(fixed), prior_mean if np.isnan(fixed).all() else 0.5, fixed)"): "a start; "
+    + CONVERGED,
 }
 
 

@@ -130,6 +130,15 @@ def test_known_thumbs_are_pinned() -> None:
     assert strong.good["x"] == pytest.approx(0.6, abs=1e-4)
 
 
+def test_thumbs_of_one_known_rater_decide_which_way_is_up_against_five_who_agree() -> None:
+    good = [item % 2 == 0 for item in range(20)]
+    said = [(rater, item, is_good == (rater == "known")) for item, is_good in enumerate(good) for rater in ("known", *"abcde")]
+    held = thumb_raters(said, pinned={"known": (0.95, 0.95)})
+    assert [held.good[item] > 0.5 for item in range(20)] == good
+    assert max(held.hit_rate[name] for name in "abcde") < 0.5
+    assert [thumb_raters(said).good[item] > 0.5 for item in range(20)] != good  # unless it is known
+
+
 @pytest.mark.parametrize(("rate", "good"), [(1.0, 1.0 - 1e-6), (0.0, 1e-6)])
 def test_somebody_who_is_pinned_as_always_right_or_wrong_is_believed_up_to_a_millionth(rate: float, good: float) -> None:
     found = thumb_raters([("oracle", "reply", True)], pinned={"oracle": (rate, rate)})
