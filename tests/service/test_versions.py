@@ -111,7 +111,7 @@ def test_an_old_version_is_loaded_when_it_is_asked_for_and_leaves_when_idle(tmp_
         assert served.versions()[0]["loaded"]
         wait_until(lambda: not served.versions()[0]["loaded"], what="it left again")
         assert served.versions()[number]["loaded"]
-        assert all(runner.is_closed for runner in served.model.runners if runner.number == 0)
+        wait_until(lambda: all(runner.is_closed for runner in served.model.runners if runner.number == 0), what="its runners have ended")
 
 
 def test_there_are_never_more_slots_than_allowed(tmp_path: Path) -> None:
