@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from learner import ranks
 from learner.anchors import Anchor
 from learner.examples import Example
 from learner.gate import Evidence
@@ -42,10 +43,9 @@ def gate_prompts(examples: Sequence[Example], anchors: Sequence[Anchor], count: 
 
 def samples_of(resident: Resident, prompts: Sequence[Ids], seed: int) -> list[Rollout]:
     """Return one reply per prompt from the resident weights, at temperature 1."""
+    most = resident.settings.gate_max_tokens
     with resident.autocast():
-        return sampled_replies(
-            resident.model, prompts, end_ids=end_ids(resident.tokenizer), max_tokens=resident.settings.gate_max_tokens, seed=seed
-        )
+        return ranks.the_first(sampled_replies(resident.model, prompts, end_ids=end_ids(resident.tokenizer), max_tokens=most, seed=seed))
 
 
 def evidence_of(

@@ -1,7 +1,8 @@
 """Several processes at one update (`torchrun --nproc-per-node 2 --no-python attune train ...`): each takes a share of every step's rows.
 
-All hold the whole model and the same plan. A step's totals are those of all rows, so that the ranks' gradients add up to the one gradient, and what
-is not a gradient (samples, guards, heads) every rank computes for itself and alike. With one process nothing here does anything.
+All hold the whole model and the same plan. A step's totals are those of all rows, so that the ranks' gradients add up to the one gradient. What
+is drawn or decided (trust, samples, anchors, when to stop) is the first rank's word; what else is not a gradient (heads, metrics) every rank
+computes for itself. With one process nothing here does anything.
 """
 
 import contextlib

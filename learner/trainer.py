@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from learner import ranks
 from learner.algorithms.anchor import forward_kl_loss
 from learner.anchors import Anchor, stacked
 from learner.errors import Diverged
@@ -125,7 +126,7 @@ class Guards:
         seen = {"guard/kl": drift_per_reply(self._resident, self._drift, self._settings.token_budget)} if self._drift else {}
         if len(self._pairs) >= MIN_HELD_OUT:
             seen |= self._held_out()
-        reason = self._violation(seen, metrics)
+        reason = ranks.the_first(self._violation(seen, metrics))  # all stop, or none
         if not reason:
             self._good = self._resident.weights()
         elif self._good is not None:

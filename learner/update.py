@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from learner import ranks
 from learner.anchors import Anchor, anchor_count, base_anchors, with_distributions
 from learner.evidence import Samples, evidence_of, gate_prompts, samples_of
 from learner.examples import Example, examples_of
@@ -107,7 +108,7 @@ class Updater:
         """Return the anchors, making them the first time."""
         if self._anchors is None:
             count = anchor_count(self.settings, self.resident.num_parameters)
-            self._anchors = base_anchors(self.resident, self.settings.data / "cache", count)
+            self._anchors = ranks.the_first(base_anchors(self.resident, self.settings.data / "cache", count))
         return self._anchors
 
     def probes(self) -> tuple[Probe, ...]:
@@ -137,7 +138,7 @@ class Updater:
         resident = self.resident
         phase("reference", 0, 0, None, {})
         said = [*material.earlier, *material.new]
-        trust = self.estimator.trust(said)
+        trust = ranks.the_first(self.estimator.trust(said))
         believed = believed_of(said, trust, material.trust, settings)
         plan = plan_of(material.new, material.earlier, settings, seed=run.seed, parent=run.parent, trust=believed)
         anchors = self.anchors()

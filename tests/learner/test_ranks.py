@@ -53,6 +53,54 @@ def test_two_ranks_make_the_update_of_one(tiny: Path, tmp_path: Path, algorithm:
         torch.testing.assert_close(two[name], weight, atol=1e-6, rtol=0)
 
 
+APART = """
+import json, sys
+from pathlib import Path
+import torch
+import torch.distributed as dist
+from learner import anchors, ranks
+from learner.anchors import with_distributions
+from learner.evidence import samples_of
+from learner.plan import Plan
+from learner.reference import Reference
+from learner.resident import Resident
+from learner.settings import load_settings
+from learner.trainer import Guards
+from learner.update import Updater
+
+model, folder = sys.argv[1:]
+torch.set_num_threads(1)
+with ranks.joined("cpu"):
+    rank = dist.get_rank()
+    small = {"anchor_items": 4, "gate_max_tokens": 8, "device": "cpu", "max_kl": 100.0 if rank else 1e-9}
+    settings = load_settings({"model": model, "data": Path(folder) / str(rank)} | small)
+    resident = Resident(settings)
+    resident.become(None, 0)
+    anchors.SEED += rank
+    known = Updater(resident, settings).anchors()
+    drawn = samples_of(resident, [anchor.prompt_ids for anchor in known], seed=rank)
+    drift = with_distributions(resident.model, [(rollout.prompt_ids, rollout.ids) for rollout in drawn])
+    with torch.no_grad():
+        for name, parameter in resident.trainable():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
+    reason = Guards(resident, Plan((), (), (), 0), Reference(resident, 4096), drift, settings).look({})[1]
+    seen = [[anchor.reply_ids for anchor in known], [rollout.ids for rollout in drawn], reason]
+    (Path(folder) / f"{rank}.json").write_text(json.dumps(seen))
+"""
+
+
+def test_ranks_whose_dice_and_measurements_differ_still_do_the_same(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "apart.py").write_text(APART)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "apart.py", str(tiny), str(tmp_path)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ATTUNE_")} | {"OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = str(ROOT)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert first == second
+    assert "KL to the live version" in first[2]
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_every_row_has_one_rank_and_ranks_have_about_as_many_tokens(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = [7, 300, 12, 80, 80, 33, 150, 9, 61, 44, 210]
