@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from learner.algorithms.weights import KIND_WEIGHTS, capped_by_rater, capped_by_side, freshness, reliability, repetition
+from learner.algorithms.weights import KIND_WEIGHTS, SIDE_RATIO, capped_by_rater, capped_by_side, freshness, reliability, repetition
 from learner.examples import Example
 
 
@@ -42,4 +42,12 @@ def _balanced_thumbs(examples: Sequence[Example], weights: Sequence[float]) -> l
     result = list(weights)
     for index, weight in zip(at, balanced, strict=True):
         result[index] = weight
+    # Nor may many of them drag all replies down: they fill what room the thumbs up leave beside those down, if anybody said up at all.
+    ups = sum(result[index] for index in at if examples[index].up)
+    room = max(SIDE_RATIO * ups - sum(result[index] for index in at if not examples[index].up), 0.0)
+    faint = [index for index, example in enumerate(examples) if example.kind == "thumb" and example.is_implicit]
+    whole = sum(result[index] for index in faint)
+    if ups > 0.0 and whole > room:
+        for index in faint:
+            result[index] *= room / whole
     return result

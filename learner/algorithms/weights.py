@@ -7,6 +7,7 @@ from typing import Literal
 
 FeedbackKind = Literal["pair", "thumb", "edit", "implicit"]
 KIND_WEIGHTS: dict[FeedbackKind, float] = {"edit": 1.5, "pair": 1.0, "thumb": 0.7, "implicit": 0.2}
+SIDE_RATIO = 3.0  # most weight of the thumbs of one direction against those of the other
 
 
 def reliability(flip_rate: float) -> float:
@@ -56,7 +57,7 @@ def _limit(descending: Sequence[float], share: float) -> float:
     return limit
 
 
-def capped_by_side(weights: Sequence[float], up: Sequence[bool], *, ratio: float = 3.0) -> list[float]:
+def capped_by_side(weights: Sequence[float], up: Sequence[bool], *, ratio: float = SIDE_RATIO) -> list[float]:
     """Return thumbs' weights with the heavier side scaled down to `ratio` times the lighter one, lest one side drags all replies along.
 
     Where one side is absent nothing changes: what there is to learn is all on the other, and the anchor holds it.

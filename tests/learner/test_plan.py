@@ -61,6 +61,31 @@ def test_asking_again_does_not_take_the_weight_of_thumbs_up() -> None:
     assert 0.0 < beside[-1].weight <= 0.2
 
 
+def sides(examples: list[Example]) -> tuple[float, float]:
+    """The whole weight of thumbs up and of thumbs down."""
+    weighed_ = weighed(examples, parent=0, trust={}, default_flip_rate=0.0)
+    return sum(example.weight for example in weighed_ if example.up), sum(example.weight for example in weighed_ if not example.up)
+
+
+def test_much_asking_again_weighs_no_more_than_three_times_the_thumbs_up() -> None:
+    ups = [thumb(n, up=True) for n in range(3)]
+    downs = [thumb(10 + n, up=False) for n in range(4)]
+    faint = [replace(thumb(100 + n, up=False), is_implicit=True, share=0.2) for n in range(200)]
+    for said in (ups, [*ups, *downs]):
+        up, down = sides([*said, *faint])
+        assert up == pytest.approx(sides(said)[0])
+        assert down == pytest.approx(3.0 * up)
+    explicit = [example.weight for example in weighed([*ups, *downs, *faint], parent=0, trust={}, default_flip_rate=0.0)[:7]]
+    assert explicit == [example.weight for example in weighed([*ups, *downs], parent=0, trust={}, default_flip_rate=0.0)]
+
+
+def test_asking_again_keeps_its_weight_where_there_is_room_or_nobody_said_up() -> None:
+    faint = [replace(thumb(100 + n, up=False), is_implicit=True, share=0.2) for n in range(5)]
+    whole = sides(faint)[1]
+    assert whole > 0.0
+    assert sides([*(thumb(n, up=True) for n in range(3)), *faint])[1] == pytest.approx(whole)
+
+
 def test_nothing_is_judged_by_what_nobody_said_in_words() -> None:
     said = [pair(n) for n in range(20)]
     faint = [replace(thumb(n, up=False), is_implicit=True) for n in range(20)]
