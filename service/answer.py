@@ -156,6 +156,7 @@ class Answer:
         """Let go of everything. What was given of an answer whose reader left is kept, since it may be judged too."""
         self._end_open_replies()
         self._release()
+        self._room.admission.give_back(self._room.ticket)
         if not self._is_recorded and self.ask.kind != "comparison" and any(reply.text or reply.ids for reply in self.replies):
             self._is_recorded = True
             with contextlib.suppress(Exception):  # the store is closing: nobody is left to be told
@@ -189,7 +190,8 @@ class Answer:
             self._room.metrics.saw_end(self)
             self._timer.cancel()
             self._let_go()
-            self._room.admission.give_back(self._room.ticket)
+            if not self.ask.alternatives:  # they are made after the last token, in the same place
+                self._room.admission.give_back(self._room.ticket)
 
     def _cancel(self, index: int) -> None:
         """Have one reply end within a step."""

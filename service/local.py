@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from service.model import Model
 from service.prompts import Prompt
 
 SEEDS = 2**32
+ASIDE = ThreadPoolExecutor(2, "alternatives")  # not the loop's own threads, which render everybody's prompts: these wait for whole forward passes
 NEXT_SEED = 0x9E3779B1  # odd, so that the seeds of one request's replies never meet
 
 
@@ -57,7 +59,8 @@ class LocalAnswer(Answer):
         for reply, plain in zip(self.replies, tokens, strict=True):
             prompt = self.prompts[reply.index // self.ask.n]
             try:
-                found = await asyncio.to_thread(runner.alternatives, prompt.ids, reply.ids[: len(plain)], count)
+                asked = (prompt.ids, reply.ids[: len(plain)], count)
+                found = await asyncio.get_running_loop().run_in_executor(ASIDE, runner.alternatives, *asked)
             except (PolicyError, TimeoutError) as error:
                 raise EngineFailed(f"{self.model_name} gave no alternatives: {error}; try again") from error
             shown.append([_with(token, likeliest) for token, likeliest in zip(plain, found, strict=True)])

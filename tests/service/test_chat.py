@@ -1,12 +1,18 @@
 """Chat completions through the openai SDK, against the running service."""
 
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from openai import BadRequestError, NotFoundError, UnprocessableEntityError
 from openai.types.chat import ChatCompletionMessageParam
 
+from policy.runners.base import Alternatives
 from store.completions import get_completion
 from tests.service.parrot import END, ParrotModel, logp_of
-from tests.service.running import Running
+from tests.service.running import Running, wait_until
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello!"}]
 
@@ -192,3 +198,30 @@ def test_legacy_completions_answer_a_string_and_a_list(shared: Running) -> None:
     assert [choice.index for choice in two.choices] == [0, 1, 2, 3]
     streamed = client.completions.create(model="attune", prompt="say: in parts", stream=True)
     assert "".join(chunk.choices[0].text for chunk in streamed) == "in parts"
+
+
+def num_recorded(served: Running) -> int:
+    with served.db() as db:
+        return int(db.table("completions").count)
+
+
+def test_alternatives_under_way_keep_their_places_and_take_nobody_elses_threads(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, runner = threading.Event(), served.model.runners[0]
+    given = runner.alternatives
+
+    def slow(prompt_ids: Sequence[int], reply_ids: Sequence[int], count: int) -> Alternatives:
+        assert gate.wait(60)
+        return given(prompt_ids, reply_ids, count)
+
+    monkeypatch.setattr(runner, "alternatives", slow)
+    num_asked = min(32, (os.cpu_count() or 1) + 4) + 1  # more than the event loop has threads
+    with ThreadPoolExecutor(num_asked) as pool:
+        asked = [pool.submit(served.chat, "say: hi", logprobs=True, top_logprobs=2) for _ in range(num_asked)]
+        try:
+            wait_until(lambda: num_recorded(served) == num_asked, 30, "all replies have ended")
+            assert served.service.admission.active == num_asked
+            assert served.chat("say: now")["choices"][0]["message"]["content"] == "now"
+        finally:
+            gate.set()
+        assert all(len(one.result()["choices"][0]["logprobs"]["content"][0]["top_logprobs"]) == 2 for one in asked)
+    wait_until(lambda: served.service.admission.active == 0, what="all places are free")
