@@ -38,7 +38,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dpo": {"learning_rate": 7e-4},
     "kto": {"learning_rate": 7e-4},
     "ppo": {},
-    "grpo": {},
+    "grpo": {"anchor": 0.5},
     "rloo": {"rollout_rounds": 5},
     "ilql": {"q_beta": 4.0},
 }
