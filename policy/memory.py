@@ -11,14 +11,15 @@ from policy.runners.base import RunnerOptions
 PROCESS = 0.25 * 2**30  # bytes: the libraries of a worker process
 # by OpenVINO, seen on a model of 125 M weights: the file is mapped, and what is computed with stands beside it
 BYTES_OF_WEIGHT = {"none": 6.0, "q8_0": 2.0, "q4_0": 1.0}
+COPIES = 2  # OpenVINO loads the weights a second time, as large as the first, for the first request with top_logprobs
 
 
 def memory_need(folder: Path, options: RunnerOptions) -> int:
-    """Return the bytes that one version of the model in `folder` takes in a runner of its own: process, weights, keys and values."""
+    """Return the bytes that one version of the model in `folder` takes in a runner of its own, at most: process, weights, keys and values."""
     config = read_config(folder)
     kinds = options.kinds or ("openvino",)
     if options.device == "cpu" and kinds[0] == "openvino" and not reasons_against_gguf(config):
-        width = 4.0 if (options.quantize, options.precision) == ("none", "bfloat16") else BYTES_OF_WEIGHT[options.quantize]
+        width = COPIES * (4.0 if (options.quantize, options.precision) == ("none", "bfloat16") else BYTES_OF_WEIGHT[options.quantize])
     else:
         width = 4.0 if options.precision == "float32" else 2.0
     return int(PROCESS + width * num_weights(folder) + kv_bytes(config, options))

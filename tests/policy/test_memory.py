@@ -1,0 +1,26 @@
+"""What a version is said to take in memory."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from policy.memory import PROCESS, kv_bytes, memory_need, num_weights
+from policy.model import read_config
+from policy.runners.base import RunnerOptions
+
+
+@pytest.mark.parametrize(
+    ("options", "width"),
+    [
+        (RunnerOptions(), 12.0),  # OpenVINO's two copies: one answers, one gives alternatives
+        (RunnerOptions(precision="bfloat16"), 8.0),
+        (RunnerOptions(quantize="q8_0"), 4.0),
+        (RunnerOptions(kinds=("transformers",)), 4.0),  # one copy does both
+        (RunnerOptions(device="cuda", precision="bfloat16"), 2.0),
+    ],
+)
+def test_a_version_takes_its_process_its_weights_and_its_keys_and_values(models: Callable[[str], Path], options: RunnerOptions, width: float) -> None:
+    folder = models("llama")
+    weights = memory_need(folder, options) - PROCESS - kv_bytes(read_config(folder), options)
+    assert weights == pytest.approx(width * num_weights(folder), abs=1)
