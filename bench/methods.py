@@ -40,7 +40,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ppo": {},
     "grpo": {"anchor": 0.5},
     "rloo": {"rollout_rounds": 5},
-    "ilql": {"q_beta": 4.0},
+    "ilql": {},
 }
 
 
