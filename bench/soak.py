@@ -32,6 +32,7 @@ from store.versions import live_version
 
 MAX_SWAPS, MAX_ANSWERS = 200, 20_000
 SAMPLE_S = 10.0
+WAIT_S = 360.0  # for all to end once told to stop: a version that is coming live may take its time
 WARM_UP = 0.2  # of the time: caches fill, arenas grow
 LIMIT = 0.10  # growth of memory from there to the end that still counts as flat
 NUMBERS = ("attune_tasks", "attune_leases", "attune_replies_active", "attune_requests_queued", "attune_slots_loaded")
@@ -47,7 +48,7 @@ class Soak:
         self.did: Counter[str] = Counter()
         self.failed: list[str] = []
         self.samples: list[dict[str, float]] = []
-        self.began = time.monotonic()
+        self.began, self.lasted_s = time.monotonic(), 0.0
         self.swaps = 0
 
     async def client(self, place: int) -> None:
@@ -165,11 +166,12 @@ class Soak:
     async def run(self, minutes: float, clients: int, swap_every: float) -> dict[str, Any]:
         """Do all of it and return what was seen."""
         before = await self.sample()
-        tasks = [asyncio.create_task(self.client(place)) for place in range(clients)]
-        tasks += [asyncio.create_task(self.swap(swap_every)), asyncio.create_task(self.watch())]
+        tasks = [asyncio.create_task(self.client(place), name=f"client {place}") for place in range(clients)]
+        tasks += [asyncio.create_task(self.swap(swap_every), name="swap"), asyncio.create_task(self.watch(), name="watch")]
         await asyncio.sleep(minutes * 60)
+        self.lasted_s = time.monotonic() - self.began
         self.stop.set()
-        await asyncio.wait(tasks, timeout=360)
+        await self.ended(tasks, WAIT_S)
         after: dict[str, float] = {}
         for _ in range(60):  # idle connections and drained versions take a moment to go
             after = await self.sample()
@@ -179,9 +181,20 @@ class Soak:
         await self.http.aclose()
         return self.result(before, after)
 
+    async def ended(self, tasks: list[asyncio.Task[None]], wait_s: float) -> None:
+        """Wait for the tasks; one that broke off or hangs has failed, and comes first in the list of failures."""
+        done, pending = await asyncio.wait(tasks, timeout=wait_s)
+        broken = [f"{task.get_name()}: {type(error).__name__}: {error}" for task in tasks if task in done and (error := task.exception())]
+        hanging = [f"{task.get_name()} had not ended after {wait_s:g} s" for task in tasks if task in pending]
+        self.failed[:0] = broken + hanging
+        for task in pending:
+            task.cancel()
+
     def result(self, before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
-        """Return the verdicts with the numbers behind them."""
-        warm = self.samples[int(len(self.samples) * WARM_UP) :]
+        """Return the verdicts with the numbers behind them. Memory is not flat where nobody looked to the end."""
+        samples = self.samples or [before]
+        warm = samples[int(len(samples) * WARM_UP) :]
+        is_watched = samples[-1]["s"] >= self.lasted_s - max(0.1 * self.lasted_s, 2 * SAMPLE_S)
         third = max(1, len(warm) // 3)
 
         def growth(name: str) -> dict[str, float]:
@@ -196,11 +209,11 @@ class Soak:
             "failed": len(self.failed),
             "failures": self.failed[:5],
             "medians": memory,
-            "memory_is_flat": all(memory[name]["growth"] <= LIMIT for name in ("service_mib", "runner_mib", "all_mib")),
+            "memory_is_flat": is_watched and all(memory[name]["growth"] <= LIMIT for name in ("service_mib", "runner_mib", "all_mib")),
             "before": before,
             "after": after,
             "left_behind": {name: after[name] - before[name] for name in held},
-            "samples": self.samples[:: max(1, len(self.samples) // 40)],
+            "samples": samples[:: max(1, len(samples) // 40)],
             "load_average": os.getloadavg()[1],
         }
 
