@@ -100,10 +100,12 @@ class Episode:
         return False
 
     def cost(self) -> dict[str, float]:
-        """Return what all updates came to: steps, tokens trained on, seconds and CPU seconds of the steps, and the peak memory (MiB)."""
+        """Return what all updates came to: steps, tokens trained on, seconds and CPU seconds of the steps.
+
+        Not the peak memory: it is the process's, which may have run other episodes before.
+        """
         done = [run.metrics for run in runs(self.loop.db, 1000) if run.state == "finished"]
-        sums = {name: float(sum(metrics.get(name, 0) for metrics in done)) for name in ("steps", "tokens", "seconds", "cpu_seconds")}
-        return sums | {"peak_memory_mb": max((float(metrics.get("peak_memory_mb", 0)) for metrics in done), default=0.0)}
+        return {name: float(sum(metrics.get(name, 0) for metrics in done)) for name in ("steps", "tokens", "seconds", "cpu_seconds")}
 
     def close(self) -> None:
         """End the learner."""
