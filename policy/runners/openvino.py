@@ -4,6 +4,7 @@ It is fed an OpenVINO model of the version's merged weights (policy/irs.py), mad
 """
 
 import os
+import re
 import shutil
 import threading
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from policy.runners.base import Alternatives, Finish, RunnerOptions, SamplingSet
 
 KEPT = 8  # folders of the versions used last; any other is made again in a moment
 FORWARD = 64  # tokens whose logits are held at once where alternatives are asked for
+_IR = re.compile(r"[^.].*-(f16|q8_0|q4_0)")  # as ir_of names them
+_HALF = re.compile(r"\..+-(?:f16|q8_0|q4_0)(?:\.gguf)?\.(\d+)")  # as write_ir does, with the process
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -28,9 +31,40 @@ def ir_of(source: VersionSource, quantize: str) -> Path:
     if not path.exists():
         write_ir(source.full or resolve_model(source.base), source.adapter, path, dtype)
     os.utime(path)
-    for old in sorted(source.cache.glob("[!.]*-*/"), key=lambda folder: folder.stat().st_mtime, reverse=True)[KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)  # a runner that has it open keeps it until it ends
+    clean(source.cache)
     return path
+
+
+def clean(cache: Path) -> None:
+    """Remove what nobody will load: all but the folders used last, what workers that are gone left half written, and old GGUF files.
+
+    The cache holds other things too, which stay. A runner that has a folder open keeps it until it ends.
+    """
+    made = [folder for folder in cache.iterdir() if _IR.fullmatch(folder.name)]
+    unused = sorted(made, key=_used_at, reverse=True)[KEPT:]
+    half = [path for path in cache.iterdir() if (found := _HALF.fullmatch(path.name)) is not None and not _is_alive(int(found[1]))]
+    for path in [*unused, *half, *cache.glob("*.gguf")]:  # versions were kept as GGUF files once
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _used_at(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:  # another worker cleans as well
+        return 0.0
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 class OpenVinoEngine:

@@ -404,3 +404,19 @@ def test_the_cache_keeps_the_versions_used_last(models: Callable[[str], Path], t
     assert len(left) == KEPT
     assert made[-1] in left
     assert made[0] not in left
+
+
+def test_the_cache_keeps_neither_old_files_nor_what_dead_workers_left(models: Callable[[str], Path], tmp_path: Path) -> None:
+    from policy.runners.openvino import ir_of
+
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    cache = tmp_path / "cache"
+    half = [cache / f".{'1' * 32}-f16.{pid}" for pid in (dead.pid, os.getpid())]
+    for folder in (*half, cache / "moments", cache / "more-of-something"):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("x")
+    for name in (f"{'1' * 32}-f16.gguf", f".{'1' * 32}-q8_0.gguf.{dead.pid}", "anchors-1-2-3.safetensors"):
+        (cache / name).write_text("x")
+    made = ir_of(source_of(models("llama"), cache), "none")
+    assert {path.name for path in cache.iterdir()} == {made.name, half[1].name, "moments", "more-of-something", "anchors-1-2-3.safetensors"}
