@@ -9,8 +9,8 @@ from policy.model import read_config, weight_files
 from policy.runners.base import RunnerOptions
 
 PROCESS = 0.25 * 2**30  # bytes: the libraries of a worker process
-# by OpenVINO, seen on a model of 125 M weights: the file is mapped, and what is computed with stands beside it
-BYTES_OF_WEIGHT = {"none": 6.0, "q8_0": 2.0, "q4_0": 1.0}
+# by OpenVINO, seen on a model of 128 M weights in linear layers: the file is mapped, and what is computed with stands beside it
+BYTES_OF_WEIGHT = {"none": 8.0, "q8_0": 2.0, "q4_0": 1.1}
 COPIES = 2  # OpenVINO loads the weights a second time, as large as the first, for the first request with top_logprobs
 
 
@@ -19,7 +19,7 @@ def memory_need(folder: Path, options: RunnerOptions) -> int:
     config = read_config(folder)
     kinds = options.kinds or ("openvino",)
     if options.device == "cpu" and kinds[0] == "openvino" and not reasons_against_gguf(config):
-        width = COPIES * (4.0 if (options.quantize, options.precision) == ("none", "bfloat16") else BYTES_OF_WEIGHT[options.quantize])
+        width = COPIES * (6.0 if (options.quantize, options.precision) == ("none", "bfloat16") else BYTES_OF_WEIGHT[options.quantize])
     else:
         width = 4.0 if options.precision == "float32" else 2.0
     return int(PROCESS + width * num_weights(folder) + kv_bytes(config, options))

@@ -13,8 +13,8 @@ from policy.runners.base import RunnerOptions
 @pytest.mark.parametrize(
     ("options", "width"),
     [
-        (RunnerOptions(), 12.0),  # OpenVINO's two copies: one answers, one gives alternatives
-        (RunnerOptions(precision="bfloat16"), 8.0),
+        (RunnerOptions(), 16.0),  # OpenVINO's two copies: one answers, one gives alternatives
+        (RunnerOptions(precision="bfloat16"), 12.0),
         (RunnerOptions(quantize="q8_0"), 4.0),
         (RunnerOptions(kinds=("transformers",)), 4.0),  # one copy does both
         (RunnerOptions(device="cuda", precision="bfloat16"), 2.0),
