@@ -1,12 +1,13 @@
 """What a gradient step on preferences costs, beside TRL's trainers on the same model, data, batch and precision.
 
-    python -m bench.learn [--rounds 3] [--steps 12] [--method dpo kto]
+    python -m bench.learn [--rounds 3] [--steps 12] [--method dpo kto] [--threads 1]
 
 Each variant runs in a process of its own, the variants of a round one after the other, so that what else the machine does falls on all of them.
 The model is a random Llama (5 M parameters, vocabulary 4096), trained in full; prompts of 64 tokens, replies of 32 to 128, 8 pairs (16 rated
 replies) a step in the order of the data. Ours: replies to one prompt share it in one row, the LM head runs at reply tokens alone, the reference's
 log-probabilities are known (they were recorded when the replies were sampled; what recomputing them costs is told beside it).
-CPU time is the process's own, in seconds; the first two steps are left out.
+CPU time is the process's own, in seconds; the first two steps are left out. On one thread, unless asked otherwise: two threads on one core's two
+halves, or waiting for each other on a busy machine, count time in which nothing was computed.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from typing import Any
 
 from bench.record import record
 
-VOCABULARY, BATCH, BETA, RATE, WARM, THREADS = 4096, 8, 0.1, 1e-5, 2, 2
+VOCABULARY, BATCH, BETA, RATE, WARM = 4096, 8, 0.1, 1e-5, 2
 VARIANTS = {
     "dpo": ("ours", "ours, bucketed", "TRL float32", "TRL defaults", "TRL precomputed"),
     "kto": ("ours", "TRL float32", "TRL defaults"),
@@ -225,11 +226,11 @@ def trl(method: str, variant: str, pairs: list[Pair], steps: int) -> tuple[Stopw
     return watch, losses, setup_s
 
 
-def one(method: str, variant: str, steps: int) -> dict[str, Any]:
+def one(method: str, variant: str, steps: int, threads: int) -> dict[str, Any]:
     """Run one variant in this process; return its numbers."""
     import torch
 
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(threads)
     pairs = make_pairs(BATCH * steps)
     if variant.startswith("ours"):
         watch, losses, before_s = ours(method, pairs, steps, bucketed="bucketed" in variant)
@@ -256,19 +257,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--method", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--one", nargs=2, metavar=("METHOD", "VARIANT"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
         method, variant = asked.one
-        print(json.dumps(one(method, variant, asked.steps)))
+        print(json.dumps(one(method, variant, asked.steps, asked.threads)))
         return
     results: dict[str, Any] = {}
-    environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS), "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(asked.threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    environment |= {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     for method in asked.method:
         seen: dict[str, list[dict[str, Any]]] = {variant: [] for variant in VARIANTS[method]}
         for _ in range(asked.rounds):
             for variant, rounds in seen.items():
-                command = [sys.executable, "-W", "ignore", "-m", "bench.learn", "--steps", str(asked.steps), "--one", method, variant]
+                command = [sys.executable, "-W", "ignore", "-m", "bench.learn", "--steps", str(asked.steps), "--threads", str(asked.threads)]
+                command += ["--one", method, variant]
                 done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
                 if done.returncode:
                     raise SystemExit(f"{variant} failed:\n{done.stderr[-2000:]}")
@@ -290,7 +294,7 @@ def main() -> None:
             times, cpu = numbers["cpu_times_ours"], numbers["cpu_s_per_pair"]["median"]
             ratio = f"{times['median']:.2f}x ({times['min']:.2f} - {times['max']:.2f})"
             print(f"  {variant:16} {cpu:.4f}  {ratio:22} {numbers['peak_mb']['median']:6.0f}  {numbers['first_losses']}")
-    record("learn", {"rounds": asked.rounds, "steps": asked.steps, "batch": BATCH, "threads": THREADS, "results": results})
+    record("learn", {"rounds": asked.rounds, "steps": asked.steps, "batch": BATCH, "threads": asked.threads, "results": results})
 
 
 if __name__ == "__main__":

@@ -144,8 +144,9 @@ def _head_loss(heads: QHeads, batch: Sequence[Logged], mean_weight: float, setti
     actions = pad_sequence([torch.tensor(item.ids) for item in batch], batch_first=True).to(device)
     rewards = pad_sequence([torch.tensor(item.rewards) for item in batch], batch_first=True).to(device)
     mask = pad_sequence([torch.ones(len(item.ids)) for item in batch], batch_first=True).to(device)
+    prior = torch.log_softmax(states @ heads.embeddings.T, -1)  # the policy's own, whose words most of these are
     values, metrics = ilql_loss(
-        heads.q(states), heads.q_target(states), heads.v(states), actions, rewards, mask, tau=settings.q_tau, cql=settings.q_cql
+        heads.q(states), heads.q_target(states), heads.v(states), actions, rewards, mask, prior=prior, tau=settings.q_tau, cql=settings.q_cql
     )
     weights = torch.tensor([item.weight for item in batch], device=device) / mean_weight
     return (values * weights.unsqueeze(1)).sum() / mask.sum(), metrics

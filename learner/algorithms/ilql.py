@@ -97,6 +97,7 @@ def ilql_loss(
     mask: Tensor,
     *,
     logits: Tensor | None = None,
+    prior: Tensor | None = None,
     gamma: float = 1.0,
     tau: float = 0.8,
     cql: float = 0.1,
@@ -111,6 +112,10 @@ def ilql_loss(
     being 0 after the last token:
     sum_i (Q_i(s, a) - y)^2 + expectile_tau(min_i Qbar_i(s, a) - V(s)) + cql sum_i -log softmax(Q_i)(a), and, where the policy's
     `logits` (N, T, V) are trained too, + awac min(exp(awac_beta (min Qbar - V)), awac_cap) -log softmax(logits)(a).
+
+    With the log-probabilities `prior` (N, T, V) of the policy that said the actions, the conservative term is -log softmax(prior + Q_i)(a), the
+    CQL(rho) of Kumar et al. 2020 (2006.04779, section 3.2) with rho the policy: on its own replies it pulls nowhere as long as Q is level. Without
+    one it is cloning of all that was said, the bad with the good.
     """
     counted, value, index = working(mask), working(v), actions.unsqueeze(-1)
 
@@ -124,7 +129,7 @@ def ilql_loss(
     parts = {
         "q": torch.stack([(said(table) - target) ** 2 for table in q]).sum(0),
         "v": expectile_loss(advantage, tau),
-        "cql": torch.stack([_cross_entropy(table, actions) for table in q]).sum(0),
+        "cql": torch.stack([_cross_entropy(table if prior is None else working(table) + working(prior), actions) for table in q]).sum(0),
     }
     loss = parts["q"] + parts["v"] + cql * parts["cql"]
     if logits is not None:

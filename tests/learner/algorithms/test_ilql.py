@@ -57,6 +57,22 @@ def test_what_is_taken_where_nothing_is_said() -> None:
     assert ilql_loss(Q, TARGET, V, ACTIONS, REWARDS, MASK * 0)[1]["ilql/q"] == 0.0
 
 
+def test_with_a_prior_level_values_are_pulled_nowhere_on_what_the_policy_says() -> None:
+    prior = seeded(1, 1, 5, seed=7).log_softmax(-1)
+    pulls, plain = [], []
+    for action in range(5):
+        for given, found in ((prior, pulls), (None, plain)):
+            q = torch.zeros(1, 1, 5, requires_grad=True)
+            said, one = torch.tensor([[action]]), torch.ones(1, 1)
+            loss, _ = ilql_loss([q], [q.detach()], torch.zeros(1, 1), said, torch.zeros(1, 1), one, prior=given, cql=1.0)
+            loss.sum().backward()
+            found.append(q.grad[0, 0])  # type: ignore[index]
+    expected = prior.exp()[0, 0]
+    torch.testing.assert_close((torch.stack(pulls) * expected[:, None]).sum(0), torch.zeros(5), atol=1e-6, rtol=0)
+    torch.testing.assert_close(pulls[2], expected - torch.eye(5)[2])
+    assert (torch.stack(plain) * expected[:, None]).sum(0).abs().max() > 0.05
+
+
 def test_metrics_of_a_single_token_are_its_loss() -> None:
     only = torch.zeros_like(MASK)
     only[0, 0] = 1
