@@ -37,7 +37,7 @@ def test_chat_whole_and_streamed_say_the_same(either: Either, client: Any) -> No
     stream = either.get(client.chat("Tell me a joke.", stream=True, **settings))
     pieces = either.take(stream)
     assert "".join(pieces) == whole.text == stream.reply.text
-    assert len(pieces) > 1
+    # how many pieces there are depends on how fast they are read: a slow reader gets larger ones (test_streams counts them)
     assert [choice.text for choice in stream.reply.choices] == [choice.text for choice in whole.choices]
     assert (whole.version, whole.model, stream.reply.model) == (0, "attune@0", "attune@0")
     assert whole.usage.completion_tokens == stream.reply.usage.completion_tokens > 0
