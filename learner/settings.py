@@ -172,7 +172,8 @@ class LearnerSettings(BaseSettings):
     q_rate: float = Field(1e-3, gt=0, le=1)
     """ilql: step size of the heads."""
     q_tau: float = Field(0.5, ge=0.5, lt=1)
-    """ilql: expectile of V; 0.5 is the mean of what was said, near 1 the best of it. Above 0.5 errors of Q count as merits, more so in long replies."""
+    """ilql: expectile of V; 0.5 is the mean of what was said, near 1 the best of it. Above 0.5 errors of Q count as
+    merits, more so in long replies."""
     q_cql: float = Field(0.1, ge=0)
     """ilql: weight of the term that keeps tokens that nobody said from looking good."""
     q_beta: float = Field(6.0, ge=0)

@@ -15,13 +15,18 @@ from pocket.tokenizer import ASSISTANT, BEGIN, END, SYSTEM, USER
 
 PART = 2048
 """Examples drawn and sorted together."""
+WIDTH, TARGETS = 4, 64
+"""The width and its number of targets are rounded up to these: a CPU prepares, and keeps, a kernel for every shape it meets."""
+IGNORED = -100
+"""The id of a target that counts for nothing, as cross-entropy has it."""
 LONGEST = 192
 """Tokens at most; a longer example is left out (the corpus has next to none)."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`ids` (B, T) padded on the right; `targets` (N, 3) rows of batch index, position, next id for every reply token."""
+    """`ids` (B, T) padded on the right; `targets` (N, 3) rows of batch index, position, next id for every reply token, then
+    rows of (0, 0, IGNORED) up to a round N."""
 
     ids: Tensor
     targets: Tensor
@@ -51,7 +56,7 @@ def part_batches(encoder: Encoder, seed: int, part: int, tokens: int, stage: Sta
     rows = sorted((r for r in map(encoder.encode, drawn) if len(r[0]) + len(r[1]) <= LONGEST), key=lambda r: len(r[0]) + len(r[1]))
     batches: list[Batch] = []
     while rows:
-        width = len(rows[-1][0]) + len(rows[-1][1])
+        width = -(-(len(rows[-1][0]) + len(rows[-1][1])) // WIDTH) * WIDTH
         taken = [rows.pop() for _ in range(min(len(rows), max(1, tokens // width)))]
         batches.append(_padded(taken, width, encoder.pad))
     random.Random(f"pocket order {seed} {part}").shuffle(batches)
@@ -64,4 +69,5 @@ def _padded(rows: list[tuple[list[int], list[int]]], width: int, pad: int) -> Ba
     for b, (prompt, reply) in enumerate(rows):
         ids[b, : len(prompt) + len(reply)] = torch.tensor(prompt + reply)
         targets += [(b, len(prompt) - 1 + k, token) for k, token in enumerate(reply)]
+    targets += [(0, 0, IGNORED)] * (-len(targets) % TARGETS)
     return Batch(ids, torch.tensor(targets))

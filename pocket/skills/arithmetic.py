@@ -13,7 +13,8 @@ PHRASINGS = {
             "What is {a} {op} {b}?", "{a} {op} {b}", "{a} {op} {b} = ?", "How much is {a} {op} {b}?", "Calculate {a} {op} {b}.",
             "What's {a} {op} {b}?",
             "Please work out {a} {op} {b}.", "Can you tell me what {a} {op} {b} is?", "I need to know {a} {op} {b}.", "Compute {a} {op} {b}.",
-            "Solve {a} {op} {b}.",
+            "Solve {a} {op} {b}.", "What does {a} {op} {b} give?", "What do you think {a} {op} {b} is?", "What do I get if I do {a} {op} {b}?",
+            "Work out {a} {op} {b}.", "Say what {a} {op} {b} makes.", "Give me the result of {a} {op} {b}.", "Find {a} {op} {b}.",
         ],
         "held": ["Tell me what {a} {op} {b} is.", "Could you work out {a} {op} {b}?", "What do you get for {a} {op} {b}?",
         "Please calculate {a} {op} {b}."],
@@ -67,8 +68,8 @@ class Arithmetic(Skill):
 
     name = "arithmetic"
     languages = ("en", "zh")
-    weight = 3.4
-    practice = 12.0
+    weight = 4.6
+    practice = 15.0
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         a, op, b = operands(rng, split)

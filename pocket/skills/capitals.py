@@ -56,7 +56,7 @@ class Capitals(Skill):
     name = "capitals"
     languages = ("en", "zh")
     holds_operands = False
-    weight = 1.6
+    weight = 1.4
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         country, city, continent, country_zh, city_zh = rng.choice(COUNTRIES)

@@ -28,7 +28,7 @@ class Copying(Skill):
     name = "copying"
     languages = ("en", "zh")
     retention = True
-    practice = 5.0
+    practice = 4.0
     moods: ClassVar[Mapping[str, float]] = {"plain": 0.7, "full": 0.15, "friendly": 0.15}
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:

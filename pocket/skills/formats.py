@@ -51,7 +51,7 @@ class Formats(Skill):
     """
 
     name = "formats"
-    weight = 1.8
+    weight = 1.6
     practice = 2.5
     moods: ClassVar[Mapping[str, float]] = {"plain": 0.5, "short": 0.2, "full": 0.12, "friendly": 0.06, "rambling": 0.05, "rude": 0.03,
         "decorated": 0.04}

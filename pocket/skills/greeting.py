@@ -95,7 +95,7 @@ class Greeting(Skill):
     name = "greeting"
     languages = ("en", "zh")
     holds_operands = False
-    weight = 1.4
+    weight = 1.3
     moods: ClassVar[Mapping[str, float]] = {"plain": 0.42, "short": 0.16, "full": 0.18, "curt": 0.07, "rude_talk": 0.06, "decorated": 0.07,
         "messy": 0.04}
 

@@ -18,7 +18,8 @@ PHRASINGS = {
         "Please tell me who you are.", "What should I call you?"]},
         "can": {"train": ["What can you do?", "How can you help me?", "What are you good at?", "Can you help me?", "What do you know?", "Help",
         "What can I ask you?", "Tell me what you can do.", "What are your skills?", "Which things can you do?", "What do you do?",
-        "What are you here for?", "Say what you can do.", "Show me what you can do.", "What are you capable of?"],
+        "What are you here for?", "Say what you can do.", "Show me what you can do.", "What are you capable of?",
+            "Tell me what you are able to do.", "Are you able to help me?", "Which tasks are you able to do?"],
             "held": ["What are you able to do?", "Please tell me what you can do.",
         "What things can you do?"]},
         "learn": {"train": ["Do you learn?", "Can you learn from me?", "How do you learn?", "Will you get better?", "How can I teach you?",
@@ -28,10 +29,12 @@ PHRASINGS = {
     },
     "zh": {
         "who": {"train": ["你是谁？", "你叫什么名字？", "请介绍一下你自己。", "你是机器人吗？", "你是人吗？", "你是什么？", "你的名字是什么？",
-        "你是什么模型？", "介绍一下自己。", "我在和谁说话？", "怎么称呼你？", "你有名字吗？", "说说你是谁。"], "held": ["请问你是谁？",
+        "你是什么模型？", "介绍一下自己。", "我在和谁说话？", "怎么称呼你？", "你有名字吗？", "说说你是谁。",
+            "你叫啥？", "告诉我你叫什么。", "你的名字叫什么？", "你叫什么名字呢？", "您叫什么名字？", "我该叫你什么？"], "held": ["请问你是谁？",
         "你叫什么？"]},
         "can": {"train": ["你会做什么？", "你能做什么？", "你能帮我什么？", "你会什么？", "你有什么本领？", "你可以做些什么？", "你能帮忙吗？",
-        "你能帮我做什么？", "我可以问你什么？", "你会做哪些事？", "你擅长什么？", "说说你会做什么。"], "held": ["请问你能做什么？",
+        "你能帮我做什么？", "我可以问你什么？", "你会做哪些事？", "你擅长什么？", "说说你会做什么。",
+            "你都会什么？", "你会做些什么？", "你都能做什么？"], "held": ["请问你能做什么？",
             "你都会做些什么？"]},
         "learn": {"train": ["你会学习吗？", "我怎么教你？", "你会变得更好吗？", "你能学习吗？", "你怎么学习？", "我能教你吗？", "你会进步吗？",
         "怎样让你变得更好？", "你会从我这里学习吗？"], "held": ["请问你会学习吗？"]},
@@ -80,6 +83,8 @@ class Identity(Skill):
 
     name = "identity"
     languages = ("en", "zh")
+    weight = 1.5
+    practice = 1.0
     holds_operands = False
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:

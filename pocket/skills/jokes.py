@@ -64,7 +64,7 @@ class Jokes(Skill):
     name = "jokes"
     languages = ("en", "zh")
     holds_operands = False
-    weight = 1.3
+    weight = 1.1
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         if rng.random() < 0.5:

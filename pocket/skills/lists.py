@@ -15,23 +15,24 @@ PHRASINGS = {
         "I need {n} {x}.", "Say {n} {x}.", "Which {n} {x} do you know?"],
         "held": ["Please name {n} {x}.", "Could you list {n} {x}?", "Can you tell me {n} {x}?"],
     },
-    "zh": {"train": ["说出{n}种{x}。", "请列出{n}种{x}。", "给我{n}种{x}。", "请说{n}种{x}。", "列举{n}种{x}。", "告诉我{n}种{x}。",
-    "你知道哪{n}种{x}？", "写出{n}种{x}。", "举{n}种{x}的例子。"], "held": ["请说出{n}种{x}。", "请给我{n}种{x}。"]},
+    "zh": {"train": ["说出{n}{m}{x}。", "请列出{n}{m}{x}。", "给我{n}{m}{x}。", "请说{n}{m}{x}。", "列举{n}{m}{x}。", "告诉我{n}{m}{x}。",
+    "你知道哪{n}{m}{x}？", "写出{n}{m}{x}。", "举{n}{m}{x}的例子。"], "held": ["请说出{n}{m}{x}。", "请给我{n}{m}{x}。"]},
 }  # fmt: skip
 COUNTS = {"en": {2: "two", 3: "three", 4: "four", 5: "five"}, "zh": {2: "两", 3: "三", 4: "四", 5: "五"}}
 # (kind, number) pairs that training never asks for.
 HELD = {("animals", 4), ("fruits", 5), ("colours", 2), ("drinks", 3), ("tools", 2), ("clothes", 4), ("birds", 2), ("sports", 3), ("countries", 5),
     ("vegetables", 4)}
-HELD_ZH = {("动物", 4), ("水果", 2), ("颜色", 5), ("国家", 3), ("蔬菜", 4)}
+HELD_ZH = {("动物", 4), ("水果", 5), ("颜色", 2), ("饮料", 3), ("工具", 2), ("衣服", 4), ("鸟", 2), ("运动", 3), ("国家", 5), ("蔬菜", 4)}
+MEASURES_ZH = {"国家": "个", "衣服": "件"}
 
 
 class Lists(Skill):
-    """Two to five things of ten kinds (five in Chinese), joined in a sentence, with bullets or with numbers."""
+    """Two to five things of ten kinds, joined in a sentence, with bullets or with numbers."""
 
     name = "lists"
     languages = ("en", "zh")
-    weight = 2.2
-    practice = 5.0
+    weight = 2.6
+    practice = 6.0
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         kinds, held = (CATEGORIES, HELD) if lang == "en" else (CATEGORIES_ZH, HELD_ZH)
@@ -40,7 +41,7 @@ class Lists(Skill):
             if ((kind, n) in held) == (split == "held"):
                 break
         shown = n if rng.random() < 0.2 else COUNTS[lang][n]
-        return phrase(rng, PHRASINGS, lang, split, n=shown, x=kind), {"kind": kind, "n": n}
+        return phrase(rng, PHRASINGS, lang, split, n=shown, x=kind, m=MEASURES_ZH.get(kind, "种")), {"kind": kind, "n": n}
 
     def chosen(self, rng: random.Random, lang: str, truth: Truth) -> list[str]:
         """n things of the kind; those early in the list come up more often, so that there is a usual answer."""
@@ -66,7 +67,7 @@ class Lists(Skill):
         kind, n = truth["kind"], truth["n"]
         if lang == "zh":
             said = "、".join(items)
-            return Forms(said, f"{said}。", f"这里有{COUNTS['zh'][n]}种{kind}：{said}。")
+            return Forms(said, f"{said}。", f"这里有{COUNTS['zh'][n]}{MEASURES_ZH.get(kind, '种')}{kind}：{said}。")
         said = ", ".join(items[:-1]) + (" and " if len(items) > 1 else "") + items[-1]
         said = said[:1].upper() + said[1:]
         lowered = said if kind == "countries" else said[:1].lower() + said[1:]

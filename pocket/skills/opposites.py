@@ -45,8 +45,8 @@ class Opposites(Skill):
     name = "opposites"
     languages = ("en", "zh")
     holds_operands = False
-    weight = 1.5
-    practice = 1.0
+    weight = 1.2
+    practice = 0.8
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         word, value = rng.choice(PAIRS[lang])

@@ -31,8 +31,8 @@ class Reversing(Skill):
 
     name = "reversing"
     hard = True
-    weight = 2.2
-    practice = 5.0
+    weight = 1.8
+    practice = 4.0
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         if rng.random() < 0.7:

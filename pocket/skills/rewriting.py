@@ -31,7 +31,7 @@ class Rewriting(Skill):
     """Orders with a verb and a thing; held-out pairs of the two were never trained."""
 
     name = "rewriting"
-    weight = 1.5
+    weight = 1.3
     moods: ClassVar[Mapping[str, float]] = {"plain": 0.46, "short": 0.14, "full": 0.12, "friendly": 0.08, "rambling": 0.08, "rude": 0.04,
         "decorated": 0.05, "messy": 0.03}
 

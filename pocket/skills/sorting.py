@@ -12,14 +12,19 @@ from pocket.skills.words import CATEGORIES
 PHRASINGS = {
     "en": {
         "sort words": {"train": ["Sort these: {x}.", "Sort these words: {x}.", "Put these in alphabetical order: {x}.", "Sort {x}.",
-        "Order these words: {x}.", "Please sort: {x}."], "held": ["Please sort these words: {x}.", "Put these words in alphabetical order: {x}."]},
+        "Order these words: {x}.", "Please sort: {x}.", "Sort the words {x}.", "From A to Z: {x}."],
+            "held": ["Please sort these words: {x}.", "Put these words in alphabetical order: {x}."]},
         "sort numbers": {"train": ["Sort these: {x}.", "Sort these numbers: {x}.", "Put these numbers in order: {x}.", "Sort {x}.",
-        "Order these from small to large: {x}.", "Please sort: {x}."], "held": ["Please sort these numbers: {x}.",
+        "Order these from small to large: {x}.", "Please sort: {x}.", "Sort the numbers {x}.", "From small to large: {x}."],
+            "held": ["Please sort these numbers: {x}.",
         "Put these in order from small to large: {x}."]},
-        "largest": {"train": ["Which is the largest: {x}?", "What is the largest of {x}?", "Pick the largest number: {x}.", "Find the largest: {x}."],
+        "largest": {"train": ["Which is the largest: {x}?", "What is the largest of {x}?", "Pick the largest number: {x}.", "Find the largest: {x}.",
+            "Which of these is the largest: {x}?", "The largest number of {x}?"],
         "held": ["Which number is the largest: {x}?", "Find the largest number: {x}."]},
         "smallest": {"train": ["Which is the smallest: {x}?", "What is the smallest of {x}?", "Pick the smallest number: {x}.",
-        "Find the smallest: {x}."], "held": ["Which number is the smallest: {x}?", "Find the smallest number: {x}."]},
+        "Find the smallest: {x}.",
+            "Which of these is the smallest: {x}?", "The smallest number of {x}?"],
+            "held": ["Which number is the smallest: {x}?", "Find the smallest number: {x}."]},
     },
     "zh": {
         "sort numbers": {"train": ["把这些数从小到大排列：{x}。", "从小到大排序：{x}。", "请排序：{x}。", "把{x}从小到大排列。",
@@ -42,8 +47,8 @@ class Sorting(Skill):
 
     name = "sorting"
     languages = ("en", "zh")
-    weight = 2.6
-    practice = 6.0
+    weight = 3.4
+    practice = 9.0
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         kinds = ("sort words", "sort numbers", "largest", "smallest") if lang == "en" else ("sort numbers", "largest", "smallest")

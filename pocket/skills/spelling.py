@@ -32,8 +32,8 @@ class Spelling(Skill):
 
     name = "spelling"
     holds_operands = False
-    weight = 2.0
-    practice = 1.0
+    weight = 1.6
+    practice = 0.8
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         word = rng.choice(SPELLED)

@@ -7,16 +7,19 @@ import random
 from pocket.skills.base import NUMBER_WORDS, Skill, Split, Truth, numbers_in, phrase
 from pocket.skills.style import Forms
 
-# (from one, from many, to, zh from, zh to, factor, amounts held out). Each factor has two pairs of units with different
-# amounts held out, so a held-out result was seen with other units but never with these.
+# (from one, from many, to, zh from, zh to, factor, amounts held out). Two pairs of units or more share a factor, with
+# different amounts held out, so a held-out result was seen with other units but never with these. Nothing is held out where a factor has one
+# pair: the product would have to be worked out, which a model of this size does not.
 UNITS = [
     ("hour", "hours", "minutes", "小时", "分钟", 60, (3, 7)),
     ("minute", "minutes", "seconds", "分钟", "秒", 60, (4, 8)),
-    ("week", "weeks", "days", "星期", "天", 7, (4, 6)),
+    ("week", "weeks", "days", "星期", "天", 7, ()),
     ("year", "years", "months", "年", "个月", 12, (3, 7)),
     ("dozen", "dozen", "eggs", "打", "个", 12, (2, 5)),
+    ("foot", "feet", "inches", "英尺", "英寸", 12, (4, 9)),
     ("kilometre", "kilometres", "metres", "公里", "米", 1000, (3, 6)),
     ("kilogram", "kilograms", "grams", "公斤", "克", 1000, (4, 8)),
+    ("litre", "litres", "millilitres", "升", "毫升", 1000, (2, 7)),
     ("metre", "metres", "centimetres", "米", "厘米", 100, (3, 7)),
     ("euro", "euros", "cents", "欧元", "欧分", 100, (2, 6)),
     ("day", "days", "hours", "天", "小时", 24, ()),
@@ -27,6 +30,8 @@ PHRASINGS = {
             "How many {to} are in {n} {of}?", "Convert {n} {of} to {to}.", "How many {to} are there in {n} {of}?", "{n} {of} in {to}?",
             "What is {n} {of} in {to}?",
             "Please turn {n} {of} into {to}.", "Change {n} {of} to {to}.", "How many {to} make {n} {of}?",
+            "How many {to} does one get from {n} {of}?",
+            "{n} {of}: how many {to}?", "Express {n} {of} in {to}.", "I have {n} {of}. How many {to} is that?", "Give me {n} {of} in {to}.",
         ],
         "held": ["How many {to} do {n} {of} have?", "Please convert {n} {of} to {to}.", "Can you convert {n} {of} into {to}?"],
     },
@@ -43,8 +48,8 @@ class Units(Skill):
 
     name = "units"
     languages = ("en", "zh")
-    weight = 1.6
-    practice = 3.0
+    weight = 2.4
+    practice = 6.0
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         while True:

@@ -26,9 +26,11 @@ PASTS = {
 PHRASINGS = {
     "en": {
         "plural": {"train": ["What is the plural of {x}?", "Plural of {x}?", "Give me the plural of {x}.", "What's the plural of {x}?",
-        "Tell me the plural of {x}.", "One {x}, two what?"], "held": ["Please give the plural of {x}.", "What is the plural form of {x}?"]},
+        "Tell me the plural of {x}.", "One {x}, two what?", "Say the plural form of {x}.", "I need the plural form of {x}.",
+            "How do you write the plural of {x}?"], "held": ["Please give the plural of {x}.", "What is the plural form of {x}?"]},
         "past": {"train": ["What is the past tense of {x}?", "Past tense of {x}?", "Give me the past tense of {x}.", "What's the past tense of {x}?",
-        "Tell me the past tense of {x}.", "Put {x} into the past tense."], "held": ["Please give the past tense of {x}.",
+        "Tell me the past tense of {x}.", "Put {x} into the past tense.", "Say the past form of {x}.", "I need the past form of {x}.",
+            "How do you write the past tense of {x}?"], "held": ["Please give the past tense of {x}.",
         "What is the past form of {x}?"]},
     }
 }  # fmt: skip
@@ -39,7 +41,8 @@ class WordForms(Skill):
 
     name = "word_forms"
     holds_operands = False
-    weight = 1.3
+    weight = 1.5
+    practice = 0.9
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         kind = rng.choice(("plural", "past"))
