@@ -10,4 +10,5 @@ if [ -z "${PYTHON:-}" ]; then
 fi
 "$PYTHON" -c 'import torch, sys; sys.exit(0 if torch.cuda.is_available() else "torch sees no GPU; set PYTHON to an interpreter with a CUDA build")'
 "$PYTHON" -m pytest -q -m gpu tests
+"$PYTHON" -m bench.adapters --device cuda --precision bfloat16 --layers 28 --width 1024
 "$PYTHON" -m bench.gpu "$@"

@@ -1,11 +1,13 @@
 """What a gradient step on preferences costs, beside TRL's trainers on the same model, data, batch and precision.
 
-    python -m bench.learn [--rounds 3] [--steps 12] [--method dpo kto] [--threads 1]
+    python -m bench.learn [--rounds 3] [--steps 12] [--method dpo kto grpo] [--threads 1]
 
 Each variant runs in a process of its own, the variants of a round one after the other, so that what else the machine does falls on all of them.
 The model is a random Llama (5 M parameters, vocabulary 4096), trained in full; prompts of 64 tokens, replies of 32 to 128, 8 pairs (16 rated
 replies) a step in the order of the data. Ours: replies to one prompt share it in one row, the LM head runs at reply tokens alone, the reference's
 log-probabilities are known (they were recorded when the replies were sampled; what recomputing them costs is told beside it).
+GRPO learns from 2 prompts with 8 replies each a step, the same given replies on both sides (TRL's `rollout_func`), rewards from a rule, and the
+reference scored within the step on both sides: the policy has moved since the replies of the round before.
 CPU time is the process's own, in seconds; the first two steps are left out. On one thread, unless asked otherwise: two threads on one core's two
 halves, or waiting for each other on a busy machine, count time in which nothing was computed.
 """
@@ -26,11 +28,14 @@ from typing import Any
 from bench.record import record
 
 VOCABULARY, BATCH, BETA, RATE, WARM = 4096, 8, 0.1, 1e-5, 2
+GROUP, KL = 8, 0.04  # GRPO: replies to a prompt, weight of the KL to the reference
 VARIANTS = {
     "dpo": ("ours", "ours, bucketed", "TRL float32", "TRL defaults", "TRL precomputed"),
     "kto": ("ours", "TRL float32", "TRL defaults"),
+    "grpo": ("ours", "TRL float32", "TRL defaults"),
 }
 Pair = dict[str, list[int]]
+Group = tuple[list[int], list[list[int]]]
 
 
 def make_model() -> Any:
@@ -47,11 +52,26 @@ def make_model() -> Any:
 def make_pairs(count: int) -> list[Pair]:
     """Return random pairs of token ids, each reply ended by the end-of-sequence id."""
     rng = random.Random(1)
+    return [{"prompt": _ids(rng, 64), "chosen": _reply(rng), "rejected": _reply(rng)} for _ in range(count)]
 
-    def ids(length: int) -> list[int]:
-        return [rng.randrange(4, VOCABULARY) for _ in range(length)]
 
-    return [{"prompt": ids(64), "chosen": [*ids(rng.randint(32, 128) - 1), 2], "rejected": [*ids(rng.randint(32, 128) - 1), 2]} for _ in range(count)]
+def make_groups(count: int) -> list[Group]:
+    """Return random prompts with `GROUP` replies each."""
+    rng = random.Random(1)
+    return [(_ids(rng, 64), [_reply(rng) for _ in range(GROUP)]) for _ in range(count)]
+
+
+def reward_of(reply: list[int]) -> float:
+    """Return a reward that both sides can compute: it has to differ within a group, no more."""
+    return float(sum(reply) % 17)
+
+
+def _ids(rng: random.Random, length: int) -> list[int]:
+    return [rng.randrange(4, VOCABULARY) for _ in range(length)]
+
+
+def _reply(rng: random.Random) -> list[int]:
+    return [*_ids(rng, rng.randint(32, 128) - 1), 2]
 
 
 class Stopwatch:
@@ -104,6 +124,46 @@ def ours(method: str, pairs: list[Pair], steps: int, *, bucketed: bool = False) 
         optimiser.zero_grad(set_to_none=True)
         watch.stop()
     return watch, losses, reference_s
+
+
+def ours_grpo(groups: list[Group], steps: int) -> tuple[Stopwatch, list[float], float]:
+    """Run our GRPO step on given replies; return times, losses, and 0: nothing comes before it."""
+    import copy
+
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    from learner.algorithms.grpo import group_advantages, grpo_loss
+    from policy.logprobs import Row, response_logps, score_rows
+
+    model = make_model().train()
+    frozen = copy.deepcopy(model).eval().requires_grad_(False)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0, fused=True)
+    size = 2 * BATCH // GROUP
+    watch, losses = Stopwatch(), []
+    for first in range(0, size * steps, size):
+        watch.start()
+        some = groups[first : first + size]
+        rows = [Row(prompt, replies) for prompt, replies in some]
+        numbers = torch.arange(size).repeat_interleave(GROUP)
+        advantages = group_advantages(torch.tensor([reward_of(reply) for _, replies in some for reply in replies]), numbers)
+        reference = [logps for branches in score_rows(frozen, rows, token_budget=4096) for logps in branches]
+        tokens, total = sum(len(logps) for logps in reference), 0.0
+        for part in _parts(rows, list(range(size)), model):
+            members = [row * GROUP + place for row in part for place in range(GROUP)]
+            pieces = response_logps(model, [rows[row] for row in part]).split()
+            logps, theirs = pad_sequence(pieces, batch_first=True), pad_sequence([reference[member] for member in members], batch_first=True)
+            mask = pad_sequence([torch.ones(len(piece)) for piece in pieces], batch_first=True)
+            values, _ = grpo_loss(logps, logps.detach(), theirs, advantages[members], mask, eps_high=0.2, kl_weight=KL, kl_kind="k3")
+            loss = values.sum() / tokens
+            loss.backward()
+            total += loss.item()
+        losses.append(total)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        watch.stop()
+    return watch, losses, 0.0
 
 
 def _parts(rows: list[Any], batch: list[int], model: Any) -> list[list[int]]:
@@ -165,14 +225,14 @@ def _kto_step(rows: list[Any], reference: list[Any], model: Any) -> Callable[[An
     return step
 
 
-def trl(method: str, variant: str, pairs: list[Pair], steps: int) -> tuple[Stopwatch, list[float], float]:
+def trl(method: str, variant: str, pairs: list[Pair], groups: list[Group], steps: int) -> tuple[Stopwatch, list[float], float]:
     """Run TRL's trainer; return times, losses, and the CPU seconds of its set-up (with the reference pass where it is precomputed)."""
     import copy
 
     from datasets import Dataset
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, TrainerCallback
-    from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
+    from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, KTOConfig, KTOTrainer
 
     words = {"<pad>": 0, "<bos>": 1, "<eos>": 2, "<unk>": 3} | {f"t{number}": number for number in range(4, VOCABULARY)}
     raw = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
@@ -194,17 +254,37 @@ def trl(method: str, variant: str, pairs: list[Pair], steps: int) -> tuple[Stopw
     given: dict[str, Any] = {} if variant == "TRL defaults" else {"bf16": False, "gradient_checkpointing": False}
     if variant == "TRL precomputed":
         given["precompute_ref_log_probs"] = True
-    given |= {"max_steps": steps, "learning_rate": RATE, "lr_scheduler_type": "constant", "beta": BETA, "train_sampling_strategy": "sequential"}
-    given |= {"report_to": [], "save_strategy": "no", "use_cpu": True, "disable_tqdm": True, "max_length": None, "seed": 0, "logging_steps": 1}
-    given |= {"output_dir": tempfile.mkdtemp(), "max_grad_norm": 1.0}
+    given |= {"max_steps": steps, "learning_rate": RATE, "lr_scheduler_type": "constant", "report_to": [], "save_strategy": "no", "use_cpu": True}
+    given |= {"disable_tqdm": True, "seed": 0, "logging_steps": 1, "output_dir": tempfile.mkdtemp(), "max_grad_norm": 1.0}
+    if method != "grpo":
+        given |= {"beta": BETA, "train_sampling_strategy": "sequential", "max_length": None}
     model = make_model()
-    reference = None if variant == "TRL precomputed" else copy.deepcopy(model)
     began = time.process_time()
-    rest: dict[str, Any] = {"model": model, "ref_model": reference, "processing_class": tokenizer, "callbacks": [Watch()]}
-    if method == "dpo":
+    rest: dict[str, Any] = {"model": model, "processing_class": tokenizer, "callbacks": [Watch()]}
+    if method != "grpo":
+        rest["ref_model"] = None if variant == "TRL precomputed" else copy.deepcopy(model)
+    else:  # this trainer loads its reference by the model's name
+        model.save_pretrained(given["output_dir"])
+        rest["model"] = type(model).from_pretrained(given["output_dir"])
+    if method == "grpo":
+        replies = {text(prompt): said for prompt, said in groups}
+
+        def given_replies(prompts: list[str], _: Any) -> dict[str, Any]:
+            taken = [replies[prompt][place % GROUP] for place, prompt in enumerate(prompts)]
+            asked = [[int(word[1:]) for word in prompt.split()] for prompt in prompts]
+            return {"prompt_ids": asked, "completion_ids": taken, "logprobs": None}
+
+        def rewards(completion_ids: list[list[int]], **_: Any) -> list[float]:
+            return [reward_of(reply) for reply in completion_ids]
+
+        batch = {"per_device_train_batch_size": 2 * BATCH, "num_generations": GROUP, "gradient_accumulation_steps": 1, "beta": KL}
+        config: Any = GRPOConfig(**batch, shuffle_dataset=False, max_completion_length=128, **given)
+        rows = [{"prompt": prompt} for prompt in replies]
+        trainer: Any = GRPOTrainer(args=config, train_dataset=Dataset.from_list(rows), reward_funcs=rewards, rollout_func=given_replies, **rest)
+    elif method == "dpo":
         rows = [{"prompt": text(pair["prompt"]), "chosen": " " + text(pair["chosen"]), "rejected": " " + text(pair["rejected"])} for pair in pairs]
-        config: Any = DPOConfig(per_device_train_batch_size=BATCH, **given)
-        trainer: Any = DPOTrainer(args=config, train_dataset=Dataset.from_list(rows), **rest)
+        config = DPOConfig(per_device_train_batch_size=BATCH, **given)
+        trainer = DPOTrainer(args=config, train_dataset=Dataset.from_list(rows), **rest)
     else:
         rated = [
             {"prompt": text(pair["prompt"]), "completion": " " + text(pair[side]), "label": side == "chosen"}
@@ -231,11 +311,11 @@ def one(method: str, variant: str, steps: int, threads: int) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(threads)
-    pairs = make_pairs(BATCH * steps)
+    pairs, groups = make_pairs(BATCH * steps), make_groups(2 * BATCH // GROUP * steps)
     if variant.startswith("ours"):
-        watch, losses, before_s = ours(method, pairs, steps, bucketed="bucketed" in variant)
+        watch, losses, before_s = ours_grpo(groups, steps) if method == "grpo" else ours(method, pairs, steps, bucketed="bucketed" in variant)
     else:
-        watch, losses, before_s = trl(method, variant, pairs, steps)
+        watch, losses, before_s = trl(method, variant, pairs, groups, steps)
     kept = watch.steps[WARM:]
     return {
         "cpu_s_per_pair": sum(cpu for _, cpu in kept) / (len(kept) * BATCH),

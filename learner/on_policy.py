@@ -24,7 +24,7 @@ from learner.optimiser import Optimiser
 from learner.resident import Resident, Weights
 from learner.rewards import RewardModel, reply_features
 from learner.rollouts import Rollout, sampled_replies
-from learner.scoring import Ids, hidden_states, length_buckets, reply_logps, row_of, score
+from learner.scoring import Ids, hidden_states, length_buckets, row_logps, row_of, score
 from learner.settings import LearnerSettings
 from learner.steps import anchor_backward, micro_batches
 from learner.trainer import Guards, Meter, Progress, Trained, anchor_order
@@ -101,9 +101,11 @@ def sampled_batch(
         sampled = sampled_replies(resident.model, asked, end_ids=end_ids(resident.tokenizer), max_tokens=settings.rollout_tokens, seed=seed)
         rollouts = ranks.the_first(sampled)
         replies = [(rollout.prompt_ids, rollout.ids) for rollout in rollouts]
-        old = reply_logps(resident.model, replies, settings.token_budget)  # not those of sampling: other kernels, other last digits
+        size = settings.rollout_group
+        rows = [row_of(prompt, *(rollout.ids for rollout in rollouts[k * size : (k + 1) * size])) for k, prompt in enumerate(prompts)]
+        old = row_logps(resident.model, rows, settings.token_budget)  # not those of sampling: other kernels, other last digits
         with resident.holding(live_weights):
-            live = reply_logps(resident.model, replies, settings.token_budget)
+            live = row_logps(resident.model, rows, settings.token_budget)
     scores = rewards.rewards(reply_features(resident, replies, settings.token_budget), pessimism=settings.reward_pessimism)
     if function is not None:
         texts = [(decode(resident.tokenizer, prompt), decode(resident.tokenizer, reply)) for prompt, reply in replies]

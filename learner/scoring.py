@@ -35,7 +35,12 @@ def score(model: torch.nn.Module, rows: Sequence[Row]) -> Scored:
 
 def reply_logps(model: torch.nn.Module, replies: Sequence[tuple[Ids, Ids]], budget: int) -> list[Tensor]:
     """Return each (prompt, reply)'s token log-probabilities, (T,) in nats on the CPU, in the order given, without gradient."""
-    return [branches[0] for branches in score_rows(model, [row_of(*reply) for reply in replies], token_budget=budget)]
+    return row_logps(model, [row_of(*reply) for reply in replies], budget)
+
+
+def row_logps(model: torch.nn.Module, rows: Sequence[Row], budget: int) -> list[Tensor]:
+    """Return the token log-probabilities of all replies of `rows`, row by row, each (T,) in nats on the CPU, without gradient."""
+    return [logps for branches in score_rows(model, rows, token_budget=budget) for logps in branches]
 
 
 def reply_sums(model: torch.nn.Module, replies: Sequence[tuple[Ids, Ids]], budget: int) -> Tensor:
@@ -65,5 +70,6 @@ def hidden_states(model: torch.nn.Module, replies: Sequence[tuple[Ids, Ids]]) ->
 
 
 __all__ = [
-    "Ids", "Row", "Scored", "hidden_states", "least_fill_for", "length_buckets", "reply_logits", "reply_logps", "reply_sums", "row_of", "score",
+    "Ids", "Row", "Scored", "hidden_states", "least_fill_for", "length_buckets", "reply_logits", "reply_logps", "reply_sums", "row_logps", "row_of",
+    "score",
 ]  # fmt: skip

@@ -14,9 +14,19 @@ BYTES_OF_WEIGHT = {"none": 8.0, "q8_0": 2.0, "q4_0": 1.1}
 COPIES = 2  # OpenVINO loads the weights a second time, as large as the first, for the first request with top_logprobs
 
 
-def memory_need(folder: Path, options: RunnerOptions) -> int:
-    """Return the bytes that one version of the model in `folder` takes in a runner of its own, at most: process, weights, keys and values."""
+def weights_need(folder: Path, options: RunnerOptions) -> int:
+    """Return the bytes of base weights that all versions share, with the process that holds them."""
+    return int(PROCESS + (4.0 if options.precision == "float32" else 2.0) * num_weights(folder))
+
+
+def memory_need(folder: Path, options: RunnerOptions, *, is_shared: bool = False) -> int:
+    """Return the bytes that one version of the model in `folder` takes in a runner of its own, at most: process, weights, keys and values.
+
+    Where the base weights are shared (`weights_need`) no weights count; an adapter is small beside the process.
+    """
     config = read_config(folder)
+    if is_shared:
+        return int(PROCESS + kv_bytes(config, options))
     kinds = options.kinds or ("openvino",)
     if options.device == "cpu" and kinds[0] == "openvino" and not reasons_against_gguf(config):
         width = COPIES * (6.0 if (options.quantize, options.precision) == ("none", "bfloat16") else BYTES_OF_WEIGHT[options.quantize])

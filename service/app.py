@@ -6,6 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 
@@ -327,12 +328,17 @@ class Service:
         return self.model.memory_gib(version)
 
     async def _check_memory(self) -> None:
-        """Raise CannotStart where two versions, which a swap needs, do not fit."""
-        limit, live = self.settings.memory_gib, await self.records.read(live_version)
-        need = await asyncio.to_thread(self.model.memory_gib, live) if limit else 0.0
-        if 2 * need > limit:
-            said = f"one version takes about {need:.2f} GiB and a swap has two in memory, but memory_gib is {limit:g}"
-            raise CannotStart(f"{said}; raise it to {2 * need:.2f} or more, or lower kv_gib")
+        """Take what all versions share from the limit. Raise CannotStart where two versions, which a swap needs, do not fit the rest."""
+        limit = self.settings.memory_gib
+        if not limit:
+            return
+        live = await self.records.read(live_version)
+        need, shared = await asyncio.to_thread(lambda: (self.model.memory_gib(live), self.model.shared_gib))
+        if 2 * need + shared > limit:
+            beside = f" beside {shared:.2f} GiB of base weights" if shared else ""
+            said = f"one version takes about {need:.2f} GiB{beside} and a swap has two in memory, but memory_gib is {limit:g}"
+            raise CannotStart(f"{said}; raise it to {2 * need + shared:.2f} or more, or lower kv_gib")
+        self.engine.limits = replace(self.engine.limits, memory_gib=limit - shared)
 
     def _remove_weights(self, gone: Sequence[Version]) -> None:
         """Delete version folders and what the runners made of them; on a thread."""

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 from policy.chat import TextStream, end_ids, load_tokenizer, render_prompt, render_reply
 from policy.errors import ProbeMismatch, VersionCorrupt
-from policy.memory import memory_need
+from policy.memory import memory_need, weights_need
 from policy.model import model_digest, resolve_model
 from policy.runners.base import Runner, RunnerOptions, SamplingSettings, VersionSource, generate_all
-from policy.runners.process import RunnerProcess, WorkerProcess, runner_kinds
+from policy.runners.process import RunnerProcess, WeightsProcess, WorkerProcess, runner_kinds
 from policy.runners.vllm import VllmRunner
 from policy.versions import Manifest, probe_difference, probe_tolerance, read_version
 from service.engine.replies import Decoder
@@ -55,6 +55,10 @@ class Model(Protocol):
     def memory_gib(self, version: Version) -> float:
         """Return the memory in GiB that this version takes on this machine, nearly."""
 
+    @property
+    def shared_gib(self) -> float:
+        """The memory in GiB that all versions take together, beside each one's own."""
+
     def manifest(self, version: Version) -> dict[str, Any] | None:
         """Return what the version's folder says of itself; None for the base model or a folder that is gone."""
 
@@ -68,7 +72,7 @@ class Model(Protocol):
 class LocalModel:
     """A model of this machine, its versions run by policy/runners in processes of their own.
 
-    Raises ModelNotFound or ModelCorrupt.
+    Raises ModelNotFound or ModelCorrupt, and ValueError or RunnerFailed where base weights are to be shared and cannot be.
     """
 
     def __init__(self, settings: ServeSettings) -> None:
@@ -81,12 +85,15 @@ class LocalModel:
         precision = settings.precision if settings.vllm is None else "bfloat16"  # which a server computes with unless told otherwise
         self._tolerance = settings.probe_tolerance or probe_tolerance(precision, settings.quantize)
         self._spare: WorkerProcess | None = None
-        self._lock = threading.Lock()
+        self._weights: WeightsProcess | None = None
+        self._lock, self._weights_lock = threading.Lock(), threading.Lock()
+        self._check_sharing()
         self.prepare()  # the worker reads its libraries while we read ours
         try:
             self._tokenizer = load_tokenizer(settings.model)
             self.digest = model_digest(settings.model)
             self.end_ids = end_ids(self._tokenizer)
+            self._shared()
         except BaseException:
             self.close()
             raise
@@ -111,6 +118,7 @@ class LocalModel:
             full=folder if manifest is not None and manifest.kind == "full" else None,
             digest=version.digest,
             cache=self._settings.data / "cache",
+            weights=self._shared(),
         )
         runner = self._runner(source)
         try:
@@ -134,7 +142,14 @@ class LocalModel:
         return RunnerProcess.load(source, self._options, spare=self._take_spare(), timeout_s=self._settings.load_limit_s)
 
     def memory_gib(self, version: Version) -> float:
-        return memory_need(self._folder, self._options) / 2**30 if self._settings.vllm is None else 0.0
+        if self._settings.vllm is not None:
+            return 0.0
+        is_full = bool(version.folder) and (self.manifest(version) or {}).get("kind") == "full"
+        return memory_need(self._folder, self._options, is_shared=bool(self._shared()) and not is_full) / 2**30
+
+    @property
+    def shared_gib(self) -> float:
+        return weights_need(self._folder, self._options) / 2**30 if self._shared() else 0.0
 
     def manifest(self, version: Version) -> dict[str, Any] | None:
         try:
@@ -150,6 +165,33 @@ class LocalModel:
     def close(self) -> None:
         if (spare := self._take_spare()) is not None:
             spare.end()
+        with self._weights_lock:
+            if self._weights is not None:
+                self._weights.close()
+
+    def _check_sharing(self) -> None:
+        """Raise ValueError where `adapters` asks for what the runner cannot do."""
+        kinds = self._options.kinds or runner_kinds(self._options.device)
+        if self._settings.adapters == "shared" and (self._settings.vllm is not None or kinds[0] != "transformers"):
+            runner = "vllm" if self._settings.vllm is not None else kinds[0]
+            raise ValueError(f"adapters is shared, but the runner {runner} merges them; set runner to transformers, or adapters to auto")
+
+    def _shared(self) -> bytes:
+        """Return handles of the base weights, held by a process that is started the first time; b"" where each version has its own copy.
+
+        Raises RunnerFailed.
+        """
+        wish, on_gpu = self._settings.adapters, self._options.device == "cuda"
+        if wish == "merged" or self._settings.vllm is not None or (wish == "auto" and not on_gpu):
+            return b""
+        with self._weights_lock:
+            if self._weights is None or not self._weights.is_alive:
+                need = self._settings.max_slots * memory_need(self._folder, self._options)
+                limit = self._settings.memory_gib * 2**30
+                room = need if wish == "auto" and not 0 < limit < need else 0
+                self._weights = WeightsProcess.start(str(self._folder), self._options, room=room, timeout_s=self._settings.load_limit_s)
+                log.info("base weights are %s", "shared between versions" if self._weights.weights else "each version's own")
+            return self._weights.weights
 
     def _take_spare(self) -> WorkerProcess | None:
         with self._lock:

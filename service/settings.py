@@ -97,6 +97,9 @@ class ServeSettings(BaseSettings):
     """What generates on this machine: auto (openvino on a CPU, transformers on CUDA and for models that openvino cannot load), or one of them."""
     quantize: str = Field("none", pattern="^(none|q8_0|q4_0)$")
     """Weights on a CPU: none (float16), q8_0 (half of that) or q4_0 (a quarter); docs/operating.md says what that costs."""
+    adapters: str = Field("auto", pattern="^(auto|merged|shared)$")
+    """What the transformers runner does with adapters: merged (each version has weights of its own: fastest), shared (one copy of the base weights
+    for all versions, adapters beside them), auto (merged where `max_slots` versions fit the GPU's memory and `memory_gib`, else shared)."""
     memory_gib: float = Field(0.0, ge=0)
     """Memory in GiB that all versions together may take on this machine; a swap needs room for two. 0 means no limit."""
     kv_gib: float = Field(1.0, gt=0)

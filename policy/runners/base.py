@@ -44,7 +44,10 @@ class Step:
 
 @dataclass(frozen=True)
 class VersionSource:
-    """Where a version's weights are: the base model (name or folder) and, for a learned version, an adapter or full weights."""
+    """Where a version's weights are: the base model (name or folder) and, for a learned version, an adapter or full weights.
+
+    `weights` are handles of the base weights in another process (`policy.shared`), b"" where a runner has its own copy.
+    """
 
     number: int
     base: str
@@ -52,6 +55,7 @@ class VersionSource:
     cache: Path
     adapter: Path | None = None
     full: Path | None = None
+    weights: bytes = b""
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,55 @@ class WorkerProcess:
         self.pipe.close()
 
 
+class WeightsProcess:
+    """A process that holds base weights for the runners of all versions. Use `WeightsProcess.start`; it has to outlive those runners.
+
+    `weights` are the handles for `VersionSource.weights`; b"" says that none are held, since there is room for a copy in each runner.
+    """
+
+    def __init__(self, worker: WorkerProcess, weights: bytes) -> None:
+        self._worker, self.weights = worker, weights
+
+    @classmethod
+    def start(cls, base: str, options: RunnerOptions, *, room: int = 0, timeout_s: float = 600.0) -> "WeightsProcess":
+        """Load the base model in a process of its own, unless its GPU has `room` bytes free (0: in any case).
+
+        Raises RunnerFailed with the reason.
+        """
+        worker = WorkerProcess(("transformers",))
+        try:
+            worker.send(("hold", base, options, room))
+            if not worker.pipe.poll(timeout_s):
+                raise RunnerFailed(f"the base weights were not loaded within {timeout_s:.0f} s")
+            word, what = worker.pipe.recv()
+        except (EOFError, OSError) as error:
+            worker.end(1.0)
+            raise RunnerFailed(f"the process for the base weights ended while loading (status {worker.process.returncode})") from error
+        except RunnerFailed:
+            worker.end(0.1)
+            raise
+        if word != "held" or not what:
+            worker.end()
+        if word != "held":
+            raise RunnerFailed(f"the base weights cannot be shared: {what}; set adapters to merged")
+        return cls(worker, what)
+
+    @property
+    def pid(self) -> int:
+        """The process that holds them."""
+        return self._worker.process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its handles can be used."""
+        return not self.weights or self._worker.process.poll() is None
+
+    def close(self) -> None:
+        """Let go of the weights."""
+        if self.weights:
+            self._worker.end()
+
+
 class RunnerProcess:
     """The Runner interface over a worker process. Use `RunnerProcess.load`."""
 

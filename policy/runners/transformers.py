@@ -20,6 +20,7 @@ from policy.logprobs import Row, response_logps, score_rows
 from policy.model import load_merged
 from policy.runners.base import Alternatives, Finish, RunnerOptions, SamplingSettings, Step, VersionSource
 from policy.sampler import sampled_tokens
+from policy.shared import model_on
 
 PAGE = 32  # tokens: small pages waste little where contexts are short
 TOLERANCE = {"float32": 0.02, "bfloat16": 0.5}  # nats between batching and the plain forward; a wrong architecture is off by far more
@@ -49,14 +50,20 @@ class TransformersEngine:
     beside: tuple[str, ...] = ()
 
     def __init__(self, source: VersionSource, options: RunnerOptions) -> None:
-        """Load a version, its adapter merged. Raises UnsupportedModel where continuous batching cannot run the architecture."""
+        """Load a version: its adapter merged, or at work beside base weights that another process holds.
+
+        Raises UnsupportedModel where continuous batching cannot run the architecture.
+        """
         from transformers import GenerationConfig
 
         if options.quantize != "none":
             raise UnsupportedModel(f"the transformers runner has no quantisation {options.quantize!r}; use --quantize none")
         if options.threads:
             torch.set_num_threads(options.threads)
-        self._model = load_merged(str(source.full or source.base), source.adapter, options.device, options.precision)
+        if source.weights and source.full is None:
+            self._model = model_on(source.base, source.weights, source.adapter)
+        else:
+            self._model = load_merged(str(source.full or source.base), source.adapter, options.device, options.precision)
         self._attention = self._model.config._attn_implementation
         config = self._model.config.get_text_config()
         self.context_length = int(config.max_position_embeddings)

@@ -3,9 +3,10 @@
     python -m policy.runners.worker FD
 
 Messages are pickled tuples over a socket pair.
-In: ("load", source, options, kinds), ("submit", id, ids, settings), ("cancel", id), ("call", number, name, arguments), ("close",).
-Out: ("loaded", kind, context length, vocabulary, why no better kind), ("failed", reason), ("steps", [Step]), ("result", number, value),
-("error", number, reason).
+In: ("load", source, options, kinds), ("hold", base, options, room), ("submit", id, ids, settings), ("cancel", id),
+("call", number, name, arguments), ("close",).
+Out: ("loaded", kind, context length, vocabulary, why no better kind), ("held", handles), ("failed", reason), ("steps", [Step]),
+("result", number, value), ("error", number, reason).
 """
 
 import gc
@@ -62,6 +63,7 @@ class Worker:
         self._pipe = pipe
         self._lock = threading.Lock()  # calls that run beside the steps answer by themselves
         self._engine: Any = None
+        self._held: Any = None  # base weights that others compute with
 
     def run(self) -> None:
         """Work until the parent says close or is gone."""
@@ -87,6 +89,8 @@ class Worker:
         order, *rest = message
         if order == "load":
             self._load(*rest)
+        elif order == "hold":
+            self._hold(*rest)
         elif order == "submit":
             request_id, prompt_ids, settings = rest
             try:
@@ -110,6 +114,22 @@ class Worker:
             return
         gc.freeze()
         self._send(("loaded", self._engine.kind, self._engine.context_length, self._engine.vocabulary, passed_over))
+
+    def _hold(self, base: str, options: RunnerOptions, room: int) -> None:
+        """Load base weights for other processes; not where the GPU has `room` bytes free (0: whatever it has)."""
+        try:
+            import torch
+
+            from policy.model import load_model
+            from policy.shared import hand_out
+
+            if room and torch.cuda.mem_get_info()[0] >= room:
+                self._send(("held", b""))
+                return
+            self._held = load_model(base, options.device, options.precision)
+            self._send(("held", hand_out(self._held)))
+        except Exception as error:
+            self._send(("failed", _reason(error)))
 
     def _send(self, message: tuple[Any, ...]) -> None:
         with self._lock:

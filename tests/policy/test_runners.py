@@ -17,7 +17,7 @@ import torch
 
 from policy.errors import PromptTooLong, RunnerFailed
 from policy.runners.base import RunnerOptions, SamplingSettings, Step, generate_all
-from policy.runners.process import RunnerProcess, WorkerProcess
+from policy.runners.process import RunnerProcess, WeightsProcess, WorkerProcess
 from tests.models import tiny_adapter, tiny_model
 from tests.policy.conftest import plain_model, rounded_model, source_of
 
@@ -278,6 +278,44 @@ def test_an_adapter_is_served_merged(kind: str, models: Callable[[str], Path], t
     for ours, ((after,), (untrained,)) in zip(seen, zip(trained, before, strict=True), strict=True):
         assert (after - untrained).abs().max() > 0.2
         assert ours == pytest.approx(after.tolist(), abs=1e-4 if kind == "transformers" else 0.02)  # float16 weights
+
+
+def test_versions_share_the_base_weights_with_their_adapters_beside(models: Callable[[str], Path], tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    from policy.logprobs import Row, score_rows
+
+    folder, options = models("llama"), RunnerOptions(kinds=("transformers",), threads=1)
+    sequences = [(prompt, list(range(100, 120))) for prompt in PROMPTS[:4]]
+    adapters = [None, *(tiny_adapter(folder, tmp_path / f"adapter {seed}", seed=seed) for seed in (1, 2))]
+    held = WeightsProcess.start(str(folder), options)
+    served = [RunnerProcess.load(source_of(folder, tmp_path, adapter=adapter, weights=held.weights), options) for adapter in adapters]
+    try:
+        assert len(held.weights) < 100_000  # handles, not numbers
+        for runner, adapter in zip(served, adapters, strict=True):
+            plain = plain_model(folder) if adapter is None else PeftModel.from_pretrained(plain_model(folder), adapter).eval()
+            for ours, (theirs,) in zip(runner.score(sequences), score_rows(plain, [Row(*s[:1], [s[1]]) for s in sequences]), strict=True):
+                assert ours == pytest.approx(theirs.tolist(), abs=1e-4)
+        together = generate_all(served[1], PROMPTS[:4], [SamplingSettings(max_tokens=12, seed=number) for number in range(4)])
+        alone = generate_all(served[1], PROMPTS[2:3], [SamplingSettings(max_tokens=12, seed=2)])
+        assert together[2][0] == alone[0][0]
+        assert same_memory(served[0].stats()["pid"], served[1].stats()["pid"])
+    finally:
+        for runner in served:
+            runner.close()
+        held.close()
+    assert not held.is_alive
+
+
+def same_memory(*pids: int) -> bool:
+    """Whether all these processes have the same torch shared-memory files mapped."""
+    mapped = [{line.split()[-1] for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "/dev/shm/torch_" in line} for pid in pids]
+    return bool(mapped[0]) and all(names == mapped[0] for names in mapped)
+
+
+def test_base_weights_that_cannot_be_loaded_are_told(tmp_path: Path) -> None:
+    with pytest.raises(RunnerFailed, match="base weights cannot be shared: .*set adapters to merged"):
+        WeightsProcess.start(str(tmp_path / "nothing"), RunnerOptions(kinds=("transformers",), threads=1))
 
 
 def test_a_killed_worker_ends_its_replies_with_an_error_and_tells_its_owner(models: Callable[[str], Path], tmp_path: Path) -> None:

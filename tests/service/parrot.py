@@ -152,7 +152,8 @@ def logp_of(token: int) -> float:
 
 @dataclass
 class ParrotModel:
-    """The service's model for tests. `refused` versions have wrong weights, `broken` ones cannot be loaded so often; `gib` says what one takes."""
+    """The service's model for tests. `refused` versions have wrong weights, `broken` ones cannot be loaded so often; `gib` says what one takes,
+    `shared` what all take together."""
 
     digest: str = "parrot"
     end_ids: tuple[int, ...] = (END,)
@@ -162,6 +163,7 @@ class ParrotModel:
     refused: set[int] = field(default_factory=set)
     broken: dict[int, int] = field(default_factory=dict)
     gib: dict[int, float] = field(default_factory=dict)
+    shared: float = 0.0
     runners: list[ParrotRunner] = field(default_factory=list)
 
     def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
@@ -192,6 +194,10 @@ class ParrotModel:
 
     def memory_gib(self, version: Version) -> float:
         return self.gib.get(version.number, 1.0)
+
+    @property
+    def shared_gib(self) -> float:
+        return self.shared
 
     def manifest(self, version: Version) -> dict[str, Any] | None:
         return {"version": version.number} if version.number else None

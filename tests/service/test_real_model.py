@@ -106,6 +106,28 @@ def test_what_is_recorded_is_what_the_version_named_would_say(tiny: Tiny, tmp_pa
         assert [token.logprob for token in shown.content] == pytest.approx(kept.logps[: len(shown.content)], abs=1e-6)
 
 
+def test_versions_that_share_base_weights_say_what_was_trained(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "model")
+    adapter = tiny_adapter(folder, tmp_path / "adapter", scale=0.3)
+    with running(tmp_path / "data", make_model=LocalModel, model=str(folder), runner="transformers", adapters="shared", threads=1) as served:
+        made = Tiny(served, folder)
+        number = made.publish(adapter, made.probe(adapter))
+        served.wait_for_state(number, "live", 120)
+        for name, weights in (("attune", adapter), ("attune@0", None)):
+            reply = served.openai().chat.completions.create(model=name, messages=PROMPT, max_tokens=16, seed=3)  # type: ignore[arg-type]
+            with served.db() as db:
+                kept = get_completion(db, reply.id)
+            logits = logits_of(folder, weights, [*kept.prompt_ids, *kept.reply_ids])
+            expected = logits[len(kept.prompt_ids) - 1 : -1].log_softmax(-1).gather(1, torch.tensor(kept.reply_ids)[:, None])[:, 0]
+            assert kept.logps == pytest.approx(expected.tolist(), abs=1e-3)
+
+
+def test_adapters_are_not_shared_by_a_runner_that_merges_them(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="the runner openvino merges them; set runner to transformers, or adapters to auto"):
+        with running(tmp_path / "data", make_model=LocalModel, model="pocket-nano", adapters="shared"):
+            pass
+
+
 def test_a_version_whose_probe_differs_is_withdrawn(tiny: Tiny, tmp_path: Path) -> None:
     trained, saved = (tiny_adapter(tiny.folder, tmp_path / f"adapter-{seed}", seed=seed, scale=0.3) for seed in (5, 6))
     number = tiny.publish(saved, tiny.probe(trained))

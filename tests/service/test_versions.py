@@ -80,6 +80,14 @@ def test_a_service_whose_memory_holds_no_swap_does_not_start(tmp_path: Path) -> 
             pass
 
 
+def test_shared_base_weights_are_taken_from_the_memory_of_versions(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"1\.00 GiB beside 2\.00 GiB of base weights .* raise it to 4\.00 or more"):
+        with running(tmp_path / "data", ParrotModel(shared=2.0), memory_gib=3.5):
+            pass
+    with running(tmp_path / "more", ParrotModel(shared=2.0), memory_gib=4.0) as served:
+        assert served.service.engine.limits.memory_gib == 2.0
+
+
 def test_a_load_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.app.RETRY_S", 0.05)
     with running(tmp_path / "data", ParrotModel(broken={1: 2, 2: 9})) as served:
