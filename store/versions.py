@@ -115,13 +115,13 @@ def set_verdict(db: Database, number: int, passed: bool, gate: dict[str, Any]) -
 
 
 def set_live(db: Database, number: int, reason: str) -> Version | None:
-    """Make a version live and retire the one that was; return that one. Raises WrongState for a rejected version."""
+    """Make a version live and retire the one that was, and a canary beside it; return the former. Raises WrongState for a rejected version."""
     version, previous = get_version(db, number), live_version(db)
     if version.number == previous.number:
         return None
     _require(version, "candidate", "canary", "retired", "withdrawn")
     at = now()
-    db.execute("UPDATE versions SET state = 'retired', retired_at = ? WHERE number = ?", [at, previous.number])
+    db.execute("UPDATE versions SET state = 'retired', retired_at = ? WHERE number = ? OR state = 'canary'", [at, previous.number])
     db.execute("UPDATE versions SET state = 'live', live_at = ?, retired_at = NULL WHERE number = ?", [at, number])
     db.table("traffic").insert({"live": number, "canary": None, "share": 0.0, "reason": reason, "created_at": at})
     add_event(db, "version.live", {"version": number, "previous": previous.number, "reason": reason})

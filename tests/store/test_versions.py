@@ -88,6 +88,15 @@ def test_what_cannot_be_done_says_why(db: Database) -> None:
         set_canary(db, 0, 1.5, "")
 
 
+def test_a_canary_is_retired_when_another_version_goes_live(db: Database) -> None:
+    for number in (1, 2):
+        candidate(db, number)
+    set_canary(db, 1, 0.1, "gate")
+    set_live(db, 2, "promoted")
+    assert (get_version(db, 1).state, get_version(db, 2).state) == ("retired", "live")
+    assert current_traffic(db).canary is None
+
+
 def test_a_canary_gets_its_share_and_then_all(db: Database) -> None:
     candidate(db, 1)
     set_canary(db, 1, 0.1, "gate")
