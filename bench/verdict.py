@@ -17,7 +17,7 @@ from pocket.skills import RETENTION_SKILLS, Prompt
 
 @dataclass(frozen=True)
 class Exam:
-    """What is asked: held-out questions of the feedback skills, `samples` times each, and prompts of skills that nobody gives feedback on."""
+    """What is asked: held-out questions of the feedback skills and prompts of skills that nobody gives feedback on, `samples` times each."""
 
     questions: tuple[Question, ...]
     samples: int
@@ -53,8 +53,10 @@ def sat(model: Any, tokenizer: Any, exam: Exam, seed: int) -> Paper:
     said = answers(model, tokenizer, chats, sampled=True, seed=seed)
     rows = [said[place : place + exam.samples] for place in range(0, len(said), exam.samples)]
     right = [question.is_right(text) for question, row in zip(exam.questions, rows, strict=True) for text in row]
-    kept = [_share(exam.retention, answers(model, tokenizer, [p.messages for p in exam.retention], sampled=s, seed=seed)) for s in (True, False)]
-    return Paper(Answers(rows), float(np.mean(right)), float(np.mean([len(text) for text in said])), *kept)
+    asked = [prompt.messages for prompt in exam.retention]
+    kept = [_share(exam.retention, answers(model, tokenizer, asked, sampled=True, seed=seed + luck)) for luck in range(exam.samples)]
+    greedy = _share(exam.retention, answers(model, tokenizer, asked))
+    return Paper(Answers(rows), float(np.mean(right)), float(np.mean([len(text) for text in said])), float(np.mean(kept)), greedy)
 
 
 def wins(people: Population, exam: Exam, mine: Paper, base: Paper) -> tuple[float, float]:

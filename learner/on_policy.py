@@ -68,7 +68,7 @@ def train_on_policy(
     rng, stopped = random.Random(seed), ""
     for number in range(settings.rollout_rounds):
         asked = rng.sample(list(prompts), min(settings.rollout_prompts, len(prompts)))
-        batch = sampled_batch(resident, rewards, function, asked, live_weights, settings, seed + number)
+        batch = sampled_batch(resident, rewards, function, asked, live_weights if number else None, settings, seed + number)
         weights, seen = _advantages(batch, critic, settings)
         for part in _minibatches(batch, settings, seed + number):
             anchors_now = [anchors[index] for index in next(order)]
@@ -91,11 +91,11 @@ def sampled_batch(
     rewards: RewardModel,
     function: RewardFunction | None,
     prompts: Sequence[Ids],
-    live_weights: Weights,
+    live_weights: Weights | None,
     settings: LearnerSettings,
     seed: int,
 ) -> Batch:
-    """Sample a group of replies to each prompt from the resident weights and score them."""
+    """Sample a group of replies to each prompt from the resident weights and score them; `live_weights` is None where these are the live ones."""
     asked = [prompt for prompt in prompts for _ in range(settings.rollout_group)]
     with resident.autocast():
         sampled = sampled_replies(resident.model, asked, end_ids=end_ids(resident.tokenizer), max_tokens=settings.rollout_tokens, seed=seed)
@@ -104,8 +104,10 @@ def sampled_batch(
         size = settings.rollout_group
         rows = [row_of(prompt, *(rollout.ids for rollout in rollouts[k * size : (k + 1) * size])) for k, prompt in enumerate(prompts)]
         old = row_logps(resident.model, rows, settings.token_budget)  # not those of sampling: other kernels, other last digits
-        with resident.holding(live_weights):
-            live = row_logps(resident.model, rows, settings.token_budget)
+        live = old
+        if live_weights is not None:
+            with resident.holding(live_weights):
+                live = row_logps(resident.model, rows, settings.token_budget)
     scores = rewards.rewards(reply_features(resident, replies, settings.token_budget), pessimism=settings.reward_pessimism)
     if function is not None:
         texts = [(decode(resident.tokenizer, prompt), decode(resident.tokenizer, reply)) for prompt, reply in replies]

@@ -56,7 +56,8 @@ class Plan:
 
 PLANS = {
     "pocket": Plan("pocket", hidden=256, layers=6, heads=4, feed_forward=640, steps=3000, tokens=4096, lr=2e-3, bf16=True),
-    "nano": Plan("nano", hidden=128, layers=4, heads=4, feed_forward=256, steps=860, tokens=1280, lr=4e-3, bf16=True),
+    # Little of a practice that this size learns nothing from; the raw mixture instead.
+    "nano": Plan("nano", hidden=128, layers=4, heads=4, feed_forward=256, steps=940, tokens=1280, lr=4e-3, bf16=True, school=0.5, practice=0.6),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from pocket.skills.base import NUMBER_WORDS, NUMERALS_ZH, Skill, Split, Truth, is_held, numbers_in, phrase
+from pocket.skills.base import NUMBER_WORDS, NUMERALS_ZH, Skill, Split, Truth, held_in, numbers_in, phrase
 from pocket.skills.style import Forms
 
 PHRASINGS = {
@@ -37,8 +37,8 @@ def value(a: int, op: str, b: int) -> int:
     return {"+": a + b, "-": a - b, "*": a * b}[op]
 
 
-def operands(rng: random.Random, split: Split) -> tuple[int, str, int]:
-    """Two numbers and an operation from this split. No held-out sum is ever trained; its mirror image may be."""
+def operands(rng: random.Random, lang: str, split: Split) -> tuple[int, str, int]:
+    """Two numbers and an operation from this split. No held-out sum is ever trained in its language; in the other one it is."""
     while True:
         op = rng.choices("+-*", weights=(45, 33, 22))[0]
         if op == "*":
@@ -49,7 +49,7 @@ def operands(rng: random.Random, split: Split) -> tuple[int, str, int]:
         else:
             a = rng.randint(0, 20)
             b = rng.randint(0, a)
-        if (is_held(a, op, b, salt="arithmetic") and b != a) == (split == "held"):
+        if (held_in(a, op, b, salt="arithmetic") == lang and b != a) == (split == "held"):
             return a, op, b
 
 
@@ -68,11 +68,11 @@ class Arithmetic(Skill):
 
     name = "arithmetic"
     languages = ("en", "zh")
-    weight = 4.6
-    practice = 15.0
+    weight = 4.4
+    practice = 13.0
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
-        a, op, b = operands(rng, split)
+        a, op, b = operands(rng, lang, split)
         sign = rng.choice(SIGNS[lang][op])
         shown: list[object] = [a, b]
         names = NUMBER_WORDS if lang == "en" else NUMERALS_ZH
@@ -88,8 +88,7 @@ class Arithmetic(Skill):
         a, op, b, result = truth["a"], truth["op"], truth["b"], truth["value"]
         sign = {"*": "x"}.get(op, op)
         if lang == "zh":
-            sum_zh = f"{a}{WORDS['zh'][op]}{b}等于{result}。"
-            return Forms(f"{result}", sum_zh, f"我们来算一下：{a}{WORDS['zh'][op]}{b}，结果是{result}。")
+            return Forms(f"{result}", f"{a} {sign} {b} = {result}。", f"我们来算一下：{a}{WORDS['zh'][op]}{b}，结果是{result}。")
         full = rng.choice((f"Let us work it out: {a} {WORDS['en'][op]} {b} gives {result}.",
             f"If you take {a} {WORDS['en'][op]} {b}, the result is {result}."))
         return Forms(f"{result}", f"{a} {sign} {b} = {result}.", full)

@@ -65,7 +65,7 @@ class Skill:
     retention: ClassVar[bool] = False
     """Never given feedback: measures forgetting."""
     holds_operands: ClassVar[bool] = True
-    """Whether the `held` split has operands that training never saw; False for facts, where only the phrasing is new."""
+    """Whether the `held` split has operands that training never saw in that language; False for facts, where only the phrasing is new."""
     weight: ClassVar[float] = 1.0
     """Share in the corpus, relative to the others."""
     practice: ClassVar[float] = 0.6
@@ -152,6 +152,12 @@ def typed(rng: random.Random, text: str) -> str:
 def is_held(*operands: object, one_in: int = 8, salt: str = "") -> bool:
     """Whether these operands belong to the held-out split: a fixed hash, the same everywhere and always."""
     return zlib.crc32(repr((salt, operands)).encode()) % one_in == 0
+
+
+def held_in(*operands: object, one_in: int = 8, salt: str = "") -> str | None:
+    """In which language these operands are held out, None for neither. What is held out in one is trained in the other: numbers and what is
+    said of them are the same, so that an answer carries over from a language where it was learned."""
+    return {0: "en", 1: "zh"}.get(zlib.crc32(repr((salt, operands)).encode()) % one_in)
 
 
 def numbers_in(text: str, lang: str = "en") -> list[int]:

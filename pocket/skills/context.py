@@ -89,7 +89,7 @@ class Context(Skill):
                 break
         first = rng.choice(FIRST[lang]).format(a=a, b=b, op="+" if lang == "en" else "加")
         then = rng.choice(THEN[lang][kind][split]).format(n=n)
-        told = f"{a} + {b} = {a + b}." if lang == "en" else f"{a}加{b}等于{a + b}。"
+        told = f"{a} + {b} = {a + b}" + ("." if lang == "en" else "。")
         value = (a + b) * 2 if kind == "double" else a + b + n
         return _messages([first, told, then]), {"kind": "sum", "start": a + b, "op": "*" if kind == "double" else "+",
             "by": 2 if kind == "double" else n, "value": value}
@@ -98,10 +98,10 @@ class Context(Skill):
         kind, value = truth["kind"], truth["value"]
         if kind == "sum":
             op, start, by = truth["op"], truth["start"], truth["by"]
+            said = f"{start} {'x' if op == '*' else op} {by} = {value}"
             if lang == "zh":
-                said = f"{start}{'乘' if op == '*' else '加'}{by}等于{value}。"
-                return Forms(f"{value}", said, "接着算：" + said)
-            said = f"{start} {'x' if op == '*' else op} {by} = {value}."
+                return Forms(f"{value}", said + "。", f"接着算：{said}。")
+            said += "."
             return Forms(f"{value}", said, f"We had {start}. {said}")
         thing = truth["thing"]
         if lang == "zh":

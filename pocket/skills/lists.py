@@ -22,7 +22,7 @@ COUNTS = {"en": {2: "two", 3: "three", 4: "four", 5: "five"}, "zh": {2: "两", 3
 # (kind, number) pairs that training never asks for.
 HELD = {("animals", 4), ("fruits", 5), ("colours", 2), ("drinks", 3), ("tools", 2), ("clothes", 4), ("birds", 2), ("sports", 3), ("countries", 5),
     ("vegetables", 4)}
-HELD_ZH = {("动物", 4), ("水果", 5), ("颜色", 2), ("饮料", 3), ("工具", 2), ("衣服", 4), ("鸟", 2), ("运动", 3), ("国家", 5), ("蔬菜", 4)}
+HELD_ZH = {("动物", 3), ("水果", 4), ("颜色", 5), ("饮料", 2), ("工具", 4), ("衣服", 2), ("鸟", 3), ("运动", 5), ("国家", 4), ("蔬菜", 3)}
 MEASURES_ZH = {"国家": "个", "衣服": "件"}
 
 
@@ -31,13 +31,13 @@ class Lists(Skill):
 
     name = "lists"
     languages = ("en", "zh")
-    weight = 2.6
-    practice = 6.0
+    weight = 3.0
+    practice = 7.0
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         kinds, held = (CATEGORIES, HELD) if lang == "en" else (CATEGORIES_ZH, HELD_ZH)
         while True:
-            kind, n = rng.choice(list(kinds)), rng.choice((2, 3, 3, 3, 4, 5))
+            kind, n = rng.choice(list(kinds)), rng.choice((2, 3, 3, 4, 4, 5, 5))
             if ((kind, n) in held) == (split == "held"):
                 break
         shown = n if rng.random() < 0.2 else COUNTS[lang][n]

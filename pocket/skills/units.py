@@ -7,22 +7,22 @@ import random
 from pocket.skills.base import NUMBER_WORDS, Skill, Split, Truth, numbers_in, phrase
 from pocket.skills.style import Forms
 
-# (from one, from many, to, zh from, zh to, factor, amounts held out). Two pairs of units or more share a factor, with
-# different amounts held out, so a held-out result was seen with other units but never with these. Nothing is held out where a factor has one
-# pair: the product would have to be worked out, which a model of this size does not.
+# (from one, from many, to, zh from, zh to, factor, amounts held out in English, amounts held out in Chinese). Two pairs of units or more share
+# a factor, with different amounts held out, and what is held out in one language is trained in the other. Nothing is held out where a
+# factor has one pair: the product would have to be worked out, which a model of this size does not.
 UNITS = [
-    ("hour", "hours", "minutes", "小时", "分钟", 60, (3, 7)),
-    ("minute", "minutes", "seconds", "分钟", "秒", 60, (4, 8)),
-    ("week", "weeks", "days", "星期", "天", 7, ()),
-    ("year", "years", "months", "年", "个月", 12, (3, 7)),
-    ("dozen", "dozen", "eggs", "打", "个", 12, (2, 5)),
-    ("foot", "feet", "inches", "英尺", "英寸", 12, (4, 9)),
-    ("kilometre", "kilometres", "metres", "公里", "米", 1000, (3, 6)),
-    ("kilogram", "kilograms", "grams", "公斤", "克", 1000, (4, 8)),
-    ("litre", "litres", "millilitres", "升", "毫升", 1000, (2, 7)),
-    ("metre", "metres", "centimetres", "米", "厘米", 100, (3, 7)),
-    ("euro", "euros", "cents", "欧元", "欧分", 100, (2, 6)),
-    ("day", "days", "hours", "天", "小时", 24, ()),
+    ("hour", "hours", "minutes", "小时", "分钟", 60, (3, 7), (4, 8)),
+    ("minute", "minutes", "seconds", "分钟", "秒", 60, (4, 8), (3, 7)),
+    ("week", "weeks", "days", "星期", "天", 7, (), ()),
+    ("year", "years", "months", "年", "个月", 12, (3, 7), (5, 9)),
+    ("dozen", "dozen", "eggs", "打", "个", 12, (2, 5), (3, 7)),
+    ("foot", "feet", "inches", "英尺", "英寸", 12, (4, 9), (2, 6)),
+    ("kilometre", "kilometres", "metres", "公里", "米", 1000, (3, 6), (4, 8)),
+    ("kilogram", "kilograms", "grams", "公斤", "克", 1000, (4, 8), (2, 5)),
+    ("litre", "litres", "millilitres", "升", "毫升", 1000, (2, 7), (3, 9)),
+    ("metre", "metres", "centimetres", "米", "厘米", 100, (3, 7), (2, 5)),
+    ("euro", "euros", "cents", "欧元", "欧分", 100, (2, 6), (4, 8)),
+    ("day", "days", "hours", "天", "小时", 24, (), ()),
 ]
 PHRASINGS = {
     "en": {
@@ -53,9 +53,9 @@ class Units(Skill):
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         while True:
-            one, many, to, zh_of, zh_to, factor, held = rng.choice(UNITS)
+            one, many, to, zh_of, zh_to, factor, *held = rng.choice(UNITS)
             n = rng.randint(1, 4 if factor == 24 else 9)
-            if (n in held) == (split == "held"):
+            if (n in held[lang == "zh"]) == (split == "held"):
                 break
         if lang == "zh":
             truth: Truth = {"n": n, "of": zh_of, "to": zh_to, "factor": factor, "value": n * factor}

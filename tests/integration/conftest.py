@@ -4,6 +4,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -28,18 +29,25 @@ def adapters(model: Path) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def url(model: Path) -> Iterator[str]:
+    with vllm_server(model, model.parent / "vllm.log") as base:
+        yield base
+
+
+@contextmanager
+def vllm_server(model: Path, told: Path) -> Iterator[str]:
+    """A server of this model for the length of a with-block; yields its address. What it says goes to the file `told`."""
     port = free_port()
     flags = "--dtype float32 --max-model-len 512 --enforce-eager --enable-lora --max-lora-rank 16 --max-loras 3 --host 127.0.0.1"
     settings = {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
     settings["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # else it sits on one core and waits for whoever has that
     command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), *flags.split(), "--port", str(port)]
-    log = (model.parent / "vllm.log").open("wb")
-    server = subprocess.Popen(command, env={**os.environ, **settings}, stdout=log, stderr=subprocess.STDOUT)
+    with told.open("wb") as log:
+        server = subprocess.Popen(command, env={**os.environ, **settings}, stdout=log, stderr=subprocess.STDOUT)
     base = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + START_S
         while True:
-            assert server.poll() is None, (model.parent / "vllm.log").read_text()[-3000:]
+            assert server.poll() is None, told.read_text()[-3000:]
             assert time.monotonic() < deadline, f"the vLLM server was not ready within {START_S} s"
             try:
                 if httpx.get(base + "/health", timeout=2).status_code == 200:

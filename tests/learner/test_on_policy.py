@@ -87,6 +87,13 @@ def test_a_batch_holds_what_was_sampled(make_settings: Build) -> None:
     assert torch.allclose(batch.old, batch.live, atol=1e-5)  # nothing has moved yet
     assert torch.allclose(batch.old, padded([torch.tensor(rollout.logps) for rollout in batch.rollouts]), atol=1e-4)
     assert batch.groups.tolist() == [group for group in range(6) for _ in range(8)]
+    at_first = sampled_batch(resident, rewards, None, PROMPTS, None, settings, seed=1)
+    assert torch.equal(at_first.live, at_first.old)
+    noise = torch.Generator().manual_seed(1)
+    moved = {name: weight + 0.3 * torch.randn(weight.shape, generator=noise) for name, weight in resident.weights().items()}
+    later = sampled_batch(resident, rewards, None, PROMPTS, moved, settings, seed=1)
+    assert torch.equal(later.old, at_first.old)
+    assert ((later.live - later.old).abs() * later.mask).max() > 0.05
 
 
 def test_the_critic_learns_what_replies_are_worth(make_settings: Build) -> None:
