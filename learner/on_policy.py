@@ -20,7 +20,7 @@ from learner.algorithms.rloo import leave_one_out_advantages, penalised_rewards,
 from learner.algorithms.surrogate import surrogate_loss
 from learner.anchors import Anchor
 from learner.errors import BadSetting, Diverged
-from learner.optimiser import Optimiser
+from learner.optimiser import Optimiser, cooled
 from learner.resident import Resident, Weights
 from learner.rewards import RewardModel, reply_features
 from learner.rollouts import Rollout, sampled_replies
@@ -74,7 +74,7 @@ def train_on_policy(
             anchors_now = [anchors[index] for index in next(order)]
             loss, metrics, tokens = _step_gradients(resident, batch, weights, part, settings)
             anchor_loss, anchor_metrics = anchor_backward(resident, anchors_now, settings.anchor, settings.token_budget)
-            norm = optimiser.step()
+            norm = optimiser.step(cooled(meter.taken + 1, meter.steps, settings.cooldown))
             if not math.isfinite(loss + anchor_loss) or not math.isfinite(norm):
                 raise Diverged(f"round {number + 1} gave a loss of {loss + anchor_loss} and a gradient norm of {norm}; live stays as it was")
             meter.step(loss + anchor_loss, {**seen, **metrics, **anchor_metrics, "gradient_norm": norm}, tokens)

@@ -19,7 +19,7 @@ from learner.algorithms.sft import change_of
 from learner.anchors import TOP, Anchor
 from learner.errors import Diverged
 from learner.examples import Example
-from learner.optimiser import Optimiser
+from learner.optimiser import Optimiser, cooled
 from learner.resident import Resident
 from learner.rollouts import Rollout
 from learner.scoring import hidden_states, length_buckets
@@ -70,7 +70,7 @@ def train_ilql(
         batch, held = [goals[index] for index in goal_order[number]], [anchors[index] for index in order[number]]
         loss, metrics = anchor_backward(resident, batch, 1.0, settings.token_budget)
         anchor_loss, anchor_metrics = anchor_backward(resident, held, settings.anchor, settings.token_budget)
-        norm = optimiser.step()
+        norm = optimiser.step(cooled(number + 1, settings.steps, settings.cooldown))
         if not math.isfinite(loss + anchor_loss) or not math.isfinite(norm):
             raise Diverged(f"step {number + 1} gave a loss of {loss + anchor_loss} and a gradient norm of {norm}; live stays as it was")
         seen = {"ilql/distance": metrics["anchor/kl"], **anchor_metrics, "gradient_norm": norm}

@@ -77,6 +77,8 @@ class LearnerSettings(BaseSettings):
     """Step size of AdamW; 0 chooses by the model's size (see `learning_rate_for`)."""
     warmup_steps: int = Field(5, ge=0)
     """Steps over which the learning rate rises when the optimiser starts without memory."""
+    cooldown: float = Field(0.0, ge=0, le=1)
+    """Share of an update's steps, at its end, over which the learning rate falls to nearly nothing."""
     clip_norm: float = Field(1.0, gt=0)
     """Largest gradient norm of a step."""
     steps: int = Field(60, ge=1, le=10_000)

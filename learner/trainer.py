@@ -14,7 +14,7 @@ from learner import ranks
 from learner.algorithms.anchor import forward_kl_loss
 from learner.anchors import Anchor, stacked
 from learner.errors import Diverged
-from learner.optimiser import Optimiser
+from learner.optimiser import Optimiser, cooled
 from learner.plan import Plan
 from learner.reference import Reference
 from learner.resident import Resident, Weights
@@ -63,7 +63,7 @@ def train(
         some = [anchors[index] for index in order[number - 1]]
         totals = step_totals(plan.trained, len(batch), sum(len(anchor.reply_ids) for anchor in some))
         loss, metrics = backward(resident, examples, some, reference, totals, mixed, budget, mismatched.baseline.z0)
-        norm = optimiser.step()
+        norm = optimiser.step(cooled(number, len(plan.batches), settings.cooldown))
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise Diverged(f"step {number} of {len(plan.batches)} gave a loss of {loss} and a gradient norm of {norm}; live stays as it was")
         metrics["gradient_norm"] = norm
@@ -87,6 +87,11 @@ class Meter:
         self._curve: list[dict[str, float]] = []
         self._tokens = 0
         self._began, self._cpu_began = time.monotonic(), time.process_time()
+
+    @property
+    def taken(self) -> int:
+        """How many steps have been taken."""
+        return len(self._curve)
 
     def step(self, loss: float, metrics: dict[str, float], tokens: int) -> None:
         """Count one more step."""

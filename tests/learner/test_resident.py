@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from learner.errors import CannotLearn
-from learner.optimiser import Optimiser
+from learner.optimiser import Optimiser, cooled
 from learner.publish import probe_of
 from learner.resident import Resident
 from learner.scoring import reply_sums
@@ -144,6 +144,22 @@ def test_the_optimiser_s_memory_lies_where_the_weights_are(make_settings: Build,
     monkeypatch.undo()
     stepped(resident, second, 1)
     assert second.num_steps == 2
+
+
+def test_an_update_cools_down_over_its_last_share_of_steps(make_settings: Build) -> None:
+    assert [cooled(step, 8, 0.0) for step in (1, 8)] == [1.0, 1.0]
+    assert [cooled(step, 8, 0.5) for step in range(1, 9)] == [1.0, 1.0, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2]
+    resident = Resident(make_settings(lora_rank=2))
+    start = resident.weights()
+    moves = []
+    for scale in (1.0, 0.25):
+        resident.put(start)
+        optimiser = Optimiser(resident, learning_rate=1e-3, warmup_steps=0, clip_norm=1.0)
+        for _, parameter in resident.trainable():
+            parameter.grad = torch.ones_like(parameter)
+        optimiser.step(scale)
+        moves.append(sum((weight - start[name]).abs().sum().item() for name, weight in resident.weights().items()))
+    assert moves[1] == pytest.approx(0.25 * moves[0], rel=1e-3)
 
 
 def test_moments_of_another_version_or_in_a_broken_file_are_not_taken_up(make_settings: Build, tmp_path: Path) -> None:

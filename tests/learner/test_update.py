@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from learner.errors import Diverged
+from learner.optimiser import Optimiser
 from learner.plan import Plan
 from learner.reference import Reference
 from learner.resident import Resident
@@ -47,6 +48,25 @@ def test_every_trainable_weight_moves_and_no_other(world: World, make_settings: 
     assert movable
     assert not movable & set(still)
     assert set(still) == set(before) - movable
+
+
+@pytest.mark.parametrize("algorithm", ["mixed", "ilql", "grpo"])
+def test_every_method_cools_down(world: World, make_settings: Build, monkeypatch: pytest.MonkeyPatch, algorithm: str) -> None:
+    scales = []
+    step = Optimiser.step
+
+    def noted(self: Optimiser, scale: float = 1.0) -> float:
+        scales.append(scale)
+        return step(self, scale)
+
+    monkeypatch.setattr(Optimiser, "step", noted)
+    world.likes_short(10)
+    few = {"rollout_rounds": 2, "rollout_prompts": 2, "rollout_group": 2, "rollout_tokens": 8, "reward_min_labels": 4, "q_steps": 2}
+    updated(world, make_settings(algorithm=algorithm, cooldown=1.0, steps=4, max_kl=1e9, **few))
+    assert len(scales) == 4
+    assert scales == sorted(scales, reverse=True)
+    assert scales[0] == pytest.approx(0.8)
+    assert scales[-1] == pytest.approx(0.2)
 
 
 def test_the_same_run_gives_the_same_weights_and_another_seed_others(world: World, make_settings: Build) -> None:
