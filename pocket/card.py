@@ -38,8 +38,8 @@ vocabulary {vocabulary}, context 512. Muon for the matrices, AdamW for the rest,
 sha256 of `model.safetensors`: `{digest}`
 
 ## What it can do
-On held-out phrasings, and on operands that training never saw in that language where a skill has operands ({per_cell} prompts for each row; temperature 1
-for `sampled` and the columns right of it; `characters` is the mean length and `spread` its standard deviation):
+On held-out phrasings, and on operands that training never saw in that language where a skill has operands ({per_cell} prompts for each row;
+temperature 1 for `sampled` and the columns right of it; `characters` is the mean length and `spread` its standard deviation):
 
 {table}
 
