@@ -1,6 +1,6 @@
 """Whether each method learns: the same people, questions and model, one table.
 
-    python -m bench.methods [--seeds 100 101 102] [--methods mixed dpo ...] [--taste short]
+    python -m bench.methods [--seeds 100 101 102] [--methods mixed dpo ...] [--taste short] [--jobs 2] [--resume]
 
 Simulated people judge pocket-nano's replies in rounds, the learner makes an update after each round, and what passes its gate is served in the
 next. At the end version and base model answer held-out questions at temperature 1, and the taste says which answer is liked better (ties count
@@ -9,38 +9,41 @@ These people do not mind wrong answers, so the gate's probes are not asked here;
 """
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench.episode import MIX, Episode
-from bench.record import record
+from bench.record import RESULTS, record
 from bench.verdict import Exam, Paper, sat, wins
 from clients.simulated.populations import Population, population
 from policy.chat import load_tokenizer
 from policy.model import load_model
 
 MODEL, TASTE, USERS = "pocket-nano", "short", 8
-ACTS = 96  # acts of people per round; ties and silences among them are no items
-QUESTIONS, SAMPLES, RETENTION = 400, 2, 800
+ACTS = 512  # acts of people per round; ties and silences among them are no items
+QUESTIONS, SAMPLES, RETENTION = 400, 3, 800
 SEEDS = (100, 101, 102)  # settings were chosen on seed 0
 WANTED = {"mixed": 0.70, "dpo": 0.70, "kto": 0.70, "ppo": 0.70, "grpo": 0.70, "rloo": 0.70, "ilql": 0.60}
 KEEP = 0.03  # most that may be lost of retention, sampled at temperature 1 as the wins are
-ROUNDS = {"mixed": 4, "dpo": 4, "kto": 4, "ppo": 4, "grpo": 4, "rloo": 3, "ilql": 3}  # each method's budget, in rounds of `ACTS`
+ROUNDS = {"mixed": 3, "dpo": 3, "kto": 3, "ppo": 3, "grpo": 3, "rloo": 2, "ilql": 3}  # each method's budget, in rounds of `ACTS`
 # Settings of the learner that differ from the defaults: for all, and by method.
-COMMON: dict[str, Any] = {"gate_probe_items": 0, "anchor": 2.0, "anchor_batch": 8}
+COMMON: dict[str, Any] = {"gate_probe_items": 0, "anchor": 2.5, "anchor_batch": 32, "anchor_items": 2048, "batch_items": 16, "cooldown": 0.5}
 SETTINGS: dict[str, dict[str, Any]] = {
-    "mixed": {"learning_rate": 6e-4},
-    "dpo": {"learning_rate": 7e-4},
-    "kto": {"learning_rate": 7e-4},
-    "ppo": {},
-    "grpo": {"anchor": 0.5},
-    "rloo": {"rollout_rounds": 5},
-    "ilql": {},
+    "mixed": {"learning_rate": 8e-4},
+    "dpo": {"learning_rate": 8e-4, "anchor": 3.0},
+    "kto": {"learning_rate": 1.1e-3, "anchor": 1.8},
+    "ppo": {"rollout_rounds": 10, "cooldown": 0.0},
+    "grpo": {"anchor": 0.8, "cooldown": 0.0},
+    "rloo": {"rollout_rounds": 5, "anchor": 1.3, "cooldown": 0.0},
+    "ilql": {"q_steps": 400, "anchor": 1.2, "batch_items": 8, "cooldown": 0.0},
 }
 
 
@@ -95,25 +98,47 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def known_rows(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return those rows of bench/results/methods.json that were made by the same settings."""
+    path = RESULTS / "methods.json"
+    kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"rows": [], "settings": {}}
+
+    def of(method: str, known: dict[str, Any]) -> dict[str, Any]:
+        return {name: value.get(method) if name in ("rounds", "learner") else value for name, value in known.items()}
+
+    return [row for row in kept["rows"] if of(row["method"], kept["settings"]) == of(row["method"], settings)]
+
+
+def one_of(task: tuple[str, int, str, Paper, Path]) -> dict[str, Any]:
+    """Run one episode in a process of its own."""
+    method, seed, taste, base, cache = task
+    torch.set_num_threads(1)
+    return one(method, seed, population(taste, USERS, seed), Exam.of(QUESTIONS, SAMPLES, RETENTION), base, cache)
+
+
 def main() -> None:
     """Run all, print the table, write bench/results/methods.json (after each run, so that a stop loses one at most)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--methods", nargs="+", choices=WANTED, default=list(WANTED))
     parser.add_argument("--taste", default=TASTE)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--resume", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     settings = {"model": MODEL, "taste": asked.taste, "users": USERS, "rounds": ROUNDS, "acts": ACTS, "questions": QUESTIONS, "samples": SAMPLES}
     settings |= {"retention_prompts": RETENTION, "learner": {method: {**COMMON, **SETTINGS[method]} for method in asked.methods}}
-    exam, rows = Exam.of(QUESTIONS, SAMPLES, RETENTION), list[dict[str, Any]]()
-    base = sat(load_model(MODEL, "cpu"), load_tokenizer(MODEL), exam, 0)
-    with tempfile.TemporaryDirectory() as cache:
-        for seed in asked.seeds:
-            for method in asked.methods:
-                rows.append(one(method, seed, population(asked.taste, USERS, seed), exam, base, Path(cache)))
-                last = rows[-1]
-                print(f"{method} {seed}: win {last['win']:.3f}, retention {100 * last['retention']:+.1f}", file=sys.stderr, flush=True)
-                record("methods", {"settings": settings, "threads": 1, "table": table(rows).splitlines(), "rows": rows})
+    rows = known_rows(settings) if asked.resume else []
+    done = {(row["method"], row["seed"]) for row in rows}
+    todo = [(method, seed) for seed in asked.seeds for method in asked.methods if (method, seed) not in done]
+    base = sat(load_model(MODEL, "cpu"), load_tokenizer(MODEL), Exam.of(QUESTIONS, SAMPLES, RETENTION), 0)
+    with tempfile.TemporaryDirectory() as cache, ProcessPoolExecutor(asked.jobs, get_context("spawn")) as pool:
+        runs = [pool.submit(one_of, (method, seed, asked.taste, base, Path(cache))) for method, seed in todo]
+        for run in as_completed(runs):
+            last = run.result()
+            rows = sorted([*rows, last], key=lambda row: (row["seed"], list(WANTED).index(row["method"])))
+            print(f"{last['method']} {last['seed']}: win {last['win']:.3f}, retention {100 * last['retention']:+.1f}", file=sys.stderr, flush=True)
+            record("methods", {"settings": settings, "threads": 1, "table": table(rows).splitlines(), "rows": rows})
     print(table(rows))
 
 
