@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from policy.chat import TextStream, end_ids, load_tokenizer, render_prompt, render_reply
-from policy.errors import ProbeMismatch, VersionCorrupt
+from policy.errors import ProbeMismatch, RunnerFailed, VersionCorrupt
 from policy.memory import memory_need, weights_need
 from policy.model import model_digest, resolve_model
 from policy.runners.base import Runner, RunnerOptions, SamplingSettings, VersionSource, generate_all
@@ -86,6 +86,7 @@ class LocalModel:
         self._tolerance = settings.probe_tolerance or probe_tolerance(precision, settings.quantize)
         self._spare: WorkerProcess | None = None
         self._weights: WeightsProcess | None = None
+        self._adapters = settings.adapters
         self._lock, self._weights_lock = threading.Lock(), threading.Lock()
         self._check_sharing()
         self.prepare()  # the worker reads its libraries while we read ours
@@ -179,9 +180,9 @@ class LocalModel:
     def _shared(self) -> bytes:
         """Return handles of the base weights, held by a process that is started the first time; b"" where each version has its own copy.
 
-        Raises RunnerFailed.
+        Raises RunnerFailed where they have to be shared and cannot be.
         """
-        wish, on_gpu = self._settings.adapters, self._options.device == "cuda"
+        wish, on_gpu = self._adapters, self._options.device == "cuda"
         if wish == "merged" or self._settings.vllm is not None or (wish == "auto" and not on_gpu):
             return b""
         with self._weights_lock:
@@ -189,7 +190,14 @@ class LocalModel:
                 need = self._settings.max_slots * memory_need(self._folder, self._options)
                 limit = self._settings.memory_gib * 2**30
                 room = need if wish == "auto" and not 0 < limit < need else 0
-                self._weights = WeightsProcess.start(str(self._folder), self._options, room=room, timeout_s=self._settings.load_limit_s)
+                try:
+                    self._weights = WeightsProcess.start(str(self._folder), self._options, room=room, timeout_s=self._settings.load_limit_s)
+                except RunnerFailed as error:
+                    if wish != "auto":
+                        raise
+                    log.warning("each version has base weights of its own, since %s", error)
+                    self._adapters = "merged"
+                    return b""
                 log.info("base weights are %s", "shared between versions" if self._weights.weights else "each version's own")
             return self._weights.weights
 

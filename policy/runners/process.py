@@ -47,6 +47,19 @@ class WorkerProcess:
         with self._lock:
             self.pipe.send(message)
 
+    def ask(self, message: tuple[Any, ...], what: str, timeout_s: float) -> tuple[Any, ...]:
+        """Have it load `what` by this message and return its reply. Raises RunnerFailed, the child ended, where none comes within `timeout_s`."""
+        try:
+            self.send(message)
+            if self.pipe.poll(timeout_s):
+                reply: tuple[Any, ...] = self.pipe.recv()
+                return reply
+        except (EOFError, OSError) as error:
+            self.end(1.0)
+            raise RunnerFailed(f"the worker of {what} ended while loading (status {self.process.returncode})") from error
+        self.end(0.1)
+        raise RunnerFailed(f"{what} was not loaded within {timeout_s:.0f} s")
+
     def end(self, wait_s: float = 5.0) -> None:
         """Ask it to end, and make it when it does not."""
         if self._lock.acquire(timeout=wait_s):  # not free: a child that reads no more is ended without a word
@@ -77,17 +90,7 @@ class WeightsProcess:
         Raises RunnerFailed with the reason.
         """
         worker = WorkerProcess(("transformers",))
-        try:
-            worker.send(("hold", base, options, room))
-            if not worker.pipe.poll(timeout_s):
-                raise RunnerFailed(f"the base weights were not loaded within {timeout_s:.0f} s")
-            word, what = worker.pipe.recv()
-        except (EOFError, OSError) as error:
-            worker.end(1.0)
-            raise RunnerFailed(f"the process for the base weights ended while loading (status {worker.process.returncode})") from error
-        except RunnerFailed:
-            worker.end(0.1)
-            raise
+        word, what = worker.ask(("hold", base, options, room), "the base model", timeout_s)
         if word != "held" or not what:
             worker.end()
         if word != "held":
@@ -134,17 +137,7 @@ class RunnerProcess:
         """
         kinds = options.kinds or runner_kinds(options.device)
         worker = spare if spare is not None and spare.process.poll() is None and spare.kinds == kinds else WorkerProcess(kinds)
-        try:
-            worker.send(("load", source, options, kinds))
-            if not worker.pipe.poll(timeout_s):
-                raise RunnerFailed(f"version {source.number} was not loaded within {timeout_s:.0f} s")
-            word, *rest = worker.pipe.recv()
-        except (EOFError, OSError) as error:
-            worker.end(1.0)
-            raise RunnerFailed(f"the worker of version {source.number} ended while loading (status {worker.process.returncode})") from error
-        except RunnerFailed:
-            worker.end(0.1)
-            raise
+        word, *rest = worker.ask(("load", source, options, kinds), f"version {source.number}", timeout_s)
         if word != "loaded":
             worker.end()
             raise RunnerFailed(f"version {source.number} cannot be loaded: {rest[0]}")

@@ -127,7 +127,7 @@ class Worker:
                 self._send(("held", b""))
                 return
             self._held = load_model(base, options.device, options.precision)
-            self._send(("held", hand_out(self._held)))
+            self._send(("held", hand_out(base, self._held)))
         except Exception as error:
             self._send(("failed", _reason(error)))
 

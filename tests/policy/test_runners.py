@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from policy.errors import PromptTooLong, RunnerFailed
+from policy.errors import PromptTooLong, RunnerFailed, UnsupportedModel
 from policy.runners.base import RunnerOptions, SamplingSettings, Step, generate_all
 from policy.runners.process import RunnerProcess, WeightsProcess, WorkerProcess
 from tests.models import tiny_adapter, tiny_model
@@ -312,6 +312,22 @@ def same_memory(*pids: int) -> bool:
     """Whether all these processes have the same torch shared-memory files mapped."""
     mapped = [{line.split()[-1] for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "/dev/shm/torch_" in line} for pid in pids]
     return bool(mapped[0]) and all(names == mapped[0] for names in mapped)
+
+
+def test_a_model_that_keeps_numbers_elsewhere_is_not_handed_out(models: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.models.llama.modeling_llama import LlamaMLP
+
+    from policy.shared import hand_out
+
+    whole, make = plain_model(models("llama")), LlamaMLP.__init__
+
+    def keeps_one(self: Any, config: Any) -> None:
+        make(self, config)
+        self.aside = torch.zeros(2)
+
+    monkeypatch.setattr(LlamaMLP, "__init__", keeps_one)
+    with pytest.raises(UnsupportedModel, match=r"layers\.0\.mlp\.aside is not among them"):
+        hand_out(str(models("llama")), whole)
 
 
 def test_base_weights_that_cannot_be_loaded_are_told(tmp_path: Path) -> None:

@@ -16,9 +16,11 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from policy.chat import load_tokenizer, render_prompt
+from policy.errors import RunnerFailed
 from policy.model import model_digest
 from policy.versions import Probe, write_version
 from service.model import LocalModel, token_bytes
+from service.settings import ServeSettings
 from store.completions import get_completion
 from store.ids import now
 from store.versions import Version, add_version, next_version_number, set_verdict
@@ -120,6 +122,25 @@ def test_versions_that_share_base_weights_say_what_was_trained(tmp_path: Path) -
             logits = logits_of(folder, weights, [*kept.prompt_ids, *kept.reply_ids])
             expected = logits[len(kept.prompt_ids) - 1 : -1].log_softmax(-1).gather(1, torch.tensor(kept.reply_ids)[:, None])[:, 0]
             assert kept.logps == pytest.approx(expected.tolist(), abs=1e-3)
+
+
+def test_a_gpu_that_cannot_share_has_versions_with_weights_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def cannot(*_: Any, room: int, **__: Any) -> None:
+        asked.append(room)
+        raise RunnerFailed("the base weights cannot be shared: x is not among them")
+
+    monkeypatch.setattr("service.model.WeightsProcess.start", cannot)
+    known: dict[str, Any] = {"data": tmp_path, "model": "pocket-nano", "device": "cuda"}
+    model = LocalModel(ServeSettings(**known))
+    assert (model.shared_gib, len(asked)) == (0.0, 1)
+    model.close()
+    assert asked[0] == pytest.approx(4 * model.memory_gib(Version(0, None, "live", "", "", 0, "", now())) * 2**30, rel=1e-6)
+    LocalModel(ServeSettings(**known, memory_gib=0.01)).close()
+    assert asked[1] == 0  # it is known not to fit: whatever the GPU has free
+    with pytest.raises(RunnerFailed, match="x is not among them"):
+        LocalModel(ServeSettings(**known, adapters="shared"))
 
 
 def test_adapters_are_not_shared_by_a_runner_that_merges_them(tmp_path: Path) -> None:
