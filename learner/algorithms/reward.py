@@ -123,12 +123,10 @@ def area_under_curve(scores: Tensor, labels: Tensor) -> float:
     `scores` (N,), `labels` (N,) bool.
     """
     positive, negative = scores[labels.bool()], scores[~labels.bool()]
-    if not positive.numel() or not negative.numel():
-        return float("nan")
     ordered = negative.sort().values
     below = torch.searchsorted(ordered, positive, side="left").double()
     not_above = torch.searchsorted(ordered, positive, side="right").double()
-    return float((0.5 * (below + not_above)).mean() / negative.numel())
+    return float((0.5 * (below + not_above)).mean() / negative.numel())  # 0 / 0, which is NaN, if a side is missing
 
 
 def expected_calibration_error(probabilities: Tensor, labels: Tensor, *, num_bins: int = 10) -> float:

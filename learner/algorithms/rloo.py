@@ -5,7 +5,7 @@ from torch import Tensor
 from learner.algorithms.grpo import group_means
 from learner.algorithms.kl import bounded_exp, kl_estimate
 from learner.algorithms.precision import plain_floats, working
-from learner.algorithms.surrogate import clipped_objective
+from learner.algorithms.surrogate import clipped_objective, is_clipped
 
 
 def penalised_rewards(scores: Tensor, logps: Tensor, reference_logps: Tensor, mask: Tensor, *, kl_weight: float = 0.05) -> Tensor:
@@ -39,5 +39,5 @@ def rloo_loss(
     values = clipped_objective(ratio, advantage, eps_low=eps_low, eps_high=eps_high)
     if not values.numel():
         return values, {}
-    clipped = ((ratio < 1.0 - eps_low) & (advantage < 0)) | ((ratio > 1.0 + eps_high) & (advantage > 0))
+    clipped = is_clipped(ratio, advantage, eps_low=eps_low, eps_high=eps_high)
     return values, plain_floats({"policy/ratio": ratio.mean(), "policy/clip_share": clipped.double().mean()})

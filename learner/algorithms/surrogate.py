@@ -39,6 +39,11 @@ def clipped_objective(ratio: Tensor, advantages: Tensor, *, eps_low: float, eps_
     return -torch.minimum(bounded * advantages, clipped * advantages)
 
 
+def is_clipped(ratio: Tensor, advantages: Tensor, *, eps_low: float, eps_high: float) -> Tensor:
+    """Return a bool for each ratio: beyond the bound that its advantage pushes it to, where `clipped_objective` has no gradient."""
+    return ((ratio < 1.0 - eps_low) & (advantages < 0)) | ((ratio > 1.0 + eps_high) & (advantages > 0))
+
+
 def surrogate_loss(
     logps: Tensor,
     old_logps: Tensor,
@@ -63,7 +68,7 @@ def surrogate_loss(
     ratio = probability_ratio(logps, old_logps, mask, level)
     if kind == "clip":
         values = clipped_objective(ratio, advantage, eps_low=eps_low, eps_high=eps_high, dual_clip=dual_clip)
-        clipped = ((ratio < 1.0 - eps_low) & (advantage < 0)) | ((ratio > 1.0 + eps_high) & (advantage > 0))
+        clipped = is_clipped(ratio, advantage, eps_low=eps_low, eps_high=eps_high)
     elif kind == "cispo":
         values = -ratio.detach().clamp(max=eps_high) * advantage * working(logps)
         clipped = ratio > eps_high

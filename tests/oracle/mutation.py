@@ -44,11 +44,21 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
 RESULTS = ROOT / "bench" / "results" / "mutation.json"
 CONVERGED = "the iteration has converged long before; its fixed point, to which tests hold it, is the same"
 CURVATURE = "it sets the length of a damped step, not where the steps lead: a zero of the gradient, to which a test holds it"
+NOTHING = "the weights sum to 0, so what is divided is 0"
 # Mutants that compute the same, by (file, function, change), and why.
 EQUIVALENT: dict[tuple[str, str, str], str] = {
     ("ilql.py", "expectile_loss", "error < 0 => error <= 0"): "where the error is 0 its square is, whatever it is multiplied with",
     ("ilql.py", "shifted_logps", "working(q) - working(v).unsqueeze(-1) => working(q) + working(v).unsqueeze(-1)"): "V is the same for all tokens of "
     "a state, and a softmax does not see what is",
+    ("reduction.py", "combine", "1.0 -> 1.05 in term.scale * (weights * values).sum() / (term.total if term.total > 0 else 1.0)"): NOTHING,
+    ("sft.py", "weighted_nll_loss", "1.0 -> 1.05 in totals.masked_fill(totals == 0, 1.0)"): NOTHING,
+    ("weights.py", "_limit", "1e-12 -> 1.05e-12 in 1.0 + 1e-12"): "room for rounding, far more of it than there is",
+    (
+        "weights.py",
+        "_limit",
+        "descending[num_cut] > (limit := (share * rest / (1.0 - num_cut * share))) * (1.0 + 1e-12) => "
+        "descending[num_cut] >= (limit := (share * rest / (1.0 - num_cut * share))) * (1.0 + 1e-12)",
+    ): "a sum that is cut to what it is stays as it is, and the limit does too",
     ("raters.py", "pair_raters", "60 -> 61 in the defaults of pair_raters"): CONVERGED,
     ("raters.py", "pair_raters", "0.5 -> 0.525 in np.where(np.isnan(fixed), prior_mean if np.isnan(fixed).all() else 0.5, fixed)"): "a start; "
     + CONVERGED,

@@ -33,6 +33,11 @@ def test_a_total_of_zero_is_refused_where_items_weigh_something() -> None:
         combine([Term("a", torch.ones(1), torch.ones(1), float("nan"))])
 
 
+def test_a_total_below_one_is_a_total() -> None:
+    loss, _ = combine([Term("a", torch.tensor([3.0]), torch.tensor([0.25]), 0.5)])
+    assert loss.item() == pytest.approx(1.5)
+
+
 def test_rows_without_weight_are_zero_with_a_live_graph() -> None:
     values = torch.ones(2, requires_grad=True)
     loss, _ = combine([Term("a", values, torch.zeros(2), 0.0)])

@@ -66,6 +66,7 @@ def test_thumbs_with_a_threshold_per_rater() -> None:
     torch.testing.assert_close(noisy, -(0.6 * (-values).exp() + 0.2).log())
     assert thumb_loss(torch.zeros(0), torch.zeros(0, dtype=torch.bool), torch.zeros(0))[1] == {}
     assert thumb_loss(torch.zeros(1), torch.tensor([False]), torch.zeros(1))[1] == {"reward/thumb_accuracy": 1.0}
+    assert thumb_loss(torch.tensor([0.5]), torch.tensor([True]), torch.zeros(1))[1] == {"reward/thumb_accuracy": 1.0}
     assert bias_prior_loss(torch.tensor([2.0, -1.0])).tolist() == [2.0, 0.5]
 
 
@@ -187,4 +188,6 @@ def test_calibration() -> None:
     # ten bins unless said: 0.05 and 0.15 are apart and do not cancel
     assert expected_calibration_error(torch.tensor([0.05, 0.15]), torch.tensor([0, 1])) == pytest.approx((0.05 + 0.85) / 2)
     assert expected_calibration_error(torch.tensor([0.85, 0.95]), torch.tensor([1, 0])) == pytest.approx((0.15 + 0.95) / 2)
+    # and no more than ten: 0.51 and 0.59 share one and cancel, but for 0.1 over two items
+    assert expected_calibration_error(torch.tensor([0.51, 0.59]), torch.tensor([0, 1])) == pytest.approx(0.05)
     assert math.isnan(expected_calibration_error(torch.zeros(0), torch.zeros(0)))

@@ -11,6 +11,10 @@ def test_each_reply_against_the_mean_of_the_others() -> None:
     assert not leave_one_out_advantages(rewards, groups).requires_grad
 
 
+def test_two_replies_are_measured_against_each_other() -> None:
+    assert leave_one_out_advantages(torch.tensor([1.0, 4.0]), torch.tensor([0, 0])).tolist() == [-3.0, 3.0]
+
+
 def test_the_kl_comes_off_the_score() -> None:
     logps, reference = torch.tensor([[-1.0, -2.0, 5.0]]), torch.tensor([[-2.0, -2.5, 0.0]])
     mask, scores = torch.tensor([[1, 1, 0]]), torch.tensor([3.0])

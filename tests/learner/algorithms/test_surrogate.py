@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from learner.algorithms.surrogate import clipped_objective, is_usable, probability_ratio, surrogate_loss, truncated_weights
+from learner.algorithms.surrogate import clipped_objective, is_clipped, is_usable, probability_ratio, surrogate_loss, truncated_weights
 
 MASK = torch.tensor([[1, 1, 1], [1, 1, 0]])
 
@@ -114,6 +114,16 @@ def test_bounds_of_what_is_usable_belong_to_it() -> None:
     one, mask = torch.tensor([[-1.0]]), torch.ones(1, 1)
     assert is_usable(one, one, torch.tensor([-1.0]), mask, torch.zeros(1), max_drift=0.0, ratio_bounds=(1.0, 1.0)).item()
     assert not is_usable(one - 0.51, one, torch.tensor([-1.0]), mask, torch.zeros(1)).item()  # a reply of one token
+
+
+def test_a_ratio_is_clipped_beyond_the_bound_that_its_advantage_pushes_it_to() -> None:
+    ratio = torch.tensor([0.79, 0.81, 1.29, 1.31])
+    assert is_clipped(ratio, torch.tensor(0.5), eps_low=0.2, eps_high=0.3).tolist() == [False, False, False, True]
+    assert is_clipped(ratio, torch.tensor(-0.5), eps_low=0.2, eps_high=0.3).tolist() == [True, False, False, False]
+    leaf = ratio.clone().requires_grad_()
+    for advantage in (0.5, -0.5):
+        (slope,) = torch.autograd.grad(clipped_objective(leaf, torch.tensor(advantage), eps_low=0.2, eps_high=0.3).sum(), leaf)
+        assert torch.equal(slope == 0, is_clipped(ratio, torch.tensor(advantage), eps_low=0.2, eps_high=0.3))
 
 
 def test_what_counts_as_clipped() -> None:

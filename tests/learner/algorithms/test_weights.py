@@ -71,3 +71,13 @@ def test_learned_pairs_are_seldom_replayed() -> None:
     for x in (-3.0, 0.0, 5.0):
         assert replay_priority(x) == pytest.approx(1 / (1 + math.exp(x)) + 0.05)
     assert replay_priority(1000.0, floor=0.2) == pytest.approx(0.2)
+
+
+def test_a_rater_just_over_the_cap_is_cut_to_it() -> None:
+    capped = capped_by_rater([2.335, *[1.0] * 9], range(10))  # a fifth of 11.335 is 2.267; what is cut counts for nothing, so 9 / 4 remain
+    assert capped == pytest.approx([2.25, *[1.0] * 9])
+
+
+def test_cutting_ends_where_a_share_meets_its_limit_but_for_rounding() -> None:
+    # a third each for the first three: 1 - 2 * (1 / 3) is not 1 / 3 in floating point, and the rest weighs nothing beside them
+    assert capped_by_rater([4.0, 2.0, 1.0, 1e-20, 1e-20, 1e-20], range(6)) == pytest.approx([1.0, 1.0, 1.0, 1e-20, 1e-20, 1e-20])
