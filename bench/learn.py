@@ -1,13 +1,16 @@
 """What a gradient step on preferences costs, beside TRL's trainers on the same model, data, batch and precision.
 
-    python -m bench.learn [--rounds 3] [--steps 12] [--method dpo kto grpo] [--threads 1]
+    python -m bench.learn [--rounds 3] [--steps 12] [--method dpo kto grpo grpo-long] [--threads 1]
 
 Each variant runs in a process of its own, the variants of a round one after the other, so that what else the machine does falls on all of them.
 The model is a random Llama (5 M parameters, vocabulary 4096), trained in full; prompts of 64 tokens, replies of 32 to 128, 8 pairs (16 rated
 replies) a step in the order of the data. Ours: replies to one prompt share it in one row, the LM head runs at reply tokens alone, the reference's
 log-probabilities are known (they were recorded when the replies were sampled; what recomputing them costs is told beside it).
+KTO's baseline z0 is made as TRL makes it, anew at each step from 16 mismatched replies that both models score, so that losses are equal; beside it
+the same as our learner does it: 16 that stay the same, looked at every fifth step.
 GRPO learns from 2 prompts with 8 replies each a step, the same given replies on both sides (TRL's `rollout_func`), rewards from a rule, and the
-reference scored within the step on both sides: the policy has moved since the replies of the round before.
+reference scored within the step on both sides: the policy has moved since the replies of the round before. What sharing a prompt saves depends on
+its length, so GRPO is measured twice: with prompts as above, and of 256 tokens (`grpo-long`), which a conversation of a few turns has.
 CPU time is the process's own, in seconds; the first two steps are left out. On one thread, unless asked otherwise: two threads on one core's two
 halves, or waiting for each other on a busy machine, count time in which nothing was computed.
 """
@@ -29,10 +32,13 @@ from bench.record import record
 
 VOCABULARY, BATCH, BETA, RATE, WARM = 4096, 8, 0.1, 1e-5, 2
 GROUP, KL = 8, 0.04  # GRPO: replies to a prompt, weight of the KL to the reference
+LONG = 256  # tokens of a long prompt
+SELDOM = "ours, z0 seldom"
 VARIANTS = {
     "dpo": ("ours", "ours, bucketed", "TRL float32", "TRL defaults", "TRL precomputed"),
-    "kto": ("ours", "TRL float32", "TRL defaults"),
+    "kto": ("ours", SELDOM, "TRL float32", "TRL defaults", "TRL precomputed"),
     "grpo": ("ours", "TRL float32", "TRL defaults"),
+    "grpo-long": ("ours", "TRL float32", "TRL defaults"),
 }
 Pair = dict[str, list[int]]
 Group = tuple[list[int], list[list[int]]]
@@ -55,10 +61,10 @@ def make_pairs(count: int) -> list[Pair]:
     return [{"prompt": _ids(rng, 64), "chosen": _reply(rng), "rejected": _reply(rng)} for _ in range(count)]
 
 
-def make_groups(count: int) -> list[Group]:
-    """Return random prompts with `GROUP` replies each."""
+def make_groups(count: int, length: int = 64) -> list[Group]:
+    """Return random prompts of `length` tokens with `GROUP` replies each."""
     rng = random.Random(1)
-    return [(_ids(rng, 64), [_reply(rng) for _ in range(GROUP)]) for _ in range(count)]
+    return [(_ids(rng, length), [_reply(rng) for _ in range(GROUP)]) for _ in range(count)]
 
 
 def reward_of(reply: list[int]) -> float:
@@ -91,7 +97,7 @@ class Stopwatch:
         self.start()
 
 
-def ours(method: str, pairs: list[Pair], steps: int, *, bucketed: bool = False) -> tuple[Stopwatch, list[float], float]:
+def ours(method: str, pairs: list[Pair], steps: int, *, bucketed: bool = False, seldom: bool = False) -> tuple[Stopwatch, list[float], float]:
     """Run our step; return times, losses, and the CPU seconds that computing all references took."""
     import torch
 
@@ -114,7 +120,7 @@ def ours(method: str, pairs: list[Pair], steps: int, *, bucketed: bool = False) 
     began = time.process_time()
     reference = [torch.stack([logps.sum() for logps in branches]) for branches in score_rows(model, rows, token_budget=4096)]  # each (K,)
     reference_s = time.process_time() - began
-    step = _dpo_step(rows, reference) if method == "dpo" else _kto_step(rows, reference, model)
+    step = _dpo_step(rows, reference) if method == "dpo" else _kto_step(rows, reference, model, seldom=seldom)
     watch, losses = Stopwatch(), []
     for batch in batches[:steps]:
         watch.start()
@@ -195,12 +201,14 @@ def _dpo_step(rows: list[Any], reference: list[Any]) -> Callable[[Any, list[int]
     return step
 
 
-def _kto_step(rows: list[Any], reference: list[Any], model: Any) -> Callable[[Any, list[int]], float]:
+def _kto_step(rows: list[Any], reference: list[Any], model: Any, *, seldom: bool) -> Callable[[Any, list[int]], float]:
     import copy
+    import itertools
 
     import torch
 
-    from learner.algorithms.kto import kto_loss
+    from learner.algorithms.kto import KlBaseline, kto_loss
+    from learner.trainer import LOOK_EVERY
     from policy.logprobs import Row, response_logps, score_rows
 
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
@@ -208,11 +216,25 @@ def _kto_step(rows: list[Any], reference: list[Any], model: Any) -> Callable[[An
     def sums_of(scorer: Any, asked: list[Any]) -> Any:
         return torch.stack([branches[0].sum() for branches in score_rows(scorer, asked, token_budget=4096)])
 
+    def turned(batch: list[int]) -> list[Any]:
+        """Each prompt with the reply of its neighbour within the batch, as TRL pairs them."""
+        return [Row(rows[index].prompt_ids, rows[batch[(place + 1) % len(batch)]].branches) for place, index in enumerate(batch)]
+
+    held = turned(list(range(2 * BATCH)))
+    held_reference = sums_of(frozen, held) if seldom else None
+    baseline, count = KlBaseline(), itertools.count(1)
+
+    def baseline_of(model: Any, batch: list[int]) -> float:
+        nonlocal baseline
+        if held_reference is None:  # both models score them, since nobody recorded it
+            asked = turned(batch)
+            return float((sums_of(model, asked) - sums_of(frozen, asked)).mean().clamp(min=0))
+        if next(count) % LOOK_EVERY == 0:
+            baseline = baseline.updated(float((sums_of(model, held) - held_reference).sum()), len(held), decay=0.5)
+        return baseline.z0
+
     def step(model: Any, batch: list[int]) -> float:
-        # TRL's pairing: each prompt with the reply of its neighbour within the batch; both models score it, since nobody recorded it
-        turned = [Row(rows[index].prompt_ids, rows[batch[(place + 1) % len(batch)]].branches) for place, index in enumerate(batch)]
-        z0 = (sums_of(model, turned) - sums_of(frozen, turned)).mean().clamp(min=0).item()
-        total = 0.0
+        z0, total = baseline_of(model, batch), 0.0
         for part in _parts(rows, batch, model):
             sums = response_logps(model, [rows[index] for index in part]).sums()
             known = torch.stack([reference[index].sum() for index in part])
@@ -256,17 +278,17 @@ def trl(method: str, variant: str, pairs: list[Pair], groups: list[Group], steps
         given["precompute_ref_log_probs"] = True
     given |= {"max_steps": steps, "learning_rate": RATE, "lr_scheduler_type": "constant", "report_to": [], "save_strategy": "no", "use_cpu": True}
     given |= {"disable_tqdm": True, "seed": 0, "logging_steps": 1, "output_dir": tempfile.mkdtemp(), "max_grad_norm": 1.0}
-    if method != "grpo":
+    if not method.startswith("grpo"):
         given |= {"beta": BETA, "train_sampling_strategy": "sequential", "max_length": None}
     model = make_model()
     began = time.process_time()
     rest: dict[str, Any] = {"model": model, "processing_class": tokenizer, "callbacks": [Watch()]}
-    if method != "grpo":
+    if not method.startswith("grpo"):
         rest["ref_model"] = None if variant == "TRL precomputed" else copy.deepcopy(model)
     else:  # this trainer loads its reference by the model's name
         model.save_pretrained(given["output_dir"])
         rest["model"] = type(model).from_pretrained(given["output_dir"])
-    if method == "grpo":
+    if method.startswith("grpo"):
         replies = {text(prompt): said for prompt, said in groups}
 
         def given_replies(prompts: list[str], _: Any) -> dict[str, Any]:
@@ -311,9 +333,11 @@ def one(method: str, variant: str, steps: int, threads: int) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(threads)
-    pairs, groups = make_pairs(BATCH * steps), make_groups(2 * BATCH // GROUP * steps)
-    if variant.startswith("ours"):
-        watch, losses, before_s = ours_grpo(groups, steps) if method == "grpo" else ours(method, pairs, steps, bucketed="bucketed" in variant)
+    pairs, groups = make_pairs(BATCH * steps), make_groups(2 * BATCH // GROUP * steps, LONG if method == "grpo-long" else 64)
+    if variant.startswith("ours") and method.startswith("grpo"):
+        watch, losses, before_s = ours_grpo(groups, steps)
+    elif variant.startswith("ours"):
+        watch, losses, before_s = ours(method, pairs, steps, bucketed="bucketed" in variant, seldom=variant == SELDOM)
     else:
         watch, losses, before_s = trl(method, variant, pairs, groups, steps)
     kept = watch.steps[WARM:]

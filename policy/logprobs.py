@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+
+from policy.branches import SharedPrompts, is_worth_it
 
 log = logging.getLogger(__name__)
 Want = Literal["logp", "entropy", "logits"]
@@ -71,6 +73,7 @@ class _Layout:
     source: Tensor  # (M,) long: where in the flattened (N * T) hidden states a scored token is predicted
     target: Tensor  # (M,) long
     branch: Tensor  # (M,) long
+    shapes: list[tuple[int, list[int]]]  # of each row: tokens of the prompt and of its replies
 
 
 def response_logps(
@@ -198,7 +201,8 @@ def _laid_out(rows: Sequence[Row]) -> _Layout:
             owner += [number] * len(branch)
             number, at = number + 1, end
     mask = _attention_mask(segments) if any(len(row.branches) > 1 for row in rows) else None
-    return _Layout(ids, positions, mask, torch.tensor(source), torch.tensor(target), torch.tensor(owner))
+    shapes = [(len(row.prompt_ids), [len(branch) for branch in row.branches]) for row in rows]
+    return _Layout(ids, positions, mask, torch.tensor(source), torch.tensor(target), torch.tensor(owner), shapes)
 
 
 def _attention_mask(segments: Tensor) -> Tensor:
@@ -257,16 +261,25 @@ def _forward(model: torch.nn.Module, layout: _Layout, device: torch.device, chos
         return (chosen(arguments[0].flatten(0, -2))[None], *arguments[1:])
 
     handle = head.register_forward_pre_hook(select)
+    mask = _mask_for(model, layout, device)
     try:
-        output = model(
-            input_ids=layout.ids.to(device),
-            attention_mask=_mask_for(model, layout, device),
-            position_ids=layout.positions.to(device),
-            use_cache=False,
-        )
+        with _in_parts(model, layout, mask):
+            output = model(input_ids=layout.ids.to(device), attention_mask=mask, position_ids=layout.positions.to(device), use_cache=False)
     finally:
         handle.remove()
     return output.logits[0]
+
+
+def _in_parts(model: torch.nn.Module, layout: _Layout, mask: Tensor | None) -> AbstractContextManager[Any]:
+    """Return what to run the model within: attention in parts, where the mask is mostly empty.
+
+    Not where activations are computed again in the backward pass, which is outside of it and would save other tensors.
+    """
+    if mask is None or mask.dtype != torch.bool or not is_worth_it(layout.shapes):
+        return nullcontext()
+    if torch.is_grad_enabled() and any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
+        return nullcontext()
+    return SharedPrompts(mask, layout.shapes)
 
 
 def _mask_for(model: torch.nn.Module, layout: _Layout, device: torch.device) -> Tensor | None:
