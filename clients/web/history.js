@@ -9,6 +9,8 @@ import { t } from "./i18n.js";
 import { get, has, watch } from "./state.js";
 import { recall } from "./storage.js";
 
+const RETRY_MS = [1000, 3000, 10000, 30000]; // after the first failure, the second, ...
+
 /** Build the list. `on` is {open(id), deleted(id)}. Returns {node, refresh(), mark(id)}. */
 export function history(on, signal) {
   let rows = [];
@@ -18,6 +20,7 @@ export function history(on, signal) {
   let loaded = false;
   let asked = 0;
   let timer = 0;
+  let failures = 0;
   const field = h("input", {
     class: "field",
     type: "search",
@@ -35,6 +38,7 @@ export function history(on, signal) {
 
   async function refresh(more = false) {
     const turn = (asked += 1);
+    clearTimeout(timer);
     const search = field.value.trim();
     const query = new URLSearchParams({ limit: "50", ...(search ? { search } : {}), ...(more === true && cursor ? { cursor } : {}) });
     try {
@@ -44,11 +48,13 @@ export function history(on, signal) {
       rows = more === true ? [...rows, ...page.data] : page.data;
       cursor = page.next_cursor;
       problem = null;
+      failures = 0;
     } catch (error) {
       if (turn !== asked) return;
       problem = error.status === 404 || error.status === 501 ? null : error;
       cursor = null;
       rows = loaded && !search ? rows : [];
+      if (problem?.isPassing && !signal.aborted) timer = setTimeout(refresh, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]);
     }
     loaded = true;
     draw();
@@ -126,6 +132,7 @@ export function history(on, signal) {
 
   watch("connection", () => get("connection") === "online" && refresh(), signal);
   watch("routes", draw, signal);
+  signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
   return {
     node,
     refresh,

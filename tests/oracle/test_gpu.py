@@ -12,6 +12,7 @@ from policy.logprobs import Row, response_logps
 
 PLACES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 ROWS = [Row([5, 6, 7], [[8, 9, 10], [11, 12]]), Row([7, 8], [[13], [14, 15, 16, 17]])]
+GROUP = [Row([5, 6, 7], [[8 + place] * (6 + place) for place in range(8)])]  # attended in parts (policy.branches)
 
 
 def tolerance(device: str) -> dict[str, float]:
@@ -28,10 +29,11 @@ def test_log_probabilities_are_those_of_float32_on_a_cpu(device: str) -> None:
 
 
 @pytest.mark.parametrize("device", PLACES)
-def test_packed_rows_are_rows_apart(device: str) -> None:
+@pytest.mark.parametrize("rows", [ROWS, GROUP], ids=["rows", "group"])
+def test_packed_rows_are_rows_apart(device: str, rows: list[Row]) -> None:
     model, _ = random_model(TINY[0], device, torch.float32 if device == "cpu" else torch.bfloat16)
-    apart = [Row(row.prompt_ids, [branch]) for row in ROWS for branch in row.branches]
-    torch.testing.assert_close(response_logps(model, ROWS).sums(), response_logps(model, apart).sums(), **tolerance(device))
+    apart = [Row(row.prompt_ids, [branch]) for row in rows for branch in row.branches]
+    torch.testing.assert_close(response_logps(model, rows).sums(), response_logps(model, apart).sums(), **tolerance(device))
 
 
 @pytest.mark.parametrize("device", PLACES)

@@ -104,6 +104,20 @@ def test_refused_feedback_is_said_and_not_tried_for_ever(browser: Browser, servi
         visitor.until(lambda: not visitor.unsent())
 
 
+def test_a_list_that_could_not_be_loaded_is_asked_for_again(browser: Browser, serving: Serving, fake: Fake) -> None:
+    fake.conversations["c1"] = {"id": "c1", "title": "Hello", "created_at": "2026-01-01T00:00:00+00:00", "updated_at": "2026-01-01T00:00:00+00:00"}
+    with visit(browser, serving.url) as visitor:
+        failing = [True, True]
+        visitor.page.route(
+            "**/v1/conversations?*",
+            lambda route: route.fulfill(status=500, json={"error": {"message": "locked"}}) if failing and failing.pop() else route.fallback(),
+        )
+        page = visitor.go()
+        expect(page.locator(".history .empty")).to_have_text("The list could not be loaded.")
+        expect(page.locator(".history-item")).to_have_text(["Hello"], timeout=10_000)
+        assert not failing
+
+
 def test_without_an_event_stream_the_page_polls(browser: Browser, serving: Serving, fake: Fake) -> None:
     with visit(browser, serving.url) as visitor:
         visitor.page.route("**/v1/events*", lambda route: route.fulfill(status=404, json={"error": {"message": "no such route"}}))
