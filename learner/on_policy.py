@@ -14,19 +14,21 @@ from torch.nn.utils.rnn import pad_sequence
 from learner import ranks
 from learner.algorithms.grpo import group_advantages, grpo_loss, has_contrast
 from learner.algorithms.moments import masked_whiten
-from learner.algorithms.ppo import ValueHead, advantages_and_returns, token_rewards, value_loss
+from learner.algorithms.ppo import ValueHead, adapted_kl_weight, advantages_and_returns, token_rewards, value_loss
 from learner.algorithms.reduction import Term, combine, token_weights
 from learner.algorithms.rloo import leave_one_out_advantages, penalised_rewards, rloo_loss
 from learner.algorithms.surrogate import surrogate_loss
 from learner.anchors import Anchor
 from learner.errors import BadSetting, Diverged
+from learner.off_policy import Judged, judged_backward
 from learner.optimiser import Optimiser, cooled
+from learner.plan import batches_of
 from learner.resident import Resident, Weights
 from learner.rewards import RewardModel, reply_features
 from learner.rollouts import Rollout, sampled_replies
 from learner.scoring import Ids, hidden_states, length_buckets, row_logps, row_of, score
 from learner.settings import LearnerSettings
-from learner.steps import anchor_backward, micro_batches
+from learner.steps import anchor_backward, micro_batches, surrogate_settings
 from learner.trainer import Guards, Meter, Progress, Trained, anchor_order
 from policy.chat import decode, end_ids
 
@@ -58,21 +60,34 @@ def train_on_policy(
     settings: LearnerSettings,
     seed: int,
     progress: Progress,
+    judged: Judged | None = None,
 ) -> Trained:
-    """Run the rounds of an update on the resident weights, which are the live version's at the start. Raises Diverged."""
+    """Run the rounds of an update on the resident weights, which are the live version's at the start. Raises Diverged.
+
+    Each step learns from some of the `judged` replies too, if there are any.
+    """
     meter = Meter(progress, settings.rollout_rounds * settings.rollout_epochs * settings.rollout_minibatches)
     function = reward_function(settings.reward_function)
     critic = Critic(resident, settings) if settings.algorithm == "ppo" else None
     per_step = settings.anchor_batch if settings.anchor > 0 else 0
     order = iter(anchor_order(len(anchors), per_step, meter.steps, seed))
-    rng, stopped = random.Random(seed), ""
+    turns = iter(batches_of(len(judged.rows), settings.batch_items, meter.steps, float(meter.steps), seed) if judged else ())
+    rng, stopped, kl_weight = random.Random(seed), "", settings.kl_weight
     for number in range(settings.rollout_rounds):
         asked = rng.sample(list(prompts), min(settings.rollout_prompts, len(prompts)))
         batch = sampled_batch(resident, rewards, function, asked, live_weights if number else None, settings, seed + number)
+        settings = settings.model_copy(update={"kl_weight": kl_weight})
         weights, seen = _advantages(batch, critic, settings)
+        if settings.kl_target > 0:
+            kl_weight = adapted_kl_weight(
+                kl_weight, seen["rollout/kl"], target=settings.kl_target, num_sequences=len(batch.rollouts), horizon=settings.kl_horizon
+            )
         for part in _minibatches(batch, settings, seed + number):
             anchors_now = [anchors[index] for index in next(order)]
             loss, metrics, tokens = _step_gradients(resident, batch, weights, part, settings)
+            if judged is not None:
+                extra, told, read = judged_backward(resident, judged, next(turns), settings)
+                loss, metrics, tokens = loss + extra, metrics | told, tokens + read
             anchor_loss, anchor_metrics = anchor_backward(resident, anchors_now, settings.anchor, settings.token_budget)
             norm = optimiser.step(cooled(meter.taken + 1, meter.steps, settings.cooldown))
             if not math.isfinite(loss + anchor_loss) or not math.isfinite(norm):
@@ -153,7 +168,7 @@ class Critic:
         steps = self._settings.rollout_minibatches * self._settings.rollout_epochs + (0 if self._is_warm else self._settings.value_warmup)
         self._is_warm = True
         for _ in range(steps):
-            values, seen = value_loss(self.head(states) * batch.mask, old, returns, batch.mask, clip=math.inf)
+            values, seen = value_loss(self.head(states) * batch.mask, old, returns, batch.mask, clip=self._settings.value_clip or math.inf)
             metrics = metrics or seen
             self._adam.zero_grad()
             (values.sum() / batch.mask.sum()).backward()
@@ -177,8 +192,8 @@ class Critic:
 def _advantages(batch: Batch, critic: Critic | None, settings: LearnerSettings) -> tuple[Tensor, dict[str, float]]:
     """Return advantages, (N,) or for PPO (N, T), and what the round's samples were like."""
     kl = ((batch.old - batch.live) * batch.mask).sum(1).mean()
-    seen = {"reward/mean": batch.rewards.mean().item(), "reward/deviation": batch.rewards.std().item(), "rollout/kl": kl.item()}
-    seen["rollout/length"] = batch.mask.sum(1).mean().item()
+    seen = {"reward/mean": batch.rewards.mean().item(), "reward/deviation": batch.rewards.std().item()}
+    seen |= {"rollout/kl": kl.item(), "rollout/kl_weight": settings.kl_weight, "rollout/length": batch.mask.sum(1).mean().item()}
     if settings.algorithm == "rloo":
         rewards = penalised_rewards(batch.rewards, batch.old, batch.live, batch.mask, kl_weight=settings.kl_weight)
         return leave_one_out_advantages(rewards, batch.groups), seen
@@ -248,13 +263,11 @@ def _loss(
         values, metrics = rloo_loss((logps * mask).sum(1), (old * mask).sum(1), advantages, eps_low=settings.clip_low, eps_high=settings.clip_high)
         weights = torch.ones_like(values)
     else:
-        low, high = settings.clip_low, settings.clip_high
+        bounds = surrogate_settings(settings)
         if settings.algorithm == "ppo":
-            values, metrics = surrogate_loss(logps, old, advantages[:, :width], mask, eps_low=low, eps_high=high)
+            values, metrics = surrogate_loss(logps, old, advantages[:, :width], mask, **bounds)
         else:
-            values, metrics = grpo_loss(
-                logps, old, live, advantages, mask, eps_low=low, eps_high=high, level=settings.ratio_level, kl_weight=settings.kl_weight
-            )
+            values, metrics = grpo_loss(logps, old, live, advantages, mask, level=settings.ratio_level, kl_weight=settings.kl_weight, **bounds)
         weights = token_weights(mask, settings.token_reduction)
     loss, shares = combine([Term(settings.algorithm, values, weights, total)])
     return loss, metrics | shares

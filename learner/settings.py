@@ -152,6 +152,18 @@ class LearnerSettings(BaseSettings):
     """Gradient steps per pass."""
     kl_weight: float = Field(0.04, ge=0)
     """Weight of the KL to the live version: in the loss for grpo (per token), in the reward for rloo and ppo (per token)."""
+    kl_target: float = Field(0.0, ge=0)
+    """grpo, rloo and ppo: nats per reply that the policy should be from the live version: `kl_weight` rises while it is further, and falls while
+    it is nearer; 0 leaves the weight as it is."""
+    kl_horizon: float = Field(1000.0, ge=1)
+    """Replies over which `kl_weight` changes by a fifth at most."""
+    surrogate: Literal["clip", "cispo"] = "clip"
+    """grpo and ppo: what becomes of tokens whose ratio has left the bounds: clip drops their gradient, cispo keeps it with a bounded weight."""
+    cispo_bound: float = Field(5.0, gt=1)
+    """cispo: largest weight of a token, as a ratio to the sampling policy."""
+    off_policy: float = Field(0.0, ge=0)
+    """ppo: weight of the judged replies themselves beside the policy's own, by their recorded log-probabilities and truncated importance weights;
+    0 leaves them to the reward model."""
     clip_low: float = Field(0.2, gt=0, lt=1)
     """The policy's ratio to the sampling policy is clipped below 1 less this."""
     clip_high: float = Field(0.28, gt=0)
@@ -166,6 +178,8 @@ class LearnerSettings(BaseSettings):
     """ppo: step size of the value head."""
     value_warmup: int = Field(20, ge=0)
     """ppo: steps of the value head alone, before the policy moves."""
+    value_clip: float = Field(0.0, ge=0)
+    """ppo: how far a round may move a state's value, in units of reward; 0 is no limit."""
     gae_lambda: float = Field(0.95, ge=0, le=1)
     """ppo: how far advantages look ahead; 1 is Monte Carlo."""
 

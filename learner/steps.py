@@ -4,7 +4,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,6 +38,12 @@ def mixed_settings(settings: LearnerSettings) -> MixedSettings:
         thumb_scale=0.0 if sft else 2.0,
         edit_full_tokens=float("inf") if sft else 8.0,
     )
+
+
+def surrogate_settings(settings: LearnerSettings) -> dict[str, Any]:
+    """Return how `surrogate_loss` treats ratios: PPO's clip, or CISPO, which bounds the weight and keeps the gradient."""
+    high = settings.clip_high if settings.surrogate == "clip" else settings.cispo_bound
+    return {"eps_low": settings.clip_low, "eps_high": high, "kind": settings.surrogate}
 
 
 def step_totals(trained: Sequence[Example], batch_size: int, num_anchor_tokens: int) -> Totals:

@@ -13,6 +13,7 @@ from learner.anchors import Anchor, anchor_count, base_anchors, with_distributio
 from learner.evidence import Samples, evidence_of, gate_prompts, samples_of
 from learner.examples import Example, examples_of
 from learner.gate import checks_of, report_of
+from learner.off_policy import judged_replies
 from learner.on_policy import train_on_policy
 from learner.optimiser import Optimiser
 from learner.plan import Plan, plan_of
@@ -84,6 +85,7 @@ class Work:
     """Everything that a method needs for its steps on the resident weights."""
 
     plan: Plan
+    parent: int
     live_weights: Weights
     samples: Samples
     anchors: list[Anchor]
@@ -155,7 +157,7 @@ class Updater:
         optimiser = Optimiser(resident, learning_rate=resident.learning_rate, warmup_steps=settings.warmup_steps, clip_norm=settings.clip_norm)
         remembered = optimiser.read(moments_path(settings.data, run.parent), resident.parent_digest)
         guards = Guards(resident, plan, self.reference, drift, settings)
-        work = Work(plan, live_weights, samples, used, guards, optimiser, settings, lambda *seen: phase("train", *seen))
+        work = Work(plan, run.parent, live_weights, samples, used, guards, optimiser, settings, lambda *seen: phase("train", *seen))
         trained, rewards = self._trained(work)
         phase("gate", trained.steps, len(plan.batches), None, {})
         evidence = evidence_of(resident, live_weights, run.parent, samples, plan.held_out, self.reference, kept)
@@ -183,10 +185,14 @@ class Updater:
             seen |= {f"reward/held_out_{name}": value for name, value in asdict(measured).items() if value == value}
         room = resident.context_length - settings.rollout_tokens
         prompts = gate_prompts(plan.trained, work.anchors, 4 * settings.rollout_prompts, room)
+        wanted = settings.algorithm == "ppo" and settings.off_policy > 0
+        judged = judged_replies(resident, plan.trained, work.parent, settings) if wanted else None
         trained = train_on_policy(
             resident, work.optimiser, work.guards, rewards, prompts=prompts, live_weights=work.live_weights, anchors=work.anchors, settings=settings,
-            seed=plan.seed, progress=work.progress,
+            seed=plan.seed, progress=work.progress, judged=judged,
         )  # fmt: skip
+        if wanted:
+            seen |= {"judged/used": float(len(judged.rows)) if judged else 0.0, "judged/dropped": float(judged.num_dropped) if judged else 0.0}
         trained.metrics |= seen
         return trained, rewards
 

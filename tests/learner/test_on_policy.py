@@ -110,6 +110,49 @@ def test_the_critic_learns_what_replies_are_worth(make_settings: Build) -> None:
     assert ((second * batch.mask).abs().sum() / batch.mask.sum()) < 0.3  # no surprise is left
 
 
+def test_the_weight_of_the_kl_follows_its_target(make_settings: Build) -> None:
+    weights: dict[float, list[float]] = {}
+    for target in (0.0, 1e-3, 1e3):
+        settings = make_settings(algorithm="grpo", kl_target=target, kl_horizon=48.0, **{**SMALL, "rollout_rounds": 4})
+        seen: list[float] = []
+        resident, optimiser, guards, rewards = parts(settings)
+        train_on_policy(
+            resident, optimiser, guards, rewards, prompts=PROMPTS, live_weights=resident.weights(), anchors=[], settings=settings, seed=5,
+            progress=lambda step, steps, loss, metrics, seen=seen: seen.append(metrics["rollout/kl_weight"]),
+        )  # fmt: skip
+        weights[target] = seen[::2]  # two steps a round
+    assert weights[0.0] == [0.04] * 4
+    # a round is 48 replies, the whole horizon: a fifth down while the KL is 0 in the first, then a fifth up, or down again
+    assert weights[1e-3] == pytest.approx([0.04, 0.032, 0.032 * 1.2, 0.032 * 1.44])
+    assert weights[1e3] == pytest.approx([0.04, 0.032, 0.032 * 0.8, 0.032 * 0.64])
+
+
+def test_cispo_learns_from_tokens_that_the_clip_drops(make_settings: Build) -> None:
+    moved = {}
+    for kind in ("clip", "cispo"):
+        settings = make_settings(
+            algorithm="grpo", surrogate=kind, rollout_epochs=4, kl_weight=0.0, clip_high=1e-6, clip_low=1e-6,
+            reward_function="tests.learner.test_on_policy:counts_low_ids", **{**SMALL, "rollout_rounds": 2},
+        )  # fmt: skip
+        moved[kind] = trained(settings)[1].metrics
+    assert moved["clip"]["policy/clip_share"] > 0.2
+    assert moved["cispo"]["policy/clip_share"] < 0.05  # bounded at five times, which no token reached
+    assert moved["cispo"]["policy/moved_kl"] > 2 * moved["clip"]["policy/moved_kl"]
+
+
+def test_a_value_moves_no_further_than_its_clip(make_settings: Build) -> None:
+    learned = {}
+    for clip in (0.0, 0.1):
+        settings = make_settings(algorithm="ppo", value_warmup=200, value_rate=1e-3, value_clip=clip, **SMALL)
+        resident, _, _, rewards = parts(settings)
+        batch = sampled_batch(resident, rewards, None, PROMPTS, resident.weights(), settings, seed=1)
+        critic = Critic(resident, settings)
+        critic.learn(batch, batch.mask * 2.0)
+        learned[clip] = (critic.head(critic._states(batch)) * batch.mask).max().item()
+    assert learned[0.0] > 1.5
+    assert learned[0.1] < 0.7  # past the clip the loss has no gradient; momentum and states that are not there yet carry it some way on
+
+
 def judged(count: int) -> list[Example]:
     """Replies that begin with 60 are liked, those that begin with 90 are not."""
     made = []
