@@ -105,7 +105,8 @@ class Episode:
         Not the peak memory: it is the process's, which may have run other episodes before.
         """
         done = [run.metrics for run in runs(self.loop.db, 1000) if run.state == "finished"]
-        return {name: float(sum(metrics.get(name, 0) for metrics in done)) for name in ("steps", "tokens", "seconds", "cpu_seconds")}
+        names = {"steps": "steps", "tokens": "tokens", "seconds": "train_seconds", "cpu_seconds": "train_cpu_seconds"}
+        return {name: float(sum(metrics.get(kept, 0) for metrics in done)) for name, kept in names.items()}
 
     def close(self) -> None:
         """End the learner."""

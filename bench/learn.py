@@ -101,6 +101,7 @@ def ours(method: str, pairs: list[Pair], steps: int, *, bucketed: bool = False, 
     """Run our step; return times, losses, and the CPU seconds that computing all references took."""
     import torch
 
+    from learner.scoring import shared_rows
     from policy.logprobs import Row, length_buckets, score_rows
 
     model = make_model().train()
@@ -108,9 +109,9 @@ def ours(method: str, pairs: list[Pair], steps: int, *, bucketed: bool = False, 
     if method == "dpo":
         rows = [Row(pair["prompt"], [pair["chosen"], pair["rejected"]]) for pair in pairs]
         size = BATCH
-    else:
-        rows = [Row(pair["prompt"], [pair[side]]) for pair in pairs for side in ("chosen", "rejected")]
-        size = 2 * BATCH
+    else:  # the data has a prompt's two replies one after the other, and neighbours share their prompt's row, as in the learner's steps
+        rows = shared_rows((pair["prompt"], [pair[side]]) for pair in pairs for side in ("chosen", "rejected"))
+        size = BATCH
     if bucketed:
         order = [index for group in length_buckets([row.length for row in rows], 1) for index in group]  # by length
         batches = [order[start : start + size] for start in range(0, len(rows), size)]
@@ -208,19 +209,21 @@ def _kto_step(rows: list[Any], reference: list[Any], model: Any, *, seldom: bool
     import torch
 
     from learner.algorithms.kto import KlBaseline, kto_loss
+    from learner.scoring import shared_rows
     from learner.trainer import LOOK_EVERY
-    from policy.logprobs import Row, response_logps, score_rows
+    from policy.logprobs import response_logps, score_rows
 
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
 
     def sums_of(scorer: Any, asked: list[Any]) -> Any:
-        return torch.stack([branches[0].sum() for branches in score_rows(scorer, asked, token_budget=4096)])
+        return torch.stack([logps.sum() for branches in score_rows(scorer, asked, token_budget=4096) for logps in branches])
 
     def turned(batch: list[int]) -> list[Any]:
-        """Each prompt with the reply of its neighbour within the batch, as TRL pairs them."""
-        return [Row(rows[index].prompt_ids, rows[batch[(place + 1) % len(batch)]].branches) for place, index in enumerate(batch)]
+        """Each prompt with the reply of its neighbour within the batch, as TRL pairs them; those of one prompt share its row."""
+        singles = [(rows[index].prompt_ids, branch) for index in batch for branch in rows[index].branches]
+        return shared_rows((prompt, [singles[(place + 1) % len(singles)][1]]) for place, (prompt, _) in enumerate(singles))
 
-    held = turned(list(range(2 * BATCH)))
+    held = turned(list(range(BATCH)))
     held_reference = sums_of(frozen, held) if seldom else None
     baseline, count = KlBaseline(), itertools.count(1)
 
@@ -230,16 +233,16 @@ def _kto_step(rows: list[Any], reference: list[Any], model: Any, *, seldom: bool
             asked = turned(batch)
             return float((sums_of(model, asked) - sums_of(frozen, asked)).mean().clamp(min=0))
         if next(count) % LOOK_EVERY == 0:
-            baseline = baseline.updated(float((sums_of(model, held) - held_reference).sum()), len(held), decay=0.5)
+            baseline = baseline.updated(float((sums_of(model, held) - held_reference).sum()), len(held_reference), decay=0.5)
         return baseline.z0
 
     def step(model: Any, batch: list[int]) -> float:
         z0, total = baseline_of(model, batch), 0.0
         for part in _parts(rows, batch, model):
             sums = response_logps(model, [rows[index] for index in part]).sums()
-            known = torch.stack([reference[index].sum() for index in part])
-            up = torch.tensor([index % 2 == 0 for index in part])
-            loss = kto_loss(sums, known, up, z0, beta=BETA)[0].sum() / len(batch)
+            known = torch.cat([reference[index] for index in part])
+            up = torch.tensor([True, False] * len(part))  # the chosen reply is the row's first
+            loss = kto_loss(sums, known, up, z0, beta=BETA)[0].sum() / (2 * len(batch))
             loss.backward()
             total += loss.item()
         return total

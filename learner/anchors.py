@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from learner.algorithms.anchor import TopLogps, top_logps
 from learner.anchor_prompts import anchor_prompts
+from learner.errors import BadSetting
 from learner.prompt_files import Messages, read_prompts
 from learner.resident import Resident
 from learner.rollouts import sampled_replies
@@ -45,9 +46,13 @@ def base_anchors(resident: Resident, cache: Path, count: int) -> list[Anchor]:
     """Return about `count` anchors of the base model, from the cache folder or made now (and kept there); the cache may be deleted any time.
 
     Prompts come from the `anchor_file` of the settings first, from the built-in ones for the rest; where the settings leave the number open
-    (`anchor_items` 0) those of the file come on top. Raises BadData for a file that is no such file.
+    (`anchor_items` 0) those of the file come on top. Raises BadData for a file that is no such file,
+    BadSetting where no prompt leaves room for a reply.
     """
     prompts = _prompts(resident, count)
+    if not prompts:
+        most = resident.settings.gate_max_tokens
+        raise BadSetting(f"gate_max_tokens {most} leaves no prompt room in the model's context of {resident.context_length} tokens; lower it")
     digest = sha256(json.dumps(prompts).encode()).hexdigest()[:16]
     path = cache / f"anchors-{resident.base_digest[:16]}-{digest}-{resident.settings.gate_max_tokens}.safetensors"
     if path.exists():

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
         data: Annotated[Path, typer.Option(help="JSON Lines: TRL's preference, unpaired or SFT form.")],
         out: Annotated[Path, typer.Option(help="New folder for the version.")],
         model: Annotated[str | None, typer.Option(help="Base model: a bundled name, a folder, or a hub id.")] = None,
-        config: Annotated[Path | None, typer.Option(help="TOML file with a [learner] table.")] = None,
+        config: Annotated[Path | None, typer.Option(help=r"TOML file with a \[learner] table.")] = None,
     ) -> None:
         """Train on a file, without a service, to a version folder. Every setting of `attune learn` is a flag here too (--algorithm, --steps, ...)."""
         raise typer.Exit(_train(data, out, {"model": model}, config, list(context.args)))
@@ -118,7 +118,7 @@ def _run_training(data: Path, out: Path, settings: Any) -> None:
             progress.update(task, description=said, completed=step, total=steps or None)
 
         manifest, result = train_file(data, out, settings, phase, opened=lambda form, count, left_out: console.print(
-            f"{count} examples in the {form} form" + (f"; {left_out} longer than the context left out" if left_out else "")
+            f"{count} examples in the {form} form" + (f"; left out: {left_out}" if any(left_out) else "")
         ))  # fmt: skip
     stopped = f", stopped early: {result.trained.stopped}" if result.trained.stopped else ""
     console.print(f"{result.trained.steps} steps in {result.trained.metrics['seconds']:.1f} s{stopped}")

@@ -41,7 +41,8 @@ class Example:
     pair: `good` was preferred to `bad`. edit: `good` is a person's correction of `bad`. thumb: only the side that was judged is there.
     `share` is how much the item says against a plain one of its kind, `weight` what the update makes of that, `flip_rate` in [0, 0.5)
     the chance that the label is wrong. `feedback_ids` are the rows that it came from. `is_implicit`: nobody said so, they only asked for
-    another answer; such an item is trained on, but nothing is judged by it.
+    another answer; such an item is trained on, but nothing is judged by it. `is_tie`: of a pair, neither reply was better; only a reward model
+    learns from it.
     """
 
     kind: Kind
@@ -55,6 +56,7 @@ class Example:
     weight: float = 1.0
     flip_rate: float = 0.0
     is_implicit: bool = False
+    is_tie: bool = False
 
     @property
     def up(self) -> bool:
@@ -112,9 +114,11 @@ def _of_row(row: Feedback, completion_of: Callable[[str, int], Completion], rend
     other = completion_of(row.other_completion_id, row.other_choice or 0)
     if row.winner == "both_bad":
         return [_thumb(row, side, up=False) for side in (completion, other) if _is_ours(side)]
+    if row.winner == "tie" and not (_is_ours(completion) and _is_ours(other) and completion.prompt_ids == other.prompt_ids):
+        return []
     won, lost = (other, completion) if row.winner == "B" else (completion, other)
     if _is_ours(won) and _is_ours(lost) and won.prompt_ids == lost.prompt_ids:
-        return [_two(row, "pair", completion, good=_reply(won), bad=_reply(lost))]
+        return [replace(_two(row, "pair", completion, good=_reply(won), bad=_reply(lost)), is_tie=row.winner == "tie")]
     return [_thumb(row, side, up=up, share=ONE_SIDED_CHOICE) for side, up in ((won, True), (lost, False)) if _is_ours(side)]
 
 
@@ -151,10 +155,15 @@ def _pairs_of_thumbs(examples: Sequence[Example]) -> list[Example]:
     return pairs
 
 
-def _teaches(example: Example, max_tokens: int) -> bool:
+def says_something(example: Example) -> bool:
+    """Whether there is anything to learn: a prompt, replies that are not empty, and two sides that differ."""
     if not example.prompt_ids or any(not reply.ids for reply in example.replies) or example.share <= 0.0:
         return False
-    if example.good is not None and example.bad is not None and example.good.ids == example.bad.ids:
+    return example.good is None or example.bad is None or example.good.ids != example.bad.ids
+
+
+def _teaches(example: Example, max_tokens: int) -> bool:
+    if not says_something(example):
         return False
     return all(len(example.prompt_ids) + len(reply.ids) <= max_tokens for reply in example.replies)
 

@@ -10,24 +10,35 @@ A prompt is a list of messages, or a string, which counts as one user message; a
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from learner.errors import BadData
-from learner.examples import Example, Kind, RenderReply, Reply
+from learner.examples import Example, Kind, RenderReply, Reply, says_something
 
 Form = Literal["preference", "unpaired", "sft"]
 Messages = list[dict[str, Any]]
 RATER = "file"
 
 
-def read_examples(path: Path, render_reply: RenderReply, *, max_tokens: int) -> tuple[Form, list[Example], int]:
-    """Return the form of a file, its examples in order, and how many lines were left out as longer than `max_tokens`.
+class LeftOut(NamedTuple):
+    """How many lines of a file are no examples, by reason; as text, a list of those."""
+
+    too_long: int
+    say_nothing: int
+
+    def __str__(self) -> str:
+        reasons = ("longer than the model's context", "with an empty reply, or the same reply on both sides")
+        return ", ".join(f"{count} {reason}" for count, reason in zip(self, reasons, strict=True) if count)
+
+
+def read_examples(path: Path, render_reply: RenderReply, *, max_tokens: int) -> tuple[Form, list[Example], LeftOut]:
+    """Return the form of a file, its examples in order, and how many lines were left out, as longer than `max_tokens` or as saying nothing.
 
     Raises BadData, with the line's number, for anything that is not of one form throughout.
     """
     found: list[Example] = []
     form: Form | None = None
-    left_out = 0
+    too_long = say_nothing = 0
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
@@ -36,13 +47,15 @@ def read_examples(path: Path, render_reply: RenderReply, *, max_tokens: int) -> 
         if form is not None and its_form != form:
             raise BadData(f"{path}, line {number}: this is a line in the {its_form} form, but the file began in the {form} form; split it")
         form = its_form
-        if len(example.prompt_ids) + max(len(reply.ids) for reply in example.replies) > max_tokens:
-            left_out += 1
+        if not says_something(example):
+            say_nothing += 1
+        elif len(example.prompt_ids) + max(len(reply.ids) for reply in example.replies) > max_tokens:
+            too_long += 1
         else:
             found.append(example)
     if form is None:
         raise BadData(f"{path} holds no examples")
-    return form, found, left_out
+    return form, found, LeftOut(too_long, say_nothing)
 
 
 def _lines(path: Path) -> list[str]:
@@ -86,7 +99,9 @@ def _example(row: Mapping[str, Any], render: RenderReply, where: str, number: in
 
 def _built(kind: Kind, render: RenderReply, prompt: Messages, good: str | None, bad: str | None, number: int) -> Example:
     def rendered(text: str | None) -> Reply | None:
-        return Reply(tuple(render(prompt, text)[1])) if text is not None else None
+        if text is None:
+            return None
+        return Reply(tuple(render(prompt, text)[1]) if text.strip() else ())  # rendered, an empty one would be an end of turn
 
     prompt_ids, _ = render(prompt, "")
     return Example(kind, tuple(prompt_ids), rendered(good), rendered(bad), RATER, (f"line {number}",), number)

@@ -16,7 +16,7 @@ from learner.rewards import Calibration, RewardModel, calibration_of, newest_rew
 from learner.settings import LearnerSettings
 from learner.trust import TrustEstimator, believed_of
 from learner.update import material_of
-from learner.weighing import weighed
+from learner.weighing import Scales, weighed
 from store.database import open_store
 from store.feedback import count_to_learn
 from store.ids import now
@@ -34,7 +34,7 @@ def train_reward_model(settings: LearnerSettings, file: Path | None) -> dict[str
     examples, stored = _judgements(resident, settings, file)
     trust = believed_of(examples, TrustEstimator(resident, settings).trust(examples), stored, settings)
     kept, held_out = without_holdout(for_algorithm(examples, "grpo"), HOLDOUT, settings.seed)
-    kept = weighed(kept, parent=0, trust=trust, default_flip_rate=settings.flip_rate)
+    kept = weighed(kept, parent=0, trust=trust, default_flip_rate=settings.flip_rate, scales=Scales.of(settings))
     model, metrics = trained_reward_model(resident, kept, settings, settings.seed)
     folder = next_reward_folder(settings.data)
     digest = model.write(folder, settings.seed, settings.model_dump(mode="json", exclude={"data"}))
@@ -50,11 +50,17 @@ def measure_reward_model(settings: LearnerSettings, file: Path) -> dict[str, Any
 
 
 def scores_of(settings: LearnerSettings, asked: Sequence[tuple[str, str]]) -> list[dict[str, float]]:
-    """Return the newest reward model's `score` (heads' mean, in units of its training replies' spread) and `doubt` of (prompt, reply) texts."""
+    """Return the newest reward model's `score` (heads' mean, in units of its training replies' spread) and `doubt` of (prompt, reply) texts.
+
+    Raises NothingToLearn where there is no model, BadData for a text longer than the base model's context.
+    """
     resident = Resident(settings)
     model = newest_model(settings, resident)
     render = render_with(resident.tokenizer)
     replies = [render([{"role": "user", "content": prompt}], reply) for prompt, reply in asked]
+    longest, most = max(len(prompt) + len(reply) for prompt, reply in replies), resident.context_length
+    if longest > most:
+        raise BadData(f"prompt and reply are {longest} tokens, and {settings.model} reads {most} at most; shorten them")
     scores = model.scores(reply_features(resident, replies, settings.token_budget)).detach()
     spread = model.moments.std()
     means, doubts = (scores.mean(0) - model.moments.mean) / spread, scores.std(0, unbiased=False) / spread
@@ -83,9 +89,11 @@ def _judgements(resident: Resident, settings: LearnerSettings, file: Path | None
 
 
 def _of_file(resident: Resident, file: Path) -> list[Example]:
-    form, examples, _ = read_examples(file, render_with(resident.tokenizer), max_tokens=resident.context_length)
+    form, examples, left_out = read_examples(file, render_with(resident.tokenizer), max_tokens=resident.context_length)
     if form == "sft":
         raise BadData(f"{file} holds demonstrations alone; a reward model learns from preferences or thumbs")
+    if not examples:
+        raise BadData(f"{file} holds nothing to judge by; left out: {left_out}")
     return examples
 
 

@@ -2,13 +2,15 @@
 
 import json
 import logging
+import sqlite3
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlite_utils import Database
 
-from learner.errors import Diverged, NothingToLearn
+from learner.errors import BadSetting, Diverged, NothingToLearn
 from learner.plan import halved, seed_of
 from learner.publish import publish
 from learner.resident import Resident
@@ -16,6 +18,7 @@ from learner.rewards import next_reward_folder
 from learner.scalars import Scalars
 from learner.schedule import Decision, Situation, Trigger, back_off_s, decision
 from learner.settings import SHARED, LearnerSettings, load_settings
+from learner.trainer import Cost
 from learner.update import Updater, material_of, moments_path
 from learner.voice import Voice, Word
 from store.database import open_store, transaction
@@ -23,11 +26,12 @@ from store.feedback import count_to_learn
 from store.ids import new_id, now
 from store.learner import learner_status, set_attempted, set_detail, set_paused, take_orders
 from store.raters import set_trust
-from store.runs import Run, add_run, fail_run, finish_run, restart_run, runs, unfinished_run
+from store.runs import Run, add_run, fail_run, finish_run, note_run, restart_run, runs, unfinished_run
 from store.versions import ensure_base_version, get_version, live_version, passed_candidate
 
 log = logging.getLogger(__name__)
 LOOK_S = 0.2
+KEEP_EVERY_S = 2.0  # what a run has come to is written down so often
 MOST_ATTEMPTS = 5  # at one run, before it counts as failed: something in it kills the process
 GIVE_UP_AFTER = 3  # failed runs in a row on the same items
 RETRY_OF = "retry_of"  # in a run's settings: the run whose version the gate rejected
@@ -150,10 +154,23 @@ class Loop:
 
     def _make(self, run: Run) -> None:
         """Carry out a run that is on record, and record how it ended."""
-        settings = _settings_of(run, self.settings)
+        try:
+            settings = _settings_of(run, self.settings)
+        except BadSetting as error:  # it was planned by another release
+            return self._fail(run, f"its settings are refused now: {_one_line(error)}", give_up=False)
         scalars = Scalars(self.settings.data / "logs" / "runs" / f"{run.id}-{run.attempt}")
+        curve: list[dict[str, float | None]] = []
+        kept_at, cost = time.monotonic(), Cost()
+
+        def keep() -> None:
+            try:
+                with transaction(self.db):
+                    note_run(self.db, run.id, {**(curve[-1] if curve else {}), **cost.so_far(), "curve": curve})
+            except sqlite3.OperationalError as error:  # busy, or a full disk: the curve can wait, the run goes on
+                log.warning("%s: its metrics so far could not be written: %s", run.id, error)
 
         def phase(name: str, step: int, steps: int, loss: float | None, metrics: dict[str, float]) -> None:
+            nonlocal kept_at
             if self._stop.is_set():
                 raise Interrupted
             told = {key: round(value, 5) for key, value in metrics.items() if value == value}
@@ -161,10 +178,15 @@ class Loop:
             self._voice.tell(Word("running", run.id, {**progress, "algorithm": run.algorithm}))
             if name == "train":
                 scalars.add(step, {"loss": loss, **metrics})
+                curve.append({"step": step, "loss": loss, **told})
+                if time.monotonic() - kept_at > KEEP_EVERY_S:
+                    kept_at = time.monotonic()
+                    keep()
 
         try:
             result = self._updater.update(run, material_of(self.db, self.resident, run), settings, phase)
             metrics = result.metrics | {"curve": result.trained.curve}
+            scalars.add(result.trained.steps, {name: value for name, value in result.metrics.items() if isinstance(value, float)})
             with transaction(self.db):
                 set_trust(self.db, result.trust)
             version = publish(
@@ -183,6 +205,7 @@ class Loop:
             log.info("%s: %s", run.id, error)
         except Exception as error:  # whatever it is, people are served on
             log.exception("%s failed", run.id)
+            keep()
             failures = _failures_in_a_row(runs(self.db, GIVE_UP_AFTER)) + 1
             self._fail(run, _one_line(error), give_up=isinstance(error, Diverged) or failures >= GIVE_UP_AFTER)
         finally:
@@ -190,7 +213,7 @@ class Loop:
 
     def _fail(self, run: Run, reason: str, *, give_up: bool) -> None:
         with transaction(self.db):
-            fail_run(self.db, run.id, reason, {})
+            fail_run(self.db, run.id, reason)
             if give_up:
                 set_attempted(self.db, run.upto_seq)
         log.warning("%s failed: %s", run.id, reason)

@@ -28,7 +28,7 @@ SHRINK = 4.0  # judgements that the common share of thumbs up is worth against a
 
 @dataclass(frozen=True)
 class Judged:
-    """N judged replies that are near enough to the live version; per token (N, T), right-padded, on the model's device."""
+    """N judged replies (perhaps none) that are near enough to the live version; per token (N, T), right-padded, on the model's device."""
 
     rows: list[Row]
     mask: Tensor  # (N, T), 1 on reply tokens
@@ -44,7 +44,7 @@ class Judged:
 
 
 def judged_replies(resident: Resident, examples: Sequence[Example], parent: int, settings: LearnerSettings) -> Judged | None:
-    """Return the replies of `examples` that have a record, scored by the resident weights, which are version `parent`'s; None if none is usable."""
+    """Return the replies of `examples` that have a record, scored by the resident weights, which are version `parent`'s; None if none has one."""
     sides = [
         (example, reply, up)
         for example in examples
@@ -63,8 +63,6 @@ def judged_replies(resident: Resident, examples: Sequence[Example], parent: int,
     advantages = advantages_of([(example.rater_id, up, example.flip_rate) for example, _, up in sides])
     usable = is_usable(live, sampled, advantages, mask, gaps)
     kept = usable.nonzero()[:, 0]
-    if not len(kept):
-        return None
     # a pair or a correction speaks once, though its two sides are two replies
     weights = torch.tensor([example.weight * (1.0 if example.kind == "thumb" else 0.5) for example, _, _ in sides])
     return Judged(

@@ -4,14 +4,16 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from learner import ranks
 from learner.errors import BadData, BadSetting
-from learner.files import Form, read_examples, render_with
+from learner.files import Form, LeftOut, read_examples, render_with
 from learner.publish import probe_of
 from learner.resident import Resident
+from learner.scalars import Scalars
 from learner.settings import LearnerSettings
 from learner.update import Material, Phase, Result, Updater
 from policy.versions import Manifest, read_version, write_version
@@ -23,41 +25,59 @@ NEEDS: dict[str, tuple[Form, ...]] = {
     "kto": ("preference", "unpaired"),
     "sft": ("preference", "unpaired", "sft"),
     "mixed": ("preference", "unpaired", "sft"),
+    **dict.fromkeys(("grpo", "rloo", "ppo", "ilql"), ("preference", "unpaired")),  # praise alone says nothing of what is better than what
 }
 
 
 def train_file(
-    file: Path, out: Path, settings: LearnerSettings, phase: Phase, *, opened: Callable[[Form, int, int], None] = lambda *_: None
+    file: Path, out: Path, settings: LearnerSettings, phase: Phase, *, opened: Callable[[Form, int, LeftOut], None] = lambda *_: None
 ) -> tuple[Manifest, Result]:
-    """Train on a file and write `out`, a version folder with `report.json` in it: the run's metrics and the gate's verdict.
+    """Train on a file and write `out`, a version folder with `report.json` in it: the run's metrics, the gate's verdict, the file's digest and which
+    of its lines were trained on and judged by. TensorBoard's event files are in its `logs`.
 
     `opened(form, examples, left_out)` is called when the file has been read. Raises BadData, BadSetting when `out` is there already or
     the algorithm cannot learn from this form, NothingToLearn, Diverged.
     """
     if out.exists() and any(out.iterdir()):
         raise BadSetting(f"the folder {out} is not empty; name a new one with --out")
+    if settings.algorithm == "ppo" and settings.off_policy > 0:
+        raise BadSetting(f"off_policy is {settings.off_policy:g}, but nobody recorded how likely the replies of a file were; leave it at 0")
     cache = Path(tempfile.mkdtemp(prefix="attune-train-"))
     try:
         settings = settings.model_copy(update={"data": cache})
         resident = Resident(settings)
         form, examples, left_out = read_examples(file, render_with(resident.tokenizer), max_tokens=resident.context_length)
-        if form not in NEEDS.get(settings.algorithm, (form,)):
+        if form not in NEEDS[settings.algorithm]:
             raise BadSetting(f"{settings.algorithm} cannot learn from a file in the {form} form; it needs {' or '.join(NEEDS[settings.algorithm])}")
         if not examples:
-            raise BadData(f"every line of {file} is longer than the model's context of {resident.context_length} tokens")
+            raise BadData(f"{file} holds nothing to learn from; left out: {left_out} ({resident.context_length} tokens are the model's context)")
         opened(form, len(examples), left_out)
+        scalars = Scalars(cache / "logs") if ranks.is_first() else None
+
+        def noted(name: str, step: int, steps: int, loss: float | None, metrics: dict[str, float]) -> None:
+            phase(name, step, steps, loss, metrics)
+            if scalars is not None and name == "train":
+                scalars.add(step, {"loss": loss, **metrics})
+
         run = Run("offline", settings.algorithm, "running", {}, settings.seed, 0, len(examples), 0, len(examples), now())
-        result = Updater(resident, settings).update(run, Material(tuple(examples), ()), settings, phase)
-        written = _written(out, resident, result, run, settings) if ranks.is_first() else None
+        result = Updater(resident, settings).update(run, Material(tuple(examples), ()), settings, noted)
+        if scalars is not None:
+            scalars.close()
+        written = _written(out, file, resident, result, run, settings) if ranks.is_first() else None
         return ranks.the_first(written) or read_version(out), result
     finally:
         shutil.rmtree(cache, ignore_errors=True)
 
 
-def _written(out: Path, resident: Resident, result: Result, run: Run, settings: LearnerSettings) -> Manifest:
+def _written(out: Path, file: Path, resident: Resident, result: Result, run: Run, settings: LearnerSettings) -> Manifest:
     def save(folder: Path) -> None:
         resident.save(folder)
-        report: dict[str, Any] = {"gate": result.report, "metrics": result.metrics, "curve": result.trained.curve}
+        if (settings.data / "logs").exists():
+            shutil.copytree(settings.data / "logs", folder / "logs")
+        sides = {"trained": result.plan.trained, "held_out": result.plan.held_out}
+        lines = {name: [row for example in some for row in example.feedback_ids] for name, some in sides.items()}
+        data = {"file": file.name, "sha256": sha256(file.read_bytes()).hexdigest(), **lines}
+        report: dict[str, Any] = {"gate": result.report, "metrics": result.metrics, "data": data, "curve": result.trained.curve}
         (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
 
     return write_version(

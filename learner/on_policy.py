@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from learner import ranks
 from learner.algorithms.grpo import group_advantages, grpo_loss, has_contrast
+from learner.algorithms.kl import kl_estimate
 from learner.algorithms.moments import masked_whiten
 from learner.algorithms.ppo import ValueHead, adapted_kl_weight, advantages_and_returns, token_rewards, value_loss
 from learner.algorithms.reduction import Term, combine, token_weights
@@ -47,6 +49,11 @@ class Batch:
     live: Tensor  # (N, T), nats, of the live version
     rewards: Tensor  # (N,)
 
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that were sampled."""
+        return sum(len(rollout.ids) for rollout in self.rollouts)
+
 
 def train_on_policy(
     resident: Resident,
@@ -66,6 +73,7 @@ def train_on_policy(
 
     Each step learns from some of the `judged` replies too, if there are any.
     """
+    settings = settings.model_copy(update={"rollout_minibatches": min(settings.rollout_minibatches, len(prompts))})  # no step without a prompt
     meter = Meter(progress, settings.rollout_rounds * settings.rollout_epochs * settings.rollout_minibatches)
     function = reward_function(settings.reward_function)
     critic = Critic(resident, settings) if settings.algorithm == "ppo" else None
@@ -78,11 +86,12 @@ def train_on_policy(
         batch = sampled_batch(resident, rewards, function, asked, live_weights if number else None, settings, seed + number)
         settings = settings.model_copy(update={"kl_weight": kl_weight})
         weights, seen = _advantages(batch, critic, settings)
-        if settings.kl_target > 0:
+        if settings.kl_target > 0 and number:  # the first round's policy is the live version
             kl_weight = adapted_kl_weight(
                 kl_weight, seen["rollout/kl"], target=settings.kl_target, num_sequences=len(batch.rollouts), horizon=settings.kl_horizon
             )
-        for part in _minibatches(batch, settings, seed + number):
+        meter.count(batch.num_tokens)
+        for place, part in enumerate(_minibatches(batch, settings, seed + number), 1):
             anchors_now = [anchors[index] for index in next(order)]
             loss, metrics, tokens = _step_gradients(resident, batch, weights, part, settings)
             if judged is not None:
@@ -92,9 +101,13 @@ def train_on_policy(
             norm = optimiser.step(cooled(meter.taken + 1, meter.steps, settings.cooldown))
             if not math.isfinite(loss + anchor_loss) or not math.isfinite(norm):
                 raise Diverged(f"round {number + 1} gave a loss of {loss + anchor_loss} and a gradient norm of {norm}; live stays as it was")
-            meter.step(loss + anchor_loss, {**seen, **metrics, **anchor_metrics, "gradient_norm": norm}, tokens)
-        looked, stopped = guards.look({})
-        meter.note(looked)
+            metrics |= seen | anchor_metrics | {"gradient_norm": norm}
+            if place % settings.rollout_minibatches == 0:  # the end of a pass
+                looked, stopped = guards.look({})
+                metrics |= looked
+            meter.step(loss + anchor_loss, metrics, tokens + sum(len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in anchors_now))
+            if stopped:
+                break
         if stopped:
             log.info("stopped after round %d of %d: %s", number + 1, settings.rollout_rounds, stopped)
             break
@@ -126,25 +139,49 @@ def sampled_batch(
     scores = rewards.rewards(reply_features(resident, replies, settings.token_budget), pessimism=settings.reward_pessimism)
     if function is not None:
         texts = [(decode(resident.tokenizer, prompt), decode(resident.tokenizer, reply)) for prompt, reply in replies]
-        scores = scores + torch.tensor([float(function(*text)) for text in texts])
-    scores = scores - torch.tensor([0.0 if rollout.is_finished else 1.0 for rollout in rollouts])
+        scores = scores + torch.tensor([function(*text) for text in texts])
+    scores = scores - settings.cut_off_penalty * torch.tensor([0.0 if rollout.is_finished else 1.0 for rollout in rollouts])
     groups = torch.arange(len(prompts)).repeat_interleave(settings.rollout_group)
     device = resident.device
     return Batch(rollouts, groups.to(device), _mask(rollouts).to(device), padded(old).to(device), padded(live).to(device), scores.to(device))
 
 
-def reward_function(name: str) -> RewardFunction | None:
-    """Return the function that `module:function` names, None for "". Raises BadSetting."""
-    if not name:
+def reward_function(names: str) -> RewardFunction | None:
+    """Return the sum of the functions that `module:function,module:function` names, None for "". Raises BadSetting, as does what is returned."""
+    if not names:
         return None
+    functions = [_named_function(name.strip()) for name in names.split(",")]
+    return lambda prompt, reply: math.fsum(function(prompt, reply) for function in functions)
+
+
+def _named_function(name: str) -> RewardFunction:
+    """Return a function of the setting; what it returns is looked at, since it is other people's code and an error in it would name nothing."""
     module, _, attribute = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise BadSetting(f"the reward function {name!r} cannot be loaded ({error})") from error
+        found: Any = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # a module may raise anything while it is imported
+        raise BadSetting(f"the reward function {name!r} cannot be loaded ({_first_line(error)})") from error
     if not callable(found):
         raise BadSetting(f"the reward function {name!r} is no function")
-    return found  # type: ignore[no-any-return]
+
+    def checked(prompt: str, reply: str) -> float:
+        try:
+            value = found(prompt, reply)
+        except Exception as error:
+            raise BadSetting(f"the reward function {name!r} failed on a reply with {type(error).__name__}: {_first_line(error)}") from error
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError, RuntimeError):  # torch raises the last for a tensor of several numbers
+            number = math.nan
+        if not math.isfinite(number):
+            raise BadSetting(f"the reward function {name!r} returned {' '.join(repr(value).split())[:100]}; it must return a finite number")
+        return number
+
+    return checked
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class Critic:
@@ -163,7 +200,7 @@ class Critic:
         states = self._states(batch)
         with torch.no_grad():
             old = self.head(states) * batch.mask
-        advantages, returns = advantages_and_returns(rewards, old, batch.mask, lam=self._settings.gae_lambda)
+        advantages, returns = advantages_and_returns(rewards, old, batch.mask, gamma=self._settings.gae_gamma, lam=self._settings.gae_lambda)
         metrics: dict[str, float] = {}
         steps = self._settings.rollout_minibatches * self._settings.rollout_epochs + (0 if self._is_warm else self._settings.value_warmup)
         self._is_warm = True
@@ -191,7 +228,7 @@ class Critic:
 
 def _advantages(batch: Batch, critic: Critic | None, settings: LearnerSettings) -> tuple[Tensor, dict[str, float]]:
     """Return advantages, (N,) or for PPO (N, T), and what the round's samples were like."""
-    kl = ((batch.old - batch.live) * batch.mask).sum(1).mean()
+    kl = (kl_estimate(batch.old, batch.live, "k3") * batch.mask).sum(1).mean()  # never below 0, and less noisy than the mean log-ratio
     seen = {"reward/mean": batch.rewards.mean().item(), "reward/deviation": batch.rewards.std().item()}
     seen |= {"rollout/kl": kl.item(), "rollout/kl_weight": settings.kl_weight, "rollout/length": batch.mask.sum(1).mean().item()}
     if settings.algorithm == "rloo":
@@ -267,7 +304,9 @@ def _loss(
         if settings.algorithm == "ppo":
             values, metrics = surrogate_loss(logps, old, advantages[:, :width], mask, **bounds)
         else:
-            values, metrics = grpo_loss(logps, old, live, advantages, mask, level=settings.ratio_level, kl_weight=settings.kl_weight, **bounds)
+            values, metrics = grpo_loss(
+                logps, old, live, advantages, mask, level=settings.ratio_level, kl_weight=settings.kl_weight, kl_kind=settings.kl_kind, **bounds
+            )
         weights = token_weights(mask, settings.token_reduction)
     loss, shares = combine([Term(settings.algorithm, values, weights, total)])
     return loss, metrics | shares

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from learner import ranks
 from learner.resident import Resident
+from learner.settings import LearnerSettings
 
 log = logging.getLogger(__name__)
 BETAS = (0.9, 0.95)
@@ -24,13 +25,36 @@ def cooled(step: int, steps: int, share: float) -> float:
     return min(1.0, (steps - step + 1) / (share * steps + 1))
 
 
+def optimiser_of(resident: Resident, settings: LearnerSettings) -> "Optimiser":
+    """Return an optimiser without memory, set up as the settings say."""
+    return Optimiser(
+        resident,
+        learning_rate=resident.learning_rate,
+        warmup_steps=settings.warmup_steps,
+        clip_norm=settings.clip_norm,
+        betas=(settings.adam_beta1, settings.adam_beta2),
+        eps=settings.adam_eps,
+        weight_decay=settings.weight_decay,
+    )
+
+
 class Optimiser:
     """AdamW with gradient clipping and a learning rate that is constant between a warm-up and an update's cool-down."""
 
-    def __init__(self, resident: Resident, *, learning_rate: float, warmup_steps: int, clip_norm: float) -> None:
+    def __init__(
+        self,
+        resident: Resident,
+        *,
+        learning_rate: float,
+        warmup_steps: int,
+        clip_norm: float,
+        betas: tuple[float, float] = BETAS,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
         self._named = dict(resident.trainable())
         self._clip_norm, self._warmup_steps = clip_norm, warmup_steps
-        self._adamw = torch.optim.AdamW(self._named.values(), lr=learning_rate, betas=BETAS, weight_decay=0.0, fused=True)
+        self._adamw = torch.optim.AdamW(self._named.values(), lr=learning_rate, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
         self._learning_rate = learning_rate
         self.num_steps = 0  # since the memory began
 

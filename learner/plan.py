@@ -1,7 +1,7 @@
 """What an update does, laid out before it begins: which items, in which batches. The same for the same run, whatever happened meanwhile."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -9,7 +9,7 @@ from learner.errors import NothingToLearn
 from learner.examples import Example, for_algorithm
 from learner.replay import replay_of
 from learner.settings import LearnerSettings
-from learner.weighing import weighed
+from learner.weighing import Scales, weighed
 
 MIN_TO_HOLD_OUT = 8  # with fewer new items all are trained on
 COIN = 0.45  # who errs as often as this may be trained on, at a hundredth of a weight, but judges nothing
@@ -40,13 +40,15 @@ def plan_of(
     if not kept:
         raise NothingToLearn(f"none of the {len(new)} new items says anything that the algorithm {settings.algorithm!r} can learn from")
     again = replay_of(for_algorithm(earlier, settings.algorithm), round(settings.replay * len(kept)), seed)
-    trained = weighed([*kept, *again], parent=parent, trust=trust, default_flip_rate=settings.flip_rate)
+    scales = Scales.of(settings)
+    trained = weighed([*kept, *again], parent=parent, trust=trust, default_flip_rate=settings.flip_rate, scales=scales)
     trained = [example for example in trained if example.weight > 0]
     if not trained:
-        raise NothingToLearn(f"all {len(kept)} new items come from raters whose word counts for nothing")
-    judged = weighed(held_out, parent=parent, trust=trust, default_flip_rate=settings.flip_rate)
+        raise NothingToLearn(f"all {len(kept)} new items are of raters or of a kind whose word counts for nothing")
+    judged = weighed(held_out, parent=parent, trust=trust, default_flip_rate=settings.flip_rate, scales=scales)
     judged = [example for example in judged if example.weight > 0 and example.flip_rate < COIN]
-    batches = batches_of(len(trained), settings.batch_items, settings.steps, settings.passes, seed)
+    together = [(example.prompt_ids, example.feedback_ids) for example in trained]  # the two thumbs that a pair is for kto share their prompt's row
+    batches = batches_of(len(trained), settings.batch_items, settings.steps, settings.passes, seed, together)
     return Plan(tuple(trained), tuple(judged), batches, seed)
 
 
@@ -76,19 +78,25 @@ def without_holdout(new: Sequence[Example], share: float, seed: int) -> tuple[li
     return kept, [example for example, away in zip(new, is_out, strict=True) if away and not example.is_implicit]
 
 
-def batches_of(count: int, size: int, steps: int, passes: float, seed: int) -> tuple[tuple[int, ...], ...]:
+def batches_of(
+    count: int, size: int, steps: int, passes: float, seed: int, together: Sequence[Hashable] | None = None
+) -> tuple[tuple[int, ...], ...]:
     """Return batches of `size` indices out of `count`, in shuffled passes one after the other, at most `steps` of them.
 
-    An item comes again only when all others had their turn; with fewer items than `size` a batch is one whole pass.
+    An item comes again only when all others had their turn; with fewer items than `size` a batch is one whole pass. Items with the same key in
+    `together` (one for each) follow one another.
     """
+    units: dict[Hashable, list[int]] = {}
+    for index, key in enumerate(together if together is not None else range(count)):
+        units.setdefault(key, []).append(index)
     size = min(size, count)
     steps = max(1, min(steps, round(passes * count / size)))
     rng = random.Random(seed)
     stream: list[int] = []
     while len(stream) < steps * size:
-        order = list(range(count))
+        order = list(units.values())
         rng.shuffle(order)
-        stream += order
+        stream += [index for unit in order for index in unit]
     return tuple(tuple(stream[start * size : (start + 1) * size]) for start in range(steps))
 
 

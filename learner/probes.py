@@ -53,6 +53,8 @@ def read_probes(resident: Resident) -> list[Probe]:
     """
     settings = resident.settings
     path = probe_file(settings)
+    if settings.gate_probes is not None and not settings.gate_probes.expanduser().is_file():  # said even where nothing would be asked
+        raise BadData(f"the file of probes {settings.gate_probes} cannot be read: there is no such file; set gate_probes to one, or leave it out")
     if path is None or not settings.gate_probe_items:
         return []
     if settings.gate_probe_items < MIN_PROBES:

@@ -6,7 +6,7 @@ Served as it stands, ILQL needs its heads at every token. Distilled into the ada
 import logging
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,17 +17,19 @@ from learner.algorithms.anchor import TopLogps, top_logps
 from learner.algorithms.ilql import FEEDBACK_REWARDS, QHeads, ilql_loss, shifted_logps
 from learner.algorithms.sft import change_of
 from learner.anchors import TOP, Anchor
-from learner.errors import Diverged
+from learner.errors import CannotLearn, Diverged
 from learner.examples import Example
 from learner.optimiser import Optimiser, cooled
 from learner.resident import Resident
 from learner.rollouts import Rollout
-from learner.scoring import hidden_states, length_buckets
+from learner.scoring import hidden_states, length_buckets, reply_logits
 from learner.settings import LearnerSettings
 from learner.steps import anchor_backward
 from learner.trainer import Guards, Meter, Progress, Trained, anchor_order
+from policy.logprobs import logits_of
 
 log = logging.getLogger(__name__)
+Head = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,12 @@ def train_ilql(
     Raises Diverged.
     """
     meter = Meter(progress, settings.q_steps + settings.steps)
-    heads = _learned_heads(resident, logged_replies(resident, examples, settings.token_budget), settings, seed, meter)
+    logged = logged_replies(resident, examples, settings.token_budget)
+    through = policy_head(resident, logged[0])
+    heads = _learned_heads(resident, logged, through, settings, seed, meter)
     states = [(rollout.prompt_ids, rollout.ids) for rollout in samples]
     states += [(example.prompt_ids, reply.ids) for example in examples for reply in example.replies]
-    goals = shifted_distributions(resident, heads, list(dict.fromkeys(states)), settings)
+    goals = shifted_distributions(resident, heads, through, list(dict.fromkeys(states)), settings)
     goal_order = anchor_order(len(goals), 2 * settings.batch_items, settings.steps, seed)
     order = anchor_order(len(anchors), settings.anchor_batch if settings.anchor > 0 else 0, settings.steps, seed + 1)
     stopped = ""
@@ -119,15 +123,34 @@ def reply_states(resident: Resident, replies: Sequence[tuple[tuple[int, ...], tu
     return found
 
 
-def _learned_heads(resident: Resident, logged: Sequence[Logged], settings: LearnerSettings, seed: int, meter: Meter) -> QHeads:
-    head = resident.model.get_output_embeddings()
-    heads = QHeads(head.weight.detach().float(), seed=seed).to(resident.device)
+@torch.no_grad()
+def policy_head(resident: Resident, known: Logged) -> Head:
+    """Return the policy's logits (..., V), float32, as a function of hidden states (..., d). Raises CannotLearn where the model's own differ."""
+    through = logits_of(resident.model)
+    dtype = resident.model.get_output_embeddings().weight.dtype
+
+    def logits(states: Tensor) -> Tensor:
+        with torch.no_grad(), resident.autocast():
+            return through(states.to(dtype)).float()
+
+    with resident.autocast():
+        expected = reply_logits(resident.model, [(known.prompt_ids, known.ids)]).float()
+        is_half = torch.is_autocast_enabled(resident.device.type) or dtype in (torch.bfloat16, torch.float16)
+    apart, room = (logits(known.states.to(resident.device)) - expected).abs().max(), 0.1 if is_half else 1e-2
+    if not apart <= room * (1.0 + expected.abs().max()):
+        name = type(resident.base).__name__
+        raise CannotLearn(f"ilql needs the logits of hidden states, and {name} treats its logits in a way of its own; use another algorithm")
+    return logits
+
+
+def _learned_heads(resident: Resident, logged: Sequence[Logged], through: Head, settings: LearnerSettings, seed: int, meter: Meter) -> QHeads:
+    heads = QHeads(resident.model.get_output_embeddings().weight.detach().float(), seed=seed).to(resident.device)
     adam = torch.optim.Adam([parameter for parameter in heads.parameters() if parameter.requires_grad], lr=settings.q_rate)
     rng = random.Random(seed)
     total = sum(item.weight for item in logged) / len(logged)
     for step in range(settings.q_steps):
         batch = [logged[index] for index in rng.sample(range(len(logged)), min(2 * settings.batch_items, len(logged)))]
-        loss, metrics = _head_loss(heads, batch, total, settings)
+        loss, metrics = _head_loss(heads, batch, total, through, settings)
         if not torch.isfinite(loss):
             raise Diverged(f"step {step + 1} of the Q heads gave a loss of {loss.item()}; live stays as it was")
         adam.zero_grad()
@@ -138,32 +161,32 @@ def _learned_heads(resident: Resident, logged: Sequence[Logged], settings: Learn
     return heads
 
 
-def _head_loss(heads: QHeads, batch: Sequence[Logged], mean_weight: float, settings: LearnerSettings) -> tuple[Tensor, dict[str, float]]:
+def _head_loss(
+    heads: QHeads, batch: Sequence[Logged], mean_weight: float, through: Head, settings: LearnerSettings
+) -> tuple[Tensor, dict[str, float]]:
     device = heads.embeddings.device
     states = pad_sequence([item.states for item in batch], batch_first=True).to(device)
     actions = pad_sequence([torch.tensor(item.ids) for item in batch], batch_first=True).to(device)
     rewards = pad_sequence([torch.tensor(item.rewards) for item in batch], batch_first=True).to(device)
     mask = pad_sequence([torch.ones(len(item.ids)) for item in batch], batch_first=True).to(device)
-    prior = torch.log_softmax(states @ heads.embeddings.T, -1)  # the policy's own, whose words most of these are
+    prior = torch.log_softmax(through(states), -1)  # the policy's own, whose words most of these are
     values, metrics = ilql_loss(
-        heads.q(states), heads.q_target(states), heads.v(states), actions, rewards, mask, prior=prior, tau=settings.q_tau, cql=settings.q_cql
-    )
+        heads.q(states), heads.q_target(states), heads.v(states), actions, rewards, mask,
+        prior=prior, gamma=settings.q_gamma, tau=settings.q_tau, cql=settings.q_cql,
+    )  # fmt: skip
     weights = torch.tensor([item.weight for item in batch], device=device) / mean_weight
     return (values * weights.unsqueeze(1)).sum() / mask.sum(), metrics
 
 
 @torch.no_grad()
 def shifted_distributions(
-    resident: Resident, heads: QHeads, replies: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], settings: LearnerSettings
+    resident: Resident, heads: QHeads, through: Head, replies: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], settings: LearnerSettings
 ) -> list[Anchor]:
     """Return each reply with the distribution at each of its tokens that the heads shift the resident weights' to."""
-    head = resident.model.get_output_embeddings()
     goals = []
     for (prompt, reply), states in zip(replies, reply_states(resident, replies, settings.token_budget), strict=True):
         hidden = states.to(resident.device)
         low = torch.stack(heads.q_target(hidden)).amin(0)
-        with resident.autocast():
-            logits = head(hidden.to(head.weight.dtype)).float()
-        shifted = shifted_logps(logits, low, heads.v(hidden), beta=settings.q_beta, top_k=0)
+        shifted = shifted_logps(through(hidden), low, heads.v(hidden), beta=settings.q_beta, top_k=0)
         goals.append(Anchor(prompt, reply, TopLogps(*(part.cpu() for part in top_logps(shifted, TOP)))))
     return goals

@@ -44,8 +44,9 @@ class Reference:
         """Fill in all replies of these examples; call it while the resident weights are those of the live version.
 
         A reply that `live` itself sampled has its log-probabilities on record. A share of those is computed again, and if the two differ
-        by more than kernels do, all are.
+        by more than kernels do, all are. The same goes for those that are remembered from an update before.
         """
+        self._audit_remembered(examples, seed)
         wanted: dict[str, Content] = {}
         recorded: dict[str, Tensor] = {}
         for example in examples:
@@ -77,17 +78,29 @@ class Reference:
     def _audit(self, wanted: dict[str, Content], recorded: dict[str, Tensor], seed: int) -> Audit:
         if not recorded:
             return Audit(0, 0.0, False)
-        count = min(len(recorded), max(AUDIT_LEAST, round(AUDIT_SHARE * len(recorded))))
-        keys = random.Random(seed).sample(sorted(recorded), count)
+        computed, mean, trusted = self._compared(wanted, recorded, seed, "recorded")
+        self._remember(computed.items())
+        return Audit(len(computed), mean, trusted)
+
+    def _audit_remembered(self, examples: Sequence[Example], seed: int) -> None:
+        """Forget everything if what is remembered of these examples is not what the resident weights say."""
+        sides = [(example.prompt_ids, reply.ids) for example in examples for reply in example.replies]
+        again = {key: side for side in sides if (key := self._key(*side)) in self._known}
+        if again and not self._compared(again, {key: self._known[key] for key in again}, seed, "remembered")[2]:
+            self._known.clear()
+
+    def _compared(self, wanted: dict[str, Content], known: dict[str, Tensor], seed: int, name: str) -> tuple[dict[str, Tensor], float, bool]:
+        """Return a share of `known` computed again, the mean difference in nats per token, and whether it is as small as kernels make it."""
+        count = min(len(known), max(AUDIT_LEAST, round(AUDIT_SHARE * len(known))))
+        keys = random.Random(seed).sample(sorted(known), count)
         with self._resident.autocast():
             computed = reply_logps(self._resident.model, [wanted[key] for key in keys], self._budget)
-        apart = torch.cat([(recorded[key] - ours).abs() for key, ours in zip(keys, computed, strict=True)])
+        apart = torch.cat([(known[key] - ours).abs() for key, ours in zip(keys, computed, strict=True)])
         mean, tail = apart.mean().item(), torch.quantile(apart, 0.999).item()
         trusted = mean <= MEAN_LIMIT and tail <= TAIL_LIMIT
         if not trusted:
-            log.warning("recorded log-probabilities are off by %.3g nat per token (worst %.3g); all are computed again", mean, tail)
-        self._remember(zip(keys, computed, strict=True))
-        return Audit(count, mean, trusted)
+            log.warning("%s log-probabilities are off by %.3g nat per token (worst %.3g); all are computed again", name, mean, tail)
+        return dict(zip(keys, computed, strict=True)), mean, trusted
 
     def _remember(self, found: Iterable[tuple[str, Tensor]]) -> None:
         for key, logps in found:

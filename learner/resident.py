@@ -1,6 +1,7 @@
 """The one model in memory: loaded once, its trainable weights replaced in place from version to version."""
 
 import contextlib
+import inspect
 import json
 import logging
 from collections.abc import Generator, Iterator
@@ -24,7 +25,8 @@ class Resident:
     """Base model, tokenizer, and the weights that move: adapters on all linear layers (`lora`) or every weight (`full`).
 
     `model` is in evaluation mode always (no dropout: the policy must equal its reference at the start of an update); only the trainable
-    weights carry gradients. It is used by one thread at a time.
+    weights carry gradients. It is used by one thread at a time. Raises CannotLearn for a model that cannot be trained here, and as
+    `load_model` does.
     """
 
     def __init__(self, settings: LearnerSettings) -> None:
@@ -34,6 +36,9 @@ class Resident:
         self._half = settings.dtype == "bfloat16" or (settings.dtype == "auto" and resolve_device(settings.device) == "cuda")
         whole = "bfloat16" if self._half and settings.tuning == "lora" else "float32"
         self.base = load_model(settings.model, settings.device, whole).eval().requires_grad_(False)
+        if "past_key_values" not in inspect.signature(self.base.forward).parameters:  # what replies are sampled with; Mamba has a state instead
+            kind = type(self.base).__name__
+            raise CannotLearn(f"{settings.model} is a {kind}, which keeps no keys and values of attention; choose a model that does")
         self.device = next(self.base.parameters()).device
         self.num_parameters = sum(parameter.numel() for parameter in self.base.parameters())
         self.parent_digest = ""
@@ -147,7 +152,11 @@ class Resident:
         if self._shape is not None:
             self.base = self.model.unload()
         config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear", bias="none", task_type="CAUSAL_LM")
-        self.model = get_peft_model(self.base, config).eval()
+        try:
+            self.model = get_peft_model(self.base, config).eval()
+        except ValueError as error:  # PEFT's own words, of a kind of layers that it cannot adapt
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise CannotLearn(f"{self.settings.model} takes no adapters on its linear layers; set tuning to full ({reason})") from error
         self.model.peft_config["default"].base_model_name_or_path = self.settings.model
         self._shape = (rank, alpha)
 

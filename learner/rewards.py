@@ -162,6 +162,7 @@ class _Judgements:
     two: list[tuple[int, int, int]]  # example, good reply, bad reply
     one: list[tuple[int, int, bool, int]]  # example, reply, up, rater
     margins: Tensor
+    is_tie: Tensor  # bool, of `two`
     flip_rates: Tensor  # (N,) by example
     weights: Tensor  # (N,) by example
     raters: list[str]
@@ -181,14 +182,17 @@ class _Judgements:
                 one.append((number, place, example.up, raters.index(example.rater_id)))
             place += len(example.replies)
         flips = torch.tensor([example.flip_rate for example in examples])
-        return cls(two, one, torch.tensor(margins), flips, torch.tensor([example.weight for example in examples]), raters)
+        is_tie = torch.tensor([examples[number].is_tie for number, _, _ in two], dtype=torch.bool)
+        return cls(two, one, torch.tensor(margins), is_tie, flips, torch.tensor([example.weight for example in examples]), raters)
 
     def losses(self, scores: Tensor, biases: Tensor) -> Tensor:
         """Return (E, N) losses by example from (E, replies) scores."""
         result = scores.new_zeros(scores.size(0), len(self.weights))
         if self.two:
             which, good, bad = (torch.tensor(column) for column in zip(*self.two, strict=True))
-            values, _ = bradley_terry_loss(scores[:, good], scores[:, bad], margin=self.margins, flip_rate=self.flip_rates[which])
+            values, _ = bradley_terry_loss(
+                scores[:, good], scores[:, bad], margin=self.margins, flip_rate=self.flip_rates[which], is_tie=self.is_tie
+            )
             result = result.index_add(1, which, values)
         if self.one:
             which, reply, up, rater = (torch.tensor(column) for column in zip(*self.one, strict=True))

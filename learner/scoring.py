@@ -1,6 +1,7 @@
 """Log-probabilities of replies in the shapes that the losses read, and full distributions at reply tokens."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,12 @@ class Scored:
 def row_of(prompt_ids: Ids, *replies: Ids) -> Row:
     """Return a prompt and its replies as one packed row."""
     return Row(prompt_ids, replies)
+
+
+def shared_rows(items: Iterable[tuple[Ids, Sequence[Ids]]]) -> list[Row]:
+    """Return (prompt, replies) one after the other as rows; neighbours with the same prompt share one, so the replies keep their order."""
+    together = itertools.groupby(items, key=lambda item: tuple(item[0]))
+    return [Row(prompt, [reply for _, replies in some for reply in replies]) for prompt, some in together]
 
 
 def score(model: torch.nn.Module, rows: Sequence[Row]) -> Scored:
@@ -71,5 +78,5 @@ def hidden_states(model: torch.nn.Module, replies: Sequence[tuple[Ids, Ids]]) ->
 
 __all__ = [
     "Ids", "Row", "Scored", "hidden_states", "least_fill_for", "length_buckets", "reply_logits", "reply_logps", "reply_sums", "row_logps", "row_of",
-    "score",
+    "score", "shared_rows",
 ]  # fmt: skip

@@ -5,12 +5,13 @@ read from the file's top level and from `ATTUNE_*` too.
 """
 
 import os
+import re
 import tomllib
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Self, get_args, get_origin
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -42,7 +43,7 @@ class _SharedEnvironment(_TomlValues):
 class LearnerSettings(BaseSettings):
     """Everything that `attune learn` can be told."""
 
-    model_config = SettingsConfigDict(env_prefix="ATTUNE_LEARNER_", extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(env_prefix="ATTUNE_LEARNER_", extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     data: Path = Path("~/.attune")
     """Folder for everything that lasts: database, versions, cache."""
@@ -71,21 +72,31 @@ class LearnerSettings(BaseSettings):
     """What moves: lora (adapters on all linear layers) or full (every weight)."""
     lora_rank: int = Field(16, ge=1, le=512)
     """Rank of the adapters; those of a live version keep theirs."""
-    lora_alpha: float = Field(32.0, gt=0)
-    """Scale of the adapters, times 1 / rank."""
+    lora_alpha: float = Field(32.0, gt=0, le=10_000)
+    """Scale of the adapters, times 1 / rank; a factor, no unit."""
     learning_rate: float = Field(0.0, ge=0, le=1)
-    """Step size of AdamW; 0 chooses by the model's size (see `learning_rate_for`)."""
-    warmup_steps: int = Field(5, ge=0)
+    """Step size of AdamW, no unit: about how far a weight moves in a step. 0 chooses by the model's size: with lora 1e-3 up to 50 million
+    parameters, 2e-4 up to 1.5 billion, 2e-5 beyond; with full a tenth of that."""
+    adam_beta1: float = Field(0.9, ge=0, lt=1)
+    """AdamW: share of the gradients' moving mean that each step keeps; a factor, no unit."""
+    adam_beta2: float = Field(0.95, ge=0, lt=1)
+    """AdamW: share of the squared gradients' moving mean that each step keeps; a factor, no unit."""
+    adam_eps: float = Field(1e-8, gt=0, le=1)
+    """AdamW: what is added to the root of the squared gradients' mean, in units of a gradient: weights whose gradients are smaller move less."""
+    weight_decay: float = Field(0.0, ge=0, le=10)
+    """AdamW: share of each weight that a step takes off, times the learning rate, no unit. With lora it draws the adapters to the base model,
+    with full every weight to 0."""
+    warmup_steps: int = Field(5, ge=0, le=100_000)
     """Steps over which the learning rate rises when the optimiser starts without memory."""
     cooldown: float = Field(0.0, ge=0, le=1)
     """Share of an update's steps, at its end, over which the learning rate falls to nearly nothing."""
     clip_norm: float = Field(1.0, gt=0)
-    """Largest gradient norm of a step."""
+    """Largest gradient norm of a step, no unit: a longer gradient is scaled down to it. A huge value clips none."""
     steps: int = Field(60, ge=1, le=10_000)
     """Most steps of an update; the guards may stop it earlier."""
-    passes: float = Field(8.0, gt=0)
+    passes: float = Field(8.0, gt=0, le=10_000)
     """Most passes over an update's items; with few items it ends before `steps`."""
-    batch_items: int = Field(8, ge=1)
+    batch_items: int = Field(8, ge=1, le=65_536)
     """Items (pairs, thumbs or corrections) per step."""
     token_budget: int = Field(4096, ge=64)
     """Most tokens, padding included, in one forward and backward pass; a step takes as many as it needs."""
@@ -94,80 +105,132 @@ class LearnerSettings(BaseSettings):
     replay: float = Field(1.0, ge=0, le=16)
     """Earlier items per new one."""
 
+    edit_weight: float = Field(1.5, ge=0, le=100)
+    """How much a correction counts against the other kinds of feedback; a factor, no unit, 0 leaves it out. For all algorithms but dpo, which
+    reads corrections as pairs, and kto, which reads all as thumbs."""
+    pair_weight: float = Field(1.0, ge=0, le=100)
+    """How much a choice between two replies counts against the other kinds; a factor, no unit. For mixed, grpo, rloo, ppo and ilql (dpo has this
+    kind alone; kto and sft read pairs as thumbs)."""
+    thumb_weight: float = Field(0.7, ge=0, le=100)
+    """How much a thumb counts against the other kinds, for all algorithms but dpo; a factor, no unit."""
+    implicit_weight: float = Field(0.2, ge=0, le=100)
+    """How much it counts against the other kinds, as a thumb down, that somebody asked for another answer, for all algorithms but dpo and sft; a
+    factor, no unit."""
+    half_life: float = Field(8.0, gt=0, le=10_000)
+    """Versions after which feedback on a reply counts half, for every algorithm: it is ever less the policy's own reply."""
+    rater_cap: float = Field(0.1, gt=0, le=1)
+    """Largest share of an update's weight that one rater may hold, for every algorithm, yet never less than twice an equal share, so that one or
+    two raters are not cut; 1 is no limit."""
+    side_ratio: float = Field(3.0, ge=1, le=1000)
+    """Most weight of the thumbs of one direction against those of the other, for all algorithms but dpo and sft; a factor, no unit."""
+
     pair_kind: Literal["sigmoid", "robust", "ipo", "hinge", "length_normalised", "simpo", "dpop", "length_regularised", "apo_zero"] = "sigmoid"
-    """Loss on pairs; sigmoid is DPO."""
+    """mixed and dpo: loss on pairs, and mixed: on corrections; sigmoid is DPO. length_normalised and simpo measure nats per token, not per reply,
+    so `beta` should be 2 to 5 for them, not its default of 0.1, with which they hardly learn. ipo is per token too: it seeks a margin of
+    1 / (2 beta), 5 nats per token by default."""
+    simpo_gamma: float = Field(1.0, ge=0, le=100)
+    """simpo: the margin that a pair should have, after `beta`, in nats of log-odds; about half of `beta` is usual."""
+    dpop_penalty: float = Field(5.0, ge=0, le=1000)
+    """dpop: nats of margin lost per nat by which the chosen reply became less likely than under the live version; a factor, no unit, 5 to 50."""
+    length_alpha: float = Field(0.01, ge=0, le=10)
+    """length_regularised: log-odds in nats per token by which the chosen reply is longer; so much of why it won is put down to length."""
     thumb_kind: Literal["kto", "apo_zero_unpaired"] = "kto"
-    """Loss on thumbs."""
+    """mixed and kto: loss on thumbs."""
+    thumb_scale: float = Field(2.0, ge=0, le=100)
+    """mixed and kto: factor of the loss on thumbs, no unit; at 2 a thumb's gradient begins as large as that of a pair's reply."""
+    thumb_up_weight: float = Field(1.0, ge=0, le=100)
+    """mixed and kto: factor of the loss on thumbs up, no unit."""
+    thumb_down_weight: float = Field(1.0, ge=0, le=100)
+    """mixed and kto: factor of the loss on thumbs down, no unit."""
+    edit_flip_rate: float = Field(0.02, ge=0, lt=0.5)
+    """mixed: chance that a correction is worse than what it corrects."""
+    edit_full_tokens: float = Field(8.0, gt=0, le=100_000)
+    """mixed: changed tokens from which on a correction counts in full as a pair; with fewer it counts by their share, since near-identical pairs
+    lower both likelihoods."""
+    edit_nll: float = Field(1.0, ge=0, le=100)
+    """mixed and sft: factor of the likelihood (nats per token) of the tokens that a correction changed, no unit."""
     beta: float = Field(0.1, gt=0, le=100)
-    """How hard the losses on pairs and thumbs hold the policy to the live version, per nat (IPO's tau for ipo)."""
+    """mixed, dpo and kto: how hard the losses on pairs and thumbs hold the policy to the live version, per nat (IPO's tau for ipo). For
+    length_normalised and simpo, which measure per token, 2 to 5 is usual (see `pair_kind`)."""
     flip_rate: float = Field(0.05, ge=0, lt=0.5)
     """Chance that a label is wrong, while nobody's trust was ever estimated."""
     trust_items: int = Field(512, ge=0)
     """How far raters are believed is estimated from so many of the newest judgements, once three people judge; 0 believes all alike."""
     trust_prior: float = Field(0.8, gt=0.5, lt=1)
     """Chance that a rater of whom little is known is right."""
-    trust_strength: float = Field(9.0, gt=0)
+    trust_strength: float = Field(9.0, gt=0, le=10_000)
     """How many judgements that chance is worth."""
     gold_raters: str = ""
     """Raters, separated by commas, whose judgement is known to be good: it decides which way is up when the others are divided."""
-    nll: float = Field(1.0, ge=0)
-    """Factor of the likelihood of chosen, thumbed-up and corrected replies."""
-    anchor: float = Field(0.2, ge=0)
-    """Factor of the KL to the base model on anchor prompts; 0 means no anchors."""
+    nll: float = Field(1.0, ge=0, le=100)
+    """mixed, dpo, kto and sft: factor of the likelihood (nats per token) of chosen, thumbed-up and corrected replies, no unit; sft takes 1 at
+    least."""
+    anchor: float = Field(0.2, ge=0, le=1000)
+    """Factor of the KL to the base model (nats per token) on anchor prompts, for every algorithm, no unit; 0 means no anchors."""
     anchor_items: int = Field(0, ge=0, le=4096)
     """Anchor samples that the base model makes once per data folder; 0 is 256 for models up to 50 million parameters, 64 for larger ones, and
     beside them all of `anchor_file`, up to 4096 in all."""
     anchor_file: Path | None = None
     """JSON Lines with further anchor prompts (`{"prompt": text or messages}`): what the model should go on answering as it does. With
     more of them than `anchor_items` they are taken evenly from all over the file."""
-    anchor_batch: int = Field(4, ge=1)
+    anchor_batch: int = Field(4, ge=1, le=4096)
     """Anchor samples per step."""
 
     reward_heads: int = Field(10, ge=1, le=100)
     """Reward model: heads whose disagreement is its uncertainty."""
-    reward_steps: int = Field(200, ge=1)
+    reward_steps: int = Field(200, ge=1, le=100_000)
     """Reward model: full-batch gradient steps of its heads."""
     reward_rate: float = Field(0.01, gt=0, le=1)
-    """Reward model: step size of its heads."""
-    reward_prior: float = Field(0.5, ge=0)
-    """Reward model: how strongly each head is held to its own random start, against one label."""
-    reward_pessimism: float = Field(1.0, ge=0)
-    """Policies learn from the heads' mean less this many of their standard deviations."""
+    """Reward model: step size of Adam on its heads, no unit."""
+    reward_prior: float = Field(0.5, ge=0, le=1000)
+    """Reward model: how strongly each head is held to its own random start, against one label; a factor, no unit."""
+    reward_pessimism: float = Field(1.0, ge=0, le=100)
+    """grpo, rloo and ppo: the policy learns from the heads' mean less this many of their standard deviations."""
     reward_min_labels: int = Field(16, ge=2)
     """Fewest pairs, corrections and thumbs from which a reward model is trained; with fewer grpo, rloo and ppo wait."""
-    reward_function: str = Field("", pattern=r"^([\w.]+:\w+)?$")
-    """A further reward, as `module:function`: called with the prompt and the reply as text, its number is added to the reward model's."""
+    reward_function: str = ""
+    """Further rewards, as `module:function`, several separated by commas: each is called with the prompt and the reply as text, and its number
+    is added to the reward model's."""
 
-    rollout_rounds: int = Field(6, ge=1)
+    rollout_rounds: int = Field(6, ge=1, le=10_000)
     """On-policy rounds of an update: sample, score, learn."""
-    rollout_prompts: int = Field(16, ge=1)
+    rollout_prompts: int = Field(16, ge=1, le=4096)
     """Prompts per round."""
-    rollout_group: int = Field(8, ge=2)
+    rollout_group: int = Field(8, ge=2, le=1024)
     """Replies per prompt."""
-    rollout_tokens: int = Field(96, ge=8)
+    rollout_tokens: int = Field(96, ge=8, le=32_768)
     """Most tokens of a sampled reply."""
+    cut_off_penalty: float = Field(1.0, ge=0, le=100)
+    """grpo, rloo and ppo: taken off the reward of a reply that did not end within `rollout_tokens`, in units of reward (the spread of the reward
+    model over people's own replies)."""
     rollout_epochs: int = Field(1, ge=1, le=16)
     """Passes over a round's replies."""
     rollout_minibatches: int = Field(2, ge=1)
-    """Gradient steps per pass."""
-    kl_weight: float = Field(0.04, ge=0)
-    """Weight of the KL to the live version: in the loss for grpo (per token), in the reward for rloo and ppo (per token)."""
+    """Gradient steps per pass; each takes whole prompts, so no more than `rollout_prompts`."""
+    kl_weight: float = Field(0.04, ge=0, le=100)
+    """Weight of the KL to the live version, per nat: in the loss for grpo (per token), in the reward for rloo and ppo (per token)."""
+    kl_kind: Literal["k2", "k3", "corrected_k3"] = "corrected_k3"
+    """grpo: how the KL in the loss is estimated from a sampled token. k2 and corrected_k3 have the gradient of the KL from the policy to the live
+    version, the latter also where a round's replies are read in several steps; k3, with which GRPO was published, that of the other direction."""
     kl_target: float = Field(0.0, ge=0)
-    """grpo, rloo and ppo: nats per reply that the policy should be from the live version: `kl_weight` rises while it is further, and falls while
-    it is nearer; 0 leaves the weight as it is."""
-    kl_horizon: float = Field(1000.0, ge=1)
+    """grpo, rloo and ppo: nats per reply that the policy should be from the live version: from round to round of an update `kl_weight` rises while
+    it is further, and falls while it is nearer; 0 leaves the weight as it is."""
+    kl_horizon: float = Field(256.0, ge=1)
     """Replies over which `kl_weight` changes by a fifth at most."""
     surrogate: Literal["clip", "cispo"] = "clip"
     """grpo and ppo: what becomes of tokens whose ratio has left the bounds: clip drops their gradient, cispo keeps it with a bounded weight."""
-    cispo_bound: float = Field(5.0, gt=1)
-    """cispo: largest weight of a token, as a ratio to the sampling policy."""
-    off_policy: float = Field(0.0, ge=0)
-    """ppo: weight of the judged replies themselves beside the policy's own, by their recorded log-probabilities and truncated importance weights;
-    0 leaves them to the reward model."""
+    cispo_bound: float = Field(5.0, gt=1, le=1000)
+    """cispo: largest weight of a token, its probability as a ratio to that of the sampling policy, no unit."""
+    dual_clip: float = Field(0.0, ge=0, le=1000)
+    """grpo and ppo, clip: largest ratio, no unit, with which a token that did worse than expected is pushed down; above 1, 3 is usual. 0 sets no
+    bound."""
+    off_policy: float = Field(0.0, ge=0, le=100)
+    """ppo: weight, a factor, of the judged replies themselves beside the policy's own, by their recorded log-probabilities and truncated importance
+    weights; 0 leaves them to the reward model."""
     clip_low: float = Field(0.2, gt=0, lt=1)
-    """The policy's ratio to the sampling policy is clipped below 1 less this."""
-    clip_high: float = Field(0.28, gt=0)
-    """The policy's ratio to the sampling policy is clipped above 1 plus this."""
+    """The policy's ratio to the sampling policy is clipped below 1 less this, no unit."""
+    clip_high: float = Field(0.28, gt=0, le=100)
+    """The policy's ratio to the sampling policy is clipped above 1 plus this, no unit."""
     advantage_scale: Literal["group", "batch", "none"] = "batch"
     """grpo: what advantages are divided by; none is Dr. GRPO."""
     token_reduction: Literal["grpo", "dapo", "dr_grpo"] = "dapo"
@@ -175,27 +238,31 @@ class LearnerSettings(BaseSettings):
     ratio_level: Literal["token", "sequence"] = "token"
     """grpo: per-token ratios, or one per reply (GSPO)."""
     value_rate: float = Field(1e-3, gt=0, le=1)
-    """ppo: step size of the value head."""
-    value_warmup: int = Field(20, ge=0)
+    """ppo: step size of Adam on the value head, no unit."""
+    value_warmup: int = Field(20, ge=0, le=100_000)
     """ppo: steps of the value head alone, before the policy moves."""
-    value_clip: float = Field(0.0, ge=0)
+    value_clip: float = Field(0.0, ge=0, le=1000)
     """ppo: how far a round may move a state's value, in units of reward; 0 is no limit."""
     gae_lambda: float = Field(0.95, ge=0, le=1)
-    """ppo: how far advantages look ahead; 1 is Monte Carlo."""
+    """ppo: how far advantages look ahead, a factor per token; 1 is Monte Carlo."""
+    gae_gamma: float = Field(1.0, ge=0, le=1)
+    """ppo: discount, a factor per token: what a token later in the reply earns counts less for those before it; 1 is none."""
 
-    q_steps: int = Field(200, ge=1)
+    q_steps: int = Field(200, ge=1, le=100_000)
     """ilql: steps of the Q and V heads on logged replies."""
     q_rate: float = Field(1e-3, gt=0, le=1)
-    """ilql: step size of the heads."""
+    """ilql: step size of Adam on the heads, no unit."""
     q_tau: float = Field(0.5, ge=0.5, lt=1)
-    """ilql: expectile of V; 0.5 is the mean of what was said, near 1 the best of it. Above 0.5 errors of Q count as
+    """ilql: expectile of V, a share; 0.5 is the mean of what was said, near 1 the best of it. Above 0.5 errors of Q count as
     merits, more so in long replies."""
-    q_cql: float = Field(0.1, ge=0)
-    """ilql: weight of the term that keeps tokens that nobody said from looking good."""
-    q_beta: float = Field(6.0, ge=0)
-    """ilql: how far the policy is shifted by the advantage of each token."""
+    q_gamma: float = Field(1.0, ge=0, le=1)
+    """ilql: discount, a factor per token: what a token later in the reply earns counts less for those before it; 1 is none."""
+    q_cql: float = Field(0.1, ge=0, le=100)
+    """ilql: weight, a factor, of the term that keeps tokens that nobody said from looking good."""
+    q_beta: float = Field(6.0, ge=0, le=1000)
+    """ilql: how far the policy is shifted by the advantage of each token, in nats of log-probability per unit of reward (a thumb up is 1)."""
     q_polyak: float = Field(0.05, gt=0, le=1)
-    """ilql: how fast the target heads follow."""
+    """ilql: share of the way to the heads that the target heads go with each step."""
 
     max_kl: float = Field(2.0, gt=0)
     """An update stops when its KL to the live version passes this, in nats per reply, on replies that it does not train on."""
@@ -204,7 +271,7 @@ class LearnerSettings(BaseSettings):
     holdout: float = Field(0.125, ge=0, le=0.5)
     """Share of new items kept for the gate; later updates train on them."""
 
-    gate_min_gain: float = 0.0
+    gate_min_gain: float = Field(0.0, ge=-100, le=100)
     """Held-out feedback: the gain over live, in nats, that must be plausible (its upper 95 % bound must reach this)."""
     gate_max_kl: float = Field(4.0, gt=0)
     """Largest KL to live per reply, in nats, on the candidate's own replies."""
@@ -226,15 +293,38 @@ class LearnerSettings(BaseSettings):
     gate_max_skill_drop: float = Field(0.02, ge=0, le=1)
     """By how much the share of right answers to probes may fall below live's, and below twice that the base model's, as far as noise lets it
     be seen (lower 95 % bound of the fall)."""
-    gate_samples: int = Field(32, ge=4)
+    gate_samples: int = Field(32, ge=4, le=10_000)
     """Replies that live and candidate each give for the gate."""
-    gate_max_tokens: int = Field(128, ge=8)
+    gate_max_tokens: int = Field(128, ge=8, le=32_768)
     """Most tokens of a reply in the gate and of an anchor sample."""
 
     @field_validator("data")
     @classmethod
     def _home(cls, value: Path) -> Path:
         return value.expanduser()
+
+    @field_validator("reward_function")
+    @classmethod
+    def _form(cls, value: str) -> str:
+        if value and not all(re.fullmatch(r"[\w.]+:\w+", name.strip()) for name in value.split(",")):
+            raise ValueError('write "module:function", or several of them separated by commas')
+        return value
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if self.rollout_minibatches > self.rollout_prompts:
+            both = f"rollout_minibatches {self.rollout_minibatches} is more than rollout_prompts {self.rollout_prompts}"
+            raise ValueError(f"{both}: every step takes at least one of a round's prompts; lower the one or raise the other")
+        if self.kl_target > 0 and self.kl_weight == 0:
+            raise ValueError(f"kl_target is {self.kl_target:g} and kl_weight 0, which no factor can raise; give kl_weight a value to begin with")
+        return self
+
+    @field_validator("dual_clip")
+    @classmethod
+    def _no_bound_or_above_one(cls, value: float) -> float:
+        if 0.0 < value <= 1.0:
+            raise ValueError("it must be 0 (no bound) or above 1")
+        return value
 
     @classmethod
     def settings_customise_sources(
@@ -300,6 +390,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _one_line(error: ValidationError, flags: dict[str, Any], config: Path | None) -> str:
     first = error.errors()[0]
+    said = first["msg"].removeprefix("Value error, ")  # what pydantic puts before our own words
+    if not first["loc"]:  # settings that are right one by one, but not together
+        return said
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         return f"the setting {name!r} in the [learner] table of {config} is unknown; see docs/ for the settings there are"
@@ -311,4 +404,4 @@ def _one_line(error: ValidationError, flags: dict[str, Any], config: Path | None
         source = f"ATTUNE_{name.upper()}"
     else:
         source = f"learner.{name} in {config}"
-    return f"{source} cannot be {first['input']!r}: {first['msg'][0].lower() + first['msg'][1:]}"
+    return f"{source} cannot be {first['input']!r}: {said[0].lower() + said[1:]}"

@@ -20,7 +20,7 @@ from learner.anchors import Anchor, stacked
 from learner.examples import Example
 from learner.reference import Reference
 from learner.resident import Resident
-from learner.scoring import Scored, least_fill_for, length_buckets, reply_logits, reply_sums, row_of, score
+from learner.scoring import Scored, least_fill_for, length_buckets, reply_logits, reply_sums, score, shared_rows
 from learner.settings import LearnerSettings
 
 KINDS = ("pair", "edit", "thumb")
@@ -33,17 +33,24 @@ def mixed_settings(settings: LearnerSettings) -> MixedSettings:
         pair_kind=settings.pair_kind,
         thumb_kind=settings.thumb_kind,
         beta=settings.beta,
+        gamma=settings.simpo_gamma,
+        penalty=settings.dpop_penalty,
+        length_alpha=settings.length_alpha,
+        thumb_scale=0.0 if sft else settings.thumb_scale,
+        up_weight=settings.thumb_up_weight,
+        down_weight=settings.thumb_down_weight,
+        edit_flip_rate=settings.edit_flip_rate,
+        edit_full_tokens=float("inf") if sft else settings.edit_full_tokens,
+        edit_nll=settings.edit_nll,
         nll=settings.nll if not sft else max(settings.nll, 1.0),
         anchor=settings.anchor,
-        thumb_scale=0.0 if sft else 2.0,
-        edit_full_tokens=float("inf") if sft else 8.0,
     )
 
 
 def surrogate_settings(settings: LearnerSettings) -> dict[str, Any]:
     """Return how `surrogate_loss` treats ratios: PPO's clip, or CISPO, which bounds the weight and keeps the gradient."""
     high = settings.clip_high if settings.surrogate == "clip" else settings.cispo_bound
-    return {"eps_low": settings.clip_low, "eps_high": high, "kind": settings.surrogate}
+    return {"eps_low": settings.clip_low, "eps_high": high, "dual_clip": settings.dual_clip or None, "kind": settings.surrogate}
 
 
 def step_totals(trained: Sequence[Example], batch_size: int, num_anchor_tokens: int) -> Totals:
@@ -84,6 +91,19 @@ class MismatchedReplies:
             self.baseline = self.baseline.updated((now - self.reference).sum().item(), len(self.rows), decay=0.5)
 
 
+def _by_prompt(batch: Sequence[Example]) -> list[list[Example]]:
+    """Return the examples in units: those of a kind on one prompt, which share its row."""
+    return [list(some) for _, some in itertools.groupby(sorted(batch, key=lambda example: _place([example])), key=lambda example: _place([example]))]
+
+
+def _place(unit: Sequence[Example]) -> tuple[int, tuple[int, ...]]:
+    return KINDS.index(unit[0].kind), unit[0].prompt_ids
+
+
+def _row_tokens(unit: Sequence[Example]) -> int:
+    return len(unit[0].prompt_ids) + sum(len(reply.ids) for example in unit for reply in example.replies)
+
+
 def backward(
     resident: Resident,
     batch: Sequence[Example],
@@ -97,11 +117,12 @@ def backward(
     """Add the gradients of one step's loss to the resident weights; return the loss and its metrics."""
     loss_sum = 0.0
     seen: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    mine = [batch[index] for index in ranks.share([example.num_tokens for example in batch])]
-    for group in micro_batches(resident, [example.num_tokens for example in mine], budget):
-        examples = sorted((mine[index] for index in group), key=lambda example: KINDS.index(example.kind))
+    units = _by_prompt(batch)
+    mine = [units[index] for index in ranks.share([_row_tokens(unit) for unit in units])]
+    for group in micro_batches(resident, [_row_tokens(unit) for unit in mine], budget):
+        examples = [example for unit in sorted((mine[index] for index in group), key=_place) for example in unit]
         with resident.autocast():
-            scored = score(resident.model, [row_of(example.prompt_ids, *(reply.ids for reply in example.replies)) for example in examples])
+            scored = score(resident.model, shared_rows([(example.prompt_ids, [reply.ids for reply in example.replies]) for example in examples]))
         inputs = _inputs(examples, scored, reference.sums(examples))
         loss, metrics = mixed_loss(totals, mixed, pairs=inputs.pairs, thumbs=inputs.thumbs, edits=inputs.edits, z0=z0)
         loss.backward()

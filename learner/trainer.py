@@ -1,5 +1,6 @@
 """The gradient steps of one update on the resident weights, watched by guards that stop it before it goes too far."""
 
+import contextlib
 import logging
 import math
 import random
@@ -7,6 +8,7 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
@@ -79,6 +81,18 @@ def train(
     return meter.trained(stopped)
 
 
+class Cost:
+    """What it took from here on: wall and CPU seconds of this process, and its largest memory."""
+
+    def __init__(self) -> None:
+        self._began, self._cpu_began = time.monotonic(), time.process_time()
+
+    def so_far(self) -> dict[str, float]:
+        """Return it, by name."""
+        seconds, cpu_seconds = time.monotonic() - self._began, time.process_time() - self._cpu_began
+        return {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_memory_mb": peak_memory_mb()}
+
+
 class Meter:
     """Keeps what an update's steps came to, and what they cost."""
 
@@ -86,7 +100,7 @@ class Meter:
         self.steps, self._progress = steps, progress
         self._curve: list[dict[str, float]] = []
         self._tokens = 0
-        self._began, self._cpu_began = time.monotonic(), time.process_time()
+        self._cost = Cost()
 
     @property
     def taken(self) -> int:
@@ -99,17 +113,14 @@ class Meter:
         self._curve.append({"step": len(self._curve) + 1, "loss": loss, **metrics})
         self._progress(len(self._curve), self.steps, loss, metrics)
 
-    def note(self, metrics: dict[str, float]) -> None:
-        """Add what was seen after the last step to it."""
-        if self._curve:
-            self._curve[-1] |= metrics
+    def count(self, tokens: int) -> None:
+        """Count tokens that were sampled or scored beside the steps."""
+        self._tokens += tokens
 
     def trained(self, stopped: str) -> Trained:
         """Return the whole; of each metric its last value."""
         last = {name: value for entry in self._curve for name, value in entry.items() if name != "step"}
-        seconds, cpu_seconds = time.monotonic() - self._began, time.process_time() - self._cpu_began
-        cost = {"tokens": float(self._tokens), "seconds": seconds, "cpu_seconds": cpu_seconds, "peak_memory_mb": peak_memory_mb()}
-        return Trained(len(self._curve), stopped, last | cost, self._curve)
+        return Trained(len(self._curve), stopped, last | {"tokens": float(self._tokens)} | self._cost.so_far(), self._curve)
 
 
 class Guards:
@@ -174,10 +185,22 @@ def drift_per_reply(resident: Resident, drift: Sequence[Anchor], budget: int) ->
     return total / len(drift) if drift else 0.0
 
 
+def reset_peak_memory() -> None:
+    """Let `peak_memory_mb` begin anew, where the system allows it (Linux, CUDA)."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM
+
+
 def peak_memory_mb() -> float:
-    """Return the largest resident memory of this process so far, and on a GPU the largest allocation, in MiB."""
+    """Return the largest resident memory of this process since `reset_peak_memory`, and on a GPU the largest allocation, in MiB."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**20
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -10,12 +10,13 @@ from sqlite_utils import Database
 
 from learner import ranks
 from learner.anchors import Anchor, anchor_count, base_anchors, with_distributions
+from learner.errors import BadSetting
 from learner.evidence import Samples, evidence_of, gate_prompts, samples_of
 from learner.examples import Example, examples_of
 from learner.gate import checks_of, report_of
 from learner.off_policy import judged_replies
 from learner.on_policy import train_on_policy
-from learner.optimiser import Optimiser
+from learner.optimiser import Optimiser, optimiser_of
 from learner.plan import Plan, plan_of
 from learner.probes import Probe, read_probes, right_answers
 from learner.publish import version_folder
@@ -24,11 +25,12 @@ from learner.reference import Audit, Reference
 from learner.resident import Resident, Weights
 from learner.rewards import RewardModel, calibration_of, trained_reward_model
 from learner.settings import ON_POLICY, LearnerSettings
-from learner.trainer import Guards, Progress, Trained, train
+from learner.trainer import Cost, Guards, Progress, Trained, reset_peak_memory, train
 from learner.trust import TrustEstimator, believed_of
+from learner.weighing import Scales, weighed
 from policy.chat import render_reply
 from store.completions import Completion, get_completion
-from store.feedback import feedback_to_learn
+from store.feedback import feedback_to_learn, ties_to_learn
 from store.raters import raters
 from store.runs import Run
 
@@ -46,6 +48,8 @@ class Material:
     earlier: tuple[Example, ...]
     trust: Mapping[str, float] = field(default_factory=dict)
     """Of raters, as it was last estimated."""
+    ties: tuple[Example, ...] = ()
+    """Pairs of equally good replies, for a reward model."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,9 @@ def material_of(db: Database, resident: Resident, run: Run) -> Material:
 
     earlier = examples(0, run.after_seq, REPLAY_POOL) if run.after_seq > 0 else ()
     stored = {rater.id: rater.trust for rater in raters(db) if rater.trust is not None}
-    return Material(examples(run.after_seq, run.upto_seq), earlier, stored)
+    tied = ties_to_learn(db, run.upto_seq, REPLAY_POOL) if run.algorithm in ON_POLICY else []
+    ties = tuple(examples_of(tied, completion_of, render, max_tokens=resident.context_length))
+    return Material(examples(run.after_seq, run.upto_seq), earlier, stored, ties)
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,7 @@ class Work:
     """Everything that a method needs for its steps on the resident weights."""
 
     plan: Plan
+    ties: list[Example]
     parent: int
     live_weights: Weights
     samples: Samples
@@ -99,6 +106,11 @@ class Updater:
     """Makes updates on the resident model; keeps what outlives one of them: the anchors and the known reference log-probabilities."""
 
     def __init__(self, resident: Resident, settings: LearnerSettings) -> None:
+        """Raises BadSetting for replies that are to be longer than the model's context."""
+        context = resident.context_length
+        for name in ("gate_max_tokens", *(["rollout_tokens"] if settings.algorithm in ON_POLICY else [])):
+            if getattr(settings, name) >= context:
+                raise BadSetting(f"{name} is {getattr(settings, name)}, but prompt and reply share the model's context of {context} tokens; lower it")
         self.resident, self.settings = resident, settings
         self.reference = Reference(resident, settings.token_budget)
         self.estimator = TrustEstimator(resident, settings)
@@ -138,6 +150,8 @@ class Updater:
         next update begins by taking on its own parent's weights.
         """
         resident = self.resident
+        reset_peak_memory()
+        cost = Cost()
         phase("reference", 0, 0, None, {})
         said = [*material.earlier, *material.new]
         trust = ranks.the_first(self.estimator.trust(said))
@@ -154,16 +168,20 @@ class Updater:
         samples = self.samples(prompts, run.seed)
         with resident.autocast():
             drift = with_distributions(resident.model, [(rollout.prompt_ids, rollout.ids) for rollout in samples.live])
-        optimiser = Optimiser(resident, learning_rate=resident.learning_rate, warmup_steps=settings.warmup_steps, clip_norm=settings.clip_norm)
+        optimiser = optimiser_of(resident, settings)
         remembered = optimiser.read(moments_path(settings.data, run.parent), resident.parent_digest)
         guards = Guards(resident, plan, self.reference, drift, settings)
-        work = Work(plan, run.parent, live_weights, samples, used, guards, optimiser, settings, lambda *seen: phase("train", *seen))
+        ties = weighed(
+            material.ties, parent=run.parent, trust=believed, default_flip_rate=settings.flip_rate, scales=Scales.of(settings)
+        )
+        work = Work(plan, ties, run.parent, live_weights, samples, used, guards, optimiser, settings, lambda *seen: phase("train", *seen))
         trained, rewards = self._trained(work)
         phase("gate", trained.steps, len(plan.batches), None, {})
         evidence = evidence_of(resident, live_weights, run.parent, samples, plan.held_out, self.reference, kept)
         report = report_of(checks_of(evidence, settings))
         phase("save", trained.steps, len(plan.batches), None, {})
-        return Result(plan, trained, report, _metrics(material, plan, trained, audit, remembered, believed), optimiser, rewards, trust)
+        metrics = _metrics(material, plan, trained, audit, remembered, believed) | cost.so_far()
+        return Result(plan, trained, report, metrics, optimiser, rewards, trust)
 
     def _trained(self, work: Work) -> tuple[Trained, RewardModel | None]:
         """Run the steps of the algorithm in force; return what they came to, and the reward model if one was made for them."""
@@ -179,17 +197,21 @@ class Updater:
                 resident, work.optimiser, plan, self.reference, anchors=work.anchors, guards=work.guards, settings=settings, progress=work.progress
             )
             return trained, None
-        rewards, seen = trained_reward_model(resident, plan.trained, settings, plan.seed)
+        rewards, seen = trained_reward_model(resident, [*plan.trained, *work.ties], settings, plan.seed)
+        seen["reward/ties"] = float(len(work.ties))
         if plan.held_out:
             measured = calibration_of(rewards, resident, plan.held_out, settings.token_budget)
             seen |= {f"reward/held_out_{name}": value for name, value in asdict(measured).items() if value == value}
         room = resident.context_length - settings.rollout_tokens
         prompts = gate_prompts(plan.trained, work.anchors, 4 * settings.rollout_prompts, room)
+        if not prompts:
+            most = settings.rollout_tokens
+            raise BadSetting(f"rollout_tokens {most} leaves no prompt room in the model's context of {room + most} tokens; lower it")
         wanted = settings.algorithm == "ppo" and settings.off_policy > 0
-        judged = judged_replies(resident, plan.trained, work.parent, settings) if wanted else None
+        judged = judged_replies(resident, plan.trained, work.parent, settings) if wanted else None  # None too if nothing was recorded
         trained = train_on_policy(
             resident, work.optimiser, work.guards, rewards, prompts=prompts, live_weights=work.live_weights, anchors=work.anchors, settings=settings,
-            seed=plan.seed, progress=work.progress, judged=judged,
+            seed=plan.seed, progress=work.progress, judged=judged if judged and judged.rows else None,
         )  # fmt: skip
         if wanted:
             seen |= {"judged/used": float(len(judged.rows)) if judged else 0.0, "judged/dropped": float(judged.num_dropped) if judged else 0.0}
@@ -205,9 +227,10 @@ def moments_path(data: Path, version: int) -> Path:
 def _metrics(material: Material, plan: Plan, trained: Trained, audit: Audit, remembered: bool, trust: dict[str, float]) -> dict[str, Any]:
     kinds = {f"items/{kind}": sum(example.kind == kind for example in plan.trained) for kind in ("pair", "thumb", "edit")}
     sizes = {"items/new": len(material.new), "items/trained": len(plan.trained), "items/held_out": len(plan.held_out)}
+    alone = {f"train_{name}": trained.metrics[name] for name in ("seconds", "cpu_seconds")}  # without reference, reward model and gate
     ran = {"steps": trained.steps, "stopped": trained.stopped, "warm_start": remembered}
     reference = {"reference/checked": audit.checked, "reference/difference": audit.mean_difference, "reference/recorded": audit.trusted}
-    return {**trained.metrics, **kinds, **sizes, **ran, **reference, "raters": rater_shares(plan.trained, trust)}
+    return {**trained.metrics, **alone, **kinds, **sizes, **ran, **reference, "raters": rater_shares(plan.trained, trust)}
 
 
 def rater_shares(trained: Sequence[Example], trust: dict[str, float]) -> dict[str, dict[str, float | int | None]]:

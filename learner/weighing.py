@@ -1,10 +1,39 @@
 """How much each example of an update counts, and how likely its label is wrong."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-from learner.algorithms.weights import KIND_WEIGHTS, SIDE_RATIO, capped_by_rater, capped_by_side, freshness, reliability, repetition
-from learner.examples import Example
+from learner.algorithms.weights import KIND_WEIGHTS, SIDE_RATIO, FeedbackKind, capped_by_rater, capped_by_side, freshness, reliability, repetition
+from learner.examples import ASKED_AGAIN, Example
+from learner.settings import LearnerSettings
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What kinds, ages and raters of feedback are measured by."""
+
+    kinds: Mapping[FeedbackKind, float] = field(default_factory=lambda: KIND_WEIGHTS)
+    half_life: float = 8.0  # versions
+    rater_cap: float = 0.1  # share of all weight
+    side_ratio: float = SIDE_RATIO
+
+    @classmethod
+    def of(cls, settings: LearnerSettings) -> "Scales":
+        """Return the scales that the settings ask for."""
+        kinds: dict[FeedbackKind, float] = {
+            "edit": settings.edit_weight,
+            "pair": settings.pair_weight,
+            "thumb": settings.thumb_weight,
+            "implicit": settings.implicit_weight,
+        }
+        return cls(kinds, settings.half_life, settings.rater_cap, settings.side_ratio)
+
+    def kind_weight(self, example: Example) -> float:
+        """Return how much an item of this kind counts. That somebody asked again is a thumb whose `share` holds the usual weight already."""
+        return self.kinds["implicit"] / ASKED_AGAIN if example.is_implicit else self.kinds[example.kind]
+
+
+USUAL = Scales()
 
 
 def flip_rate_of(trust: float | None, default: float) -> float:
@@ -12,7 +41,9 @@ def flip_rate_of(trust: float | None, default: float) -> float:
     return min(max(1.0 - trust, 0.0), 0.45) if trust is not None else default
 
 
-def weighed(examples: Sequence[Example], *, parent: int, trust: Mapping[str, float], default_flip_rate: float) -> list[Example]:
+def weighed(
+    examples: Sequence[Example], *, parent: int, trust: Mapping[str, float], default_flip_rate: float, scales: Scales = USUAL
+) -> list[Example]:
     """Return the examples with their weights and flip rates: kind, share, reliability, freshness, repetition, and the caps.
 
     `parent` is the version that the update starts from; a reply of an older version counts less, since it is less the policy's own.
@@ -21,12 +52,13 @@ def weighed(examples: Sequence[Example], *, parent: int, trust: Mapping[str, flo
         return []
     flips = [flip_rate_of(trust.get(example.rater_id), default_flip_rate) for example in examples]
     repeats = repetition([(example.kind, example.rater_id, example.prompt_ids) for example in examples])
+    ages = [freshness(_version_gap(example, parent), half_life=scales.half_life) for example in examples]
     weights = [
-        KIND_WEIGHTS[example.kind] * example.share * reliability(flip) * freshness(_version_gap(example, parent)) * repeated
-        for example, flip, repeated in zip(examples, flips, repeats, strict=True)
+        scales.kind_weight(example) * example.share * reliability(flip) * age * repeated
+        for example, flip, age, repeated in zip(examples, flips, ages, repeats, strict=True)
     ]
-    weights = capped_by_rater(weights, [example.rater_id for example in examples])
-    weights = _balanced_thumbs(examples, weights)
+    weights = capped_by_rater(weights, [example.rater_id for example in examples], cap=scales.rater_cap)
+    weights = _balanced_thumbs(examples, weights, scales.side_ratio)
     return [replace(example, weight=weight, flip_rate=flip) for example, weight, flip in zip(examples, weights, flips, strict=True)]
 
 
@@ -35,16 +67,16 @@ def _version_gap(example: Example, parent: int) -> int:
     return max(parent - min(made_by), 0) if made_by else 0
 
 
-def _balanced_thumbs(examples: Sequence[Example], weights: Sequence[float]) -> list[float]:
+def _balanced_thumbs(examples: Sequence[Example], weights: Sequence[float], ratio: float) -> list[float]:
     # the faint word of asking again is no side of its own: as the only thumb down it would take nearly all weight from those up
     at = [index for index, example in enumerate(examples) if example.kind == "thumb" and not example.is_implicit]
-    balanced = capped_by_side([weights[index] for index in at], [examples[index].up for index in at])
+    balanced = capped_by_side([weights[index] for index in at], [examples[index].up for index in at], ratio=ratio)
     result = list(weights)
     for index, weight in zip(at, balanced, strict=True):
         result[index] = weight
     # Nor may many of them drag all replies down: they fill what room the thumbs up leave beside those down, if anybody said up at all.
     ups = sum(result[index] for index in at if examples[index].up)
-    room = max(SIDE_RATIO * ups - sum(result[index] for index in at if not examples[index].up), 0.0)
+    room = max(ratio * ups - sum(result[index] for index in at if not examples[index].up), 0.0)
     faint = [index for index, example in enumerate(examples) if example.kind == "thumb" and example.is_implicit]
     whole = sum(result[index] for index in faint)
     if ups > 0.0 and whole > room:

@@ -24,7 +24,7 @@ from policy.branches import SharedPrompts, is_worth_it
 log = logging.getLogger(__name__)
 Want = Literal["logp", "entropy", "logits"]
 CHUNK_BYTES = 256 * 2**20  # past this size float32 logits are computed a part at a time, again in the backward pass
-_packable: weakref.WeakKeyDictionary[torch.nn.Module, bool] = weakref.WeakKeyDictionary()
+_packable: weakref.WeakKeyDictionary[torch.nn.Module, dict[bool, bool]] = weakref.WeakKeyDictionary()  # in full precision, and not
 
 
 @dataclass(frozen=True)
@@ -149,11 +149,12 @@ def can_pack(model: torch.nn.Module, length: int) -> bool:
     if getattr(config, "_attn_implementation", "sdpa") not in ("sdpa", "eager"):
         return False  # flash kernels take no mask of this form
     body = _hugging_face(model)
-    if body not in _packable:
-        _packable[body] = _packs(model, min(window or 24, 24))
-        if not _packable[body]:
+    known, exact = _packable.setdefault(body, {}), _is_exact(model)
+    if exact not in known:
+        known[exact] = _packs(model, min(window or 24, 24))
+        if not known[exact]:
             log.warning("%s gives other log-probabilities when replies share a prompt: each gets a sequence of its own", type(body).__name__)
-    return _packable[body]
+    return known[exact]
 
 
 @torch.no_grad()
@@ -172,8 +173,13 @@ def _packs(model: torch.nn.Module, length: int) -> bool:
             log.info("a mask of our own is refused: %s", str(error).splitlines()[0] if str(error) else type(error).__name__)
             return False
         other, *_ = _scored(model, _laid_out(apart), device, 1.0, frozenset(), CHUNK_BYTES)
-    exact = next(model.parameters()).dtype in (torch.float32, torch.float64)
-    return bool((one - other).abs().max() <= (1e-3 if exact else 0.2))
+    return bool((one - other).abs().max() <= (1e-3 if _is_exact(model) else 0.2))
+
+
+def _is_exact(model: torch.nn.Module) -> bool:
+    """Return whether the model computes in float32 or more, where it is called."""
+    weight = next(model.parameters())
+    return weight.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled(weight.device.type)
 
 
 def _laid_out(rows: Sequence[Row]) -> _Layout:
@@ -230,7 +236,7 @@ def _scored(
         return hidden[source[:1]]
 
     first = _forward(model, layout, device, keep)  # (1, V), to hold our own way through the head against the model's
-    through = _head_of(model, head)
+    through = logits_of(model)
     with torch.no_grad():
         ours = through(whole[0][:1])
         apart = (ours.float() - first.float()).abs().max()
@@ -303,8 +309,12 @@ def _reduced(logits: Tensor, target: Tensor, temperature: float, want: frozenset
     return logp, entropy, wide if "logits" in want else None
 
 
-def _head_of(model: torch.nn.Module, head: torch.nn.Module) -> Callable[[Tensor], Tensor]:
-    """Return the LM head with what Gemma, Cohere and Granite do to their logits."""
+def logits_of(model: torch.nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return the LM head as a function of hidden states (..., d), with what Gemma, Cohere and Granite do to their logits (..., V).
+
+    Whoever uses it holds it against the model once: what others do to theirs is not known here.
+    """
+    head = _hugging_face(model).get_output_embeddings()
     config: Any = _hugging_face(model).config
     cap = getattr(config, "final_logit_softcapping", None)
     scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)

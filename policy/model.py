@@ -82,7 +82,7 @@ def load_model(name: str, device: str = "auto", dtype: str = "auto") -> "PreTrai
     """Load a causal language model for inference or training, in eval mode, on `device` (auto, cpu, cuda).
 
     `dtype` auto is float32 on a CPU and bfloat16 on a GPU. Raises ModelNotFound, ModelCorrupt (also when a tensor is
-    missing), UnsupportedModel, or ValueError for a device that is not there.
+    missing), UnsupportedModel (also for a model that reads ahead, as BERT does), or ValueError for a device that is not there.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -101,7 +101,20 @@ def load_model(name: str, device: str = "auto", dtype: str = "auto") -> "PreTrai
     lacking = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in report.get(kind, ()))
     if lacking:  # transformers only warns, and fills them with random numbers
         raise ModelCorrupt(f"the weights in {folder} lack {lacking[0]} or have it in another shape ({len(lacking)} such); fetch the model again")
-    return model.to(place).eval()
+    model = model.to(place).eval()
+    if getattr(model.config, "is_decoder", None) is False and _reads_ahead(model):
+        both = f"{type(model).__name__}, is_decoder false: each token sees those after it"
+        raise UnsupportedModel(f"the model {name!r} in {folder} is no causal decoder ({both}); choose one that writes from left to right")
+    return model
+
+
+def _reads_ahead(model: Any) -> bool:
+    """Whether the second token changes what is said of the first. Some decoders say `is_decoder` false too, so the model itself is asked."""
+    import torch
+
+    with torch.no_grad():
+        first = model(input_ids=torch.tensor([[1, 1], [1, 2]], device=model.device)).logits[:, 0].float()
+    return not torch.allclose(first[0], first[1], rtol=1e-2, atol=1e-2 * first.std().item())
 
 
 def load_merged(name: str, adapter: Path | None, device: str = "auto", dtype: str = "auto") -> "PreTrainedModel":

@@ -6,10 +6,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-DataOption = Annotated[Path | None, typer.Option("--data", help="Folder for everything that lasts.  [default: ~/.attune]", show_default=False)]
+DataOption = Annotated[Path | None, typer.Option("--data", help="Folder for everything that lasts.  \\[default: ~/.attune]", show_default=False)]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML).", show_default=False)]
 ScopeOption = Annotated[
-    list[str] | None, typer.Option(help="chat, feedback, admin or act-as; may be given more than once.  [default: chat feedback]", show_default=False)
+    list[str] | None,
+    typer.Option(help="chat, feedback, admin or act-as; may be given more than once.  \\[default: chat feedback]", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
 
@@ -27,11 +28,11 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     context: typer.Context,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]", show_default=False)] = None,
-    port: Annotated[int | None, typer.Option(help="TCP port; 0 takes a free one.  [default: 8000]", show_default=False)] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.  \\[default: 127.0.0.1]", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port; 0 takes a free one.  \\[default: 8000]", show_default=False)] = None,
     data: DataOption = None,
-    model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id.  [default: pocket]", show_default=False)] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.  [default: auto]", show_default=False)] = None,
+    model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id.  \\[default: pocket]", show_default=False)] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.  \\[default: auto]", show_default=False)] = None,
     no_learner: Annotated[bool, typer.Option("--no-learner", help="Serve without learning.")] = False,
     vllm: Annotated[str | None, typer.Option(help="URL of a vLLM server that generates in place of this machine.", show_default=False)] = None,
     compare: Annotated[

@@ -89,14 +89,13 @@ def list_feedback(
 
 # What counts for learning: not retracted, its rater not in quarantine, on a reply whose token ids are known (our own model's, and others'
 # where `train_on_foreign` records them), not replaced by a later word of the same
-# rater on the same thing (thumbs and scores replace each other; a second choice replaces the first), and saying something (a tie does not).
-# Having asked for another answer says little, and nothing once the rater said in words of any kind what they think of the first.
-_COUNTS = """
+# rater on the same thing (thumbs and scores replace each other; a second choice replaces the first), and saying something (a tie says it to a
+# reward model alone). Having asked for another answer says little, and nothing once the rater said in words of any kind what they think of the first.
+_STANDS = """
     FROM feedback f
     JOIN completions c ON c.id = f.completion_id AND c.choice = f.choice
     JOIN raters r ON r.id = f.rater_id
     WHERE f.retracted_at IS NULL AND r.quarantined_at IS NULL AND length(c.reply_ids) > 0
-      AND NOT (f.kind = 'choice' AND f.winner = 'tie') AND NOT (f.kind = 'score' AND f.value = 0.5)
       AND NOT (f.kind = 'regenerate' AND EXISTS (
         SELECT 1 FROM feedback g WHERE g.kind != 'regenerate' AND g.rater_id = f.rater_id AND g.retracted_at IS NULL AND (
             (g.completion_id = f.completion_id AND g.choice = f.choice)
@@ -108,6 +107,8 @@ _COUNTS = """
             OR (f.kind = 'regenerate' AND g.kind = 'regenerate' AND g.completion_id = f.completion_id AND g.choice = f.choice)
             OR (f.kind = 'correction' AND g.kind = 'correction' AND g.completion_id = f.completion_id AND g.choice = f.choice)))
 """
+_IS_TIE = " (f.kind = 'choice' AND f.winner = 'tie') "
+_COUNTS = _STANDS + f" AND NOT {_IS_TIE} AND NOT (f.kind = 'score' AND f.value = 0.5) "
 
 
 def feedback_to_learn(db: Database, after_seq: int, upto_seq: int | None = None) -> list[Feedback]:
@@ -116,6 +117,12 @@ def feedback_to_learn(db: Database, after_seq: int, upto_seq: int | None = None)
         f"SELECT f.* {_COUNTS} AND f.seq > :after AND (:upto IS NULL OR f.seq <= :upto) ORDER BY f.seq", {"after": after_seq, "upto": upto_seq}
     )
     return [_feedback(row) for row in rows]
+
+
+def ties_to_learn(db: Database, upto_seq: int, limit: int) -> list[Feedback]:
+    """Return the newest `limit` choices with `seq <= upto_seq` that found both replies equally good, oldest first."""
+    query = f"SELECT f.* {_STANDS} AND {_IS_TIE} AND f.seq <= :upto ORDER BY f.seq DESC LIMIT :limit"
+    return [_feedback(row) for row in db.query(query, {"upto": upto_seq, "limit": limit})][::-1]
 
 
 def count_to_learn(db: Database, after_seq: int) -> tuple[int, str | None, int]:

@@ -66,6 +66,11 @@ def runs(db: Database, limit: int = 50) -> list[Run]:
     return [_run(row) for row in db.query("SELECT * FROM runs ORDER BY started_at DESC, id DESC LIMIT ?", [limit])]
 
 
+def note_run(db: Database, run_id: str, metrics: Mapping[str, Any]) -> None:
+    """Keep what a run has come to so far; if it fails, or the process dies, this stays."""
+    db.execute("UPDATE runs SET metrics = ? WHERE id = ? AND state = 'running'", [json.dumps(metrics), run_id])
+
+
 def finish_run(db: Database, run_id: str, version: int | None, metrics: Mapping[str, Any]) -> None:
     """Mark a run as done; `version` is None when it made none."""
     db.execute(
@@ -74,11 +79,9 @@ def finish_run(db: Database, run_id: str, version: int | None, metrics: Mapping[
     add_event(db, "run.finished", {"run_id": run_id, "version": version, "metrics": dict(metrics)})
 
 
-def fail_run(db: Database, run_id: str, error: str, metrics: Mapping[str, Any]) -> None:
-    """Mark a run as failed with one sentence; live stays as it was."""
-    db.execute(
-        "UPDATE runs SET state = 'failed', error = ?, metrics = ?, finished_at = ? WHERE id = ?", [error, json.dumps(metrics), now(), run_id]
-    )
+def fail_run(db: Database, run_id: str, error: str) -> None:
+    """Mark a run as failed with one sentence; what it had come to (`note_run`) stays, and live stays as it was."""
+    db.execute("UPDATE runs SET state = 'failed', error = ?, finished_at = ? WHERE id = ?", [error, now(), run_id])
     add_event(db, "run.failed", {"run_id": run_id, "error": error})
 
 

@@ -137,3 +137,18 @@ def test_the_settings_page_says_what_the_code_says() -> None:
     code = "from docs.settings_page import PAGE, page; assert PAGE.read_text() == page()"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
     assert ran.returncode == 0, "docs/settings.md is old: run `python docs/settings_page.py`"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["train"], ["TOML file with a [learner] table."]),
+        (["serve"], ["[default: 127.0.0.1]", "[default: 8000]", "[default: ~/.attune]", "[default: pocket]"]),
+        (["keys", "create"], ["[default: chat feedback]"]),
+        (["export-model"], ["[default: ~/.attune]"]),
+    ],
+)
+def test_what_stands_in_brackets_in_a_help_text_is_shown(command: list[str], said: list[str]) -> None:
+    shown = subprocess.run([BIN / "attune", *command, "--help"], capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"})
+    assert [words for words in said if words not in shown.stdout] == []
+    assert "\\[" not in shown.stdout

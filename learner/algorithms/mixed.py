@@ -69,6 +69,10 @@ class MixedSettings:
     thumb_kind: ThumbKind = "kto"
     beta: float = 0.1
     """How hard pairs and thumbs hold the policy to the reference, per nat, > 0."""
+    gamma: float = 1.0
+    penalty: float = 5.0
+    length_alpha: float = 0.01
+    """SimPO's, DPO-Positive's and R-DPO's own, as in `pair_loss`."""
     thumb_scale: float = 2.0
     """A thumb's gradient at the start is half a pair's; this makes them equal."""
     up_weight: float = 1.0
@@ -125,10 +129,17 @@ def mixed_loss(
 
 
 def _pair_terms(pairs: Pairs, totals: Totals, settings: MixedSettings, metrics: dict[str, float]) -> list[Term]:
-    values, seen = pair_loss(settings.pair_kind, pairs.policy, pairs.reference, pairs.lengths, beta=settings.beta, flip_rate=working(pairs.flip_rate))
+    values, seen = _pair_values(settings, pairs.policy, pairs.reference, pairs.lengths, working(pairs.flip_rate))
     metrics |= seen
     nll, _ = nll_loss(pairs.policy.chosen, pairs.lengths.chosen)
     return [Term("pair", values, pairs.weights, totals.feedback), Term("nll", nll, pairs.weights, totals.nll, settings.nll)]
+
+
+def _pair_values(
+    settings: MixedSettings, policy: PairLogps, reference: PairLogps, lengths: PairLengths, flip_rate: float | Tensor
+) -> tuple[Tensor, dict[str, float]]:
+    own = {"gamma": settings.gamma, "penalty": settings.penalty, "length_alpha": settings.length_alpha}
+    return pair_loss(settings.pair_kind, policy, reference, lengths, beta=settings.beta, flip_rate=flip_rate, **own)
 
 
 def _thumb_terms(thumbs: Thumbs, totals: Totals, settings: MixedSettings, z0: float, metrics: dict[str, float]) -> list[Term]:
@@ -146,7 +157,7 @@ def _thumb_terms(thumbs: Thumbs, totals: Totals, settings: MixedSettings, z0: fl
 
 
 def _edit_terms(edits: Edits, totals: Totals, settings: MixedSettings, metrics: dict[str, float]) -> list[Term]:
-    values, seen = pair_loss(settings.pair_kind, edits.policy, edits.reference, edits.lengths, beta=settings.beta, flip_rate=settings.edit_flip_rate)
+    values, seen = _pair_values(settings, edits.policy, edits.reference, edits.lengths, settings.edit_flip_rate)
     metrics |= {f"edit/{name.removeprefix('pair/')}": value for name, value in seen.items()}
     pair_weights = edits.weights * (edits.num_changed / settings.edit_full_tokens).clamp(max=1.0)
     nll, _ = nll_loss(edits.policy.chosen, edits.lengths.chosen)

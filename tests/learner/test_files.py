@@ -5,13 +5,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from learner.errors import BadData, BadSetting
-from learner.files import read_examples
+from learner.files import LeftOut, read_examples
 from learner.offline import train_file
 from learner.settings import LearnerSettings
 from policy.versions import read_version
@@ -42,7 +44,7 @@ def test_preferences_as_text_as_messages_and_without_a_prompt(tmp_path: Path) ->
         {"chosen": [user, good], "rejected": [user, bad]},
     )
     form, examples, left_out = read_examples(file, render, max_tokens=20)
-    assert (form, left_out) == ("preference", 0)
+    assert (form, left_out) == ("preference", LeftOut(0, 0))
     for example in examples:
         assert example.good is not None
         assert example.bad is not None
@@ -62,7 +64,19 @@ def test_unpaired_and_demonstrations(tmp_path: Path) -> None:
 
 def test_rows_longer_than_the_context_are_counted_and_left_out(tmp_path: Path) -> None:
     file = written(tmp_path / "a.jsonl", {"prompt": "q", "completion": "y" * 30, "label": True}, {"prompt": "q", "completion": "y", "label": True})
-    assert [len(read_examples(file, render, max_tokens=20)[1]), read_examples(file, render, max_tokens=20)[2]] == [1, 1]
+    assert [len(read_examples(file, render, max_tokens=20)[1]), read_examples(file, render, max_tokens=20)[2]] == [1, LeftOut(1, 0)]
+
+
+def test_rows_that_say_nothing_are_counted_and_left_out(tmp_path: Path) -> None:
+    sides = [("yes", "no"), ("no", "no"), ("", "no"), ("yes", " "), ("", "")]
+    file = written(tmp_path / "a.jsonl", *({"prompt": "q", "chosen": chosen, "rejected": rejected} for chosen, rejected in sides))
+    _, examples, left_out = read_examples(file, render, max_tokens=20)
+    assert [example.feedback_ids for example in examples] == [("line 1",)]
+    assert left_out == LeftOut(0, 4)
+    shown = written(tmp_path / "s.jsonl", {"prompt": "q", "completion": ""}, {"prompt": "q", "completion": "yes"})
+    assert read_examples(shown, render, max_tokens=20)[2] == LeftOut(0, 1)
+    assert str(LeftOut(2, 1)) == "2 longer than the model's context, 1 with an empty reply, or the same reply on both sides"
+    assert str(LeftOut(0, 3)) == "3 with an empty reply, or the same reply on both sides"
 
 
 @pytest.mark.parametrize(
@@ -100,15 +114,72 @@ def test_a_file_becomes_a_version_folder(make_settings: Callable[..., LearnerSet
     assert result.trained.steps == 7  # 14 of the 16 pairs, twice, four at a time
     assert result.metrics["pair/accuracy"] == 1.0
     assert set(told) == {"reference", "train", "gate", "save"}
-    assert json.loads((tmp_path / "out" / "report.json").read_text())["gate"] == result.report
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["gate"] == result.report
+    assert {*report["data"]["trained"], *report["data"]["held_out"]} == {f"line {n}" for n in range(1, 17)}
+    assert (report["data"]["file"], len(report["data"]["held_out"])) == ("p.jsonl", 2)
+    assert report["data"]["sha256"] == sha256((tmp_path / "p.jsonl").read_bytes()).hexdigest()
+    assert {"loss", "pair/accuracy", "guard/kl"} <= tags(tmp_path / "out" / "logs")
     with pytest.raises(BadSetting, match="not empty"):
         train_file(tmp_path / "p.jsonl", tmp_path / "out", settings, lambda *_: None)
+
+
+def tags(folder: Path) -> set[str]:
+    """Names of the curves in a folder of TensorBoard's event files."""
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return set(events.Tags()["scalars"])
 
 
 def test_an_algorithm_that_cannot_learn_from_a_form_says_so(make_settings: Callable[..., LearnerSettings], tmp_path: Path) -> None:
     file = written(tmp_path / "s.jsonl", {"prompt": "q", "completion": "yes"})
     with pytest.raises(BadSetting, match="dpo cannot learn from a file in the sft form; it needs preference"):
         train_file(file, tmp_path / "out", make_settings(algorithm="dpo"), lambda *_: None)
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo", "ppo", "ilql"])
+def test_praise_alone_trains_no_method_that_needs_a_contrast(make_settings: Callable[..., LearnerSettings], tmp_path: Path, algorithm: str) -> None:
+    file = written(tmp_path / "s.jsonl", *({"prompt": f"say {n}", "completion": "yes"} for n in range(16)))
+    with pytest.raises(BadSetting, match=f"{algorithm} cannot learn from a file in the sft form; it needs preference or unpaired"):
+        train_file(file, tmp_path / "out", make_settings(algorithm=algorithm), lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"prompt": "q", "chosen": "a", "rejected": "a"}, "left out: 1 with an empty reply, or the same reply on both sides"),
+        ({"prompt": "q", "chosen": "", "rejected": "a"}, "left out: 1 with an empty reply"),
+        ({"prompt": "q" * 600, "chosen": "a", "rejected": "b"}, "left out: 1 longer than the model's context .512 tokens"),
+    ],
+)
+def test_a_file_with_nothing_in_it_to_learn_is_refused(
+    make_settings: Callable[..., LearnerSettings], tmp_path: Path, row: dict[str, str], said: str
+) -> None:
+    with pytest.raises(BadData, match=f"nothing to learn from; {said}"):
+        train_file(written(tmp_path / "p.jsonl", row), tmp_path / "out", make_settings(), lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"gate_max_tokens": 600}, "gate_max_tokens is 600, but prompt and reply share the model's context of 512 tokens"),
+        ({"gate_max_tokens": 511}, "gate_max_tokens 511 leaves no prompt room in the model's context of 512 tokens"),
+        ({"algorithm": "ppo", "rollout_tokens": 600}, "rollout_tokens is 600, but prompt and reply share the model's context of 512 tokens"),
+        ({"algorithm": "grpo", "rollout_tokens": 511, "reward_min_labels": 4}, "rollout_tokens 511 leaves no prompt room in the model's context of"),
+    ],
+)
+def test_replies_longer_than_the_context_are_refused_before_training(
+    make_settings: Callable[..., LearnerSettings], tmp_path: Path, flags: dict[str, Any], said: str
+) -> None:
+    told: list[str] = []
+    with pytest.raises(BadSetting, match=said):
+        train_file(preferences(tmp_path / "p.jsonl"), tmp_path / "out", make_settings(**flags), lambda name, *_: told.append(name))
+    assert "train" not in told
+
+
+def test_replies_of_a_file_have_no_record(make_settings: Callable[..., LearnerSettings], tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="off_policy is 0.5, but nobody recorded"):
+        train_file(preferences(tmp_path / "p.jsonl"), tmp_path / "out", make_settings(algorithm="ppo", off_policy=0.5), lambda *_: None)
 
 
 def attune(*arguments: str) -> "subprocess.CompletedProcess[str]":

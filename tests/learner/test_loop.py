@@ -16,7 +16,7 @@ from store.database import connect, transaction
 from store.events import events_after
 from store.ids import new_id, now
 from store.learner import add_order, learner_status
-from store.runs import Run, add_run, get_run, runs
+from store.runs import Run, add_run, get_run, note_run, runs
 from store.versions import feedback_of_version, get_version, live_version, passed_candidate, set_live, versions
 from tests.learner.world import World
 
@@ -130,11 +130,15 @@ def test_a_rejected_candidate_is_tried_once_more_and_then_waits_for_news(world: 
 def test_a_diverged_run_fails_and_live_is_untouched(world: World, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     world.likes_short(16)
     loop = start()
-    monkeypatch.setattr("learner.trainer.backward", lambda *_: (float("nan"), {}))
+    steps = iter([0.5, 0.4, float("nan")])
+    monkeypatch.setattr("learner.trainer.backward", lambda *_: (next(steps), {"pair/accuracy": 0.5}))
     assert loop.tick()
     (run,) = runs(world.db)
     assert run.state == "failed"
     assert "nan" in run.error
+    assert [entry["loss"] for entry in run.metrics["curve"]] == [0.5, 0.4]  # what it had come to stays, and what it cost
+    assert run.metrics["pair/accuracy"] == 0.5
+    assert run.metrics["seconds"] > 0
     assert [version.number for version in versions(world.db)] == [0]
     assert not loop.tick()
     assert learner_status(world.db).attempted_seq == run.upto_seq
@@ -143,6 +147,16 @@ def test_a_diverged_run_fails_and_live_is_untouched(world: World, start: Start, 
     world.likes_short(16, first=16)
     assert loop.tick()
     assert passed_candidate(world.db) is not None
+
+
+def test_what_a_run_has_come_to_is_on_record_while_it_goes_on(world: World, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.likes_short(16)
+    monkeypatch.setattr("learner.loop.KEEP_EVERY_S", 0.0)
+    loop, seen = start(steps=4), []
+    monkeypatch.setattr("learner.loop.note_run", lambda db, run_id, metrics: (note_run(db, run_id, metrics), seen.append(get_run(db, run_id))))
+    assert loop.tick()
+    assert [run.state for run in seen] == ["running"] * 4
+    assert [len(run.metrics["curve"]) for run in seen] == [1, 2, 3, 4]
 
 
 def test_a_run_that_fails_is_tried_again_after_a_while_but_not_for_ever(world: World, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,6 +191,21 @@ def test_what_a_crash_left_behind_is_done_again_as_it_was_planned(world: World, 
     assert (version.watermark, version.metrics["steps"]) == (said[11].seq, 3)
     assert feedback_of_version(world.db, 1) == [row.id for row in said[:12]]
     assert read_version(world.folder / version.folder).seed == 77
+
+
+def test_a_run_whose_settings_are_refused_now_does_not_keep_the_learner_from_its_work(
+    world: World, start: Start, make_settings: Callable[..., LearnerSettings]
+) -> None:
+    said = world.likes_short(16)
+    kept = make_settings().model_dump(mode="json", exclude={"data", "model", "device", "nice"}) | {"rollout_minibatches": 99}
+    left = Run(new_id("run-"), "mixed", "running", kept, 77, 0, 12, 0, said[11].seq or 0, now())
+    with transaction(world.db):
+        add_run(world.db, left)
+    assert start().take_up()
+    run = get_run(world.db, left.id)
+    assert run.state == "failed"
+    assert "its settings are refused now: " in run.error
+    assert "rollout_minibatches 99" in run.error
 
 
 @pytest.mark.parametrize(("attempt", "parent_is_live", "said"), [(5, True, "5 times in the middle"), (1, False, "not live any more")])

@@ -12,6 +12,7 @@ from clients.simulated.populations import population
 from learner.settings import Algorithm
 from store.runs import runs
 from store.versions import feedback_of_version, versions
+from tests.learner.test_files import tags
 
 SMALL = {
     "steps": 2, "batch_items": 4, "anchor_items": 8, "anchor_batch": 2, "gate_samples": 4, "gate_max_tokens": 12, "gate_probe_items": 0, "holdout": 0,
@@ -43,7 +44,10 @@ def test_each_method_makes_a_version_and_says_how(algorithm: str, tmp_path: Path
     assert [entry["step"] for entry in curve] == list(range(1, len(curve) + 1))
     assert all(math.isfinite(entry["loss"]) for entry in curve)
     assert run.metrics["raters"]
-    assert list((tmp_path / "logs" / "runs").glob(f"{run.id}-1/events.out.tfevents.*"))
+    assert run.metrics["train_seconds"] < run.metrics["seconds"]  # which has the reference, the reward model and the gate in it
+    curves = tags(tmp_path / "logs" / "runs" / f"{run.id}-1")
+    assert {"loss", "guard/kl", "gradient_norm"} <= curves
+    assert ({"reward/mean", "reward/loss"} <= curves) == (algorithm in ("ppo", "grpo", "rloo"))
 
 
 def test_a_model_wins_half_of_the_time_against_itself(tmp_path: Path) -> None:

@@ -72,8 +72,10 @@ def test_what_is_far_from_the_live_version_or_has_no_record_is_not_used(make_set
     settings = make_settings(algorithm="ppo")
     resident = fresh(settings)
     items = thumbs(resident)
-    assert judged_replies(resident, thumbs(resident, off=1.0), 0, settings) is None  # a ratio of 0.37 per token
-    assert judged_replies(resident, thumbs(resident, version=9), 0, settings) is None
+    for far in (thumbs(resident, off=1.0), thumbs(resident, version=9)):  # a ratio of 0.37 per token; nine versions
+        gone = judged_replies(resident, far, 0, settings)
+        assert gone is not None
+        assert (gone.rows, gone.num_dropped) == ([], 12)
     near = judged_replies(resident, thumbs(resident, version=9), 8, settings)
     assert near is not None
     assert len(near.rows) == 12

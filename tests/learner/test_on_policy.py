@@ -122,9 +122,9 @@ def test_the_weight_of_the_kl_follows_its_target(make_settings: Build) -> None:
         )  # fmt: skip
         weights[target] = seen[::2]  # two steps a round
     assert weights[0.0] == [0.04] * 4
-    # a round is 48 replies, the whole horizon: a fifth down while the KL is 0 in the first, then a fifth up, or down again
-    assert weights[1e-3] == pytest.approx([0.04, 0.032, 0.032 * 1.2, 0.032 * 1.44])
-    assert weights[1e3] == pytest.approx([0.04, 0.032, 0.032 * 0.8, 0.032 * 0.64])
+    # the first round is the live version's own; then a round of 48 replies is the whole horizon: a fifth up, or down
+    assert weights[1e-3] == pytest.approx([0.04, 0.04, 0.04 * 1.2, 0.04 * 1.44])
+    assert weights[1e3] == pytest.approx([0.04, 0.04, 0.04 * 0.8, 0.04 * 0.64])
 
 
 def test_cispo_learns_from_tokens_that_the_clip_drops(make_settings: Build) -> None:
@@ -192,3 +192,12 @@ def test_q_learning_moves_the_policy_towards_what_was_liked(make_settings: Build
     assert told[-1] < told[150]  # and the policy followed them
     assert leaning() > before + 0.3
 
+
+def test_no_step_is_made_without_a_prompt(make_settings: Build) -> None:
+    settings = make_settings(algorithm="grpo", **{**SMALL, "rollout_minibatches": 4, "rollout_rounds": 2})
+    resident, optimiser, guards, rewards = parts(settings)
+    result = train_on_policy(
+        resident, optimiser, guards, rewards, prompts=PROMPTS[:3], live_weights=resident.weights(), anchors=[], settings=settings, seed=5,
+        progress=lambda *_: None,
+    )  # fmt: skip
+    assert result.steps == 6  # three prompts a round, for two rounds

@@ -118,6 +118,10 @@ def test_batches_go_through_all_before_any_comes_again() -> None:
     assert batches_of(3, 8, 30, 2, seed=0) == batches_of(3, 3, 30, 2, seed=0)
     assert all(sorted(batch) == [0, 1, 2] for batch in batches_of(3, 8, 30, 2, seed=0))
     assert len(batches_of(1000, 8, 30, 8, seed=0)) == 30
+    keys = [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]  # five pairs as two thumbs each: they lie side by side
+    stream = [keys[index] for batch in batches_of(10, 4, 30, 2, seed=0, together=keys) for index in batch]
+    assert stream[::2] == stream[1::2]
+    assert batches_of(10, 4, 30, 2, seed=0, together=range(10)) == batches
 
 
 def test_a_second_try_is_half_as_long(make_settings: Build) -> None:

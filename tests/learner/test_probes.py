@@ -139,5 +139,6 @@ def test_what_is_no_probe_is_named(make_settings: Build, tmp_path: Path, row: An
 
 
 def test_a_file_that_is_not_there_is_named(make_settings: Build, tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="nowhere.jsonl cannot be read"):
-        read_probes(Resident(make_settings(gate_probes=tmp_path / "nowhere.jsonl")))
+    for count in (160, 0):  # also where none would be asked
+        with pytest.raises(BadData, match="nowhere.jsonl cannot be read"):
+            read_probes(Resident(make_settings(gate_probes=tmp_path / "nowhere.jsonl", gate_probe_items=count)))

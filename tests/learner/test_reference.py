@@ -53,7 +53,7 @@ def test_replies_of_other_versions_and_of_people_are_computed(resident: Resident
     assert torch.allclose(reference.sums([other]), right.sum(), atol=1e-5)
 
 
-def test_nothing_is_computed_twice_for_one_version_and_everything_again_for_another(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_sample_is_computed_twice_for_a_version_and_everything_again_for_another(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
     reference, computed = Reference(resident, 4096), []
 
     def counted(model: torch.nn.Module, replies: list[object], budget: int) -> list[torch.Tensor]:
@@ -61,10 +61,21 @@ def test_nothing_is_computed_twice_for_one_version_and_everything_again_for_anot
         return reply_logps(model, replies, budget)  # type: ignore[arg-type]
 
     monkeypatch.setattr("learner.reference.reply_logps", counted)
-    items = [example(resident, n, version=7) for n in range(3)]
+    items = [example(resident, n, version=7) for n in range(100)]
     reference.learn(items, live=0, seed=0)
     reference.learn(items, live=0, seed=0)
-    assert sum(computed) == 3
+    assert [count for count in computed if count] == [100, 5]  # 5 % of what is remembered
     resident.parent_digest = "another version"
     reference.learn(items, live=1, seed=0)
-    assert sum(computed) == 6
+    assert sum(computed) == 205
+
+
+def test_what_is_remembered_and_not_so_any_more_is_computed_again(resident: Resident, caplog: pytest.LogCaptureFixture) -> None:
+    reference, items = Reference(resident, 4096), [example(resident, n, version=7) for n in range(10)]
+    reference.learn(items, live=0, seed=0)
+    with torch.no_grad():
+        resident.model.get_output_embeddings().weight.mul_(1.5)  # the weights have changed behind the version's back
+    reference.learn(items, live=0, seed=0)
+    assert "remembered log-probabilities are off" in caplog.text
+    right = torch.stack([logps.sum() for logps in reply_logps(resident.model, [(e.prompt_ids, e.replies[0].ids) for e in items], 4096)])
+    assert torch.allclose(reference.sums(items), right, atol=1e-5)

@@ -14,6 +14,7 @@ from learner.resident import Resident
 from learner.scoring import reply_sums
 from learner.settings import LearnerSettings
 from policy.versions import Manifest, write_version
+from tests.models import tiny_tokenizer
 
 Build = Callable[..., LearnerSettings]
 REPLIES = [((1, 4, 20, 2, 5), (50, 51, 2)), ((1, 4, 30, 2, 5), (52, 2))]
@@ -184,3 +185,24 @@ def test_a_gradient_that_is_not_finite_moves_nothing(make_settings: Build) -> No
         parameter.grad = torch.full_like(parameter, float("nan"))
     assert optimiser.step() != optimiser.step()  # NaN, then no gradient left: 0
     assert all(torch.equal(weight, before[name]) for name, weight in resident.weights().items())
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_a_model_without_keys_and_values_is_refused_however_it_is_tuned(make_settings: Build, tmp_path: Path, tuning: str) -> None:
+    import transformers
+
+    config = transformers.MambaConfig(vocab_size=320, hidden_size=64, num_hidden_layers=2, state_size=8, pad_token_id=0, eos_token_id=2)
+    transformers.MambaForCausalLM(config).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(CannotLearn, match="is a MambaForCausalLM, which keeps no keys and values of attention"):
+        Resident(make_settings(model=str(tmp_path), tuning=tuning))
+
+
+def test_layers_that_take_no_adapter_are_a_reason_for_full_tuning(make_settings: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("Module 'x' is incompatible\nand more")
+
+    monkeypatch.setattr("peft.get_peft_model", refuse)
+    with pytest.raises(CannotLearn, match="takes no adapters on its linear layers; set tuning to full .Module 'x' is incompatible.$"):
+        Resident(make_settings())
+    Resident(make_settings(tuning="full"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from learner.errors import NothingToLearn
+from learner.errors import BadData, BadSetting, NothingToLearn
 from learner.examples import Example, Reply
 from learner.judging import measure_reward_model, scores_of, train_reward_model
 from learner.on_policy import reward_function
@@ -84,6 +84,20 @@ def test_a_rater_without_weight_has_no_say(resident: Resident, make_settings: Bu
     assert calibration_of(model, resident, long_over_short(20, 100), 4096).pair_accuracy > 0.9
 
 
+def test_a_tie_draws_two_replies_together(resident: Resident, make_settings: Build) -> None:
+    pairs = long_over_short(24)
+    ties = [replace(pair, is_tie=True) for pair in long_over_short(24, 100)]  # on other prompts the same two kinds are equally good
+
+    def lead(examples: list[Example]) -> float:
+        model, _ = trained_reward_model(resident, examples, make_settings(), seed=0)
+        some = long_over_short(20, 60)
+        good, bad = ([(pair.prompt_ids, pair.replies[which].ids) for pair in some] for which in (0, 1))
+        scores = [model.scores(reply_features(resident, replies, 4096)).mean().item() for replies in (good, bad)]
+        return scores[0] - scores[1]
+
+    assert 0.0 < lead([*pairs, *ties]) < 0.6 * lead(pairs)
+
+
 def test_too_few_judgements_make_no_model(resident: Resident, make_settings: Build) -> None:
     with pytest.raises(NothingToLearn, match="wants 16 judgements, there are 3"):
         trained_reward_model(resident, long_over_short(3), make_settings(), seed=0)
@@ -123,3 +137,61 @@ def test_a_reward_function_is_found_by_name_or_refused() -> None:
     for name in ("os.path:nothing", "no_such_module:f", "os:sep"):
         with pytest.raises(ValueError, match="reward function"):
             reward_function(name)
+
+
+def length_of(prompt: str, reply: str) -> int:
+    return len(reply)
+
+
+def fails(prompt: str, reply: str) -> float:
+    raise ValueError("no")
+
+
+def says_nothing(prompt: str, reply: str) -> None:
+    pass
+
+
+def not_a_number(prompt: str, reply: str) -> float:
+    return float("nan")
+
+
+def several(prompt: str, reply: str) -> torch.Tensor:
+    return torch.ones(2)
+
+
+def test_the_numbers_of_several_reward_functions_are_added() -> None:
+    one, two = (reward_function(names) for names in (f"{__name__}:length_of", f"{__name__}:length_of, {__name__}:length_of"))
+    assert one is not None
+    assert two is not None
+    assert (one("q", "four"), two("q", "four")) == (4.0, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("fails", "failed on a reply with ValueError: no"),
+        ("says_nothing", "returned None; it must return a finite number"),
+        ("not_a_number", "returned nan"),
+        ("several", r"returned tensor\(\[1., 1.\]\)"),
+    ],
+)
+def test_a_reward_function_that_gives_no_number_is_named(name: str, said: str) -> None:
+    function = reward_function(f"{__name__}:length_of,{__name__}:{name}")
+    assert function is not None
+    with pytest.raises(BadSetting, match=f"the reward function '{__name__}:{name}' {said}"):
+        function("q", "a")
+
+
+def test_a_text_longer_than_the_context_is_not_scored(world: World, resident: Resident, make_settings: Build) -> None:
+    model, _ = trained_reward_model(resident, long_over_short(20), make_settings(reward_steps=5), seed=0)
+    model.write(world.folder / "rewards" / "000001", 0, {"model": "tiny"})
+    assert len(scores_of(make_settings(), [("q", "x" * 400)])) == 1
+    with pytest.raises(BadData, match=r"prompt and reply are 6\d\d tokens, and .* reads 512 at most"):
+        scores_of(make_settings(), [("q", "a"), ("x" * 300, "y" * 300)])
+
+
+def test_a_file_that_says_nothing_is_nothing_to_judge_by(world: World, resident: Resident, make_settings: Build, tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text(json.dumps({"prompt": "q", "chosen": "no", "rejected": "no"}) + "\n")
+    with pytest.raises(BadData, match="nothing to judge by; left out: 1 with an empty reply, or the same reply on both sides"):
+        train_reward_model(make_settings(), file)

@@ -1,11 +1,12 @@
 """Settings: where they come from, in which order, and what is said of a bad one."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from learner.errors import BadSetting
-from learner.settings import LearnerSettings, learning_rate_for, load_settings
+from learner.settings import LearnerSettings, learning_rate_for, load_settings, range_of
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +41,13 @@ def test_what_the_service_reads_too_comes_from_its_environment(monkeypatch: pyte
         ("steps = [\n", {}, "not TOML"),
         ("", {"flip_rate": "0.5"}, "--flip-rate cannot be '0.5'"),
         ("", {"algorithm": "guess"}, "--algorithm cannot be 'guess'"),
+        ("", {"passes": "inf"}, "--passes cannot be 'inf': input should be a finite number"),
+        ("", {"nll": "nan"}, "--nll cannot be 'nan'"),
+        ("[learner]\nnll = inf\n", {}, "cannot be inf: input should be a finite number"),
+        ("", {"reward_function": "rfun boom"}, "--reward-function cannot be 'rfun boom': write \"module:function\""),
+        ("", {"reward_function": "a:b,"}, "--reward-function cannot be 'a:b,': write \"module:function\""),
+        ("", {"rollout_minibatches": "4", "rollout_prompts": "2"}, "rollout_minibatches 4 is more than rollout_prompts 2"),
+        ("", {"kl_target": "2", "kl_weight": "0"}, "kl_target is 2 and kl_weight 0"),
     ],
 )
 def test_a_bad_setting_is_one_line_that_names_it(tmp_path: Path, toml: str, flags: dict[str, str], said: str) -> None:
@@ -65,3 +73,28 @@ def test_larger_models_take_smaller_steps_and_adapters_larger_ones() -> None:
     rates = [learning_rate_for(size, "full") for size in (10**6, 10**9, 8 * 10**9)]
     assert rates == sorted(rates, reverse=True)
     assert learning_rate_for(10**6, "lora") == pytest.approx(10 * rates[0])
+
+
+UNITS = re.compile(
+    r"\b(no unit|a factor|by this factor|nats?|seconds|versions|shares?|chance|tokens|passes|units of (reward|a gradient)|standard deviations|"
+    r"judgements|items per|replies over)\b",
+    re.I,
+)
+
+
+def test_every_number_has_a_range_and_every_factor_a_unit() -> None:
+    numbers = {name: field for name, field in LearnerSettings.model_fields.items() if field.annotation in (int, float)}
+    assert len(numbers) > 60
+    assert not [name for name, field in numbers.items() if not range_of(field)]
+    assert not [name for name, field in numbers.items() if field.annotation is float and not UNITS.search(" ".join(str(field.description).split()))]
+
+
+def test_a_dual_clip_is_none_or_above_one() -> None:
+    assert [load_settings({"dual_clip": value}).dual_clip for value in ("0", "1.5")] == [0.0, 1.5]
+    with pytest.raises(BadSetting, match=r"--dual-clip cannot be '1': .*it must be 0 \(no bound\) or above 1"):
+        load_settings({"dual_clip": "1"})
+
+
+@pytest.mark.parametrize("names", ["", "a:b", "a.b:c_1", "a:b,c.d:e", "a:b, c:d"])
+def test_reward_functions_are_named_one_or_several(names: str) -> None:
+    assert load_settings({"reward_function": names}).reward_function == names

@@ -10,10 +10,10 @@ from learner.algorithms.dpo import PairLogps, sigmoid_loss
 from learner.algorithms.kto import kto_loss
 from learner.algorithms.mixed import MixedSettings
 from learner.anchors import with_distributions
-from learner.examples import Example, Reply
+from learner.examples import Example, Reply, for_algorithm
 from learner.reference import Reference
 from learner.resident import Resident
-from learner.scoring import reply_sums
+from learner.scoring import reply_sums, score
 from learner.settings import LearnerSettings
 from learner.steps import backward, mixed_settings, step_totals
 
@@ -95,6 +95,19 @@ def test_neither_the_order_nor_the_token_budget_matters(resident: Resident, refe
         cut = gradients(resident, reference, items, mixed=MixedSettings(anchor=0.0), budget=budget)
         assert cut[0] == pytest.approx(whole[0], abs=1e-6)
         assert same(cut[1], whole[1])
+
+
+def test_two_thumbs_on_one_prompt_share_its_row_and_say_the_same(
+    resident: Resident, reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thumbs = for_algorithm(PAIRS, "kto")
+    rows: list[int] = []
+    monkeypatch.setattr("learner.steps.score", lambda model, some: (rows.append(len(some)), score(model, some))[1])
+    together = gradients(resident, reference, thumbs)
+    assert (len(thumbs), sum(rows)) == (6, 3)
+    parts = [gradients(resident, reference, [thumb], trained=thumbs) for thumb in thumbs]
+    assert sum(loss for loss, _ in parts) / 6 == pytest.approx(together[0], abs=1e-6)
+    assert same({name: torch.stack([part[name] for _, part in parts]).mean(0) for name in together[1]}, together[1])
 
 
 def test_the_batches_of_an_update_add_up_to_it(resident: Resident, reference: Reference) -> None:

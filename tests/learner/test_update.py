@@ -139,6 +139,20 @@ def test_held_out_pairs_count_for_the_guards_and_the_gate_as_much_as_they_weigh(
     assert margin(weights) == pytest.approx(sum(weight * one for weight, one in zip(weights, each, strict=True)) / sum(weights), abs=1e-4)
 
 
+def test_ties_reach_the_reward_model_and_nothing_else(world: World, make_settings: Build) -> None:
+    world.likes_short(16)
+    prompt = (1, 4, 99, 2, 5)
+    for number in range(3):
+        world.choice(world.reply(prompt, (70 + number, 2)), world.reply(prompt, (80 + number, 2)), "tie")
+    small = {"rollout_rounds": 1, "rollout_prompts": 2, "rollout_group": 2, "rollout_tokens": 8, "reward_steps": 5}
+    _, result = updated(world, make_settings(algorithm="grpo", **small))
+    assert result.metrics["reward/ties"] == 3
+    assert result.metrics["reward/labels"] == result.metrics["items/trained"] + 3
+    resident = Resident(make_settings())
+    assert material_of(world.db, resident, run_of(make_settings())).ties == ()
+    assert not [example for example in result.plan.trained if example.prompt_ids == prompt]
+
+
 def test_earlier_items_are_seen_again(world: World, make_settings: Build) -> None:
     said = world.likes_short(20)
     settings = make_settings(holdout=0)

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM
 
 import policy.logprobs as logprobs
 from policy.logprobs import Row, can_pack, length_buckets, response_logps, score_rows
+from policy.model import load_model
 from tests.models import SHAPES, tiny_adapter, tiny_config, tiny_model
 
 ROWS = [
@@ -204,3 +205,14 @@ def test_buckets_hold_every_index_once_within_the_budget() -> None:
     assert shuffled != batches
     assert sorted(map(tuple, shuffled)) == sorted(map(tuple, batches))
     assert shuffled == length_buckets(lengths, 256, seed=3)
+
+
+def test_half_precision_is_no_reason_to_keep_replies_apart(caplog: pytest.LogCaptureFixture) -> None:
+    model = load_model("pocket-nano", "cpu")
+    with torch.autocast("cpu", torch.bfloat16):  # as full weights are trained in bf16: float32 weights, bf16 products
+        assert can_pack(model, 20)
+        packed = response_logps(model, ROWS).sums()
+        apart = torch.stack([response_logps(model, [Row(row.prompt_ids, [branch])]).sums()[0] for row in ROWS for branch in row.branches])
+    torch.testing.assert_close(packed, apart, rtol=0.02, atol=0.2)
+    assert can_pack(model, 20)  # asked again, in full precision
+    assert "of its own" not in caplog.text

@@ -10,7 +10,7 @@ import pytest
 
 from policy.errors import ModelCorrupt, ModelNotFound, UnsupportedModel
 from policy.model import load_model, model_config, model_digest, resolve_device, resolve_model
-from tests.models import tiny_model
+from tests.models import tiny_model, tiny_tokenizer
 
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "no configuration": (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
@@ -83,6 +83,22 @@ def test_a_model_of_an_unknown_kind_is_refused(whole: Path, tmp_path: Path) -> N
         (folder / "config.json").write_text(json.dumps({**config, "model_type": kind}))
         with pytest.raises(UnsupportedModel, match="cannot be loaded as a causal language model"):
             load_model(str(folder), "cpu")
+
+
+def test_a_model_that_reads_ahead_is_refused_and_a_decoder_that_says_the_same_of_itself_is_not(tmp_path: Path) -> None:
+    import transformers
+
+    small = {"vocab_size": 320, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "pad_token_id": 0}
+    bert = transformers.BertForMaskedLM(transformers.BertConfig(**small))
+    neox = transformers.GPTNeoXForCausalLM(transformers.GPTNeoXConfig(**small))
+    assert bert.config.is_decoder is neox.config.is_decoder is False
+    for name, model in (("bert", bert), ("neox", neox)):
+        model.save_pretrained(tmp_path / name)
+        tiny_tokenizer().save_pretrained(tmp_path / name)
+    with pytest.raises(UnsupportedModel, match="is no causal decoder .BertLMHeadModel, is_decoder false: each token sees those after it") as caught:
+        load_model(str(tmp_path / "bert"), "cpu")
+    assert "\n" not in str(caught.value)
+    assert type(load_model(str(tmp_path / "neox"), "cpu")).__name__ == "GPTNeoXForCausalLM"
 
 
 def test_loading_gives_the_type_that_was_asked_for(whole: Path) -> None:

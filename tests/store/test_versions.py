@@ -10,7 +10,7 @@ from store.errors import UnknownVersion, WrongState
 from store.events import events_after
 from store.feedback import Feedback, add_feedback
 from store.ids import now
-from store.runs import Run, add_run, fail_run, finish_run, get_run, restart_run, unfinished_run
+from store.runs import Run, add_run, fail_run, finish_run, get_run, note_run, restart_run, unfinished_run
 from store.traffic import current_traffic, set_canary
 from store.versions import (
     Version,
@@ -132,5 +132,8 @@ def test_a_run_that_a_crash_left_is_found_and_counted(db: Database) -> None:
     assert unfinished_run(db) is None
     assert get_run(db, "r").metrics == {"loss": 0.5}
     add_run(db, Run("s", "mixed", "running", {}, 7, 0, 4, 0, 4, now()))
-    fail_run(db, "s", "NaN", {})
+    note_run(db, "s", {"curve": [{"step": 1.0}]})
+    fail_run(db, "s", "NaN")
+    note_run(db, "s", {"curve": []})  # too late: it is over
+    assert get_run(db, "s").metrics == {"curve": [{"step": 1.0}]}
     assert (get_run(db, "s").state, get_run(db, "s").error) == ("failed", "NaN")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from learner.algorithms.dpo import PairLengths, PairLogps, pair_loss
+from learner.algorithms.dpo import PairKind, PairLengths, PairLogps, pair_loss
 from learner.algorithms.kto import apo_zero_unpaired_loss, kto_loss
 from learner.algorithms.mixed import Edits, MixedSettings, Pairs, Thumbs, Totals, mixed_loss, totals_of
 
@@ -27,6 +27,21 @@ def test_pairs_alone_are_conservative_dpo() -> None:
     assert loss.item() == pytest.approx(total(expected, [1.0, 0.5]) / 1.5)
     assert metrics.items() >= seen.items()
     assert metrics["loss/pair"] == pytest.approx(loss.item())
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "other"),
+    [("simpo", "gamma", 0.4), ("dpop", "penalty", 9.0), ("length_regularised", "length_alpha", 0.2)],
+)
+def test_losses_on_pairs_have_their_own_factors(kind: PairKind, own: str, other: float) -> None:
+    for more in ({}, {own: other}):  # what is not given is as `pair_loss` has it
+        settings = MixedSettings(pair_kind=kind, nll=0.0, edit_nll=0.0, edit_full_tokens=1.0, **more)
+        loss, _ = mixed_loss(Totals(1.5, 1.5, 0.0), settings, pairs=PAIRS)
+        expected, _ = pair_loss(kind, POLICY, REFERENCE, LENGTHS, beta=0.1, flip_rate=PAIRS.flip_rate, **more)
+        assert loss.item() == pytest.approx(total(expected, [1.0, 0.5]) / 1.5)
+        loss, _ = mixed_loss(Totals(4.5, 4.5, 0.0), settings, edits=EDITS)
+        expected, _ = pair_loss(kind, POLICY, REFERENCE, LENGTHS, beta=0.1, flip_rate=0.02, **more)
+        assert loss.item() == pytest.approx(total(expected, [1.5, 3.0]) / 4.5)
 
 
 def test_thumbs_alone_are_kto_twice() -> None:
