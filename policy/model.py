@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,7 @@ def load_model(name: str, device: str = "auto", dtype: str = "auto") -> "PreTrai
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # processes without a terminal load models
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # PEFT asks by the older name
     place = resolve_device(device)
     kind = ("bfloat16" if place == "cuda" else "float32") if dtype == "auto" else dtype
     folder = resolve_model(name)
