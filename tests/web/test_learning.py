@@ -125,7 +125,9 @@ def test_the_promote_dialog_asks_for_whom(visitor: Visitor, fake: Fake) -> None:
     page.get_by_role("button", name="Make it live").click()
     expect(dialog.get_by_role("radio", name="5%", exact=True)).to_be_checked()
     dialog.get_by_text("Everybody").click()
+    expect(page.locator(".strip-version")).to_contain_text("Version 1 tries 5%")
     dialog.get_by_role("button", name="Do it").click()
+    expect(page.locator(".strip-version")).not_to_contain_text("tries")  # it names version 1 before that too
     expect(page.locator(".strip-version")).to_contain_text("Version 1")
     assert [body for method, path, body in fake.requests if path.endswith("/promote")] == [{"canary": 0.05}, {}]
 
