@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from learner import ranks
 from learner.algorithms.anchor import forward_kl_loss
@@ -26,6 +27,7 @@ from learner.steps import MismatchedReplies, backward, mixed_settings, step_tota
 
 log = logging.getLogger(__name__)
 LOOK_EVERY = 5  # steps between two looks of the guards
+ONE_SIDED_95 = 1.645  # standard errors
 MIN_HELD_OUT = 8  # fewer held-out pairs cannot tell a fall from noise
 Progress = Callable[[int, int, float, dict[str, float]], None]
 
@@ -135,7 +137,7 @@ class Guards:
         weights = torch.tensor([example.weight for example in self._pairs])
         self._shares = weights / weights.sum()  # one rater's many words are held out as they are trained on: capped
         self._good: Weights | None = None
-        self._held_out_loss: list[float] = []
+        self._held_out_losses: list[Tensor] = []  # each (P,), by pair
 
     def look(self, metrics: dict[str, float]) -> tuple[dict[str, float], str]:
         """Return what is seen, and the reason to stop ("" for none)."""
@@ -155,10 +157,16 @@ class Guards:
             return f"KL to the live version {kl:.2f} > {self._settings.max_kl:g} nats per reply"
         if not chosen >= self._settings.min_chosen_log_ratio:
             return f"chosen replies became less likely: {chosen:.2f} < {self._settings.min_chosen_log_ratio:g} nats"
-        rises = self._held_out_loss
-        if len(rises) >= 3 and rises[-1] > rises[-2] > rises[-3]:
+        rises = [float((self._shares * losses).sum()) for losses in self._held_out_losses]
+        if len(rises) >= 3 and rises[-1] > rises[-2] > rises[-3] and self._is_seen(self._held_out_losses[-1] - self._held_out_losses[-3]):
             return f"the loss on held-out pairs rose twice, to {rises[-1]:.3f}"
         return ""
+
+    def _is_seen(self, rise: Tensor) -> bool:
+        """Whether the pairs' mean rise is more than chance gives one time in twenty: a dozen pairs go up and down by themselves."""
+        mean = (self._shares * rise).sum()
+        error = (self._shares**2 * (rise - mean) ** 2).sum().sqrt()
+        return bool(mean > ONE_SIDED_95 * error)
 
     def _held_out(self) -> dict[str, float]:
         sides = [(example.prompt_ids, reply.ids) for example in self._pairs for reply in example.replies]
@@ -167,8 +175,9 @@ class Guards:
         h = now - self._reference.sums(self._pairs)
         margin = h[0::2] - h[1::2]
         shares = self._shares.to(margin)
-        loss = -(shares * torch.nn.functional.logsigmoid(self._settings.beta * margin)).sum().item()
-        self._held_out_loss.append(loss)
+        losses = -torch.nn.functional.logsigmoid(self._settings.beta * margin)
+        self._held_out_losses.append(losses.to(self._shares))
+        loss = (shares * losses).sum().item()
         accuracy = (shares * (margin > 0)).sum().item()
         return {"held_out/loss": loss, "held_out/accuracy": accuracy, "held_out/margin": (shares * margin).sum().item()}
 

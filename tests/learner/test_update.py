@@ -139,6 +139,45 @@ def test_held_out_pairs_count_for_the_guards_and_the_gate_as_much_as_they_weigh(
     assert margin(weights) == pytest.approx(sum(weight * one for weight, one in zip(weights, each, strict=True)) / sum(weights), abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("rise", "stops"),
+    [
+        (lambda n: 0.3, True),  # all of them
+        (lambda n: 0.3 if n < 9 else 0.0, True),  # most
+        (lambda n: 0.3 if n < 9 else -0.35, False),  # some up and some down, a little more up: chance
+        (lambda n: 3.0 if n == 0 else 0.0, False),  # one pair alone
+    ],
+)
+def test_a_rise_on_held_out_pairs_stops_an_update_where_it_is_no_chance(
+    world: World, make_settings: Build, monkeypatch: pytest.MonkeyPatch, rise: Callable[[int], float], stops: bool
+) -> None:
+    world.likes_short(16)
+    settings = make_settings(beta=1.0)
+    resident = Resident(settings)
+    resident.become(None, 11)
+    examples = material_of(world.db, resident, run_of(settings)).new
+    reference = Reference(resident, settings.token_budget)
+    reference.learn(examples, 0, 11)
+    guards = Guards(resident, Plan((), tuple(examples), (), 0), reference, [], settings)
+    looks, at_start = [0], reference.sums(examples)
+
+    def sums(*_: object) -> torch.Tensor:  # the rejected replies, every second one, become likelier from look to look
+        moved = at_start.clone()
+        moved[1::2] += looks[0] * torch.tensor([rise(number) for number in range(16)])
+        return moved
+
+    monkeypatch.setattr("learner.trainer.reply_sums", sums)
+    reasons, losses = [], []
+    for look in range(3):
+        looks[0] = look
+        seen, reason = guards.look({})
+        reasons.append(reason)
+        losses.append(seen["held_out/loss"])
+    assert losses[0] < losses[1] < losses[2]
+    assert reasons[:2] == ["", ""]
+    assert ("the loss on held-out pairs rose twice" in reasons[2]) == stops
+
+
 def test_ties_reach_the_reward_model_and_nothing_else(world: World, make_settings: Build) -> None:
     world.likes_short(16)
     prompt = (1, 4, 99, 2, 5)
