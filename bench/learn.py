@@ -7,7 +7,7 @@ The model is a random Llama (5 M parameters, vocabulary 4096), trained in full; 
 replies) a step in the order of the data. Ours: replies to one prompt share it in one row, the LM head runs at reply tokens alone, the reference's
 log-probabilities are known (they were recorded when the replies were sampled; what recomputing them costs is told beside it).
 KTO's baseline z0 is made as TRL makes it, anew at each step from 16 mismatched replies that both models score, so that losses are equal; beside it
-the same as our learner does it: 16 that stay the same, looked at every fifth step.
+the same as our learner does it: 16 that stay the same (scored by the reference once, before the steps), looked at every fifth step.
 GRPO learns from 2 prompts with 8 replies each a step, the same given replies on both sides (TRL's `rollout_func`), rewards from a rule, and the
 reference scored within the step on both sides: the policy has moved since the replies of the round before. What sharing a prompt saves depends on
 its length, so GRPO is measured twice: with prompts as above, and of 256 tokens (`grpo-long`), which a conversation of a few turns has.
@@ -16,6 +16,7 @@ halves, or waiting for each other on a busy machine, count time in which nothing
 """
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -25,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from bench.record import record
@@ -72,6 +73,14 @@ def reward_of(reply: list[int]) -> float:
     return float(sum(reply) % 17)
 
 
+def shared_rows(items: Iterable[tuple[Sequence[int], Sequence[int]]]) -> list[Any]:
+    """Return (prompt, reply) one after the other as rows; neighbours with the same prompt share one, as in the learner's steps."""
+    from policy.logprobs import Row
+
+    together = itertools.groupby(items, key=lambda item: tuple(item[0]))
+    return [Row(prompt, [reply for _, reply in some]) for prompt, some in together]
+
+
 def _ids(rng: random.Random, length: int) -> list[int]:
     return [rng.randrange(4, VOCABULARY) for _ in range(length)]
 
@@ -101,7 +110,6 @@ def ours(method: str, pairs: list[Pair], steps: int, *, bucketed: bool = False, 
     """Run our step; return times, losses, and the CPU seconds that computing all references took."""
     import torch
 
-    from learner.scoring import shared_rows
     from policy.logprobs import Row, length_buckets, score_rows
 
     model = make_model().train()
@@ -110,7 +118,7 @@ def ours(method: str, pairs: list[Pair], steps: int, *, bucketed: bool = False, 
         rows = [Row(pair["prompt"], [pair["chosen"], pair["rejected"]]) for pair in pairs]
         size = BATCH
     else:  # the data has a prompt's two replies one after the other, and neighbours share their prompt's row, as in the learner's steps
-        rows = shared_rows((pair["prompt"], [pair[side]]) for pair in pairs for side in ("chosen", "rejected"))
+        rows = shared_rows((pair["prompt"], pair[side]) for pair in pairs for side in ("chosen", "rejected"))
         size = BATCH
     if bucketed:
         order = [index for group in length_buckets([row.length for row in rows], 1) for index in group]  # by length
@@ -204,12 +212,10 @@ def _dpo_step(rows: list[Any], reference: list[Any]) -> Callable[[Any, list[int]
 
 def _kto_step(rows: list[Any], reference: list[Any], model: Any, *, seldom: bool) -> Callable[[Any, list[int]], float]:
     import copy
-    import itertools
 
     import torch
 
     from learner.algorithms.kto import KlBaseline, kto_loss
-    from learner.scoring import shared_rows
     from learner.trainer import LOOK_EVERY
     from policy.logprobs import response_logps, score_rows
 
@@ -221,7 +227,7 @@ def _kto_step(rows: list[Any], reference: list[Any], model: Any, *, seldom: bool
     def turned(batch: list[int]) -> list[Any]:
         """Each prompt with the reply of its neighbour within the batch, as TRL pairs them; those of one prompt share its row."""
         singles = [(rows[index].prompt_ids, branch) for index in batch for branch in rows[index].branches]
-        return shared_rows((prompt, [singles[(place + 1) % len(singles)][1]]) for place, (prompt, _) in enumerate(singles))
+        return shared_rows((prompt, singles[(place + 1) % len(singles)][1]) for place, (prompt, _) in enumerate(singles))
 
     held = turned(list(range(BATCH)))
     held_reference = sums_of(frozen, held) if seldom else None

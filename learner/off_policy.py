@@ -12,14 +12,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from learner import ranks
 from learner.algorithms.reduction import Term, combine
 from learner.algorithms.surrogate import is_usable, surrogate_loss, truncated_weights
 from learner.examples import Example, Reply
 from learner.resident import Resident
-from learner.scoring import Row, row_logps, row_of, score
+from learner.scoring import Row, padded, row_logps, row_of, score
 from learner.settings import LearnerSettings
 from learner.steps import micro_batches, surrogate_settings
 
@@ -56,9 +55,9 @@ def judged_replies(resident: Resident, examples: Sequence[Example], parent: int,
     device = resident.device
     rows = [row_of(example.prompt_ids, reply.ids) for example, reply, _ in sides]
     with resident.autocast():
-        live = _padded(row_logps(resident.model, rows, settings.token_budget))
-    sampled = _padded([torch.tensor(reply.logps) for _, reply, _ in sides])
-    mask = _padded([torch.ones(len(reply.ids)) for _, reply, _ in sides])
+        live = padded(row_logps(resident.model, rows, settings.token_budget))
+    sampled = padded([torch.tensor(reply.logps) for _, reply, _ in sides])
+    mask = padded([torch.ones(len(reply.ids)) for _, reply, _ in sides])
     gaps = torch.tensor([abs(parent - (reply.version or 0)) for _, reply, _ in sides])
     advantages = advantages_of([(example.rater_id, up, example.flip_rate) for example, _, up in sides])
     usable = is_usable(live, sampled, advantages, mask, gaps)
@@ -99,7 +98,7 @@ def judged_backward(resident: Resident, judged: Judged, part: Sequence[int], set
         here = [part[mine[place]] for place in places]
         with resident.autocast():
             scored = score(resident.model, [judged.rows[index] for index in here])
-        logps = _padded(list(scored.token_logps.split(scored.lengths.tolist())))
+        logps = padded(list(scored.token_logps.split(scored.lengths.tolist())))
         mask, live = judged.mask[here, : logps.size(1)], judged.live[here, : logps.size(1)]
         values, seen = surrogate_loss(logps, live, judged.advantages[here], mask, **surrogate_settings(settings))
         weights = mask * judged.weights[here, None] * judged.corrections[here, : logps.size(1)]
@@ -112,7 +111,3 @@ def judged_backward(resident: Resident, judged: Judged, part: Sequence[int], set
 
 def _is_recorded(reply: Reply) -> bool:
     return reply.version is not None and reply.logps is not None and len(reply.logps) == len(reply.ids)
-
-
-def _padded(pieces: Sequence[Tensor]) -> Tensor:
-    return pad_sequence(list(pieces), batch_first=True)

@@ -28,7 +28,7 @@ from learner.plan import batches_of
 from learner.resident import Resident, Weights
 from learner.rewards import RewardModel, reply_features
 from learner.rollouts import Rollout, sampled_replies
-from learner.scoring import Ids, hidden_states, length_buckets, row_logps, row_of, score
+from learner.scoring import Ids, hidden_states, length_buckets, padded, row_logps, row_of, score
 from learner.settings import LearnerSettings
 from learner.steps import anchor_backward, micro_batches, surrogate_settings
 from learner.trainer import Guards, Meter, Progress, Trained, anchor_order
@@ -314,8 +314,3 @@ def _loss(
 
 def _mask(rollouts: Sequence[Rollout]) -> Tensor:
     return padded([torch.ones(len(rollout.ids)) for rollout in rollouts])
-
-
-def padded(pieces: Sequence[Tensor]) -> Tensor:
-    """Return (N, T) of N pieces (T_n,), with zeros on the right."""
-    return pad_sequence(list(pieces), batch_first=True)

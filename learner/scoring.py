@@ -1,12 +1,12 @@
 """Log-probabilities of replies in the shapes that the losses read, and full distributions at reply tokens."""
 
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from policy.logprobs import Row, least_fill_for, length_buckets, response_logps, score_rows
 
@@ -26,12 +26,6 @@ class Scored:
 def row_of(prompt_ids: Ids, *replies: Ids) -> Row:
     """Return a prompt and its replies as one packed row."""
     return Row(prompt_ids, replies)
-
-
-def shared_rows(items: Iterable[tuple[Ids, Sequence[Ids]]]) -> list[Row]:
-    """Return (prompt, replies) one after the other as rows; neighbours with the same prompt share one, so the replies keep their order."""
-    together = itertools.groupby(items, key=lambda item: tuple(item[0]))
-    return [Row(prompt, [reply for _, replies in some for reply in replies]) for prompt, some in together]
 
 
 def score(model: torch.nn.Module, rows: Sequence[Row]) -> Scored:
@@ -76,7 +70,12 @@ def hidden_states(model: torch.nn.Module, replies: Sequence[tuple[Ids, Ids]]) ->
     return hidden
 
 
+def padded(pieces: Sequence[Tensor]) -> Tensor:
+    """Return (N, T) of N pieces (T_n,), with zeros on the right."""
+    return pad_sequence(list(pieces), batch_first=True)
+
+
 __all__ = [
-    "Ids", "Row", "Scored", "hidden_states", "least_fill_for", "length_buckets", "reply_logits", "reply_logps", "reply_sums", "row_logps", "row_of",
-    "score", "shared_rows",
+    "Ids", "Row", "Scored", "hidden_states", "least_fill_for", "length_buckets", "padded", "reply_logits", "reply_logps", "reply_sums", "row_logps",
+    "row_of", "score",
 ]  # fmt: skip

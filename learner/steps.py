@@ -20,7 +20,7 @@ from learner.anchors import Anchor, stacked
 from learner.examples import Example
 from learner.reference import Reference
 from learner.resident import Resident
-from learner.scoring import Scored, least_fill_for, length_buckets, reply_logits, reply_sums, score, shared_rows
+from learner.scoring import Row, Scored, least_fill_for, length_buckets, reply_logits, reply_sums, row_of, score
 from learner.settings import LearnerSettings
 
 KINDS = ("pair", "edit", "thumb")
@@ -91,17 +91,27 @@ class MismatchedReplies:
             self.baseline = self.baseline.updated((now - self.reference).sum().item(), len(self.rows), decay=0.5)
 
 
-def _by_prompt(batch: Sequence[Example]) -> list[list[Example]]:
-    """Return the examples in units: those of a kind on one prompt, which share its row."""
-    return [list(some) for _, some in itertools.groupby(sorted(batch, key=lambda example: _place([example])), key=lambda example: _place([example]))]
+def _by_prompt(batch: Sequence[Example], budget: int) -> list[list[Example]]:
+    """Return the examples in units: those of a kind on one prompt share its row, as many as the budget holds (or one that alone is more)."""
+    units: list[list[Example]] = []
+    for example in sorted(batch, key=lambda example: _place([example])):
+        if units and _place(units[-1]) == _place([example]) and _row_tokens([*units[-1], example]) <= budget:
+            units[-1].append(example)
+        else:
+            units.append([example])
+    return units
 
 
 def _place(unit: Sequence[Example]) -> tuple[int, tuple[int, ...]]:
     return KINDS.index(unit[0].kind), unit[0].prompt_ids
 
 
+def _row(unit: Sequence[Example]) -> Row:
+    return row_of(unit[0].prompt_ids, *(reply.ids for example in unit for reply in example.replies))
+
+
 def _row_tokens(unit: Sequence[Example]) -> int:
-    return len(unit[0].prompt_ids) + sum(len(reply.ids) for example in unit for reply in example.replies)
+    return _row(unit).length
 
 
 def backward(
@@ -117,12 +127,13 @@ def backward(
     """Add the gradients of one step's loss to the resident weights; return the loss and its metrics."""
     loss_sum = 0.0
     seen: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    units = _by_prompt(batch)
+    units = _by_prompt(batch, budget)
     mine = [units[index] for index in ranks.share([_row_tokens(unit) for unit in units])]
     for group in micro_batches(resident, [_row_tokens(unit) for unit in mine], budget):
-        examples = [example for unit in sorted((mine[index] for index in group), key=_place) for example in unit]
+        chosen = sorted((mine[index] for index in group), key=_place)
+        examples = [example for unit in chosen for example in unit]
         with resident.autocast():
-            scored = score(resident.model, shared_rows([(example.prompt_ids, [reply.ids for reply in example.replies]) for example in examples]))
+            scored = score(resident.model, [_row(unit) for unit in chosen])
         inputs = _inputs(examples, scored, reference.sums(examples))
         loss, metrics = mixed_loss(totals, mixed, pairs=inputs.pairs, thumbs=inputs.thumbs, edits=inputs.edits, z0=z0)
         loss.backward()

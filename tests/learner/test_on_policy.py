@@ -8,7 +8,7 @@ import torch
 from learner.anchors import with_distributions
 from learner.errors import Diverged
 from learner.examples import Example, Reply
-from learner.on_policy import Critic, padded, sampled_batch, train_on_policy
+from learner.on_policy import Critic, sampled_batch, train_on_policy
 from learner.optimiser import Optimiser
 from learner.plan import Plan
 from learner.q_learning import logged_replies, train_ilql
@@ -16,6 +16,7 @@ from learner.reference import Reference
 from learner.resident import Resident
 from learner.rewards import RewardModel, trained_reward_model
 from learner.rollouts import Rollout, sampled_replies
+from learner.scoring import padded
 from learner.settings import LearnerSettings
 from learner.trainer import Guards, Trained
 from policy.chat import end_ids

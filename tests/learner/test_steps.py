@@ -105,6 +105,10 @@ def test_two_thumbs_on_one_prompt_share_its_row_and_say_the_same(
     monkeypatch.setattr("learner.steps.score", lambda model, some: (rows.append(len(some)), score(model, some))[1])
     together = gradients(resident, reference, thumbs)
     assert (len(thumbs), sum(rows)) == (6, 3)
+    rows.clear()
+    apart = gradients(resident, reference, thumbs, budget=1)  # a budget that holds no two
+    assert rows == [1] * 6
+    assert same(apart[1], together[1])
     parts = [gradients(resident, reference, [thumb], trained=thumbs) for thumb in thumbs]
     assert sum(loss for loss, _ in parts) / 6 == pytest.approx(together[0], abs=1e-6)
     assert same({name: torch.stack([part[name] for _, part in parts]).mean(0) for name in together[1]}, together[1])
