@@ -1,16 +1,19 @@
 """What a gradient step on preferences costs, beside TRL's trainers on the same model, data, batch and precision.
 
-    python -m bench.learn [--rounds 3] [--steps 12] [--method dpo kto grpo grpo-long] [--threads 1]
+    python -m bench.learn [--rounds 3] [--steps 12] [--method dpo kto grpo grpo-long grpo-round] [--threads 1]
 
 Each variant runs in a process of its own, the variants of a round one after the other, so that what else the machine does falls on all of them.
 The model is a random Llama (5 M parameters, vocabulary 4096), trained in full; prompts of 64 tokens, replies of 32 to 128, 8 pairs (16 rated
 replies) a step in the order of the data. Ours: replies to one prompt share it in one row, the LM head runs at reply tokens alone, the reference's
 log-probabilities are known (they were recorded when the replies were sampled; what recomputing them costs is told beside it).
-KTO's baseline z0 is made as TRL makes it, anew at each step from 16 mismatched replies that both models score, so that losses are equal; beside it
-the same as our learner does it: 16 that stay the same (scored by the reference once, before the steps), looked at every fifth step.
+KTO's baseline z0 is made as TRL makes it, anew at each step from 16 mismatched replies, so that losses are equal; what the reference says of those is
+known too (computed before the steps, and in the time told beside). Beside it the same with both models scoring them within the step, and as our
+learner does it: 16 that stay the same, looked at every fifth step.
 GRPO learns from 2 prompts with 8 replies each a step, the same given replies on both sides (TRL's `rollout_func`), rewards from a rule, and the
 reference scored within the step on both sides: the policy has moved since the replies of the round before. What sharing a prompt saves depends on
-its length, so GRPO is measured twice: with prompts as above, and of 256 tokens (`grpo-long`), which a conversation of a few turns has.
+its length, so GRPO is measured with prompts as above, and of 256 tokens (`grpo-long`), which a conversation of a few turns has. A round of these is
+one step; `grpo-round` takes two, as our learner does by default (TRL's `steps_per_generation`, its shuffle within a round turned off), so that the
+policy is no longer the one that sampled: TRL computes what that one said, ours takes what sampling recorded and checks some of it.
 CPU time is the process's own, in seconds; the first two steps are left out. On one thread, unless asked otherwise: two threads on one core's two
 halves, or waiting for each other on a busy machine, count time in which nothing was computed.
 """
@@ -34,13 +37,16 @@ from bench.record import record
 VOCABULARY, BATCH, BETA, RATE, WARM = 4096, 8, 0.1, 1e-5, 2
 GROUP, KL = 8, 0.04  # GRPO: replies to a prompt, weight of the KL to the reference
 LONG = 256  # tokens of a long prompt
-SELDOM = "ours, z0 seldom"
+SELDOM, LIVE = "ours, z0 seldom", "ours, z0 live"
+Z0_OF = {SELDOM: "seldom", LIVE: "live"}
 VARIANTS = {
     "dpo": ("ours", "ours, bucketed", "TRL float32", "TRL defaults", "TRL precomputed"),
-    "kto": ("ours", SELDOM, "TRL float32", "TRL defaults", "TRL precomputed"),
+    "kto": ("ours", SELDOM, LIVE, "TRL float32", "TRL defaults", "TRL precomputed"),
     "grpo": ("ours", "TRL float32", "TRL defaults"),
     "grpo-long": ("ours", "TRL float32", "TRL defaults"),
+    "grpo-round": ("ours", "TRL float32", "TRL defaults"),
 }
+ROUND = 2  # steps of a round of `grpo-round`, our learner's default
 Pair = dict[str, list[int]]
 Group = tuple[list[int], list[list[int]]]
 
@@ -66,6 +72,11 @@ def make_groups(count: int, length: int = 64) -> list[Group]:
     """Return random prompts of `length` tokens with `GROUP` replies each."""
     rng = random.Random(1)
     return [(_ids(rng, length), [_reply(rng) for _ in range(GROUP)]) for _ in range(count)]
+
+
+def steps_in_round(method: str) -> int:
+    """Return how many gradient steps are made on the replies of one round."""
+    return ROUND if method == "grpo-round" else 1
 
 
 def reward_of(reply: list[int]) -> float:
@@ -106,7 +117,7 @@ class Stopwatch:
         self.start()
 
 
-def ours(method: str, pairs: list[Pair], steps: int, *, bucketed: bool = False, seldom: bool = False) -> tuple[Stopwatch, list[float], float]:
+def ours(method: str, pairs: list[Pair], steps: int, *, bucketed: bool = False, z0: str = "known") -> tuple[Stopwatch, list[float], float]:
     """Run our step; return times, losses, and the CPU seconds that computing all references took."""
     import torch
 
@@ -128,8 +139,8 @@ def ours(method: str, pairs: list[Pair], steps: int, *, bucketed: bool = False, 
         batches = [list(range(start, start + size)) for start in range(0, len(rows), size)]
     began = time.process_time()
     reference = [torch.stack([logps.sum() for logps in branches]) for branches in score_rows(model, rows, token_budget=4096)]  # each (K,)
+    step = _dpo_step(rows, reference) if method == "dpo" else _kto_step(rows, reference, model, batches[:steps], z0)
     reference_s = time.process_time() - began
-    step = _dpo_step(rows, reference) if method == "dpo" else _kto_step(rows, reference, model, seldom=seldom)
     watch, losses = Stopwatch(), []
     for batch in batches[:steps]:
         watch.start()
@@ -141,43 +152,54 @@ def ours(method: str, pairs: list[Pair], steps: int, *, bucketed: bool = False, 
     return watch, losses, reference_s
 
 
-def ours_grpo(groups: list[Group], steps: int) -> tuple[Stopwatch, list[float], float]:
-    """Run our GRPO step on given replies; return times, losses, and 0: nothing comes before it."""
+def ours_grpo(groups: list[Group], steps: int, in_round: int) -> tuple[Stopwatch, list[float], float]:
+    """Run our GRPO steps on given replies, `in_round` of them a round; return times, losses, and 0: nothing comes before them."""
     import copy
 
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
     from learner.algorithms.grpo import group_advantages, grpo_loss
+    from learner.rollouts import Rollout, sampler_logps
     from policy.logprobs import Row, response_logps, score_rows
 
     model = make_model().train()
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0, fused=True)
-    size = 2 * BATCH // GROUP
-    watch, losses = Stopwatch(), []
-    for first in range(0, size * steps, size):
-        watch.start()
-        some = groups[first : first + size]
+    watch, losses, size = Stopwatch(), [], 2 * BATCH // GROUP
+
+    def flat(scorer: Any, rows: list[Any]) -> list[Any]:
+        return [logps for branches in score_rows(scorer, rows, token_budget=4096) for logps in branches]
+
+    for first in range(0, size * steps, size * in_round):
+        some = groups[first : first + size * in_round]
         rows = [Row(prompt, replies) for prompt, replies in some]
-        numbers = torch.arange(size).repeat_interleave(GROUP)
-        advantages = group_advantages(torch.tensor([reward_of(reply) for _, replies in some for reply in replies]), numbers)
-        reference = [logps for branches in score_rows(frozen, rows, token_budget=4096) for logps in branches]
-        tokens, total = sum(len(logps) for logps in reference), 0.0
-        for part in _parts(rows, list(range(size)), model):
-            members = [row * GROUP + place for row in part for place in range(GROUP)]
-            pieces = response_logps(model, [rows[row] for row in part]).split()
-            logps, theirs = pad_sequence(pieces, batch_first=True), pad_sequence([reference[member] for member in members], batch_first=True)
-            mask = pad_sequence([torch.ones(len(piece)) for piece in pieces], batch_first=True)
-            values, _ = grpo_loss(logps, logps.detach(), theirs, advantages[members], mask, eps_high=0.2, kl_weight=KL, kl_kind="k3")
-            loss = values.sum() / tokens
-            loss.backward()
-            total += loss.item()
-        losses.append(total)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        watch.stop()
+        replies = [(prompt, reply) for prompt, said in some for reply in said]
+        told = flat(model, rows) if in_round > 1 else []  # what a sampler would have recorded, off the clock as sampling is
+        rollouts = [Rollout(tuple(prompt), tuple(reply), tuple(logps.tolist()), True) for (prompt, reply), logps in zip(replies, told, strict=False)]
+        watch.start()
+        old = sampler_logps(model, rollouts, rows, 4096, first) if rollouts else None  # a round of one step is sampled by what it trains
+        reference = flat(frozen, rows)
+        numbers = torch.arange(len(some)).repeat_interleave(GROUP)
+        advantages = group_advantages(torch.tensor([reward_of(reply) for _, reply in replies]), numbers)
+        tokens = sum(len(logps) for logps in reference) / in_round
+        for start in range(0, len(rows), size):
+            total = 0.0
+            for part in _parts(rows, list(range(start, start + size)), model):
+                members = [row * GROUP + place for row in part for place in range(GROUP)]
+                pieces = response_logps(model, [rows[row] for row in part]).split()
+                logps, theirs = pad_sequence(pieces, batch_first=True), pad_sequence([reference[member] for member in members], batch_first=True)
+                before = pad_sequence([old[member] for member in members], batch_first=True) if old else logps.detach()
+                mask = pad_sequence([torch.ones(len(piece)) for piece in pieces], batch_first=True)
+                values, _ = grpo_loss(logps, before, theirs, advantages[members], mask, eps_high=0.2, kl_weight=KL, kl_kind="k3")
+                loss = values.sum() / tokens
+                loss.backward()
+                total += loss.item()
+            losses.append(total)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            watch.stop()
     return watch, losses, 0.0
 
 
@@ -210,7 +232,8 @@ def _dpo_step(rows: list[Any], reference: list[Any]) -> Callable[[Any, list[int]
     return step
 
 
-def _kto_step(rows: list[Any], reference: list[Any], model: Any, *, seldom: bool) -> Callable[[Any, list[int]], float]:
+def _kto_step(rows: list[Any], reference: list[Any], model: Any, batches: list[list[int]], z0_is: str) -> Callable[[Any, list[int]], float]:
+    """Return a function that adds a step's gradients and returns its loss; what the reference says is known but where `z0_is` "live"."""
     import copy
 
     import torch
@@ -229,17 +252,19 @@ def _kto_step(rows: list[Any], reference: list[Any], model: Any, *, seldom: bool
         singles = [(rows[index].prompt_ids, branch) for index in batch for branch in rows[index].branches]
         return shared_rows((prompt, singles[(place + 1) % len(singles)][1]) for place, (prompt, _) in enumerate(singles))
 
-    held = turned(list(range(BATCH)))
-    held_reference = sums_of(frozen, held) if seldom else None
+    asked_for = {"known": batches, "seldom": batches[:1], "live": []}[z0_is]
+    known_of = {tuple(batch): sums_of(frozen, turned(batch)) for batch in asked_for}
     baseline, count = KlBaseline(), itertools.count(1)
 
     def baseline_of(model: Any, batch: list[int]) -> float:
         nonlocal baseline
-        if held_reference is None:  # both models score them, since nobody recorded it
+        if z0_is != "seldom":
             asked = turned(batch)
-            return float((sums_of(model, asked) - sums_of(frozen, asked)).mean().clamp(min=0))
+            theirs = sums_of(frozen, asked) if z0_is == "live" else known_of[tuple(batch)]
+            return float((sums_of(model, asked) - theirs).mean().clamp(min=0))
         if next(count) % LOOK_EVERY == 0:
-            baseline = baseline.updated(float((sums_of(model, held) - held_reference).sum()), len(held_reference), decay=0.5)
+            theirs = known_of[tuple(batches[0])]
+            baseline = baseline.updated(float((sums_of(model, turned(batches[0])) - theirs).sum()), len(theirs), decay=0.5)
         return baseline.z0
 
     def step(model: Any, batch: list[int]) -> float:
@@ -308,7 +333,13 @@ def trl(method: str, variant: str, pairs: list[Pair], groups: list[Group], steps
         def rewards(completion_ids: list[list[int]], **_: Any) -> list[float]:
             return [reward_of(reply) for reply in completion_ids]
 
+        in_round = steps_in_round(method)
         batch = {"per_device_train_batch_size": 2 * BATCH, "num_generations": GROUP, "gradient_accumulation_steps": 1, "beta": KL}
+        batch["steps_per_generation"] = in_round
+        if in_round > 1:  # the steps of a round are then made of the same replies on both sides, and their losses can be compared
+            import trl.trainer.grpo_trainer as inside
+
+            inside.shuffle_sequence_dict = lambda rows: rows
         config: Any = GRPOConfig(**batch, shuffle_dataset=False, max_completion_length=128, **given)
         rows = [{"prompt": prompt} for prompt in replies]
         trainer: Any = GRPOTrainer(args=config, train_dataset=Dataset.from_list(rows), reward_funcs=rewards, rollout_func=given_replies, **rest)
@@ -344,9 +375,9 @@ def one(method: str, variant: str, steps: int, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     pairs, groups = make_pairs(BATCH * steps), make_groups(2 * BATCH // GROUP * steps, LONG if method == "grpo-long" else 64)
     if variant.startswith("ours") and method.startswith("grpo"):
-        watch, losses, before_s = ours_grpo(groups, steps)
+        watch, losses, before_s = ours_grpo(groups, steps, steps_in_round(method))
     elif variant.startswith("ours"):
-        watch, losses, before_s = ours(method, pairs, steps, bucketed="bucketed" in variant, seldom=variant == SELDOM)
+        watch, losses, before_s = ours(method, pairs, steps, bucketed="bucketed" in variant, z0=Z0_OF.get(variant, "known"))
     else:
         watch, losses, before_s = trl(method, variant, pairs, groups, steps)
     kept = watch.steps[WARM:]

@@ -27,7 +27,7 @@ from learner.optimiser import Optimiser, cooled
 from learner.plan import batches_of
 from learner.resident import Resident, Weights
 from learner.rewards import RewardModel, reply_features
-from learner.rollouts import Rollout, sampled_replies
+from learner.rollouts import Rollout, sampled_replies, sampler_logps
 from learner.scoring import Ids, hidden_states, length_buckets, padded, row_logps, row_of, score
 from learner.settings import LearnerSettings
 from learner.steps import anchor_backward, micro_batches, surrogate_settings
@@ -131,7 +131,7 @@ def sampled_batch(
         replies = [(rollout.prompt_ids, rollout.ids) for rollout in rollouts]
         size = settings.rollout_group
         rows = [row_of(prompt, *(rollout.ids for rollout in rollouts[k * size : (k + 1) * size])) for k, prompt in enumerate(prompts)]
-        old = row_logps(resident.model, rows, settings.token_budget)  # not those of sampling: other kernels, other last digits
+        old = sampler_logps(resident.model, rollouts, rows, settings.token_budget, seed)
         live = old
         if live_weights is not None:
             with resident.holding(live_weights):

@@ -72,7 +72,9 @@ class Optimiser:
         return norm
 
     def write(self, path: Path, digest: str) -> None:
-        """Keep the moments as those that led to the version with this digest; the oldest files of the folder go."""
+        """Keep the moments as those that led to the version with this digest, if there are any; the oldest files of the folder go."""
+        if not self._adamw.state:  # no step was taken
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         tensors: dict[str, torch.Tensor] = {}
         for name, parameter in self._named.items():

@@ -1,22 +1,23 @@
-"""ILQL as an update: Q and V over tokens from logged replies, on a frozen policy; then the adapter learns the policy that they shift it to.
+"""ILQL as an update: Q and V over tokens from logged replies, on a frozen policy whose logits they shift.
 
-Served as it stands, ILQL needs its heads at every token. Distilled into the adapter, its policy runs wherever any version runs.
+It is served in one of two ways (`q_serving`). Shifted: heads of low rank are a change of that rank to the output layer, so an adapter there says
+at each token what policy and heads would say together, wherever a version runs. Distilled: the adapters of all layers learn that policy.
 """
 
 import logging
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from learner.algorithms.anchor import TopLogps, top_logps
+from learner.algorithms.anchor import TopLogps, forward_kl_loss, top_logps
 from learner.algorithms.ilql import FEEDBACK_REWARDS, QHeads, ilql_loss, shifted_logps
 from learner.algorithms.sft import change_of
-from learner.anchors import TOP, Anchor
+from learner.anchors import TOP, Anchor, stacked
 from learner.errors import CannotLearn, Diverged
 from learner.examples import Example
 from learner.optimiser import Optimiser, cooled
@@ -26,10 +27,12 @@ from learner.scoring import hidden_states, length_buckets, reply_logits
 from learner.settings import LearnerSettings
 from learner.steps import anchor_backward
 from learner.trainer import Guards, Meter, Progress, Trained, anchor_order
-from policy.logprobs import logits_of
+from policy.logprobs import LogitsOf
 
 log = logging.getLogger(__name__)
-Head = Callable[[Tensor], Tensor]
+Held = tuple[Anchor, Tensor]  # with the states (T, d) of its reply, on the CPU
+HELD = 1024  # anchors
+HALVINGS = 4  # of a shift that goes too far
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,19 @@ def train_ilql(
     `samples` are the live version's own replies, on whose states, beside those of the logged replies, the new policy is learned.
     Raises Diverged.
     """
-    meter = Meter(progress, settings.q_steps + settings.steps)
+    is_shifted = settings.q_serving == "shifted"
+    meter = Meter(progress, settings.q_steps + (0 if is_shifted else settings.steps))
+    if is_shifted:
+        resident.put_shift()  # what is frozen is the policy without the shift that it may have; earlier words come by replay
     logged = logged_replies(resident, examples, settings.token_budget)
     through = policy_head(resident, logged[0])
-    heads = _learned_heads(resident, logged, through, settings, seed, meter)
+    kept = held_states(resident, anchors, settings) if is_shifted and settings.anchor > 0 else []
+    heads = _learned_heads(resident, logged, kept, through, settings, seed, meter)
+    if is_shifted:
+        looked, stopped = _shifted(resident, heads, through, guards, settings)
+        trained = meter.trained(stopped)
+        trained.metrics |= looked
+        return trained
     states = [(rollout.prompt_ids, rollout.ids) for rollout in samples]
     states += [(example.prompt_ids, reply.ids) for example in examples for reply in example.replies]
     goals = shifted_distributions(resident, heads, through, list(dict.fromkeys(states)), settings)
@@ -123,34 +135,62 @@ def reply_states(resident: Resident, replies: Sequence[tuple[tuple[int, ...], tu
     return found
 
 
+def held_states(resident: Resident, anchors: Sequence[Anchor], settings: LearnerSettings) -> list[Held]:
+    """Return the anchors that a shift is held to with the states of their replies, `HELD` of them at most: states take memory."""
+    some = anchors[:HELD]
+    states = reply_states(resident, [(anchor.prompt_ids, anchor.reply_ids) for anchor in some], settings.token_budget)
+    return list(zip(some, states, strict=True))
+
+
+class PolicyHead:
+    """The frozen policy's logits (..., V), float32, as a function of hidden states (..., d)."""
+
+    def __init__(self, resident: Resident) -> None:
+        self._resident, self._logits = resident, LogitsOf(resident.model)
+        self._dtype = resident.model.get_output_embeddings().weight.dtype
+        self.scale = self._logits.scale
+
+    def __call__(self, states: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Return the logits, shifted by `shift` (..., V) nats; with a gradient for the shift alone."""
+        with torch.set_grad_enabled(shift is not None), self._resident.autocast():
+            return self._logits(states.to(self._dtype), None if shift is None else shift / self.scale).float()
+
+
 @torch.no_grad()
-def policy_head(resident: Resident, known: Logged) -> Head:
-    """Return the policy's logits (..., V), float32, as a function of hidden states (..., d). Raises CannotLearn where the model's own differ."""
-    through = logits_of(resident.model)
-    dtype = resident.model.get_output_embeddings().weight.dtype
-
-    def logits(states: Tensor) -> Tensor:
-        with torch.no_grad(), resident.autocast():
-            return through(states.to(dtype)).float()
-
+def policy_head(resident: Resident, known: Logged) -> PolicyHead:
+    """Return the policy's head. Raises CannotLearn where the model makes other logits of its states."""
+    through = PolicyHead(resident)
     with resident.autocast():
         expected = reply_logits(resident.model, [(known.prompt_ids, known.ids)]).float()
-        is_half = torch.is_autocast_enabled(resident.device.type) or dtype in (torch.bfloat16, torch.float16)
-    apart, room = (logits(known.states.to(resident.device)) - expected).abs().max(), 0.1 if is_half else 1e-2
+        is_half = torch.is_autocast_enabled(resident.device.type) or resident.model.dtype in (torch.bfloat16, torch.float16)
+    apart, room = (through(known.states.to(resident.device)) - expected).abs().max(), 0.1 if is_half else 1e-2
     if not apart <= room * (1.0 + expected.abs().max()):
         name = type(resident.base).__name__
         raise CannotLearn(f"ilql needs the logits of hidden states, and {name} treats its logits in a way of its own; use another algorithm")
-    return logits
+    return through
 
 
-def _learned_heads(resident: Resident, logged: Sequence[Logged], through: Head, settings: LearnerSettings, seed: int, meter: Meter) -> QHeads:
-    heads = QHeads(resident.model.get_output_embeddings().weight.detach().float(), seed=seed).to(resident.device)
+def _learned_heads(
+    resident: Resident,
+    logged: Sequence[Logged],
+    held: Sequence[Held],
+    through: PolicyHead,
+    settings: LearnerSettings,
+    seed: int,
+    meter: Meter,
+) -> QHeads:
+    rank = resident.lora_rank // 2 if settings.q_serving == "shifted" else 0
+    heads = QHeads(resident.model.get_output_embeddings().weight.detach().float(), rank=rank, seed=seed).to(resident.device)
     adam = torch.optim.Adam([parameter for parameter in heads.parameters() if parameter.requires_grad], lr=settings.q_rate)
     rng = random.Random(seed)
+    order = anchor_order(len(held), settings.anchor_batch, settings.q_steps, seed + 1)
     total = sum(item.weight for item in logged) / len(logged)
     for step in range(settings.q_steps):
         batch = [logged[index] for index in rng.sample(range(len(logged)), min(2 * settings.batch_items, len(logged)))]
         loss, metrics = _head_loss(heads, batch, total, through, settings)
+        if held:
+            kl = _shift_kl(heads, [held[index] for index in order[step]], through, settings.q_beta)
+            loss, metrics = loss + settings.anchor * kl, metrics | {"anchor/kl": kl.item()}
         if not torch.isfinite(loss):
             raise Diverged(f"step {step + 1} of the Q heads gave a loss of {loss.item()}; live stays as it was")
         adam.zero_grad()
@@ -162,7 +202,7 @@ def _learned_heads(resident: Resident, logged: Sequence[Logged], through: Head, 
 
 
 def _head_loss(
-    heads: QHeads, batch: Sequence[Logged], mean_weight: float, through: Head, settings: LearnerSettings
+    heads: QHeads, batch: Sequence[Logged], mean_weight: float, through: PolicyHead, settings: LearnerSettings
 ) -> tuple[Tensor, dict[str, float]]:
     device = heads.embeddings.device
     states = pad_sequence([item.states for item in batch], batch_first=True).to(device)
@@ -178,9 +218,32 @@ def _head_loss(
     return (values * weights.unsqueeze(1)).sum() / mask.sum(), metrics
 
 
+def _shift_kl(heads: QHeads, some: Sequence[Held], through: PolicyHead, beta: float) -> Tensor:
+    """Return the mean KL from the base model to the shifted policy per token of some anchors, in nats, with gradient."""
+    device = heads.embeddings.device
+    states = torch.cat([states for _, states in some]).to(device)
+    values, _ = forward_kl_loss(through(states, beta * heads.served(states)), stacked([anchor for anchor, _ in some], device))
+    return values.mean()
+
+
+def _shifted(resident: Resident, heads: QHeads, through: PolicyHead, guards: Guards, settings: LearnerSettings) -> tuple[dict[str, float], str]:
+    """Put the shift on the output layer; while it moves the policy too far, halve it. Return what the guards saw last, and what they stop for."""
+    looked: dict[str, float] = {}
+    stopped, beta = "", settings.q_beta
+    for _ in range(HALVINGS + 1):
+        low, high = heads.shift(beta)
+        resident.put_shift(low, high / through.scale)
+        looked, stopped = guards.look({})
+        looked["ilql/beta"] = beta
+        if looked.get("guard/kl", 0.0) <= settings.max_kl:
+            break
+        beta /= 2
+    return looked, stopped
+
+
 @torch.no_grad()
 def shifted_distributions(
-    resident: Resident, heads: QHeads, through: Head, replies: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], settings: LearnerSettings
+    resident: Resident, heads: QHeads, through: PolicyHead, replies: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], settings: LearnerSettings
 ) -> list[Anchor]:
     """Return each reply with the distribution at each of its tokens that the heads shift the resident weights' to."""
     goals = []

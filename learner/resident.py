@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import json
 import logging
+import warnings
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ Weights = dict[str, Tensor]
 class Resident:
     """Base model, tokenizer, and the weights that move: adapters on all linear layers (`lora`) or every weight (`full`).
 
+    The output layer has an adapter only where the settings ask for one (ilql, served as a shift of the logits) or the version brings one.
+
     `model` is in evaluation mode always (no dropout: the policy must equal its reference at the start of an update); only the trainable
     weights carry gradients. It is used by one thread at a time. Raises CannotLearn for a model that cannot be trained here, and as
     `load_model` does.
@@ -43,13 +46,19 @@ class Resident:
         self.num_parameters = sum(parameter.numel() for parameter in self.base.parameters())
         self.parent_digest = ""
         self.model: Any = self.base
-        self._shape: tuple[int, float] | None = None
+        self._shape: tuple[int, float, bool] | None = None
         self._base_weights: Weights = {}
+        self._is_shifted = settings.algorithm == "ilql" and settings.q_serving == "shifted"
         if settings.tuning == "full":
             self.base.requires_grad_(True)
             self._base_weights = self.weights()
         else:
-            self._wrap(settings.lora_rank, settings.lora_alpha)
+            self._wrap(settings.lora_rank, settings.lora_alpha, self._is_shifted)
+
+    @property
+    def lora_rank(self) -> int:
+        """Rank of the adapters; 0 where every weight moves."""
+        return self._shape[0] if self._shape else 0
 
     @property
     def context_length(self) -> int:
@@ -75,6 +84,17 @@ class Resident:
         """Put a copy made by `weights` back."""
         for name, parameter in self.trainable():
             parameter.copy_(weights[name])
+
+    @torch.no_grad()
+    def put_shift(self, low: Tensor | None = None, high: Tensor | None = None) -> None:
+        """Let the output layer say `high low h` more of a hidden state h, with low (R, d) and high (V, R), R at most the rank; or nothing."""
+        head: Any = self.base.get_output_embeddings()
+        down, up = head.lora_A["default"].weight, head.lora_B["default"].weight  # (rank, d), (V, rank)
+        down.zero_()
+        up.zero_()
+        if low is not None and high is not None:
+            down[: len(low)] = low
+            up[:, : len(low)] = high / head.scaling["default"]
 
     def become(self, folder: Path | None, seed: int) -> None:
         """Take on the weights of a version folder, or of the base model (None; fresh adapters are drawn from `seed`).
@@ -137,7 +157,7 @@ class Resident:
         if self.settings.tuning == "full":
             self.put(self._base_weights)
             return
-        shape = (self.settings.lora_rank, self.settings.lora_alpha)
+        shape = (self.settings.lora_rank, self.settings.lora_alpha, self._is_shifted)
         if self._shape != shape:
             self._wrap(*shape)
         with torch.random.fork_rng(devices=[]):
@@ -146,30 +166,43 @@ class Resident:
                 if hasattr(module, "reset_lora_parameters"):
                     module.reset_lora_parameters("default", True)
 
-    def _wrap(self, rank: int, alpha: float) -> None:
+    def _wrap(self, rank: int, alpha: float, with_head: bool) -> None:
         from peft import LoraConfig, get_peft_model
 
         if self._shape is not None:
             self.base = self.model.unload()
-        config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear", bias="none", task_type="CAUSAL_LM")
+        given = {"r": rank, "lora_alpha": alpha, "lora_dropout": 0.0, "bias": "none", "task_type": "CAUSAL_LM"}
+        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`", UserWarning)  # merged into a copy: policy/weights.py
         try:
-            self.model = get_peft_model(self.base, config).eval()
+            self.model = get_peft_model(self.base, LoraConfig(target_modules="all-linear", **given)).eval()
+            if with_head:  # "all-linear" leaves it out
+                names = [*self.model.peft_config["default"].target_modules, self._head_name()]
+                self.base = self.model.unload()
+                self.model = get_peft_model(self.base, LoraConfig(target_modules=names, **given)).eval()
         except ValueError as error:  # PEFT's own words, of a kind of layers that it cannot adapt
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise CannotLearn(f"{self.settings.model} takes no adapters on its linear layers; set tuning to full ({reason})") from error
         self.model.peft_config["default"].base_model_name_or_path = self.settings.model
-        self._shape = (rank, alpha)
+        self._shape = (rank, alpha, with_head)
+
+    def _head_name(self) -> str:
+        head = self.base.get_output_embeddings()
+        return next(name for name, module in self.base.named_modules() if module is head)
 
     def _read_adapter(self, folder: Path) -> None:
         from peft import set_peft_model_state_dict
         from safetensors.torch import load_file
 
         config = json.loads((folder / "adapter_config.json").read_text())
-        shape = (int(config["r"]), float(config["lora_alpha"]))
+        has_head = self._head_name().rpartition(".")[2] in config["target_modules"]
+        shape = (int(config["r"]), float(config["lora_alpha"]), has_head or self._is_shifted)
         if self._shape != shape:
             self._wrap(*shape)
         found = set_peft_model_state_dict(self.model, load_file(folder / "adapter_model.safetensors"))
-        missing = [name for name in found.missing_keys if "lora_" in name]
+        new = f".{self._head_name()}.lora_" if not has_head else None
+        if new and self._is_shifted:
+            self.put_shift()
+        missing = [name for name in found.missing_keys if "lora_" in name and not (new and new in name)]
         if missing or found.unexpected_keys:
             raise CannotLearn(f"the adapter in {folder} does not fit the base model {self.settings.model}: {(missing + found.unexpected_keys)[0]}")
 

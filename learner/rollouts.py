@@ -1,12 +1,20 @@
 """Replies of the model in memory: batched sampling for the gate, for anchors and for on-policy methods."""
 
+import logging
+import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from learner.scoring import Row, row_logps, row_of
+
+log = logging.getLogger(__name__)
 BATCH = 64
+AUDIT_SHARE, AUDIT_LEAST = 0.05, 4  # of the replies
+SAMPLER_LIMIT = 1e-3  # nats per token; a ratio to the old policy that is off by more is a bias, though far below the clip
 DROP_AT = 0.75  # share of replies still open at which the ended ones leave the batch; each time the cache is copied
 
 
@@ -81,3 +89,20 @@ def _batch(
         Rollout(tuple(prompt), tuple(reply), tuple(reply_logps), ended)
         for prompt, reply, reply_logps, ended in zip(prompts, said, logps, finished, strict=True)
     ]
+
+
+def sampler_logps(model: torch.nn.Module, rollouts: Sequence[Rollout], rows: Sequence[Row], budget: int, seed: int) -> list[Tensor]:
+    """Return each reply's log-probabilities (T,) in nats under the model that sampled it, which `model` still is.
+
+    `rows` hold the same replies in the same order, those to one prompt together. What sampling recorded is returned where computing some of it
+    anew shows that the two differ by rounding alone; in low precision its kernels differ by more, and all are computed.
+    """
+    recorded = [torch.tensor(rollout.logps) for rollout in rollouts]
+    count = min(len(rollouts), max(AUDIT_LEAST, round(AUDIT_SHARE * len(rollouts))))
+    checked = random.Random(seed).sample(range(len(rollouts)), count)
+    again = row_logps(model, [row_of(rollouts[index].prompt_ids, rollouts[index].ids) for index in checked], budget)
+    apart = (torch.cat(again) - torch.cat([recorded[index] for index in checked])).abs().mean().item()
+    if apart <= SAMPLER_LIMIT:
+        return recorded
+    log.info("log-probabilities recorded while sampling are off by %.3g nat per token; they are computed again", apart)
+    return row_logps(model, rows, budget)

@@ -248,6 +248,9 @@ class LearnerSettings(BaseSettings):
     gae_gamma: float = Field(1.0, ge=0, le=1)
     """ppo: discount, a factor per token: what a token later in the reply earns counts less for those before it; 1 is none."""
 
+    q_serving: Literal["distilled", "shifted"] = "distilled"
+    """ilql: how its policy is served: distilled (the adapters learn what the heads shift the policy to) or shifted (the policy stays as it is, and an
+    adapter on the output layer shifts its logits by the heads' Q at each token, exactly; needs tuning lora)."""
     q_steps: int = Field(200, ge=1, le=100_000)
     """ilql: steps of the Q and V heads on logged replies."""
     q_rate: float = Field(1e-3, gt=0, le=1)
@@ -315,6 +318,8 @@ class LearnerSettings(BaseSettings):
         if self.rollout_minibatches > self.rollout_prompts:
             both = f"rollout_minibatches {self.rollout_minibatches} is more than rollout_prompts {self.rollout_prompts}"
             raise ValueError(f"{both}: every step takes at least one of a round's prompts; lower the one or raise the other")
+        if self.algorithm == "ilql" and self.q_serving == "shifted" and (self.tuning != "lora" or self.lora_rank < 2):
+            raise ValueError("q_serving shifted is an adapter on the output layer, of rank 2 or more; set tuning to lora, or q_serving to distilled")
         if self.kl_target > 0 and self.kl_weight == 0:
             raise ValueError(f"kl_target is {self.kl_target:g} and kl_weight 0, which no factor can raise; give kl_weight a value to begin with")
         return self

@@ -104,8 +104,6 @@ def _named_tensors(base: Path, adapter: Path | None, config: dict[str, Any]) -> 
     kv_heads = config.get("num_key_value_heads") or heads
     for name, tensor in merged_tensors(base, adapter):
         if name in _TOP:
-            if name == "lm_head.weight" and config.get("tie_word_embeddings"):
-                continue
             yield _TOP[name], tensor
             continue
         layer, _, module = name.removeprefix("model.layers.").partition(".")

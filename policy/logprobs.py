@@ -236,7 +236,7 @@ def _scored(
         return hidden[source[:1]]
 
     first = _forward(model, layout, device, keep)  # (1, V), to hold our own way through the head against the model's
-    through = logits_of(model)
+    through = LogitsOf(model)
     with torch.no_grad():
         ours = through(whole[0][:1])
         apart = (ours.float() - first.float()).abs().max()
@@ -309,21 +309,23 @@ def _reduced(logits: Tensor, target: Tensor, temperature: float, want: frozenset
     return logp, entropy, wide if "logits" in want else None
 
 
-def logits_of(model: torch.nn.Module) -> Callable[[Tensor], Tensor]:
-    """Return the LM head as a function of hidden states (..., d), with what Gemma, Cohere and Granite do to their logits (..., V).
+class LogitsOf:
+    """The LM head as a function of hidden states (..., d), with what Gemma, Cohere and Granite do to their logits (..., V).
 
     Whoever uses it holds it against the model once: what others do to theirs is not known here.
     """
-    head = _hugging_face(model).get_output_embeddings()
-    config: Any = _hugging_face(model).config
-    cap = getattr(config, "final_logit_softcapping", None)
-    scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
 
-    def through(hidden: Tensor) -> Tensor:
-        logits = head(hidden) * scale if scale != 1.0 else head(hidden)
-        return cap * torch.tanh(logits / cap) if cap else logits
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._head = _hugging_face(model).get_output_embeddings()
+        config: Any = _hugging_face(model).config
+        self._cap = getattr(config, "final_logit_softcapping", None)
+        self.scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
 
-    return through
+    def __call__(self, hidden: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Return the logits. `shift` (..., V) is added to what the head says of each token before its scale and cap; it alone has a gradient then."""
+        said = self._head(hidden)
+        said = (said if shift is None else said.detach() + shift) * self.scale
+        return self._cap * torch.tanh(said / self._cap) if self._cap else said
 
 
 def _hugging_face(model: torch.nn.Module) -> Any:

@@ -132,12 +132,27 @@ def load_merged(name: str, adapter: Path | None, device: str = "auto", dtype: st
     place = resolve_device(device)
     kind = ("bfloat16" if place == "cuda" else "float32") if dtype == "auto" else dtype
     base = load_model(name, "cpu", "float32")
+    _untie(base, adapter)
     try:
         merged: Any = PeftModel.from_pretrained(base, adapter).merge_and_unload()
     except (ValueError, KeyError, RuntimeError, OSError) as error:
         raise UnsupportedModel(f"the adapter in {adapter} does not fit the model {name!r} ({_first_line(error)})") from error
     merged_model: PreTrainedModel = merged.to(device=place, dtype=getattr(torch, kind)).eval()
     return merged_model
+
+
+def _untie(model: Any, adapter: Path) -> None:
+    """Give the output layer weights of its own where an adapter changes it: merged into shared ones it would change the input embeddings too."""
+    import torch
+
+    head = model.get_output_embeddings()
+    if head is None or head.weight is not model.get_input_embeddings().weight:
+        return
+    leaf = next(name for name, module in model.named_modules() if module is head).rpartition(".")[2]
+    config = adapter / "adapter_config.json"
+    if config.is_file() and leaf in json.loads(config.read_text())["target_modules"]:
+        head.weight = torch.nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+        model.config.tie_word_embeddings = False
 
 
 def resolve_device(device: str) -> str:

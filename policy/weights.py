@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from policy.errors import UnsupportedModel
-from policy.model import weight_files
+from policy.model import read_config, weight_files
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Change = tuple[Array, Array, float]  # A, B and their scale
+EMBEDDINGS, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 _DTYPES = {"F32": np.float32, "F16": np.float16, "F64": np.float64}
 
 
@@ -47,17 +49,29 @@ def model_tensors(folder: Path) -> Iterator[tuple[str, Array]]:
 def merged_tensors(base: Path, adapter: Path | None) -> Iterator[tuple[str, Array]]:
     """Yield the base model's tensors with the LoRA adapter added: W + scale * B A (Hu et al. 2021, eq. 3).
 
-    Raises UnsupportedModel for adapters of another kind, or with a module that the base model lacks.
+    An output layer that shares its weights with the input embeddings becomes one of its own where the adapter changes it, and is left out
+    where it does not. Raises UnsupportedModel for adapters of another kind, or with a module that the base model lacks.
     """
     changes = _lora(adapter) if adapter is not None else {}
+    is_tied = bool(read_config(base).get("tie_word_embeddings"))
+    shared: Array | None = None
     for name, weight in model_tensors(base):
-        change = changes.pop(name, None)
-        yield name, weight if change is None else weight + change[2] * (change[1] @ change[0])
+        if name == EMBEDDINGS and HEAD in changes:
+            shared = weight
+        if name == HEAD and is_tied:
+            continue  # a copy of the embeddings
+        yield name, _changed(weight, changes.pop(name, None))
+    if shared is not None and HEAD in changes:
+        yield HEAD, _changed(shared, changes.pop(HEAD))
     if changes:
         raise UnsupportedModel(f"the adapter in {adapter} changes {min(changes)}, which the base model does not have")
 
 
-def _lora(adapter: Path) -> dict[str, tuple[Array, Array, float]]:
+def _changed(weight: Array, change: Change | None) -> Array:
+    return weight if change is None else weight + change[2] * (change[1] @ change[0])
+
+
+def _lora(adapter: Path) -> dict[str, Change]:
     config = json.loads((adapter / "adapter_config.json").read_text())
     odd = [key for key in ("rank_pattern", "alpha_pattern", "modules_to_save", "use_dora", "lora_bias") if config.get(key)]
     if config.get("peft_type") != "LORA" or odd:

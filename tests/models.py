@@ -103,19 +103,19 @@ def tiny_model(folder: Path, shape: str = "llama", *, seed: int = 0, **overrides
     return folder
 
 
-def tiny_adapter(model_folder: Path, folder: Path, *, seed: int = 1, rank: int = 4, scale: float = 0.05) -> Path:
-    """Write a LoRA adapter over the model at `model_folder` that changes every linear layer. Returns `folder`."""
+def tiny_adapter(model_folder: Path, folder: Path, *, seed: int = 1, rank: int = 4, scale: float = 0.05, with_head: bool = False) -> Path:
+    """Write a LoRA adapter over the model at `model_folder` that changes every linear layer, the output layer if asked. Returns `folder`."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
-    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", *(["lm_head"] if with_head else [])]
     peft_model = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets, task_type="CAUSAL_LM"))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in peft_model.named_parameters():
             if "lora_" in name:
                 parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
-    peft_model.save_pretrained(folder)
+    peft_model.save_pretrained(folder, save_embedding_layers=False)  # not the output layer itself
     return folder

@@ -42,21 +42,18 @@ class QHeads(nn.Module):
     """Two Q heads with Polyak targets, and V, on the hidden state (M, d) that an action is chosen from.
 
     Q(s, .) = E (W h + h0) with the frozen output embeddings E (V, d), so a head has d^2 weights rather than d times the vocabulary, and its
-    target is a copy of those alone. The two heads start apart; with equal starts their minimum would say nothing.
+    target is a copy of those alone. With a `rank` r > 0, Q(s, .) = E B A h with B (d, r) and A (r, d): a change of that rank to the output layer.
+    The two heads start apart; with equal starts their minimum would say nothing.
     """
 
     embeddings: Tensor
 
-    def __init__(self, embeddings: Tensor, *, initial_scale: float = 0.01, seed: int = 0) -> None:
+    def __init__(self, embeddings: Tensor, *, rank: int = 0, initial_scale: float = 0.01, seed: int = 0) -> None:
         super().__init__()
         size = embeddings.size(1)
         self.register_buffer("embeddings", embeddings.detach(), persistent=False)
         generator = torch.Generator().manual_seed(seed)
-        heads = [nn.Linear(size, size) for _ in range(2)]
-        for head in heads:
-            nn.init.normal_(head.weight, std=initial_scale / size**0.5, generator=generator)
-            nn.init.zeros_(head.bias)
-        self.online = nn.ModuleList(heads)
+        self.online = nn.ModuleList(_head(size, rank, initial_scale, generator) for _ in range(2))
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self.state_value = nn.Linear(size, 1)
         nn.init.zeros_(self.state_value.weight)
@@ -75,12 +72,43 @@ class QHeads(nn.Module):
         """Return V(s), (M,)."""
         return self.state_value(hidden).squeeze(-1)
 
+    def served(self, hidden: Tensor) -> Tensor:
+        """Return what `shift` serves, (M, V): the mean of both heads' Q, with gradient."""
+        return torch.stack(self.q(hidden)).mean(0)
+
+    @torch.no_grad()
+    def shift(self, beta: float) -> tuple[Tensor, Tensor]:
+        """Return low (2r, d) and high (V, 2r) such that `high low h` is `beta` times the mean of both targets' Q, for heads with a rank.
+
+        The mean, since the minimum is no linear map of h. V(s) is left out: it is the same for all tokens of a state.
+        """
+        pairs: list[tuple[Tensor, Tensor]] = []
+        for head in self.target:
+            if not isinstance(head, nn.Sequential):
+                raise ValueError("only heads with a rank are a shift of the output layer; build QHeads with one")
+            low, high = head.parameters()
+            pairs.append((low, self.embeddings @ high))
+        return torch.cat([low for low, _ in pairs]), beta / len(pairs) * torch.cat([high for _, high in pairs], 1)
+
     @torch.no_grad()
     def follow(self, alpha: float = 0.005) -> None:
         """Move the targets by `alpha` towards the heads (Polyak); `alpha` is the weight of the new."""
         for online, target in zip(self.online, self.target, strict=True):
             for theirs, ours in zip(target.parameters(), online.parameters(), strict=True):
                 theirs.lerp_(ours.to(theirs), alpha)
+
+
+def _head(size: int, rank: int, initial_scale: float, generator: torch.Generator) -> nn.Module:
+    """Return a map of hidden states (M, d) to (M, d) whose weights, multiplied out, have a deviation of `initial_scale` / sqrt(d)."""
+    if not rank:
+        whole = nn.Linear(size, size)
+        nn.init.normal_(whole.weight, std=initial_scale / size**0.5, generator=generator)
+        nn.init.zeros_(whole.bias)
+        return whole
+    low, high = nn.Linear(size, rank, bias=False), nn.Linear(rank, size, bias=False)
+    nn.init.normal_(low.weight, std=size**-0.5, generator=generator)
+    nn.init.normal_(high.weight, std=initial_scale / rank**0.5, generator=generator)
+    return nn.Sequential(low, high)
 
 
 def expectile_loss(error: Tensor, tau: float) -> Tensor:

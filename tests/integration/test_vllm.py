@@ -10,6 +10,7 @@ from policy.errors import RunnerFailed
 from policy.runners.base import RunnerOptions, SamplingSettings, Step, VersionSource, generate_all
 from policy.runners.process import RunnerProcess
 from policy.runners.vllm import VllmRunner, adapter_name
+from tests.models import tiny_adapter
 from tests.served import free_port
 
 pytestmark = pytest.mark.vllm
@@ -26,7 +27,8 @@ def test_greedy_answers_equal_the_local_runners_and_log_probs_agree(url: str, mo
         SamplingSettings(temperature=0, max_tokens=24, end_ids=(2,), presence_penalty=0.5 * (place % 2), frequency_penalty=0.3 * (place % 3))
         for place in range(len(PROMPTS))
     ]
-    for number, adapter in ((0, None), (1, adapters[0])):
+    shift = tiny_adapter(model, tmp_path / "shift", seed=3, with_head=True)
+    for number, adapter in ((0, None), (1, adapters[0]), (2, shift)):
         where = source(model, number, adapter, tmp_path)
         remote, local = VllmRunner(url, where), RunnerProcess.load(where, RunnerOptions(threads=1))
         try:

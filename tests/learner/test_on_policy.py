@@ -1,6 +1,7 @@
 """Learning from the policy's own replies, on a tiny model and a reward that can be counted: it rises, by each method, and only where it should."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,8 +16,8 @@ from learner.q_learning import logged_replies, train_ilql
 from learner.reference import Reference
 from learner.resident import Resident
 from learner.rewards import RewardModel, trained_reward_model
-from learner.rollouts import Rollout, sampled_replies
-from learner.scoring import padded
+from learner.rollouts import Rollout, sampled_replies, sampler_logps
+from learner.scoring import Row, padded, row_logps, row_of
 from learner.settings import LearnerSettings
 from learner.trainer import Guards, Trained
 from policy.chat import end_ids
@@ -95,6 +96,28 @@ def test_a_batch_holds_what_was_sampled(make_settings: Build) -> None:
     later = sampled_batch(resident, rewards, None, PROMPTS, moved, settings, seed=1)
     assert torch.equal(later.old, at_first.old)
     assert ((later.live - later.old).abs() * later.mask).max() > 0.05
+
+
+@pytest.mark.parametrize(("off_by", "computed"), [(0.0, 4), (1e-5, 4), (0.01, 4 + len(PROMPTS)), (float("nan"), 4 + len(PROMPTS))])
+def test_what_sampling_recorded_is_used_while_it_is_right(
+    make_settings: Build, monkeypatch: pytest.MonkeyPatch, off_by: float, computed: int
+) -> None:
+    settings = make_settings(algorithm="grpo", **SMALL)
+    resident, *_ = parts(settings)
+    replies = sampled_replies(resident.model, [prompt for prompt in PROMPTS for _ in range(8)], end_ids=[2], max_tokens=8, seed=1)
+    rows = [row_of(prompt, *(reply.ids for reply in replies[8 * k : 8 * k + 8])) for k, prompt in enumerate(PROMPTS)]
+    right = row_logps(resident.model, rows, 4096)
+    told = [replace(reply, logps=tuple(logp + off_by for logp in reply.logps)) for reply in replies]
+    seen: list[int] = []
+
+    def counted(model: torch.nn.Module, some: Sequence[Row], budget: int) -> list[torch.Tensor]:
+        seen.append(len(some))
+        return row_logps(model, some, budget)
+
+    monkeypatch.setattr("learner.rollouts.row_logps", counted)
+    found = sampler_logps(resident.model, told, rows, 4096, seed=3)
+    assert sum(seen) == computed
+    assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(found, right, strict=True))
 
 
 def test_the_critic_learns_what_replies_are_worth(make_settings: Build) -> None:

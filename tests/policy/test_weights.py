@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
@@ -56,6 +57,30 @@ def test_scales_of_adapters(adapted: Weights, tmp_path: Path) -> None:
         (adapter / "adapter_config.json").write_text(json.dumps({**config, **odd}))
         with pytest.raises(UnsupportedModel, match="only plain LoRA"):
             list(merged_tensors(adapted.model, adapter))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+def test_an_adapter_on_the_output_layer_leaves_the_input_embeddings_alone(tied: bool, tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "model", tie_word_embeddings=tied)
+    adapter = tiny_adapter(folder, tmp_path / "adapter", with_head=True, scale=0.2)
+    beside = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), adapter)
+    with torch.no_grad():
+        expected, plain = beside(PROMPT).logits, beside.get_base_model()
+    base, merged = dict(merged_tensors(folder, None)), dict(merged_tensors(folder, adapter))
+    assert ("lm_head.weight" in base) is not tied
+    np.testing.assert_array_equal(merged["model.embed_tokens.weight"], base["model.embed_tokens.weight"])
+    assert np.abs(merged["lm_head.weight"] - plain.get_output_embeddings().weight.detach().numpy()).max() > 0.1
+    export(Weights(folder, adapter), "hf", tmp_path / "whole")
+    write_gguf(folder, adapter, tmp_path / "gguf" / "model.gguf", "f32", real_tokenizer=True)
+    readers = (
+        load_merged(str(folder), adapter, "cpu", "float32"),
+        AutoModelForCausalLM.from_pretrained(tmp_path / "whole", dtype=torch.float32),
+        AutoModelForCausalLM.from_pretrained(tmp_path / "gguf", gguf_file="model.gguf", dtype=torch.float32),
+    )
+    for model in readers:
+        with torch.no_grad():
+            torch.testing.assert_close(model(PROMPT).logits, expected, rtol=0, atol=1e-3)
 
 
 def test_an_adapter_of_another_model_is_refused(adapted: Weights, tmp_path: Path) -> None:

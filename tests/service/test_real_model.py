@@ -124,6 +124,24 @@ def test_versions_that_share_base_weights_say_what_was_trained(tmp_path: Path) -
             assert kept.logps == pytest.approx(expected.tolist(), abs=1e-3)
 
 
+@pytest.mark.parametrize("options", [{}, {"runner": "transformers", "adapters": "merged"}, {"runner": "transformers", "adapters": "shared"}])
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+def test_a_shift_of_the_output_layer_is_served_where_the_embeddings_are_tied(options: dict[str, Any], tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "model", tie_word_embeddings=True)
+    adapter = tiny_adapter(folder, tmp_path / "adapter", scale=0.15, with_head=True)
+    with running(tmp_path / "data", make_model=LocalModel, model=str(folder), threads=1, **options) as served:
+        made = Tiny(served, folder)
+        number = made.publish(adapter, made.probe(adapter))
+        served.wait_for_state(number, "live", 120)
+        for name, weights in (("attune", adapter), ("attune@0", None)):
+            reply = served.openai().chat.completions.create(model=name, messages=PROMPT, max_tokens=16, seed=3)  # type: ignore[arg-type]
+            with served.db() as db:
+                kept = get_completion(db, reply.id)
+            logits = logits_of(folder, weights, [*kept.prompt_ids, *kept.reply_ids])
+            expected = logits[len(kept.prompt_ids) - 1 : -1].log_softmax(-1).gather(1, torch.tensor(kept.reply_ids)[:, None])[:, 0]
+            assert kept.logps == pytest.approx(expected.tolist(), abs=0.05)
+
+
 def test_a_gpu_that_cannot_share_has_versions_with_weights_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
