@@ -28,7 +28,7 @@ from policy.chat import load_tokenizer
 from policy.model import load_model
 
 MODEL, TASTE, USERS = "pocket-nano", "short", 8
-ACTS = 512  # acts of people per round; ties and silences among them are no items
+ACTS = 768  # acts of people per round; ties and silences among them are no items
 QUESTIONS, SAMPLES, RETENTION = 400, 3, 800
 SEEDS = (100, 101, 102)  # settings were chosen on seed 0
 WANTED = {"mixed": 0.70, "dpo": 0.70, "kto": 0.70, "ppo": 0.70, "grpo": 0.70, "rloo": 0.70, "ilql": 0.60}
@@ -38,10 +38,10 @@ ROUNDS = {"mixed": 3, "dpo": 3, "kto": 3, "ppo": 3, "grpo": 3, "rloo": 2, "ilql"
 COMMON: dict[str, Any] = {"gate_probe_items": 0, "anchor": 2.5, "anchor_batch": 32, "anchor_items": 2048, "batch_items": 16, "cooldown": 0.5}
 SETTINGS: dict[str, dict[str, Any]] = {
     "mixed": {"learning_rate": 8e-4},
-    "dpo": {"learning_rate": 8e-4, "anchor": 3.0},
-    "kto": {"learning_rate": 1.1e-3, "anchor": 1.8},
-    "ppo": {"rollout_rounds": 10, "cooldown": 0.0},
-    "grpo": {"anchor": 0.8, "cooldown": 0.0},
+    "dpo": {"learning_rate": 1e-3},
+    "kto": {"learning_rate": 1.3e-3, "anchor": 1.7},
+    "ppo": {"rollout_rounds": 11, "cooldown": 0.0},
+    "grpo": {"rollout_rounds": 8, "anchor": 0.8, "cooldown": 0.0},
     "rloo": {"rollout_rounds": 5, "anchor": 1.3, "cooldown": 0.0},
     "ilql": {"q_steps": 400, "anchor": 1.2, "batch_items": 8, "cooldown": 0.0},
 }
