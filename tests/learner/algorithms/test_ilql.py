@@ -145,6 +145,31 @@ def test_heads_have_few_weights_and_start_apart() -> None:
     assert wide.online[0].bias.abs().max() == 0.0
 
 
+def test_heads_with_a_rank_are_a_shift_of_the_output_layer() -> None:
+    embeddings, hidden = seeded(50, 8), seeded(5, 8, seed=1)
+    heads = QHeads(embeddings, rank=3, initial_scale=1.0)
+    assert sum(p.numel() for p in heads.parameters() if p.requires_grad) == 2 * (2 * 3 * 8) + 9
+    low, high = heads.shift(4.0)
+    assert (low.shape, high.shape) == ((6, 8), (50, 6))
+    first, second = heads.q_target(hidden)
+    torch.testing.assert_close(hidden @ low.T @ high.T, 2.0 * (first + second))
+    assert not torch.allclose(first, second, atol=0.1)
+    with torch.no_grad():
+        for head in heads.online:
+            for weight in head.parameters():
+                weight += 0.1
+    torch.testing.assert_close(heads.shift(4.0), (low, high))  # the targets', which have not followed yet
+    one, other = heads.q(hidden)
+    torch.testing.assert_close(heads.served(hidden), (one + other) / 2)
+    assert heads.served(hidden).requires_grad
+    wide = QHeads(seeded(3, 400), rank=100, initial_scale=0.04)
+    down, up = wide.online[1].parameters()
+    assert down.std().item() == pytest.approx(0.05, rel=0.015)
+    assert up.std().item() == pytest.approx(0.004, rel=0.015)
+    with pytest.raises(ValueError, match="only heads with a rank"):
+        QHeads(embeddings).shift(1.0)
+
+
 def test_targets_follow_slowly() -> None:
     heads = QHeads(seeded(10, 4))
     before = heads.target[1].weight.clone()
