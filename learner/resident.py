@@ -187,7 +187,7 @@ class Resident:
 
     def _head_name(self) -> str:
         head = self.base.get_output_embeddings()
-        return next(name for name, module in self.base.named_modules() if module is head)
+        return next((name for name, module in self.base.named_modules() if module is head), "")
 
     def _read_adapter(self, folder: Path) -> None:
         from peft import set_peft_model_state_dict
