@@ -41,7 +41,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dpo": {"learning_rate": 1e-3},
     "kto": {"learning_rate": 1.3e-3, "anchor": 1.7},
     "ppo": {"rollout_rounds": 11, "cooldown": 0.0},
-    "grpo": {"rollout_rounds": 7, "anchor": 0.8, "cooldown": 0.0},
+    "grpo": {"rollout_rounds": 8, "anchor": 1.0, "anchor_batch": 64, "cooldown": 0.0},
     "rloo": {"rollout_rounds": 5, "anchor": 1.3, "cooldown": 0.0},
     "ilql": {"q_steps": 400, "anchor": 1.2, "batch_items": 8, "cooldown": 0.0},
     "ilql-shifted": {"q_serving": "shifted", "q_steps": 400, "q_beta": 14.0, "anchor": 0.02, "batch_items": 8},
