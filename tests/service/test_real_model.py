@@ -108,6 +108,17 @@ def test_what_is_recorded_is_what_the_version_named_would_say(tiny: Tiny, tmp_pa
         assert [token.logprob for token in shown.content] == pytest.approx(kept.logps[: len(shown.content)], abs=1e-6)
 
 
+def answers_are_what_was_trained(made: Tiny, adapter: Path, tolerance: float) -> None:
+    """Hold the log-probabilities of an answer by the live version, and of one by the base model, to PEFT's, within `tolerance` nats."""
+    for name, weights in (("attune", adapter), ("attune@0", None)):
+        reply = made.served.openai().chat.completions.create(model=name, messages=PROMPT, max_tokens=16, seed=3)  # type: ignore[arg-type]
+        with made.served.db() as db:
+            kept = get_completion(db, reply.id)
+        logits = logits_of(made.folder, weights, [*kept.prompt_ids, *kept.reply_ids])
+        expected = logits[len(kept.prompt_ids) - 1 : -1].log_softmax(-1).gather(1, torch.tensor(kept.reply_ids)[:, None])[:, 0]
+        assert kept.logps == pytest.approx(expected.tolist(), abs=tolerance)
+
+
 def test_versions_that_share_base_weights_say_what_was_trained(tmp_path: Path) -> None:
     folder = tiny_model(tmp_path / "model")
     adapter = tiny_adapter(folder, tmp_path / "adapter", scale=0.3)
@@ -115,13 +126,7 @@ def test_versions_that_share_base_weights_say_what_was_trained(tmp_path: Path) -
         made = Tiny(served, folder)
         number = made.publish(adapter, made.probe(adapter))
         served.wait_for_state(number, "live", 120)
-        for name, weights in (("attune", adapter), ("attune@0", None)):
-            reply = served.openai().chat.completions.create(model=name, messages=PROMPT, max_tokens=16, seed=3)  # type: ignore[arg-type]
-            with served.db() as db:
-                kept = get_completion(db, reply.id)
-            logits = logits_of(folder, weights, [*kept.prompt_ids, *kept.reply_ids])
-            expected = logits[len(kept.prompt_ids) - 1 : -1].log_softmax(-1).gather(1, torch.tensor(kept.reply_ids)[:, None])[:, 0]
-            assert kept.logps == pytest.approx(expected.tolist(), abs=1e-3)
+        answers_are_what_was_trained(made, adapter, 1e-3)
 
 
 @pytest.mark.parametrize("options", [{}, {"runner": "transformers", "adapters": "merged"}, {"runner": "transformers", "adapters": "shared"}])
@@ -133,13 +138,7 @@ def test_a_shift_of_the_output_layer_is_served_where_the_embeddings_are_tied(opt
         made = Tiny(served, folder)
         number = made.publish(adapter, made.probe(adapter))
         served.wait_for_state(number, "live", 120)
-        for name, weights in (("attune", adapter), ("attune@0", None)):
-            reply = served.openai().chat.completions.create(model=name, messages=PROMPT, max_tokens=16, seed=3)  # type: ignore[arg-type]
-            with served.db() as db:
-                kept = get_completion(db, reply.id)
-            logits = logits_of(folder, weights, [*kept.prompt_ids, *kept.reply_ids])
-            expected = logits[len(kept.prompt_ids) - 1 : -1].log_softmax(-1).gather(1, torch.tensor(kept.reply_ids)[:, None])[:, 0]
-            assert kept.logps == pytest.approx(expected.tolist(), abs=0.05)
+        answers_are_what_was_trained(made, adapter, 0.05)
 
 
 def test_a_gpu_that_cannot_share_has_versions_with_weights_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
