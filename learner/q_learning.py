@@ -58,12 +58,14 @@ def train_ilql(
     seed: int,
     progress: Progress,
 ) -> Trained:
-    """Learn heads on the resident weights (the live version's) as they are, then move these towards the policy that the heads shift to.
+    """Learn heads on the resident weights (the live version's) as they are, then serve the policy that they shift to as `q_serving` says.
 
-    `samples` are the live version's own replies, on whose states, beside those of the logged replies, the new policy is learned.
-    Raises Diverged.
+    Distilled, it is learned on the states of the logged replies and of `samples`, the live version's own; shifted, these are not looked at.
+    Raises Diverged, CannotLearn for adapters of rank 1, which no two heads can share.
     """
     is_shifted = settings.q_serving == "shifted"
+    if is_shifted and resident.lora_rank < 2:  # the settings ask for more, but a live version keeps its own
+        raise CannotLearn("the live version's adapters are of rank 1, and ilql served as a shift needs 2; set q_serving to distilled")
     meter = Meter(progress, settings.q_steps + (0 if is_shifted else settings.steps))
     if is_shifted:
         resident.put_shift()  # what is frozen is the policy without the shift that it may have; earlier words come by replay

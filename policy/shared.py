@@ -6,6 +6,7 @@ are used.
 
 import io
 import pickle
+import warnings
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,7 @@ def model_on(name: str, handles: bytes, adapter: Path | None) -> "PreTrainedMode
         return model
     from peft import PeftModel
 
+    warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`", UserWarning)  # nothing is merged here
     try:
         with_adapter: Any = PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False)
     except (ValueError, KeyError, RuntimeError, OSError) as error:

@@ -146,3 +146,11 @@ def test_a_shifted_version_comes_back_and_goes_on(make_settings: Build, tmp_path
 def test_a_shift_needs_adapters(flags: dict[str, object], make_settings: Build) -> None:
     with pytest.raises(ValueError, match="q_serving shifted is an adapter on the output layer"):
         make_settings(algorithm="ilql", q_serving="shifted", **flags)
+
+
+def test_a_shift_is_refused_on_adapters_of_rank_one(make_settings: Build, tmp_path: Path) -> None:
+    thin = Resident(make_settings(lora_rank=1))
+    thin.become(None, 0)
+    written(thin, tmp_path / "v1")
+    with pytest.raises(CannotLearn, match="of rank 1"):
+        shifted(make_settings(**SHIFTED), tmp_path / "v1")
