@@ -17,6 +17,12 @@ WEB = Path(__file__).resolve().parents[2] / "clients" / "web"
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 SCREENS = ("#/chat", "#/versions", "#/learning", "#/settings")
 
+# The page has its words before it is painted, so the entry is waited for; "buffered" gives one that is there already.
+FIRST_PAINT = """new Promise(seen => new PerformanceObserver(list => {
+    const first = list.getEntriesByName('first-contentful-paint')[0];
+    if (first) seen(first.startTime);
+}).observe({ type: 'paint', buffered: true }))"""
+
 
 def test_page_weighs_under_400_kb_and_paints_within_a_second(visitor: Visitor) -> None:
     page = visitor.go()
@@ -28,7 +34,7 @@ def test_page_weighs_under_400_kb_and_paints_within_a_second(visitor: Visitor) -
     while len(paints) < 12 and (not paints or min(paints) >= 1000):  # the best of some: the machine may be busy with something else
         page.goto("about:blank")
         visitor.go()
-        paints.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+        paints.append(page.evaluate(FIRST_PAINT))
     assert min(paints) < 1000
 
 
