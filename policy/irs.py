@@ -51,12 +51,17 @@ def write_ir(base: Path, adapter: Path | None, out: Path, dtype: str = "f16") ->
 
 
 def _convert(gguf: Path) -> None:
-    """Have GenAI read a GGUF file and save what it made of it beside it."""
+    """Have GenAI read a GGUF file and save what it made of it beside it.
+
+    What it compiles then is not used. It is compiled for float32, since OpenVINO 2026.4 dies of a division by zero where a model is
+    compiled for bfloat16, the default on CPUs with AMX, and one thread.
+    """
     import openvino_genai as genai
 
     scheduler = genai.SchedulerConfig()
     scheduler.num_kv_blocks = 1
-    genai.ContinuousBatchingPipeline(str(gguf), scheduler, "CPU", {"enable_save_ov_model": True, "INFERENCE_NUM_THREADS": 1})
+    properties = {"enable_save_ov_model": True, "INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    genai.ContinuousBatchingPipeline(str(gguf), scheduler, "CPU", properties)
 
 
 def _restore_float32(model: Any, base: Path) -> None:

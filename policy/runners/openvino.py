@@ -67,6 +67,15 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
+def _may_be_one_thread(threads: int) -> bool:
+    """Whether a model may be computed by a single thread: where that happens in bfloat16 with AMX, OpenVINO 2026.4 divides by zero and dies.
+
+    Left to itself it takes a thread for each core, of which two CPUs may be one.
+    """
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return threads == 1 or cpus <= (1 if threads else 2)
+
+
 class OpenVinoEngine:
     """One version's weights with their own batching. `step` makes one token for each open reply; one thread uses it."""
 
@@ -91,6 +100,8 @@ class OpenVinoEngine:
         scheduler.enable_prefix_caching = False  # kept off: recorded log-probs must not depend on who asked before
         scheduler.num_kv_blocks = _blocks(config, options)
         precision = _PRECISION[options.precision]
+        if precision == "bf16" and _may_be_one_thread(options.threads):  # read when the first model is compiled
+            os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
         # 0: weights may be quantised, what flows through them is not; its usual 32 makes log-probs wrong by another 0.02 nats
         properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "KV_CACHE_PRECISION": precision, "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
         if options.threads:

@@ -4,12 +4,14 @@ import contextlib
 import logging
 import os
 import queue
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,17 @@ from policy.runners.base import Alternatives, RunnerOptions, SamplingSettings, S
 log = logging.getLogger(__name__)
 ROOT = Path(__file__).parent.parent.parent
 CALL_TIMEOUT_S = 120.0
+CRASHES = tuple(-number for number in (signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS))
 SCORED_AT_ONCE = 64
 
 
 def runner_kinds(device: str) -> tuple[str, ...]:
     """Return which engines to try on a device, best first: the next one takes what the one before cannot load."""
     return ("transformers",) if device == "cuda" else ("openvino", "transformers")
+
+
+class WorkerCrashed(RunnerFailed):
+    """A library took the worker with it, as one does that does not know this machine's processor."""
 
 
 class WorkerProcess:
@@ -48,7 +55,10 @@ class WorkerProcess:
             self.pipe.send(message)
 
     def ask(self, message: tuple[Any, ...], what: str, timeout_s: float) -> tuple[Any, ...]:
-        """Have it load `what` by this message and return its reply. Raises RunnerFailed, the child ended, where none comes within `timeout_s`."""
+        """Have it load `what` by this message and return its reply.
+
+        Raises RunnerFailed, the child ended, where none comes within `timeout_s`; WorkerCrashed where it died of a fault of its own.
+        """
         try:
             self.send(message)
             if self.pipe.poll(timeout_s):
@@ -56,7 +66,8 @@ class WorkerProcess:
                 return reply
         except (EOFError, OSError) as error:
             self.end(1.0)
-            raise RunnerFailed(f"the worker of {what} ended while loading (status {self.process.returncode})") from error
+            failed = WorkerCrashed if self.process.returncode in CRASHES else RunnerFailed
+            raise failed(f"the worker of {what} ended while loading (status {self.process.returncode})") from error
         self.end(0.1)
         raise RunnerFailed(f"{what} was not loaded within {timeout_s:.0f} s")
 
@@ -133,11 +144,18 @@ class RunnerProcess:
     def load(cls, source: VersionSource, options: RunnerOptions, *, spare: WorkerProcess | None = None, timeout_s: float = 600.0) -> "RunnerProcess":
         """Load a version into a worker (`spare`, if it still lives) and return its runner.
 
+        An engine that takes the worker with it while loading is passed over, like one that cannot load the version.
         Raises RunnerFailed with the worker's reason, or when it does not answer within `timeout_s`.
         """
         kinds = options.kinds or runner_kinds(options.device)
         worker = spare if spare is not None and spare.process.poll() is None and spare.kinds == kinds else WorkerProcess(kinds)
-        word, *rest = worker.ask(("load", source, options, kinds), f"version {source.number}", timeout_s)
+        try:
+            word, *rest = worker.ask(("load", source, options, kinds), f"version {source.number}", timeout_s)
+        except WorkerCrashed as error:
+            if len(kinds) == 1:
+                raise
+            log.warning("%s does not run on this machine: %s", kinds[0], error)
+            return cls.load(source, replace(options, kinds=kinds[1:]), timeout_s=timeout_s)
         if word != "loaded":
             worker.end()
             raise RunnerFailed(f"version {source.number} cannot be loaded: {rest[0]}")

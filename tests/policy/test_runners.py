@@ -415,6 +415,32 @@ def test_a_model_that_openvino_cannot_load_falls_to_the_next_runner_and_says_so(
         runner.close()
 
 
+def test_an_engine_that_crashes_while_loading_is_passed_over(
+    models: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "openvino_genai.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGFPE)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with caplog.at_level(logging.WARNING):
+        runner = RunnerProcess.load(source_of(models("llama"), tmp_path), RunnerOptions(threads=1))
+    try:
+        assert runner.kind == "transformers"
+        assert f"openvino does not run on this machine: the worker of version 0 ended while loading (status -{int(signal.SIGFPE)})" in caplog.text
+    finally:
+        runner.close()
+    with pytest.raises(RunnerFailed, match="ended while loading"):
+        RunnerProcess.load(source_of(models("llama"), tmp_path), RunnerOptions(threads=1, kinds=("openvino",)))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_bfloat16_loads_with_any_number_of_threads(threads: int, models: Callable[[str], Path], tmp_path: Path) -> None:
+    options = RunnerOptions(kinds=("openvino",), threads=threads, precision="bfloat16")
+    runner = RunnerProcess.load(source_of(models("llama"), tmp_path), options)  # a CPU with AMX and one thread: see policy/runners/openvino.py
+    try:
+        assert len(generate_all(runner, PROMPTS[:1], [replace(GREEDY, end_ids=())])[0][0]) == 24
+    finally:
+        runner.close()
+
+
 def test_what_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
     folder = tiny_model(tmp_path / "model")
     weights = folder / "model.safetensors"
