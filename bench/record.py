@@ -26,6 +26,11 @@ def machine() -> dict[str, Any]:
     }
 
 
+def commit() -> str:
+    """Return the short name of the commit that is checked out, "" outside a repository."""
+    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent, check=False).stdout.strip()
+
+
 def quantiles(values: list[float]) -> dict[str, float]:
     """Return the spread of some numbers: minimum, median, 90th and 99th percentile, maximum."""
     ordered = sorted(values)
@@ -35,9 +40,8 @@ def quantiles(values: list[float]) -> dict[str, float]:
 
 def record(name: str, numbers: dict[str, Any]) -> Path:
     """Write `bench/results/NAME.json` and return its path."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent, check=False).stdout.strip()
     command = shlex.join(["python", "-m", f"bench.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
-    kept = {"command": command, "at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit, "machine": machine(), **numbers}
+    kept = {"command": command, "at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit(), "machine": machine(), **numbers}
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")

@@ -22,7 +22,7 @@ class BadData(LearnerError, ValueError):
 
 
 class Diverged(LearnerError, ArithmeticError):
-    """The loss or a gradient is not a number any more."""
+    """The loss or a gradient is not a number any more, or the guards left nothing of what was learned."""
 
 
 class NothingToLearn(LearnerError, LookupError):

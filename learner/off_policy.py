@@ -20,7 +20,7 @@ from learner.examples import Example, Reply
 from learner.resident import Resident
 from learner.scoring import Row, padded, row_logps, row_of, score
 from learner.settings import LearnerSettings
-from learner.steps import micro_batches, surrogate_settings
+from learner.steps import micro_batches, summary_of, surrogate_settings
 
 SHRINK = 4.0  # judgements that the common share of thumbs up is worth against a rater's own
 
@@ -35,7 +35,7 @@ class Judged:
     corrections: Tensor  # (N, T), live / sampled, truncated
     advantages: Tensor  # (N,)
     weights: Tensor  # (N,), of the items
-    num_dropped: int  # with a record, but too far from the live version
+    num_dropped: int  # with a record, but too far from the live version, or drawn otherwise than the record says
 
     def total(self, part: Sequence[int]) -> float:
         """Return what a step on `part` divides by: its share of all weighted tokens, lest one light item has the force of a full one."""
@@ -60,7 +60,8 @@ def judged_replies(resident: Resident, examples: Sequence[Example], parent: int,
     mask = padded([torch.ones(len(reply.ids)) for _, reply, _ in sides])
     gaps = torch.tensor([abs(parent - (reply.version or 0)) for _, reply, _ in sides])
     advantages = advantages_of([(example.rater_id, up, example.flip_rate) for example, _, up in sides])
-    usable = is_usable(live, sampled, advantages, mask, gaps)
+    is_plain = torch.tensor([reply.is_plain for _, reply, _ in sides])  # of others it is not known how likely they were
+    usable = is_usable(live, sampled, advantages, mask, gaps) & is_plain
     kept = usable.nonzero()[:, 0]
     # a pair or a correction speaks once, though its two sides are two replies
     weights = torch.tensor([example.weight * (1.0 if example.kind == "thumb" else 0.5) for example, _, _ in sides])
@@ -92,7 +93,8 @@ def advantages_of(judgements: Sequence[tuple[str, bool, float]]) -> Tensor:
 def judged_backward(resident: Resident, judged: Judged, part: Sequence[int], settings: LearnerSettings) -> tuple[float, dict[str, float], int]:
     """Add the gradients of a step on the judged replies `part`, times `off_policy`; return the loss, its metrics and the number of tokens."""
     lengths = [judged.rows[index].length for index in part]
-    total, loss_sum, metrics = judged.total(part), 0.0, dict[str, float]()
+    total, loss_sum = judged.total(part), 0.0
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
     mine = ranks.share(lengths)
     for places in micro_batches(resident, [lengths[index] for index in mine], settings.token_budget):
         here = [part[mine[place]] for place in places]
@@ -105,8 +107,9 @@ def judged_backward(resident: Resident, judged: Judged, part: Sequence[int], set
         loss, shares = combine([Term("judged", values, weights, total, settings.off_policy)])
         loss.backward()
         loss_sum += loss.item()
-        metrics = metrics or {name.replace("policy/", "judged/"): value for name, value in seen.items()} | shares
-    return sum(ranks.gathered(loss_sum)), metrics, sum(lengths)
+        for name, value in ({name.replace("policy/", "judged/"): value for name, value in seen.items()} | shares).items():
+            found[name].append((value, float(mask.sum())))
+    return sum(ranks.gathered(loss_sum)), summary_of(found), sum(lengths)
 
 
 def _is_recorded(reply: Reply) -> bool:

@@ -4,6 +4,7 @@ import importlib
 import logging
 import math
 import random
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,7 @@ from learner.rewards import RewardModel, reply_features
 from learner.rollouts import Rollout, sampled_replies, sampler_logps
 from learner.scoring import Ids, hidden_states, length_buckets, padded, row_logps, row_of, score
 from learner.settings import LearnerSettings
-from learner.steps import anchor_backward, micro_batches, surrogate_settings
+from learner.steps import anchor_backward, micro_batches, summary_of, surrogate_settings
 from learner.trainer import Guards, Meter, Progress, Trained, anchor_order
 from policy.chat import decode, end_ids
 
@@ -103,7 +104,7 @@ def train_on_policy(
                 raise Diverged(f"round {number + 1} gave a loss of {loss + anchor_loss} and a gradient norm of {norm}; live stays as it was")
             metrics |= seen | anchor_metrics | {"gradient_norm": norm}
             if place % settings.rollout_minibatches == 0:  # the end of a pass
-                looked, stopped = guards.look({})
+                looked, stopped = guards.look()
                 metrics |= looked
             meter.step(loss + anchor_loss, metrics, tokens + sum(len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in anchors_now))
             if stopped:
@@ -196,21 +197,32 @@ class Critic:
         self._is_warm = False
 
     def learn(self, batch: Batch, rewards: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Return advantages (N, T) of a round with per-token `rewards` (N, T), then fit the head to the round's returns."""
+        """Return advantages (N, T) of a round with per-token `rewards` (N, T), then fit the head to the round's returns.
+
+        Before the first of them the head, which knows nothing, learns what followed each state: else the first steps had no baseline.
+        """
         states = self._states(batch)
+        if not self._is_warm:
+            nothing = torch.zeros_like(rewards)
+            _, followed = advantages_and_returns(rewards, nothing, batch.mask, gamma=self._settings.gae_gamma, lam=1.0)
+            self._fit(states, nothing, followed, batch.mask, self._settings.value_warmup, clip=math.inf)
+            self._is_warm = True
         with torch.no_grad():
             old = self.head(states) * batch.mask
         advantages, returns = advantages_and_returns(rewards, old, batch.mask, gamma=self._settings.gae_gamma, lam=self._settings.gae_lambda)
+        steps = self._settings.rollout_minibatches * self._settings.rollout_epochs
+        return advantages, self._fit(states, old, returns, batch.mask, steps, clip=self._settings.value_clip or math.inf)
+
+    def _fit(self, states: Tensor, old: Tensor, returns: Tensor, mask: Tensor, steps: int, *, clip: float) -> dict[str, float]:
+        """Take some steps towards the returns (N, T); return what the loss was at the first."""
         metrics: dict[str, float] = {}
-        steps = self._settings.rollout_minibatches * self._settings.rollout_epochs + (0 if self._is_warm else self._settings.value_warmup)
-        self._is_warm = True
         for _ in range(steps):
-            values, seen = value_loss(self.head(states) * batch.mask, old, returns, batch.mask, clip=self._settings.value_clip or math.inf)
+            values, seen = value_loss(self.head(states) * mask, old, returns, mask, clip=clip)
             metrics = metrics or seen
             self._adam.zero_grad()
-            (values.sum() / batch.mask.sum()).backward()
+            (values.sum() / mask.sum()).backward()
             self._adam.step()
-        return advantages, metrics
+        return metrics
 
     @torch.no_grad()
     def _states(self, batch: Batch) -> Tensor:
@@ -267,7 +279,7 @@ def _step_gradients(
     mask = batch.mask[list(part)]
     total = _total(mask, settings)
     loss_sum, tokens = 0.0, sum(lengths)
-    metrics: dict[str, float] = {}
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
     mine = ranks.share(lengths)
     for places in micro_batches(resident, [lengths[index] for index in mine], budget):
         group = [mine[place] for place in places]
@@ -278,8 +290,9 @@ def _step_gradients(
         loss, seen = _loss(scored.token_logps, scored.lengths, batch, advantages[members], members, total, settings)
         loss.backward()
         loss_sum += loss.item()
-        metrics = metrics or seen
-    return sum(ranks.gathered(loss_sum)), metrics, tokens
+        for name, value in seen.items():
+            found[name].append((value, float(len(members)) if settings.algorithm == "rloo" else float(scored.lengths.sum())))
+    return sum(ranks.gathered(loss_sum)), summary_of(found), tokens
 
 
 def _total(mask: Tensor, settings: LearnerSettings) -> float:

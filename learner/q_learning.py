@@ -93,7 +93,7 @@ def train_ilql(
             raise Diverged(f"step {number + 1} gave a loss of {loss + anchor_loss} and a gradient norm of {norm}; live stays as it was")
         seen = {"ilql/distance": metrics["anchor/kl"], **anchor_metrics, "gradient_norm": norm}
         if (number + 1) % 5 == 0 or number + 1 == settings.steps:
-            looked, stopped = guards.look({})
+            looked, stopped = guards.look()
             seen |= looked
         meter.step(loss + anchor_loss, seen, sum(len(goal.prompt_ids) + len(goal.reply_ids) for goal in [*batch, *held]))
         if stopped:
@@ -235,7 +235,7 @@ def _shifted(resident: Resident, heads: QHeads, through: PolicyHead, guards: Gua
     for _ in range(HALVINGS + 1):
         low, high = heads.shift(beta)
         resident.put_shift(low, high / through.scale)
-        looked, stopped = guards.look({})
+        looked, stopped = guards.look()
         looked["ilql/beta"] = beta
         if looked.get("guard/kl", 0.0) <= settings.max_kl:
             break

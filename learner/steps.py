@@ -75,11 +75,19 @@ class MismatchedReplies:
     baseline: KlBaseline
 
     @classmethod
-    def of(cls, resident: Resident, trained: Sequence[Example], seed: int, budget: int, most: int = 16) -> "MismatchedReplies":
-        """Choose rows among the thumbs and score them with the live version, which the resident weights must be."""
+    def of(
+        cls, resident: Resident, trained: Sequence[Example], mixed: MixedSettings, seed: int, budget: int, most: int = 16
+    ) -> "MismatchedReplies":
+        """Choose rows among the thumbs and score them with the live version, which the resident weights must be; none where no loss reads z0.
+
+        Two rows that fit the model's context need not do so with their replies exchanged.
+        """
+        if mixed.thumb_kind != "kto" or mixed.thumb_scale == 0.0:
+            return cls([], torch.zeros(0), KlBaseline())
         thumbs = [example for example in trained if example.kind == "thumb"]
-        pairs = mismatches([example.prompt_ids for example in thumbs], seed)[:most]
+        pairs = mismatches([example.prompt_ids for example in thumbs], seed)
         rows = [(thumbs[i].prompt_ids, thumbs[j].replies[0].ids) for i, j in pairs]
+        rows = [row for row in rows if len(row[0]) + len(row[1]) <= resident.context_length][:most]
         with resident.autocast():
             return cls(rows, reply_sums(resident.model, rows, budget), KlBaseline())
 
@@ -138,14 +146,10 @@ def backward(
         loss, metrics = mixed_loss(totals, mixed, pairs=inputs.pairs, thumbs=inputs.thumbs, edits=inputs.edits, z0=z0)
         loss.backward()
         loss_sum += loss.item()
-        for name, value in metrics.items():
-            seen[name].append((value, 1 if name.startswith("loss/") else len(examples)))
+        for name, value in (metrics | inputs.good_log_ratio()).items():
+            seen[name].append((value, _count_of(name, examples)))
     anchor_loss, metrics = anchor_backward(resident, anchors, mixed.anchor, budget)
-    everywhere: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    for theirs in ranks.gathered(dict(seen)):
-        for name, values in theirs.items():
-            everywhere[name] += values
-    return sum(ranks.gathered(loss_sum)) + anchor_loss, _summary(everywhere) | metrics
+    return sum(ranks.gathered(loss_sum)) + anchor_loss, summary_of(seen) | metrics
 
 
 def anchor_backward(resident: Resident, anchors: Sequence[Anchor], scale: float, budget: int) -> tuple[float, dict[str, float]]:
@@ -172,20 +176,47 @@ def micro_batches(resident: Resident, lengths: Sequence[int], budget: int) -> li
     return length_buckets(lengths, budget, least_fill=least_fill_for(resident.model))
 
 
-def _summary(seen: Mapping[str, Sequence[tuple[float, int]]]) -> dict[str, float]:
-    """Losses are shares and add up; everything else is a mean over items."""
+def summary_of(seen: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, float]:
+    """Return a step's metrics from those of its passes on all ranks, each a (value, of how many): losses are shares and add up, others are means."""
+    everywhere: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for theirs in ranks.gathered(dict(seen)):
+        for name, values in theirs.items():
+            everywhere[name] += values
     return {
         name: sum(value for value, _ in values)
         if name.startswith("loss/")
         else sum(value * count for value, count in values) / sum(count for _, count in values)
-        for name, values in seen.items()
+        for name, values in everywhere.items()
     }
+
+
+def _count_of(name: str, examples: Sequence[Example]) -> int:
+    """Return of how many of a pass's examples a metric is the mean."""
+    kind, _, what = name.partition("/")
+    if kind == "good":
+        return num_good(examples)
+    side = {"up_log_ratio": True, "down_log_ratio": False}.get(what)
+    return sum(example.kind == kind and side in (None, example.up) for example in examples)
+
+
+def num_good(examples: Sequence[Example]) -> int:
+    """Return how many replies are there that should become likelier: chosen, corrected, or with a thumb up."""
+    return sum(example.good is not None for example in examples)
 
 
 class _Inputs(NamedTuple):
     pairs: Pairs | None
     edits: Edits | None
     thumbs: Thumbs | None
+
+    @torch.no_grad()
+    def good_log_ratio(self) -> dict[str, float]:
+        """Return by how much good replies have become likelier than under the live version, in nats per reply; nothing where there are none."""
+        found = [some.policy.chosen - some.reference.chosen for some in (self.pairs, self.edits) if some is not None]
+        if self.thumbs is not None:
+            found.append((self.thumbs.logps - self.thumbs.reference_logps)[self.thumbs.up])
+        ratios = torch.cat(found)
+        return {"good/log_ratio": ratios.mean().item()} if ratios.numel() else {}
 
 
 def _inputs(examples: Sequence[Example], scored: Scored, reference: Tensor) -> _Inputs:

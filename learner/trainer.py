@@ -20,15 +20,15 @@ from learner.errors import Diverged
 from learner.optimiser import Optimiser, cooled
 from learner.plan import Plan
 from learner.reference import Reference
-from learner.resident import Resident, Weights
+from learner.resident import Resident
 from learner.scoring import length_buckets, reply_logits, reply_sums
 from learner.settings import LearnerSettings
-from learner.steps import MismatchedReplies, backward, mixed_settings, step_totals
+from learner.steps import MismatchedReplies, backward, mixed_settings, num_good, step_totals
 
 log = logging.getLogger(__name__)
 LOOK_EVERY = 5  # steps between two looks of the guards
 ONE_SIDED_95 = 1.645  # standard errors
-MIN_HELD_OUT = 8  # fewer held-out pairs cannot tell a fall from noise
+MIN_HELD_OUT = 8  # fewer held-out judgements cannot tell a fall from noise
 Progress = Callable[[int, int, float, dict[str, float]], None]
 
 
@@ -59,9 +59,9 @@ def train(
     """
     meter = Meter(progress, len(plan.batches))
     mixed, budget = mixed_settings(settings), settings.token_budget
-    mismatched = MismatchedReplies.of(resident, plan.trained, plan.seed, budget)
+    mismatched = MismatchedReplies.of(resident, plan.trained, mixed, plan.seed, budget)
     order = anchor_order(len(anchors), settings.anchor_batch if settings.anchor > 0 else 0, len(plan.batches), plan.seed)
-    stopped = ""
+    stopped, good = "", _Mean()
     for number, batch in enumerate(plan.batches, 1):
         examples = [plan.trained[index] for index in batch]
         some = [anchors[index] for index in order[number - 1]]
@@ -71,9 +71,10 @@ def train(
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise Diverged(f"step {number} of {len(plan.batches)} gave a loss of {loss} and a gradient norm of {norm}; live stays as it was")
         metrics["gradient_norm"] = norm
+        good.add(metrics.get("good/log_ratio", 0.0), num_good(examples))
         if number % LOOK_EVERY == 0 or number == len(plan.batches):
             mismatched.look(resident, budget)
-            seen, stopped = guards.look(metrics)
+            seen, stopped = guards.look(good.taken())
             metrics |= seen | {"kto/z0": mismatched.baseline.z0}
         tokens = sum(example.num_tokens for example in examples) + sum(len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in some)
         meter.step(loss, metrics, tokens)
@@ -81,6 +82,22 @@ def train(
             log.info("stopped after step %d of %d: %s", number, len(plan.batches), stopped)
             break
     return meter.trained(stopped)
+
+
+class _Mean:
+    """A mean over what was counted since it was last taken."""
+
+    def __init__(self) -> None:
+        self._sum = self._count = 0.0
+
+    def add(self, value: float, count: float) -> None:
+        self._sum, self._count = self._sum + value * count, self._count + count
+
+    def taken(self) -> float:
+        """Return the mean, 0 of nothing, and begin anew."""
+        mean = self._sum / self._count if self._count else 0.0
+        self._sum = self._count = 0.0
+        return mean
 
 
 class Cost:
@@ -128,52 +145,60 @@ class Meter:
 class Guards:
     """Looks at the policy while it is trained. On a violation the last weights that were within all limits are put back.
 
-    `drift` are replies that nothing is trained on, with the live version's distributions.
+    `drift` are replies that nothing is trained on, with the live version's distributions; the resident weights are the live version's still.
     """
 
     def __init__(self, resident: Resident, plan: Plan, reference: Reference, drift: Sequence[Anchor], settings: LearnerSettings) -> None:
         self._resident, self._drift, self._settings, self._reference = resident, drift, settings, reference
-        self._pairs = [example for example in plan.held_out if example.kind != "thumb"]
-        weights = torch.tensor([example.weight for example in self._pairs])
+        self._judged = plan.held_out
+        weights = torch.tensor([example.weight for example in self._judged])
         self._shares = weights / weights.sum()  # one rater's many words are held out as they are trained on: capped
-        self._good: Weights | None = None
-        self._held_out_losses: list[Tensor] = []  # each (P,), by pair
+        self._good = resident.weights()
+        self._held_out_losses: list[Tensor] = []  # each (H,), by held-out judgement
+        self.moved = False
+        """Whether any weights but the live version's were within all limits."""
 
-    def look(self, metrics: dict[str, float]) -> tuple[dict[str, float], str]:
-        """Return what is seen, and the reason to stop ("" for none)."""
+    def look(self, good_log_ratio: float = 0.0) -> tuple[dict[str, float], str]:
+        """Return what is seen, and the reason to stop ("" for none).
+
+        `good_log_ratio`: by how much good replies became likelier than under the live version, in nats per reply, in the steps since the last look.
+        """
         seen = {"guard/kl": drift_per_reply(self._resident, self._drift, self._settings.token_budget)} if self._drift else {}
-        if len(self._pairs) >= MIN_HELD_OUT:
+        if len(self._judged) >= MIN_HELD_OUT:
             seen |= self._held_out()
-        reason = ranks.the_first(self._violation(seen, metrics))  # all stop, or none
-        if not reason:
-            self._good = self._resident.weights()
-        elif self._good is not None:
+        reason = ranks.the_first(self._violation(seen, good_log_ratio))  # all stop, or none
+        if reason:
             self._resident.put(self._good)
+        else:
+            self._good, self.moved = self._resident.weights(), True
         return seen, reason
 
-    def _violation(self, seen: dict[str, float], metrics: dict[str, float]) -> str:
-        kl, chosen = seen.get("guard/kl", 0.0), metrics.get("pair/chosen_log_ratio", 0.0)
+    def _violation(self, seen: dict[str, float], good_log_ratio: float) -> str:
+        kl = seen.get("guard/kl", 0.0)
         if not kl <= self._settings.max_kl:
             return f"KL to the live version {kl:.2f} > {self._settings.max_kl:g} nats per reply"
-        if not chosen >= self._settings.min_chosen_log_ratio:
-            return f"chosen replies became less likely: {chosen:.2f} < {self._settings.min_chosen_log_ratio:g} nats"
+        if not good_log_ratio >= self._settings.min_chosen_log_ratio:
+            return f"good replies became less likely: {good_log_ratio:.2f} < {self._settings.min_chosen_log_ratio:g} nats"
         rises = [float((self._shares * losses).sum()) for losses in self._held_out_losses]
         if len(rises) >= 3 and rises[-1] > rises[-2] > rises[-3] and self._is_seen(self._held_out_losses[-1] - self._held_out_losses[-3]):
-            return f"the loss on held-out pairs rose twice, to {rises[-1]:.3f}"
+            return f"the loss on held-out judgements rose twice, to {rises[-1]:.3f}"
         return ""
 
     def _is_seen(self, rise: Tensor) -> bool:
-        """Whether the pairs' mean rise is more than chance gives one time in twenty: a dozen pairs go up and down by themselves."""
+        """Whether the mean rise is more than chance gives one time in twenty: a dozen judgements go up and down by themselves."""
         mean = (self._shares * rise).sum()
         error = (self._shares**2 * (rise - mean) ** 2).sum().sqrt()
         return bool(mean > ONE_SIDED_95 * error)
 
     def _held_out(self) -> dict[str, float]:
-        sides = [(example.prompt_ids, reply.ids) for example in self._pairs for reply in example.replies]
+        """Return how the policy fits the held-out judgements: a pair's margin is between its replies, a thumb's against the live version."""
+        sides = [(example.prompt_ids, reply.ids) for example in self._judged for reply in example.replies]
         with self._resident.autocast():
             now = reply_sums(self._resident.model, sides, self._settings.token_budget)
-        h = now - self._reference.sums(self._pairs)
-        margin = h[0::2] - h[1::2]
+        h = now - self._reference.sums(self._judged)
+        signs = [sign for example in self._judged for sign, reply in ((1.0, example.good), (-1.0, example.bad)) if reply is not None]
+        of = [place for place, example in enumerate(self._judged) for _ in example.replies]
+        margin = h.new_zeros(len(self._judged)).index_add(0, torch.tensor(of, device=h.device), h * h.new_tensor(signs))
         shares = self._shares.to(margin)
         losses = -torch.nn.functional.logsigmoid(self._settings.beta * margin)
         self._held_out_losses.append(losses.to(self._shares))

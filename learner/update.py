@@ -10,7 +10,7 @@ from sqlite_utils import Database
 
 from learner import ranks
 from learner.anchors import Anchor, anchor_count, base_anchors, with_distributions
-from learner.errors import BadSetting
+from learner.errors import BadSetting, Diverged
 from learner.evidence import Samples, evidence_of, gate_prompts, samples_of
 from learner.examples import Example, examples_of
 from learner.gate import checks_of, report_of
@@ -81,7 +81,7 @@ def material_of(db: Database, resident: Resident, run: Run) -> Material:
 
     earlier = examples(0, run.after_seq, REPLAY_POOL) if run.after_seq > 0 else ()
     stored = {rater.id: rater.trust for rater in raters(db) if rater.trust is not None}
-    tied = ties_to_learn(db, run.upto_seq, REPLAY_POOL) if run.algorithm in ON_POLICY else []
+    tied = ties_to_learn(db, run.upto_seq, REPLAY_POOL) if run.algorithm in (*ON_POLICY, "reward") else []
     ties = tuple(examples_of(tied, completion_of, render, max_tokens=resident.context_length))
     return Material(examples(run.after_seq, run.upto_seq), earlier, stored, ties)
 
@@ -146,8 +146,8 @@ class Updater:
     def update(self, run: Run, material: Material, settings: LearnerSettings, phase: Phase) -> Result:
         """Train the resident weights from the run's parent on, and judge them.
 
-        Raises NothingToLearn, Diverged, or what policy raises for a parent's folder that is not what was published. Whatever happens, the
-        next update begins by taking on its own parent's weights.
+        Raises NothingToLearn, Diverged (also where the guards left nothing of the steps), or what policy raises for a parent's folder that is
+        not what was published. Whatever happens, the next update begins by taking on its own parent's weights.
         """
         resident = self.resident
         reset_peak_memory()
@@ -176,6 +176,9 @@ class Updater:
         )
         work = Work(plan, ties, run.parent, live_weights, samples, used, guards, optimiser, settings, lambda *seen: phase("train", *seen))
         trained, rewards = self._trained(work)
+        if trained.stopped and not guards.moved:
+            advice = "lower learning_rate (q_beta for a shift), or widen the limit"
+            raise Diverged(f"no weights after the first steps were within the limits ({trained.stopped}); {advice}")
         phase("gate", trained.steps, len(plan.batches), None, {})
         evidence = evidence_of(resident, live_weights, run.parent, samples, plan.held_out, self.reference, kept)
         report = report_of(checks_of(evidence, settings))
@@ -203,7 +206,8 @@ class Updater:
             measured = calibration_of(rewards, resident, plan.held_out, settings.token_budget)
             seen |= {f"reward/held_out_{name}": value for name, value in asdict(measured).items() if value == value}
         room = resident.context_length - settings.rollout_tokens
-        prompts = gate_prompts(plan.trained, work.anchors, 4 * settings.rollout_prompts, room)
+        newest_first = sorted(plan.trained, key=lambda example: -example.seq)
+        prompts = gate_prompts(newest_first, work.anchors, 4 * settings.rollout_prompts, room)
         if not prompts:
             most = settings.rollout_tokens
             raise BadSetting(f"rollout_tokens {most} leaves no prompt room in the model's context of {room + most} tokens; lower it")

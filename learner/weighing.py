@@ -51,7 +51,7 @@ def weighed(
     if not examples:
         return []
     flips = [flip_rate_of(trust.get(example.rater_id), default_flip_rate) for example in examples]
-    repeats = repetition([(example.kind, example.rater_id, example.prompt_ids) for example in examples])
+    repeats = _repeats(examples)
     ages = [freshness(_version_gap(example, parent), half_life=scales.half_life) for example in examples]
     weights = [
         scales.kind_weight(example) * example.share * reliability(flip) * age * repeated
@@ -60,6 +60,14 @@ def weighed(
     weights = capped_by_rater(weights, [example.rater_id for example in examples], cap=scales.rater_cap)
     weights = _balanced_thumbs(examples, weights, scales.side_ratio)
     return [replace(example, weight=weight, flip_rate=flip) for example, weight, flip in zip(examples, weights, flips, strict=True)]
+
+
+def _repeats(examples: Sequence[Example]) -> list[float]:
+    """Return the factor of each item for what its rater said more than once; the two thumbs that a pair is for kto are one word."""
+    words = [(example.kind, example.rater_id, example.prompt_ids, example.feedback_ids) for example in examples]
+    once = list(dict.fromkeys(words))
+    factors = dict(zip(once, repetition([word[:3] for word in once]), strict=True))
+    return [factors[word] for word in words]
 
 
 def _version_gap(example: Example, parent: int) -> int:

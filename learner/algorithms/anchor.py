@@ -48,12 +48,3 @@ def forward_kl_loss(logits: Tensor, base: TopLogps) -> tuple[Tensor, dict[str, f
     bucket = base_rest.exp() * (base_rest - rest)
     values = values + torch.where(torch.isinf(base_rest), torch.zeros_like(bucket), bucket)
     return values, plain_floats({"anchor/kl": values.mean()}) if values.numel() else {}
-
-
-def anchor_nll_loss(token_logps: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """The cheap anchor: negative log-likelihood of the base's own samples per token, (M,), in nats, and its mean.
-
-    In expectation over samples it is the forward KL plus the base's entropy, so its gradient is the same and its noise larger.
-    """
-    values = -working(token_logps)
-    return values, plain_floats({"anchor/nll": values.mean()}) if values.numel() else {}

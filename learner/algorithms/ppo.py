@@ -28,27 +28,15 @@ class ValueHead(nn.Module):
         return self.outer(torch.tanh(self.inner(hidden.to(self.inner.weight.dtype)))).squeeze(-1)
 
 
-def token_rewards(
-    scores: Tensor,
-    logps: Tensor,
-    reference_logps: Tensor,
-    mask: Tensor,
-    *,
-    kl_weight: float,
-    is_ended: Tensor | None = None,
-    no_end_penalty: float = 1.0,
-) -> Tensor:
+def token_rewards(scores: Tensor, logps: Tensor, reference_logps: Tensor, mask: Tensor, *, kl_weight: float) -> Tensor:
     """Return rewards per token, (N, T), no gradient: `-kl_weight (logp - reference)` each, and the reply's score on its last.
 
     `scores` (N,) are the reward model's; `logps` those of the sampling policy; `mask` (N, T) has each reply's tokens as one run
-    of ones. Where `is_ended` (N,) is False the reply was cut off, and `no_end_penalty` comes off its score. An empty reply gets 0.
+    of ones. An empty reply gets 0.
     """
     counted = working(mask)
     rewards = -kl_weight * kl_estimate(logps.detach(), reference_logps, "k1") * counted
-    score = working(scores.detach())
-    if is_ended is not None:
-        score = score - no_end_penalty * (~is_ended).to(score)
-    return rewards + _is_last(counted) * score.unsqueeze(1)
+    return rewards + _is_last(counted) * working(scores.detach()).unsqueeze(1)
 
 
 def _is_last(mask: Tensor) -> Tensor:

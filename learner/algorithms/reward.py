@@ -32,13 +32,6 @@ class RewardHeads(nn.Module):
         return 0.5 * strength * ((self.weight - self.initial) ** 2).sum() / max(num_labels, 1)
 
 
-def last_states(hidden: Tensor, reply_mask: Tensor) -> Tensor:
-    """Return the hidden state (N, d) of each row's last reply token, from (N, T, d) and a mask (N, T), 1 on reply tokens."""
-    positions = torch.arange(reply_mask.size(1), device=reply_mask.device)
-    last = torch.where(reply_mask.bool(), positions, 0).amax(1)
-    return hidden[torch.arange(hidden.size(0), device=hidden.device), last]
-
-
 def bootstrap_weights(num_heads: int, item_numbers: Tensor, *, seed: int = 0) -> Tensor:
     """Return (E, B) Poisson(1) weights, the same for the same item in every update: each head trains on its own resample.
 

@@ -68,8 +68,3 @@ def capped_by_side(weights: Sequence[float], up: Sequence[bool], *, ratio: float
         return list(weights)
     factors = {True: min(1.0, ratio * downs / ups), False: min(1.0, ratio * ups / downs)}
     return [weight * factors[bool(is_up)] for weight, is_up in zip(weights, up, strict=True)]
-
-
-def replay_priority(scaled_margin: float, *, floor: float = 0.05) -> float:
-    """Return how much an old pair is worth another look, `sigmoid(-beta * margin) + floor`: learned pairs have no gradient left."""
-    return 0.5 * (1.0 - math.tanh(0.5 * scaled_margin)) + floor

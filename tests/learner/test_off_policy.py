@@ -83,6 +83,11 @@ def test_what_is_far_from_the_live_version_or_has_no_record_is_not_used(make_set
     assert drifted is not None
     assert (len(drifted.rows), drifted.num_dropped) == (6, 6)
     assert (drifted.advantages > 0).all()
+    warm = [replace(item, good=item.good and replace(item.good, is_plain=False)) for item in items]  # drawn at another temperature
+    some = judged_replies(resident, warm, 0, settings)
+    assert some is not None
+    assert (len(some.rows), some.num_dropped) == (6, 6)
+    assert (some.advantages < 0).all()
     bare = [replace(item, good=item.good and replace(item.good, logps=None), bad=item.bad and replace(item.bad, logps=None)) for item in items]
     assert judged_replies(resident, bare, 0, settings) is None
     edit = Example("edit", PROMPTS[0], Reply(GOOD), recorded(resident, PROMPTS[0], BAD), "ann", ("e",), 1, weight=2.0)

@@ -121,17 +121,31 @@ def test_what_sampling_recorded_is_used_while_it_is_right(
 
 
 def test_the_critic_learns_what_replies_are_worth(make_settings: Build) -> None:
-    settings = make_settings(algorithm="ppo", value_warmup=200, value_rate=1e-2, **SMALL)
+    settings = make_settings(algorithm="ppo", value_rate=1e-2, **SMALL)
     resident, _, _, rewards = parts(settings)
     batch = sampled_batch(resident, rewards, None, PROMPTS, resident.weights(), settings, seed=1)
     at_end = torch.zeros_like(batch.mask)
     lasts = batch.mask.sum(1).long() - 1
     at_end[torch.arange(len(lasts)), lasts] = 2.0  # every reply is worth 2
-    critic = Critic(resident, settings)
-    first, _ = critic.learn(batch, at_end)
-    second, _ = critic.learn(batch, at_end)
-    assert (first * batch.mask).sum() / batch.mask.sum() > 0.5
-    assert ((second * batch.mask).abs().sum() / batch.mask.sum()) < 0.3  # no surprise is left
+
+    def surprise(warmup: int) -> float:
+        critic = Critic(resident, settings.model_copy(update={"value_warmup": warmup}))
+        advantages, _ = critic.learn(batch, at_end)
+        return float((advantages * batch.mask).abs().sum() / batch.mask.sum())
+
+    assert surprise(0) > 0.5
+    assert surprise(200) < 0.3  # in the first round already no surprise is left
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo", "ppo"])
+def test_what_is_told_of_a_step_is_of_all_its_passes(make_settings: Build, algorithm: str) -> None:
+    told = []
+    for budget in (64, 4096):
+        settings = make_settings(algorithm=algorithm, token_budget=budget, **SMALL | {"rollout_rounds": 2})
+        _, result, _ = trained(settings)
+        told.append({name: value for name, value in result.curve[1].items() if name.startswith(("policy/", "loss/"))})
+    assert {"policy/ratio", f"loss/{algorithm}"} <= told[0].keys()
+    assert told[0] == pytest.approx(told[1], rel=1e-3, abs=1e-5)
 
 
 def test_the_weight_of_the_kl_follows_its_target(make_settings: Build) -> None:
@@ -167,7 +181,8 @@ def test_cispo_learns_from_tokens_that_the_clip_drops(make_settings: Build) -> N
 def test_a_value_moves_no_further_than_its_clip(make_settings: Build) -> None:
     learned = {}
     for clip in (0.0, 0.1):
-        settings = make_settings(algorithm="ppo", value_warmup=200, value_rate=1e-3, value_clip=clip, **SMALL)
+        many = {"value_warmup": 0, "rollout_epochs": 16, "rollout_minibatches": 6}  # 96 steps in the first round
+        settings = make_settings(algorithm="ppo", value_rate=1e-3, value_clip=clip, **many, **SMALL)
         resident, _, _, rewards = parts(settings)
         batch = sampled_batch(resident, rewards, None, PROMPTS, resident.weights(), settings, seed=1)
         critic = Critic(resident, settings)

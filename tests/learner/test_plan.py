@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from learner.errors import NothingToLearn
-from learner.examples import Example, Reply
+from learner.examples import Example, Reply, for_algorithm
 from learner.plan import batches_of, halved, plan_of, seed_of, without_holdout
 from learner.replay import replay_of
 from learner.settings import LearnerSettings
@@ -42,6 +42,14 @@ def test_held_out_items_are_in_no_batch_and_all_others_are_in_some(make_settings
     assert not {example.prompt_ids for example in plan.held_out} & {example.prompt_ids for example in plan.trained}
     assert {index for batch in plan.batches for index in batch} == set(range(len(plan.trained)))
     assert sorted(plan.feedback_ids) == sorted(f"f{n}" for n in range(40))
+
+
+def test_a_pair_weighs_for_kto_as_much_as_it_does_otherwise() -> None:
+    halves = weighed(for_algorithm([pair(1)], "kto"), parent=0, trust={}, default_flip_rate=0.0)
+    [one] = weighed([thumb(1, up=True)], parent=0, trust={}, default_flip_rate=0.0)
+    assert [half.weight for half in halves] == pytest.approx([one.weight / 2] * 2)
+    again = weighed(for_algorithm([pair(1, prompt=7), pair(2, prompt=7)], "kto"), parent=0, trust={}, default_flip_rate=0.0)
+    assert [half.weight for half in again] == pytest.approx([one.weight / 2 / 2**0.5] * 4)  # two words on one prompt
 
 
 def test_what_one_rater_says_of_one_prompt_is_held_out_together() -> None:

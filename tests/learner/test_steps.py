@@ -15,7 +15,7 @@ from learner.reference import Reference
 from learner.resident import Resident
 from learner.scoring import reply_sums, score
 from learner.settings import LearnerSettings
-from learner.steps import backward, mixed_settings, step_totals
+from learner.steps import MismatchedReplies, backward, mixed_settings, step_totals
 
 PLAIN = MixedSettings(nll=0.0, anchor=0.0)
 PAIRS = [
@@ -112,6 +112,34 @@ def test_two_thumbs_on_one_prompt_share_its_row_and_say_the_same(
     parts = [gradients(resident, reference, [thumb], trained=thumbs) for thumb in thumbs]
     assert sum(loss for loss, _ in parts) / 6 == pytest.approx(together[0], abs=1e-6)
     assert same({name: torch.stack([part[name] for _, part in parts]).mean(0) for name in together[1]}, together[1])
+
+
+def test_metrics_are_means_over_their_own_kind_however_a_step_is_cut(resident: Resident, reference: Reference) -> None:
+    batch = [*PAIRS, *THUMBS, *EDITS]
+    told = [backward(resident, batch, [], reference, step_totals(batch, len(batch), 0), PLAIN, budget, 0.0)[1] for budget in (4096, 1, 40)]
+    now = reply_sums(resident.model, [(e.prompt_ids, reply.ids) for e in batch for reply in e.replies], 4096) - reference.sums(batch)
+    sides = [(example, side) for example in batch for side, reply in ((True, example.good), (False, example.bad)) if reply is not None]
+
+    def mean(kinds: tuple[str, ...], up: bool) -> float:
+        return float(torch.stack([h for h, (example, side) in zip(now, sides, strict=True) if example.kind in kinds and side == up]).mean())
+
+    for metrics in told:
+        assert metrics["pair/chosen_log_ratio"] == pytest.approx(mean(("pair",), True), abs=1e-5)
+        assert metrics["edit/chosen_log_ratio"] == pytest.approx(mean(("edit",), True), abs=1e-5)
+        assert metrics["thumb/up_log_ratio"] == pytest.approx(mean(("thumb",), True), abs=1e-5)
+        assert metrics["thumb/down_log_ratio"] == pytest.approx(mean(("thumb",), False), abs=1e-5)
+        assert metrics["thumb/up_share"] == pytest.approx(0.5)
+        assert metrics["good/log_ratio"] == pytest.approx(mean(("pair", "edit", "thumb"), True), abs=1e-5)
+    assert "good/log_ratio" not in backward(resident, [THUMBS[0]], [], reference, step_totals(batch, 1, 0), PLAIN, 4096, 0.0)[1]
+
+
+def test_mismatched_replies_fit_the_context_and_are_there_for_kto_alone(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
+    long, short = replace(THUMBS[1], prompt_ids=(1, *range(10, 40))), replace(THUMBS[3], good=Reply(tuple(range(50, 80))))
+    assert len(MismatchedReplies.of(resident, [long, short], PLAIN, 0, 4096).rows) == 2
+    monkeypatch.setattr(Resident, "context_length", 40)  # each fits, but not the one's reply to the other's prompt
+    assert [len(prompt) + len(reply) for prompt, reply in MismatchedReplies.of(resident, [long, short], PLAIN, 0, 4096).rows] == [7]
+    for mixed in (MixedSettings(thumb_scale=0.0), MixedSettings(thumb_kind="apo_zero_unpaired")):
+        assert MismatchedReplies.of(resident, [long, short], mixed, 0, 4096).rows == []
 
 
 def test_the_batches_of_an_update_add_up_to_it(resident: Resident, reference: Reference) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from learner.algorithms.anchor import anchor_nll_loss, forward_kl_loss, top_logps
+from learner.algorithms.anchor import forward_kl_loss, top_logps
 from learner.algorithms.dpo import PAIR_KINDS, PairLengths, PairLogps, pair_loss
 from learner.algorithms.grpo import grpo_loss
 from learner.algorithms.ilql import ilql_loss
@@ -75,7 +75,6 @@ LOSSES: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
     "nll": (lambda x: nll_loss(x, LENGTHS)[0], seeded(ROWS)),
     "weighted nll": (lambda x: weighted_nll_loss(x, seeded(6, seed=5).abs(), BRANCH, 3)[0], seeded(6)),
     "anchor": (lambda x: forward_kl_loss(x, BASE)[0], seeded(ROWS, WORDS)),
-    "anchor nll": (lambda x: anchor_nll_loss(x)[0], seeded(ROWS)),
     "value": (lambda x: value_loss(x, OLD, REFERENCE, MASK)[0], seeded(ROWS, TOKENS)),
     "clip": (lambda x: surrogate_loss(x, OLD, seeded(ROWS), MASK)[0], OLD + 0.2 * seeded(ROWS, TOKENS)),
     "dual clip": (lambda x: surrogate_loss(x, OLD, seeded(ROWS), MASK, dual_clip=1.4)[0], OLD + 0.4 * seeded(ROWS, TOKENS)),

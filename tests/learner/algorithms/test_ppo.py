@@ -16,14 +16,6 @@ def test_rewards_are_a_penalty_per_token_and_the_score_on_the_last() -> None:
     assert not token_rewards(SCORES.requires_grad_(), LOGPS, REFERENCE, MASK, kl_weight=0.1).requires_grad
 
 
-def test_a_reply_that_was_cut_off_costs() -> None:
-    ended = torch.tensor([True, False, True])
-    cost = token_rewards(SCORES, LOGPS, REFERENCE, MASK, kl_weight=0.1) - token_rewards(SCORES, LOGPS, REFERENCE, MASK, kl_weight=0.1, is_ended=ended)
-    torch.testing.assert_close(cost, torch.tensor([[0.0, 0, 0], [0, 1, 0], [0, 0, 0]]))
-    dear = token_rewards(SCORES, LOGPS, REFERENCE, MASK, kl_weight=0.1, is_ended=ended, no_end_penalty=3.0)
-    assert dear[1, 1].item() == pytest.approx(-4.2)
-
-
 def test_advantages_by_default_are_undiscounted_and_carry_no_gradient() -> None:
     rewards, values = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.5, 0.2]], requires_grad=True)
     advantages, returns = advantages_and_returns(rewards, values, torch.ones(1, 2))

@@ -13,7 +13,6 @@ from learner.algorithms.reward import (
     bradley_terry_loss,
     edit_margin,
     expected_calibration_error,
-    last_states,
     lower_confidence_bound,
     thumb_loss,
 )
@@ -149,15 +148,6 @@ def test_bootstrap_weights_stay_with_their_item() -> None:
     assert weights.var().item() == pytest.approx(1.0, abs=0.1)
     assert bootstrap_weights(10, numbers[:0]).shape == (10, 0)
     assert torch.equal(bootstrap_weights(3, torch.tensor([1_000_003])), bootstrap_weights(3, torch.tensor([0]), seed=1))
-
-
-def test_the_last_reply_token_is_found_by_position() -> None:
-    hidden = torch.arange(24.0).view(2, 4, 3)
-    mask = torch.tensor([[0, 1, 1, 0], [0, 1, 1, 1]])
-    assert last_states(hidden, mask).tolist() == [hidden[0, 2].tolist(), hidden[1, 3].tolist()]
-    wider = torch.cat([hidden, torch.full((2, 2, 3), 99.0)], 1)
-    assert last_states(wider, F.pad(mask, (0, 2))).tolist() == last_states(hidden, mask).tolist()
-    assert last_states(hidden, mask * 0).tolist() == [hidden[0, 0].tolist(), hidden[1, 0].tolist()]
 
 
 def test_doubt_comes_off_the_score() -> None:

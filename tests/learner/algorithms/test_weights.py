@@ -1,8 +1,7 @@
-import math
 
 import pytest
 
-from learner.algorithms.weights import KIND_WEIGHTS, capped_by_rater, capped_by_side, freshness, reliability, repetition, replay_priority
+from learner.algorithms.weights import KIND_WEIGHTS, capped_by_rater, capped_by_side, freshness, reliability, repetition
 
 
 def test_kinds() -> None:
@@ -65,12 +64,6 @@ def test_one_side_weighs_at_most_three_times_the_other() -> None:
     assert capped_by_side([1.0] * 5, [True] * 4 + [False], ratio=2.0) == pytest.approx([0.5] * 4 + [1.0])
     assert capped_by_side([1.0] * 4, [True] * 4) == [1.0] * 4
     assert capped_by_side([1.0] * 4, [False] * 4) == [1.0] * 4
-
-
-def test_learned_pairs_are_seldom_replayed() -> None:
-    for x in (-3.0, 0.0, 5.0):
-        assert replay_priority(x) == pytest.approx(1 / (1 + math.exp(x)) + 0.05)
-    assert replay_priority(1000.0, floor=0.2) == pytest.approx(0.2)
 
 
 def test_a_rater_just_over_the_cap_is_cut_to_it() -> None:
