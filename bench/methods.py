@@ -69,7 +69,8 @@ def one(method: str, seed: int, people: Population, exam: Exam, base: Paper, cac
     about = {"base_retention": base.retention, "base_retention_greedy": base.retention_greedy, "right": paper.right, "base_right": base.right}
     return {
         "method": method, "seed": seed, "win": rate, "win_error": error, **kept, **about, "length": paper.length, "base_length": base.length,
-        "items": items, "said": said, "stopped": [v["stopped"] for v in verdicts], "commit": commit(), "version": version, "updates": len(verdicts), "passed": sum(v["passed"] for v in verdicts), **cost,
+        "items": items, "said": said, "version": version, "stopped": [v["stopped"] for v in verdicts], "commit": commit(),
+        "updates": len(verdicts), "passed": sum(v["passed"] for v in verdicts), **cost,
     }  # fmt: skip
 
 

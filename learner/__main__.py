@@ -22,19 +22,25 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--config", type=Path, help="TOML file; the learner's settings are in its [learner] table")
     made.add_argument("--check", action="store_true", help="say whether the settings are right, and end")
     made.add_argument("--once", action="store_true", help="make one update with whatever waits, and end")
+    _add_settings(made)
+    return made
+
+
+def _add_settings(made: argparse.ArgumentParser) -> None:
     for name, field in LearnerSettings.model_fields.items():
         allowed = f" Range: {range_of(field)}." if range_of(field) else ""
         text = f"{field.description}{allowed} Default: {field.default}.".replace("%", "%%")
         made.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar="X", help=text)
-    return made
 
 
 def flags_of(arguments: Sequence[str]) -> dict[str, Any]:
     """Return the settings among command-line flags, as text. Raises BadSetting for anything else."""
-    given, rest = parser().parse_known_args(arguments)
+    settings = argparse.ArgumentParser("attune learn", allow_abbrev=False, add_help=False)
+    _add_settings(settings)
+    given, rest = settings.parse_known_args(arguments)
     if rest:
         raise BadSetting(f"unknown option {rest[0]!r}; `attune learn --help` lists the settings")
-    return {name: value for name, value in vars(given).items() if value is not None and name in LearnerSettings.model_fields}
+    return {name: value for name, value in vars(given).items() if value is not None}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -26,9 +26,12 @@ def register(app: typer.Typer) -> None:
         data: Annotated[Path, typer.Option(help="JSON Lines: TRL's preference, unpaired or SFT form.")],
         out: Annotated[Path, typer.Option(help="New folder for the version.")],
         model: Annotated[str | None, typer.Option(help="Base model: a bundled name, a folder, or a hub id.")] = None,
-        config: Annotated[Path | None, typer.Option(help=r"TOML file with a \[learner] table.")] = None,
+        config: _Config = None,
     ) -> None:
-        """Train on a file, without a service, to a version folder. Every setting of `attune learn` is a flag here too (--algorithm, --steps, ...)."""
+        """Train on a file, without a service, to a version folder. Every setting of `attune learn` is a flag here too (--algorithm, --steps, ...).
+
+        Where nothing else is said, steps is 10000, passes 2, replay 0 and max_items 1000000: two passes over the file.
+        """
         raise typer.Exit(_train(data, out, {"model": model}, config, list(context.args)))
 
     app.add_typer(_reward_commands(), name="reward")
@@ -36,6 +39,7 @@ def register(app: typer.Typer) -> None:
 
 _Data = Annotated[Path | None, typer.Option(help="Data folder.")]
 _Model = Annotated[str | None, typer.Option(help="Base model: a bundled name, a folder, or a hub id.")]
+_Config = Annotated[Path | None, typer.Option(help=r"TOML file with a \[learner] table.")]
 _JsonLines = Annotated[Path | None, typer.Option(help="JSON Lines: TRL's preference or unpaired form.")]
 
 
@@ -44,14 +48,16 @@ def _reward_commands() -> typer.Typer:
     more = {"allow_extra_args": True, "ignore_unknown_options": True}
 
     @reward.command(context_settings=more)
-    def train(context: typer.Context, data: _Data = None, model: _Model = None, file: _JsonLines = None) -> None:
+    def train(context: typer.Context, data: _Data = None, model: _Model = None, config: _Config = None, file: _JsonLines = None) -> None:
         """Train one on all feedback of the data folder, or on a file; every setting of `attune learn` is a flag here too."""
-        _reward(lambda judging, settings: [judging.train_reward_model(settings, file)], data, model, context.args)
+        _reward(lambda judging, settings: [judging.train_reward_model(settings, file)], {"data": data, "model": model}, config, context.args)
 
     @reward.command(context_settings=more)
-    def evaluate(context: typer.Context, file: Annotated[Path, typer.Argument()], data: _Data = None, model: _Model = None) -> None:
+    def evaluate(
+        context: typer.Context, file: Annotated[Path, typer.Argument()], data: _Data = None, model: _Model = None, config: _Config = None
+    ) -> None:
         """Measure the newest one on a file's judgements."""
-        _reward(lambda judging, settings: [judging.measure_reward_model(settings, file)], data, model, context.args)
+        _reward(lambda judging, settings: [judging.measure_reward_model(settings, file)], {"data": data, "model": model}, config, context.args)
 
     @reward.command(context_settings=more)
     def score(
@@ -60,14 +66,16 @@ def _reward_commands() -> typer.Typer:
         reply: Annotated[list[str], typer.Option(help="A reply; give several to compare them.")],
         data: _Data = None,
         model: _Model = None,
+        config: _Config = None,
     ) -> None:
         """Say what the newest one thinks of replies, and how sure it is: JSON, one line per reply."""
-        _reward(lambda judging, settings: judging.scores_of(settings, [(prompt, text) for text in reply]), data, model, context.args)
+        asked = [(prompt, text) for text in reply]
+        _reward(lambda judging, settings: judging.scores_of(settings, asked), {"data": data, "model": model}, config, context.args)
 
     return reward
 
 
-def _reward(ask: Callable[[Any, Any], list[dict[str, Any]]], data: Path | None, model: str | None, more: list[str]) -> None:
+def _reward(ask: Callable[[Any, Any], list[dict[str, Any]]], flags: dict[str, Any], config: Path | None, more: list[str]) -> None:
     import json
 
     from learner.__main__ import flags_of, one_line_errors, prepare_process
@@ -75,7 +83,7 @@ def _reward(ask: Callable[[Any, Any], list[dict[str, Any]]], data: Path | None, 
     from policy.model import resolve_model
 
     with one_line_errors() as status:
-        settings = load_settings(flags_of(more) | {"data": data, "model": model})
+        settings = load_settings(flags_of(more) | flags, config)
         resolve_model(settings.model)
         prepare_process(settings)
         from learner import judging
@@ -87,10 +95,10 @@ def _reward(ask: Callable[[Any, Any], list[dict[str, Any]]], data: Path | None, 
 
 def _train(data: Path, out: Path, flags: dict[str, Any], config: Path | None, more: list[str]) -> int:
     from learner.__main__ import flags_of, one_line_errors
-    from learner.settings import load_settings
+    from learner.settings import OFFLINE, load_settings
 
     with one_line_errors() as status:
-        settings = load_settings({"steps": 10_000, "passes": 2.0, "replay": 0.0, "max_items": 1_000_000} | flags_of(more) | flags, config)
+        settings = load_settings(flags_of(more) | flags, config, OFFLINE)
         _run_training(data, out, settings)
     return status.code
 

@@ -7,13 +7,13 @@
 A prompt is a list of messages, or a string, which counts as one user message; a reply is a string or a list with one assistant message.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from learner.errors import BadData
 from learner.examples import Example, Kind, RenderReply, Reply, says_something
+from learner.json_lines import json_lines
 
 Form = Literal["preference", "unpaired", "sft"]
 Messages = list[dict[str, Any]]
@@ -39,10 +39,9 @@ def read_examples(path: Path, render_reply: RenderReply, *, max_tokens: int) -> 
     found: list[Example] = []
     form: Form | None = None
     too_long = say_nothing = 0
-    for number, line in enumerate(_lines(path), 1):
-        if not line.strip():
-            continue
-        row = _row(line, path, number)
+    for number, row in json_lines(path, "training file"):
+        if not isinstance(row, dict):
+            raise BadData(f"{path}, line {number}: a line is an object with prompt and replies, not {type(row).__name__}")
         its_form, example = _example(row, render_reply, f"{path}, line {number}", number)
         if form is not None and its_form != form:
             raise BadData(f"{path}, line {number}: this is a line in the {its_form} form, but the file began in the {form} form; split it")
@@ -56,25 +55,6 @@ def read_examples(path: Path, render_reply: RenderReply, *, max_tokens: int) -> 
     if form is None:
         raise BadData(f"{path} holds no examples")
     return form, found, LeftOut(too_long, say_nothing)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise BadData(f"the training file {path} cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise BadData(f"the training file {path} is not UTF-8 text ({error.reason} at byte {error.start})") from error
-
-
-def _row(line: str, path: Path, number: int) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise BadData(f"{path}, line {number}: not JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise BadData(f"{path}, line {number}: a line is an object with prompt and replies, not {type(row).__name__}")
-    return row
 
 
 def _example(row: Mapping[str, Any], render: RenderReply, where: str, number: int) -> tuple[Form, Example]:
@@ -131,7 +111,7 @@ def _reply(value: Any, where: str) -> str:
 
 def _messages(value: Any, where: str) -> Messages:
     is_list = isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0
-    if not is_list or not all(isinstance(item, dict) and isinstance(item.get("content"), str) and "role" in item for item in value):
+    if not is_list or not all(isinstance(item, dict) and all(isinstance(item.get(name), str) for name in ("role", "content")) for item in value):
         raise BadData(f"{where}: messages are a list of objects with role and content (text)")
     return [{"role": item["role"], "content": item["content"]} for item in value]
 

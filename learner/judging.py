@@ -1,11 +1,9 @@
 """The reward model by itself: trained from a store or a file, measured, and asked what people would say of a reply."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from sqlite_utils import Database
 
 from learner.errors import BadData
 from learner.examples import Example, for_algorithm
@@ -15,14 +13,14 @@ from learner.resident import Resident
 from learner.rewards import Calibration, RewardModel, calibration_of, newest_reward_folder, next_reward_folder, reply_features, trained_reward_model
 from learner.settings import LearnerSettings
 from learner.trust import TrustEstimator, believed_of
-from learner.update import material_of
+from learner.update import Material, material_of
 from learner.weighing import Scales, weighed
 from store.database import open_store
-from store.feedback import count_to_learn
 from store.ids import now
 from store.runs import Run
 
 HOLDOUT = 0.2
+LAST_SEQ = 2**63 - 1  # the largest that SQLite has
 
 
 def train_reward_model(settings: LearnerSettings, file: Path | None) -> dict[str, Any]:
@@ -31,13 +29,16 @@ def train_reward_model(settings: LearnerSettings, file: Path | None) -> dict[str
     A fifth of the judgements is held out to measure it. Raises NothingToLearn, BadData.
     """
     resident = Resident(settings)
-    examples, stored = _judgements(resident, settings, file)
-    trust = believed_of(examples, TrustEstimator(resident, settings).trust(examples), stored, settings)
-    kept, held_out = without_holdout(for_algorithm(examples, "grpo"), HOLDOUT, settings.seed)
+    material = _judgements(resident, settings, file)
+    trust = believed_of(material.new, TrustEstimator(resident, settings).trust(material.new), material.trust, settings)
+    kept, held_out = without_holdout(for_algorithm(material.new, "grpo"), HOLDOUT, settings.seed)
+    tied = material.ties if kept else ()  # by themselves they tell nothing good from bad
     kept = weighed(kept, parent=0, trust=trust, default_flip_rate=settings.flip_rate, scales=Scales.of(settings))
-    model, metrics = trained_reward_model(resident, kept, settings, settings.seed)
+    ties = weighed(tied, parent=0, trust=trust, default_flip_rate=settings.flip_rate, scales=Scales.of(settings))
+    model, metrics = trained_reward_model(resident, [*kept, *ties], settings, settings.seed)
+    metrics["reward/ties"] = float(len(ties))
     folder = next_reward_folder(settings.data)
-    digest = model.write(folder, settings.seed, settings.model_dump(mode="json", exclude={"data"}))
+    digest = model.write(folder, settings.seed, settings.model_dump(mode="json", exclude={"data"}), base_model=settings.model)
     measured = _plain(calibration_of(model, resident, held_out, settings.token_budget)) if held_out else None
     return {"folder": str(folder), "digest": digest, **metrics, "held_out": measured}
 
@@ -76,14 +77,13 @@ def newest_model(settings: LearnerSettings, resident: Resident) -> RewardModel:
     return model
 
 
-def _judgements(resident: Resident, settings: LearnerSettings, file: Path | None) -> tuple[list[Example], Mapping[str, float]]:
-    """Return what people said, and the trust in them that is on record."""
+def _judgements(resident: Resident, settings: LearnerSettings, file: Path | None) -> Material:
+    """Return what people said, and of a store the trust in them that is on record."""
     if file is not None:
-        return _of_file(resident, file), {}
+        return Material(tuple(_of_file(resident, file)), ())
     db = open_store(settings.data)
     try:
-        material = material_of(db, resident, _everything(db))
-        return list(material.new), material.trust
+        return material_of(db, resident, _everything())
     finally:
         db.close()
 
@@ -101,6 +101,6 @@ def _plain(measured: Calibration) -> dict[str, Any]:
     return {name: value if value == value else None for name, value in asdict(measured).items()}  # JSON knows no NaN
 
 
-def _everything(db: Database) -> Run:
+def _everything() -> Run:
     """Return a run over all feedback, for reading alone."""
-    return Run("reward", "reward", "running", {}, 0, 0, 0, 0, count_to_learn(db, 0)[2], now())
+    return Run("reward", "reward", "running", {}, 0, 0, 0, 0, LAST_SEQ, now())

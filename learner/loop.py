@@ -194,7 +194,7 @@ class Loop:
             )
             result.optimiser.write(moments_path(settings.data, version.number), version.digest)
             if result.rewards is not None:
-                result.rewards.write(next_reward_folder(settings.data), run.seed, run.settings)
+                result.rewards.write(next_reward_folder(settings.data), run.seed, run.settings, base_model=settings.model)
             log.info("%s: version %d, %s", run.id, version.number, "passed" if version.passed else "; ".join(result.report["reasons"]))
         except Interrupted:
             log.info("%s: left unfinished; it begins again with the next start", run.id)

@@ -35,9 +35,12 @@ def train_file(
     """Train on a file and write `out`, a version folder with `report.json` in it: the run's metrics, the gate's verdict, the file's digest and which
     of its lines were trained on and judged by. TensorBoard's event files are in its `logs`.
 
-    `opened(form, examples, left_out)` is called when the file has been read. Raises BadData, BadSetting when `out` is there already or
-    the algorithm cannot learn from this form, NothingToLearn, Diverged.
+    `opened(form, examples, left_out)` is called when the file has been read. Raises BadData, BadSetting when `out` is there already or no folder,
+    or the algorithm cannot learn from this form, NothingToLearn, Diverged.
     """
+    nearest = next(place for place in (out, *out.parents) if place.exists())
+    if not nearest.is_dir():
+        raise BadSetting(f"{nearest} is a file and no folder; name a new folder with --out")
     if out.exists() and any(out.iterdir()):
         raise BadSetting(f"the folder {out} is not empty; name a new one with --out")
     if settings.algorithm == "ppo" and settings.off_policy > 0:

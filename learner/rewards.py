@@ -81,7 +81,7 @@ class RewardModel:
         """Return (N,): what a policy may be trained on, in units of the spread over people's own replies."""
         return lower_confidence_bound(self.scores(features), self.moments, pessimism=pessimism)
 
-    def write(self, folder: Path, seed: int, settings: dict[str, Any]) -> str:
+    def write(self, folder: Path, seed: int, settings: dict[str, Any], *, base_model: str) -> str:
         """Write a version folder of kind `reward`, numbered by its name; return its digest."""
 
         def save(to: Path) -> None:
@@ -89,9 +89,18 @@ class RewardModel:
             save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, to / "heads.safetensors")
             (to / "reward.json").write_text(json.dumps({"format": FORMAT, "moments": list(self.moments)}) + "\n")
 
-        nothing = Probe([], [], [])
-        about = {"version": int(folder.name), "parent": None, "base_model": settings.get("model", ""), "base_digest": self.base_digest}
-        return write_version(folder, **about, save=save, probe=nothing, seed=seed, settings=settings, kind="reward").digest
+        return write_version(
+            folder,
+            version=int(folder.name),
+            parent=None,
+            base_model=base_model,
+            base_digest=self.base_digest,
+            save=save,
+            probe=Probe([], [], []),
+            seed=seed,
+            settings=settings,
+            kind="reward",
+        ).digest
 
     @classmethod
     def read(cls, folder: Path) -> "RewardModel":

@@ -7,6 +7,7 @@ read from the file's top level and from `ATTUNE_*` too.
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin
@@ -20,11 +21,12 @@ from learner.errors import BadSetting
 Algorithm = Literal["mixed", "dpo", "kto", "sft", "grpo", "rloo", "ppo", "ilql"]
 ON_POLICY = ("grpo", "rloo", "ppo")
 SHARED = ("data", "model", "device")
+OFFLINE = {"steps": 10_000, "passes": 2.0, "replay": 0.0, "max_items": 1_000_000}  # defaults of `attune train`: two passes over the file
 _file_values: ContextVar[dict[str, Any]] = ContextVar("_file_values", default={})  # noqa: B039 -- never changed in place
 
 
 class _TomlValues(PydanticBaseSettingsSource):
-    """The TOML file's part for the learner, already read by `load_settings`."""
+    """The TOML file's part for the learner, already read by `load_settings`, over the defaults that it was given."""
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
         return None, field_name, False
@@ -55,7 +57,7 @@ class LearnerSettings(BaseSettings):
     """What the forward passes compute in; auto is float32 on a CPU and bfloat16 autocast on a GPU. Adapters and optimiser stay float32."""
     nice: int = Field(0, ge=0, le=19)
     """By how much the learner steps back from the CPU for others, 0 (not at all) to 19."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**31 - 1)
     """Goes into each run's own seed, with the number of runs before it."""
 
     algorithm: Algorithm = "mixed"
@@ -343,11 +345,14 @@ class LearnerSettings(BaseSettings):
         return init_settings, env_settings, _SharedEnvironment(settings_cls), _TomlValues(settings_cls)
 
 
-def load_settings(flags: dict[str, Any], config: Path | None = None) -> LearnerSettings:
-    """Return the settings in force; flags that are None count as not given. Raises BadSetting with one line that names the value at fault."""
+def load_settings(flags: dict[str, Any], config: Path | None = None, defaults: Mapping[str, Any] | None = None) -> LearnerSettings:
+    """Return the settings in force; flags that are None count as not given, and `defaults` stand in for those of the settings, below the file.
+
+    Raises BadSetting with one line that names the value at fault.
+    """
     given = {name: value for name, value in flags.items() if value is not None}
     config = config or (Path(os.environ["ATTUNE_CONFIG"]) if os.environ.get("ATTUNE_CONFIG") else None)
-    token = _file_values.set(_read_toml(config) if config is not None else {})
+    token = _file_values.set({**(defaults or {}), **(_read_toml(config) if config is not None else {})})
     try:
         return LearnerSettings(**given)
     except ValidationError as error:
@@ -363,10 +368,11 @@ def range_of(field: FieldInfo) -> str:
     found: dict[str, Any] = {}
     for rule in field.metadata:
         found |= {name: getattr(rule, name) for name in ("ge", "gt", "le", "lt") if getattr(rule, name, None) is not None}
-    if "ge" in found and "le" in found:
-        return f"{found['ge']:g} .. {found['le']:g}"
+    shown = {name: str(bound) if isinstance(bound, int) else f"{bound:g}" for name, bound in found.items()}
+    if "ge" in shown and "le" in shown:
+        return f"{shown['ge']} .. {shown['le']}"
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    return ", ".join(f"{sign} {found[name]:g}" for name, sign in signs.items() if name in found)
+    return ", ".join(f"{sign} {shown[name]}" for name, sign in signs.items() if name in shown)
 
 
 def learning_rate_for(num_parameters: int, tuning: str) -> float:

@@ -51,6 +51,16 @@ def test_preferences_as_text_as_messages_and_without_a_prompt(tmp_path: Path) ->
         assert (example.kind, example.prompt_ids, example.good.ids, example.bad.ids) == ("pair", (ord("u"), ord("q")), ids("yes"), ids("no"))
 
 
+def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    lines = [json.dumps({"prompt": "q", "completion": f"a{odd}b", "label": True}, ensure_ascii=False) for odd in "\u2028\u2029\u0085"]
+    file.write_bytes("\r\n".join(["\ufeff" + lines[0], "", *lines[1:]]).encode())
+    _, examples, left_out = read_examples(file, render, max_tokens=20)
+    assert [example.replies[0].ids for example in examples] == [ids("a\u2028b"), ids("a\u2029b"), ids("a\u0085b")]
+    assert [example.feedback_ids for example in examples] == [("line 1",), ("line 3",), ("line 4",)]
+    assert left_out == LeftOut(0, 0)
+
+
 def test_unpaired_and_demonstrations(tmp_path: Path) -> None:
     thumbs = written(tmp_path / "t.jsonl", {"prompt": "q", "completion": "yes", "label": True}, {"prompt": "q", "completion": "no", "label": False})
     form, examples, _ = read_examples(thumbs, render, max_tokens=20)
@@ -91,6 +101,10 @@ def test_rows_that_say_nothing_are_counted_and_left_out(tmp_path: Path) -> None:
         ('{"messages": [{"role": "user", "content": "q"}]}', "end with the assistant's reply"),
         ('{"chosen": [{"role": "assistant", "content": "a"}], "rejected": [{"role": "assistant", "content": "b"}]}', "without a prompt"),
         ('{"prompt": [{"role": "user"}], "completion": "y"}', "role and content"),
+        ('{"prompt": [{"role": 1, "content": "q"}], "completion": "y"}', "line 1: messages are a list of objects with role and content"),
+        ('{"messages": [{"role": null, "content": "q"}, {"role": "assistant", "content": "y"}]}', "line 1: messages are a list of objects"),
+        (r'{"prompt": "q\ud83d", "completion": "y"}', r"line 1: '\ud83d' is half of a surrogate pair and no character"),
+        pytest.param('{"prompt": ' + "[" * 100_000, "line 1: lists or objects lie too deep in one another", id="deep"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, text: str, said: str) -> None:
@@ -122,6 +136,13 @@ def test_a_file_becomes_a_version_folder(make_settings: Callable[..., LearnerSet
     assert {"loss", "pair/accuracy", "guard/kl"} <= tags(tmp_path / "out" / "logs")
     with pytest.raises(BadSetting, match="not empty"):
         train_file(tmp_path / "p.jsonl", tmp_path / "out", settings, lambda *_: None)
+
+
+def test_a_file_in_the_place_of_the_new_folder_is_refused(make_settings: Callable[..., LearnerSettings], tmp_path: Path) -> None:
+    file = preferences(tmp_path / "p.jsonl")
+    for out in (file, file / "below"):
+        with pytest.raises(BadSetting, match=r"p\.jsonl is a file and no folder; name a new folder with --out"):
+            train_file(file, out, make_settings(), lambda *_: None)
 
 
 def tags(folder: Path) -> set[str]:

@@ -41,6 +41,14 @@ def go_live(db: Database, number: int) -> None:
         set_live(db, number, "test")
 
 
+def test_the_reward_model_of_an_update_names_its_base_model(world: World, start: Start) -> None:
+    world.likes_short(16)
+    small = {"rollout_rounds": 1, "rollout_prompts": 2, "rollout_group": 2, "rollout_tokens": 8, "reward_steps": 5, "reward_min_labels": 4}
+    loop = start(algorithm="grpo", **small)
+    assert loop.tick()
+    assert read_version(world.folder / "rewards" / "000001").base_model == loop.settings.model
+
+
 def test_enough_items_make_a_version_and_everything_about_it_is_on_record(world: World, start: Start) -> None:
     said = world.likes_short(16)
     loop = start()

@@ -61,7 +61,7 @@ def test_a_data_folder_that_cannot_be_used_is_one_line(tiny: Path, tmp_path: Pat
 
 def test_every_setting_is_a_flag_with_its_description() -> None:
     text = " ".join(parser().format_help().split())
-    for name in LearnerSettings.model_fields:
+    for name in (*LearnerSettings.model_fields, "config", "check", "once"):
         assert f"--{name.replace('_', '-')} " in text, name
 
 

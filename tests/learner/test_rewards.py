@@ -15,6 +15,7 @@ from learner.on_policy import reward_function
 from learner.resident import Resident
 from learner.rewards import RewardModel, calibration_of, reply_features, trained_reward_model
 from learner.settings import LearnerSettings
+from policy.versions import read_version
 from tests.learner.world import World
 
 Build = Callable[..., LearnerSettings]
@@ -65,7 +66,8 @@ def test_it_knows_when_it_does_not_know(resident: Resident, make_settings: Build
 
 def test_it_comes_back_from_disk_as_it_was(resident: Resident, make_settings: Build, tmp_path: Path) -> None:
     model, _ = trained_reward_model(resident, long_over_short(20), make_settings(), seed=0)
-    model.write(tmp_path / "000001", 0, {"model": "tiny"})
+    model.write(tmp_path / "000001", 0, {}, base_model="tiny")
+    assert read_version(tmp_path / "000001").base_model == "tiny"
     again = RewardModel.read(tmp_path / "000001")
     features = reply_features(resident, [((1, 4, 20, 2, 5), (50, 51, 2))], 4096)
     assert torch.equal(again.rewards(features, pessimism=1.0), model.rewards(features, pessimism=1.0))
@@ -123,6 +125,20 @@ def test_by_itself_it_is_trained_measured_and_asked(world: World, make_settings:
     assert measured["thumb_auc"] is None
     scored = scores_of(make_settings(), [("q", "no"), ("q", "well, let me think about it for a while")])
     assert [set(line) for line in scored] == [{"score", "doubt"}] * 2
+
+
+def test_ties_of_the_store_are_trained_on_and_counted(world: World, make_settings: Build) -> None:
+    settings = make_settings(reward_steps=5)
+    for number in range(20):
+        world.choice(world.reply((1, 4, 99, 2, 5), (70 + number, 2)), world.reply((1, 4, 99, 2, 5), (100 + number, 2)), "tie")
+    with pytest.raises(NothingToLearn, match="wants 16 judgements, there are 0"):
+        train_reward_model(settings, None)
+    world.likes_short(20)
+    world.choice(world.reply((1, 4, 98, 2, 5), (70, 2)), world.reply((1, 4, 98, 2, 5), (71, 2)), "tie")  # after all that an update would wait for
+    made = train_reward_model(settings, None)
+    assert (made["reward/ties"], made["reward/labels"]) == (21, 16 + 21)
+    assert made["held_out"]["pairs"] == 4
+    assert read_version(Path(made["folder"])).base_model == settings.model
 
 
 def test_without_a_model_it_says_how_to_make_one(world: World, make_settings: Build) -> None:
@@ -184,7 +200,7 @@ def test_a_reward_function_that_gives_no_number_is_named(name: str, said: str) -
 
 def test_a_text_longer_than_the_context_is_not_scored(world: World, resident: Resident, make_settings: Build) -> None:
     model, _ = trained_reward_model(resident, long_over_short(20), make_settings(reward_steps=5), seed=0)
-    model.write(world.folder / "rewards" / "000001", 0, {"model": "tiny"})
+    model.write(world.folder / "rewards" / "000001", 0, {}, base_model="tiny")
     assert len(scores_of(make_settings(), [("q", "x" * 400)])) == 1
     with pytest.raises(BadData, match=r"prompt and reply are 6\d\d tokens, and .* reads 512 at most"):
         scores_of(make_settings(), [("q", "a"), ("x" * 300, "y" * 300)])

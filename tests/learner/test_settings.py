@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
+from learner.algorithms.reward import bootstrap_weights
 from learner.errors import BadSetting
-from learner.settings import LearnerSettings, learning_rate_for, load_settings, range_of
+from learner.settings import OFFLINE, LearnerSettings, learning_rate_for, load_settings, range_of
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +27,15 @@ def test_flags_beat_the_environment_which_beats_the_file_which_beats_the_default
     assert settings.anchor == LearnerSettings.model_fields["anchor"].default
 
 
+def test_other_defaults_are_below_the_file_and_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "attune.toml"
+    file.write_text("[learner]\nsteps = 3\npasses = 5\n")
+    monkeypatch.setenv("ATTUNE_LEARNER_STEPS", "4")
+    settings = load_settings({"replay": "0.5"}, file, OFFLINE)
+    assert (settings.steps, settings.passes, settings.replay, settings.max_items) == (4, 5.0, 0.5, 1_000_000)
+    assert load_settings({}).max_items == LearnerSettings.model_fields["max_items"].default
+
+
 def test_what_the_service_reads_too_comes_from_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTUNE_MODEL", "shared")
     assert load_settings({}).model == "shared"
@@ -40,6 +51,7 @@ def test_what_the_service_reads_too_comes_from_its_environment(monkeypatch: pyte
         ("learner = 3\n", {}, "not a table"),
         ("steps = [\n", {}, "not TOML"),
         ("", {"flip_rate": "0.5"}, "--flip-rate cannot be '0.5'"),
+        ("", {"seed": str(2**64)}, f"--seed cannot be '{2**64}': input should be less than or equal to 2147483647"),
         ("", {"algorithm": "guess"}, "--algorithm cannot be 'guess'"),
         ("", {"passes": "inf"}, "--passes cannot be 'inf': input should be a finite number"),
         ("", {"nll": "nan"}, "--nll cannot be 'nan'"),
@@ -87,6 +99,13 @@ def test_every_number_has_a_range_and_every_factor_a_unit() -> None:
     assert len(numbers) > 60
     assert not [name for name, field in numbers.items() if not range_of(field)]
     assert not [name for name, field in numbers.items() if field.annotation is float and not UNITS.search(" ".join(str(field.description).split()))]
+
+
+def test_the_largest_seed_fits_every_generator() -> None:
+    largest = load_settings({"seed": 2**31 - 1}).seed
+    assert range_of(LearnerSettings.model_fields["seed"]) == f"0 .. {largest}"
+    bootstrap_weights(2, torch.arange(3), seed=largest)
+    torch.Generator().manual_seed(largest + load_settings({"rollout_rounds": 10_000}).rollout_rounds)
 
 
 def test_a_dual_clip_is_none_or_above_one() -> None:
