@@ -46,6 +46,8 @@ class Loop:
         self.db = open_store(settings.data)
         self._voice = Voice(settings.data)
         self._ordered, self._closed = False, False
+        self.why_none = ""  # why `run(once=True)` had no update to make
+        self.failure = ""  # of the last run, as it is on record
         self._trigger = Trigger(settings.trigger_items, settings.trigger_seconds, settings.trigger_min_items)
         self.resident = Resident(settings)
         with transaction(self.db):
@@ -64,6 +66,7 @@ class Loop:
                 if self.tick(ordered=once):
                     made += 1
                 elif once:
+                    self.why_none = self._why_none()
                     break
                 else:
                     self._stop.wait(LOOK_S)
@@ -116,6 +119,13 @@ class Loop:
             self._voice.tell(Word("paused" if status.paused else "idle", next_at=next_at))
         return chosen
 
+    def _why_none(self) -> str:
+        """Say why no update was made though one was ordered: see `decision`."""
+        candidate = passed_candidate(self.db)
+        if candidate is not None:
+            return f"no update: version {candidate.number} passed its gate and waits to be served, and the next update starts from what is live then"
+        return f"no update: nothing waits to be learned from that version {live_version(self.db).number} has not learned from"
+
     def take_up(self) -> bool:
         """Do a run again that a crash interrupted; return whether there was one that could be.
 
@@ -154,6 +164,7 @@ class Loop:
 
     def _make(self, run: Run) -> None:
         """Carry out a run that is on record, and record how it ended."""
+        self.failure = ""
         try:
             settings = _settings_of(run, self.settings)
         except BadSetting as error:  # it was planned by another release
@@ -212,6 +223,7 @@ class Loop:
             scalars.close()
 
     def _fail(self, run: Run, reason: str, *, give_up: bool) -> None:
+        self.failure = reason
         with transaction(self.db):
             fail_run(self.db, run.id, reason)
             if give_up:

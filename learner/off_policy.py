@@ -61,7 +61,9 @@ def judged_replies(resident: Resident, examples: Sequence[Example], parent: int,
     gaps = torch.tensor([abs(parent - (reply.version or 0)) for _, reply, _ in sides])
     advantages = advantages_of([(example.rater_id, up, example.flip_rate) for example, _, up in sides])
     is_plain = torch.tensor([reply.is_plain for _, reply, _ in sides])  # of others it is not known how likely they were
-    usable = is_usable(live, sampled, advantages, mask, gaps) & is_plain
+    gap, drift, ratio = settings.off_policy_gap, settings.off_policy_drift, settings.off_policy_ratio
+    near = is_usable(live, sampled, advantages, mask, gaps, max_gap=gap, max_drift=drift, ratio_bounds=(1.0 / ratio, ratio))
+    usable = near & is_plain
     kept = usable.nonzero()[:, 0]
     # a pair or a correction speaks once, though its two sides are two replies
     weights = torch.tensor([example.weight * (1.0 if example.kind == "thumb" else 0.5) for example, _, _ in sides])
@@ -69,7 +71,7 @@ def judged_replies(resident: Resident, examples: Sequence[Example], parent: int,
         rows=[rows[index] for index in kept.tolist()],
         mask=mask[kept].to(device),
         live=live[kept].to(device),
-        corrections=truncated_weights(live, sampled)[kept].to(device),
+        corrections=truncated_weights(live, sampled, cap=settings.off_policy_cap)[kept].to(device),
         advantages=advantages[kept].to(device),
         weights=weights[kept].to(device),
         num_dropped=len(sides) - len(kept),

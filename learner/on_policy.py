@@ -137,7 +137,8 @@ def sampled_batch(
         if live_weights is not None:
             with resident.holding(live_weights):
                 live = row_logps(resident.model, rows, settings.token_budget)
-    scores = rewards.rewards(reply_features(resident, replies, settings.token_budget), pessimism=settings.reward_pessimism)
+    features = reply_features(resident, replies, settings.token_budget)
+    scores = rewards.rewards(features, pessimism=settings.reward_pessimism, limit=settings.reward_clip)
     if function is not None:
         texts = [(decode(resident.tokenizer, prompt), decode(resident.tokenizer, reply)) for prompt, reply in replies]
         scores = scores + torch.tensor([function(*text) for text in texts])

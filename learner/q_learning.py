@@ -7,12 +7,12 @@ at each token what policy and heads would say together, wherever a version runs.
 import logging
 import math
 import random
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from learner.algorithms.anchor import TopLogps, forward_kl_loss, top_logps
 from learner.algorithms.ilql import FEEDBACK_REWARDS, QHeads, ilql_loss, shifted_logps
@@ -23,7 +23,7 @@ from learner.examples import Example
 from learner.optimiser import Optimiser, cooled
 from learner.resident import Resident
 from learner.rollouts import Rollout
-from learner.scoring import hidden_states, length_buckets, reply_logits
+from learner.scoring import hidden_states, length_buckets, padded, reply_logits
 from learner.settings import LearnerSettings
 from learner.steps import anchor_backward
 from learner.trainer import Guards, Meter, Progress, Trained, anchor_order
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 Held = tuple[Anchor, Tensor]  # with the states (T, d) of its reply, on the CPU
 HELD = 1024  # anchors
 HALVINGS = 4  # of a shift that goes too far
+MOST_LOGITS = 2**26  # in one table (tokens, vocabulary): 256 MiB of float32, and a pass (two heads, two targets, a policy) holds about eight
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,13 @@ def train_ilql(
     is_shifted = settings.q_serving == "shifted"
     if is_shifted and resident.lora_rank < 2:  # the settings ask for more, but a live version keeps its own
         raise CannotLearn("the live version's adapters are of rank 1, and ilql served as a shift needs 2; set q_serving to distilled")
-    meter = Meter(progress, settings.q_steps + (0 if is_shifted else settings.steps))
+    states = dict.fromkeys((rollout.prompt_ids, rollout.ids) for rollout in samples)
+    states |= dict.fromkeys((example.prompt_ids, reply.ids) for example in examples for reply in example.replies)
+    steps = max(1, min(settings.steps, round(settings.passes * len(states) / (2 * settings.batch_items))))
+    meter = Meter(progress, settings.q_steps + (0 if is_shifted else steps))
     if is_shifted:
         resident.put_shift()  # what is frozen is the policy without the shift that it may have; earlier words come by replay
-    logged = logged_replies(resident, examples, settings.token_budget)
+    logged = logged_replies(resident, examples, settings)
     through = policy_head(resident, logged[0])
     kept = held_states(resident, anchors, settings) if is_shifted and settings.anchor > 0 else []
     heads = _learned_heads(resident, logged, kept, through, settings, seed, meter)
@@ -78,40 +82,45 @@ def train_ilql(
         trained = meter.trained(stopped)
         trained.metrics |= looked
         return trained
-    states = [(rollout.prompt_ids, rollout.ids) for rollout in samples]
-    states += [(example.prompt_ids, reply.ids) for example in examples for reply in example.replies]
-    goals = shifted_distributions(resident, heads, through, list(dict.fromkeys(states)), settings)
-    goal_order = anchor_order(len(goals), 2 * settings.batch_items, settings.steps, seed)
-    order = anchor_order(len(anchors), settings.anchor_batch if settings.anchor > 0 else 0, settings.steps, seed + 1)
+    goals = shifted_distributions(resident, heads, through, list(states), settings)
+    goal_order = anchor_order(len(goals), 2 * settings.batch_items, steps, seed)
+    order = anchor_order(len(anchors), settings.anchor_batch if settings.anchor > 0 else 0, steps, seed + 1)
     stopped = ""
-    for number in range(settings.steps):
+    for number in range(steps):
         batch, held = [goals[index] for index in goal_order[number]], [anchors[index] for index in order[number]]
         loss, metrics = anchor_backward(resident, batch, 1.0, settings.token_budget)
         anchor_loss, anchor_metrics = anchor_backward(resident, held, settings.anchor, settings.token_budget)
-        norm = optimiser.step(cooled(number + 1, settings.steps, settings.cooldown))
+        norm = optimiser.step(cooled(number + 1, steps, settings.cooldown))
         if not math.isfinite(loss + anchor_loss) or not math.isfinite(norm):
             raise Diverged(f"step {number + 1} gave a loss of {loss + anchor_loss} and a gradient norm of {norm}; live stays as it was")
         seen = {"ilql/distance": metrics["anchor/kl"], **anchor_metrics, "gradient_norm": norm}
-        if (number + 1) % 5 == 0 or number + 1 == settings.steps:
+        if (number + 1) % 5 == 0 or number + 1 == steps:
             looked, stopped = guards.look()
             seen |= looked
         meter.step(loss + anchor_loss, seen, sum(len(goal.prompt_ids) + len(goal.reply_ids) for goal in [*batch, *held]))
         if stopped:
-            log.info("stopped after step %d of %d: %s", number + 1, settings.steps, stopped)
+            log.info("stopped after step %d of %d: %s", number + 1, steps, stopped)
             break
     return meter.trained(stopped)
 
 
-def logged_replies(resident: Resident, examples: Sequence[Example], budget: int) -> list[Logged]:
+def logged_replies(resident: Resident, examples: Sequence[Example], settings: LearnerSettings) -> list[Logged]:
     """Return every reply of the examples with the reward that people's word on it means, on its last token (of what a correction changed)."""
     plain: list[tuple[tuple[int, ...], tuple[int, ...], tuple[float, ...], float]] = []
+    worth = rewards_of(settings)
     for example in examples:
         for reply, name, at in _judged(example):
             rewards = [0.0] * len(reply)
-            rewards[at] = FEEDBACK_REWARDS[name] * example.share
+            rewards[at] = worth[name] * example.share
             plain.append((example.prompt_ids, reply, tuple(rewards), example.weight))
-    states = reply_states(resident, [(prompt, reply) for prompt, reply, _, _ in plain], budget)
+    states = reply_states(resident, [(prompt, reply) for prompt, reply, _, _ in plain], settings.token_budget)
     return [Logged(*item, state) for item, state in zip(plain, states, strict=True)]
+
+
+def rewards_of(settings: LearnerSettings) -> dict[str, float]:
+    """Return the reward of each word that people have for a reply; a thumb is the unit."""
+    pair, edit = settings.q_pair_reward, settings.q_edit_reward
+    return FEEDBACK_REWARDS | {"pair_chosen": pair, "pair_rejected": -pair, "edited": edit, "original": -edit}
 
 
 def _judged(example: Example) -> list[tuple[tuple[int, ...], str, int]]:
@@ -149,7 +158,8 @@ class PolicyHead:
 
     def __init__(self, resident: Resident) -> None:
         self._resident, self._logits = resident, LogitsOf(resident.model)
-        self._dtype = resident.model.get_output_embeddings().weight.dtype
+        weight = resident.model.get_output_embeddings().weight
+        self.vocabulary, self._dtype = len(weight), weight.dtype
         self.scale = self._logits.scale
 
     def __call__(self, states: Tensor, shift: Tensor | None = None) -> Tensor:
@@ -162,10 +172,11 @@ class PolicyHead:
 def policy_head(resident: Resident, known: Logged) -> PolicyHead:
     """Return the policy's head. Raises CannotLearn where the model makes other logits of its states."""
     through = PolicyHead(resident)
+    most = _most_tokens(through.vocabulary, resident.settings)
     with resident.autocast():
-        expected = reply_logits(resident.model, [(known.prompt_ids, known.ids)]).float()
+        expected = reply_logits(resident.model, [(known.prompt_ids, known.ids[:most])]).float()
         is_half = torch.is_autocast_enabled(resident.device.type) or resident.model.dtype in (torch.bfloat16, torch.float16)
-    apart, room = (through(known.states.to(resident.device)) - expected).abs().max(), 0.1 if is_half else 1e-2
+    apart, room = (through(known.states[:most].to(resident.device)) - expected).abs().max(), 0.1 if is_half else 1e-2
     if not apart <= room * (1.0 + expected.abs().max()):
         name = type(resident.base).__name__
         raise CannotLearn(f"ilql needs the logits of hidden states, and {name} treats its logits in a way of its own; use another algorithm")
@@ -189,43 +200,82 @@ def _learned_heads(
     total = sum(item.weight for item in logged) / len(logged)
     for step in range(settings.q_steps):
         batch = [logged[index] for index in rng.sample(range(len(logged)), min(2 * settings.batch_items, len(logged)))]
-        loss, metrics = _head_loss(heads, batch, total, through, settings)
-        if held:
-            kl = _shift_kl(heads, [held[index] for index in order[step]], through, settings.q_beta)
-            loss, metrics = loss + settings.anchor * kl, metrics | {"anchor/kl": kl.item()}
-        if not torch.isfinite(loss):
-            raise Diverged(f"step {step + 1} of the Q heads gave a loss of {loss.item()}; live stays as it was")
         adam.zero_grad()
-        loss.backward()
+        loss, metrics = head_backward(heads, batch, total, through, settings)
+        if held:
+            kl = shift_backward(heads, [held[index] for index in order[step]], through, settings)
+            loss, metrics = loss + settings.anchor * kl, metrics | {"anchor/kl": kl}
+        if not math.isfinite(loss):
+            raise Diverged(f"step {step + 1} of the Q heads gave a loss of {loss}; live stays as it was")
         adam.step()
         heads.follow(settings.q_polyak)
-        meter.step(loss.item(), metrics, sum(len(item.ids) for item in batch))
+        meter.step(loss, metrics, sum(len(item.ids) for item in batch))
     return heads
 
 
-def _head_loss(
+def head_backward(
     heads: QHeads, batch: Sequence[Logged], mean_weight: float, through: PolicyHead, settings: LearnerSettings
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[float, dict[str, float]]:
+    """Add the gradients of one step's loss to the heads, in as many passes as it needs; return the loss and its metrics, means over all tokens."""
+    most, num_tokens, loss_sum = _most_tokens(len(heads.embeddings), settings), sum(len(item.ids) for item in batch), 0.0
+    pieces = [piece for item in batch for piece in _pieces(heads, item, most, settings.q_gamma)]
+    seen: dict[str, float] = defaultdict(float)
+    for group in length_buckets([len(piece.ids) for piece in pieces], most):
+        some = [pieces[index] for index in group]
+        values, metrics = _head_losses(heads, some, through, settings)
+        weights = torch.tensor([piece.weight for piece in some], device=values.device) / mean_weight
+        loss = (values * weights.unsqueeze(1)).sum() / num_tokens
+        loss.backward()
+        loss_sum += loss.item()
+        for name, value in metrics.items():
+            seen[name] += value * sum(len(piece.ids) for piece in some) / num_tokens
+    return loss_sum, dict(seen)
+
+
+def _most_tokens(vocabulary: int, settings: LearnerSettings) -> int:
+    """Return how many tokens, padding included, one pass over all of the vocabulary may hold."""
+    return max(1, min(settings.token_budget, MOST_LOGITS // vocabulary))
+
+
+@torch.no_grad()
+def _pieces(heads: QHeads, item: Logged, most: int, gamma: float) -> list[Logged]:
+    """Return a reply in pieces of at most `most` tokens, each a reply whose last reward has in it what V expects of the next piece."""
+    found = []
+    for start in range(0, len(item.ids), most):
+        end = start + most
+        rewards = item.rewards[start:end]
+        if end < len(item.ids):
+            rewards = (*rewards[:-1], rewards[-1] + gamma * heads.v(item.states[end].to(heads.embeddings.device)).item())
+        found.append(replace(item, ids=item.ids[start:end], rewards=rewards, states=item.states[start:end]))
+    return found
+
+
+def _head_losses(heads: QHeads, some: Sequence[Logged], through: PolicyHead, settings: LearnerSettings) -> tuple[Tensor, dict[str, float]]:
+    """Return the heads' loss per token of some replies, (N, T), with gradient, and its metrics."""
     device = heads.embeddings.device
-    states = pad_sequence([item.states for item in batch], batch_first=True).to(device)
-    actions = pad_sequence([torch.tensor(item.ids) for item in batch], batch_first=True).to(device)
-    rewards = pad_sequence([torch.tensor(item.rewards) for item in batch], batch_first=True).to(device)
-    mask = pad_sequence([torch.ones(len(item.ids)) for item in batch], batch_first=True).to(device)
+    states = padded([item.states for item in some]).to(device)
+    actions = padded([torch.tensor(item.ids) for item in some]).to(device)
+    rewards = padded([torch.tensor(item.rewards) for item in some]).to(device)
+    mask = padded([torch.ones(len(item.ids)) for item in some]).to(device)
     prior = torch.log_softmax(through(states), -1)  # the policy's own, whose words most of these are
-    values, metrics = ilql_loss(
+    return ilql_loss(
         heads.q(states), heads.q_target(states), heads.v(states), actions, rewards, mask,
         prior=prior, gamma=settings.q_gamma, tau=settings.q_tau, cql=settings.q_cql,
     )  # fmt: skip
-    weights = torch.tensor([item.weight for item in batch], device=device) / mean_weight
-    return (values * weights.unsqueeze(1)).sum() / mask.sum(), metrics
 
 
-def _shift_kl(heads: QHeads, some: Sequence[Held], through: PolicyHead, beta: float) -> Tensor:
-    """Return the mean KL from the base model to the shifted policy per token of some anchors, in nats, with gradient."""
-    device = heads.embeddings.device
-    states = torch.cat([states for _, states in some]).to(device)
-    values, _ = forward_kl_loss(through(states, beta * heads.served(states)), stacked([anchor for anchor, _ in some], device))
-    return values.mean()
+def shift_backward(heads: QHeads, some: Sequence[Held], through: PolicyHead, settings: LearnerSettings) -> float:
+    """Add the gradients of `anchor` times the mean KL from the base model to the shifted policy per token of some anchors; return the KL, in nats."""
+    most, kl_sum = _most_tokens(len(heads.embeddings), settings), 0.0
+    whole, base = torch.cat([states for _, states in some]), stacked([anchor for anchor, _ in some], torch.device("cpu"))
+    for start in range(0, len(whole), most):
+        here = slice(start, start + most)
+        states = whole[here].to(heads.embeddings.device)
+        top = TopLogps(*(part[here].to(states.device) for part in base))
+        values, _ = forward_kl_loss(through(states, settings.q_beta * heads.served(states)), top)
+        (settings.anchor * values.sum() / len(whole)).backward()
+        kl_sum += values.sum().item()
+    return kl_sum / len(whole)
 
 
 def _shifted(resident: Resident, heads: QHeads, through: PolicyHead, guards: Guards, settings: LearnerSettings) -> tuple[dict[str, float], str]:
@@ -248,10 +298,13 @@ def shifted_distributions(
     resident: Resident, heads: QHeads, through: PolicyHead, replies: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], settings: LearnerSettings
 ) -> list[Anchor]:
     """Return each reply with the distribution at each of its tokens that the heads shift the resident weights' to."""
-    goals = []
+    goals, most = [], _most_tokens(len(heads.embeddings), settings)
     for (prompt, reply), states in zip(replies, reply_states(resident, replies, settings.token_budget), strict=True):
-        hidden = states.to(resident.device)
-        low = torch.stack(heads.q_target(hidden)).amin(0)
-        shifted = shifted_logps(through(hidden), low, heads.v(hidden), beta=settings.q_beta, top_k=0)
-        goals.append(Anchor(prompt, reply, TopLogps(*(part.cpu() for part in top_logps(shifted, TOP)))))
+        tops = []
+        for part in states.split(most):
+            hidden = part.to(resident.device)
+            low = torch.stack(heads.q_target(hidden)).amin(0)
+            shifted = shifted_logps(through(hidden), low, heads.v(hidden), beta=settings.q_beta, top_k=0)
+            tops.append(TopLogps(*(column.cpu() for column in top_logps(shifted, TOP))))
+        goals.append(Anchor(prompt, reply, TopLogps(*(torch.cat(column) for column in zip(*tops, strict=True)))))
     return goals

@@ -77,9 +77,9 @@ class RewardModel:
         return self.heads((features.to(self.centre) - self.centre) / self.scale)
 
     @torch.no_grad()
-    def rewards(self, features: Tensor, *, pessimism: float) -> Tensor:
+    def rewards(self, features: Tensor, *, pessimism: float, limit: float = 5.0) -> Tensor:
         """Return (N,): what a policy may be trained on, in units of the spread over people's own replies."""
-        return lower_confidence_bound(self.scores(features), self.moments, pessimism=pessimism)
+        return lower_confidence_bound(self.scores(features), self.moments, pessimism=pessimism, limit=limit)
 
     def write(self, folder: Path, seed: int, settings: dict[str, Any], *, base_model: str) -> str:
         """Write a version folder of kind `reward`, numbered by its name; return its digest."""
@@ -149,7 +149,7 @@ def trained_reward_model(
     ready = (features - centre) / scale
     loss = torch.zeros(())
     for _ in range(settings.reward_steps):
-        per_item = data.losses(heads(ready), biases)  # (E, N)
+        per_item = data.losses(heads(ready), biases, settings.reward_centring)  # (E, N)
         weights = resampled * data.weights
         loss = (per_item * weights).sum() / data.weights.sum() / settings.reward_heads
         prior = heads.prior_loss(len(examples), strength=settings.reward_prior) / settings.reward_heads
@@ -194,13 +194,13 @@ class _Judgements:
         is_tie = torch.tensor([examples[number].is_tie for number, _, _ in two], dtype=torch.bool)
         return cls(two, one, torch.tensor(margins), is_tie, flips, torch.tensor([example.weight for example in examples]), raters)
 
-    def losses(self, scores: Tensor, biases: Tensor) -> Tensor:
+    def losses(self, scores: Tensor, biases: Tensor, centring: float) -> Tensor:
         """Return (E, N) losses by example from (E, replies) scores."""
         result = scores.new_zeros(scores.size(0), len(self.weights))
         if self.two:
             which, good, bad = (torch.tensor(column) for column in zip(*self.two, strict=True))
             values, _ = bradley_terry_loss(
-                scores[:, good], scores[:, bad], margin=self.margins, flip_rate=self.flip_rates[which], is_tie=self.is_tie
+                scores[:, good], scores[:, bad], margin=self.margins, flip_rate=self.flip_rates[which], is_tie=self.is_tie, centring=centring
             )
             result = result.index_add(1, which, values)
         if self.one:

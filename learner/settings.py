@@ -4,10 +4,11 @@ Keys live in the file's `[learner]` table and as `ATTUNE_LEARNER_*`; `data`, `mo
 read from the file's top level and from `ATTUNE_*` too.
 """
 
+import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin
@@ -22,6 +23,8 @@ Algorithm = Literal["mixed", "dpo", "kto", "sft", "grpo", "rloo", "ppo", "ilql"]
 ON_POLICY = ("grpo", "rloo", "ppo")
 SHARED = ("data", "model", "device")
 OFFLINE = {"steps": 10_000, "passes": 2.0, "replay": 0.0, "max_items": 1_000_000}  # defaults of `attune train`: two passes over the file
+# Variables that Kubernetes and Docker set for a service called attune or attune-learner.
+_LINK = re.compile(r"\w*_(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_\w+)=.*|\w*_PORT=\w+://.*", re.DOTALL)
 _file_values: ContextVar[dict[str, Any]] = ContextVar("_file_values", default={})  # noqa: B039 -- never changed in place
 
 
@@ -95,9 +98,12 @@ class LearnerSettings(BaseSettings):
     clip_norm: float = Field(1.0, gt=0)
     """Largest gradient norm of a step, no unit: a longer gradient is scaled down to it. A huge value clips none."""
     steps: int = Field(60, ge=1, le=10_000)
-    """Most steps of an update; the guards may stop it earlier."""
+    """mixed, dpo, kto and sft: most steps of an update; the guards may stop it earlier. For ilql most steps that distil the
+    policy, after `q_steps` of its heads (none where `q_serving` is shifted); grpo, rloo and ppo count `rollout_rounds`, `rollout_epochs` and
+    `rollout_minibatches` instead."""
     passes: float = Field(8.0, gt=0, le=10_000)
-    """Most passes over an update's items; with few items it ends before `steps`."""
+    """mixed, dpo, kto and sft: most passes over an update's items; for ilql over the replies that it is distilled on. With few items it ends before
+    `steps`."""
     batch_items: int = Field(8, ge=1, le=65_536)
     """Items (pairs, thumbs or corrections) per step."""
     token_budget: int = Field(4096, ge=64)
@@ -144,6 +150,9 @@ class LearnerSettings(BaseSettings):
     """mixed and kto: factor of the loss on thumbs up, no unit."""
     thumb_down_weight: float = Field(1.0, ge=0, le=100)
     """mixed and kto: factor of the loss on thumbs down, no unit."""
+    z0_decay: float = Field(0.5, ge=0, lt=1)
+    """mixed and kto, thumb_kind kto: share of its old value that KTO's baseline keeps with each look at replies to other prompts; a factor, no
+    unit."""
     edit_flip_rate: float = Field(0.02, ge=0, lt=0.5)
     """mixed: chance that a correction is worse than what it corrects."""
     edit_full_tokens: float = Field(8.0, gt=0, le=100_000)
@@ -151,6 +160,8 @@ class LearnerSettings(BaseSettings):
     lower both likelihoods."""
     edit_nll: float = Field(1.0, ge=0, le=100)
     """mixed and sft: factor of the likelihood (nats per token) of the tokens that a correction changed, no unit."""
+    edit_unchanged_weight: float = Field(0.1, ge=0, le=1)
+    """mixed and sft: how much a token that a correction left as it was counts in that likelihood against one that it changed, no unit."""
     beta: float = Field(0.1, gt=0, le=100)
     """mixed, dpo and kto: how hard the losses on pairs and thumbs hold the policy to the live version, per nat (IPO's tau for ipo). For
     length_normalised and simpo, which measure per token, 2 to 5 is usual (see `pair_kind`)."""
@@ -188,6 +199,10 @@ class LearnerSettings(BaseSettings):
     """Reward model: how strongly each head is held to its own random start, against one label; a factor, no unit."""
     reward_pessimism: float = Field(1.0, ge=0, le=100)
     """grpo, rloo and ppo: the policy learns from the heads' mean less this many of their standard deviations."""
+    reward_clip: float = Field(5.0, gt=0, le=1000)
+    """grpo, rloo and ppo: largest size of the heads' mean, in units of reward (the spread of the reward model over people's own replies)."""
+    reward_centring: float = Field(0.0, ge=0, le=100)
+    """Reward model: factor of the squared sum of a pair's two scores, which keeps scores near 0 where pairs alone would leave them free; no unit."""
     reward_min_labels: int = Field(16, ge=2)
     """Fewest pairs, corrections and thumbs from which a reward model is trained; with fewer grpo, rloo and ppo wait."""
     reward_function: str = ""
@@ -229,6 +244,14 @@ class LearnerSettings(BaseSettings):
     off_policy: float = Field(0.0, ge=0, le=100)
     """ppo: weight, a factor, of the judged replies themselves beside the policy's own, by their recorded log-probabilities and truncated importance
     weights; 0 leaves them to the reward model."""
+    off_policy_cap: float = Field(2.0, gt=0, le=1000)
+    """off_policy: largest weight of a token, its probability under the live version as a ratio to that under the one that said it, no unit."""
+    off_policy_gap: int = Field(8, ge=0, le=10_000)
+    """off_policy: versions that a reply's may lie before the live one."""
+    off_policy_drift: float = Field(0.5, ge=0, le=100)
+    """off_policy: nats per token by which the live version may find a reply less likely than the one that said it did, where people disliked it."""
+    off_policy_ratio: float = Field(2.0, ge=1, le=1000)
+    """off_policy: factor per token, as a geometric mean, by which the live version may find any reply more or less likely, no unit."""
     clip_low: float = Field(0.2, gt=0, lt=1)
     """The policy's ratio to the sampling policy is clipped below 1 less this, no unit."""
     clip_high: float = Field(0.28, gt=0, le=100)
@@ -266,6 +289,10 @@ class LearnerSettings(BaseSettings):
     """ilql: weight, a factor, of the term that keeps tokens that nobody said from looking good."""
     q_beta: float = Field(6.0, ge=0, le=1000)
     """ilql: how far the policy is shifted by the advantage of each token, in nats of log-probability per unit of reward (a thumb up is 1)."""
+    q_pair_reward: float = Field(0.5, ge=0, le=100)
+    """ilql: reward of the chosen reply of a pair, and with a minus of the other, in units of reward (a thumb up is 1)."""
+    q_edit_reward: float = Field(0.5, ge=0, le=100)
+    """ilql: reward of a corrected reply, and with a minus of the original, in units of reward (a thumb up is 1)."""
     q_polyak: float = Field(0.05, gt=0, le=1)
     """ilql: share of the way to the heads that the target heads go with each step."""
 
@@ -351,6 +378,7 @@ def load_settings(flags: dict[str, Any], config: Path | None = None, defaults: M
     Raises BadSetting with one line that names the value at fault.
     """
     given = {name: value for name, value in flags.items() if value is not None}
+    _check_names(os.environ)
     config = config or (Path(os.environ["ATTUNE_CONFIG"]) if os.environ.get("ATTUNE_CONFIG") else None)
     token = _file_values.set({**(defaults or {}), **(_read_toml(config) if config is not None else {})})
     try:
@@ -386,6 +414,25 @@ def learning_rate_for(num_parameters: int, tuning: str) -> float:
     return rate * 10 if tuning == "lora" else rate
 
 
+def _check_names(environment: Mapping[str, str]) -> None:
+    """Raise BadSetting for a variable that looks like a setting of the learner's and is none."""
+    for variable, value in sorted(environment.items()):
+        prefix, _, name = variable.upper().partition("ATTUNE_")
+        if prefix or _LINK.fullmatch(f"{variable.upper()}={value}"):
+            continue
+        name = name.lower()
+        if name.startswith("learner_") and name.removeprefix("learner_") not in LearnerSettings.model_fields:
+            said = _nearest(name.removeprefix("learner_"), LearnerSettings.model_fields, lambda near: f"ATTUNE_LEARNER_{near.upper()}")
+            raise BadSetting(f"{variable} is no setting of the learner; {said}")
+        if name in LearnerSettings.model_fields and name not in SHARED:
+            raise BadSetting(f"{variable} is read by nobody; {name} is the learner's alone, in ATTUNE_LEARNER_{name.upper()}")
+
+
+def _nearest(name: str, known: Iterable[str], write: Callable[[str], str] = str) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {write(near[0])}?" if near else "docs/settings.md lists them all"
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
@@ -396,6 +443,11 @@ def _read_toml(path: Path) -> dict[str, Any]:
     table = values.get("learner", {})
     if not isinstance(table, dict):
         raise BadSetting(f"'learner' in {path} is not a table; write [learner] above the learner's settings")
+    for name, value in values.items():
+        if name in LearnerSettings.model_fields and name not in SHARED:
+            raise BadSetting(f"{name} belongs in the [learner] table of {path}, and stands outside it")
+        if isinstance(value, dict) and name != "learner":
+            raise BadSetting(f"the table [{name}] in {path} is read by nobody; the learner's is [learner]")
     return {name: values[name] for name in SHARED if name in values} | table
 
 
@@ -406,7 +458,7 @@ def _one_line(error: ValidationError, flags: dict[str, Any], config: Path | None
         return said
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        return f"the setting {name!r} in the [learner] table of {config} is unknown; see docs/ for the settings there are"
+        return f"the setting {name!r} in the [learner] table of {config} is unknown; {_nearest(name, LearnerSettings.model_fields)}"
     if name in flags:
         source = f"--{name.replace('_', '-')}"
     elif f"ATTUNE_LEARNER_{name.upper()}" in os.environ:

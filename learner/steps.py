@@ -41,6 +41,7 @@ def mixed_settings(settings: LearnerSettings) -> MixedSettings:
         down_weight=settings.thumb_down_weight,
         edit_flip_rate=settings.edit_flip_rate,
         edit_full_tokens=float("inf") if sft else settings.edit_full_tokens,
+        edit_unchanged_weight=settings.edit_unchanged_weight,
         edit_nll=settings.edit_nll,
         nll=settings.nll if not sft else max(settings.nll, 1.0),
         anchor=settings.anchor,
@@ -91,12 +92,12 @@ class MismatchedReplies:
         with resident.autocast():
             return cls(rows, reply_sums(resident.model, rows, budget), KlBaseline())
 
-    def look(self, resident: Resident, budget: int) -> None:
+    def look(self, resident: Resident, budget: int, decay: float) -> None:
         """Bring the baseline up to date with the resident weights."""
         if self.rows:
             with resident.autocast():
                 now = reply_sums(resident.model, self.rows, budget)
-            self.baseline = self.baseline.updated((now - self.reference).sum().item(), len(self.rows), decay=0.5)
+            self.baseline = self.baseline.updated((now - self.reference).sum().item(), len(self.rows), decay=decay)
 
 
 def _by_prompt(batch: Sequence[Example], budget: int) -> list[list[Example]]:
@@ -142,7 +143,7 @@ def backward(
         examples = [example for unit in chosen for example in unit]
         with resident.autocast():
             scored = score(resident.model, [_row(unit) for unit in chosen])
-        inputs = _inputs(examples, scored, reference.sums(examples))
+        inputs = _inputs(examples, scored, reference.sums(examples), mixed.edit_unchanged_weight)
         loss, metrics = mixed_loss(totals, mixed, pairs=inputs.pairs, thumbs=inputs.thumbs, edits=inputs.edits, z0=z0)
         loss.backward()
         loss_sum += loss.item()
@@ -219,7 +220,7 @@ class _Inputs(NamedTuple):
         return {"good/log_ratio": ratios.mean().item()} if ratios.numel() else {}
 
 
-def _inputs(examples: Sequence[Example], scored: Scored, reference: Tensor) -> _Inputs:
+def _inputs(examples: Sequence[Example], scored: Scored, reference: Tensor, unchanged_weight: float) -> _Inputs:
     """Cut a scored micro-batch (pairs, edits, thumbs, in this order) into what `mixed_loss` takes."""
     reference = reference.to(scored.sums.device)
     groups = [[example for example in examples if example.kind == kind] for kind in KINDS]
@@ -227,7 +228,7 @@ def _inputs(examples: Sequence[Example], scored: Scored, reference: Tensor) -> _
     pairs, edits, thumbs = groups
     return _Inputs(
         _pairs(pairs, scored, reference, starts[0]) if pairs else None,
-        _edits(edits, scored, reference, starts[1]) if edits else None,
+        _edits(edits, scored, reference, starts[1], unchanged_weight) if edits else None,
         _thumbs(thumbs, scored, reference, starts[2]) if thumbs else None,
     )
 
@@ -238,9 +239,9 @@ def _pairs(members: Sequence[Example], scored: Scored, reference: Tensor, start:
     return Pairs(policy, theirs, lengths, flips, _weights(members, scored))
 
 
-def _edits(members: Sequence[Example], scored: Scored, reference: Tensor, start: int) -> Edits:
+def _edits(members: Sequence[Example], scored: Scored, reference: Tensor, start: int, unchanged_weight: float) -> Edits:
     policy, theirs, lengths = _sides(len(members), scored, reference, start)
-    changed_nll, num_changed = _changes(members, scored, start)
+    changed_nll, num_changed = _changes(members, scored, start, unchanged_weight)
     return Edits(policy, theirs, lengths, changed_nll, num_changed, _weights(members, scored))
 
 
@@ -260,7 +261,7 @@ def _weights(members: Sequence[Example], scored: Scored) -> Tensor:
     return scored.sums.new_tensor([example.weight for example in members])
 
 
-def _changes(members: Sequence[Example], scored: Scored, start: int) -> tuple[Tensor, Tensor]:
+def _changes(members: Sequence[Example], scored: Scored, start: int, unchanged_weight: float) -> tuple[Tensor, Tensor]:
     """Return the likelihood loss of each correction's changed tokens, and how many there are; its replies are `start`, `start + 2`, ..."""
     token_weights: list[float] = []
     numbers: list[float] = []
@@ -269,7 +270,7 @@ def _changes(members: Sequence[Example], scored: Scored, start: int) -> tuple[Te
     for place, example in enumerate(members):
         if example.good is None or example.bad is None:
             raise AssertionError("a correction has both sides")
-        change = change_of(example.bad.ids, example.good.ids)
+        change = change_of(example.bad.ids, example.good.ids, unchanged_weight=unchanged_weight)
         token_weights += change.weights
         numbers.append(float(change.num_changed))
         where += range(offsets[start + 2 * place], offsets[start + 2 * place + 1])

@@ -73,7 +73,7 @@ def train(
         metrics["gradient_norm"] = norm
         good.add(metrics.get("good/log_ratio", 0.0), num_good(examples))
         if number % LOOK_EVERY == 0 or number == len(plan.batches):
-            mismatched.look(resident, budget)
+            mismatched.look(resident, budget, settings.z0_decay)
             seen, stopped = guards.look(good.taken())
             metrics |= seen | {"kto/z0": mismatched.baseline.z0}
         tokens = sum(example.num_tokens for example in examples) + sum(len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in some)
@@ -150,7 +150,8 @@ class Guards:
 
     def __init__(self, resident: Resident, plan: Plan, reference: Reference, drift: Sequence[Anchor], settings: LearnerSettings) -> None:
         self._resident, self._drift, self._settings, self._reference = resident, drift, settings, reference
-        self._judged = plan.held_out
+        ups = {example.up for example in plan.held_out if example.kind == "thumb"}
+        self._judged = [example for example in plan.held_out if example.kind != "thumb" or len(ups) == 2]  # one side alone has nothing to be against
         weights = torch.tensor([example.weight for example in self._judged])
         self._shares = weights / weights.sum()  # one rater's many words are held out as they are trained on: capped
         self._good = resident.weights()
@@ -169,6 +170,8 @@ class Guards:
         reason = ranks.the_first(self._violation(seen, good_log_ratio))  # all stop, or none
         if reason:
             self._resident.put(self._good)
+            if "held_out/loss" in seen:
+                self._held_out_losses.pop()  # of weights that are gone; a shift that is halved is looked at again
         else:
             self._good, self.moved = self._resident.weights(), True
         return seen, reason
@@ -191,14 +194,25 @@ class Guards:
         return bool(mean > ONE_SIDED_95 * error)
 
     def _held_out(self) -> dict[str, float]:
-        """Return how the policy fits the held-out judgements: a pair's margin is between its replies, a thumb's against the live version."""
+        """Return how the policy fits the held-out judgements: a pair's margin is between its replies, a thumb's from the middle of both sides.
+
+        Without that middle all replies of the live version becoming less likely would count against a policy that tells good from bad ever better.
+        """
         sides = [(example.prompt_ids, reply.ids) for example in self._judged for reply in example.replies]
         with self._resident.autocast():
             now = reply_sums(self._resident.model, sides, self._settings.token_budget)
         h = now - self._reference.sums(self._judged)
-        signs = [sign for example in self._judged for sign, reply in ((1.0, example.good), (-1.0, example.bad)) if reply is not None]
-        of = [place for place, example in enumerate(self._judged) for _ in example.replies]
-        margin = h.new_zeros(len(self._judged)).index_add(0, torch.tensor(of, device=h.device), h * h.new_tensor(signs))
+        sides_of = [
+            (place, up)
+            for place, example in enumerate(self._judged)
+            for up, reply in ((True, example.good), (False, example.bad))
+            if reply is not None
+        ]
+        of, up = torch.tensor([place for place, _ in sides_of], device=h.device), torch.tensor([up for _, up in sides_of], device=h.device)
+        is_thumb = torch.tensor([self._judged[place].kind == "thumb" for place, _ in sides_of], device=h.device)
+        middle = (h[is_thumb & up].mean() + h[is_thumb & ~up].mean()) / 2 if is_thumb.any() else 0.0
+        leads = torch.where(up, 1.0, -1.0) * (h - middle * is_thumb)
+        margin = h.new_zeros(len(self._judged)).index_add(0, of, leads)
         shares = self._shares.to(margin)
         losses = -torch.nn.functional.logsigmoid(self._settings.beta * margin)
         self._held_out_losses.append(losses.to(self._shares))

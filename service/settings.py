@@ -1,8 +1,10 @@
 """How the service is set up: flags over `ATTUNE_*` in the environment over a TOML file over these defaults."""
 
+import difflib
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +16,11 @@ from service.errors import CannotStart
 
 _file_values: ContextVar[dict[str, Any]] = ContextVar("_file_values", default={})  # noqa: B039 -- never changed in place
 LEARNER_TABLE = "learner"  # the learner's part of the same file; it reads that itself
+# Variables of the same prefix that are no settings: the clients', secrets, the tests', and what the learner looks at itself.
+OTHER_VARIABLES = ("API_KEY", "BASE_URL", "DEBUG", "LOG_LEVEL", "VLLM_KEY", "VLLM_PYTHON")
+OTHER_PREFIXES = ("COMPARE_KEY_", "LEARNER_")
+# Variables that Kubernetes and Docker set for a service called attune.
+_LINK = re.compile(r"\w*_(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_\w+)=.*|\w*_PORT=\w+://.*", re.DOTALL)
 
 
 class _TomlValues(PydanticBaseSettingsSource):
@@ -158,6 +165,7 @@ def is_loopback(host: str) -> bool:
 def load_settings(flags: dict[str, Any], config: Path | None = None) -> ServeSettings:
     """Return the settings in force; flags that are None count as not given. Raises CannotStart with one line that names the value at fault."""
     given = {name: value for name, value in flags.items() if value is not None}
+    _check_names(os.environ)
     config = config or (Path(os.environ["ATTUNE_CONFIG"]) if os.environ.get("ATTUNE_CONFIG") else None)
     token = _file_values.set(_read_toml(config) if config is not None else {})
     try:
@@ -166,6 +174,18 @@ def load_settings(flags: dict[str, Any], config: Path | None = None) -> ServeSet
         raise CannotStart(_one_line(error, given, config)) from error
     finally:
         _file_values.reset(token)
+
+
+def _check_names(environment: Mapping[str, str]) -> None:
+    """Raise CannotStart for an `ATTUNE_*` variable that is no setting, and that nothing else of ours reads."""
+    known = {name.upper() for name in ServeSettings.model_fields} | set(OTHER_VARIABLES)
+    for variable, value in sorted(environment.items()):
+        prefix, _, name = variable.upper().partition("ATTUNE_")
+        if prefix or not name or name in known or name.startswith(OTHER_PREFIXES) or _LINK.fullmatch(f"{variable.upper()}={value}"):
+            continue
+        near = difflib.get_close_matches(name, sorted(known), 1)
+        said = f"did you mean ATTUNE_{near[0]}?" if near else "docs/settings.md lists them all; the learner's begin with ATTUNE_LEARNER_"
+        raise CannotStart(f"{variable} is no setting; {said}")
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -182,6 +202,8 @@ def _one_line(error: ValidationError, flags: dict[str, Any], config: Path | None
     first = error.errors()[0]
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        return f"the setting {name!r} in {config} is unknown; see docs/ for the settings there are"
+        near = difflib.get_close_matches(name, ServeSettings.model_fields, 1)
+        said = f"did you mean {near[0]}?" if near else "docs/settings.md lists them all; the learner's belong in the [learner] table"
+        return f"the setting {name!r} in {config} is unknown; {said}"
     source = f"--{name.replace('_', '-')}" if name in flags else f"{name} (from {config})" if name in _file_values.get() else f"ATTUNE_{name.upper()}"
     return f"{source} cannot be {first['input']!r}: {first['msg'][0].lower() + first['msg'][1:]}"

@@ -81,6 +81,8 @@ class MixedSettings:
     """The chance in [0, 0.5) that a correction is worse than what it corrects."""
     edit_full_tokens: float = 8.0
     """A correction of fewer changed tokens weighs less as a pair: near-identical pairs lower both likelihoods."""
+    edit_unchanged_weight: float = 0.1
+    """Weight in [0, 1] of a corrected reply's other tokens in `changed_nll`; `change_of` takes it."""
     edit_nll: float = 1.0
     """Factor of the likelihood of a correction's changed tokens, >= 0."""
     nll: float = 1.0

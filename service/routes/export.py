@@ -39,13 +39,13 @@ async def export(request: Request, caller: Admin, format: ExportFormat = "prefer
 
 @router.post("/v1/import")
 async def import_feedback(request: Request, caller: Admin, format: ImportFormat | None = None) -> dict[str, Any]:
-    """Take in feedback of the same forms, or Open WebUI's export. What was imported before is skipped; lines at fault are named."""
+    """Take in feedback of the same forms, or Open WebUI's export. What is here already is skipped and counted; lines at fault are named."""
     service = service_of(request)
     try:
         records = list(records_of(await request.body()))
     except ValueError as error:
         raise BadRequest(f"the body is neither JSON nor JSON Lines ({error})", code="invalid_json") from error
-    done, skipped = 0, 0
+    done, here = 0, 0
     errors: list[str] = []
     live = (await service.records.read(live_version)).number
     for start in range(0, len(records), WINDOW):
@@ -53,8 +53,8 @@ async def import_feedback(request: Request, caller: Admin, format: ImportFormat 
         given = await service.records.read(lambda db, window=window: answers_given(db, window, format))  # type: ignore[misc]
         rows, wrong = await asyncio.to_thread(_rows_of, window, format, service.model, live, given)
         added = await service.records.write(lambda db, rows=rows: add_all(db, rows))  # type: ignore[misc]
-        done, skipped, errors = done + added, skipped + len(rows) - added + len(wrong), errors + wrong
-    return {"imported": done, "skipped": skipped, "errors": errors[:MOST_ERRORS]}
+        done, here, errors = done + added, here + len(rows) - added, errors + wrong
+    return {"imported": done, "skipped": here + len(errors), "already_here": here, "errors": errors[:MOST_ERRORS]}
 
 
 async def _lines(records: Records, form: ExportFormat) -> AsyncIterator[bytes]:

@@ -155,7 +155,7 @@ def test_raters_and_erasing(capsys: Capture) -> None:
     assert told(capsys, "erase", "alice", "--yes")["versions"] == [2]
 
 
-def test_what_went_out_comes_in_again(capfd: Capture, tmp_path: Path) -> None:
+def test_what_went_out_comes_in_again(capfd: Capture, tmp_path: Path, fake: FakeService) -> None:
     file = tmp_path / "pairs.jsonl"
     assert run(["export", "--format", "sft", "--out", str(file)]) == 0
     assert capfd.readouterr() == ("", f"2 lines in {file}\n")
@@ -163,6 +163,9 @@ def test_what_went_out_comes_in_again(capfd: Capture, tmp_path: Path) -> None:
     assert capfd.readouterr().out == file.read_text()
     assert printed(capfd, "import", str(file)) == "took in 2, left out 0\n"
     assert told(capfd, "import", str(file), "--format", "preference")["imported"] == 2
+    fake.imported_before = True
+    assert printed(capfd, "import", str(file)) == "took in 0, left out 2, of which 2 were here already\n"
+    assert told(capfd, "import", str(file)) == {"imported": 0, "skipped": 2, "errors": [], "already_here": 2}
 
 
 def test_events_as_lines_and_as_json(capsys: Capture) -> None:

@@ -8,19 +8,23 @@ import pytest
 import torch
 
 from learner.algorithms.dpo import PairLengths, PairLogps
-from learner.algorithms.ilql import QHeads
+from learner.algorithms.ilql import FEEDBACK_REWARDS, QHeads
+from learner.algorithms.kto import KlBaseline
 from learner.algorithms.mixed import Edits, MixedSettings, Pairs, Thumbs, Totals, mixed_loss
 from learner.algorithms.surrogate import surrogate_loss
 from learner.examples import ASKED_AGAIN, Example, Reply
+from learner.off_policy import judged_replies
 from learner.on_policy import Batch, Critic, _loss, sampled_batch
 from learner.optimiser import Optimiser, optimiser_of
 from learner.plan import plan_of
-from learner.q_learning import Logged, _head_loss
+from learner.q_learning import Logged, head_backward, rewards_of
+from learner.reference import Reference
 from learner.resident import Resident
-from learner.rewards import trained_reward_model
+from learner.rewards import reply_features, trained_reward_model
 from learner.rollouts import Rollout
+from learner.scoring import row_logps, row_of
 from learner.settings import LearnerSettings
-from learner.steps import mixed_settings, surrogate_settings
+from learner.steps import MismatchedReplies, backward, mixed_settings, step_totals, surrogate_settings
 from learner.weighing import Scales
 from tests.learner.test_rewards import long_over_short
 
@@ -69,6 +73,91 @@ def test_by_default_all_is_as_the_losses_have_it() -> None:
 def test_factors_of_the_mixed_update(name: str, value: float, more: dict[str, Any], moves: set[str]) -> None:
     before, after = losses(LearnerSettings(**more)), losses(LearnerSettings(**more, **{name: value}))
     assert {kind for kind in FEEDBACK if before[kind] != pytest.approx(after[kind], rel=1e-3)} == moves
+
+
+def test_what_a_correction_left_counts_as_it_is_told(make_settings: Build) -> None:
+    resident = Resident(make_settings())
+    resident.become(None, 0)
+    edit = Example("edit", (1, 4, 40, 2, 5), Reply((90, 91, 92, 2)), Reply((90, 93, 92, 2)), "ann", ("e",), 9)
+    reference = Reference(resident, 4096)
+    reference.learn([edit], 0, 0)
+
+    def loss(**flags: float) -> float:
+        mixed = mixed_settings(make_settings(nll=0.0, anchor=0.0, **flags))
+        return backward(resident, [edit], [], reference, step_totals([edit], 1, 0), mixed, 4096, 0.0)[1]["loss/edit_nll"]
+
+    logps = row_logps(resident.model, [row_of(edit.prompt_ids, (90, 91, 92, 2))], 4096)[0]
+    assert loss(edit_unchanged_weight=0.0) == pytest.approx(-logps[1].item(), rel=1e-4)
+    assert loss(edit_unchanged_weight=1.0) == pytest.approx(-logps.mean().item(), rel=1e-4)
+    assert loss() == pytest.approx(-(0.1 * logps.sum() + 0.9 * logps[1]).item() / 1.3, rel=1e-4)
+
+
+def test_the_baseline_of_kto_keeps_as_much_as_it_is_told(make_settings: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [((1, 4, 20 + n), (50 + n, 2)) for n in range(8)]
+    monkeypatch.setattr("learner.steps.reply_sums", lambda *_: torch.full((8,), -1.0))
+    resident = Resident(make_settings())
+    for decay, expected in ((0.0, 3.0), (0.5, 1.5), (0.75, 0.75)):
+        mismatched = MismatchedReplies(rows, torch.full((8,), -4.0), KlBaseline())
+        mismatched.look(resident, 4096, decay)
+        assert mismatched.baseline.z0 == pytest.approx(expected)
+
+
+def test_rewards_are_clipped_and_scores_centred_as_they_are_told(make_settings: Build) -> None:
+    resident = Resident(make_settings())
+    resident.become(None, 0)
+    judged = long_over_short(16)
+    features = reply_features(resident, [(example.prompt_ids, reply.ids) for example in judged for reply in example.replies], 4096)
+    plain, centred = (trained_reward_model(resident, judged, make_settings(reward_centring=factor), seed=0)[0] for factor in (0.0, 10.0))
+    sums = [model.scores(features).view(model.heads.weight.size(0), -1, 2).sum(-1).abs().mean().item() for model in (plain, centred)]
+    assert sums[1] < 0.5 * sums[0]
+    free, clipped = (plain.rewards(features, pessimism=0.0, limit=limit) for limit in (5.0, 0.5))
+    assert free.abs().max() > 0.9
+    assert torch.equal(clipped, free.clamp(-0.5, 0.5))
+    settings = make_settings(algorithm="grpo", rollout_group=2, rollout_tokens=8, reward_clip=0.1, reward_pessimism=0.0, cut_off_penalty=0.0)
+    batch = sampled_batch(resident, plain, None, [(1, 4, 30, 2, 5)], None, settings, seed=1)
+    assert batch.rewards.abs().max() <= 0.1 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("limits", "version", "off", "used"),
+    [
+        ({}, 0, 0.0, 2),
+        ({"off_policy_gap": 0}, 0, 0.0, 0),  # of version 0, and live is 1
+        ({"off_policy_ratio": 1.5}, 0, 0.45, 0),  # e^0.45 is 1.57
+        ({}, 0, 0.45, 2),
+        ({"off_policy_drift": 0.4}, 0, 0.45, 1),  # the good one stays
+    ],
+)
+def test_what_is_too_far_is_as_it_is_told(make_settings: Build, limits: dict[str, float], version: int, off: float, used: int) -> None:
+    settings = make_settings(algorithm="ppo", **limits)
+    resident = Resident(settings)
+    resident.become(None, 0)
+    prompt = (1, 4, 30, 2, 5)
+    made = []
+    for n, (ids, up) in enumerate((((50, 51, 2), True), ((60, 61, 2), False))):
+        logps = row_logps(resident.model, [row_of(prompt, ids)], 4096)[0] + off
+        reply = Reply(ids, tuple(logps.tolist()), version)
+        made.append(Example("thumb", prompt, reply if up else None, None if up else reply, "ann", (f"t{n}",), n))
+    judged = judged_replies(resident, made, 1, settings)
+    assert judged is not None
+    assert len(judged.rows) == used
+
+
+def test_importance_weights_are_truncated_as_they_are_told(make_settings: Build) -> None:
+    resident = Resident(make_settings())
+    resident.become(None, 0)
+    logps = row_logps(resident.model, [row_of((1, 4, 30, 2, 5), (50, 51, 2))], 4096)[0] - 0.6
+    thumb = Example("thumb", (1, 4, 30, 2, 5), Reply((50, 51, 2), tuple(logps.tolist()), 0), None, "ann", ("t",), 1)
+    for cap, most in ((1.2, 1.2), (2.0, 1.822)):
+        judged = judged_replies(resident, [thumb], 0, make_settings(algorithm="ppo", off_policy_cap=cap))
+        assert judged is not None
+        assert judged.corrections.max().item() == pytest.approx(most, abs=1e-3)
+
+
+def test_rewards_of_pairs_and_corrections_are_as_they_are_told() -> None:
+    assert rewards_of(LearnerSettings()) == FEEDBACK_REWARDS
+    told = rewards_of(LearnerSettings(q_pair_reward=0.7, q_edit_reward=0.9))
+    assert told == {"thumb_up": 1.0, "thumb_down": -1.0, "pair_chosen": 0.7, "pair_rejected": -0.7, "edited": 0.9, "original": -0.9}
 
 
 def test_sft_has_no_preference_terms_whatever_their_factors() -> None:
@@ -187,8 +276,8 @@ def test_replies_that_were_cut_off_and_discounts_count_as_they_are_told(make_set
     batch = batches[1.0]
     at_end = torch.zeros_like(batch.mask)
     at_end[torch.arange(len(at_end)), batch.mask.sum(1).long() - 1] = 1.0
-    plain, _ = Critic(resident, settings).learn(batch, at_end)
-    short, _ = Critic(resident, make_settings(gae_gamma=0.5)).learn(batch, at_end)
+    plain, _ = Critic(resident, make_settings(value_warmup=0)).learn(batch, at_end)
+    short, _ = Critic(resident, make_settings(value_warmup=0, gae_gamma=0.5)).learn(batch, at_end)
     long = int(batch.mask.sum(1).argmax())
     last = int(batch.mask[long].sum()) - 1
     assert plain[long, 0] == pytest.approx(0.95**last)  # values begin at 0, so an advantage is what is to come, by gamma times lambda
@@ -200,5 +289,5 @@ def test_q_learning_discounts_as_it_is_told() -> None:
     heads = QHeads(embeddings, seed=0)
     torch.nn.init.ones_(list(heads.state_value.parameters())[-1])  # V is not 0, as if it had learned
     batch = [Logged((1,), (3, 4, 2), (0.0, 0.0, 1.0), 1.0, torch.randn(3, 4, generator=torch.Generator().manual_seed(2)))]
-    plain, none = (_head_loss(heads, batch, 1.0, lambda states: states @ embeddings.T, LearnerSettings(q_gamma=gamma))[0] for gamma in (1.0, 0.0))
-    assert plain.item() != pytest.approx(none.item(), rel=1e-3)
+    plain, none = (head_backward(heads, batch, 1.0, lambda states: states @ embeddings.T, LearnerSettings(q_gamma=gamma))[0] for gamma in (1.0, 0.0))
+    assert plain != pytest.approx(none, rel=1e-3)

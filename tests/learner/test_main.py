@@ -13,6 +13,7 @@ from learner.__main__ import main, parser
 from learner.settings import LearnerSettings
 from store.database import connect, open_store
 from store.learner import learner_status
+from store.runs import unfinished_run
 from store.versions import passed_candidate
 from tests.learner.world import World
 
@@ -44,6 +45,10 @@ def test_check_is_quick_and_needs_no_torch(tiny: Path, tmp_path: Path) -> None:
         (["--model", "no-such-model"], "no model 'no-such-model'"),
         (["--steps", "none"], "--steps cannot be 'none'"),
         (["--config", "/nowhere/attune.toml"], "cannot be read"),
+        (["--config"], "--config needs a value"),
+        (["--steps"], "--steps needs a value"),
+        (["--step", "3"], "unknown option '--step'"),
+        (["--min-chosen-log-ratio", "-inf"], "--min-chosen-log-ratio cannot be '-inf'"),
     ],
 )
 def test_what_keeps_it_from_starting_is_one_line(flags: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,7 +76,26 @@ def test_once_makes_one_version_and_ends(tiny: Path, world: World) -> None:
     assert done.returncode == 0, done.stderr
     assert passed_candidate(world.db) is not None
     assert learner_status(world.db).state == "down"
-    assert learner("--once", "--data", str(world.folder), "--model", str(tiny), *SMALL).returncode == 0  # a candidate waits: nothing to do
+    assert done.stdout == ""
+    again = learner("--once", "--data", str(world.folder), "--model", str(tiny), *SMALL)
+    candidate = passed_candidate(world.db)
+    assert candidate is not None
+    assert (again.returncode, len(again.stdout.splitlines())) == (0, 1)
+    assert f"version {candidate.number} passed its gate and waits to be served" in again.stdout
+
+
+def test_once_that_fails_ends_with_the_reason(tiny: Path, world: World) -> None:
+    world.likes_short(8)
+    done = learner("--once", "--data", str(world.folder), "--model", str(tiny), *SMALL, "--learning-rate", "0.5", "--max-kl", "0.001")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("no weights after the first steps were within the limits (KL to the live version")
+    assert done.stdout == ""
+
+
+def test_once_with_nothing_waiting_says_so(tiny: Path, world: World) -> None:
+    done = learner("--once", "--data", str(world.folder), "--model", str(tiny), *SMALL)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
+    assert "nothing waits to be learned from" in done.stdout
 
 
 def test_another_base_model_than_the_folder_began_with_is_refused(tiny: Path, tmp_path: Path) -> None:
@@ -80,6 +104,22 @@ def test_another_base_model_than_the_folder_began_with_is_refused(tiny: Path, tm
     assert done.returncode == 1
     assert "--model" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_one_update_that_ctrl_c_cuts_short_ends_with_130(tiny: Path, world: World, number: signal.Signals, status: int) -> None:
+    world.likes_short(3)
+    flags = ["--once", "--data", str(world.folder), "--model", str(tiny), *SMALL, "--steps", "10000", "--passes", "10000"]
+    process = subprocess.Popen([sys.executable, "-m", "learner", *flags], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while (learner_status(world.db).progress or {}).get("phase") != "train" and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(number)
+        assert process.wait(30) == status
+        assert unfinished_run(world.db) is not None
+    finally:
+        process.kill()
 
 
 def test_it_ends_soon_when_it_is_asked_to(tiny: Path, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_ppo_learns_from_judged_replies_where_the_reward_says_nothing(make_setti
         resident, optimiser, guards, rewards = parts(settings)
         judged = judged_replies(resident, thumbs(resident), 0, settings)
         assert judged is not None
-        rewards.rewards = lambda features, pessimism: torch.zeros(len(features))  # type: ignore[method-assign, assignment]
+        rewards.rewards = lambda features, pessimism, limit: torch.zeros(len(features))  # type: ignore[method-assign, assignment]
 
         def leaning(resident: Resident = resident) -> float:
             good, bad = (reply_sums(resident.model, [(prompt, ids) for prompt in PROMPTS], 4096).mean() for ids in (GOOD, BAD))

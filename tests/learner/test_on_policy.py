@@ -205,7 +205,7 @@ def test_rewards_lie_on_the_tokens_that_earned_them(make_settings: Build) -> Non
     resident = Resident(make_settings())
     edit = Example("edit", PROMPTS[0], Reply((60, 61, 62, 2)), Reply((60, 99, 62, 2)), "ann", ("e",), 1)
     up = Example("thumb", PROMPTS[1], Reply((60, 2)), None, "ann", ("t",), 2, share=0.5)
-    found = [(item.ids, item.rewards) for item in logged_replies(resident, [edit, up], 4096)]
+    found = [(item.ids, item.rewards) for item in logged_replies(resident, [edit, up], resident.settings)]
     assert found == [((60, 61, 62, 2), (0.0, 0.5, 0.0, 0.0)), ((60, 99, 62, 2), (0.0, 0.0, 0.0, -0.5)), ((60, 2), (0.0, 0.5))]
 
 

@@ -5,12 +5,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from learner.algorithms.ilql import QHeads
 from learner.anchors import with_distributions
 from learner.errors import CannotLearn
 from learner.examples import Example, Reply
-from learner.q_learning import logged_replies, policy_head, shifted_distributions, train_ilql
+from learner.q_learning import (
+    Logged,
+    PolicyHead,
+    head_backward,
+    held_states,
+    logged_replies,
+    policy_head,
+    shift_backward,
+    shifted_distributions,
+    train_ilql,
+)
 from learner.resident import Resident
 from learner.scoring import reply_logits
 from learner.settings import LearnerSettings
@@ -27,7 +38,7 @@ def test_q_learning_shifts_the_logits_that_the_model_has(shape: str, tmp_path: P
     capped = {"final_logit_softcapping": 5.0} if shape == "gemma2" else {}
     resident = Resident(make_settings(model=str(tiny_model(tmp_path / "model", shape, **capped)), q_beta=0.0))
     resident.become(None, 0)
-    (known,) = logged_replies(resident, [Example("thumb", PROMPTS[0], Reply(tuple(range(60, 80))), None, "ann", ("t",), 1)], 4096)
+    (known,) = logged_replies(resident, [Example("thumb", PROMPTS[0], Reply(tuple(range(60, 80))), None, "ann", ("t",), 1)], resident.settings)
     through = policy_head(resident, known)
     heads = QHeads(resident.model.get_output_embeddings().weight.detach().float(), seed=0)
     (goal,) = shifted_distributions(resident, heads, through, [(known.prompt_ids, known.ids)], resident.settings)  # by nothing at q_beta 0
@@ -39,7 +50,7 @@ def test_q_learning_shifts_the_logits_that_the_model_has(shape: str, tmp_path: P
 def test_q_learning_is_refused_where_logits_are_made_in_an_unknown_way(make_settings: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     resident = Resident(make_settings())
     resident.become(None, 0)
-    (known,) = logged_replies(resident, [Example("thumb", PROMPTS[0], Reply((60, 61, 2)), None, "ann", ("t",), 1)], 4096)
+    (known,) = logged_replies(resident, [Example("thumb", PROMPTS[0], Reply((60, 61, 2)), None, "ann", ("t",), 1)], resident.settings)
     forward = resident.base.forward
 
     def odd(*args: object, **kwargs: object) -> object:
@@ -59,7 +70,7 @@ def test_a_shift_of_the_output_layer_is_what_policy_and_heads_say_together(shape
     resident = Resident(make_settings(model=model, algorithm="ilql", q_serving="shifted", lora_rank=6))
     resident.become(None, 0)
     reply = (PROMPTS[0], tuple(range(60, 80)))
-    (known,) = logged_replies(resident, [Example("thumb", reply[0], Reply(reply[1]), None, "ann", ("t",), 1)], 4096)
+    (known,) = logged_replies(resident, [Example("thumb", reply[0], Reply(reply[1]), None, "ann", ("t",), 1)], resident.settings)
     through = policy_head(resident, known)
     heads = QHeads(resident.model.get_output_embeddings().weight.detach().float(), rank=3, initial_scale=1.0, seed=0)
     q = torch.stack(heads.q_target(known.states)).mean(0)
@@ -71,6 +82,88 @@ def test_a_shift_of_the_output_layer_is_what_policy_and_heads_say_together(shape
         resident.put_shift()
         torch.testing.assert_close(reply_logits(resident.model, [reply]), through(known.states), rtol=0, atol=2e-3)
     assert not torch.allclose(expected, through(known.states), atol=0.1)
+
+
+def noting_tokens(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Keep how many tokens, padding included, the policy's head is given at a time."""
+    seen: list[int] = []
+    call = PolicyHead.__call__
+
+    def noted(self: PolicyHead, states: Tensor, shift: Tensor | None = None) -> Tensor:
+        seen.append(states[..., 0].numel())
+        return call(self, states, shift)
+
+    monkeypatch.setattr(PolicyHead, "__call__", noted)
+    return seen
+
+
+def lengths_and_weights(resident: Resident) -> list[Logged]:
+    some = [(2, 1.0), (9, 0.5), (5, 2.0), (1, 1.0), (5, 0.7)]
+    examples = [
+        Example("thumb", prompt, Reply(tuple(range(60, 60 + length))), None, "ann", (f"t{length}",), 1, weight=weight)
+        for prompt, (length, weight) in zip(PROMPTS, some, strict=False)
+    ]
+    return logged_replies(resident, examples, resident.settings)
+
+
+@pytest.mark.parametrize("rank", [0, 3])
+@pytest.mark.parametrize("limit", ["token_budget", "MOST_LOGITS"])
+def test_a_step_of_the_heads_is_the_same_in_many_passes(make_settings: Build, monkeypatch: pytest.MonkeyPatch, rank: int, limit: str) -> None:
+    settings = make_settings(q_gamma=0.9, anchor=0.3)
+    resident = Resident(settings)
+    resident.become(None, 0)
+    logged = lengths_and_weights(resident)
+    anchors = with_distributions(resident.model, [(prompt, tuple(range(90, 90 + length))) for prompt, length in zip(PROMPTS, (3, 8), strict=False)])
+    held, through, seen = held_states(resident, anchors, settings), policy_head(resident, logged[0]), noting_tokens(monkeypatch)
+
+    def gradients(most: int) -> tuple[list[float], list[Tensor]]:
+        monkeypatch.setattr("learner.q_learning.MOST_LOGITS", most * 320 if limit == "MOST_LOGITS" else 2**26)
+        told = settings.model_copy(update={"token_budget": most} if limit == "token_budget" else {})
+        heads = QHeads(resident.model.get_output_embeddings().weight.detach().float(), rank=rank, initial_scale=0.3, seed=1)
+        torch.nn.init.normal_(heads.state_value.weight, std=0.1, generator=torch.Generator().manual_seed(2))
+        loss, metrics = head_backward(heads, logged, 1.04, through, told)
+        kl = shift_backward(heads, held, through, told)
+        return [loss, *metrics.values(), kl], [parameter.grad for parameter in heads.parameters() if parameter.grad is not None]
+
+    numbers, whole = gradients(4096)
+    assert seen == [5 * 9, 11]
+    seen.clear()
+    for most in (10, 4):  # 4: also where a reply of 9 tokens, and one of 5, is more than a pass holds
+        found, parts = gradients(most)
+        assert found == pytest.approx(numbers, rel=1e-5)
+        torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6)
+        assert max(seen) <= most
+        assert len(seen) > 3
+        seen.clear()
+
+
+def test_a_training_is_the_same_in_many_passes(make_settings: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, seen = make_settings(**SHIFTED | {"q_steps": 20}), noting_tokens(monkeypatch)
+    _, whole = shifted(settings)
+    monkeypatch.setattr("learner.q_learning.MOST_LOGITS", 320 * 6)
+    seen.clear()
+    _, cut = shifted(settings)
+    assert max(seen) <= 6
+    assert [entry["loss"] for entry in cut.curve] == pytest.approx([entry["loss"] for entry in whole.curve], rel=1e-5)
+    assert [entry["anchor/kl"] for entry in cut.curve] == pytest.approx([entry["anchor/kl"] for entry in whole.curve], abs=1e-5)
+
+
+def test_goals_are_the_same_in_pieces(make_settings: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    resident = Resident(make_settings())
+    resident.become(None, 0)
+    logged = lengths_and_weights(resident)
+    heads = QHeads(resident.model.get_output_embeddings().weight.detach().float(), initial_scale=1.0, seed=1)
+    replies, seen = [(item.prompt_ids, item.ids) for item in logged], noting_tokens(monkeypatch)
+    whole = shifted_distributions(resident, heads, PolicyHead(resident), replies, resident.settings)
+    assert max(seen) == 9
+    monkeypatch.setattr("learner.q_learning.MOST_LOGITS", 320 * 2)
+    seen.clear()
+    cut = shifted_distributions(resident, heads, PolicyHead(resident), replies, resident.settings)
+    assert max(seen) == 2
+    for one, other in zip(cut, whole, strict=True):
+        assert (one.prompt_ids, one.reply_ids, one.top.ids.tolist()) == (other.prompt_ids, other.reply_ids, other.top.ids.tolist())
+        torch.testing.assert_close(one.top.logps, other.top.logps)
+        torch.testing.assert_close(one.top.rest, other.top.rest)
 
 
 SHIFTED = {"algorithm": "ilql", "q_serving": "shifted", "q_steps": 60, "q_rate": 1e-2, "max_kl": 50, "anchor": 0.1}
@@ -95,8 +188,9 @@ def leaning(resident: Resident) -> float:
     return float((logits[:, 60] - logits[:, 90]).mean())
 
 
-def test_a_shift_leaves_the_policy_frozen(make_settings: Build) -> None:
-    settings = make_settings(**SHIFTED)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_shift_leaves_the_policy_frozen(make_settings: Build, dtype: str) -> None:
+    settings = make_settings(**SHIFTED, dtype=dtype)
     before = Resident(settings)
     before.become(None, 0)
     resident, result = shifted(settings)

@@ -1,5 +1,6 @@
 """Settings: where they come from, in which order, and what is said of a bad one."""
 
+import os
 import re
 from pathlib import Path
 
@@ -8,13 +9,14 @@ import torch
 
 from learner.algorithms.reward import bootstrap_weights
 from learner.errors import BadSetting
-from learner.settings import OFFLINE, LearnerSettings, learning_rate_for, load_settings, range_of
+from learner.settings import OFFLINE, SHARED, LearnerSettings, learning_rate_for, load_settings, range_of
+from service.settings import ServeSettings
 
 
 @pytest.fixture(autouse=True)
 def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ATTUNE_DATA", "ATTUNE_MODEL", "ATTUNE_DEVICE", "ATTUNE_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("ATTUNE_")]:
+        monkeypatch.delenv(name)
 
 
 def test_flags_beat_the_environment_which_beats_the_file_which_beats_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +48,12 @@ def test_what_the_service_reads_too_comes_from_its_environment(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("toml", "flags", "said"),
     [
-        ("[learner]\nstep = 3\n", {}, "'step'"),
+        ("[learner]\nstep = 3\n", {}, "'step' in the [learner] table of"),
+        ("[learner]\nstep = 3\n", {}, "is unknown; did you mean steps?"),
+        ("[learner]\nzzz = 3\n", {}, "is unknown; docs/settings.md lists them all"),
+        ("steps = 3\n", {}, "steps belongs in the [learner] table of"),
+        ("port = 1\nbeta = 0.2\n[learner]\nsteps = 3\n", {}, "beta belongs in the [learner] table of"),
+        ("[lerner]\nsteps = 3\n", {}, "the table [lerner] in"),
         ("[learner]\nsteps = 0\n", {}, "learner.steps in"),
         ("learner = 3\n", {}, "not a table"),
         ("steps = [\n", {}, "not TOML"),
@@ -75,6 +82,41 @@ def test_a_bad_value_in_the_environment_is_named_as_such(monkeypatch: pytest.Mon
     monkeypatch.setenv("ATTUNE_LEARNER_STEPS", "many")
     with pytest.raises(BadSetting, match="ATTUNE_LEARNER_STEPS cannot be 'many'"):
         load_settings({})
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("ATTUNE_LEARNER_FOO", "ATTUNE_LEARNER_FOO is no setting of the learner; docs/settings.md lists them all"),
+        ("ATTUNE_LEARNER_STEP", "ATTUNE_LEARNER_STEP is no setting of the learner; did you mean ATTUNE_LEARNER_STEPS?"),
+        ("attune_learner_step", "attune_learner_step is no setting of the learner; did you mean ATTUNE_LEARNER_STEPS?"),
+        ("ATTUNE_STEPS", "ATTUNE_STEPS is read by nobody; steps is the learner's alone, in ATTUNE_LEARNER_STEPS"),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_one_line(monkeypatch: pytest.MonkeyPatch, variable: str, said: str) -> None:
+    monkeypatch.setenv(variable, "1")
+    with pytest.raises(BadSetting) as caught:
+        load_settings({})
+    assert str(caught.value) == said
+
+
+def test_what_the_service_and_its_surroundings_set_is_let_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The learner is the service's child, and inherits its environment and its file."""
+    for name in set(ServeSettings.model_fields) - {*SHARED, "config"}:
+        monkeypatch.setenv(f"ATTUNE_{name.upper()}", "x")
+    linked = {"ATTUNE_LEARNER_SERVICE_HOST": "10.0.0.1", "ATTUNE_LEARNER_PORT": "tcp://10.0.0.1:80", "ATTUNE_LEARNER_PORT_80_TCP_ADDR": "10.0.0.1"}
+    others = {"ATTUNE_API_KEY": "at-x", "ATTUNE_COMPARE_KEY_GPT": "x", "ATTUNE_LOG_LEVEL": "INFO"}
+    for name, value in {**linked, **others, "attune_learner_steps": "5"}.items():
+        monkeypatch.setenv(name, value)
+    file = tmp_path / "attune.toml"
+    file.write_text("".join(f"{name} = 1\n" for name in ServeSettings.model_fields if name not in SHARED))
+    assert load_settings({}, file).steps == 5
+
+
+def test_no_name_but_the_shared_ones_is_a_setting_of_the_service_too() -> None:
+    """Such a name at the file's top level would be the service's, and the learner refuses those that are its own."""
+    assert set(ServeSettings.model_fields) & set(LearnerSettings.model_fields) == set(SHARED)
+    assert "learner" not in {*ServeSettings.model_fields, *LearnerSettings.model_fields}
 
 
 def test_every_setting_says_what_it_is() -> None:

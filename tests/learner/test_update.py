@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from learner.anchors import with_distributions
 from learner.errors import Diverged
 from learner.examples import for_algorithm
 from learner.optimiser import Optimiser
@@ -23,6 +24,7 @@ from store.runs import Run
 from tests.learner.world import World
 
 Build = Callable[..., LearnerSettings]
+FEW = {"rollout_rounds": 2, "rollout_prompts": 2, "rollout_group": 2, "rollout_tokens": 8, "reward_min_labels": 4, "q_steps": 2}
 
 
 def run_of(settings: LearnerSettings, *, seed: int = 11, upto: int = 1000) -> Run:
@@ -36,16 +38,22 @@ def updated(world: World, settings: LearnerSettings, **more: Any) -> tuple[Resid
     return resident, result
 
 
-@pytest.mark.parametrize("tuning", ["lora", "full"])
-def test_every_trainable_weight_moves_and_no_other(world: World, make_settings: Build, tuning: str) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("algorithm", "tuning"), [("mixed", "lora"), ("mixed", "full"), ("dpo", "lora"), ("dpo", "full"), ("ppo", "lora"), ("ilql", "lora")]
+)
+def test_every_trainable_weight_moves_and_no_other(world: World, make_settings: Build, algorithm: str, tuning: str, dtype: str) -> None:
     world.likes_short(10)
-    settings = make_settings(tuning=tuning, learning_rate=1e-3)
+    settings = make_settings(algorithm=algorithm, tuning=tuning, dtype=dtype, learning_rate=1e-3, max_kl=1e9, **FEW)
     resident = Resident(settings)
     resident.become(None, 11)
     before = {name: value.clone() for name, value in resident.model.state_dict().items()}
     run = run_of(settings)
     Updater(resident, settings).update(run, material_of(world.db, resident, run), settings, lambda *_: None)
     movable = {name for name, _ in resident.trainable()}
+    assert {parameter.dtype for _, parameter in resident.trainable()} == {torch.float32}
+    if tuning == "lora":
+        assert resident.base.get_input_embeddings().weight.dtype == getattr(torch, dtype)
     still = [name for name, value in resident.model.state_dict().items() if torch.equal(value, before[name])]
     assert movable
     assert not movable & set(still)
@@ -63,8 +71,7 @@ def test_every_method_cools_down(world: World, make_settings: Build, monkeypatch
 
     monkeypatch.setattr(Optimiser, "step", noted)
     world.likes_short(10)
-    few = {"rollout_rounds": 2, "rollout_prompts": 2, "rollout_group": 2, "rollout_tokens": 8, "reward_min_labels": 4, "q_steps": 2}
-    updated(world, make_settings(algorithm=algorithm, cooldown=1.0, steps=4, max_kl=1e9, **few))
+    updated(world, make_settings(algorithm=algorithm, cooldown=1.0, steps=4, max_kl=1e9, **FEW))
     assert len(scales) == 4
     assert scales == sorted(scales, reverse=True)
     assert scales[0] == pytest.approx(0.8)
@@ -142,6 +149,25 @@ def test_good_replies_that_become_less_likely_end_an_update(
     assert result.trained.steps == 15
 
 
+def test_weights_that_were_put_back_leave_no_loss_behind(
+    world: World, make_settings: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.likes_short(16)
+    settings = make_settings(beta=1.0, max_kl=1.0)
+    resident = Resident(settings)
+    resident.become(None, 11)
+    examples = material_of(world.db, resident, run_of(settings)).new
+    reference = Reference(resident, settings.token_budget)
+    reference.learn(examples, 0, 11)
+    drift = with_distributions(resident.model, [((1, 4, 20, 2, 5), (50, 2))])
+    guards = Guards(resident, Plan((), tuple(examples), (), 0), reference, drift, settings)
+    at_start, rises, kls = reference.sums(examples), iter([0.0, 0.3, 0.6]), iter([4.0, 2.0, 0.5])  # a shift that is halved twice: the loss rises
+    monkeypatch.setattr("learner.trainer.reply_sums", lambda *_: at_start + next(rises) * torch.tensor([0.0, 1.0]).repeat(16))
+    monkeypatch.setattr("learner.trainer.drift_per_reply", lambda *_: next(kls))
+    assert [bool(guards.look()[1]) for _ in range(3)] == [True, True, False]
+    assert guards.moved
+
+
 def test_thumbs_are_held_out_judgements_too(world: World, make_settings: Build) -> None:
     world.likes_short(8)
     settings = make_settings(algorithm="kto")
@@ -154,11 +180,15 @@ def test_thumbs_are_held_out_judgements_too(world: World, make_settings: Build) 
         for name, parameter in resident.trainable():
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
     h = reply_sums(resident.model, [(thumb.prompt_ids, thumb.replies[0].ids) for thumb in thumbs], 4096) - reference.sums(thumbs)
-    margins = torch.where(torch.tensor([thumb.up for thumb in thumbs]), h, -h)
+    up = torch.tensor([thumb.up for thumb in thumbs])
+    h = h - (h[up].mean() + h[~up].mean()) / 2  # all replies alike becoming less likely says nothing
+    margins = torch.where(up, h, -h)
     seen, _ = Guards(resident, Plan((), tuple(thumbs), (), 0), reference, [], settings).look()
     assert seen["held_out/margin"] == pytest.approx(margins.mean().item(), abs=1e-4)
     assert seen["held_out/accuracy"] == pytest.approx((margins > 0).double().mean().item(), abs=1e-4)
     assert seen["held_out/loss"] == pytest.approx(-torch.nn.functional.logsigmoid(0.1 * margins).mean().item(), abs=1e-4)
+    praise = tuple(thumb for thumb in thumbs if thumb.up)
+    assert "held_out/loss" not in Guards(resident, Plan((), praise, (), 0), reference, [], settings).look()[0]
 
 
 def test_held_out_pairs_count_for_the_guards_and_the_gate_as_much_as_they_weigh(world: World, make_settings: Build) -> None:

@@ -90,6 +90,7 @@ class FakeService:
             (3, "version.live", {"version": 1, "previous": 0, "reason": "gate"}),
         ]
         self.break_events_after = 0  # end the stream of events after so many, once per connection
+        self.imported_before = False  # whether an import finds all of it there already
         self.cut_stream_after = 0  # break a streamed answer after so many pieces
         self.cancelled = 0  # streams that their reader left
 
@@ -415,7 +416,8 @@ def build_app(service: FakeService) -> FastAPI:
     @app.post("/v1/import")
     async def take_in(request: Request) -> dict[str, Any]:
         lines = [line for line in (await request.body()).splitlines() if line.strip()]
-        return {"imported": len(lines), "skipped": 0, "errors": []}
+        here = len(lines) if service.imported_before else 0
+        return {"imported": len(lines) - here, "skipped": here, "already_here": here, "errors": []}
 
     @app.get("/v1/events")
     async def events(request: Request, after: int | None = None) -> StreamingResponse:

@@ -61,8 +61,8 @@ def test_what_goes_out_comes_in_again_once(served: Running, tmp_path_factory: py
     with running(tmp_path_factory.mktemp("other") / "data") as other:
         first = other.http.post("/v1/import", content=text).json()
         again = other.http.post("/v1/import", content=text, params={"format": form}).json()
-        assert first == {"imported": len(text.splitlines()), "skipped": 0, "errors": []}
-        assert again == {"imported": 0, "skipped": first["imported"], "errors": []}
+        assert first == {"imported": len(text.splitlines()), "skipped": 0, "already_here": 0, "errors": []}
+        assert again == {"imported": 0, "skipped": first["imported"], "already_here": first["imported"], "errors": []}
         if form != "raw":
             assert export(other, form) == export(served, form)
         else:
@@ -70,6 +70,20 @@ def test_what_goes_out_comes_in_again_once(served: Running, tmp_path_factory: py
         waiting = other.http.get("/v1/learner").json()["waiting"]
         assert waiting == {"preference": 2, "unpaired": 3, "sft": 3, "raw": 4}[form]
         assert other.versions()[0]["answers"] == 0  # nobody here gave these answers
+
+
+@pytest.mark.parametrize("form", ["preference", "raw"])
+def test_characters_that_end_lines_elsewhere_come_through(served: Running, tmp_path_factory: pytest.TempPathFactory, form: str) -> None:
+    correction = "one\u2028two\u2029three\u0085four\x0bfive\x1csix"
+    for question in ("say: a\u2028b", "say: c\u0085d"):
+        reply = served.chat(question)
+        served.http.post("/v1/feedback", json={"completion_id": reply["id"], "correction": correction}).raise_for_status()
+    text = served.http.get("/v1/export", params={"format": form}).content
+    with running(tmp_path_factory.mktemp("other") / "data") as other:
+        assert other.http.post("/v1/import", content=text).json() == {"imported": 2, "skipped": 0, "already_here": 0, "errors": []}
+        pairs = other.http.get("/v1/export", params={"format": "preference"}).content
+        assert pairs == served.http.get("/v1/export", params={"format": "preference"}).content
+        assert [json.loads(line)["chosen"][0]["content"] for line in pairs.decode().removesuffix("\n").split("\n")] == [correction, correction]
 
 
 def test_lines_at_fault_are_named_and_the_others_taken(served: Running) -> None:
@@ -84,7 +98,9 @@ def test_lines_at_fault_are_named_and_the_others_taken(served: Running) -> None:
         '{"prompt": "Hi", "completion": "Hello there!", "label": true}',
     ]
     said = served.http.post("/v1/import", content="\n".join(lines)).json()
-    assert (said["imported"], said["skipped"]) == (2, 6)
+    assert (said["imported"], said["skipped"], said["already_here"]) == (2, 6, 0)
+    again = served.http.post("/v1/import", content="\n".join(lines)).json()
+    assert (again["imported"], again["skipped"], again["already_here"], len(again["errors"])) == (0, 8, 2, 6)
     assert [error.split(":")[0] for error in said["errors"]] == [f"record {number}" for number in (2, 3, 4, 5, 6, 7)]
     assert served.http.post("/v1/import", content=b"\xff\xfe\x00").status_code == 400
 

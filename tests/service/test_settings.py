@@ -1,11 +1,21 @@
 """Settings: flags over environment over file over defaults, and one line for what cannot be."""
 
+import os
+import re
 from pathlib import Path
 
 import pytest
 
 from service.errors import CannotStart
 from service.settings import ServeSettings, is_loopback, load_settings
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("ATTUNE_")]:
+        monkeypatch.delenv(name)
 
 
 def test_flags_come_before_environment_before_file_before_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,6 +43,51 @@ def test_a_backend_needs_a_name_and_a_url(wrong: str) -> None:
         load_settings({"compare": [wrong]})
     assert str(refused.value).startswith("--compare cannot be")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("ATTUNE_MAX_SLOT", "ATTUNE_MAX_SLOT is no setting; did you mean ATTUNE_MAX_SLOTS?"),
+        ("ATTUNE_KEY", "ATTUNE_KEY is no setting; did you mean ATTUNE_API_KEY?"),
+        ("ATTUNE_ZZZ", "ATTUNE_ZZZ is no setting; docs/settings.md lists them all; the learner's begin with ATTUNE_LEARNER_"),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_one_line(monkeypatch: pytest.MonkeyPatch, variable: str, said: str) -> None:
+    monkeypatch.setenv(variable, "3")
+    with pytest.raises(CannotStart) as refused:
+        load_settings({})
+    assert str(refused.value) == said
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("max_slot = 3\n", "is unknown; did you mean max_slots?"),
+        ("zzz = 3\n", "is unknown; docs/settings.md lists them all; the learner's belong in the [learner] table"),
+        ("[lerner]\nsteps = 3\n", "the setting 'lerner' in"),
+    ],
+)
+def test_a_line_of_the_file_that_is_no_setting_is_one_line(tmp_path: Path, toml: str, said: str) -> None:
+    file = tmp_path / "attune.toml"
+    file.write_text(toml)
+    with pytest.raises(CannotStart) as refused:
+        load_settings({}, file)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_variables_that_anything_else_of_ours_reads_are_let_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [ROOT / "Makefile", ROOT / "Dockerfile", ROOT / "compose.yaml"]
+    files += [path for room in ("service", "learner", "policy", "pocket", "store", "clients", "bench") for path in (ROOT / room).rglob("*.py")]
+    files += (ROOT / "tests" / "integration").rglob("*.py")
+    named = {name for path in files for name in re.findall(r"(?<!\w)ATTUNE_[A-Z][A-Z0-9_]*", path.read_text())}
+    others = {name for name in named if name.removeprefix("ATTUNE_").lower() not in ServeSettings.model_fields}
+    assert others >= {"ATTUNE_API_KEY", "ATTUNE_BASE_URL", "ATTUNE_DEBUG", "ATTUNE_VLLM_KEY", "ATTUNE_LOG_LEVEL", "ATTUNE_COMPARE_KEY_"}
+    linked = {"ATTUNE_SERVICE_HOST": "10.0.0.1", "ATTUNE_SERVICE_PORT_HTTP": "80", "ATTUNE_PORT_80_TCP_ADDR": "10.0.0.1"}
+    for name, value in {**dict.fromkeys(others, "x"), **linked, "ATTUNE_WEB_PORT": "tcp://10.0.0.1:80", "ATTUNE_PORT": "8000"}.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings({}).port == 8000
 
 
 def test_every_setting_is_a_flag() -> None:

@@ -468,7 +468,7 @@ class Health:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import took in. `errors` name the lines that were left out, and why.
+    """What an import took in. Of those that were `skipped`, `already_here` had been taken in before; `errors` name the others, and why.
 
     >>> import pathlib
     >>> file = pathlib.Path("pairs.jsonl")
@@ -480,6 +480,7 @@ class Imported:
     imported: int = 0
     skipped: int = 0
     errors: tuple[str, ...] = ()
+    already_here: int = 0
 
 
 def read(kind: type[T], told: object) -> T:

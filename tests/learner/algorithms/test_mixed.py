@@ -4,6 +4,7 @@ import torch
 from learner.algorithms.dpo import PairKind, PairLengths, PairLogps, pair_loss
 from learner.algorithms.kto import apo_zero_unpaired_loss, kto_loss
 from learner.algorithms.mixed import Edits, MixedSettings, Pairs, Thumbs, Totals, mixed_loss, totals_of
+from learner.algorithms.sft import change_of
 
 POLICY = PairLogps(torch.tensor([-5.0, -7.0]), torch.tensor([-6.0, -2.0]))
 REFERENCE = PairLogps(torch.tensor([-5.5, -6.0]), torch.tensor([-7.0, -2.5]))
@@ -91,3 +92,8 @@ def test_totals_of_an_update() -> None:
 def test_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="no term"):
         mixed_loss(Totals(1.0, 1.0, 1.0), MixedSettings())
+
+
+def test_what_a_correction_left_counts_by_default_as_its_change_has_it() -> None:
+    weights = change_of((1, 2, 3), (1, 9, 3)).weights
+    assert weights == [MixedSettings().edit_unchanged_weight, 1.0, MixedSettings().edit_unchanged_weight]

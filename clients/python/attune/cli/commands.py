@@ -279,7 +279,9 @@ def import_(
     if as_json:
         print_json(imported)
         return
-    print(f"took in {imported.imported}, left out {imported.skipped}")
+    here = imported.already_here
+    already = f", of which {here} {'was' if here == 1 else 'were'} here already" if here else ""
+    print(f"took in {imported.imported}, left out {imported.skipped}{already}")
     for why in imported.errors[:20]:
         print(f"  {why}", file=sys.stderr)
 
