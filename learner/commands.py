@@ -1,12 +1,17 @@
 """The learner's part of the command line. Light: torch is loaded by the process that learns."""
 
+import contextlib
+import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+TERMINATED = 128 + signal.SIGTERM
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -23,14 +28,25 @@ def register(app: typer.Typer) -> None:
     @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
     def train(
         context: typer.Context,
-        data: Annotated[Path, typer.Option(help="JSON Lines: TRL's preference, unpaired or SFT form.")],
-        out: Annotated[Path, typer.Option(help="New folder for the version.")],
+        data: Annotated[Path, typer.Option(help="JSON Lines: TRL's preference, unpaired or SFT form, as above.")],
+        out: Annotated[Path, typer.Option(help="New or empty folder for the version.")],
         model: Annotated[str | None, typer.Option(help="Base model: a bundled name, a folder, or a hub id.")] = None,
         config: _Config = None,
     ) -> None:
         """Train on a file, without a service, to a version folder. Every setting of `attune learn` is a flag here too (--algorithm, --steps, ...).
 
         Where nothing else is said, steps is 10000, passes 2, replay 0 and max_items 1000000: two passes over the file.
+
+        Each line of the file is one of these, throughout:
+
+        \b
+        {"prompt": ..., "chosen": ..., "rejected": ...}
+        {"chosen": ..., "rejected": ...}, where both begin with the prompt
+        {"prompt": ..., "completion": ..., "label": true or false}
+        {"prompt": ..., "completion": ...}
+        {"messages": [..., {"role": "assistant", "content": ...}]}
+
+        Prompts are text or lists of messages, replies text or one message of the assistant. Ctrl-C ends it, and nothing is written.
         """
         raise typer.Exit(_train(data, out, {"model": model}, config, list(context.args)))
 
@@ -94,43 +110,63 @@ def _reward(ask: Callable[[Any, Any], list[dict[str, Any]]], flags: dict[str, An
 
 
 def _train(data: Path, out: Path, flags: dict[str, Any], config: Path | None, more: list[str]) -> int:
-    from learner.__main__ import flags_of, one_line_errors
+    from learner.__main__ import INTERRUPTED, flags_of, one_line_errors
     from learner.settings import OFFLINE, load_settings
+    from policy.versions import MANIFEST
 
-    with one_line_errors() as status:
-        settings = load_settings(flags_of(more) | flags, config, OFFLINE)
-        _run_training(data, out, settings)
+    was_there = (out / MANIFEST).is_file()
+    try:
+        with _terminable(), one_line_errors() as status:
+            settings = load_settings(flags_of(more) | flags, config, OFFLINE)
+            _run_training(data, out, settings)
+    except (KeyboardInterrupt, Terminated) as signalled:
+        if os.environ.get("RANK", "0") == "0":  # of several processes all are told to end
+            done = (out / MANIFEST).is_file() and not was_there
+            print(f"interrupted; {'the version was written' if done else 'nothing was written'}", file=sys.stderr)
+        return INTERRUPTED if isinstance(signalled, KeyboardInterrupt) else TERMINATED
     return status.code
 
 
-def _run_training(data: Path, out: Path, settings: Any) -> None:
-    from rich.console import Console
-    from rich.progress import Progress
+class Terminated(BaseException):
+    """Somebody asked the process to end (SIGTERM)."""
 
+
+@contextlib.contextmanager
+def _terminable() -> Generator[None, None, None]:
+    """Let SIGTERM end what runs as Ctrl-C does, so that temporary folders are removed; once: another one does not break off the tidying up."""
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run_training(data: Path, out: Path, settings: Any) -> None:
     from learner.__main__ import check_file, prepare_process
+    from learner.terminal import Terminal, summary_of
     from policy.model import resolve_model
 
     check_file(data)
     resolve_model(settings.model)
     prepare_process(settings)
-    from learner import ranks
-    from learner.offline import train_file
+    with Terminal() as terminal:
+        from learner import ranks
+        from learner.offline import train_file
 
-    console = Console(stderr=True)
-    with ranks.joined(settings.device), Progress(console=console, disable=not sys.stderr.isatty()) as progress:
-        console.quiet = not ranks.is_first()
-        task = progress.add_task("reading", total=None)
-
-        def phase(name: str, step: int, steps: int, loss: float | None, metrics: dict[str, float]) -> None:
-            said = f"{name}, loss {loss:.3f}" if loss is not None else name
-            progress.update(task, description=said, completed=step, total=steps or None)
-
-        manifest, result = train_file(data, out, settings, phase, opened=lambda form, count, left_out: console.print(
-            f"{count} examples in the {form} form" + (f"; left out: {left_out}" if any(left_out) else "")
-        ))  # fmt: skip
-    stopped = f", stopped early: {result.trained.stopped}" if result.trained.stopped else ""
-    console.print(f"{result.trained.steps} steps in {result.trained.metrics['seconds']:.1f} s{stopped}")
-    for reason in result.report["reasons"]:
-        console.print(f"the gate would not pass it: {reason}")
-    if not console.quiet:
+        with ranks.joined(settings.device):
+            is_first = ranks.is_first()
+            if not is_first:
+                terminal.quiet()
+            manifest, result = train_file(data, out, settings, terminal.phase, opened=terminal.opened)
+    for line in summary_of(result, out, terminal.count, terminal.seconds):
+        terminal.say(line)
+    if is_first:
         print(f"{out} {manifest.digest}")

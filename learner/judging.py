@@ -7,7 +7,7 @@ from typing import Any
 
 from learner.errors import BadData
 from learner.examples import Example, for_algorithm
-from learner.files import read_examples, render_with
+from learner.files import read_examples, render_with, require_both_labels
 from learner.plan import without_holdout
 from learner.resident import Resident
 from learner.rewards import Calibration, RewardModel, calibration_of, newest_reward_folder, next_reward_folder, reply_features, trained_reward_model
@@ -80,7 +80,7 @@ def newest_model(settings: LearnerSettings, resident: Resident) -> RewardModel:
 def _judgements(resident: Resident, settings: LearnerSettings, file: Path | None) -> Material:
     """Return what people said, and of a store the trust in them that is on record."""
     if file is not None:
-        return Material(tuple(_of_file(resident, file)), ())
+        return Material(tuple(_of_file(resident, file, to_learn=True)), ())
     db = open_store(settings.data)
     try:
         return material_of(db, resident, _everything())
@@ -88,12 +88,14 @@ def _judgements(resident: Resident, settings: LearnerSettings, file: Path | None
         db.close()
 
 
-def _of_file(resident: Resident, file: Path) -> list[Example]:
+def _of_file(resident: Resident, file: Path, *, to_learn: bool = False) -> list[Example]:
     form, examples, left_out = read_examples(file, render_with(resident.tokenizer), max_tokens=resident.context_length)
     if form == "sft":
         raise BadData(f"{file} holds demonstrations alone; a reward model learns from preferences or thumbs")
     if not examples:
         raise BadData(f"{file} holds nothing to judge by; left out: {left_out}")
+    if to_learn:
+        require_both_labels(form, examples, file, "a reward model")
     return examples
 
 

@@ -1,31 +1,34 @@
 """Training from a file, with no service and no store: the same update, from the base model to a version folder."""
 
+import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from learner import ranks
 from learner.errors import BadData, BadSetting
-from learner.files import Form, LeftOut, read_examples, render_with
+from learner.files import Form, LeftOut, read_examples, render_with, require_both_labels
 from learner.publish import probe_of
 from learner.resident import Resident
 from learner.scalars import Scalars
 from learner.settings import LearnerSettings
 from learner.update import Material, Phase, Result, Updater
-from policy.versions import Manifest, read_version, write_version
+from policy.errors import CannotWrite
+from policy.versions import Manifest, prove_writable, read_version, write_version
 from store.ids import now
 from store.runs import Run
 
+CONTRAST = ("grpo", "rloo", "ppo", "ilql")  # praise alone, or blame alone, says nothing of what is better than what
 NEEDS: dict[str, tuple[Form, ...]] = {
     "dpo": ("preference",),
     "kto": ("preference", "unpaired"),
     "sft": ("preference", "unpaired", "sft"),
     "mixed": ("preference", "unpaired", "sft"),
-    **dict.fromkeys(("grpo", "rloo", "ppo", "ilql"), ("preference", "unpaired")),  # praise alone says nothing of what is better than what
+    **dict.fromkeys(CONTRAST, ("preference", "unpaired")),
 }
 
 
@@ -35,18 +38,13 @@ def train_file(
     """Train on a file and write `out`, a version folder with `report.json` in it: the run's metrics, the gate's verdict, the file's digest and which
     of its lines were trained on and judged by. TensorBoard's event files are in its `logs`.
 
-    `opened(form, examples, left_out)` is called when the file has been read. Raises BadData, BadSetting when `out` is there already or no folder,
-    or the algorithm cannot learn from this form, NothingToLearn, Diverged.
+    `opened(form, examples, left_out)` is called when the file has been read. Raises BadData, BadSetting when `out` is there already, no folder or
+    nothing can be written there, or the algorithm cannot learn from this form, NothingToLearn, Diverged, CannotWrite.
     """
-    nearest = next(place for place in (out, *out.parents) if place.exists())
-    if not nearest.is_dir():
-        raise BadSetting(f"{nearest} is a file and no folder; name a new folder with --out")
-    if out.exists() and any(out.iterdir()):
-        raise BadSetting(f"the folder {out} is not empty; name a new one with --out")
     if settings.algorithm == "ppo" and settings.off_policy > 0:
         raise BadSetting(f"off_policy is {settings.off_policy:g}, but nobody recorded how likely the replies of a file were; leave it at 0")
-    cache = Path(tempfile.mkdtemp(prefix="attune-train-"))
-    try:
+    out = out.expanduser().resolve()
+    with _place_for(out), _cache() as cache:
         settings = settings.model_copy(update={"data": cache})
         resident = Resident(settings)
         form, examples, left_out = read_examples(file, render_with(resident.tokenizer), max_tokens=resident.context_length)
@@ -54,6 +52,8 @@ def train_file(
             raise BadSetting(f"{settings.algorithm} cannot learn from a file in the {form} form; it needs {' or '.join(NEEDS[settings.algorithm])}")
         if not examples:
             raise BadData(f"{file} holds nothing to learn from; left out: {left_out} ({resident.context_length} tokens are the model's context)")
+        if settings.algorithm in CONTRAST:
+            require_both_labels(form, examples, file, settings.algorithm)
         opened(form, len(examples), left_out)
         scalars = Scalars(cache / "logs") if ranks.is_first() else None
 
@@ -68,6 +68,50 @@ def train_file(
             scalars.close()
         written = _written(out, file, resident, result, run, settings) if ranks.is_first() else None
         return ranks.the_first(written) or read_version(out), result
+
+
+@contextlib.contextmanager
+def _place_for(out: Path) -> Generator[None, None, None]:
+    """Make the folder that a new version is to lie in, having seen that one can be written there; take it away again if nothing was.
+
+    Raises BadSetting.
+    """
+    reason, made = _prepared(out) if ranks.is_first() else ("", [])
+    reason = ranks.the_first(reason)  # the others would see what the first one tries
+    try:
+        if reason:
+            raise BadSetting(f"{reason}; name a new folder with --out")
+        yield
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):  # it holds the version, or what others put there
+                folder.rmdir()
+
+
+def _prepared(out: Path) -> tuple[str, list[Path]]:
+    """Return what keeps a version from being written ("" for nothing), and which folders were made for it, innermost first."""
+    made: list[Path] = []
+    try:  # a name that is too long is an error already where one asks whether it exists
+        nearest = next(place for place in (out, *out.parents) if place.exists())
+        if not nearest.is_dir():
+            return f"{nearest} is a file and no folder", made
+        if out.exists() and any(out.iterdir()):
+            return f"the folder {out} is not empty", made
+        made = [place for place in out.parents if not place.exists()]
+        prove_writable(out)
+    except CannotWrite as error:
+        return str(error), made
+    except OSError as error:
+        return f"nothing can be written to {out} ({error.strerror})", made
+    return "", made
+
+
+@contextlib.contextmanager
+def _cache() -> Generator[Path, None, None]:
+    """A folder for what a training makes on its way."""
+    cache = Path(tempfile.mkdtemp(prefix="attune-train-"))
+    try:
+        yield cache
     finally:
         shutil.rmtree(cache, ignore_errors=True)
 

@@ -27,11 +27,12 @@ def version_folder(data: Path, number: int) -> Path:
 
 @torch.no_grad()
 def probe_of(resident: Resident) -> Probe:
-    """Return what the resident weights say after a fixed prompt, in float32."""
+    """Return what the resident weights say after a fixed prompt, in the precision that the base model was loaded in."""
     prompt = render_prompt(resident.tokenizer, [{"role": "user", "content": PROBE_TEXT}])
     logits = resident.model(input_ids=torch.tensor([prompt], device=resident.device), use_cache=False).logits[0, -1].float()
     top = logits.log_softmax(-1).topk(min(PROBE_TOP, logits.numel()))
-    return Probe(prompt, top.indices.tolist(), top.values.tolist())
+    precision = "bfloat16" if resident.base.get_input_embeddings().weight.dtype == torch.bfloat16 else "float32"
+    return Probe(prompt, top.indices.tolist(), top.values.tolist(), precision)
 
 
 def publish(

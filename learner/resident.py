@@ -173,6 +173,7 @@ class Resident:
             self.base = self.model.unload()
         given = {"r": rank, "lora_alpha": alpha, "lora_dropout": 0.0, "bias": "none", "task_type": "CAUSAL_LM"}
         warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`", UserWarning)  # merged into a copy: policy/weights.py
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to", UserWarning)  # PEFT sets it right for each of GPT-2's layers by itself
         try:
             self.model = get_peft_model(self.base, LoraConfig(target_modules="all-linear", **given)).eval()
             if with_head:  # "all-linear" leaves it out

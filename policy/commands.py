@@ -12,7 +12,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export_model(
-    version: Annotated[int, typer.Argument(min=0, help="Version number; 0 is the base model.")],
+    version: Annotated[str, typer.Argument(help="Version number of the service (0 is the base model), or a folder that `attune train` wrote.")],
     out: Annotated[Path, typer.Option(help="New file (gguf) or new folder (hf, peft).")],
     format: Annotated[str, typer.Option(help="gguf (llama.cpp, Ollama), hf (a whole Hugging Face folder) or peft (the adapter alone).")] = "gguf",
     data: Annotated[Path | None, typer.Option(help="Data folder of the service.  \\[default: ~/.attune]", show_default=False)] = None,
@@ -21,11 +21,20 @@ def export_model(
 ) -> None:
     """Write a version's weights, checked against its manifest, for other programs."""
     from policy.errors import PolicyError
-    from policy.exports import export, weights_of
+    from policy.exports import Weights, export, weights_in, weights_of
+
+    def weights() -> Weights:
+        if version.isdecimal():
+            return weights_of(data or Path.home() / ".attune", int(version), model)
+        if data is not None:
+            raise ValueError(f"{version} is no version number, and of a folder --data says nothing; leave it out")
+        if not Path(version).is_dir():
+            raise ValueError(f"{version} is neither a version number nor a folder that `attune train` wrote")
+        return weights_in(Path(version), model)
 
     try:
-        written = export(weights_of(data or Path.home() / ".attune", version, model), format, out, dtype)
-    except (PolicyError, OSError) as error:
+        written = export(weights(), format, out, dtype)
+    except (PolicyError, OSError, ValueError) as error:
         typer.echo(f"attune: {error}", err=True)
         raise typer.Exit(1) from None
     typer.echo(str(written))

@@ -21,6 +21,10 @@ class VersionCorrupt(PolicyError, ValueError):
     """A version folder does not hold what its manifest says."""
 
 
+class CannotWrite(PolicyError, OSError):
+    """The file system refuses a version or an export: no room, no right, no such place."""
+
+
 class ProbeMismatch(PolicyError, ValueError):
     """Loaded weights do not answer the probe as the trained ones did."""
 

@@ -1,4 +1,4 @@
-"""A version as files for other programs: one GGUF, a whole Hugging Face folder, or the PEFT adapter alone."""
+"""A version, of a service or by itself, as files for other programs: one GGUF, a whole Hugging Face folder, or the PEFT adapter alone."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from policy.errors import UnsupportedModel, VersionCorrupt
+from safetensors import SafetensorError
+
+from policy.errors import CannotWrite, UnsupportedModel, VersionCorrupt
 from policy.ggufs import write_gguf
-from policy.model import load_merged, read_config, resolve_model
+from policy.model import load_merged, model_digest, read_config, resolve_model
 from policy.versions import MANIFEST, read_version
 
 FORMATS = ("gguf", "hf", "peft")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.index.json", MANIFEST, "adapter_config.json", "training_state*")
+_OF_A_TRAINING = ("report.json", "logs")
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,23 @@ def weights_of(data: Path, number: int, model: str | None = None) -> Weights:
     folder = data / "versions" / f"{number:06d}"
     if number == 0 and not folder.is_dir():
         return Weights(resolve_model(model or _base_of(data) or "pocket"))
+    return weights_in(folder, model)
+
+
+def weights_in(folder: Path, model: str | None = None) -> Weights:
+    """Return a version folder's weights, such as `attune train` writes, its files checked. `model` names the base if it has moved since.
+
+    Raises VersionCorrupt for a folder that is none or damaged, ModelNotFound and ModelCorrupt for its base, UnsupportedModel for another base.
+    """
     manifest = read_version(folder)
     if manifest.kind == "full":
         return Weights(folder)
-    return Weights(resolve_model(model or manifest.base_model), folder)
+    if manifest.kind != "adapter":
+        raise UnsupportedModel(f"{folder} holds a {manifest.kind} model, which writes no text")
+    base = resolve_model(model or manifest.base_model)
+    if model_digest(str(base)) != manifest.base_digest:
+        raise UnsupportedModel(f"{folder} was not trained on the model that is in {base} now; name its own with --model")
+    return Weights(base, folder)
 
 
 def export(weights: Weights, kind: str, out: Path, dtype: str = "f16") -> Path:
@@ -61,7 +77,8 @@ def _write_folder(weights: Weights, out: Path) -> Path:
     config = read_config(weights.model)
     model = load_merged(str(weights.model), weights.adapter, "cpu", str(config.get("dtype") or config.get("torch_dtype") or "float32"))
     with _whole(out) as folder:
-        shutil.copytree(weights.model, folder, ignore=shutil.ignore_patterns(*_WEIGHTS), dirs_exist_ok=True)
+        unwanted = (*_WEIGHTS, *_OF_A_TRAINING) if (weights.model / MANIFEST).exists() else _WEIGHTS
+        shutil.copytree(weights.model, folder, ignore=shutil.ignore_patterns(*unwanted), dirs_exist_ok=True)
         model.save_pretrained(folder)
     return out
 
@@ -84,6 +101,8 @@ def _whole(out: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.rename(out)
+    except SafetensorError as error:  # for instance a full disk
+        raise CannotWrite(f"{out} cannot be written ({error})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

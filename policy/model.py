@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from policy.errors import ModelCorrupt, ModelNotFound, UnsupportedModel
+from policy.versions import MANIFEST
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -132,6 +133,7 @@ def load_merged(name: str, adapter: Path | None, device: str = "auto", dtype: st
     place = resolve_device(device)
     kind = ("bfloat16" if place == "cuda" else "float32") if dtype == "auto" else dtype
     base = load_model(name, "cpu", "float32")
+    warnings.filterwarnings("ignore", "fan_in_fan_out is set to", UserWarning)  # PEFT sets it right for each of GPT-2's layers by itself
     _untie(base, adapter)
     try:
         merged: Any = PeftModel.from_pretrained(base, adapter).merge_and_unload()
@@ -197,6 +199,9 @@ def _fetch(name: str) -> Path:
 
 
 def _check(folder: Path) -> None:
+    if (folder / MANIFEST).is_file() and not (folder / "config.json").exists():
+        export = f"attune export-model {folder} --format hf --out NEW"
+        raise ModelCorrupt(f"{folder} is a version over a base model, not a model; write it out as one first, with `{export}`")
     read_config(folder)
     if not any((folder / file).exists() for file in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
         raise ModelCorrupt(f"the model folder {folder} has no tokenizer (tokenizer.json)")

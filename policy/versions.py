@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from policy.errors import ProbeMismatch, VersionCorrupt
+from safetensors import SafetensorError
+
+from policy.errors import CannotWrite, ProbeMismatch, VersionCorrupt
 
 MANIFEST = "manifest.json"
 TOLERANCE = {"float32": 0.02, "bfloat16": 0.25, "q8_0": 0.25, "q4_0": 2.0}  # nats; see probe_tolerance
@@ -18,11 +20,15 @@ TOLERANCE = {"float32": 0.02, "bfloat16": 0.25, "q8_0": 0.25, "q4_0": 2.0}  # na
 
 @dataclass(frozen=True)
 class Probe:
-    """What the trained weights say after a fixed prompt: the log-probabilities (nats, float32, temperature 1) of the likeliest next tokens."""
+    """What the trained weights say after a fixed prompt: the log-probabilities (nats, temperature 1) of the likeliest next tokens.
+
+    `precision` is what they were computed in, float32 or bfloat16.
+    """
 
     prompt_ids: list[int]
     top_ids: list[int]
     top_logps: list[float]
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -57,23 +63,48 @@ def write_version(
 ) -> Manifest:
     """Make a version folder so that it is there whole or not at all: temporary folder, files, manifest last, fsync, rename.
 
-    `save(path)` writes the weights. What an earlier, interrupted attempt left under the same name is replaced.
+    `save(path)` writes the weights. What an earlier, interrupted attempt left under the same name is replaced. A folder that is there and empty is
+    filled where it lies: it may be somebody's working directory, or a mount. Whatever fails, the temporary folder is removed; raises CannotWrite
+    for what the file system refuses.
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save(temporary)
-    files = {str(path.relative_to(temporary)): _file_digest(path) for path in sorted(temporary.rglob("*")) if path.is_file()}
-    created_at = datetime.now(UTC).isoformat(timespec="microseconds")
-    digest = _digest(base_digest, files)
-    manifest = Manifest(version, parent, base_model, base_digest, kind, files, digest, seed, probe, created_at, settings)
-    (temporary / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1) + "\n")
-    for path in [*temporary.rglob("*"), temporary]:
-        _fsync(path)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
-    _fsync(folder.parent)
+    temporary = _temporary(folder)
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        save(temporary)
+        files = {str(path.relative_to(temporary)): _file_digest(path) for path in sorted(temporary.rglob("*")) if path.is_file()}
+        created_at = datetime.now(UTC).isoformat(timespec="microseconds")
+        digest = _digest(base_digest, files)
+        manifest = Manifest(version, parent, base_model, base_digest, kind, files, digest, seed, probe, created_at, settings)
+        (temporary / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1) + "\n")
+        for path in [*temporary.rglob("*"), temporary]:
+            _fsync(path)
+        if temporary.parent == folder:
+            for path in sorted(temporary.iterdir(), key=lambda path: path.name == MANIFEST):
+                path.rename(folder / path.name)
+            _fsync(folder)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+            _fsync(folder.parent)
+    except (OSError, SafetensorError) as error:
+        raise CannotWrite(f"the version cannot be written to {folder} ({_reason(error)})") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return manifest
+
+
+def prove_writable(folder: Path) -> None:
+    """Make and remove the temporary folder that `write_version` would use, with a file in it; its parents stay. Raises CannotWrite."""
+    try:
+        temporary = _temporary(folder)
+        try:
+            temporary.mkdir(parents=True, exist_ok=True)
+            (temporary / MANIFEST).write_text("{}\n")
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise CannotWrite(f"nothing can be written to {folder} ({_reason(error)})") from error
 
 
 def read_version(folder: Path, *, verify: bool = True) -> Manifest:
@@ -96,14 +127,14 @@ def read_version(folder: Path, *, verify: bool = True) -> Manifest:
     return manifest
 
 
-def probe_tolerance(precision: str, quantize: str = "none") -> float:
-    """Return how far (nats) a runner's probe may be from the one that training recorded in float32.
+def probe_tolerance(precision: str, quantize: str = "none", recorded: str = "float32") -> float:
+    """Return how far (nats) a runner's probe may be from the one that training recorded, in the precision `recorded`.
 
     Seen on the bundled model, the largest of 32 tokens: 0.0006 in float32 (merged weights are rounded to float16 on the way), 0.02 in
     bfloat16, 0.05 with q8_0, 1 with q4_0; one optimiser step at 1e-3 moves it by 0.03, ten by 0.8. So float32 tells every update from its
     parent, bfloat16 and q8_0 all but the smallest, and q4_0 only another model; the files themselves are held to their digests.
     """
-    return max(TOLERANCE[precision], TOLERANCE.get(quantize, 0.0))
+    return max(TOLERANCE[precision], TOLERANCE.get(quantize, 0.0), TOLERANCE[recorded])
 
 
 def probe_difference(probe: Probe, seen_logps: Sequence[float], tolerance: float) -> float:
@@ -116,6 +147,17 @@ def probe_difference(probe: Probe, seen_logps: Sequence[float], tolerance: float
     if not all(one <= tolerance for one in differences):  # one by one: max() may step over a NaN
         raise ProbeMismatch(f"the loaded weights differ from the trained ones by {difference:.3g} nat on the probe; at most {tolerance} is allowed")
     return difference
+
+
+def _temporary(folder: Path) -> Path:
+    """Return where a version is made, on the file system where it is to be."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        return folder / f".{os.getpid()}"
+    return folder.with_name(f".{folder.name}.{os.getpid()}")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _digest(base_digest: str, files: dict[str, str]) -> str:

@@ -82,8 +82,7 @@ class LocalModel:
             device=device_of(settings.device), precision=settings.precision, quantize=settings.quantize, kv_gib=settings.kv_gib,
             threads=settings.threads, max_batch=settings.max_active, kinds=() if settings.runner == "auto" else (settings.runner,),
         )  # fmt: skip
-        precision = settings.precision if settings.vllm is None else "bfloat16"  # which a server computes with unless told otherwise
-        self._tolerance = settings.probe_tolerance or probe_tolerance(precision, settings.quantize)
+        self._precision = settings.precision if settings.vllm is None else "bfloat16"  # which a server computes with unless told otherwise
         self._spare: WorkerProcess | None = None
         self._weights: WeightsProcess | None = None
         self._adapters = settings.adapters
@@ -125,7 +124,9 @@ class LocalModel:
         try:
             if manifest is not None:
                 seen = runner.probe(manifest.probe.prompt_ids, manifest.probe.top_ids)
-                difference = probe_difference(manifest.probe, seen, self._tolerance)
+                usual = probe_tolerance(self._precision, self._settings.quantize, manifest.probe.precision)
+                tolerance = self._settings.probe_tolerance or usual
+                difference = probe_difference(manifest.probe, seen, tolerance)
                 log.info("version %d answers its probe within %.2g nat", version.number, difference)
             self._warm_up(runner)
         except ProbeMismatch as error:

@@ -72,3 +72,21 @@ def test_flags_of_the_learner_alone_are_unknown_here(attune: Callable[..., Resul
     done = attune(*words, flag)
     assert done.exit_code == 1
     assert done.output == f"unknown option {flag!r}; `attune learn --help` lists the settings\n"
+
+
+@pytest.mark.parametrize("words", [["learn"], ["train", "--data", "p.jsonl", "--out", "new"], *(words for words, _, _ in REWARD)])
+def test_a_flag_without_its_value_is_one_line(attune: Callable[..., Result], words: list[str]) -> None:
+    for more in (["--steps"], ["--steps", "--seed", "3"]):
+        done = attune(*words, *more)
+        assert (done.exit_code, done.output) == (1, "--steps needs a value\n")
+
+
+@pytest.mark.parametrize("value", ["-1e9", "-1E+9", "-2.5", "-3", "-.5"])
+def test_negative_numbers_are_values(attune: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    seen: list[LearnerSettings] = []
+    monkeypatch.setattr("learner.commands._run_training", lambda data, out, settings: seen.append(settings))
+    monkeypatch.setattr("learner.__main__.check_start", seen.append)
+    for words in (["train", "--data", "p.jsonl", "--out", "new"], ["learn", "--check"]):
+        assert attune(*words, "--min-chosen-log-ratio", value, "--seed", "3").exit_code == 0
+        assert attune(*words, "--seed", "3", f"--min-chosen-log-ratio={value}").exit_code == 0
+    assert [(settings.min_chosen_log_ratio, settings.seed) for settings in seen] == [(float(value), 3)] * 4

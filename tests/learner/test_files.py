@@ -1,6 +1,7 @@
 """TRL's three forms of JSON Lines, read and refused; and a version made of a file, with no service."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -11,12 +12,15 @@ from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from trl.data_utils import extract_prompt, maybe_extract_prompt
 
 from learner.errors import BadData, BadSetting
-from learner.files import LeftOut, read_examples
+from learner.files import LeftOut, read_examples, render_with
+from learner.judging import train_reward_model
 from learner.offline import train_file
 from learner.settings import LearnerSettings
 from policy.versions import read_version
+from tests.models import tiny_tokenizer
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -42,6 +46,8 @@ def test_preferences_as_text_as_messages_and_without_a_prompt(tmp_path: Path) ->
         {"prompt": "q", "chosen": "yes", "rejected": "no"},
         {"prompt": [user], "chosen": [good], "rejected": [bad]},
         {"chosen": [user, good], "rejected": [user, bad]},
+        {"prompt": "q", "chosen": [user, good], "rejected": [user, bad]},
+        {"prompt": [{"role": "user", "content": [{"type": "text", "text": "q"}]}], "chosen": "yes", "rejected": "no", "tools": None},
     )
     form, examples, left_out = read_examples(file, render, max_tokens=20)
     assert (form, left_out) == ("preference", LeftOut(0, 0))
@@ -49,6 +55,40 @@ def test_preferences_as_text_as_messages_and_without_a_prompt(tmp_path: Path) ->
         assert example.good is not None
         assert example.bad is not None
         assert (example.kind, example.prompt_ids, example.good.ids, example.bad.ids) == ("pair", (ord("u"), ord("q")), ids("yes"), ids("no"))
+
+
+TEXTS = [
+    ("The sky is blue.", "The sky is green."),
+    ("The sky is blue.", "The sky is black."),
+    ("Q: a?\n\nA: yes", "Q: a?\n\nA: no"),
+    ("So  we go.", "So  they go."),
+    ("q!a", "q!b"),
+]
+
+
+@pytest.mark.parametrize(("chosen", "rejected"), TEXTS)
+def test_two_texts_without_a_prompt_are_cut_where_trl_cuts_them(tmp_path: Path, chosen: str, rejected: str) -> None:
+    _, examples, _ = read_examples(written(tmp_path / "a.jsonl", {"chosen": chosen, "rejected": rejected}), render, max_tokens=99)
+    cut = extract_prompt({"chosen": chosen, "rejected": rejected})
+    assert [(example.prompt_ids, *(reply.ids for reply in example.replies)) for example in examples] == [
+        ((ord("u"), *map(ord, cut["prompt"])), ids(cut["chosen"]), ids(cut["rejected"]))
+    ]
+
+
+def test_a_prompt_as_text_beside_conversations_is_read_as_trl_reads_it(tmp_path: Path) -> None:
+    turns = [{"role": role, "content": text} for role, text in (("user", "q"), ("assistant", "a"), ("user", "r"))]
+    row = {"prompt": "q", "chosen": [*turns, {"role": "assistant", "content": "s"}], "rejected": [*turns, {"role": "assistant", "content": "t"}]}
+    _, (example,), _ = read_examples(written(tmp_path / "a.jsonl", row), render, max_tokens=99)
+    cut = maybe_extract_prompt(row)
+    assert example.prompt_ids == tuple(render(cut["prompt"], "")[0])
+    assert [reply.ids for reply in example.replies] == [ids(cut[side][0]["content"]) for side in ("chosen", "rejected")]
+
+
+def test_parts_of_text_are_one_text(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "ye"}, {"type": "text", "text": "s"}]
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": parts, "tool_calls": None}]
+    _, examples, _ = read_examples(written(tmp_path / "a.jsonl", {"messages": turns}), render, max_tokens=20)
+    assert [example.replies[0].ids for example in examples] == [ids("yes")]
 
 
 def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
@@ -89,13 +129,33 @@ def test_rows_that_say_nothing_are_counted_and_left_out(tmp_path: Path) -> None:
     assert str(LeftOut(0, 3)) == "3 with an empty reply, or the same reply on both sides"
 
 
+TURNS = (
+    '{"prompt": %s, "chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], '
+    '"rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}]}'
+)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("", "holds no examples"),
         ("{", "line 1: not JSON"),
         ("[]", "line 1: a line is an object"),
-        ('{"text": "a"}', "found ['text']"),
+        ('{"text": "a"}', "found ['text']; a text by itself does not say where the reply begins"),
+        ('{"prompt": "q", "chosen": "a", "rejected": "b", "tools": [{"type": "x"}]}', "not supported, and this line has tools"),
+        ('{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": null, "tool_calls": [{}]}]}', "line has tool_calls"),
+        ('{"prompt": [{"role": "user", "content": "q"}, {"role": "tool", "content": "7"}], "completion": "y"}', "has a message of the role tool"),
+        ('{"prompt": [{"role": "function", "content": "7"}], "chosen": "y", "rejected": "n"}', "has a message of the role function"),
+        ('{"messages": [{"role": "user", "content": null}, {"role": "assistant", "content": "y"}]}', "line 1: the content of a message is null"),
+        ('{"prompt": [{"role": "user", "content": [{"type": "image_url"}]}], "completion": "y"}', "parts of type 'image_url' are not supported"),
+        ('{"prompt": [{"role": "user", "content": ["q"]}], "completion": "y"}', "line 1: content is text, or a list of parts"),
+        ('{"prompt": [{"role": "user", "content": [{"type": "text"}]}], "completion": "y"}', "a content part of type 'text' has no text"),
+        ('{"chosen": "yes", "rejected": "no"}', "line 1: without a prompt, chosen and rejected begin with the same text, and these do not"),
+        ('{"chosen": " yes", "rejected": " no"}', "begin with the same text, and these do not"),
+        ('{"chosen": "yes", "rejected": "yes, sir"}', "here one is the beginning of the other"),
+        ('{"chosen": "yes", "rejected": [{"role": "user", "content": "q"}]}', "line 1: messages are a list"),
+        (TURNS % '"other"', "do not begin with the prompt"),
+        (TURNS % '[{"role": "user", "content": "q"}]', "begin with the prompt's turns again; leave the prompt out, or those turns"),
         ('{"prompt": "q", "completion": "y", "label": 1}', "true or false, not 1"),
         ('{"prompt": "q", "completion": "y"}\n\n{"prompt": "q", "chosen": "a", "rejected": "b"}', "line 3: this is a line in the preference form"),
         ('{"messages": [{"role": "user", "content": "q"}]}', "end with the assistant's reply"),
@@ -145,6 +205,63 @@ def test_a_file_in_the_place_of_the_new_folder_is_refused(make_settings: Callabl
             train_file(file, out, make_settings(), lambda *_: None)
 
 
+@pytest.fixture
+def without_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is looked at before the model loads is looked at for nothing."""
+    monkeypatch.setattr("learner.offline.Resident", lambda settings: pytest.fail("the model was loaded"))
+
+
+@pytest.mark.usefixtures("without_a_model")
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("/proc/attune/out", "nothing can be written to /proc/attune/out .No such file or directory."),
+        ("/sys/out", "nothing can be written to /sys/out"),
+        ("/tmp/" + "x" * 300, "File name too long"),
+        ("/tmp/" + "x" * 255, "File name too long"),  # it fits, but not what it is called while it is written
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_refused_before_the_model_loads(
+    make_settings: Callable[..., LearnerSettings], tmp_path: Path, out: str, said: str
+) -> None:
+    with pytest.raises(BadSetting, match=f"{said}.*; name a new folder with --out"):
+        train_file(preferences(tmp_path / "p.jsonl"), Path(out), make_settings(), lambda *_: None)
+
+
+def test_an_empty_folder_is_filled_where_it_lies(
+    make_settings: Callable[..., LearnerSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    number = out.stat().st_ino
+    monkeypatch.chdir(out)
+    manifest, _ = train_file(preferences(tmp_path / "p.jsonl"), Path("."), make_settings(max_kl=1e9), lambda *_: None)
+    assert Path.cwd() == out
+    assert out.stat().st_ino == number  # somebody stands in it
+    assert read_version(out) == manifest
+    assert {path.name for path in out.iterdir()} == {*(Path(name).parts[0] for name in manifest.files), "manifest.json"}
+
+
+def test_what_was_made_for_a_version_goes_when_there_is_none(make_settings: Callable[..., LearnerSettings], tmp_path: Path) -> None:
+    file = written(tmp_path / "p.jsonl", {"prompt": "q", "chosen": "a", "rejected": "a"})
+    with pytest.raises(BadData):
+        train_file(file, tmp_path / "a" / "b" / "out", make_settings(), lambda *_: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["p.jsonl"]
+
+
+def test_transformers_does_not_warn_of_a_line_that_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer = tiny_tokenizer.__wrapped__()
+    tokenizer.model_max_length = 64
+    logger = logging.getLogger("transformers")
+    monkey = logger.propagate
+    logger.propagate = True
+    try:
+        read_examples(written(tmp_path / "a.jsonl", {"prompt": "q" * 600, "completion": "y"}), render_with(tokenizer), max_tokens=64)
+    finally:
+        logger.propagate = monkey
+    assert "longer than" not in caplog.text
+
+
 def tags(folder: Path) -> set[str]:
     """Names of the curves in a folder of TensorBoard's event files."""
     events = EventAccumulator(str(folder))
@@ -163,6 +280,27 @@ def test_praise_alone_trains_no_method_that_needs_a_contrast(make_settings: Call
     file = written(tmp_path / "s.jsonl", *({"prompt": f"say {n}", "completion": "yes"} for n in range(16)))
     with pytest.raises(BadSetting, match=f"{algorithm} cannot learn from a file in the sft form; it needs preference or unpaired"):
         train_file(file, tmp_path / "out", make_settings(algorithm=algorithm), lambda *_: None)
+
+
+@pytest.mark.parametrize("label", [True, False])
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo", "ppo", "ilql"])
+def test_thumbs_of_one_kind_train_no_method_that_needs_a_contrast(
+    make_settings: Callable[..., LearnerSettings], tmp_path: Path, algorithm: str, label: bool
+) -> None:
+    file = written(tmp_path / "u.jsonl", *({"prompt": f"say {n}", "completion": "yes", "label": label} for n in range(16)))
+    with pytest.raises(BadData, match=f"every label in .* is {str(label).lower()}, and {algorithm} learns from what is better than what"):
+        train_file(file, tmp_path / "out", make_settings(algorithm=algorithm), lambda *_: None)
+    with pytest.raises(BadData, match="every label in .* and a reward model learns from what is better"):
+        train_reward_model(make_settings(), file)
+
+
+@pytest.mark.parametrize("algorithm", ["kto", "mixed"])
+def test_thumbs_of_one_kind_train_methods_that_look_at_each_by_itself(
+    make_settings: Callable[..., LearnerSettings], tmp_path: Path, algorithm: str
+) -> None:
+    file = written(tmp_path / "u.jsonl", *({"prompt": f"say {n}", "completion": "yes", "label": True} for n in range(8)))
+    _, result = train_file(file, tmp_path / "out", make_settings(algorithm=algorithm, max_kl=1e9), lambda *_: None)
+    assert result.trained.steps > 0
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
-from policy.errors import ProbeMismatch, VersionCorrupt
+from policy.errors import CannotWrite, ProbeMismatch, VersionCorrupt
 from policy.versions import MANIFEST, TOLERANCE, Manifest, Probe, probe_difference, probe_tolerance, read_version, write_version
 
 PROBE = Probe([1, 4, 5], [9, 7, 30], [-0.5, -1.5, -2.25])
@@ -29,6 +30,19 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert manifest.probe == PROBE
     assert set(manifest.files) == {"adapter_model.safetensors", "adapter_config.json"}
     assert [path.name for path in (tmp_path / "versions").iterdir()] == ["000003"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device (os error 28)")])
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, error: Exception) -> None:
+    def fails(folder: Path) -> None:
+        (folder / "half").write_text("half")
+        raise error
+
+    with pytest.raises(CannotWrite, match="^the version cannot be written to .*/3 .*No space left on device"):
+        write_version(
+            tmp_path / "3", version=3, parent=None, base_model="pocket", base_digest="b", save=fails, probe=PROBE, seed=0, settings={}
+        )  # fmt: skip
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_digest_is_that_of_base_and_files_alone(tmp_path: Path) -> None:
@@ -115,3 +129,4 @@ def test_the_probe_tells_other_weights_apart() -> None:
         probe_difference(PROBE, [-0.5, -1.5], 1.0)
     assert probe_difference(replace(PROBE, top_ids=[], top_logps=[]), [], 0.0) == 0.0
     assert probe_tolerance("float32") < probe_tolerance("bfloat16") == probe_tolerance("float32", "q8_0")
+    assert probe_tolerance("float32", recorded="bfloat16") == probe_tolerance("bfloat16")  # trained on a GPU, served on a CPU

@@ -20,7 +20,7 @@ from policy.commands import register
 from policy.errors import ModelCorrupt, UnsupportedModel, VersionCorrupt
 from policy.exports import Weights, export, weights_of
 from policy.ggufs import reasons_against_gguf, write_gguf
-from policy.model import load_merged, model_digest, read_config
+from policy.model import load_merged, model_digest, read_config, resolve_model
 from policy.versions import Probe, write_version
 from policy.weights import merged_tensors, read_tensors
 from tests.models import tiny_adapter, tiny_config, tiny_model
@@ -203,6 +203,32 @@ def test_each_format_holds_the_version(adapted: Weights, tmp_path: Path) -> None
 
     model = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "peft")
     torch.testing.assert_close(model(PROMPT).logits, expected, rtol=0, atol=1e-4)
+
+
+def test_a_folder_takes_the_place_of_a_number(adapted: Weights, tmp_path: Path) -> None:
+    folder = publish(tmp_path / "data", adapted)
+    done = attune(folder, "--format", "hf", "--out", tmp_path / "hf")
+    assert (done.exit_code, done.stdout) == (0, f"{tmp_path / 'hf'}\n")
+    expected = load_merged(str(adapted.model), adapted.adapter, "cpu")(PROMPT).logits
+    torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(tmp_path / "hf")(PROMPT).logits, expected, rtol=0, atol=1e-5)
+    assert attune(folder, "--format", "gguf", "--out", tmp_path / "m.gguf").exit_code == 0
+    assert attune(folder, "--format", "peft", "--out", tmp_path / "peft").exit_code == 0
+    other = tiny_model(tmp_path / "other", "qwen2")
+    for words, said in (
+        ([folder, "--data", tmp_path / "data"], "is no version number, and of a folder --data says nothing; leave it out"),
+        ([tmp_path / "absent"], "absent is neither a version number nor a folder that `attune train` wrote"),
+        ([tmp_path / "hf"], "hf is no version folder: it has no manifest.json"),
+        ([folder, "--model", other], f"was not trained on the model that is in {other} now; name its own with --model"),
+    ):
+        refused = attune(*words, "--format", "hf", "--out", tmp_path / "x")
+        assert (refused.exit_code, refused.output.count("\n")) == (1, 1)
+        assert said in refused.output
+
+
+def test_a_version_in_place_of_a_model_is_told_how_it_becomes_one(adapted: Weights, tmp_path: Path) -> None:
+    folder = publish(tmp_path / "data", adapted)
+    with pytest.raises(ModelCorrupt, match=f"{folder} is a version over a base model, not a model; .*`attune export-model {folder} --format hf"):
+        resolve_model(str(folder))
 
 
 def test_the_tokenizer_in_a_gguf_is_the_models(adapted: Weights, tmp_path: Path) -> None:
