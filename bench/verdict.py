@@ -14,10 +14,12 @@ from clients.simulated.questions import Question, held_out
 from pocket.generation import answers
 from pocket.skills import RETENTION_SKILLS, Prompt
 
+LUCK = 16  # answers to each retention prompt, sampled: of 3 the share of right ones is off by half a point, of 16 by a fifth
+
 
 @dataclass(frozen=True)
 class Exam:
-    """What is asked: held-out questions of the feedback skills and prompts of skills that nobody gives feedback on, `samples` times each."""
+    """What is asked: held-out questions of the feedback skills, `samples` times each, and prompts of skills that nobody gives feedback on."""
 
     questions: tuple[Question, ...]
     samples: int
@@ -54,7 +56,7 @@ def sat(model: Any, tokenizer: Any, exam: Exam, seed: int) -> Paper:
     rows = [said[place : place + exam.samples] for place in range(0, len(said), exam.samples)]
     right = [question.is_right(text) for question, row in zip(exam.questions, rows, strict=True) for text in row]
     asked = [prompt.messages for prompt in exam.retention]
-    kept = [_share(exam.retention, answers(model, tokenizer, asked, sampled=True, seed=seed + luck)) for luck in range(exam.samples)]
+    kept = [_share(exam.retention, answers(model, tokenizer, asked, sampled=True, seed=1000 * seed + luck)) for luck in range(LUCK)]
     greedy = _share(exam.retention, answers(model, tokenizer, asked))
     return Paper(Answers(rows), float(np.mean(right)), float(np.mean([len(text) for text in said])), float(np.mean(kept)), greedy)
 
