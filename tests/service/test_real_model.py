@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +181,16 @@ def test_a_version_whose_file_was_damaged_is_withdrawn(tiny: Tiny, tmp_path: Pat
     with tiny.served.db() as db:
         told = [json.loads(row["data"]) for row in db.query("SELECT data FROM events WHERE kind = 'version.withdrawn'")]
     assert "adapter_model.safetensors" in told[-1]["reason"]
+
+
+def test_a_probe_that_was_recorded_in_bfloat16_may_be_as_far_off_as_that(tiny: Tiny, tmp_path: Path) -> None:
+    adapter = tiny_adapter(tiny.folder, tmp_path / "adapter", seed=8, scale=0.3)
+    exact = tiny.probe(adapter)
+    off = [logp + 0.1 for logp in exact.top_logps]  # five times what float32 allows
+    number = tiny.publish(adapter, replace(exact, top_logps=off, precision="bfloat16"))
+    tiny.served.wait_for_state(number, "live", 60)
+    number = tiny.publish(tiny_adapter(tiny.folder, tmp_path / "other", seed=9, scale=0.3), replace(exact, top_logps=off))
+    tiny.served.wait_for_state(number, "withdrawn", 60)
 
 
 def test_a_seed_gives_the_same_answer_alone_and_among_others(tiny: Tiny) -> None:
