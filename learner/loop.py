@@ -35,7 +35,7 @@ KEEP_EVERY_S = 2.0  # what a run has come to is written down so often
 MOST_ATTEMPTS = 5  # at one run, before it counts as failed: something in it kills the process
 GIVE_UP_AFTER = 3  # failed runs in a row on the same items
 RETRY_OF = "retry_of"  # in a run's settings: the run whose version the gate rejected
-NOT_KEPT = {*SHARED, "nice"}  # settings of the process and not of a run
+NOT_KEPT = {*SHARED, "nice"}  # settings of the process and not of a run, which may be taken up by another
 
 
 class Loop:
@@ -152,7 +152,7 @@ class Loop:
         upto_seq = count_to_learn(self.db, live.watermark)[2]
         if chosen.start == "retry":
             settings, extra, upto_seq = halved(settings), {RETRY_OF: last[0].id}, last[0].upto_seq
-        kept = settings.model_dump(mode="json", exclude=NOT_KEPT) | extra
+        kept = settings.model_dump(mode="json", exclude={"data", "nice"}) | extra  # on what model and device is for people to read
         with transaction(self.db):
             count = self.db.table("runs").count
             items = count_to_learn(self.db, live.watermark)[0]
@@ -201,7 +201,7 @@ class Loop:
             with transaction(self.db):
                 set_trust(self.db, result.trust)
             version = publish(
-                self.db, settings.data, self.resident, run, feedback_ids=result.plan.feedback_ids, metrics=metrics, report=result.report
+                self.db, settings.data, self.resident, run, feedback_ids=result.feedback_ids, metrics=metrics, report=result.report
             )
             result.optimiser.write(moments_path(settings.data, version.number), version.digest)
             if result.rewards is not None:

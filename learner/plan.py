@@ -24,11 +24,6 @@ class Plan:
     batches: tuple[tuple[int, ...], ...]
     seed: int
 
-    @property
-    def feedback_ids(self) -> list[str]:
-        """Rows that this update trains on or judges by."""
-        return list(dict.fromkeys(row for example in (*self.trained, *self.held_out) for row in example.feedback_ids))
-
 
 def plan_of(
     new: Sequence[Example], earlier: Sequence[Example], settings: LearnerSettings, *, seed: int, parent: int, trust: Mapping[str, float]

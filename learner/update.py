@@ -64,6 +64,13 @@ class Result:
     rewards: RewardModel | None
     trust: dict[str, float]
     """What this update estimated, of raters among the newest judgements."""
+    ties: tuple[Example, ...] = ()
+    """Those that the reward model learned from."""
+
+    @property
+    def feedback_ids(self) -> list[str]:
+        """Rows that this update trained on or judged by."""
+        return list(dict.fromkeys(row for example in (*self.plan.trained, *self.plan.held_out, *self.ties) for row in example.feedback_ids))
 
 
 def material_of(db: Database, resident: Resident, run: Run) -> Material:
@@ -184,7 +191,7 @@ class Updater:
         report = report_of(checks_of(evidence, settings))
         phase("save", trained.steps, len(plan.batches), None, {})
         metrics = _metrics(material, plan, trained, audit, remembered, believed) | cost.so_far()
-        return Result(plan, trained, report, metrics, optimiser, rewards, trust)
+        return Result(plan, trained, report, metrics, optimiser, rewards, trust, tuple(ties) if rewards is not None else ())
 
     def _trained(self, work: Work) -> tuple[Trained, RewardModel | None]:
         """Run the steps of the algorithm in force; return what they came to, and the reward model if one was made for them."""

@@ -128,6 +128,7 @@ def test_a_rejected_candidate_is_tried_once_more_and_then_waits_for_news(world: 
     assert [version.state for version in versions(world.db)[1:]] == ["rejected", "rejected"]
     assert second.settings["retry_of"] == first.id
     assert (first.settings["steps"], second.settings["steps"]) == (8, 4)
+    assert first.settings["model"] == loop.settings.model
     assert (second.after_seq, second.upto_seq) == (first.after_seq, first.upto_seq)
     assert live_version(world.db).number == 0
     world.likes_short(16, first=16)

@@ -41,7 +41,7 @@ def test_held_out_items_are_in_no_batch_and_all_others_are_in_some(make_settings
     assert len(plan.held_out) == 8
     assert not {example.prompt_ids for example in plan.held_out} & {example.prompt_ids for example in plan.trained}
     assert {index for batch in plan.batches for index in batch} == set(range(len(plan.trained)))
-    assert sorted(plan.feedback_ids) == sorted(f"f{n}" for n in range(40))
+    assert sorted(row for example in (*plan.trained, *plan.held_out) for row in example.feedback_ids) == sorted(f"f{n}" for n in range(40))
 
 
 def test_a_pair_weighs_for_kto_as_much_as_it_does_otherwise() -> None:

@@ -256,12 +256,12 @@ def test_a_rise_on_held_out_pairs_stops_an_update_where_it_is_no_chance(
 def test_ties_reach_the_reward_model_and_nothing_else(world: World, make_settings: Build) -> None:
     world.likes_short(16)
     prompt = (1, 4, 99, 2, 5)
-    for number in range(3):
-        world.choice(world.reply(prompt, (70 + number, 2)), world.reply(prompt, (80 + number, 2)), "tie")
+    ties = [world.choice(world.reply(prompt, (70 + n, 2)), world.reply(prompt, (80 + n, 2)), "tie").id for n in range(3)]
     small = {"rollout_rounds": 1, "rollout_prompts": 2, "rollout_group": 2, "rollout_tokens": 8, "reward_steps": 5}
     _, result = updated(world, make_settings(algorithm="grpo", **small))
     assert result.metrics["reward/ties"] == 3
     assert result.metrics["reward/labels"] == result.metrics["items/trained"] + 3
+    assert set(ties) < set(result.feedback_ids)
     resident = Resident(make_settings())
     assert material_of(world.db, resident, run_of(make_settings())).ties == ()
     assert not [example for example in result.plan.trained if example.prompt_ids == prompt]
