@@ -1,13 +1,11 @@
 """Learning from the policy's own replies: PPO, GRPO and RLOO in rounds of sampling, scoring and a few gradient steps."""
 
-import importlib
 import logging
 import math
 import random
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,11 +20,12 @@ from learner.algorithms.reduction import Term, combine, token_weights
 from learner.algorithms.rloo import leave_one_out_advantages, penalised_rewards, rloo_loss
 from learner.algorithms.surrogate import surrogate_loss
 from learner.anchors import Anchor
-from learner.errors import BadSetting, Diverged
+from learner.errors import Diverged
 from learner.off_policy import Judged, judged_backward
 from learner.optimiser import Optimiser, cooled
 from learner.plan import batches_of
 from learner.resident import Resident, Weights
+from learner.reward_functions import RewardFunction, reward_function
 from learner.rewards import RewardModel, reply_features
 from learner.rollouts import Rollout, sampled_replies, sampler_logps
 from learner.scoring import Ids, hidden_states, length_buckets, padded, row_logps, row_of, score
@@ -36,7 +35,6 @@ from learner.trainer import Guards, Meter, Progress, Trained, anchor_order
 from policy.chat import decode, end_ids
 
 log = logging.getLogger(__name__)
-RewardFunction = Callable[[str, str], float]
 
 
 @dataclass(frozen=True)
@@ -146,44 +144,6 @@ def sampled_batch(
     groups = torch.arange(len(prompts)).repeat_interleave(settings.rollout_group)
     device = resident.device
     return Batch(rollouts, groups.to(device), _mask(rollouts).to(device), padded(old).to(device), padded(live).to(device), scores.to(device))
-
-
-def reward_function(names: str) -> RewardFunction | None:
-    """Return the sum of the functions that `module:function,module:function` names, None for "". Raises BadSetting, as does what is returned."""
-    if not names:
-        return None
-    functions = [_named_function(name.strip()) for name in names.split(",")]
-    return lambda prompt, reply: math.fsum(function(prompt, reply) for function in functions)
-
-
-def _named_function(name: str) -> RewardFunction:
-    """Return a function of the setting; what it returns is looked at, since it is other people's code and an error in it would name nothing."""
-    module, _, attribute = name.partition(":")
-    try:
-        found: Any = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # a module may raise anything while it is imported
-        raise BadSetting(f"the reward function {name!r} cannot be loaded ({_first_line(error)})") from error
-    if not callable(found):
-        raise BadSetting(f"the reward function {name!r} is no function")
-
-    def checked(prompt: str, reply: str) -> float:
-        try:
-            value = found(prompt, reply)
-        except Exception as error:
-            raise BadSetting(f"the reward function {name!r} failed on a reply with {type(error).__name__}: {_first_line(error)}") from error
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError, RuntimeError):  # torch raises the last for a tensor of several numbers
-            number = math.nan
-        if not math.isfinite(number):
-            raise BadSetting(f"the reward function {name!r} returned {' '.join(repr(value).split())[:100]}; it must return a finite number")
-        return number
-
-    return checked
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class Critic:

@@ -11,8 +11,8 @@ import torch
 from learner.errors import BadData, BadSetting, NothingToLearn
 from learner.examples import Example, Reply
 from learner.judging import measure_reward_model, scores_of, train_reward_model
-from learner.on_policy import reward_function
 from learner.resident import Resident
+from learner.reward_functions import reward_function
 from learner.rewards import RewardModel, calibration_of, reply_features, trained_reward_model
 from learner.settings import LearnerSettings
 from policy.versions import read_version
