@@ -46,6 +46,13 @@ class Terminal:
         """Type a line and press Enter."""
         os.write(self._master, line.encode() + b"\n")
 
+    def rest(self, wait_s: float = 60.0) -> None:
+        """Wait until the command sleeps. Python's input() shows its prompt just before: a signal in between is not seen until the next key."""
+        deadline = time.monotonic() + wait_s
+        while (state := Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0]) != "S":
+            assert time.monotonic() < deadline, f"it never sleeps, but is in state {state}"
+            time.sleep(0.01)
+
     def press(self, control: str) -> None:
         """Press Ctrl and a letter. Ctrl-C goes to the command, as a terminal's driver would have it."""
         if control == "c":

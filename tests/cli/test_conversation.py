@@ -90,6 +90,7 @@ def test_ctrl_c_stops_an_answer_and_at_the_prompt_the_command(fake: FakeService,
         screen.type("Hello!")
         screen.expect("Hello to you!")
         screen.expect("attune@1> ")
+        screen.rest()
         screen.press("c")
         assert screen.status() == 130
         assert "Traceback" not in screen.shown
