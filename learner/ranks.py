@@ -28,6 +28,7 @@ def joined(device: str) -> Generator[None, None, None]:
     dist.init_process_group("nccl" if is_cuda else "gloo")
     try:
         yield
+        dist.barrier()  # together: gloo's threads may abort one that leaves while another still talks to it
     finally:
         dist.destroy_process_group()
 

@@ -210,7 +210,7 @@ def test_rewards_lie_on_the_tokens_that_earned_them(make_settings: Build) -> Non
 
 
 def test_q_learning_moves_the_policy_towards_what_was_liked(make_settings: Build) -> None:
-    settings = make_settings(algorithm="ilql", q_steps=150, q_rate=3e-3, q_beta=4.0, steps=40, learning_rate=3e-3, max_kl=50, anchor=0)
+    settings = make_settings(algorithm="ilql", q_steps=150, q_rate=3e-3, q_beta=4.0, steps=40, passes=50, learning_rate=3e-3, max_kl=50, anchor=0)
     resident, optimiser, guards, _ = parts(settings)
 
     def leaning() -> float:
