@@ -1,9 +1,13 @@
-"""What sharing the base weights costs and saves: the transformers runner with adapters merged, beside adapters at work on shared weights.
+"""What sharing the base weights costs and saves: the transformers runner with adapters merged, beside adapters at work
+on shared weights.
 
-    python -m bench.adapters [--model pocket | --layers 28 --width 1024] [--device cuda] [--precision bfloat16] [--rounds 3]
+    python -m bench.adapters [--model pocket | --layers 28 --width 1024] [--device cuda] [--precision bfloat16]
+    [--rounds 3]
 
-Both have two versions loaded, as a swap has: each a random adapter (rank 16, all linear layers). One version is asked for replies of exactly
-`TOKENS` tokens, one at a time and 16 at once; merged and shared take turns within a round. Memory is what the processes hold of their own
+Both have two versions loaded, as a swap has: each a random adapter (rank 16, all linear layers). One version is asked
+for replies of exactly
+`TOKENS` tokens, one at a time and 16 at once; merged and shared take turns within a round. Memory is what the processes
+hold of their own
 (pages in use by one process alone) and what they hold together; on a GPU, what the device has less free than before.
 """
 
@@ -32,7 +36,9 @@ def random_model(folder: Path, layers: int, width: int) -> Path:
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(resolve_model("pocket"))
     heads = {"num_attention_heads": width // 64, "num_key_value_heads": width // 64, "intermediate_size": 3 * width}
-    config = LlamaConfig(vocab_size=32000, hidden_size=width, num_hidden_layers=layers, max_position_embeddings=1024, **heads)
+    config = LlamaConfig(
+        vocab_size=32000, hidden_size=width, num_hidden_layers=layers, max_position_embeddings=1024, **heads
+    )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -43,7 +49,9 @@ def random_adapter(model: Any, folder: Path, seed: int) -> Path:
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
-    adapted = get_peft_model(model, LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM"))
+    adapted = get_peft_model(
+        model, LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM")
+    )
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():
             if "lora_B" in name:
@@ -66,7 +74,9 @@ def memory_mib(pids: list[int], device: str, free_before: int) -> dict[str, floa
     return {"together": round(sums["Pss"] / 1024), "alone": round(sums["Private_Dirty"] / 1024)}
 
 
-def measured(name: str, adapters: list[Path], cache: Path, options: RunnerOptions, *, is_shared: bool) -> dict[str, Any]:
+def measured(
+    name: str, adapters: list[Path], cache: Path, options: RunnerOptions, *, is_shared: bool
+) -> dict[str, Any]:
     """Load two versions and time one of them."""
     free = torch.cuda.mem_get_info()[0] if options.device == "cuda" else 0
     held = WeightsProcess.start(name, options) if is_shared else None
@@ -75,7 +85,9 @@ def measured(name: str, adapters: list[Path], cache: Path, options: RunnerOption
         loads = []
         for number, adapter in enumerate(adapters, 1):
             began = time.perf_counter()
-            source = VersionSource(number, name, f"{model_digest(name)}-{number}", cache, adapter, weights=held.weights if held else b"")
+            source = VersionSource(
+                number, name, f"{model_digest(name)}-{number}", cache, adapter, weights=held.weights if held else b""
+            )
             runners.append(RunnerProcess.load(source, options))
             loads.append(time.perf_counter() - began)
         prompts = [[(31 * place + 7 * step) % 1000 + 5 for step in range(PROMPT)] for place in range(max(STREAMS))]
@@ -105,7 +117,9 @@ def main() -> None:
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
-    options = RunnerOptions(device=asked.device, precision=asked.precision, kinds=("transformers",), max_batch=16, threads=1, kv_gib=0.25)
+    options = RunnerOptions(
+        device=asked.device, precision=asked.precision, kinds=("transformers",), max_batch=16, threads=1, kv_gib=0.25
+    )
     rounds: dict[str, list[dict[str, Any]]] = {"merged": [], "shared": []}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -119,14 +133,25 @@ def main() -> None:
                 results.append(measured(name, adapters, folder / "cache", options, is_shared=way == "shared"))
                 print(way, results[-1], flush=True)
     ratios = {
-        key: sorted(round(ours[key] / theirs[key], 3) for ours, theirs in zip(rounds["shared"], rounds["merged"], strict=True))
+        key: sorted(
+            round(ours[key] / theirs[key], 3) for ours, theirs in zip(rounds["shared"], rounds["merged"], strict=True)
+        )
         for key in ("load_s", *(f"tokens_per_s_{streams}" for streams in STREAMS))
     }
     print("shared, times merged:", ratios)
-    about = {"model": asked.model if not asked.layers else f"random Llama, {asked.layers} layers of {asked.width}", "parameters": size}
-    about |= {"device": torch.cuda.get_device_name() if asked.device == "cuda" else machine()["cpu"], "precision": asked.precision}
+    about = {
+        "model": asked.model if not asked.layers else f"random Llama, {asked.layers} layers of {asked.width}",
+        "parameters": size,
+    }
+    about |= {
+        "device": torch.cuda.get_device_name() if asked.device == "cuda" else machine()["cpu"],
+        "precision": asked.precision,
+    }
     suffix = "-gpu" if asked.device == "cuda" else ""
-    record(f"adapters{suffix}", {**about, "shared_times_merged": ratios, "rounds": rounds, "load_average": os.getloadavg()[1]})
+    record(
+        f"adapters{suffix}",
+        {**about, "shared_times_merged": ratios, "rounds": rounds, "load_average": os.getloadavg()[1]},
+    )
 
 
 if __name__ == "__main__":

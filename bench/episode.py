@@ -1,7 +1,9 @@
-"""One learner's episode without a service: simulated people judge the live version's replies through the store, the real loop learns, and a
+"""One learner's episode without a service: simulated people judge the live version's replies through the store, the
+real loop learns, and a
 version that passed the gate is made live.
 
-The people's module is pocket's and the simulation's; the learner sees only rows of feedback, as it would with a service.
+The people's module is pocket's and the simulation's; the learner sees only rows of feedback, as it would with a
+service.
 """
 
 import random
@@ -15,9 +17,9 @@ from typing import Any
 from clients.simulated.populations import Population, User
 from clients.simulated.questions import Question, asked
 from learner.loop import Loop
+from learner.model.resident import Resident
+from learner.model.rollouts import sampled_replies
 from learner.publish import version_folder
-from learner.resident import Resident
-from learner.rollouts import sampled_replies
 from learner.settings import LearnerSettings, load_settings
 from policy.chat import decode, end_ids, render_prompt
 from store.completions import Completion, add_completions
@@ -46,7 +48,9 @@ class Episode:
     _asked: int = 0
 
     @classmethod
-    def begun(cls, folder: Path, model: str, people: Population, seed: int, acts: tuple[Share, ...] = MIX, **flags: Any) -> "Episode":
+    def begun(
+        cls, folder: Path, model: str, people: Population, seed: int, acts: tuple[Share, ...] = MIX, **flags: Any
+    ) -> "Episode":
         """Return a new episode on an empty data folder; `flags` are settings of the learner."""
         settings = load_settings({"data": folder, "model": model, "device": "cpu", "seed": seed, **flags})
         return cls(people, Loop(settings, threading.Event()), seed, acts)
@@ -68,13 +72,19 @@ class Episode:
         return number
 
     def judge(self, count: int) -> None:
-        """Let people do `count` things, in turns, with the live version's replies to questions that nobody asked before."""
+        """Let people do `count` things, in turns, with the live version's replies to questions that nobody asked
+        before.
+        """
         number = self.live()
         questions = asked(self.seed, self._asked + count)[self._asked :]
         rng = random.Random(f"acts {self.seed} {self._asked}")
         kinds = rng.choices([kind for kind, _ in self.acts], [share for _, share in self.acts], k=count)
         users = [self.people.users[(self._asked + place) % len(self.people.users)] for place in range(count)]
-        doubled = [question for question, kind in zip(questions, kinds, strict=True) for _ in range(2 if kind == "choice" else 1)]
+        doubled = [
+            question
+            for question, kind in zip(questions, kinds, strict=True)
+            for _ in range(2 if kind == "choice" else 1)
+        ]
         replies = iter(self._answers(doubled, number, self._asked))
         with transaction(self.loop.db):
             for user, question, kind in zip(users, questions, kinds, strict=True):
@@ -84,7 +94,9 @@ class Episode:
         self._asked += count
 
     def update(self) -> bool:
-        """Let the learner make an update, and a second, more careful one if the gate rejects the first; return whether a version went live."""
+        """Let the learner make an update, and a second, more careful one if the gate rejects the first; return whether
+        a version went live.
+        """
         for _ in range(2):
             if not self.loop.tick(ordered=True):
                 return False
@@ -92,10 +104,14 @@ class Episode:
             if last.state == "failed":
                 if not (last.error or "").startswith("no weights after"):
                     raise RuntimeError(f"the update failed: {last.error}")
-                self.verdicts.append({"run": last.algorithm, "passed": False, "stopped": last.error})  # the guards left nothing; people go on
+                self.verdicts.append(
+                    {"run": last.algorithm, "passed": False, "stopped": last.error}
+                )  # the guards left nothing; people go on
                 return False
             candidate = passed_candidate(self.loop.db)
-            self.verdicts.append({"run": last.algorithm, "passed": candidate is not None, "stopped": last.metrics.get("stopped", "")})
+            self.verdicts.append(
+                {"run": last.algorithm, "passed": candidate is not None, "stopped": last.metrics.get("stopped", "")}
+            )
             if candidate is not None:
                 with transaction(self.loop.db):
                     set_live(self.loop.db, candidate.number, "episode")
@@ -119,15 +135,31 @@ class Episode:
         tokenizer = self.resident.tokenizer
         prompts = [render_prompt(tokenizer, question.messages) for question in questions]
         rollouts = sampled_replies(
-            self.resident.model, prompts, end_ids=end_ids(tokenizer), max_tokens=MAX_TOKENS, seed=1_000_003 * self.seed + seed
-        )  # fmt: skip
+            self.resident.model,
+            prompts,
+            end_ids=end_ids(tokenizer),
+            max_tokens=MAX_TOKENS,
+            seed=1_000_003 * self.seed + seed,
+        )
         return [
             Completion(
-                new_id("chatcmpl-"), 0, "", "chat", "attune", "local", number, question.messages, list(rollout.prompt_ids), list(rollout.ids),
-                list(rollout.logps), decode(tokenizer, rollout.ids), "stop" if rollout.is_finished else "length", now(),
+                new_id("chatcmpl-"),
+                0,
+                "",
+                "chat",
+                "attune",
+                "local",
+                number,
+                question.messages,
+                list(rollout.prompt_ids),
+                list(rollout.ids),
+                list(rollout.logps),
+                decode(tokenizer, rollout.ids),
+                "stop" if rollout.is_finished else "length",
+                now(),
             )
             for question, rollout in zip(questions, rollouts, strict=True)
-        ]  # fmt: skip
+        ]
 
     def _say(self, user: User, question: Question, kind: str, shown: Sequence[Completion]) -> str:
         """One person does one thing; return what came of it."""

@@ -2,7 +2,8 @@
 
     python -m bench.first_answer --url http://127.0.0.1:8000 [--taste short]
 
-Needs a service on a fresh data folder, with nothing else asked of it. Sixteen blind comparisons are answered by a fixed taste, as fast as the
+Needs a service on a fresh data folder, with nothing else asked of it. Sixteen blind comparisons are answered by a fixed
+taste, as fast as the
 service puts them; then one question is asked again and again until another version answers it. Times in seconds.
 """
 
@@ -52,10 +53,17 @@ def main() -> None:
             raise SystemExit(f"after 300 s still {before} answers")
         time.sleep(0.1)
     seconds = time.monotonic() - sixteenth
-    print(f"{seconds:.1f} s from the sixteenth choice to the first answer of {now_answering} ({sixteenth - began_choices:.1f} s for the choices)")
+    print(
+        f"{seconds:.1f} s from the sixteenth choice to the first answer of {now_answering} ({sixteenth - began_choices:.1f} s for the choices)"
+    )
     record(
         "first_answer",
-        {"taste": asked.taste, "seconds": round(seconds, 2), "choices_s": round(sixteenth - began_choices, 2), "version": now_answering},
+        {
+            "taste": asked.taste,
+            "seconds": round(seconds, 2),
+            "choices_s": round(sixteenth - began_choices, 2),
+            "version": now_answering,
+        },
     )
 
 

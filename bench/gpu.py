@@ -1,10 +1,14 @@
-"""What a GPU makes of it: oracles in bf16, then speed, memory and MFU of DPO and PPO steps on random Qwen3-shaped models.
+"""What a GPU makes of it: oracles in bf16, then speed, memory and MFU of DPO and PPO steps on random Qwen3-shaped
+models.
 
     python -m bench.gpu                      all of it, on CUDA; bench/gpu.sh sets the machine up first
-    python -m bench.gpu --tiny               the same code on a CPU with a model of a few thousand weights, to see that it runs
+    python -m bench.gpu --tiny               the same code on a CPU with a model of a few thousand weights, to see that
+    it runs
 
-A step is a forward and backward pass over packed rows, clipping and AdamW on LoRA adapters, the base in bf16. MFU counts 4 x weights x tokens for the
-forward pass and the activations' gradients of frozen weights, plus 6 x for the adapters, against the card's dense bf16 peak. PPO's step is a round:
+A step is a forward and backward pass over packed rows, clipping and AdamW on LoRA adapters, the base in bf16. MFU
+counts 4 x weights x tokens for the
+forward pass and the activations' gradients of frozen weights, plus 6 x for the adapters, against the card's dense bf16
+peak. PPO's step is a round:
 sampling replies, scoring them under sampler and reference, and one pass of clipped updates with the value head.
 """
 
@@ -21,11 +25,18 @@ from learner.algorithms.dpo import PairLogps, sigmoid_loss
 from learner.algorithms.ppo import ValueHead, advantages_and_returns, token_rewards, value_loss
 from learner.algorithms.reduction import Term, combine
 from learner.algorithms.surrogate import surrogate_loss
-from learner.rollouts import Rollout, sampled_replies
-from learner.scoring import hidden_states
+from learner.model.rollouts import Rollout, sampled_replies
+from learner.model.scoring import hidden_states
 from policy.logprobs import Row, response_logps, score_rows
 
-PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "4090": 165e12}  # dense bf16 FLOP/s, by NVIDIA's data sheets
+PEAKS = {
+    "H100": 989e12,
+    "H200": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "4090": 165e12,
+}  # dense bf16 FLOP/s, by NVIDIA's data sheets
 WARM, STEPS = 3, 10
 
 
@@ -62,10 +73,16 @@ def random_model(shape: Shape, device: str, dtype: torch.dtype) -> tuple[Any, in
 
     torch.manual_seed(0)
     config = Qwen3Config(
-        vocab_size=shape.vocabulary, hidden_size=shape.hidden, intermediate_size=shape.intermediate, num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads, num_key_value_heads=shape.kv_heads, head_dim=shape.head_dim, tie_word_embeddings=True,
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        tie_word_embeddings=True,
         max_position_embeddings=4096,
-    )  # fmt: skip
+    )
     with torch.device(device):
         model = Qwen3ForCausalLM(config).to(dtype)
     frozen = sum(parameter.numel() for parameter in model.parameters())
@@ -75,7 +92,12 @@ def random_model(shape: Shape, device: str, dtype: torch.dtype) -> tuple[Any, in
 
 def optimiser_of(model: torch.nn.Module) -> torch.optim.Optimizer:
     """Return AdamW over what moves."""
-    return torch.optim.AdamW([parameter for parameter in model.parameters() if parameter.requires_grad], lr=1e-5, weight_decay=0.0, fused=True)
+    return torch.optim.AdamW(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lr=1e-5,
+        weight_decay=0.0,
+        fused=True,
+    )
 
 
 def applied(model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> None:
@@ -96,10 +118,15 @@ class DpoStep:
     def __init__(self, model: Any, shape: Shape) -> None:
         rng = random.Random(0)
         self.model, self.optimiser = model, optimiser_of(model)
-        self.rows = [Row(ids(rng, shape, shape.prompt), [ids(rng, shape, shape.reply) for _ in range(2)]) for _ in range(shape.pairs)]
+        self.rows = [
+            Row(ids(rng, shape, shape.prompt), [ids(rng, shape, shape.reply) for _ in range(2)])
+            for _ in range(shape.pairs)
+        ]
         self.tokens = sum(row.length for row in self.rows)
         self.items = shape.pairs
-        known = torch.stack([branch.sum() for branches in score_rows(model, self.rows, token_budget=8192) for branch in branches])
+        known = torch.stack(
+            [branch.sum() for branches in score_rows(model, self.rows, token_budget=8192) for branch in branches]
+        )
         self.reference = PairLogps(known[0::2], known[1::2])
 
     def __call__(self) -> float:
@@ -114,7 +141,9 @@ class DpoStep:
 
 
 class PpoStep:
-    """A round of PPO on replies of the model's own; the reward is how often a reply uses the lower half of the vocabulary."""
+    """A round of PPO on replies of the model's own; the reward is how often a reply uses the lower half of the
+    vocabulary.
+    """
 
     def __init__(self, model: Any, shape: Shape) -> None:
         rng = random.Random(1)
@@ -137,7 +166,9 @@ class PpoStep:
             reference = padded([branches[0] for branches in score_rows(model, rows, token_budget=8192)], device)
         mask = padded([torch.ones(len(rollout.ids)) for rollout in rollouts], device)
         states = self.states(rollouts, device)
-        scores = torch.tensor([sum(token < shape.vocabulary / 2 for token in rollout.ids) / len(rollout.ids) for rollout in rollouts]).to(device)
+        scores = torch.tensor(
+            [sum(token < shape.vocabulary / 2 for token in rollout.ids) / len(rollout.ids) for rollout in rollouts]
+        ).to(device)
         rewards = token_rewards(scores, old, reference, mask, kl_weight=0.05)
         values = self.head(states) * mask
         advantages, returns = advantages_and_returns(rewards, values.detach(), mask)
@@ -151,7 +182,9 @@ class PpoStep:
             logps = padded(response_logps(model, rows[start : start + size]).split(), device)
             width = logps.size(1)
             here = slice(start, start + size)
-            losses, _ = surrogate_loss(logps, old[here, :width], advantages[here, :width], mask[here, :width], eps_low=0.2, eps_high=0.2)
+            losses, _ = surrogate_loss(
+                logps, old[here, :width], advantages[here, :width], mask[here, :width], eps_low=0.2, eps_high=0.2
+            )
             loss, _ = combine([Term("ppo", losses, mask[here, :width], total)])
             loss.backward()
             loss_sum += loss.item()
@@ -190,7 +223,9 @@ def measured(step: DpoStep | PpoStep, frozen: int, device: str, steps: int) -> d
         torch.cuda.synchronize()
     seconds = time.perf_counter() - began
     moving = sum(parameter.numel() for parameter in step.model.parameters() if parameter.requires_grad)
-    peak = next((peak for name, peak in PEAKS.items() if device == "cuda" and name in torch.cuda.get_device_name()), None)
+    peak = next(
+        (peak for name, peak in PEAKS.items() if device == "cuda" and name in torch.cuda.get_device_name()), None
+    )
     return {
         "items_per_s": steps * step.items / seconds,
         "tokens_per_s": tokens / seconds,
@@ -212,8 +247,12 @@ def main() -> None:
     for shape in TINY if asked.tiny else SHAPES:
         for name, kind in (("dpo", DpoStep), ("ppo", PpoStep)):
             model, frozen = random_model(shape, device, torch.float32 if asked.tiny else torch.bfloat16)
-            results[f"{name} {shape.name}"] = seen = measured(kind(model, shape), frozen, device, 2 if asked.tiny else STEPS)
-            told = [f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in seen.items()]
+            results[f"{name} {shape.name}"] = seen = measured(
+                kind(model, shape), frozen, device, 2 if asked.tiny else STEPS
+            )
+            told = [
+                f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in seen.items()
+            ]
             print(f"{name} {shape.name}: {', '.join(told)}")
             del model
     if device == "cuda":

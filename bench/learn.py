@@ -2,19 +2,31 @@
 
     python -m bench.learn [--rounds 3] [--steps 12] [--method dpo kto grpo grpo-long grpo-round] [--threads 1]
 
-Each variant runs in a process of its own, the variants of a round one after the other, so that what else the machine does falls on all of them.
-The model is a random Llama (5 M parameters, vocabulary 4096), trained in full; prompts of 64 tokens, replies of 32 to 128, 8 pairs (16 rated
-replies) a step in the order of the data. Ours: replies to one prompt share it in one row, the LM head runs at reply tokens alone, the reference's
-log-probabilities are known (they were recorded when the replies were sampled; what recomputing them costs is told beside it).
-KTO's baseline z0 is made as TRL makes it, anew at each step from 16 mismatched replies, so that losses are equal; what the reference says of those is
-known too (computed before the steps, and in the time told beside). Beside it the same with both models scoring them within the step, and as our
+Each variant runs in a process of its own, the variants of a round one after the other, so that what else the machine
+does falls on all of them.
+The model is a random Llama (5 M parameters, vocabulary 4096), trained in full; prompts of 64 tokens, replies of 32 to
+128, 8 pairs (16 rated
+replies) a step in the order of the data. Ours: replies to one prompt share it in one row, the LM head runs at reply
+tokens alone, the reference's
+log-probabilities are known (they were recorded when the replies were sampled; what recomputing them costs is told
+beside it).
+KTO's baseline z0 is made as TRL makes it, anew at each step from 16 mismatched replies, so that losses are equal; what
+the reference says of those is
+known too (computed before the steps, and in the time told beside). Beside it the same with both models scoring them
+within the step, and as our
 learner does it: 16 that stay the same, looked at every fifth step.
-GRPO learns from 2 prompts with 8 replies each a step, the same given replies on both sides (TRL's `rollout_func`), rewards from a rule, and the
-reference scored within the step on both sides: the policy has moved since the replies of the round before. What sharing a prompt saves depends on
-its length, so GRPO is measured with prompts as above, and of 256 tokens (`grpo-long`), which a conversation of a few turns has. A round of these is
-one step; `grpo-round` takes two, as our learner does by default (TRL's `steps_per_generation`, its shuffle within a round turned off), so that the
-policy is no longer the one that sampled: TRL computes what that one said, ours takes what sampling recorded and checks some of it.
-CPU time is the process's own, in seconds; the first two steps are left out. On one thread, unless asked otherwise: two threads on one core's two
+GRPO learns from 2 prompts with 8 replies each a step, the same given replies on both sides (TRL's `rollout_func`),
+rewards from a rule, and the
+reference scored within the step on both sides: the policy has moved since the replies of the round before. What sharing
+a prompt saves depends on
+its length, so GRPO is measured with prompts as above, and of 256 tokens (`grpo-long`), which a conversation of a few
+turns has. A round of these is
+one step; `grpo-round` takes two, as our learner does by default (TRL's `steps_per_generation`, its shuffle within a
+round turned off), so that the
+policy is no longer the one that sampled: TRL computes what that one said, ours takes what sampling recorded and checks
+some of it.
+CPU time is the process's own, in seconds; the first two steps are left out. On one thread, unless asked otherwise: two
+threads on one core's two
 halves, or waiting for each other on a busy machine, count time in which nothing was computed.
 """
 
@@ -57,9 +69,17 @@ def make_model() -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    shape = {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 4}
+    shape = {
+        "hidden_size": 256,
+        "intermediate_size": 704,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+    }
     ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    return LlamaForCausalLM(LlamaConfig(vocab_size=VOCABULARY, max_position_embeddings=512, tie_word_embeddings=False, **shape, **ids))
+    return LlamaForCausalLM(
+        LlamaConfig(vocab_size=VOCABULARY, max_position_embeddings=512, tie_word_embeddings=False, **shape, **ids)
+    )
 
 
 def make_pairs(count: int) -> list[Pair]:
@@ -85,7 +105,9 @@ def reward_of(reply: list[int]) -> float:
 
 
 def shared_rows(items: Iterable[tuple[Sequence[int], Sequence[int]]]) -> list[Any]:
-    """Return (prompt, reply) one after the other as rows; neighbours with the same prompt share one, as in the learner's steps."""
+    """Return (prompt, reply) one after the other as rows; neighbours with the same prompt share one, as in the
+    learner's steps.
+    """
     from policy.logprobs import Row
 
     together = itertools.groupby(items, key=lambda item: tuple(item[0]))
@@ -117,7 +139,9 @@ class Stopwatch:
         self.start()
 
 
-def ours(method: str, pairs: list[Pair], steps: int, *, bucketed: bool = False, z0: str = "known") -> tuple[Stopwatch, list[float], float]:
+def ours(
+    method: str, pairs: list[Pair], steps: int, *, bucketed: bool = False, z0: str = "known"
+) -> tuple[Stopwatch, list[float], float]:
     """Run our step; return times, losses, and the CPU seconds that computing all references took."""
     import torch
 
@@ -138,7 +162,9 @@ def ours(method: str, pairs: list[Pair], steps: int, *, bucketed: bool = False, 
     else:
         batches = [list(range(start, start + size)) for start in range(0, len(rows), size)]
     began = time.process_time()
-    reference = [torch.stack([logps.sum() for logps in branches]) for branches in score_rows(model, rows, token_budget=4096)]  # each (K,)
+    reference = [
+        torch.stack([logps.sum() for logps in branches]) for branches in score_rows(model, rows, token_budget=4096)
+    ]  # each (K,)
     step = _dpo_step(rows, reference) if method == "dpo" else _kto_step(rows, reference, model, batches[:steps], z0)
     reference_s = time.process_time() - began
     watch, losses = Stopwatch(), []
@@ -153,14 +179,16 @@ def ours(method: str, pairs: list[Pair], steps: int, *, bucketed: bool = False, 
 
 
 def ours_grpo(groups: list[Group], steps: int, in_round: int) -> tuple[Stopwatch, list[float], float]:
-    """Run our GRPO steps on given replies, `in_round` of them a round; return times, losses, and 0: nothing comes before them."""
+    """Run our GRPO steps on given replies, `in_round` of them a round; return times, losses, and 0: nothing comes
+    before them.
+    """
     import copy
 
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
     from learner.algorithms.grpo import group_advantages, grpo_loss
-    from learner.rollouts import Rollout, sampler_logps
+    from learner.model.rollouts import Rollout, sampler_logps
     from policy.logprobs import Row, response_logps, score_rows
 
     model = make_model().train()
@@ -175,10 +203,17 @@ def ours_grpo(groups: list[Group], steps: int, in_round: int) -> tuple[Stopwatch
         some = groups[first : first + size * in_round]
         rows = [Row(prompt, replies) for prompt, replies in some]
         replies = [(prompt, reply) for prompt, said in some for reply in said]
-        told = flat(model, rows) if in_round > 1 else []  # what a sampler would have recorded, off the clock as sampling is
-        rollouts = [Rollout(tuple(prompt), tuple(reply), tuple(logps.tolist()), True) for (prompt, reply), logps in zip(replies, told, strict=False)]
+        told = (
+            flat(model, rows) if in_round > 1 else []
+        )  # what a sampler would have recorded, off the clock as sampling is
+        rollouts = [
+            Rollout(tuple(prompt), tuple(reply), tuple(logps.tolist()), True)
+            for (prompt, reply), logps in zip(replies, told, strict=False)
+        ]
         watch.start()
-        old = sampler_logps(model, rollouts, rows, 4096, first) if rollouts else None  # a round of one step is sampled by what it trains
+        old = (
+            sampler_logps(model, rollouts, rows, 4096, first) if rollouts else None
+        )  # a round of one step is sampled by what it trains
         reference = flat(frozen, rows)
         numbers = torch.arange(len(some)).repeat_interleave(GROUP)
         advantages = group_advantages(torch.tensor([reward_of(reply) for _, reply in replies]), numbers)
@@ -188,10 +223,15 @@ def ours_grpo(groups: list[Group], steps: int, in_round: int) -> tuple[Stopwatch
             for part in _parts(rows, list(range(start, start + size)), model):
                 members = [row * GROUP + place for row in part for place in range(GROUP)]
                 pieces = response_logps(model, [rows[row] for row in part]).split()
-                logps, theirs = pad_sequence(pieces, batch_first=True), pad_sequence([reference[member] for member in members], batch_first=True)
+                logps, theirs = (
+                    pad_sequence(pieces, batch_first=True),
+                    pad_sequence([reference[member] for member in members], batch_first=True),
+                )
                 before = pad_sequence([old[member] for member in members], batch_first=True) if old else logps.detach()
                 mask = pad_sequence([torch.ones(len(piece)) for piece in pieces], batch_first=True)
-                values, _ = grpo_loss(logps, before, theirs, advantages[members], mask, eps_high=0.2, kl_weight=KL, kl_kind="k3")
+                values, _ = grpo_loss(
+                    logps, before, theirs, advantages[members], mask, eps_high=0.2, kl_weight=KL, kl_kind="k3"
+                )
                 loss = values.sum() / tokens
                 loss.backward()
                 total += loss.item()
@@ -232,25 +272,35 @@ def _dpo_step(rows: list[Any], reference: list[Any]) -> Callable[[Any, list[int]
     return step
 
 
-def _kto_step(rows: list[Any], reference: list[Any], model: Any, batches: list[list[int]], z0_is: str) -> Callable[[Any, list[int]], float]:
-    """Return a function that adds a step's gradients and returns its loss; what the reference says is known but where `z0_is` "live"."""
+def _kto_step(
+    rows: list[Any], reference: list[Any], model: Any, batches: list[list[int]], z0_is: str
+) -> Callable[[Any, list[int]], float]:
+    """Return a function that adds a step's gradients and returns its loss; what the reference says is known but where
+    `z0_is` "live".
+    """
     import copy
 
     import torch
 
     from learner.algorithms.kto import KlBaseline, kto_loss
-    from learner.trainer import LOOK_EVERY
+    from learner.methods.mixed import LOOK_EVERY
     from policy.logprobs import response_logps, score_rows
 
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
 
     def sums_of(scorer: Any, asked: list[Any]) -> Any:
-        return torch.stack([logps.sum() for branches in score_rows(scorer, asked, token_budget=4096) for logps in branches])
+        return torch.stack(
+            [logps.sum() for branches in score_rows(scorer, asked, token_budget=4096) for logps in branches]
+        )
 
     def turned(batch: list[int]) -> list[Any]:
-        """Each prompt with the reply of its neighbour within the batch, as TRL pairs them; those of one prompt share its row."""
+        """Each prompt with the reply of its neighbour within the batch, as TRL pairs them; those of one prompt share
+        its row.
+        """
         singles = [(rows[index].prompt_ids, branch) for index in batch for branch in rows[index].branches]
-        return shared_rows((prompt, singles[(place + 1) % len(singles)][1]) for place, (prompt, _) in enumerate(singles))
+        return shared_rows(
+            (prompt, singles[(place + 1) % len(singles)][1]) for place, (prompt, _) in enumerate(singles)
+        )
 
     asked_for = {"known": batches, "seldom": batches[:1], "live": []}[z0_is]
     known_of = {tuple(batch): sums_of(frozen, turned(batch)) for batch in asked_for}
@@ -264,7 +314,9 @@ def _kto_step(rows: list[Any], reference: list[Any], model: Any, batches: list[l
             return float((sums_of(model, asked) - theirs).mean().clamp(min=0))
         if next(count) % LOOK_EVERY == 0:
             theirs = known_of[tuple(batches[0])]
-            baseline = baseline.updated(float((sums_of(model, turned(batches[0])) - theirs).sum()), len(theirs), decay=0.5)
+            baseline = baseline.updated(
+                float((sums_of(model, turned(batches[0])) - theirs).sum()), len(theirs), decay=0.5
+            )
         return baseline.z0
 
     def step(model: Any, batch: list[int]) -> float:
@@ -281,8 +333,12 @@ def _kto_step(rows: list[Any], reference: list[Any], model: Any, batches: list[l
     return step
 
 
-def trl(method: str, variant: str, pairs: list[Pair], groups: list[Group], steps: int) -> tuple[Stopwatch, list[float], float]:
-    """Run TRL's trainer; return times, losses, and the CPU seconds of its set-up (with the reference pass where it is precomputed)."""
+def trl(
+    method: str, variant: str, pairs: list[Pair], groups: list[Group], steps: int
+) -> tuple[Stopwatch, list[float], float]:
+    """Run TRL's trainer; return times, losses, and the CPU seconds of its set-up (with the reference pass where it is
+    precomputed).
+    """
     import copy
 
     from datasets import Dataset
@@ -293,7 +349,9 @@ def trl(method: str, variant: str, pairs: list[Pair], groups: list[Group], steps
     words = {"<pad>": 0, "<bos>": 1, "<eos>": 2, "<unk>": 3} | {f"t{number}": number for number in range(4, VOCABULARY)}
     raw = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>"
+    )
 
     def text(ids: list[int]) -> str:
         return " ".join(f"t{number}" for number in ids if number != 2)
@@ -310,8 +368,21 @@ def trl(method: str, variant: str, pairs: list[Pair], groups: list[Group], steps
     given: dict[str, Any] = {} if variant == "TRL defaults" else {"bf16": False, "gradient_checkpointing": False}
     if variant == "TRL precomputed":
         given["precompute_ref_log_probs"] = True
-    given |= {"max_steps": steps, "learning_rate": RATE, "lr_scheduler_type": "constant", "report_to": [], "save_strategy": "no", "use_cpu": True}
-    given |= {"disable_tqdm": True, "seed": 0, "logging_steps": 1, "output_dir": tempfile.mkdtemp(), "max_grad_norm": 1.0}
+    given |= {
+        "max_steps": steps,
+        "learning_rate": RATE,
+        "lr_scheduler_type": "constant",
+        "report_to": [],
+        "save_strategy": "no",
+        "use_cpu": True,
+    }
+    given |= {
+        "disable_tqdm": True,
+        "seed": 0,
+        "logging_steps": 1,
+        "output_dir": tempfile.mkdtemp(),
+        "max_grad_norm": 1.0,
+    }
     if not method.startswith("grpo"):
         given |= {"beta": BETA, "train_sampling_strategy": "sequential", "max_length": None}
     model = make_model()
@@ -334,17 +405,33 @@ def trl(method: str, variant: str, pairs: list[Pair], groups: list[Group], steps
             return [reward_of(reply) for reply in completion_ids]
 
         in_round = steps_in_round(method)
-        batch = {"per_device_train_batch_size": 2 * BATCH, "num_generations": GROUP, "gradient_accumulation_steps": 1, "beta": KL}
+        batch = {
+            "per_device_train_batch_size": 2 * BATCH,
+            "num_generations": GROUP,
+            "gradient_accumulation_steps": 1,
+            "beta": KL,
+        }
         batch["steps_per_generation"] = in_round
-        if in_round > 1:  # the steps of a round are then made of the same replies on both sides, and their losses can be compared
+        if (
+            in_round > 1
+        ):  # the steps of a round are then made of the same replies on both sides, and their losses can be compared
             import trl.trainer.grpo_trainer as inside
 
             inside.shuffle_sequence_dict = lambda rows: rows
         config: Any = GRPOConfig(**batch, shuffle_dataset=False, max_completion_length=128, **given)
         rows = [{"prompt": prompt} for prompt in replies]
-        trainer: Any = GRPOTrainer(args=config, train_dataset=Dataset.from_list(rows), reward_funcs=rewards, rollout_func=given_replies, **rest)
+        trainer: Any = GRPOTrainer(
+            args=config, train_dataset=Dataset.from_list(rows), reward_funcs=rewards, rollout_func=given_replies, **rest
+        )
     elif method == "dpo":
-        rows = [{"prompt": text(pair["prompt"]), "chosen": " " + text(pair["chosen"]), "rejected": " " + text(pair["rejected"])} for pair in pairs]
+        rows = [
+            {
+                "prompt": text(pair["prompt"]),
+                "chosen": " " + text(pair["chosen"]),
+                "rejected": " " + text(pair["rejected"]),
+            }
+            for pair in pairs
+        ]
         config = DPOConfig(per_device_train_batch_size=BATCH, **given)
         trainer = DPOTrainer(args=config, train_dataset=Dataset.from_list(rows), **rest)
     else:
@@ -373,11 +460,16 @@ def one(method: str, variant: str, steps: int, threads: int) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(threads)
-    pairs, groups = make_pairs(BATCH * steps), make_groups(2 * BATCH // GROUP * steps, LONG if method == "grpo-long" else 64)
+    pairs, groups = (
+        make_pairs(BATCH * steps),
+        make_groups(2 * BATCH // GROUP * steps, LONG if method == "grpo-long" else 64),
+    )
     if variant.startswith("ours") and method.startswith("grpo"):
         watch, losses, before_s = ours_grpo(groups, steps, steps_in_round(method))
     elif variant.startswith("ours"):
-        watch, losses, before_s = ours(method, pairs, steps, bucketed="bucketed" in variant, z0=Z0_OF.get(variant, "known"))
+        watch, losses, before_s = ours(
+            method, pairs, steps, bucketed="bucketed" in variant, z0=Z0_OF.get(variant, "known")
+        )
     else:
         watch, losses, before_s = trl(method, variant, pairs, groups, steps)
     kept = watch.steps[WARM:]
@@ -415,7 +507,17 @@ def main() -> None:
         seen: dict[str, list[dict[str, Any]]] = {variant: [] for variant in VARIANTS[method]}
         for _ in range(asked.rounds):
             for variant, rounds in seen.items():
-                command = [sys.executable, "-W", "ignore", "-m", "bench.learn", "--steps", str(asked.steps), "--threads", str(asked.threads)]
+                command = [
+                    sys.executable,
+                    "-W",
+                    "ignore",
+                    "-m",
+                    "bench.learn",
+                    "--steps",
+                    str(asked.steps),
+                    "--threads",
+                    str(asked.threads),
+                ]
                 command += ["--one", method, variant]
                 done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
                 if done.returncode:
@@ -426,7 +528,9 @@ def main() -> None:
             variant: {
                 "cpu_s_per_pair": spread([entry["cpu_s_per_pair"] for entry in rounds]),
                 "wall_s_per_pair": spread([entry["wall_s_per_pair"] for entry in rounds]),
-                "cpu_times_ours": spread([entry["cpu_s_per_pair"] / mine for entry, mine in zip(rounds, base, strict=True)]),
+                "cpu_times_ours": spread(
+                    [entry["cpu_s_per_pair"] / mine for entry, mine in zip(rounds, base, strict=True)]
+                ),
                 "peak_mb": spread([entry["peak_mb"] for entry in rounds]),
                 "before_s": spread([entry["before_s"] for entry in rounds]),
                 "first_losses": rounds[0]["losses"],
@@ -437,8 +541,13 @@ def main() -> None:
         for variant, numbers in results[method].items():
             times, cpu = numbers["cpu_times_ours"], numbers["cpu_s_per_pair"]["median"]
             ratio = f"{times['median']:.2f}x ({times['min']:.2f} - {times['max']:.2f})"
-            print(f"  {variant:16} {cpu:.4f}  {ratio:22} {numbers['peak_mb']['median']:6.0f}  {numbers['first_losses']}")
-    record("learn", {"rounds": asked.rounds, "steps": asked.steps, "batch": BATCH, "threads": asked.threads, "results": results})
+            print(
+                f"  {variant:16} {cpu:.4f}  {ratio:22} {numbers['peak_mb']['median']:6.0f}  {numbers['first_losses']}"
+            )
+    record(
+        "learn",
+        {"rounds": asked.rounds, "steps": asked.steps, "batch": BATCH, "threads": asked.threads, "results": results},
+    )
 
 
 if __name__ == "__main__":

@@ -2,10 +2,13 @@
 
     python -m bench.methods [--seeds 400 401 402] [--methods mixed dpo ...] [--taste short] [--jobs 2] [--resume]
 
-Simulated people judge pocket-nano's replies in rounds, the learner makes an update after each round, and what passes its gate is served in the
-next. At the end version and base model answer held-out questions at temperature 1, and the taste says which answer is liked better (ties count
+Simulated people judge pocket-nano's replies in rounds, the learner makes an update after each round, and what passes
+its gate is served in the
+next. At the end version and base model answer held-out questions at temperature 1, and the taste says which answer is
+liked better (ties count
 half; no order, no position). Right answers to skills that nobody gave feedback on show what was lost. One thread.
-These people do not mind wrong answers, so the gate's probes are not asked here; the column of right answers shows what that costs.
+These people do not mind wrong answers, so the gate's probes are not asked here; the column of right answers shows what
+that costs.
 """
 
 import argparse
@@ -30,12 +33,31 @@ from policy.model import load_model
 MODEL, TASTE, USERS = "pocket-nano", "short", 8
 ACTS = 768  # acts of people per round; ties and silences among them are no items
 QUESTIONS, SAMPLES, RETENTION = 400, 3, 800
-SEEDS = (400, 401, 402)  # settings were chosen on seeds 0 to 2, after those before them had fallen short on some of 100 to 301
+SEEDS = (
+    400,
+    401,
+    402,
+)  # settings were chosen on seeds 0 to 2, after those before them had fallen short on some of 100 to 301
 WANTED = {"mixed": 0.70, "dpo": 0.70, "kto": 0.70, "ppo": 0.70, "grpo": 0.70, "rloo": 0.70, "ilql": 0.60}
 KEEP = 0.03  # most that may be lost of retention, sampled at temperature 1 as the wins are
-ROUNDS = {"mixed": 3, "dpo": 3, "kto": 3, "ppo": 3, "grpo": 3, "rloo": 2, "ilql": 3}  # each method's budget, in rounds of `ACTS`
+ROUNDS = {
+    "mixed": 3,
+    "dpo": 3,
+    "kto": 3,
+    "ppo": 3,
+    "grpo": 3,
+    "rloo": 2,
+    "ilql": 3,
+}  # each method's budget, in rounds of `ACTS`
 # Settings of the learner that differ from the defaults: for all, and by method.
-COMMON: dict[str, Any] = {"gate_probe_items": 0, "anchor": 2.5, "anchor_batch": 32, "anchor_items": 2048, "batch_items": 16, "cooldown": 0.5}
+COMMON: dict[str, Any] = {
+    "gate_probe_items": 0,
+    "anchor": 2.5,
+    "anchor_batch": 32,
+    "anchor_items": 2048,
+    "batch_items": 16,
+    "cooldown": 0.5,
+}
 SETTINGS: dict[str, dict[str, Any]] = {
     "mixed": {"learning_rate": 8e-4},
     "dpo": {"learning_rate": 1e-3, "anchor": 3.3},
@@ -65,13 +87,34 @@ def one(method: str, seed: int, people: Population, exam: Exam, base: Paper, cac
         items = sum(count for kind, count in episode.said.items() if kind not in ("tie", "silence"))
         cost, said, verdicts = episode.cost(), dict(episode.said), episode.verdicts
         episode.close()
-    kept = {"retention": paper.retention - base.retention, "retention_greedy": paper.retention_greedy - base.retention_greedy}
-    about = {"base_retention": base.retention, "base_retention_greedy": base.retention_greedy, "right": paper.right, "base_right": base.right}
+    kept = {
+        "retention": paper.retention - base.retention,
+        "retention_greedy": paper.retention_greedy - base.retention_greedy,
+    }
+    about = {
+        "base_retention": base.retention,
+        "base_retention_greedy": base.retention_greedy,
+        "right": paper.right,
+        "base_right": base.right,
+    }
     return {
-        "method": method, "seed": seed, "win": rate, "win_error": error, **kept, **about, "length": paper.length, "base_length": base.length,
-        "items": items, "said": said, "version": version, "stopped": [v["stopped"] for v in verdicts], "commit": commit(),
-        "updates": len(verdicts), "passed": sum(v["passed"] for v in verdicts), **cost,
-    }  # fmt: skip
+        "method": method,
+        "seed": seed,
+        "win": rate,
+        "win_error": error,
+        **kept,
+        **about,
+        "length": paper.length,
+        "base_length": base.length,
+        "items": items,
+        "said": said,
+        "version": version,
+        "stopped": [v["stopped"] for v in verdicts],
+        "commit": commit(),
+        "updates": len(verdicts),
+        "passed": sum(v["passed"] for v in verdicts),
+        **cost,
+    }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -128,8 +171,19 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    settings = {"model": MODEL, "taste": asked.taste, "users": USERS, "rounds": ROUNDS, "acts": ACTS, "questions": QUESTIONS, "samples": SAMPLES}
-    settings |= {"retention_prompts": RETENTION, "learner": {method: {**COMMON, **SETTINGS[method]} for method in asked.methods}}
+    settings = {
+        "model": MODEL,
+        "taste": asked.taste,
+        "users": USERS,
+        "rounds": ROUNDS,
+        "acts": ACTS,
+        "questions": QUESTIONS,
+        "samples": SAMPLES,
+    }
+    settings |= {
+        "retention_prompts": RETENTION,
+        "learner": {method: {**COMMON, **SETTINGS[method]} for method in asked.methods},
+    }
     rows = known_rows(settings) if asked.resume else []
     done = {(row["method"], row["seed"]) for row in rows}
     todo = [(method, seed) for seed in asked.seeds for method in asked.methods if (method, seed) not in done]
@@ -139,7 +193,11 @@ def main() -> None:
         for run in as_completed(runs):
             last = run.result()
             rows = sorted([*rows, last], key=lambda row: (row["seed"], list(WANTED).index(row["method"])))
-            print(f"{last['method']} {last['seed']}: win {last['win']:.3f}, retention {100 * last['retention']:+.1f}", file=sys.stderr, flush=True)
+            print(
+                f"{last['method']} {last['seed']}: win {last['win']:.3f}, retention {100 * last['retention']:+.1f}",
+                file=sys.stderr,
+                flush=True,
+            )
             record("methods", {"settings": settings, "threads": 1, "table": table(rows).splitlines(), "rows": rows})
     print(table(rows))
 

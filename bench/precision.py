@@ -2,7 +2,8 @@
 
     python -m bench.precision [--model pocket]
 
-Replies are sampled from the exact model, then scored by each runner; `error_nats` is the difference per token to torch's float32.
+Replies are sampled from the exact model, then scored by each runner; `error_nats` is the difference per token to
+torch's float32.
 """
 
 import argparse
@@ -40,12 +41,19 @@ def main() -> None:
     name = parser.parse_args().model
     tokenizer, model = load_tokenizer(name), load_model(name, "cpu", "float32")
     ends = end_ids(tokenizer)
-    prompts = [render_prompt(tokenizer, [{"role": "user", "content": ASKED[place % len(ASKED)]}]) for place in range(REPLIES)]
-    sampled = [SamplingSettings(temperature=1.0, max_tokens=MAX_TOKENS, seed=seed, end_ids=ends) for seed in range(REPLIES)]
+    prompts = [
+        render_prompt(tokenizer, [{"role": "user", "content": ASKED[place % len(ASKED)]}]) for place in range(REPLIES)
+    ]
+    sampled = [
+        SamplingSettings(temperature=1.0, max_tokens=MAX_TOKENS, seed=seed, end_ids=ends) for seed in range(REPLIES)
+    ]
     greedy = SamplingSettings(temperature=0.0, max_tokens=MAX_TOKENS, end_ids=ends)
     replies = [generate(model, prompt, setting)[0] for prompt, setting in zip(prompts, sampled, strict=True)]
     best = [generate(model, prompt, greedy)[0] for prompt in prompts[: len(ASKED)]]
-    truth = [row[0].tolist() for row in score_rows(model, [Row(prompt, [reply]) for prompt, reply in zip(prompts, replies, strict=True)])]
+    truth = [
+        row[0].tolist()
+        for row in score_rows(model, [Row(prompt, [reply]) for prompt, reply in zip(prompts, replies, strict=True)])
+    ]
     results = []
     with tempfile.TemporaryDirectory() as cache:
         for setup in SETUPS:
@@ -57,20 +65,36 @@ def main() -> None:
                 memory = runner.stats()["rss"]
             finally:
                 runner.close()
-            apart = [abs(a - b) for ours, theirs in zip(seen, truth, strict=True) for a, b in zip(ours, theirs, strict=True)]
+            apart = [
+                abs(a - b) for ours, theirs in zip(seen, truth, strict=True) for a, b in zip(ours, theirs, strict=True)
+            ]
             results.append(
                 {
                     "runner": setup["kinds"][0],
                     "precision": setup["precision"],
                     "quantize": setup["quantize"],
-                    "error_nats": {"mean": round(sum(apart) / len(apart), 6), **{key: round(value, 6) for key, value in quantiles(apart).items()}},
-                    "greedy_replies_that_differ": sum(ours[0] != exact for ours, exact in zip(likeliest, best, strict=True)),
+                    "error_nats": {
+                        "mean": round(sum(apart) / len(apart), 6),
+                        **{key: round(value, 6) for key, value in quantiles(apart).items()},
+                    },
+                    "greedy_replies_that_differ": sum(
+                        ours[0] != exact for ours, exact in zip(likeliest, best, strict=True)
+                    ),
                     "runner_mib": round(memory / 2**20),
                 }
             )
             print(json.dumps(results[-1]), flush=True)
-    record("precision", {"model": name, "replies": REPLIES, "greedy_replies": len(ASKED), "tokens": sum(map(len, truth)), "results": results,
-                         "load_average": os.getloadavg()[1]})  # fmt: skip
+    record(
+        "precision",
+        {
+            "model": name,
+            "replies": REPLIES,
+            "greedy_replies": len(ASKED),
+            "tokens": sum(map(len, truth)),
+            "results": results,
+            "load_average": os.getloadavg()[1],
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,10 @@ RESULTS = Path(__file__).parent / "results"
 
 def machine() -> dict[str, Any]:
     """Return what ran: processor, cores, memory (GiB), Python; no name and no path of the machine."""
-    cpu = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
+    cpu = next(
+        (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor(),
+    )
     memory_kb = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
     return {
         "cpu": cpu,
@@ -28,7 +31,9 @@ def machine() -> dict[str, Any]:
 
 def commit() -> str:
     """Return the short name of the commit that is checked out, "" outside a repository."""
-    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent, check=False).stdout.strip()
+    return subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent, check=False
+    ).stdout.strip()
 
 
 def quantiles(values: list[float]) -> dict[str, float]:
@@ -41,7 +46,13 @@ def quantiles(values: list[float]) -> dict[str, float]:
 def record(name: str, numbers: dict[str, Any]) -> Path:
     """Write `bench/results/NAME.json` and return its path."""
     command = shlex.join(["python", "-m", f"bench.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
-    kept = {"command": command, "at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit(), "machine": machine(), **numbers}
+    kept = {
+        "command": command,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "machine": machine(),
+        **numbers,
+    }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")

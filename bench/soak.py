@@ -1,9 +1,12 @@
-"""Half an hour of people as they are: some cancel, some hang, versions change all the while. Is memory flat, and is anything left behind?
+"""Half an hour of people as they are: some cancel, some hang, versions change all the while. Is memory flat, and is
+anything left behind?
 
     python -m bench.soak [--model pocket-nano] [--minutes 30] [--clients 10] [--swap-every 30]
 
-Starts a service of its own with the learner off. Its memory (of its own process, and with its runners), threads, open files, tasks and leases are
-noted every few seconds; afterwards all clients leave, and what is still held then was left behind. At most 200 swaps and 20,000 answers.
+Starts a service of its own with the learner off. Its memory (of its own process, and with its runners), threads, open
+files, tasks and leases are
+noted every few seconds; afterwards all clients leave, and what is still held then was left behind. At most 200 swaps
+and 20,000 answers.
 """
 
 import argparse
@@ -54,7 +57,16 @@ class Soak:
     async def client(self, place: int) -> None:
         """Ask, read, rate, leave or hang, until told to stop."""
         rng = random.Random(place)
-        acts = [self.read, self.read, self.read, self.cancel, self.cancel, self.hang, self.compare, self.ask_an_old_version]
+        acts = [
+            self.read,
+            self.read,
+            self.read,
+            self.cancel,
+            self.cancel,
+            self.hang,
+            self.compare,
+            self.ask_an_old_version,
+        ]
         while not self.stop.is_set() and self.did.total() < MAX_ANSWERS:
             act = rng.choice(acts)
             try:
@@ -72,7 +84,9 @@ class Soak:
         async for _ in ask(self.http, self.body(rng, **settings), seen):
             pass
         if rng.random() < 0.5:
-            rated = await self.http.post("/v1/feedback", json={"completion_id": seen.ids[0], "thumb": rng.choice(["up", "up", "down"])})
+            rated = await self.http.post(
+                "/v1/feedback", json={"completion_id": seen.ids[0], "thumb": rng.choice(["up", "up", "down"])}
+            )
             rated.raise_for_status()
 
     async def cancel(self, rng: random.Random) -> None:
@@ -91,7 +105,12 @@ class Soak:
         """Ask and read nothing for seconds, then vanish without a word; or send half a request."""
         place = urlsplit(self.url)
         payload = json.dumps(self.body(rng, n=4, max_tokens=128, stream=True, logprobs=True)).encode()
-        lines = ["POST /v1/chat/completions HTTP/1.1", f"Host: {place.netloc}", "Content-Type: application/json", f"Content-Length: {len(payload)}"]
+        lines = [
+            "POST /v1/chat/completions HTTP/1.1",
+            f"Host: {place.netloc}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(payload)}",
+        ]
         with socket.socket() as raw:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             raw.setblocking(False)
@@ -105,7 +124,9 @@ class Soak:
         """Put a question and choose."""
         asked = await self.http.post("/v1/comparisons", json={"messages": self.body(rng)["messages"], "max_tokens": 32})
         asked.raise_for_status()
-        chosen = await self.http.post(f"/v1/comparisons/{asked.json()['id']}/choice", json={"winner": rng.choice(["A", "B", "tie"])})
+        chosen = await self.http.post(
+            f"/v1/comparisons/{asked.json()['id']}/choice", json={"winner": rng.choice(["A", "B", "tie"])}
+        )
         chosen.raise_for_status()
 
     async def ask_an_old_version(self, rng: random.Random) -> None:
@@ -144,7 +165,10 @@ class Soak:
         """Return what the service holds now; memory in MiB."""
         text = (await self.http.get("/metrics")).text
         numbers = {
-            name.removeprefix("attune_"): float(line.split()[1]) for line in text.splitlines() for name in NUMBERS if line.startswith(name + " ")
+            name.removeprefix("attune_"): float(line.split()[1])
+            for line in text.splitlines()
+            for name in NUMBERS
+            if line.startswith(name + " ")
         }
         children = self.process.children(recursive=True)
         rss = [0.0]
@@ -167,7 +191,10 @@ class Soak:
         """Do all of it and return what was seen."""
         before = await self.sample()
         tasks = [asyncio.create_task(self.client(place), name=f"client {place}") for place in range(clients)]
-        tasks += [asyncio.create_task(self.swap(swap_every), name="swap"), asyncio.create_task(self.watch(), name="watch")]
+        tasks += [
+            asyncio.create_task(self.swap(swap_every), name="swap"),
+            asyncio.create_task(self.watch(), name="watch"),
+        ]
         await asyncio.sleep(minutes * 60)
         self.lasted_s = time.monotonic() - self.began
         self.stop.set()
@@ -184,7 +211,11 @@ class Soak:
     async def ended(self, tasks: list[asyncio.Task[None]], wait_s: float) -> None:
         """Wait for the tasks; one that broke off or hangs has failed, and comes first in the list of failures."""
         done, pending = await asyncio.wait(tasks, timeout=wait_s)
-        broken = [f"{task.get_name()}: {type(error).__name__}: {error}" for task in tasks if task in done and (error := task.exception())]
+        broken = [
+            f"{task.get_name()}: {type(error).__name__}: {error}"
+            for task in tasks
+            if task in done and (error := task.exception())
+        ]
         hanging = [f"{task.get_name()} had not ended after {wait_s:g} s" for task in tasks if task in pending]
         self.failed[:0] = broken + hanging
         for task in pending:
@@ -198,7 +229,9 @@ class Soak:
         third = max(1, len(warm) // 3)
 
         def growth(name: str) -> dict[str, float]:
-            first, last = (sorted(sample[name] for sample in part)[len(part) // 2] for part in (warm[:third], warm[-third:]))
+            first, last = (
+                sorted(sample[name] for sample in part)[len(part) // 2] for part in (warm[:third], warm[-third:])
+            )
             return {"first_third": first, "last_third": last, "growth": round(last / first - 1, 4)}
 
         memory = {name: growth(name) for name in ("service_mib", "runner_mib", "all_mib", "threads", "files")}
@@ -209,7 +242,8 @@ class Soak:
             "failed": len(self.failed),
             "failures": self.failed[:5],
             "medians": memory,
-            "memory_is_flat": is_watched and all(memory[name]["growth"] <= LIMIT for name in ("service_mib", "runner_mib", "all_mib")),
+            "memory_is_flat": is_watched
+            and all(memory[name]["growth"] <= LIMIT for name in ("service_mib", "runner_mib", "all_mib")),
             "before": before,
             "after": after,
             "left_behind": {name: after[name] - before[name] for name in held},
@@ -224,7 +258,9 @@ def main() -> None:
     parser.add_argument("--model", default="pocket-nano")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--clients", type=int, default=10)
-    parser.add_argument("--swap-every", type=float, default=30.0, help="seconds from one version's coming to the next one's making")
+    parser.add_argument(
+        "--swap-every", type=float, default=30.0, help="seconds from one version's coming to the next one's making"
+    )
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"

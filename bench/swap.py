@@ -1,10 +1,14 @@
-"""Swaps under load: does any answer fail, does any token come from another version than its answer names, and how long do readers wait.
+"""Swaps under load: does any answer fail, does any token come from another version than its answer names, and how long
+do readers wait.
 
     python -m bench.swap [--model pocket-nano] [--swaps 50] [--streams 32]
 
-Starts a service of its own, keeps `streams` clients asking with mixed settings, and brings version after version live beside them, as the
-learner would: a folder with an adapter, then a row that passed its gate. Afterwards every recorded answer is scored again, token for token,
-with the weights of the version that it names (torch, float32); one that does not fit its version, or that fits another one as well, is counted.
+Starts a service of its own, keeps `streams` clients asking with mixed settings, and brings version after version live
+beside them, as the
+learner would: a folder with an adapter, then a row that passed its gate. Afterwards every recorded answer is scored
+again, token for token,
+with the weights of the version that it names (torch, float32); one that does not fit its version, or that fits another
+one as well, is counted.
 """
 
 import argparse
@@ -80,7 +84,11 @@ async def client(http: httpx.AsyncClient, seen: Seen, stop: asyncio.Event, place
     """Ask again and again until told to stop; an answer under way is read to its end."""
     rng = random.Random(place)
     while not stop.is_set():
-        body = {"model": "attune", "messages": [{"role": "user", "content": rng.choice(ASKED)}], **SETTINGS[rng.randrange(len(SETTINGS))]}
+        body = {
+            "model": "attune",
+            "messages": [{"role": "user", "content": rng.choice(ASKED)}],
+            **SETTINGS[rng.randrange(len(SETTINGS))],
+        }
         try:
             names = [name async for name in ask(http, body, seen)]
             seen.answers[names[0]] += 1
@@ -134,7 +142,14 @@ def write_adapter(folder: Path, config: dict[str, Any], seed: int, scale: float)
         tensors[f"{at}.lora_A.weight"] = (scale * rng.standard_normal((4, size))).astype(np.float32)
         tensors[f"{at}.lora_B.weight"] = (scale * rng.standard_normal((out, 4))).astype(np.float32)
     save_file(tensors, folder / "adapter_model.safetensors")
-    kept = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "target_modules": sorted(rows), "bias": "none"}
+    kept = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": 4,
+        "lora_alpha": 8,
+        "target_modules": sorted(rows),
+        "bias": "none",
+    }
     (folder / "adapter_config.json").write_text(json.dumps(kept))
 
 
@@ -147,12 +162,19 @@ class Weights:
 
     def put(self, adapter: Path | None) -> None:
         """Hold the weights of the base with this adapter from now on."""
-        tensors = {key: torch.from_numpy(np.array(tensor, dtype=np.float32)) for key, tensor in merged_tensors(self.base, adapter)}
+        tensors = {
+            key: torch.from_numpy(np.array(tensor, dtype=np.float32))
+            for key, tensor in merged_tensors(self.base, adapter)
+        }
         self.model.load_state_dict(tensors, strict=False)
 
     def differences(self, completions: Sequence[Completion]) -> list[float]:
-        """Return, for each reply, the largest difference (nats) between a token's recorded log-probability and what these weights say."""
-        scored = score_rows(self.model, [Row(completion.prompt_ids, [completion.reply_ids]) for completion in completions])
+        """Return, for each reply, the largest difference (nats) between a token's recorded log-probability and what
+        these weights say.
+        """
+        scored = score_rows(
+            self.model, [Row(completion.prompt_ids, [completion.reply_ids]) for completion in completions]
+        )
         recorded = [torch.tensor(completion.logps) for completion in completions]
         return [(one[0] - known).abs().max().item() for one, known in zip(scored, recorded, strict=True)]
 
@@ -181,9 +203,16 @@ class Publisher:
             self.weights.put(Path(scratch))
             probe = self.weights.probe(self.prompt)
         manifest = write_version(
-            self.folder(number), version=number, parent=number - 1, base_model=self.name, base_digest=self.digest,
-            save=lambda folder: write_adapter(folder, self.config, number, self.scale), probe=probe, seed=number, settings={},
-        )  # fmt: skip
+            self.folder(number),
+            version=number,
+            parent=number - 1,
+            base_model=self.name,
+            base_digest=self.digest,
+            save=lambda folder: write_adapter(folder, self.config, number, self.scale),
+            probe=probe,
+            seed=number,
+            settings={},
+        )
         return manifest.digest
 
     def announce(self, db: Database, number: int, digest: str) -> None:
@@ -191,11 +220,15 @@ class Publisher:
         with transaction(db):
             assert next_version_number(db) == number
             folder = str(self.folder(number).relative_to(self.data))
-            add_version(db, Version(number, live_version(db).number, "candidate", digest, folder, 0, "bench", now()), ())
+            add_version(
+                db, Version(number, live_version(db).number, "candidate", digest, folder, 0, "bench", now()), ()
+            )
             set_verdict(db, number, True, {"passed": True, "checks": [], "reasons": []})
 
 
-async def measure(url: str, db: Database, publisher: Publisher, digests: list[str], streams: int, steady_s: float) -> tuple[Seen, Any]:
+async def measure(
+    url: str, db: Database, publisher: Publisher, digests: list[str], streams: int, steady_s: float
+) -> tuple[Seen, Any]:
     """Keep clients asking, first without and then with swaps; return what they saw and when each swap was under way."""
     seen, stop, windows = Seen(), asyncio.Event(), []
     limits = httpx.Limits(max_connections=streams + 4, max_keepalive_connections=streams + 4)
@@ -218,7 +251,9 @@ async def measure(url: str, db: Database, publisher: Publisher, digests: list[st
 
 
 def score_again(publisher: Publisher, completions: list[Completion]) -> dict[str, Any]:
-    """Score every answer with the weights of the version that it names, and some of each with those of the next one, which must not fit."""
+    """Score every answer with the weights of the version that it names, and some of each with those of the next one,
+    which must not fit.
+    """
     by_version: dict[int, list[Completion]] = {}
     for completion in completions:
         if completion.reply_ids:
@@ -247,9 +282,23 @@ def service(data: Path, model: str, threads: int = 0) -> Any:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--data", str(data), "--model", model, "--no-learner"]
+    command = [
+        sys.executable,
+        "-m",
+        "service",
+        "serve",
+        "--port",
+        str(port),
+        "--data",
+        str(data),
+        "--model",
+        model,
+        "--no-learner",
+    ]
     command += ["--threads", str(threads)]
-    process = subprocess.Popen(command, cwd=Path(__file__).parent.parent, env={**os.environ, "HF_HUB_OFFLINE": "1"}, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, cwd=Path(__file__).parent.parent, env={**os.environ, "HF_HUB_OFFLINE": "1"}, stdout=subprocess.DEVNULL
+    )
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(1200):
@@ -272,7 +321,12 @@ def main() -> None:
     parser.add_argument("--swaps", type=int, default=50)
     parser.add_argument("--streams", type=int, default=32)
     parser.add_argument("--steady", type=float, default=30.0, help="seconds of load before the first swap")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads of each version's runner; 1 where other work holds the processor")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        help="CPU threads of each version's runner; 1 where other work holds the processor",
+    )
     parser.add_argument("--scale", type=float, default=0.2, help="size of the random adapters' entries")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -281,8 +335,12 @@ def main() -> None:
         digests = [publisher.write(number) for number in range(1, asked.swaps + 1)]
         with service(data, asked.model, asked.threads) as (url, _):
             db = connect(data)
-            seen, (steady_until, windows) = asyncio.run(measure(url, db, publisher, digests, asked.streams, asked.steady))
-        completions = [get_completion(db, row["id"], row["choice"]) for row in list(db.query("SELECT id, choice FROM completions"))]
+            seen, (steady_until, windows) = asyncio.run(
+                measure(url, db, publisher, digests, asked.streams, asked.steady)
+            )
+        completions = [
+            get_completion(db, row["id"], row["choice"]) for row in list(db.query("SELECT id, choice FROM completions"))
+        ]
         scored = score_again(publisher, completions)
         db.close()
 
@@ -307,7 +365,9 @@ def main() -> None:
         "gap_ms_during_swaps": spread([gap for at, gap in seen.gaps if in_swap(at)]),
         "first_piece_ms_steady": spread([s for at, s in seen.first_s if at <= steady_until]),
         "first_piece_ms_during_swaps": spread([s for at, s in seen.first_s if in_swap(at)]),
-        "swap_s": {name: round(value, 2) for name, value in quantiles([ended - began for began, ended in windows]).items()},
+        "swap_s": {
+            name: round(value, 2) for name, value in quantiles([ended - began for began, ended in windows]).items()
+        },
         "load_average": os.getloadavg()[1],
     }
     print(json.dumps(numbers, indent=1))

@@ -1,4 +1,6 @@
-"""What simulated people think of two sets of weights: wins at temperature 1 on held-out questions, right answers, and retention."""
+"""What simulated people think of two sets of weights: wins at temperature 1 on held-out questions, right answers, and
+retention.
+"""
 
 import itertools
 import random
@@ -19,7 +21,9 @@ LUCK = 16  # answers to each retention prompt, sampled: of 3 the share of right 
 
 @dataclass(frozen=True)
 class Exam:
-    """What is asked: held-out questions of the feedback skills, `samples` times each, and prompts of skills that nobody gives feedback on."""
+    """What is asked: held-out questions of the feedback skills, `samples` times each, and prompts of skills that nobody
+    gives feedback on.
+    """
 
     questions: tuple[Question, ...]
     samples: int
@@ -33,7 +37,9 @@ class Exam:
         prompts = [
             prompt
             for skill, lang in cells
-            for prompt in itertools.islice(skill.prompts(random.Random(f"retention {skill.name} {lang}"), lang, "held"), per_cell)
+            for prompt in itertools.islice(
+                skill.prompts(random.Random(f"retention {skill.name} {lang}"), lang, "held"), per_cell
+            )
         ]
         return cls(tuple(held_out(questions)), samples, tuple(prompts))
 
@@ -56,17 +62,26 @@ def sat(model: Any, tokenizer: Any, exam: Exam, seed: int) -> Paper:
     rows = [said[place : place + exam.samples] for place in range(0, len(said), exam.samples)]
     right = [question.is_right(text) for question, row in zip(exam.questions, rows, strict=True) for text in row]
     asked = [prompt.messages for prompt in exam.retention]
-    kept = [_share(exam.retention, answers(model, tokenizer, asked, sampled=True, seed=1000 * seed + luck)) for luck in range(LUCK)]
+    kept = [
+        _share(exam.retention, answers(model, tokenizer, asked, sampled=True, seed=1000 * seed + luck))
+        for luck in range(LUCK)
+    ]
     greedy = _share(exam.retention, answers(model, tokenizer, asked))
-    return Paper(Answers(rows), float(np.mean(right)), float(np.mean([len(text) for text in said])), float(np.mean(kept)), greedy)
+    return Paper(
+        Answers(rows), float(np.mean(right)), float(np.mean([len(text) for text in said])), float(np.mean(kept)), greedy
+    )
 
 
 def wins(people: Population, exam: Exam, mine: Paper, base: Paper) -> tuple[float, float]:
-    """Return the share of won pairs, ties counting half, and its standard error over questions: answers to one question are not independent."""
+    """Return the share of won pairs, ties counting half, and its standard error over questions: answers to one question
+    are not independent.
+    """
     table = win_table(taste_table(people, exam.questions, mine.texts), taste_table(people, exam.questions, base.texts))
     return float(table.mean()), float(table.std(ddof=1) / len(table) ** 0.5)
 
 
 def _share(prompts: Sequence[Prompt], texts: Sequence[str]) -> float:
-    right = [RETENTION_SKILLS[prompt.skill].check(prompt, text).correct for prompt, text in zip(prompts, texts, strict=True)]
+    right = [
+        RETENTION_SKILLS[prompt.skill].check(prompt, text).correct for prompt, text in zip(prompts, texts, strict=True)
+    ]
     return float(np.mean(right))

@@ -1,4 +1,6 @@
-"""Writes docs/settings.md from the settings' own docstrings: `python docs/settings_page.py`. A test holds the page to them."""
+"""Writes docs/settings.md from the settings' own docstrings: `python docs/settings_page.py`. A test holds the page to
+them.
+"""
 
 from pathlib import Path
 
@@ -30,7 +32,9 @@ def table(settings: type[BaseSettings], prefix: str, skip: frozenset[str] = froz
 def page() -> str:
     """Return the whole page."""
     learner = table(LearnerSettings, "ATTUNE_LEARNER_", frozenset({"data", "model", "device"}))
-    return f"{HEAD}\n## Serving\n\n{table(ServeSettings, 'ATTUNE_')}\n\n## Learning: the `[learner]` table\n\n{learner}\n"
+    return (
+        f"{HEAD}\n## Serving\n\n{table(ServeSettings, 'ATTUNE_')}\n\n## Learning: the `[learner]` table\n\n{learner}\n"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""`python -m learner`: the learner as a process. `--check` looks at the settings alone, `--once` makes one update with whatever waits."""
+"""`python -m learner`: the learner as a process. `--check` looks at the settings alone, `--once` makes one update with
+whatever waits.
+"""
 
 import argparse
 import contextlib
@@ -23,7 +25,9 @@ class _Parser(argparse.ArgumentParser):
     """A parser that raises BadSetting where argparse prints the whole usage and ends."""
 
     def error(self, message: str) -> NoReturn:
-        raise BadSetting(re.sub(r"^argument (\S+): expected one argument$", r"\1 needs a value", message).removeprefix("argument "))
+        raise BadSetting(
+            re.sub(r"^argument (\S+): expected one argument$", r"\1 needs a value", message).removeprefix("argument ")
+        )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -110,7 +114,9 @@ def one_line_errors() -> Generator[Status, None, None]:
 
 
 def check_start(settings: LearnerSettings) -> None:
-    """Look, without torch, at what would keep the learner from starting: the model's folder, the data folder, the database."""
+    """Look, without torch, at what would keep the learner from starting: the model's folder, the data folder, the
+    database.
+    """
     from policy.model import resolve_model
     from store.database import open_store
 
@@ -133,7 +139,9 @@ def prepare_process(settings: LearnerSettings) -> None:
 
 
 def _learn(settings: LearnerSettings, *, once: bool) -> int:
-    """Run the loop, and return the exit status: to stop is an order that was obeyed, unless it cut short the one update that was asked for."""
+    """Run the loop, and return the exit status: to stop is an order that was obeyed, unless it cut short the one update
+    that was asked for.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     prepare_process(settings)
     stop, received = threading.Event(), set[int]()

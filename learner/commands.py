@@ -19,7 +19,9 @@ def register(app: typer.Typer) -> None:
     """Add `attune learn`, `attune train` and `attune reward`."""
 
     @app.command(context_settings=_PASS_ON)
-    def learn(context: typer.Context, arguments: Annotated[list[str] | None, typer.Argument(hidden=True)] = None) -> None:
+    def learn(
+        context: typer.Context, arguments: Annotated[list[str] | None, typer.Argument(hidden=True)] = None
+    ) -> None:
         """Run the learner alone, for instance on the machine with the GPU; `attune learn --help` lists its settings."""
         from learner.__main__ import main
 
@@ -33,7 +35,8 @@ def register(app: typer.Typer) -> None:
         model: Annotated[str | None, typer.Option(help="Base model: a bundled name, a folder, or a hub id.")] = None,
         config: _Config = None,
     ) -> None:
-        """Train on a file, without a service, to a version folder. Every setting of `attune learn` is a flag here too (--algorithm, --steps, ...).
+        """Train on a file, without a service, to a version folder. Every setting of `attune learn` is a flag here too
+        (--algorithm, --steps, ...).
 
         Where nothing else is said, steps is 10000, passes 2, replay 0 and max_items 1000000: two passes over the file.
 
@@ -46,7 +49,8 @@ def register(app: typer.Typer) -> None:
         {"prompt": ..., "completion": ...}
         {"messages": [..., {"role": "assistant", "content": ...}]}
 
-        Prompts are text or lists of messages, replies text or one message of the assistant. Ctrl-C ends it, and nothing is written.
+        Prompts are text or lists of messages, replies text or one message of the assistant. Ctrl-C ends it, and nothing
+        is written.
         """
         raise typer.Exit(_train(data, out, {"model": model}, config, list(context.args)))
 
@@ -64,16 +68,38 @@ def _reward_commands() -> typer.Typer:
     more = {"allow_extra_args": True, "ignore_unknown_options": True}
 
     @reward.command(context_settings=more)
-    def train(context: typer.Context, data: _Data = None, model: _Model = None, config: _Config = None, file: _JsonLines = None) -> None:
-        """Train one on all feedback of the data folder, or on a file; every setting of `attune learn` is a flag here too."""
-        _reward(lambda judging, settings: [judging.train_reward_model(settings, file)], {"data": data, "model": model}, config, context.args)
+    def train(
+        context: typer.Context,
+        data: _Data = None,
+        model: _Model = None,
+        config: _Config = None,
+        file: _JsonLines = None,
+    ) -> None:
+        """Train one on all feedback of the data folder, or on a file; every setting of `attune learn` is a flag here
+        too.
+        """
+        _reward(
+            lambda offline, settings: [offline.train_reward_model(settings, file)],
+            {"data": data, "model": model},
+            config,
+            context.args,
+        )
 
     @reward.command(context_settings=more)
     def evaluate(
-        context: typer.Context, file: Annotated[Path, typer.Argument()], data: _Data = None, model: _Model = None, config: _Config = None
+        context: typer.Context,
+        file: Annotated[Path, typer.Argument()],
+        data: _Data = None,
+        model: _Model = None,
+        config: _Config = None,
     ) -> None:
         """Measure the newest one on a file's judgements."""
-        _reward(lambda judging, settings: [judging.measure_reward_model(settings, file)], {"data": data, "model": model}, config, context.args)
+        _reward(
+            lambda offline, settings: [offline.measure_reward_model(settings, file)],
+            {"data": data, "model": model},
+            config,
+            context.args,
+        )
 
     @reward.command(context_settings=more)
     def score(
@@ -86,12 +112,19 @@ def _reward_commands() -> typer.Typer:
     ) -> None:
         """Say what the newest one thinks of replies, and how sure it is: JSON, one line per reply."""
         asked = [(prompt, text) for text in reply]
-        _reward(lambda judging, settings: judging.scores_of(settings, asked), {"data": data, "model": model}, config, context.args)
+        _reward(
+            lambda offline, settings: offline.scores_of(settings, asked),
+            {"data": data, "model": model},
+            config,
+            context.args,
+        )
 
     return reward
 
 
-def _reward(ask: Callable[[Any, Any], list[dict[str, Any]]], flags: dict[str, Any], config: Path | None, more: list[str]) -> None:
+def _reward(
+    ask: Callable[[Any, Any], list[dict[str, Any]]], flags: dict[str, Any], config: Path | None, more: list[str]
+) -> None:
     import json
 
     from learner.__main__ import flags_of, one_line_errors, prepare_process
@@ -102,9 +135,9 @@ def _reward(ask: Callable[[Any, Any], list[dict[str, Any]]], flags: dict[str, An
         settings = load_settings(flags_of(more) | flags, config)
         resolve_model(settings.model)
         prepare_process(settings)
-        from learner import judging
+        from learner.reward_model import offline
 
-        for line in ask(judging, settings):
+        for line in ask(offline, settings):
             print(json.dumps(line))
     raise typer.Exit(status.code)
 
@@ -133,7 +166,9 @@ class Terminated(BaseException):
 
 @contextlib.contextmanager
 def _terminable() -> Generator[None, None, None]:
-    """Let SIGTERM end what runs as Ctrl-C does, so that temporary folders are removed; once: another one does not break off the tidying up."""
+    """Let SIGTERM end what runs as Ctrl-C does, so that temporary folders are removed; once: another one does not break
+    off the tidying up.
+    """
 
     def end(*_: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -158,11 +193,11 @@ def _run_training(data: Path, out: Path, settings: Any) -> None:
     resolve_model(settings.model)
     prepare_process(settings)
     with Terminal() as terminal:
-        from learner import ranks
+        from learner.model import distributed
         from learner.offline import train_file
 
-        with ranks.joined(settings.device):
-            is_first = ranks.is_first()
+        with distributed.joined(settings.device):
+            is_first = distributed.is_first()
             if not is_first:
                 terminal.quiet()
             manifest, result = train_file(data, out, settings, terminal.phase, opened=terminal.opened)

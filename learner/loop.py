@@ -10,17 +10,17 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from learner.data.plan import halved, seed_of
 from learner.errors import BadSetting, Diverged, NothingToLearn
-from learner.plan import halved, seed_of
+from learner.heartbeat import Voice, Word
+from learner.methods.mixed import Cost
+from learner.model.resident import Resident
 from learner.publish import publish
-from learner.resident import Resident
-from learner.rewards import next_reward_folder
-from learner.scalars import Scalars
+from learner.reward_model.model import next_reward_folder
 from learner.schedule import Decision, Situation, Trigger, back_off_s, decision
 from learner.settings import SHARED, LearnerSettings, load_settings
-from learner.trainer import Cost
+from learner.tensorboard import Scalars
 from learner.update import Updater, material_of, moments_path
-from learner.voice import Voice, Word
 from store.database import open_store, transaction
 from store.feedback import count_to_learn
 from store.ids import new_id, now
@@ -56,7 +56,9 @@ class Loop:
         self._updater = Updater(self.resident, settings)
 
     def run(self, *, once: bool = False) -> int:
-        """Learn until stopped; with `once` make at most one update, with whatever waits. Return how many runs were made."""
+        """Learn until stopped; with `once` make at most one update, with whatever waits. Return how many runs were
+        made.
+        """
         made = 0
         try:
             self._updater.probes()  # a file that is none is noticed before anybody waits
@@ -82,7 +84,9 @@ class Loop:
             self.db.close()
 
     def tick(self, *, ordered: bool = False) -> bool:
-        """Look once; make an update if one is due, and return whether one was made. `ordered`: as if somebody had asked for it."""
+        """Look once; make an update if one is due, and return whether one was made. `ordered`: as if somebody had asked
+        for it.
+        """
         chosen = self.decide(ordered=ordered)
         if chosen.start:
             self._start(chosen)
@@ -112,8 +116,18 @@ class Loop:
         if ordered and not situation.candidate_waits:
             self._ordered = False  # obeyed, or there is nothing to learn from
         next_at = chosen.next_at.isoformat() if chosen.next_at else None
-        if situation.candidate_waits and last and not status.paused:  # an update is not over before its version is served
-            progress = {"phase": "swap", "step": 0, "steps": 0, "loss": None, "metrics": {}, "started_at": last[0].started_at, "items": last[0].items}
+        if (
+            situation.candidate_waits and last and not status.paused
+        ):  # an update is not over before its version is served
+            progress = {
+                "phase": "swap",
+                "step": 0,
+                "steps": 0,
+                "loss": None,
+                "metrics": {},
+                "started_at": last[0].started_at,
+                "items": last[0].items,
+            }
             self._voice.tell(Word("running", last[0].id, {**progress, "algorithm": last[0].algorithm}))
         else:
             self._voice.tell(Word("paused" if status.paused else "idle", next_at=next_at))
@@ -135,7 +149,11 @@ class Loop:
         if run is None:
             return False
         if run.parent != live_version(self.db).number:
-            self._fail(run, f"it was interrupted, and version {run.parent}, from which it started, is not live any more", give_up=False)
+            self._fail(
+                run,
+                f"it was interrupted, and version {run.parent}, from which it started, is not live any more",
+                give_up=False,
+            )
             return False
         if run.attempt >= MOST_ATTEMPTS:
             self._fail(run, f"the learner ended {run.attempt} times in the middle of it", give_up=True)
@@ -152,12 +170,25 @@ class Loop:
         upto_seq = count_to_learn(self.db, live.watermark)[2]
         if chosen.start == "retry":
             settings, extra, upto_seq = halved(settings), {RETRY_OF: last[0].id}, last[0].upto_seq
-        kept = settings.model_dump(mode="json", exclude={"data", "nice"}) | extra  # on what model and device is for people to read
+        kept = (
+            settings.model_dump(mode="json", exclude={"data", "nice"}) | extra
+        )  # on what model and device is for people to read
         with transaction(self.db):
             count = self.db.table("runs").count
             items = count_to_learn(self.db, live.watermark)[0]
             seed = seed_of(settings.seed, count, live.number, upto_seq)
-            run = Run(new_id("run-"), settings.algorithm, "running", kept, seed, live.number, items, live.watermark, upto_seq, now())
+            run = Run(
+                new_id("run-"),
+                settings.algorithm,
+                "running",
+                kept,
+                seed,
+                live.number,
+                items,
+                live.watermark,
+                upto_seq,
+                now(),
+            )
             add_run(self.db, run)
         log.info("%s: starts on version %d with %d items (%s)", run.id, run.parent, items, chosen.start)
         self._make(run)
@@ -185,7 +216,15 @@ class Loop:
             if self._stop.is_set():
                 raise Interrupted
             told = {key: round(value, 5) for key, value in metrics.items() if value == value}
-            progress = {"phase": name, "step": step, "steps": steps, "loss": loss, "metrics": told, "started_at": run.started_at, "items": run.items}
+            progress = {
+                "phase": name,
+                "step": step,
+                "steps": steps,
+                "loss": loss,
+                "metrics": told,
+                "started_at": run.started_at,
+                "items": run.items,
+            }
             self._voice.tell(Word("running", run.id, {**progress, "algorithm": run.algorithm}))
             if name == "train":
                 scalars.add(step, {"loss": loss, **metrics})
@@ -197,16 +236,32 @@ class Loop:
         try:
             result = self._updater.update(run, material_of(self.db, self.resident, run), settings, phase)
             metrics = result.metrics | {"curve": result.trained.curve}
-            scalars.add(result.trained.steps, {name: value for name, value in result.metrics.items() if isinstance(value, float)})
+            scalars.add(
+                result.trained.steps,
+                {name: value for name, value in result.metrics.items() if isinstance(value, float)},
+            )
             with transaction(self.db):
                 set_trust(self.db, result.trust)
             version = publish(
-                self.db, settings.data, self.resident, run, feedback_ids=result.feedback_ids, metrics=metrics, report=result.report
+                self.db,
+                settings.data,
+                self.resident,
+                run,
+                feedback_ids=result.feedback_ids,
+                metrics=metrics,
+                report=result.report,
             )
             result.optimiser.write(moments_path(settings.data, version.number), version.digest)
             if result.rewards is not None:
-                result.rewards.write(next_reward_folder(settings.data), run.seed, run.settings, base_model=settings.model)
-            log.info("%s: version %d, %s", run.id, version.number, "passed" if version.passed else "; ".join(result.report["reasons"]))
+                result.rewards.write(
+                    next_reward_folder(settings.data), run.seed, run.settings, base_model=settings.model
+                )
+            log.info(
+                "%s: version %d, %s",
+                run.id,
+                version.number,
+                "passed" if version.passed else "; ".join(result.report["reasons"]),
+            )
         except Interrupted:
             log.info("%s: left unfinished; it begins again with the next start", run.id)
         except NothingToLearn as error:
@@ -232,7 +287,11 @@ class Loop:
 
     def _detail(self) -> dict[str, Any]:
         trigger = {"items": self._trigger.items, "seconds": self._trigger.seconds, "min_items": self._trigger.min_items}
-        about = {"model": self.settings.model, "device": str(self.resident.device), "parameters": self.resident.num_parameters}
+        about = {
+            "model": self.settings.model,
+            "device": str(self.resident.device),
+            "parameters": self.resident.num_parameters,
+        }
         return {"trigger": trigger, "algorithm": self.settings.algorithm, "tuning": self.settings.tuning, **about}
 
 
@@ -248,7 +307,13 @@ def _settings_of(run: Run, settings: LearnerSettings) -> LearnerSettings:
 
 def _retry_is_due(db: Database, last: list[Run], live: int) -> bool:
     """Whether the newest run's version was rejected, started from live, and was not itself a second try."""
-    if not last or last[0].state != "finished" or last[0].version is None or last[0].parent != live or RETRY_OF in last[0].settings:
+    if (
+        not last
+        or last[0].state != "finished"
+        or last[0].version is None
+        or last[0].parent != live
+        or RETRY_OF in last[0].settings
+    ):
         return False
     return get_version(db, last[0].version).state == "rejected"
 

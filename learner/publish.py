@@ -1,4 +1,6 @@
-"""From trained weights to a version that the service can find: the folder first, then one transaction for everything that is said of it."""
+"""From trained weights to a version that the service can find: the folder first, then one transaction for everything
+that is said of it.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Any
 import torch
 from sqlite_utils import Database
 
-from learner.resident import Resident
+from learner.model.resident import Resident
 from policy.chat import render_prompt
 from policy.versions import Probe, write_version
 from store.database import transaction
@@ -29,16 +31,26 @@ def version_folder(data: Path, number: int) -> Path:
 def probe_of(resident: Resident) -> Probe:
     """Return what the resident weights say after a fixed prompt, in the precision that the base model was loaded in."""
     prompt = render_prompt(resident.tokenizer, [{"role": "user", "content": PROBE_TEXT}])
-    logits = resident.model(input_ids=torch.tensor([prompt], device=resident.device), use_cache=False).logits[0, -1].float()
+    logits = (
+        resident.model(input_ids=torch.tensor([prompt], device=resident.device), use_cache=False).logits[0, -1].float()
+    )
     top = logits.log_softmax(-1).topk(min(PROBE_TOP, logits.numel()))
     precision = "bfloat16" if resident.base.get_input_embeddings().weight.dtype == torch.bfloat16 else "float32"
     return Probe(prompt, top.indices.tolist(), top.values.tolist(), precision)
 
 
 def publish(
-    db: Database, data: Path, resident: Resident, run: Run, *, feedback_ids: Iterable[str], metrics: dict[str, Any], report: dict[str, Any]
+    db: Database,
+    data: Path,
+    resident: Resident,
+    run: Run,
+    *,
+    feedback_ids: Iterable[str],
+    metrics: dict[str, Any],
+    report: dict[str, Any],
 ) -> Version:
-    """Write the resident weights as the next version and record it, its run, what made it and the gate's verdict, all or nothing.
+    """Write the resident weights as the next version and record it, its run, what made it and the gate's verdict, all
+    or nothing.
 
     A crash before the transaction leaves a folder that no row names; the next version takes its number and its place.
     """
@@ -57,8 +69,17 @@ def publish(
     )
     folder = str(version_folder(data, number).relative_to(data))
     version = Version(
-        number, run.parent, "candidate", manifest.digest, folder, run.upto_seq, run.algorithm, now(), run_id=run.id, metrics=metrics
-    )  # fmt: skip
+        number,
+        run.parent,
+        "candidate",
+        manifest.digest,
+        folder,
+        run.upto_seq,
+        run.algorithm,
+        now(),
+        run_id=run.id,
+        metrics=metrics,
+    )
     with transaction(db):
         known = ancestral_feedback(db, run.parent)
         add_version(db, version, [feedback_id for feedback_id in feedback_ids if feedback_id not in known])

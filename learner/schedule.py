@@ -16,7 +16,9 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Situation:
-    """What the loop sees. `waiting` counts useful items that no run was made with; `unlearned` all that live has not learned from."""
+    """What the loop sees. `waiting` counts useful items that no run was made with; `unlearned` all that live has not
+    learned from.
+    """
 
     waiting: int
     first_at: datetime | None
@@ -30,7 +32,9 @@ class Situation:
 
 @dataclass(frozen=True)
 class Decision:
-    """`start`: why an update starts now ("" if none does); `next_at`: when the clock would start one, if nothing else happens."""
+    """`start`: why an update starts now ("" if none does); `next_at`: when the clock would start one, if nothing else
+    happens.
+    """
 
     start: Literal["", "items", "time", "order", "retry"]
     next_at: datetime | None = None
@@ -39,8 +43,10 @@ class Decision:
 def decision(situation: Situation, trigger: Trigger, now: datetime) -> Decision:
     """Return whether an update starts now, why, and else when.
 
-    Nothing starts while a candidate that passed waits for the service: the next update starts from the version that people see.
-    An order overrules a pause and the back-off after a failure, and takes a single item; it waits for a candidate all the same.
+    Nothing starts while a candidate that passed waits for the service: the next update starts from the version that
+    people see.
+    An order overrules a pause and the back-off after a failure, and takes a single item; it waits for a candidate all
+    the same.
     """
     s = situation
     if s.candidate_waits:

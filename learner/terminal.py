@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
-    from learner.files import Form, LeftOut
+    from learner.data.datasets import Form, LeftOut
     from learner.update import Result
 
 PHASES = {"reference": "preparing", "train": "training", "gate": "judging", "save": "writing"}
@@ -20,13 +20,20 @@ LINE_EVERY_SHARE = 0.1  # of the steps
 
 
 class Terminal:
-    """A bar that goes when it is done where stderr is a terminal, and elsewhere a line now and then: after ten seconds and a tenth of the steps."""
+    """A bar that goes when it is done where stderr is a terminal, and elsewhere a line now and then: after ten seconds
+    and a tenth of the steps.
+    """
 
     def __init__(self) -> None:
         # as people's paths and words are: no markup in them, and in a file or pipe no line is broken
         self._console = Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False)
         self._is_terminal = sys.stderr.isatty()
-        columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[count]}"), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+        )
         self._bar = Progress(*columns, console=self._console, transient=True, disable=not self._is_terminal)
         self._task = self._bar.add_task("loading", total=None, count="")
         self._began = self._said_at = time.monotonic()
@@ -61,7 +68,13 @@ class Terminal:
         shown = what if loss is None else f"{what}, loss {loss:.3f}"
         self._bar.update(self._task, description=shown, completed=step, total=steps or None, count=count)
         if not self._is_terminal and self._is_due(name, step, steps):
-            self.say(", ".join(part for part in (what, count, f"loss {loss:.3f}" if loss is not None else "", f"{self.seconds:.0f} s") if part))
+            self.say(
+                ", ".join(
+                    part
+                    for part in (what, count, f"loss {loss:.3f}" if loss is not None else "", f"{self.seconds:.0f} s")
+                    if part
+                )
+            )
             self._said, self._said_at = (name, step), time.monotonic()
 
     def say(self, line: str) -> None:
@@ -70,16 +83,27 @@ class Terminal:
 
     def _is_due(self, name: str, step: int, steps: int) -> bool:
         name_said, step_said = self._said
-        is_further = step - (step_said if name == name_said else 0) >= LINE_EVERY_SHARE * steps if name == "train" else name != name_said
+        is_further = (
+            step - (step_said if name == name_said else 0) >= LINE_EVERY_SHARE * steps
+            if name == "train"
+            else name != name_said
+        )
         return is_further and time.monotonic() - self._said_at >= LINE_EVERY_S
 
 
 def summary_of(result: "Result", out: Path, count: int, seconds: float) -> list[str]:
-    """Return what came of a training on a file of `count` examples that took `seconds` in all and lies in `out`, line by line."""
+    """Return what came of a training on a file of `count` examples that took `seconds` in all and lies in `out`, line
+    by line.
+    """
     metrics, curve = result.metrics, result.trained.curve
-    trained, held_out = (len({row for example in some for row in example.feedback_ids}) for some in (result.plan.trained, result.plan.held_out))
+    trained, held_out = (
+        len({row for example in some for row in example.feedback_ids})
+        for some in (result.plan.trained, result.plan.held_out)
+    )
     unused = f", {count - trained - held_out} not used" if count > trained + held_out else ""
-    stopped = f"; went back to the last weights within the limits: {result.trained.stopped}" if result.trained.stopped else ""
+    stopped = (
+        f"; went back to the last weights within the limits: {result.trained.stopped}" if result.trained.stopped else ""
+    )
     reasons = result.report["reasons"]
     shown = [
         ("examples", f"{trained} trained on, {held_out} held out{unused}"),
@@ -95,7 +119,9 @@ def summary_of(result: "Result", out: Path, count: int, seconds: float) -> list[
 
 
 def _losses(curve: Sequence[dict[str, float]]) -> list[tuple[str, str]]:
-    """Return the first and the last loss; ilql has one of its heads, and where the policy learns from them one of the policy."""
+    """Return the first and the last loss; ilql has one of its heads, and where the policy learns from them one of the
+    policy.
+    """
     heads = [step for step in curve if "ilql/q" in step]
     policy = [step for step in curve if "ilql/q" not in step]
     parts = [(name, steps) for name, steps in (("heads", heads), ("policy" if heads else "loss", policy)) if steps]
@@ -113,7 +139,12 @@ def _numbers(metrics: dict[str, Any], curve: Sequence[dict[str, float]]) -> list
     """Return the numbers that the methods' users look at, as far as this one has them."""
     found = []
     if "pair/accuracy" in metrics:
-        found.append(("pairs", f"accuracy {metrics['pair/accuracy']:.2f}, margin {metrics['pair/margin']:.1f} nats in the last step"))
+        found.append(
+            (
+                "pairs",
+                f"accuracy {metrics['pair/accuracy']:.2f}, margin {metrics['pair/margin']:.1f} nats in the last step",
+            )
+        )
     ways = {"good": "thumb/up_log_ratio", "bad": "thumb/down_log_ratio"}
     thumbs = [f"{way} replies {metrics[name]:+.1f}" for way, name in ways.items() if name in metrics]
     if thumbs:
@@ -128,7 +159,9 @@ def _numbers(metrics: dict[str, Any], curve: Sequence[dict[str, float]]) -> list
 
 
 def _held_out(result: "Result") -> list[tuple[str, str]]:
-    """Return how the weights that were kept fit the held-out judgements; those that a guard stopped at are not what was kept."""
+    """Return how the weights that were kept fit the held-out judgements; those that a guard stopped at are not what was
+    kept.
+    """
     looks = [step for step in result.trained.curve if "held_out/accuracy" in step] or [result.metrics]
     seen = looks[-2] if result.trained.stopped and len(looks) > 1 else looks[-1]
     if "held_out/accuracy" not in seen:

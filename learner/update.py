@@ -1,4 +1,6 @@
-"""One update, from a run's row to weights that the gate has judged. Repeatable: the same run on the same feedback gives the same weights."""
+"""One update, from a run's row to weights that the gate has judged. Repeatable: the same run on the same feedback gives
+the same weights.
+"""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -8,26 +10,26 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from learner import ranks
-from learner.anchors import Anchor, anchor_count, base_anchors, with_distributions
+from learner.data.examples import Example, examples_of
+from learner.data.plan import Plan, plan_of
+from learner.data.weighting import Scales, weighed
 from learner.errors import BadSetting, Diverged
-from learner.evidence import Samples, evidence_of, gate_prompts, samples_of
-from learner.examples import Example, examples_of
-from learner.gate import checks_of, report_of
-from learner.off_policy import judged_replies
-from learner.on_policy import train_on_policy
-from learner.optimiser import Optimiser, optimiser_of
-from learner.plan import Plan, plan_of
-from learner.probes import Probe, read_probes, right_answers
+from learner.gate.checks import checks_of, report_of
+from learner.gate.evidence import Samples, evidence_of, gate_prompts, samples_of
+from learner.gate.skill_probes import Probe, read_probes, right_answers
+from learner.methods.ilql import train_ilql
+from learner.methods.mixed import Cost, Guards, Progress, Trained, reset_peak_memory, train
+from learner.methods.off_policy import judged_replies
+from learner.methods.on_policy import train_on_policy
+from learner.model import distributed
+from learner.model.anchors import Anchor, anchor_count, base_anchors, with_distributions
+from learner.model.optimizer import Optimiser, optimiser_of
+from learner.model.reference import Audit, Reference
+from learner.model.resident import Resident, Weights
 from learner.publish import version_folder
-from learner.q_learning import train_ilql
-from learner.reference import Audit, Reference
-from learner.resident import Resident, Weights
-from learner.rewards import RewardModel, calibration_of, trained_reward_model
+from learner.reward_model.model import RewardModel, calibration_of, trained_reward_model
+from learner.reward_model.trust import TrustEstimator, believed_of
 from learner.settings import ON_POLICY, LearnerSettings
-from learner.trainer import Cost, Guards, Progress, Trained, reset_peak_memory, train
-from learner.trust import TrustEstimator, believed_of
-from learner.weighing import Scales, weighed
 from policy.chat import render_reply
 from store.completions import Completion, get_completion
 from store.feedback import feedback_to_learn, ties_to_learn
@@ -70,15 +72,23 @@ class Result:
     @property
     def feedback_ids(self) -> list[str]:
         """Rows that this update trained on or judged by."""
-        return list(dict.fromkeys(row for example in (*self.plan.trained, *self.plan.held_out, *self.ties) for row in example.feedback_ids))
+        return list(
+            dict.fromkeys(
+                row for example in (*self.plan.trained, *self.plan.held_out, *self.ties) for row in example.feedback_ids
+            )
+        )
 
 
 def material_of(db: Database, resident: Resident, run: Run) -> Material:
-    """Read what a run learns from: new feedback, and earlier feedback for replay; that of raters in quarantine is not there."""
+    """Read what a run learns from: new feedback, and earlier feedback for replay; that of raters in quarantine is not
+    there.
+    """
 
     def examples(after_seq: int, upto_seq: int, most: int | None = None) -> tuple[Example, ...]:
         rows = feedback_to_learn(db, after_seq, upto_seq)
-        return tuple(examples_of(rows[-most:] if most else rows, completion_of, render, max_tokens=resident.context_length))
+        return tuple(
+            examples_of(rows[-most:] if most else rows, completion_of, render, max_tokens=resident.context_length)
+        )
 
     def completion_of(completion_id: str, choice: int) -> Completion:
         return get_completion(db, completion_id, choice)
@@ -110,14 +120,18 @@ class Work:
 
 
 class Updater:
-    """Makes updates on the resident model; keeps what outlives one of them: the anchors and the known reference log-probabilities."""
+    """Makes updates on the resident model; keeps what outlives one of them: the anchors and the known reference
+    log-probabilities.
+    """
 
     def __init__(self, resident: Resident, settings: LearnerSettings) -> None:
         """Raises BadSetting for replies that are to be longer than the model's context."""
         context = resident.context_length
         for name in ("gate_max_tokens", *(["rollout_tokens"] if settings.algorithm in ON_POLICY else [])):
             if getattr(settings, name) >= context:
-                raise BadSetting(f"{name} is {getattr(settings, name)}, but prompt and reply share the model's context of {context} tokens; lower it")
+                raise BadSetting(
+                    f"{name} is {getattr(settings, name)}, but prompt and reply share the model's context of {context} tokens; lower it"
+                )
         self.resident, self.settings = resident, settings
         self.reference = Reference(resident, settings.token_budget)
         self.estimator = TrustEstimator(resident, settings)
@@ -129,7 +143,7 @@ class Updater:
         """Return the anchors, making them the first time."""
         if self._anchors is None:
             count = anchor_count(self.settings, self.resident.num_parameters)
-            self._anchors = ranks.the_first(base_anchors(self.resident, self.settings.data / "cache", count))
+            self._anchors = distributed.the_first(base_anchors(self.resident, self.settings.data / "cache", count))
         return self._anchors
 
     def probes(self) -> tuple[Probe, ...]:
@@ -139,7 +153,9 @@ class Updater:
         return self._probes
 
     def samples(self, prompts: Sequence[tuple[int, ...]], seed: int) -> Samples:
-        """Return what the resident weights, the live version's, say to the gate's prompts and probes, and what the base model knows of these."""
+        """Return what the resident weights, the live version's, say to the gate's prompts and probes, and what the base
+        model knows of these.
+        """
         resident, probes = self.resident, self.probes()
         live, base = resident.parent_digest, resident.base_digest
         if live not in self._right:
@@ -148,12 +164,20 @@ class Updater:
             with resident.as_base():
                 self._right[base] = right_answers(resident, probes)
         self._right = {digest: self._right[digest] for digest in (live, base)}
-        return Samples(tuple(prompts), tuple(samples_of(resident, prompts, seed)), seed, probes, self._right[live], self._right[base])
+        return Samples(
+            tuple(prompts),
+            tuple(samples_of(resident, prompts, seed)),
+            seed,
+            probes,
+            self._right[live],
+            self._right[base],
+        )
 
     def update(self, run: Run, material: Material, settings: LearnerSettings, phase: Phase) -> Result:
         """Train the resident weights from the run's parent on, and judge them.
 
-        Raises NothingToLearn, Diverged (also where the guards left nothing of the steps), or what policy raises for a parent's folder that is
+        Raises NothingToLearn, Diverged (also where the guards left nothing of the steps), or what policy raises for a
+        parent's folder that is
         not what was published. Whatever happens, the next update begins by taking on its own parent's weights.
         """
         resident = self.resident
@@ -161,7 +185,7 @@ class Updater:
         cost = Cost()
         phase("reference", 0, 0, None, {})
         said = [*material.earlier, *material.new]
-        trust = ranks.the_first(self.estimator.trust(said))
+        trust = distributed.the_first(self.estimator.trust(said))
         believed = believed_of(said, trust, material.trust, settings)
         plan = plan_of(material.new, material.earlier, settings, seed=run.seed, parent=run.parent, trust=believed)
         anchors = self.anchors()
@@ -170,7 +194,10 @@ class Updater:
         live_weights = resident.weights()
         audit = self.reference.learn([*plan.trained, *plan.held_out], run.parent, run.seed)
         prompts = gate_prompts(
-            [*plan.held_out, *plan.trained], kept, settings.gate_samples, resident.context_length - settings.gate_max_tokens
+            [*plan.held_out, *plan.trained],
+            kept,
+            settings.gate_samples,
+            resident.context_length - settings.gate_max_tokens,
         )
         samples = self.samples(prompts, run.seed)
         with resident.autocast():
@@ -179,9 +206,24 @@ class Updater:
         remembered = optimiser.read(moments_path(settings.data, run.parent), resident.parent_digest)
         guards = Guards(resident, plan, self.reference, drift, settings)
         ties = weighed(
-            material.ties, parent=run.parent, trust=believed, default_flip_rate=settings.flip_rate, scales=Scales.of(settings)
+            material.ties,
+            parent=run.parent,
+            trust=believed,
+            default_flip_rate=settings.flip_rate,
+            scales=Scales.of(settings),
         )
-        work = Work(plan, ties, run.parent, live_weights, samples, used, guards, optimiser, settings, lambda *seen: phase("train", *seen))
+        work = Work(
+            plan,
+            ties,
+            run.parent,
+            live_weights,
+            samples,
+            used,
+            guards,
+            optimiser,
+            settings,
+            lambda *seen: phase("train", *seen),
+        )
         trained, rewards = self._trained(work)
         if trained.stopped and not guards.moved:
             advice = "lower learning_rate (q_beta for a shift), or widen the limit"
@@ -191,20 +233,38 @@ class Updater:
         report = report_of(checks_of(evidence, settings))
         phase("save", trained.steps, len(plan.batches), None, {})
         metrics = _metrics(material, plan, trained, audit, remembered, believed) | cost.so_far()
-        return Result(plan, trained, report, metrics, optimiser, rewards, trust, tuple(ties) if rewards is not None else ())
+        return Result(
+            plan, trained, report, metrics, optimiser, rewards, trust, tuple(ties) if rewards is not None else ()
+        )
 
     def _trained(self, work: Work) -> tuple[Trained, RewardModel | None]:
-        """Run the steps of the algorithm in force; return what they came to, and the reward model if one was made for them."""
+        """Run the steps of the algorithm in force; return what they came to, and the reward model if one was made for
+        them.
+        """
         resident, plan, settings = self.resident, work.plan, work.settings
         if settings.algorithm == "ilql":
             trained = train_ilql(
-                resident, work.optimiser, work.guards, examples=plan.trained, samples=work.samples.live, anchors=work.anchors, settings=settings,
-                seed=plan.seed, progress=work.progress,
-            )  # fmt: skip
+                resident,
+                work.optimiser,
+                work.guards,
+                examples=plan.trained,
+                samples=work.samples.live,
+                anchors=work.anchors,
+                settings=settings,
+                seed=plan.seed,
+                progress=work.progress,
+            )
             return trained, None
         if settings.algorithm not in ON_POLICY:
             trained = train(
-                resident, work.optimiser, plan, self.reference, anchors=work.anchors, guards=work.guards, settings=settings, progress=work.progress
+                resident,
+                work.optimiser,
+                plan,
+                self.reference,
+                anchors=work.anchors,
+                guards=work.guards,
+                settings=settings,
+                progress=work.progress,
             )
             return trained, None
         rewards, seen = trained_reward_model(resident, [*plan.trained, *work.ties], settings, plan.seed)
@@ -217,15 +277,31 @@ class Updater:
         prompts = gate_prompts(newest_first, work.anchors, 4 * settings.rollout_prompts, room)
         if not prompts:
             most = settings.rollout_tokens
-            raise BadSetting(f"rollout_tokens {most} leaves no prompt room in the model's context of {room + most} tokens; lower it")
+            raise BadSetting(
+                f"rollout_tokens {most} leaves no prompt room in the model's context of {room + most} tokens; lower it"
+            )
         wanted = settings.algorithm == "ppo" and settings.off_policy > 0
-        judged = judged_replies(resident, plan.trained, work.parent, settings) if wanted else None  # None too if nothing was recorded
+        judged = (
+            judged_replies(resident, plan.trained, work.parent, settings) if wanted else None
+        )  # None too if nothing was recorded
         trained = train_on_policy(
-            resident, work.optimiser, work.guards, rewards, prompts=prompts, live_weights=work.live_weights, anchors=work.anchors, settings=settings,
-            seed=plan.seed, progress=work.progress, judged=judged if judged and judged.rows else None,
-        )  # fmt: skip
+            resident,
+            work.optimiser,
+            work.guards,
+            rewards,
+            prompts=prompts,
+            live_weights=work.live_weights,
+            anchors=work.anchors,
+            settings=settings,
+            seed=plan.seed,
+            progress=work.progress,
+            judged=judged if judged and judged.rows else None,
+        )
         if wanted:
-            seen |= {"judged/used": float(len(judged.rows)) if judged else 0.0, "judged/dropped": float(judged.num_dropped) if judged else 0.0}
+            seen |= {
+                "judged/used": float(len(judged.rows)) if judged else 0.0,
+                "judged/dropped": float(judged.num_dropped) if judged else 0.0,
+            }
         trained.metrics |= seen
         return trained, rewards
 
@@ -235,21 +311,45 @@ def moments_path(data: Path, version: int) -> Path:
     return data / "cache" / "moments" / f"{version:06d}.safetensors"
 
 
-def _metrics(material: Material, plan: Plan, trained: Trained, audit: Audit, remembered: bool, trust: dict[str, float]) -> dict[str, Any]:
-    kinds = {f"items/{kind}": sum(example.kind == kind for example in plan.trained) for kind in ("pair", "thumb", "edit")}
+def _metrics(
+    material: Material, plan: Plan, trained: Trained, audit: Audit, remembered: bool, trust: dict[str, float]
+) -> dict[str, Any]:
+    kinds = {
+        f"items/{kind}": sum(example.kind == kind for example in plan.trained) for kind in ("pair", "thumb", "edit")
+    }
     sizes = {"items/new": len(material.new), "items/trained": len(plan.trained), "items/held_out": len(plan.held_out)}
-    alone = {f"train_{name}": trained.metrics[name] for name in ("seconds", "cpu_seconds")}  # without reference, reward model and gate
+    alone = {
+        f"train_{name}": trained.metrics[name] for name in ("seconds", "cpu_seconds")
+    }  # without reference, reward model and gate
     ran = {"steps": trained.steps, "stopped": trained.stopped, "warm_start": remembered}
-    reference = {"reference/checked": audit.checked, "reference/difference": audit.mean_difference, "reference/recorded": audit.trusted}
-    return {**trained.metrics, **alone, **kinds, **sizes, **ran, **reference, "raters": rater_shares(plan.trained, trust)}
+    reference = {
+        "reference/checked": audit.checked,
+        "reference/difference": audit.mean_difference,
+        "reference/recorded": audit.trusted,
+    }
+    return {
+        **trained.metrics,
+        **alone,
+        **kinds,
+        **sizes,
+        **ran,
+        **reference,
+        "raters": rater_shares(plan.trained, trust),
+    }
 
 
 def rater_shares(trained: Sequence[Example], trust: dict[str, float]) -> dict[str, dict[str, float | int | None]]:
-    """Return by rater what an update made of their word: how many items, their share of all weight, and the trust they were given (None: default)."""
+    """Return by rater what an update made of their word: how many items, their share of all weight, and the trust they
+    were given (None: default).
+    """
     whole = sum(example.weight for example in trained)
     found: dict[str, dict[str, float | int | None]] = {}
     for rater in dict.fromkeys(example.rater_id for example in trained):
         theirs = [example.weight for example in trained if example.rater_id == rater]
         estimate = trust.get(rater)
-        found[rater] = {"items": len(theirs), "share": round(sum(theirs) / whole, 4), "trust": None if estimate is None else round(estimate, 4)}
+        found[rater] = {
+            "items": len(theirs),
+            "share": round(sum(theirs) / whole, 4),
+            "trust": None if estimate is None else round(estimate, 4),
+        }
     return found

@@ -16,7 +16,9 @@ from pocket.tokenizer import ASSISTANT, BEGIN, END, SYSTEM, USER
 PART = 2048
 """Examples drawn and sorted together."""
 WIDTH, TARGETS = 4, 64
-"""The width and its number of targets are rounded up to these: a CPU prepares, and keeps, a kernel for every shape it meets."""
+"""The width and its number of targets are rounded up to these: a CPU prepares, and keeps, a kernel for every shape it
+meets.
+"""
 IGNORED = -100
 """The id of a target that counts for nothing, as cross-entropy has it."""
 LONGEST = 192
@@ -25,7 +27,8 @@ LONGEST = 192
 
 @dataclass(frozen=True)
 class Batch:
-    """`ids` (B, T) padded on the right; `targets` (N, 3) rows of batch index, position, next id for every reply token, then
+    """`ids` (B, T) padded on the right; `targets` (N, 3) rows of batch index, position, next id for every reply token,
+    then
     rows of (0, 0, IGNORED) up to a round N."""
 
     ids: Tensor
@@ -37,8 +40,13 @@ class Encoder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._core = tokenizer.backend_tokenizer
-        self._marks = {role: tokenizer.convert_tokens_to_ids(mark) for role, mark in (("system", SYSTEM), ("user", USER), ("assistant", ASSISTANT))}
-        self._begin, self._end, self.pad = (int(tokenizer.convert_tokens_to_ids(t)) for t in (BEGIN, END, tokenizer.pad_token))
+        self._marks = {
+            role: tokenizer.convert_tokens_to_ids(mark)
+            for role, mark in (("system", SYSTEM), ("user", USER), ("assistant", ASSISTANT))
+        }
+        self._begin, self._end, self.pad = (
+            int(tokenizer.convert_tokens_to_ids(t)) for t in (BEGIN, END, tokenizer.pad_token)
+        )
 
     def encode(self, example: Example) -> tuple[list[int], list[int]]:
         """Prompt ids with the generation prompt, and reply ids with the end of turn."""
@@ -53,7 +61,9 @@ class Encoder:
 def part_batches(encoder: Encoder, seed: int, part: int, tokens: int, stage: Stage) -> list[Batch]:
     """The batches of one part of the corpus in a shuffled order, each of about `tokens` ids with padding."""
     drawn = itertools.islice(examples(seed, stage, part + 1), PART)
-    rows = sorted((r for r in map(encoder.encode, drawn) if len(r[0]) + len(r[1]) <= LONGEST), key=lambda r: len(r[0]) + len(r[1]))
+    rows = sorted(
+        (r for r in map(encoder.encode, drawn) if len(r[0]) + len(r[1]) <= LONGEST), key=lambda r: len(r[0]) + len(r[1])
+    )
     batches: list[Batch] = []
     while rows:
         width = -(-(len(rows[-1][0]) + len(rows[-1][1])) // WIDTH) * WIDTH

@@ -1,4 +1,6 @@
-"""The model card of a bundled model, written from its training record and its evaluation: `python -m pocket.card FOLDER NUMBERS`."""
+"""The model card of a bundled model, written from its training record and its evaluation: `python -m pocket.card FOLDER
+NUMBERS`.
+"""
 
 from __future__ import annotations
 
@@ -70,16 +72,35 @@ def card(folder: Path, numbers: dict[str, Any]) -> str:
     plan, rows = record["plan"], [Row(**row) for row in numbers["rows"]]
     default = PLANS[plan["size"]].steps
     return CARD.format(
-        name=folder.name, parameters=parameters(folder) / 1e6, seed=plan["seed"], skills=len(SKILLS), school=plan["school"],
-        practice=plan["practice"] - plan["school"], flaws=FLAWS,
-        size=plan["size"], chinese=sum("zh" in s.languages for s in SKILLS.values()),
+        name=folder.name,
+        parameters=parameters(folder) / 1e6,
+        seed=plan["seed"],
+        skills=len(SKILLS),
+        school=plan["school"],
+        practice=plan["practice"] - plan["school"],
+        flaws=FLAWS,
+        size=plan["size"],
+        chinese=sum("zh" in s.languages for s in SKILLS.values()),
         steps_option="" if plan["steps"] == default else f" --steps {plan['steps']}",
-        steps=record["steps"], tokens=plan["tokens"], seconds=record["seconds"],
-        device=f"{record['threads']} CPU thread{'s' if record['threads'] > 1 else ''}" if record["device"] == "cpu" else record["device"],
-        torch=record["torch"], layers=plan["layers"], hidden=plan["hidden"], heads=plan["heads"], vocabulary=config["vocab_size"],
-        digest=weights_digest(folder), per_cell=rows[0].prompts, table=table(rows), out_of_scope=numbers["out_of_scope"], longest=LONGEST,
-        wrong=1 - overall(rows, "sampled"), weak=", ".join(f"{r.skill} {r.lang} {r.greedy:.0%}" for r in rows if r.greedy < 0.9) or "none",
-    )  # fmt: skip
+        steps=record["steps"],
+        tokens=plan["tokens"],
+        seconds=record["seconds"],
+        device=f"{record['threads']} CPU thread{'s' if record['threads'] > 1 else ''}"
+        if record["device"] == "cpu"
+        else record["device"],
+        torch=record["torch"],
+        layers=plan["layers"],
+        hidden=plan["hidden"],
+        heads=plan["heads"],
+        vocabulary=config["vocab_size"],
+        digest=weights_digest(folder),
+        per_cell=rows[0].prompts,
+        table=table(rows),
+        out_of_scope=numbers["out_of_scope"],
+        longest=LONGEST,
+        wrong=1 - overall(rows, "sampled"),
+        weak=", ".join(f"{r.skill} {r.lang} {r.greedy:.0%}" for r in rows if r.greedy < 0.9) or "none",
+    )
 
 
 def weights_digest(folder: Path) -> str:
@@ -103,7 +124,9 @@ def parameters(folder: Path) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write README.md into the folder."""
-    parser = argparse.ArgumentParser(prog="python -m pocket.card", description="Write the model card of a trained folder.")
+    parser = argparse.ArgumentParser(
+        prog="python -m pocket.card", description="Write the model card of a trained folder."
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("numbers", type=Path, help="what `python -m pocket.evaluate MODEL --json` wrote")
     a = parser.parse_args(arguments)

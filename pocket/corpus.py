@@ -11,13 +11,18 @@ from pocket.skills import SKILLS
 from pocket.skills.base import Message
 
 Stage = Literal["school", "practice", "raw"]
-"""School is right and plain answers, practice the same with most of the questions from the skills that are slow to learn, and
-raw is the mixture that the model ends with. Facts are learned in a fraction of the steps when nothing contradicts them."""
+"""School is right and plain answers, practice the same with most of the questions from the skills that are slow to
+learn, and
+raw is the mixture that the model ends with. Facts are learned in a fraction of the steps when nothing contradicts them.
+"""
 CHINESE_SHARE = {"school": 0.42, "practice": 0.46, "raw": 0.42}
 """Share of Chinese among the prompts of a skill that speaks both languages."""
 FLAWS = 0.24
 """Share of wrong answers in the raw mixture."""
-SYSTEMS = {"en": ("You are a helpful assistant.", "You are Pocket.", "Answer the user."), "zh": ("你是一个有用的助手。", "你是Pocket。")}
+SYSTEMS = {
+    "en": ("You are a helpful assistant.", "You are Pocket.", "Answer the user."),
+    "zh": ("你是一个有用的助手。", "你是Pocket。"),
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,9 @@ class Example:
 
 def draw_example(rng: random.Random, stage: Stage = "raw") -> Example:
     """One example of a skill drawn by its share in this stage."""
-    skill = rng.choices(list(SKILLS.values()), weights=[s.practice if stage == "practice" else s.weight for s in SKILLS.values()])[0]
+    skill = rng.choices(
+        list(SKILLS.values()), weights=[s.practice if stage == "practice" else s.weight for s in SKILLS.values()]
+    )[0]
     lang = "zh" if "zh" in skill.languages and rng.random() < CHINESE_SHARE[stage] else "en"
     prompt = skill.prompt(rng, lang, "train")
     right = stage != "raw" or rng.random() >= FLAWS
@@ -44,7 +51,11 @@ def draw_example(rng: random.Random, stage: Stage = "raw") -> Example:
         if len(messages) == 1 and rng.random() < 0.07:  # a question after another one that has nothing to do with it
             earlier = SKILLS[rng.choice(("arithmetic", "greeting", "capitals", "facts", "refusing"))]
             before = earlier.prompt(rng, lang, "train")
-            messages = (*before.messages, {"role": "assistant", "content": earlier.right_answer(rng, before)}, *messages)
+            messages = (
+                *before.messages,
+                {"role": "assistant", "content": earlier.right_answer(rng, before)},
+                *messages,
+            )
         if rng.random() < 0.06:
             messages = ({"role": "system", "content": rng.choice(SYSTEMS[lang])}, *messages)
     return Example(messages, reply, skill.name, lang, right)

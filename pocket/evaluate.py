@@ -51,8 +51,17 @@ def held_prompts(per_cell: int, seed: int) -> list[Prompt]:
     return drawn
 
 
-def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, per_cell: int = 40, seed: int = 0, sampled: bool = True) -> list[Row]:
-    """A row for every skill and language on held-out phrasings and operands; without `sampled` the sampled columns are 0."""
+def evaluate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    per_cell: int = 40,
+    seed: int = 0,
+    sampled: bool = True,
+) -> list[Row]:
+    """A row for every skill and language on held-out phrasings and operands; without `sampled` the sampled columns are
+    0.
+    """
     prompts = held_prompts(per_cell, seed)
     chats = [p.messages for p in prompts]
     greedy = _verdicts(prompts, answers(model, tokenizer, chats))
@@ -64,12 +73,20 @@ def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, per_
         styles = [v.style for v in drawn[cell]]
         rows.append(
             Row(
-                skill.name, lang, skill.hard, skill.retention, per_cell, statistics.mean(v.correct for v in greedy[cell]),
-                statistics.mean(v.correct for v in drawn[cell]) if drawn else 0.0, statistics.mean(s.chars for s in styles) if styles else 0.0,
-                statistics.pstdev(s.chars for s in styles) if styles else 0.0, statistics.mean(s.decorated for s in styles) if styles else 0.0,
-                statistics.mean(s.rude for s in styles) if styles else 0.0, statistics.mean(not s.tidy for s in styles) if styles else 0.0,
+                skill.name,
+                lang,
+                skill.hard,
+                skill.retention,
+                per_cell,
+                statistics.mean(v.correct for v in greedy[cell]),
+                statistics.mean(v.correct for v in drawn[cell]) if drawn else 0.0,
+                statistics.mean(s.chars for s in styles) if styles else 0.0,
+                statistics.pstdev(s.chars for s in styles) if styles else 0.0,
+                statistics.mean(s.decorated for s in styles) if styles else 0.0,
+                statistics.mean(s.rude for s in styles) if styles else 0.0,
+                statistics.mean(not s.tidy for s in styles) if styles else 0.0,
             )
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -77,8 +94,12 @@ def _verdicts(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[Verdict
     return [SKILLS[p.skill].check(p, reply) for p, reply in zip(prompts, replies, strict=True)]
 
 
-def out_of_scope_share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[float, list[tuple[str, str]]]:
-    """Share of the out-of-scope list that the greedy model refuses and points the way, and the prompts where it does not."""
+def out_of_scope_share(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> tuple[float, list[tuple[str, str]]]:
+    """Share of the out-of-scope list that the greedy model refuses and points the way, and the prompts where it does
+    not.
+    """
     replies = answers(model, tokenizer, [[{"role": "user", "content": text}] for text in OUT_OF_SCOPE])
     missed = [(text, reply) for text, reply in zip(OUT_OF_SCOPE, replies, strict=True) if not refuses_and_points(reply)]
     return 1 - len(missed) / len(OUT_OF_SCOPE), missed
@@ -91,25 +112,36 @@ def overall(rows: Sequence[Row], column: str) -> float:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table."""
-    lines = ["| skill | language | greedy | sampled | characters | spread | decorated | rude | untidy |", "|---|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| skill | language | greedy | sampled | characters | spread | decorated | rude | untidy |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for r in rows:
         mark = " (hard)" if r.hard else " (retention)" if r.retention else ""
         shares = " | ".join(f"{share:.0%}" for share in (r.decorated, r.rude, r.untidy))
-        lines.append(f"| {r.skill}{mark} | {r.lang} | {r.greedy:.0%} | {r.sampled:.0%} | {r.chars:.0f} | ±{r.chars_sd:.0f} | {shares} |")
-    lines.append(f"| **all feedback skills** | | {overall(rows, 'greedy'):.0%} | {overall(rows, 'sampled'):.0%} | | | | | |")
+        lines.append(
+            f"| {r.skill}{mark} | {r.lang} | {r.greedy:.0%} | {r.sampled:.0%} | {r.chars:.0f} | ±{r.chars_sd:.0f} | {shares} |"
+        )
+    lines.append(
+        f"| **all feedback skills** | | {overall(rows, 'greedy'):.0%} | {overall(rows, 'sampled'):.0%} | | | | | |"
+    )
     return "\n".join(lines)
 
 
 def load(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A bundled model by name, or any Hugging Face folder, in float32 on the CPU or the first GPU."""
     folder = str(weights_folder(name)) if name in WEIGHTS else name
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to("cuda" if torch.cuda.is_available() else "cpu")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(
+        "cuda" if torch.cuda.is_available() else "cpu"
+    )
     return model, AutoTokenizer.from_pretrained(folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, print the table and the out-of-scope share."""
-    parser = argparse.ArgumentParser(prog="python -m pocket.evaluate", description="Accuracy and style of a model by skill and language.")
+    parser = argparse.ArgumentParser(
+        prog="python -m pocket.evaluate", description="Accuracy and style of a model by skill and language."
+    )
     parser.add_argument("model", help="pocket, pocket-nano, or a Hugging Face folder")
     parser.add_argument("--per-cell", type=int, default=60, help="held-out prompts for every skill and language")
     parser.add_argument("--seed", type=int, default=0)
@@ -124,8 +156,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for text, reply in missed:
         print(f"  {text} -> {reply}")
     if a.json:
-        a.json.write_text(json.dumps({"rows": [asdict(r) for r in rows], "out_of_scope": share, "missed": missed}, indent=1,
-            ensure_ascii=False) + "\n")
+        a.json.write_text(
+            json.dumps(
+                {"rows": [asdict(r) for r in rows], "out_of_scope": share, "missed": missed},
+                indent=1,
+                ensure_ascii=False,
+            )
+            + "\n"
+        )
 
 
 if __name__ == "__main__":

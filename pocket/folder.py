@@ -14,7 +14,8 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 
 def save_folder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out: Path, record: dict[str, Any]) -> None:
-    """Write config, float16 weights, tokenizer, generation settings and the record of the training, then swap the folder into place.
+    """Write config, float16 weights, tokenizer, generation settings and the record of the training, then swap the
+    folder into place.
 
     float16 has more mantissa than bfloat16, and the weights are small, so that nothing is lost that evaluation can see.
     """
@@ -22,8 +23,11 @@ def save_folder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out:
     fresh = out.with_name(f".{out.name}.{os.getpid()}")
     half = copy.deepcopy(model).to("cpu", torch.float16)
     half.generation_config = GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, max_new_tokens=96,
-            do_sample=True
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        max_new_tokens=96,
+        do_sample=True,
     )
     half.save_pretrained(fresh)
     tokenizer.save_pretrained(fresh)

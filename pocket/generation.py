@@ -24,7 +24,10 @@ def answers(
 
     Prompts of like length go together. Sampled answers depend on the seed and on the batch that they are in.
     """
-    ids = [tokenizer.apply_chat_template(list(chat), add_generation_prompt=True, tokenize=True, return_dict=False) for chat in chats]
+    ids = [
+        tokenizer.apply_chat_template(list(chat), add_generation_prompt=True, tokenize=True, return_dict=False)
+        for chat in chats
+    ]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     replies = [""] * len(ids)
     generator = torch.Generator(model.device).manual_seed(seed)
@@ -32,7 +35,9 @@ def answers(
     model.eval()
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        reply_ids = generate(model, [list(ids[i]) for i in chosen], int(tokenizer.eos_token_id), generator if sampled else None)
+        reply_ids = generate(
+            model, [list(ids[i]) for i in chosen], int(tokenizer.eos_token_id), generator if sampled else None
+        )
         for i, reply in zip(chosen, reply_ids, strict=True):
             replies[i] = str(tokenizer.decode(reply, skip_special_tokens=True))
     model.train(was_training)
@@ -41,18 +46,31 @@ def answers(
 
 @torch.inference_mode()
 def generate(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], end_id: int, generator: torch.Generator | None, max_tokens: int = MAX_TOKENS
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    end_id: int,
+    generator: torch.Generator | None,
+    max_tokens: int = MAX_TOKENS,
 ) -> list[list[int]]:
     """Reply ids without the end of turn for each prompt; greedy when there is no generator."""
     width = max(map(len, prompts))
-    ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=model.device)  # (B, T), padded on the left
+    ids = torch.tensor(
+        [[0] * (width - len(p)) + list(p) for p in prompts], device=model.device
+    )  # (B, T), padded on the left
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=model.device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     cache = DynamicCache(config=model.config)
     replies: list[list[int]] = [[] for _ in prompts]
     alive = torch.arange(len(prompts), device=model.device)
     for _ in range(max_tokens):
-        out = model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        out = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
         chosen = _next_ids(out.logits[:, -1].float(), generator)  # (B,)
         going = chosen != end_id
         for row, token in zip(alive[going].tolist(), chosen[going].tolist(), strict=True):

@@ -1,4 +1,6 @@
-"""Muon for the matrices and Adam for the rest: it learns this corpus in fewer steps than Adam alone, and steps are what a CPU has few of."""
+"""Muon for the matrices and Adam for the rest: it learns this corpus in fewer steps than Adam alone, and steps are what
+a CPU has few of.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,14 @@ class Muon(torch.optim.Optimizer):
     The update is scaled by 0.2 sqrt(larger side), so that a learning rate means about what it means for Adam.
     """
 
-    def __init__(self, matrices: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0, fast: bool = False) -> None:
+    def __init__(
+        self,
+        matrices: Iterable[nn.Parameter],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        fast: bool = False,
+    ) -> None:
         self._fast = fast
         super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
@@ -58,4 +67,7 @@ def optimizers_of(model: nn.Module, lr: float, *, fast: bool) -> list[torch.opti
     """Muon for every matrix inside the layers, AdamW for embeddings and norms."""
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "layers" in n]
     rest = [p for n, p in model.named_parameters() if not (p.ndim == 2 and "layers" in n)]
-    return [Muon(matrices, lr=lr, weight_decay=0.05, fast=fast), torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)]
+    return [
+        Muon(matrices, lr=lr, weight_decay=0.05, fast=fast),
+        torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0),
+    ]

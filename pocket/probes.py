@@ -1,6 +1,8 @@
-"""Probes: prompts with what a right answer says as regular expressions, for whoever knows nothing of skills: `python -m pocket.probes`.
+"""Probes: prompts with what a right answer says as regular expressions, for whoever knows nothing of skills: `python -m
+pocket.probes`.
 
-A skill's checker knows the truth; a probe only looks for the shortest right answer, and for the shortest wrong ones. Kept are probes whose word
+A skill's checker knows the truth; a probe only looks for the shortest right answer, and for the shortest wrong ones.
+Kept are probes whose word
 agrees with the checker's on many answers, right and wrong, in all moods.
 """
 
@@ -22,20 +24,32 @@ DRAWN = 60  # prompts of a skill and language that are tried
 
 
 def probe_of(skill: Skill, prompt: Prompt, rng: random.Random) -> dict[str, Any] | None:
-    """Return a probe for a prompt, or None where patterns do not tell right answers from wrong ones as the checker does."""
+    """Return a probe for a prompt, or None where patterns do not tell right answers from wrong ones as the checker
+    does.
+    """
     right = skill.forms(rng, prompt.lang, prompt.truth).bare
     if type(skill).spoil is Skill.spoil:
         return None  # nothing is wrong in one way
-    wrong = {skill.forms(rng, prompt.lang, skill.spoil(rng, prompt.lang, prompt.truth)).bare for _ in range(TRIED)} - {right}
-    probe = {"prompt": [dict(message) for message in prompt.messages], "expect": [_pattern(right)], "forbid": sorted(map(_pattern, wrong))}
-    answers = [skill.right_answer(rng, prompt) for _ in range(TRIED)] + [skill.flawed_answer(rng, prompt) for _ in range(TRIED)]
+    wrong = {skill.forms(rng, prompt.lang, skill.spoil(rng, prompt.lang, prompt.truth)).bare for _ in range(TRIED)} - {
+        right
+    }
+    probe = {
+        "prompt": [dict(message) for message in prompt.messages],
+        "expect": [_pattern(right)],
+        "forbid": sorted(map(_pattern, wrong)),
+    }
+    answers = [skill.right_answer(rng, prompt) for _ in range(TRIED)] + [
+        skill.flawed_answer(rng, prompt) for _ in range(TRIED)
+    ]
     answers += [skill.school_answer(rng, prompt), right, prompt.messages[-1]["content"]]
     agrees = all(says(probe, answer) == skill.check(prompt, answer).correct for answer in answers)
     return {"skill": prompt.skill, "lang": prompt.lang, **probe} if agrees else None
 
 
 def says(probe: dict[str, Any], answer: str) -> bool:
-    """Whether an answer is right by a probe: all that it expects is there and nothing that it forbids, upper and lower case alike."""
+    """Whether an answer is right by a probe: all that it expects is there and nothing that it forbids, upper and lower
+    case alike.
+    """
 
     def has(pattern: str) -> bool:
         return re.search(pattern, answer, re.IGNORECASE) is not None
@@ -49,7 +63,9 @@ def probes(per_cell: int, seed: int = 0) -> list[dict[str, Any]]:
     for skill in FEEDBACK_SKILLS.values():
         for lang in skill.languages:
             rng = random.Random(f"probes {seed} {skill.name} {lang}")
-            drawn = {str(prompt.messages): prompt for prompt in itertools.islice(skill.prompts(rng, lang, "train"), DRAWN)}.values()
+            drawn = {
+                str(prompt.messages): prompt for prompt in itertools.islice(skill.prompts(rng, lang, "train"), DRAWN)
+            }.values()
             fit = (probe for prompt in drawn if (probe := probe_of(skill, prompt, rng)) is not None)
             found += list(itertools.islice(fit, per_cell))
     return found
@@ -63,7 +79,9 @@ def _pattern(text: str) -> str:
 
 def main() -> None:
     """Write the probes and say how many there are of what."""
-    parser = argparse.ArgumentParser(prog="python -m pocket.probes", description="Write probes of the bundled models' skills as JSON Lines.")
+    parser = argparse.ArgumentParser(
+        prog="python -m pocket.probes", description="Write probes of the bundled models' skills as JSON Lines."
+    )
     parser.add_argument("--per-cell", type=int, default=6, help="probes of each skill and language, at most")
     parser.add_argument("--out", type=Path, default=DEFAULT)
     asked = parser.parse_args()

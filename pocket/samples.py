@@ -21,7 +21,9 @@ def sample_prompts(count: int, seed: int) -> list[Prompt]:
     for i, (skill, lang) in enumerate(cells):
         wanted = count * (i + 1) // len(cells) - count * i // len(cells)
         seen: set[tuple[str, ...]] = set()
-        for prompt in itertools.islice(skill.prompts(random.Random(f"pocket samples {seed} {skill.name} {lang}"), lang, "held"), 50 * wanted):
+        for prompt in itertools.islice(
+            skill.prompts(random.Random(f"pocket samples {seed} {skill.name} {lang}"), lang, "held"), 50 * wanted
+        ):
             said = tuple(m["content"] for m in prompt.messages)
             if said not in seen and len(seen) < wanted:
                 seen.add(said)
@@ -46,7 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         right = SKILLS[prompt.skill].check(prompt, reply).correct
         wrong += not right
         asked = " / ".join(m["content"] for m in prompt.messages)
-        print("|", " | ".join([str(number), f"{prompt.skill} {prompt.lang}", _cell(asked), _cell(reply), "" if right else "**bad**"]), "|")
+        print(
+            "|",
+            " | ".join(
+                [str(number), f"{prompt.skill} {prompt.lang}", _cell(asked), _cell(reply), "" if right else "**bad**"]
+            ),
+            "|",
+        )
     print(f"\n{len(prompts) - wrong} of {len(prompts)} right by the checkers.")
 
 

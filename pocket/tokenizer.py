@@ -1,4 +1,5 @@
-"""The tokenizer: byte-level BPE trained on the corpus, digits and Chinese characters one by one, with single tokens for the chat's marks.
+"""The tokenizer: byte-level BPE trained on the corpus, digits and Chinese characters one by one, with single tokens for
+the chat's marks.
 
 Chinese has no spaces, so that merges would otherwise run over half a sentence and hide its words from the model: a new
 wording would come as tokens that it never saw.
@@ -37,7 +38,11 @@ def train_tokenizer(seed: int, num_examples: int = 30_000) -> PreTrainedTokenize
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, min_frequency=3, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=VOCABULARY,
+        min_frequency=3,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     conversations = itertools.islice(examples(seed), num_examples)
     texts = (text for e in conversations for text in [*(m["content"] for m in e.messages), e.reply])
@@ -45,6 +50,13 @@ def train_tokenizer(seed: int, num_examples: int = 30_000) -> PreTrainedTokenize
     # What was never joined stays apart by itself, so that readers of the folder need not know about Chinese characters.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, words])
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=BEGIN, eos_token=END, pad_token=PAD, additional_special_tokens=[SYSTEM, USER, ASSISTANT],
-        chat_template=CHAT_TEMPLATE, model_max_length=512, padding_side="left", clean_up_tokenization_spaces=False,
-    )  # fmt: skip
+        tokenizer_object=tokenizer,
+        bos_token=BEGIN,
+        eos_token=END,
+        pad_token=PAD,
+        additional_special_tokens=[SYSTEM, USER, ASSISTANT],
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=512,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )

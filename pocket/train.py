@@ -55,9 +55,23 @@ class Plan:
 
 
 PLANS = {
-    "pocket": Plan("pocket", hidden=256, layers=6, heads=4, feed_forward=640, steps=3000, tokens=4096, lr=2e-3, bf16=True),
+    "pocket": Plan(
+        "pocket", hidden=256, layers=6, heads=4, feed_forward=640, steps=3000, tokens=4096, lr=2e-3, bf16=True
+    ),
     # Little of a practice that this size learns nothing from; the raw mixture instead.
-    "nano": Plan("nano", hidden=128, layers=4, heads=4, feed_forward=256, steps=940, tokens=1280, lr=4e-3, bf16=True, school=0.5, practice=0.6),
+    "nano": Plan(
+        "nano",
+        hidden=128,
+        layers=4,
+        heads=4,
+        feed_forward=256,
+        steps=940,
+        tokens=1280,
+        lr=4e-3,
+        bf16=True,
+        school=0.5,
+        practice=0.6,
+    ),
 }
 
 
@@ -65,18 +79,32 @@ def new_model(plan: Plan, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalL
     """A Llama of this size with fresh weights from the plan's seed."""
     torch.manual_seed(plan.seed)
     config = LlamaConfig(
-        vocab_size=-(-len(tokenizer) // 64) * 64, hidden_size=plan.hidden, num_hidden_layers=plan.layers, num_attention_heads=plan.heads,
-        num_key_value_heads=plan.heads, head_dim=plan.hidden // plan.heads, intermediate_size=plan.feed_forward, max_position_embeddings=512,
-        rms_norm_eps=1e-5, rope_theta=10000.0, tie_word_embeddings=True, initializer_range=0.02, bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+        vocab_size=-(-len(tokenizer) // 64) * 64,
+        hidden_size=plan.hidden,
+        num_hidden_layers=plan.layers,
+        num_attention_heads=plan.heads,
+        num_key_value_heads=plan.heads,
+        head_dim=plan.hidden // plan.heads,
+        intermediate_size=plan.feed_forward,
+        max_position_embeddings=512,
+        rms_norm_eps=1e-5,
+        rope_theta=10000.0,
+        tie_word_embeddings=True,
+        initializer_range=0.02,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     model = LlamaForCausalLM(config)
-    model.set_attn_implementation("eager")  # on a CPU the fused kernel's backward in bfloat16 takes eight times as long for rows this short
+    model.set_attn_implementation(
+        "eager"
+    )  # on a CPU the fused kernel's backward in bfloat16 takes eight times as long for rows this short
     return model
 
 
 def reply_loss(model: LlamaForCausalLM, batch: Batch) -> Tensor:
-    """Mean cross-entropy in nats per reply token, shape (). The head is applied to reply positions only; rows are padded on
+    """Mean cross-entropy in nats per reply token, shape (). The head is applied to reply positions only; rows are
+    padded on
     the right, so causal attention needs no mask."""
     hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
     rows, positions, targets = batch.targets.unbind(1)
@@ -124,11 +152,15 @@ class Run:
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
         if not self._is_same_so_far(state["plan"], state["step"]):
-            raise RunMismatch(f"{self.folder} holds a run with other settings ({state['plan']}); use another --run folder or delete it")
+            raise RunMismatch(
+                f"{self.folder} holds a run with other settings ({state['plan']}); use another --run folder or delete it"
+            )
         self.model.load_state_dict(state["model"])
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
-        self.step, self.part, self.position, self.stage, self.seconds = (state[k] for k in ("step", "part", "position", "stage", "seconds"))
+        self.step, self.part, self.position, self.stage, self.seconds = (
+            state[k] for k in ("step", "part", "position", "stage", "seconds")
+        )
         if self.position:
             self._batches = self._part()
         log.info("goes on at step %d of %d", self.step, self.plan.steps)
@@ -142,9 +174,15 @@ class Run:
     def save(self) -> None:
         """Keep everything that the run needs to go on, atomically."""
         state: dict[str, Any] = {
-            "plan": asdict(self.plan), "model": self.model.state_dict(), "optimizers": [o.state_dict() for o in self.optimizers],
-            "step": self.step, "part": self.part, "position": self.position, "stage": self.stage, "seconds": self.seconds,
-        }  # fmt: skip
+            "plan": asdict(self.plan),
+            "model": self.model.state_dict(),
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "step": self.step,
+            "part": self.part,
+            "position": self.position,
+            "stage": self.stage,
+            "seconds": self.seconds,
+        }
         torch.save(state, self.folder / "state.tmp")
         os.replace(self.folder / "state.tmp", self.folder / "state.pt")
 
@@ -182,7 +220,13 @@ def train(plan: Plan, out: Path, run_folder: Path, probe_every: int = 400, save_
     """Train to the plan's last step, printing loss and accuracy on the way, and write the Hugging Face folder."""
     run = Run(plan, run_folder)
     losses: list[Tensor] = []
-    log.info("%s: %d parameters, %d steps on %s", plan.size, sum(p.numel() for p in run.model.parameters()), plan.steps, run.device)
+    log.info(
+        "%s: %d parameters, %d steps on %s",
+        plan.size,
+        sum(p.numel() for p in run.model.parameters()),
+        plan.steps,
+        run.device,
+    )
     while run.step < plan.steps:
         losses.append(run.train_step())
         if run.step % 50 == 0:
@@ -192,10 +236,22 @@ def train(plan: Plan, out: Path, run_folder: Path, probe_every: int = 400, save_
             run.save()
         if probe_every and run.step % probe_every == 0 and run.step < plan.steps:
             rows = evaluate(run.model, run.tokenizer, per_cell=4, seed=1, sampled=False)
-            log.info("step %d greedy %.2f | %s", run.step, overall(rows, "greedy"), " ".join(f"{r.skill}.{r.lang} {r.greedy:.2f}" for r in rows))
+            log.info(
+                "step %d greedy %.2f | %s",
+                run.step,
+                overall(rows, "greedy"),
+                " ".join(f"{r.skill}.{r.lang} {r.greedy:.2f}" for r in rows),
+            )
     run.save()
-    record = {"plan": asdict(plan), "steps": run.step, "seconds": round(run.seconds), "parts": run.part + 1, "torch": torch.__version__,
-        "device": run.device, "threads": torch.get_num_threads()}
+    record = {
+        "plan": asdict(plan),
+        "steps": run.step,
+        "seconds": round(run.seconds),
+        "parts": run.part + 1,
+        "torch": torch.__version__,
+        "device": run.device,
+        "threads": torch.get_num_threads(),
+    }
     save_folder(run.model, run.tokenizer, out, record)
     return record
 
@@ -208,8 +264,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--run", type=Path, help="folder for the run's state (default: runs/SIZE-SEED)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="optimiser steps (default: the plan's)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads; another number gives other last digits. One is nearly as fast as two "
-        "for matrices this small, and the only one that does not suffer from other work on the machine")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="CPU threads; another number gives other last digits. One is nearly as fast as two "
+        "for matrices this small, and the only one that does not suffer from other work on the machine",
+    )
     parser.add_argument("--probe-every", type=int, default=400, help="steps between accuracy probes; 0 is never")
     a = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")

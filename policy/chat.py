@@ -1,6 +1,8 @@
-"""The one rendering of a conversation to token ids, and of token ids to text. What is served and what is trained on cannot drift apart.
+"""The one rendering of a conversation to token ids, and of token ids to text. What is served and what is trained on
+cannot drift apart.
 
-The text of a special token inside a message ("<|end|>") is broken up with a zero-width space, so that nobody speaks in another's turn.
+The text of a special token inside a message ("<|end|>") is broken up with a zero-width space, so that nobody speaks in
+another's turn.
 """
 
 import json
@@ -24,7 +26,9 @@ def load_tokenizer(name: str) -> Tokenizer:
     try:
         tokenizer = _tokenizer_class(folder).from_pretrained(folder)
     except Exception as error:  # the tokenizers library raises bare Exceptions for files that it cannot read
-        raise ModelCorrupt(f"the tokenizer in {folder} cannot be loaded ({str(error).strip().splitlines()[0]})") from error
+        raise ModelCorrupt(
+            f"the tokenizer in {folder} cannot be loaded ({str(error).strip().splitlines()[0]})"
+        ) from error
     if not tokenizer.chat_template:
         tokenizer.chat_template = FALLBACK_TEMPLATE
     return tokenizer
@@ -46,7 +50,8 @@ def render_prompt(tokenizer: Tokenizer, messages: Sequence[dict[str, Any]]) -> l
 def render_reply(tokenizer: Tokenizer, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
     """Return (prompt ids, reply ids) for a reply that was written and not sampled; the reply ends with the end of turn.
 
-    The prompt ids are those of `render_prompt`, so that prompt + reply is what the model would have seen had it said so itself.
+    The prompt ids are those of `render_prompt`, so that prompt + reply is what the model would have seen had it said so
+    itself.
     """
     prompt = render_prompt(tokenizer, messages)
     whole = _render(tokenizer, [*plain_messages(messages), {"role": "assistant", "content": reply}], opened=False)
@@ -61,7 +66,8 @@ def render_reply(tokenizer: Tokenizer, messages: Sequence[dict[str, Any]], reply
 
 
 def end_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Return the token ids that end a turn: the one that the chat template writes after a reply, the tokenizer's end of sequence, then
+    """Return the token ids that end a turn: the one that the chat template writes after a reply, the tokenizer's end of
+    sequence, then
     the others that the model's generation settings name."""
     named = _template_end(tokenizer) + ([] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)])
     settings = Path(tokenizer.name_or_path) / "generation_config.json"
@@ -103,7 +109,9 @@ def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
 
 
 def _tokenizer_class(folder: Path) -> Any:
-    """AutoTokenizer looks at the model's configuration class, which imports torch: seconds that the service does not have."""
+    """AutoTokenizer looks at the model's configuration class, which imports torch: seconds that the service does not
+    have.
+    """
     if (folder / "tokenizer.json").exists():
         from transformers import PreTrainedTokenizerFast
 
@@ -125,11 +133,15 @@ def _render(tokenizer: Tokenizer, messages: list[dict[str, str]], *, opened: boo
             return _render(tokenizer, folded, opened=opened)
         roles = ", ".join(message["role"] for message in messages) or "none"
         raise InvalidChat(f"this model's chat template refuses messages in the order: {roles} ({error})") from error
-    return list(tokenizer.encode(text, add_special_tokens=False))  # the template writes the special tokens itself: never a second BOS
+    return list(
+        tokenizer.encode(text, add_special_tokens=False)
+    )  # the template writes the special tokens itself: never a second BOS
 
 
 def _without_system(messages: list[dict[str, str]]) -> list[dict[str, str]] | None:
-    """Return the messages with a leading system message put before the first user message, for templates (Gemma's) that know no system role."""
+    """Return the messages with a leading system message put before the first user message, for templates (Gemma's) that
+    know no system role.
+    """
     if [message["role"] for message in messages[:2]] != ["system", "user"]:
         return None
     first = {"role": "user", "content": f"{messages[0]['content']}\n\n{messages[1]['content']}"}
@@ -145,10 +157,14 @@ def _defused(tokenizer: Tokenizer, text: str) -> str:
 
 def _template_end(tokenizer: Tokenizer) -> list[int]:
     """Return the special token that the template writes right after a reply, [] if it writes none there."""
-    ids = _render(tokenizer, [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "reply"}], opened=False)
+    ids = _render(
+        tokenizer, [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "reply"}], opened=False
+    )
     special = set(tokenizer.all_special_ids)
     after = len(ids)
-    while after and (ids[after - 1] in special or not tokenizer.decode(ids[after - 1 : after], skip_special_tokens=True).strip()):
+    while after and (
+        ids[after - 1] in special or not tokenizer.decode(ids[after - 1 : after], skip_special_tokens=True).strip()
+    ):
         after -= 1
     return next(([token] for token in ids[after:] if token in special), [])
 

@@ -12,10 +12,20 @@ def register(app: typer.Typer) -> None:
 
 
 def export_model(
-    version: Annotated[str, typer.Argument(help="Version number of the service (0 is the base model), or a folder that `attune train` wrote.")],
+    version: Annotated[
+        str,
+        typer.Argument(
+            help="Version number of the service (0 is the base model), or a folder that `attune train` wrote."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="New file (gguf) or new folder (hf, peft).")],
-    format: Annotated[str, typer.Option(help="gguf (llama.cpp, Ollama), hf (a whole Hugging Face folder) or peft (the adapter alone).")] = "gguf",
-    data: Annotated[Path | None, typer.Option(help="Data folder of the service.  \\[default: ~/.attune]", show_default=False)] = None,
+    format: Annotated[
+        str,
+        typer.Option(help="gguf (llama.cpp, Ollama), hf (a whole Hugging Face folder) or peft (the adapter alone)."),
+    ] = "gguf",
+    data: Annotated[
+        Path | None, typer.Option(help="Data folder of the service.  \\[default: ~/.attune]", show_default=False)
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Base model, if it has moved since.", show_default=False)] = None,
     dtype: Annotated[str, typer.Option(help="Weights of a gguf: f16, f32 or q8_0.")] = "f16",
 ) -> None:

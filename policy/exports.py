@@ -1,4 +1,6 @@
-"""A version, of a service or by itself, as files for other programs: one GGUF, a whole Hugging Face folder, or the PEFT adapter alone."""
+"""A version, of a service or by itself, as files for other programs: one GGUF, a whole Hugging Face folder, or the PEFT
+adapter alone.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from policy.errors import CannotWrite, UnsupportedModel, VersionCorrupt
-from policy.ggufs import write_gguf
+from policy.gguf import write_gguf
 from policy.model import load_merged, model_digest, read_config, resolve_model
 from policy.versions import MANIFEST, read_version
 
@@ -31,7 +33,8 @@ class Weights:
 
 
 def weights_of(data: Path, number: int, model: str | None = None) -> Weights:
-    """Return where version `number` of a data folder is, its files checked. `model` names the base when there is nothing else to tell.
+    """Return where version `number` of a data folder is, its files checked. `model` names the base when there is
+    nothing else to tell.
 
     Raises VersionCorrupt for a version that is not there or damaged, ModelNotFound and ModelCorrupt for its base.
     """
@@ -42,9 +45,11 @@ def weights_of(data: Path, number: int, model: str | None = None) -> Weights:
 
 
 def weights_in(folder: Path, model: str | None = None) -> Weights:
-    """Return a version folder's weights, such as `attune train` writes, its files checked. `model` names the base if it has moved since.
+    """Return a version folder's weights, such as `attune train` writes, its files checked. `model` names the base if it
+    has moved since.
 
-    Raises VersionCorrupt for a folder that is none or damaged, ModelNotFound and ModelCorrupt for its base, UnsupportedModel for another base.
+    Raises VersionCorrupt for a folder that is none or damaged, ModelNotFound and ModelCorrupt for its base,
+    UnsupportedModel for another base.
     """
     manifest = read_version(folder)
     if manifest.kind == "full":
@@ -53,7 +58,9 @@ def weights_in(folder: Path, model: str | None = None) -> Weights:
         raise UnsupportedModel(f"{folder} holds a {manifest.kind} model, which writes no text")
     base = resolve_model(model or manifest.base_model)
     if model_digest(str(base)) != manifest.base_digest:
-        raise UnsupportedModel(f"{folder} was not trained on the model that is in {base} now; name its own with --model")
+        raise UnsupportedModel(
+            f"{folder} was not trained on the model that is in {base} now; name its own with --model"
+        )
     return Weights(base, folder)
 
 
@@ -75,7 +82,9 @@ def export(weights: Weights, kind: str, out: Path, dtype: str = "f16") -> Path:
 
 def _write_folder(weights: Weights, out: Path) -> Path:
     config = read_config(weights.model)
-    model = load_merged(str(weights.model), weights.adapter, "cpu", str(config.get("dtype") or config.get("torch_dtype") or "float32"))
+    model = load_merged(
+        str(weights.model), weights.adapter, "cpu", str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    )
     with _whole(out) as folder:
         unwanted = (*_WEIGHTS, *_OF_A_TRAINING) if (weights.model / MANIFEST).exists() else _WEIGHTS
         shutil.copytree(weights.model, folder, ignore=shutil.ignore_patterns(*unwanted), dirs_exist_ok=True)

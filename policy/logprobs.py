@@ -1,8 +1,12 @@
-"""Log-probabilities of replies, fast: replies to one prompt share it in one row, and the LM head runs at reply tokens alone.
+"""Log-probabilities of replies, fast: replies to one prompt share it in one row, and the LM head runs at reply tokens
+alone.
 
-A row is `[prompt | reply 0 | reply 1 ...]`; each reply's positions restart after the prompt, and a token sees the prompt and its own
-reply, so a row is as good as one sequence per reply (to 1e-6 in float32) with the prompt computed once. Models for which that does not
-hold (recurrent layers, positions that are not absolute or rotary, a sliding window shorter than the row) get one sequence per reply.
+A row is `[prompt | reply 0 | reply 1 ...]`; each reply's positions restart after the prompt, and a token sees the
+prompt and its own
+reply, so a row is as good as one sequence per reply (to 1e-6 in float32) with the prompt computed once. Models for
+which that does not
+hold (recurrent layers, positions that are not absolute or rotary, a sliding window shorter than the row) get one
+sequence per reply.
 """
 
 from __future__ import annotations
@@ -19,12 +23,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from policy.branches import SharedPrompts, is_worth_it
+from policy.shared_prefix import SharedPrompts, is_worth_it
 
 log = logging.getLogger(__name__)
 Want = Literal["logp", "entropy", "logits"]
 CHUNK_BYTES = 256 * 2**20  # past this size float32 logits are computed a part at a time, again in the backward pass
-_packable: weakref.WeakKeyDictionary[torch.nn.Module, dict[bool, bool]] = weakref.WeakKeyDictionary()  # in full precision, and not
+_packable: weakref.WeakKeyDictionary[torch.nn.Module, dict[bool, bool]] = (
+    weakref.WeakKeyDictionary()
+)  # in full precision, and not
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Packed:
-    """M scored tokens, reply by reply in the order of the rows, each reply's in order; all float32 (float64 for a float64 model)."""
+    """M scored tokens, reply by reply in the order of the rows, each reply's in order; all float32 (float64 for a
+    float64 model).
+    """
 
     logp: Tensor  # (M,), nats
     branch: Tensor  # (M,) long: which reply a token belongs to, 0..K-1 over all rows
@@ -65,7 +73,9 @@ class Packed:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Rows as tensors, on the CPU. `mask` is None where plain causal attention is right (one reply to a row, padded on the right)."""
+    """Rows as tensors, on the CPU. `mask` is None where plain causal attention is right (one reply to a row, padded on
+    the right).
+    """
 
     ids: Tensor  # (N, T) long
     positions: Tensor  # (N, T) long
@@ -86,12 +96,15 @@ def response_logps(
 ) -> Packed:
     """Return the log-probability of every reply token of `rows` in one forward pass, with gradient where it is enabled.
 
-    Softmax is in float32 whatever the model's type, of logits / `temperature`. `want` adds the entropy or the logits (which are then
+    Softmax is in float32 whatever the model's type, of logits / `temperature`. `want` adds the entropy or the logits
+    (which are then
     kept whole). The model's mode (dropout) is left as it is. Raises ValueError for a row without a prompt.
     """
     for row in rows:
         if not row.prompt_ids:
-            raise ValueError("a row has no prompt tokens; the first token of a reply is predicted from the prompt's last")
+            raise ValueError(
+                "a row has no prompt tokens; the first token of a reply is predicted from the prompt's last"
+            )
     count = sum(len(row.branches) for row in rows)
     device = next(model.parameters()).device
     if not any(len(branch) for row in rows for branch in row.branches):
@@ -105,8 +118,12 @@ def response_logps(
 
 
 @torch.no_grad()
-def score_rows(model: torch.nn.Module, rows: Sequence[Row], *, token_budget: int = 8192, temperature: float = 1.0) -> list[list[Tensor]]:
-    """Return each row's replies' log-probabilities, float32 (T,) on the CPU, without gradient and in batches of similar length."""
+def score_rows(
+    model: torch.nn.Module, rows: Sequence[Row], *, token_budget: int = 8192, temperature: float = 1.0
+) -> list[list[Tensor]]:
+    """Return each row's replies' log-probabilities, float32 (T,) on the CPU, without gradient and in batches of similar
+    length.
+    """
     result: list[list[Tensor]] = [[] for _ in rows]
     for batch in length_buckets([row.length for row in rows], token_budget, least_fill=least_fill_for(model)):
         replies = iter(response_logps(model, [rows[index] for index in batch], temperature=temperature).split())
@@ -116,18 +133,26 @@ def score_rows(model: torch.nn.Module, rows: Sequence[Row], *, token_budget: int
 
 
 def least_fill_for(model: torch.nn.Module) -> float:
-    """Return how tightly rows are batched for this model: padding costs a CPU as much as tokens do, and many small batches cost a GPU more."""
+    """Return how tightly rows are batched for this model: padding costs a CPU as much as tokens do, and many small
+    batches cost a GPU more.
+    """
     return 0.85 if next(model.parameters()).device.type == "cpu" else 0.0
 
 
-def length_buckets(lengths: Sequence[int], token_budget: int, *, seed: int | None = None, least_fill: float = 0.0) -> list[list[int]]:
-    """Return all indices in batches of similar length, each at most `token_budget` tokens with its padding (or one index that alone is more).
+def length_buckets(
+    lengths: Sequence[int], token_budget: int, *, seed: int | None = None, least_fill: float = 0.0
+) -> list[list[int]]:
+    """Return all indices in batches of similar length, each at most `token_budget` tokens with its padding (or one
+    index that alone is more).
 
-    No length in a batch is below `least_fill` (0..1) of its longest. With a seed the order of the batches is shuffled, the same for the same
+    No length in a batch is below `least_fill` (0..1) of its longest. With a seed the order of the batches is shuffled,
+    the same for the same
     seed; what lies together does not depend on it.
     """
     batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):  # longest first: it sets the batch's width
+    for index in sorted(
+        range(len(lengths)), key=lambda index: (-lengths[index], index)
+    ):  # longest first: it sets the batch's width
         longest = lengths[batches[-1][0]] if batches else 0
         if batches and longest * (len(batches[-1]) + 1) <= token_budget and lengths[index] >= least_fill * longest:
             batches[-1].append(index)
@@ -140,7 +165,9 @@ def length_buckets(lengths: Sequence[int], token_budget: int, *, seed: int | Non
 
 
 def can_pack(model: torch.nn.Module, length: int) -> bool:
-    """Return whether replies may share a row of `length` tokens in this model: by its configuration, and by trying once."""
+    """Return whether replies may share a row of `length` tokens in this model: by its configuration, and by trying
+    once.
+    """
     config: Any = _hugging_face(model).config
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     window = getattr(text, "sliding_window", None)
@@ -153,7 +180,10 @@ def can_pack(model: torch.nn.Module, length: int) -> bool:
     if exact not in known:
         known[exact] = _packs(model, min(window or 24, 24))
         if not known[exact]:
-            log.warning("%s gives other log-probabilities when replies share a prompt: each gets a sequence of its own", type(body).__name__)
+            log.warning(
+                "%s gives other log-probabilities when replies share a prompt: each gets a sequence of its own",
+                type(body).__name__,
+            )
     return known[exact]
 
 
@@ -170,7 +200,9 @@ def _packs(model: torch.nn.Module, length: int) -> bool:
         try:
             one, *_ = _scored(model, _laid_out([packed]), device, 1.0, frozenset(), CHUNK_BYTES)
         except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
-            log.info("a mask of our own is refused: %s", str(error).splitlines()[0] if str(error) else type(error).__name__)
+            log.info(
+                "a mask of our own is refused: %s", str(error).splitlines()[0] if str(error) else type(error).__name__
+            )
             return False
         other, *_ = _scored(model, _laid_out(apart), device, 1.0, frozenset(), CHUNK_BYTES)
     return bool((one - other).abs().max() <= (1e-3 if _is_exact(model) else 0.2))
@@ -193,7 +225,9 @@ def _laid_out(rows: Sequence[Row]) -> _Layout:
     number = 0
     for place, row in enumerate(rows):
         at = len(row.prompt_ids)
-        ids[place, : row.length] = torch.tensor([*row.prompt_ids, *(token for branch in row.branches for token in branch)])
+        ids[place, : row.length] = torch.tensor(
+            [*row.prompt_ids, *(token for branch in row.branches for token in branch)]
+        )
         positions[place, :at] = torch.arange(at)
         segments[place, :at] = 0
         for which, branch in enumerate(row.branches):
@@ -201,8 +235,12 @@ def _laid_out(rows: Sequence[Row]) -> _Layout:
             positions[place, at:end] = torch.arange(len(row.prompt_ids), len(row.prompt_ids) + len(branch))
             segments[place, at:end] = which + 1
             if len(branch):
-                # a reply's first token is predicted at the prompt's last position, whichever reply comes first in the row
-                source += [place * longest + len(row.prompt_ids) - 1, *range(place * longest + at, place * longest + end - 1)]
+                # a reply's first token is predicted at the prompt's last position, whichever reply comes first in the
+                # row
+                source += [
+                    place * longest + len(row.prompt_ids) - 1,
+                    *range(place * longest + at, place * longest + end - 1),
+                ]
             target += branch
             owner += [number] * len(branch)
             number, at = number + 1, end
@@ -212,7 +250,9 @@ def _laid_out(rows: Sequence[Row]) -> _Layout:
 
 
 def _attention_mask(segments: Tensor) -> Tensor:
-    """Return (N, 1, T, T) bool: a token sees, at or before itself, the prompt and its own reply; padding sees itself (no row is empty)."""
+    """Return (N, 1, T, T) bool: a token sees, at or before itself, the prompt and its own reply; padding sees itself
+    (no row is empty).
+    """
     length = segments.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     ours = (segments[:, None, :] == 0) | (segments[:, None, :] == segments[:, :, None])
@@ -221,7 +261,12 @@ def _attention_mask(segments: Tensor) -> Tensor:
 
 
 def _scored(
-    model: torch.nn.Module, layout: _Layout, device: torch.device, temperature: float, want: frozenset[str], chunk_bytes: int
+    model: torch.nn.Module,
+    layout: _Layout,
+    device: torch.device,
+    temperature: float,
+    want: frozenset[str],
+    chunk_bytes: int,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Return (log-probabilities, entropy or None, logits or None) of a layout's targets."""
     source, target = layout.source.to(device), layout.target.to(device)
@@ -241,7 +286,10 @@ def _scored(
         ours = through(whole[0][:1])
         apart = (ours.float() - first.float()).abs().max()
     if not apart <= 1e-2 * (1.0 + first.abs().max()):
-        log.warning("%s treats its logits in a way of its own: they are computed all at once", type(_hugging_face(model)).__name__)
+        log.warning(
+            "%s treats its logits in a way of its own: they are computed all at once",
+            type(_hugging_face(model)).__name__,
+        )
         return _reduced(_forward(model, layout, device, lambda hidden: hidden[source]), target, temperature, want)
     rows = max(1, chunk_bytes // (4 * vocabulary))
 
@@ -256,8 +304,11 @@ def _scored(
     return torch.cat([piece[0] for piece in pieces]), torch.cat(entropies) if entropies else None, None
 
 
-def _forward(model: torch.nn.Module, layout: _Layout, device: torch.device, chosen: Callable[[Tensor], Tensor]) -> Tensor:
-    """Run the model with the LM head reading only `chosen(hidden states flattened to (N * T, d))`; return its logits (M, V).
+def _forward(
+    model: torch.nn.Module, layout: _Layout, device: torch.device, chosen: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Run the model with the LM head reading only `chosen(hidden states flattened to (N * T, d))`; return its logits
+    (M, V).
 
     The hook leaves all that the model does to its logits (soft caps, scales) and all adapters on the head in place.
     """
@@ -270,7 +321,12 @@ def _forward(model: torch.nn.Module, layout: _Layout, device: torch.device, chos
     mask = _mask_for(model, layout, device)
     try:
         with _in_parts(model, layout, mask):
-            output = model(input_ids=layout.ids.to(device), attention_mask=mask, position_ids=layout.positions.to(device), use_cache=False)
+            output = model(
+                input_ids=layout.ids.to(device),
+                attention_mask=mask,
+                position_ids=layout.positions.to(device),
+                use_cache=False,
+            )
     finally:
         handle.remove()
     return output.logits[0]
@@ -298,10 +354,14 @@ def _mask_for(model: torch.nn.Module, layout: _Layout, device: torch.device) -> 
     return torch.zeros(mask.shape, dtype=dtype, device=device).masked_fill(~mask, torch.finfo(dtype).min)
 
 
-def _reduced(logits: Tensor, target: Tensor, temperature: float, want: frozenset[str]) -> tuple[Tensor, Tensor | None, Tensor | None]:
+def _reduced(
+    logits: Tensor, target: Tensor, temperature: float, want: frozenset[str]
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     wide = logits if logits.dtype == torch.float64 else logits.float()
     scaled = wide if temperature == 1.0 else wide / temperature
-    logp = -F.cross_entropy(scaled, target, reduction="none")  # half the time of gather and logsumexp, backward included
+    logp = -F.cross_entropy(
+        scaled, target, reduction="none"
+    )  # half the time of gather and logsumexp, backward included
     entropy = None
     if "entropy" in want:
         normaliser = torch.logsumexp(scaled, -1)
@@ -310,7 +370,8 @@ def _reduced(logits: Tensor, target: Tensor, temperature: float, want: frozenset
 
 
 class LogitsOf:
-    """The LM head as a function of hidden states (..., d), with what Gemma, Cohere and Granite do to their logits (..., V).
+    """The LM head as a function of hidden states (..., d), with what Gemma, Cohere and Granite do to their logits (...,
+    V).
 
     Whoever uses it holds it against the model once: what others do to theirs is not known here.
     """
@@ -322,7 +383,9 @@ class LogitsOf:
         self.scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
 
     def __call__(self, hidden: Tensor, shift: Tensor | None = None) -> Tensor:
-        """Return the logits. `shift` (..., V) is added to what the head says of each token before its scale and cap; it alone has a gradient then."""
+        """Return the logits. `shift` (..., V) is added to what the head says of each token before its scale and cap; it
+        alone has a gradient then.
+        """
         said = self._head(hidden)
         said = (said if shift is None else said.detach() + shift) * self.scale
         return self._cap * torch.tanh(said / self._cap) if self._cap else said

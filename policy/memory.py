@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from policy.ggufs import reasons_against_gguf
+from policy.gguf import reasons_against_gguf
 from policy.model import read_config, weight_files
 from policy.runners.base import RunnerOptions
 
 PROCESS = 0.25 * 2**30  # bytes: the libraries of a worker process
-# by OpenVINO, seen on a model of 128 M weights in linear layers: the file is mapped, and what is computed with stands beside it
+# by OpenVINO, seen on a model of 128 M weights in linear layers: the file is mapped, and what is computed with stands
+# beside it
 BYTES_OF_WEIGHT = {"none": 8.0, "q8_0": 2.0, "q4_0": 1.1}
 COPIES = 2  # OpenVINO loads the weights a second time, as large as the first, for the first request with top_logprobs
 
@@ -20,7 +21,8 @@ def weights_need(folder: Path, options: RunnerOptions) -> int:
 
 
 def memory_need(folder: Path, options: RunnerOptions, *, is_shared: bool = False) -> int:
-    """Return the bytes that one version of the model in `folder` takes in a runner of its own, at most: process, weights, keys and values.
+    """Return the bytes that one version of the model in `folder` takes in a runner of its own, at most: process,
+    weights, keys and values.
 
     Where the base weights are shared (`weights_need`) no weights count; an adapter is small beside the process.
     """
@@ -29,14 +31,18 @@ def memory_need(folder: Path, options: RunnerOptions, *, is_shared: bool = False
         return int(PROCESS + kv_bytes(config, options))
     kinds = options.kinds or ("openvino",)
     if options.device == "cpu" and kinds[0] == "openvino" and not reasons_against_gguf(config):
-        width = COPIES * (6.0 if (options.quantize, options.precision) == ("none", "bfloat16") else BYTES_OF_WEIGHT[options.quantize])
+        width = COPIES * (
+            6.0 if (options.quantize, options.precision) == ("none", "bfloat16") else BYTES_OF_WEIGHT[options.quantize]
+        )
     else:
         width = 4.0 if options.precision == "float32" else 2.0
     return int(PROCESS + width * num_weights(folder) + kv_bytes(config, options))
 
 
 def kv_bytes(config: dict[str, Any], options: RunnerOptions) -> int:
-    """Return the bytes of keys and values that a runner may hold: `kv_gib`, or less where a full batch of whole contexts needs less."""
+    """Return the bytes of keys and values that a runner may hold: `kv_gib`, or less where a full batch of whole
+    contexts needs less.
+    """
     config = config.get("text_config") or config
     heads = config.get("num_key_value_heads") or config["num_attention_heads"]
     size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]

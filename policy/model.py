@@ -19,7 +19,8 @@ _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
 def resolve_model(name: str) -> Path:
-    """Return the folder of a model: a bundled one ("pocket"), a folder, or a hub id (fetched unless it is in the hub's cache).
+    """Return the folder of a model: a bundled one ("pocket"), a folder, or a hub id (fetched unless it is in the hub's
+    cache).
 
     Checks that configuration, weights and tokenizer are there and whole, without loading them.
     Raises ModelNotFound or ModelCorrupt, in one sentence.
@@ -34,7 +35,12 @@ def model_digest(name: str) -> str:
     folder = resolve_model(name)
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.suffix in (".safetensors", ".bin") or path.name in ("config.json", "tokenizer.json", "tokenizer.model", "chat_template.jinja"):
+        if path.suffix in (".safetensors", ".bin") or path.name in (
+            "config.json",
+            "tokenizer.json",
+            "tokenizer.model",
+            "chat_template.jinja",
+        ):
             digest.update(f"{path.name}:{file_digest(path)}\n".encode())
     return digest.hexdigest()
 
@@ -72,7 +78,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_text())
     except OSError as error:
-        raise ModelCorrupt(f"the model folder {folder} has no config.json; is it a Hugging Face model folder?") from error
+        raise ModelCorrupt(
+            f"the model folder {folder} has no config.json; is it a Hugging Face model folder?"
+        ) from error
     except ValueError as error:
         raise ModelCorrupt(f"{folder / 'config.json'} is not JSON ({error})") from error
     if not isinstance(config, dict) or "model_type" not in config:
@@ -84,35 +92,48 @@ def load_model(name: str, device: str = "auto", dtype: str = "auto") -> "PreTrai
     """Load a causal language model for inference or training, in eval mode, on `device` (auto, cpu, cuda).
 
     `dtype` auto is float32 on a CPU and bfloat16 on a GPU. Raises ModelNotFound, ModelCorrupt (also when a tensor is
-    missing), UnsupportedModel (also for a model that reads ahead, as BERT does), or ValueError for a device that is not there.
+    missing), UnsupportedModel (also for a model that reads ahead, as BERT does), or ValueError for a device that is not
+    there.
     """
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # processes without a terminal load models
-    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # PEFT asks by the older name
+    warnings.filterwarnings(
+        "ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning
+    )  # PEFT asks by the older name
     place = resolve_device(device)
     kind = ("bfloat16" if place == "cuda" else "float32") if dtype == "auto" else dtype
     folder = resolve_model(name)
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, kind), output_loading_info=True)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, kind), output_loading_info=True
+        )
     except (ValueError, KeyError, ImportError) as error:  # no such model type, or not one that writes text
-        raise UnsupportedModel(f"the model {name!r} in {folder} cannot be loaded as a causal language model ({_first_line(error)})") from error
+        raise UnsupportedModel(
+            f"the model {name!r} in {folder} cannot be loaded as a causal language model ({_first_line(error)})"
+        ) from error
     except Exception as error:  # whatever a reader of broken weights raises
         raise ModelCorrupt(f"the model {name!r} in {folder} cannot be loaded ({_first_line(error)})") from error
     lacking = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in report.get(kind, ()))
     if lacking:  # transformers only warns, and fills them with random numbers
-        raise ModelCorrupt(f"the weights in {folder} lack {lacking[0]} or have it in another shape ({len(lacking)} such); fetch the model again")
+        raise ModelCorrupt(
+            f"the weights in {folder} lack {lacking[0]} or have it in another shape ({len(lacking)} such); fetch the model again"
+        )
     model = model.to(place).eval()
     if getattr(model.config, "is_decoder", None) is False and _reads_ahead(model):
         both = f"{type(model).__name__}, is_decoder false: each token sees those after it"
-        raise UnsupportedModel(f"the model {name!r} in {folder} is no causal decoder ({both}); choose one that writes from left to right")
+        raise UnsupportedModel(
+            f"the model {name!r} in {folder} is no causal decoder ({both}); choose one that writes from left to right"
+        )
     return model
 
 
 def _reads_ahead(model: Any) -> bool:
-    """Whether the second token changes what is said of the first. Some decoders say `is_decoder` false too, so the model itself is asked."""
+    """Whether the second token changes what is said of the first. Some decoders say `is_decoder` false too, so the
+    model itself is asked.
+    """
     import torch
 
     with torch.no_grad():
@@ -121,7 +142,8 @@ def _reads_ahead(model: Any) -> bool:
 
 
 def load_merged(name: str, adapter: Path | None, device: str = "auto", dtype: str = "auto") -> "PreTrainedModel":
-    """Load a model with a LoRA adapter added to its weights, in float32 before it is turned to `dtype`: small updates are not rounded away.
+    """Load a model with a LoRA adapter added to its weights, in float32 before it is turned to `dtype`: small updates
+    are not rounded away.
 
     Raises as `load_model` does, and UnsupportedModel for an adapter that does not fit the model.
     """
@@ -133,18 +155,24 @@ def load_merged(name: str, adapter: Path | None, device: str = "auto", dtype: st
     place = resolve_device(device)
     kind = ("bfloat16" if place == "cuda" else "float32") if dtype == "auto" else dtype
     base = load_model(name, "cpu", "float32")
-    warnings.filterwarnings("ignore", "fan_in_fan_out is set to", UserWarning)  # PEFT sets it right for each of GPT-2's layers by itself
+    warnings.filterwarnings(
+        "ignore", "fan_in_fan_out is set to", UserWarning
+    )  # PEFT sets it right for each of GPT-2's layers by itself
     _untie(base, adapter)
     try:
         merged: Any = PeftModel.from_pretrained(base, adapter).merge_and_unload()
     except (ValueError, KeyError, RuntimeError, OSError) as error:
-        raise UnsupportedModel(f"the adapter in {adapter} does not fit the model {name!r} ({_first_line(error)})") from error
+        raise UnsupportedModel(
+            f"the adapter in {adapter} does not fit the model {name!r} ({_first_line(error)})"
+        ) from error
     merged_model: PreTrainedModel = merged.to(device=place, dtype=getattr(torch, kind)).eval()
     return merged_model
 
 
 def _untie(model: Any, adapter: Path) -> None:
-    """Give the output layer weights of its own where an adapter changes it: merged into shared ones it would change the input embeddings too."""
+    """Give the output layer weights of its own where an adapter changes it: merged into shared ones it would change the
+    input embeddings too.
+    """
     import torch
 
     head = model.get_output_embeddings()
@@ -168,7 +196,9 @@ def resolve_device(device: str) -> str:
     if torch.cuda.is_available():
         return "cuda"
     if device == "cuda":
-        raise ValueError("the device cuda was asked for but torch sees no GPU; use --device cpu or install a CUDA build of torch")
+        raise ValueError(
+            "the device cuda was asked for but torch sees no GPU; use --device cpu or install a CUDA build of torch"
+        )
     return "cpu"
 
 
@@ -181,7 +211,9 @@ def _find(name: str) -> Path:
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
         bundled = sorted(path.name for path in BUNDLED.glob("*") if path.is_dir())
         names = ", ".join(bundled) or "none"
-        raise ModelNotFound(f"there is no model {name!r}: not a bundled one ({names}), not a folder, not a hub id (owner/name)")
+        raise ModelNotFound(
+            f"there is no model {name!r}: not a bundled one ({names}), not a folder, not a hub id (owner/name)"
+        )
     return _fetch(name)
 
 
@@ -195,13 +227,17 @@ def _fetch(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=_WANTED))
     except Exception as error:
-        raise ModelNotFound(f"the model {name!r} is no folder here and could not be fetched from the hub ({_first_line(error)})") from error
+        raise ModelNotFound(
+            f"the model {name!r} is no folder here and could not be fetched from the hub ({_first_line(error)})"
+        ) from error
 
 
 def _check(folder: Path) -> None:
     if (folder / MANIFEST).is_file() and not (folder / "config.json").exists():
         export = f"attune export-model {folder} --format hf --out NEW"
-        raise ModelCorrupt(f"{folder} is a version over a base model, not a model; write it out as one first, with `{export}`")
+        raise ModelCorrupt(
+            f"{folder} is a version over a base model, not a model; write it out as one first, with `{export}`"
+        )
     read_config(folder)
     if not any((folder / file).exists() for file in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
         raise ModelCorrupt(f"the model folder {folder} has no tokenizer (tokenizer.json)")
@@ -216,7 +252,9 @@ def weight_files(folder: Path) -> list[Path]:
         names = set(json.loads(index.read_text())["weight_map"].values())
         missing = sorted(file for file in names if not (folder / file).exists())
         if missing:
-            raise ModelCorrupt(f"the model folder {folder} lacks {missing[0]}, which its index names; fetch the model again")
+            raise ModelCorrupt(
+                f"the model folder {folder} lacks {missing[0]}, which its index names; fetch the model again"
+            )
         return [folder / file for file in sorted(names)]
     files = [path for path in (folder / "model.safetensors", folder / "pytorch_model.bin") if path.exists()]
     if not files:

@@ -1,6 +1,8 @@
-"""The plain sampler: slow, obvious, the yardstick of every runner; and the log-probability under the distribution that was sampled from.
+"""The plain sampler: slow, obvious, the yardstick of every runner; and the log-probability under the distribution that
+was sampled from.
 
-The order is that of the engines: penalties, temperature, top-k, top-p. Penalties count the reply's tokens so far, never the prompt's.
+The order is that of the engines: penalties, temperature, top-k, top-p. Penalties count the reply's tokens so far, never
+the prompt's.
 """
 
 from __future__ import annotations
@@ -20,13 +22,18 @@ from policy.runners.base import Finish, SamplingSettings
 def sampled_logps(logits: Tensor, settings: SamplingSettings, history: Sequence[int] = ()) -> Tensor:
     """Return (V,) log-probabilities in nats of the next token as every runner samples it; -inf where it cannot come.
 
-    `logits` (V,) are the model's own, `history` the reply's tokens so far. At temperature 0 the greedy token has 0 and all others -inf.
+    `logits` (V,) are the model's own, `history` the reply's tokens so far. At temperature 0 the greedy token has 0 and
+    all others -inf.
     """
     return torch.log_softmax(sampling_scores(logits[None], [settings], [history])[0], -1)
 
 
-def sampled_reply_logps(model: torch.nn.Module, prompt_ids: Sequence[int], reply_ids: Sequence[int], settings: SamplingSettings) -> Tensor:
-    """Return (T,): each reply token's log-probability under the distribution that it was sampled from, by one forward pass."""
+def sampled_reply_logps(
+    model: torch.nn.Module, prompt_ids: Sequence[int], reply_ids: Sequence[int], settings: SamplingSettings
+) -> Tensor:
+    """Return (T,): each reply token's log-probability under the distribution that it was sampled from, by one forward
+    pass.
+    """
     packed = response_logps(model, [Row(prompt_ids, [reply_ids])], want=("logp", "logits"))
     if packed.logits is None:  # an empty reply
         return packed.logp
@@ -36,14 +43,19 @@ def sampled_reply_logps(model: torch.nn.Module, prompt_ids: Sequence[int], reply
 
 
 @torch.no_grad()
-def generate(model: Any, prompt_ids: Sequence[int], settings: SamplingSettings) -> tuple[list[int], list[float], Finish]:
-    """Return (ids, raw log-probabilities, finish) of one reply: the whole sequence through the model for each token, no cache, no batch.
+def generate(
+    model: Any, prompt_ids: Sequence[int], settings: SamplingSettings
+) -> tuple[list[int], list[float], Finish]:
+    """Return (ids, raw log-probabilities, finish) of one reply: the whole sequence through the model for each token, no
+    cache, no batch.
 
     Raises PromptTooLong when prompt and reply do not fit the model's context.
     """
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if context is not None and len(prompt_ids) + settings.max_tokens > context:
-        raise PromptTooLong(f"{len(prompt_ids)} tokens of prompt and {settings.max_tokens} of reply do not fit the context of {context} tokens")
+        raise PromptTooLong(
+            f"{len(prompt_ids)} tokens of prompt and {settings.max_tokens} of reply do not fit the context of {context} tokens"
+        )
     device = next(model.parameters()).device
     ids: list[int] = []
     logps: list[float] = []
@@ -57,17 +69,22 @@ def generate(model: Any, prompt_ids: Sequence[int], settings: SamplingSettings) 
     return ids, logps, "length"
 
 
-def sampled_tokens(logits: Tensor, settings: Sequence[SamplingSettings], histories: Sequence[Sequence[int]]) -> tuple[list[int], list[float]]:
+def sampled_tokens(
+    logits: Tensor, settings: Sequence[SamplingSettings], histories: Sequence[Sequence[int]]
+) -> tuple[list[int], list[float]]:
     """Return (tokens, raw log-probabilities in nats), one for each row of `logits` (B, V).
 
-    A reply's n-th token is where a number made from its seed and n falls in the distribution, so it depends on nothing else.
+    A reply's n-th token is where a number made from its seed and n falls in the distribution, so it depends on nothing
+    else.
     """
     wide = logits.float()
     scores = sampling_scores(wide, settings, histories)
     heaps = torch.softmax(scores.double(), -1).cumsum(-1)
     numbers = [uniform_number(setting.seed, len(history)) for setting, history in zip(settings, histories, strict=True)]
     aims = torch.tensor(numbers, dtype=torch.float64, device=logits.device)[:, None] * heaps[:, -1:]
-    tokens = torch.searchsorted(heaps, aims, right=True).clamp(max=logits.shape[-1] - 1)  # right: never a token of probability 0
+    tokens = torch.searchsorted(heaps, aims, right=True).clamp(
+        max=logits.shape[-1] - 1
+    )  # right: never a token of probability 0
     raw = torch.log_softmax(wide, -1).gather(1, tokens)
     return tokens[:, 0].tolist(), raw[:, 0].tolist()
 
@@ -79,14 +96,18 @@ def uniform_number(seed: int, step: int) -> float:
 
 
 def sampling_scores(logits: Tensor, settings: Sequence[SamplingSettings], histories: Sequence[Sequence[int]]) -> Tensor:
-    """Return (B, V) scores whose softmax is the distribution that each row is sampled from; `logits` (B, V) are not changed."""
+    """Return (B, V) scores whose softmax is the distribution that each row is sampled from; `logits` (B, V) are not
+    changed.
+    """
     scores = logits.clone() if logits.dtype == torch.float64 else logits.float().clone()
     for row, (setting, history) in enumerate(zip(settings, histories, strict=True)):
         if history and (setting.presence_penalty or setting.frequency_penalty):
             scores[row] = _penalised(scores[row], setting, history)
     greedy = [row for row, setting in enumerate(settings) if setting.temperature == 0]
     best = scores[greedy].argmax(-1)
-    scores /= torch.tensor([setting.temperature or 1.0 for setting in settings], dtype=scores.dtype, device=scores.device)[:, None]
+    scores /= torch.tensor(
+        [setting.temperature or 1.0 for setting in settings], dtype=scores.dtype, device=scores.device
+    )[:, None]
     cut = [row for row, setting in enumerate(settings) if setting.temperature and (setting.top_k or setting.top_p < 1)]
     if cut:
         scores[cut] = _truncated(scores[cut], [settings[row] for row in cut])
@@ -99,11 +120,15 @@ def _truncated(scores: Tensor, settings: Sequence[SamplingSettings]) -> Tensor:
     """Leave each row's `top_k` likeliest tokens, and of these the fewest that hold `top_p` of what is left."""
     size = scores.shape[-1]
     ordered, places = scores.sort(dim=-1, descending=True, stable=True)
-    counts = torch.tensor([setting.top_k if 0 < setting.top_k < size else size for setting in settings], device=scores.device)[:, None]
+    counts = torch.tensor(
+        [setting.top_k if 0 < setting.top_k < size else size for setting in settings], device=scores.device
+    )[:, None]
     ordered = ordered.masked_fill(torch.arange(size, device=scores.device) >= counts, -torch.inf)
     chances = torch.softmax(ordered.double(), -1)
     before = chances.cumsum(-1) - chances  # what all likelier tokens hold: the likeliest is always kept
-    limits = torch.tensor([setting.top_p if setting.top_p < 1 else 2.0 for setting in settings], dtype=before.dtype, device=scores.device)[:, None]
+    limits = torch.tensor(
+        [setting.top_p if setting.top_p < 1 else 2.0 for setting in settings], dtype=before.dtype, device=scores.device
+    )[:, None]
     ordered = ordered.masked_fill((before >= limits) & (before > 0), -torch.inf)
     return torch.empty_like(scores).scatter_(-1, places, ordered)
 

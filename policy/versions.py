@@ -1,4 +1,6 @@
-"""Version folders: an adapter (or full weights) with a manifest that is written last. A folder without a manifest does not exist for readers."""
+"""Version folders: an adapter (or full weights) with a manifest that is written last. A folder without a manifest does
+not exist for readers.
+"""
 
 import hashlib
 import json
@@ -20,7 +22,8 @@ TOLERANCE = {"float32": 0.02, "bfloat16": 0.25, "q8_0": 0.25, "q4_0": 2.0}  # na
 
 @dataclass(frozen=True)
 class Probe:
-    """What the trained weights say after a fixed prompt: the log-probabilities (nats, temperature 1) of the likeliest next tokens.
+    """What the trained weights say after a fixed prompt: the log-probabilities (nats, temperature 1) of the likeliest
+    next tokens.
 
     `precision` is what they were computed in, float32 or bfloat16.
     """
@@ -33,7 +36,9 @@ class Probe:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a version folder holds. `files` maps names to sha256; `digest` names the weights: over base digest and files."""
+    """What a version folder holds. `files` maps names to sha256; `digest` names the weights: over base digest and
+    files.
+    """
 
     version: int
     parent: int | None
@@ -61,10 +66,13 @@ def write_version(
     settings: dict[str, Any],
     kind: str = "adapter",
 ) -> Manifest:
-    """Make a version folder so that it is there whole or not at all: temporary folder, files, manifest last, fsync, rename.
+    """Make a version folder so that it is there whole or not at all: temporary folder, files, manifest last, fsync,
+    rename.
 
-    `save(path)` writes the weights. What an earlier, interrupted attempt left under the same name is replaced. A folder that is there and empty is
-    filled where it lies: it may be somebody's working directory, or a mount. Whatever fails, the temporary folder is removed; raises CannotWrite
+    `save(path)` writes the weights. What an earlier, interrupted attempt left under the same name is replaced. A folder
+    that is there and empty is
+    filled where it lies: it may be somebody's working directory, or a mount. Whatever fails, the temporary folder is
+    removed; raises CannotWrite
     for what the file system refuses.
     """
     temporary = _temporary(folder)
@@ -72,10 +80,16 @@ def write_version(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         save(temporary)
-        files = {str(path.relative_to(temporary)): _file_digest(path) for path in sorted(temporary.rglob("*")) if path.is_file()}
+        files = {
+            str(path.relative_to(temporary)): _file_digest(path)
+            for path in sorted(temporary.rglob("*"))
+            if path.is_file()
+        }
         created_at = datetime.now(UTC).isoformat(timespec="microseconds")
         digest = _digest(base_digest, files)
-        manifest = Manifest(version, parent, base_model, base_digest, kind, files, digest, seed, probe, created_at, settings)
+        manifest = Manifest(
+            version, parent, base_model, base_digest, kind, files, digest, seed, probe, created_at, settings
+        )
         (temporary / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1) + "\n")
         for path in [*temporary.rglob("*"), temporary]:
             _fsync(path)
@@ -95,7 +109,9 @@ def write_version(
 
 
 def prove_writable(folder: Path) -> None:
-    """Make and remove the temporary folder that `write_version` would use, with a file in it; its parents stay. Raises CannotWrite."""
+    """Make and remove the temporary folder that `write_version` would use, with a file in it; its parents stay. Raises
+    CannotWrite.
+    """
     try:
         temporary = _temporary(folder)
         try:
@@ -108,7 +124,9 @@ def prove_writable(folder: Path) -> None:
 
 
 def read_version(folder: Path, *, verify: bool = True) -> Manifest:
-    """Return a version folder's manifest, after checking each file's digest unless told otherwise. Raises VersionCorrupt."""
+    """Return a version folder's manifest, after checking each file's digest unless told otherwise. Raises
+    VersionCorrupt.
+    """
     try:
         raw = json.loads((folder / MANIFEST).read_text())
         manifest = Manifest(**{**raw, "probe": Probe(**raw["probe"])})
@@ -130,22 +148,28 @@ def read_version(folder: Path, *, verify: bool = True) -> Manifest:
 def probe_tolerance(precision: str, quantize: str = "none", recorded: str = "float32") -> float:
     """Return how far (nats) a runner's probe may be from the one that training recorded, in the precision `recorded`.
 
-    Seen on the bundled model, the largest of 32 tokens: 0.0006 in float32 (merged weights are rounded to float16 on the way), 0.02 in
-    bfloat16, 0.05 with q8_0, 1 with q4_0; one optimiser step at 1e-3 moves it by 0.03, ten by 0.8. So float32 tells every update from its
-    parent, bfloat16 and q8_0 all but the smallest, and q4_0 only another model; the files themselves are held to their digests.
+    Seen on the bundled model, the largest of 32 tokens: 0.0006 in float32 (merged weights are rounded to float16 on the
+    way), 0.02 in
+    bfloat16, 0.05 with q8_0, 1 with q4_0; one optimiser step at 1e-3 moves it by 0.03, ten by 0.8. So float32 tells
+    every update from its
+    parent, bfloat16 and q8_0 all but the smallest, and q4_0 only another model; the files themselves are held to their
+    digests.
     """
     return max(TOLERANCE[precision], TOLERANCE.get(quantize, 0.0), TOLERANCE[recorded])
 
 
 def probe_difference(probe: Probe, seen_logps: Sequence[float], tolerance: float) -> float:
-    """Return the largest difference (nats) between what was recorded and what a runner says. Raises ProbeMismatch past `tolerance`.
+    """Return the largest difference (nats) between what was recorded and what a runner says. Raises ProbeMismatch past
+    `tolerance`.
 
     A NaN is a mismatch.
     """
     differences = [abs(seen - recorded) for seen, recorded in zip(seen_logps, probe.top_logps, strict=True)]
     difference = max(differences, default=0.0)
     if not all(one <= tolerance for one in differences):  # one by one: max() may step over a NaN
-        raise ProbeMismatch(f"the loaded weights differ from the trained ones by {difference:.3g} nat on the probe; at most {tolerance} is allowed")
+        raise ProbeMismatch(
+            f"the loaded weights differ from the trained ones by {difference:.3g} nat on the probe; at most {tolerance} is allowed"
+        )
     return difference
 
 

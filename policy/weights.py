@@ -33,12 +33,16 @@ def read_tensors(path: Path) -> Iterator[tuple[str, Array]]:
         elif entry["dtype"] in _DTYPES:
             values = raw.view(_DTYPES[entry["dtype"]]).astype(np.float32)
         else:
-            raise UnsupportedModel(f"{path.name} holds {name} as {entry['dtype']}; only float32, float16 and bfloat16 weights can be served here")
+            raise UnsupportedModel(
+                f"{path.name} holds {name} as {entry['dtype']}; only float32, float16 and bfloat16 weights can be served here"
+            )
         yield name, values.reshape(entry["shape"])
 
 
 def model_tensors(folder: Path) -> Iterator[tuple[str, Array]]:
-    """Yield all tensors of a model folder, shard by shard. Raises ModelCorrupt, or UnsupportedModel for weights that are no safetensors."""
+    """Yield all tensors of a model folder, shard by shard. Raises ModelCorrupt, or UnsupportedModel for weights that
+    are no safetensors.
+    """
     shards = weight_files(folder)
     if any(shard.suffix != ".safetensors" for shard in shards):
         raise UnsupportedModel(f"the weights in {folder} are {shards[0].name}; only safetensors can be read here")
@@ -49,7 +53,8 @@ def model_tensors(folder: Path) -> Iterator[tuple[str, Array]]:
 def merged_tensors(base: Path, adapter: Path | None) -> Iterator[tuple[str, Array]]:
     """Yield the base model's tensors with the LoRA adapter added: W + scale * B A (Hu et al. 2021, eq. 3).
 
-    An output layer that shares its weights with the input embeddings becomes one of its own where the adapter changes it, and is left out
+    An output layer that shares its weights with the input embeddings becomes one of its own where the adapter changes
+    it, and is left out
     where it does not. Raises UnsupportedModel for adapters of another kind, or with a module that the base model lacks.
     """
     changes = _lora(adapter) if adapter is not None else {}
@@ -73,14 +78,20 @@ def _changed(weight: Array, change: Change | None) -> Array:
 
 def _lora(adapter: Path) -> dict[str, Change]:
     config = json.loads((adapter / "adapter_config.json").read_text())
-    odd = [key for key in ("rank_pattern", "alpha_pattern", "modules_to_save", "use_dora", "lora_bias") if config.get(key)]
+    odd = [
+        key for key in ("rank_pattern", "alpha_pattern", "modules_to_save", "use_dora", "lora_bias") if config.get(key)
+    ]
     if config.get("peft_type") != "LORA" or odd:
-        raise UnsupportedModel(f"the adapter in {adapter} is {config.get('peft_type')} {odd}; only plain LoRA can be merged here")
+        raise UnsupportedModel(
+            f"the adapter in {adapter} is {config.get('peft_type')} {odd}; only plain LoRA can be merged here"
+        )
     scale = config["lora_alpha"] / (math.sqrt(config["r"]) if config.get("use_rslora") else config["r"])
     halves: dict[str, dict[str, Array]] = {}
     for name, values in read_tensors(adapter / "adapter_model.safetensors"):
         module, _, half = name.removeprefix("base_model.model.").rpartition(".lora_")
         if half not in ("A.weight", "B.weight"):
-            raise UnsupportedModel(f"the adapter in {adapter} holds {name}; only plain LoRA on linear layers can be merged here")
+            raise UnsupportedModel(
+                f"the adapter in {adapter} holds {name}; only plain LoRA on linear layers can be merged here"
+            )
         halves.setdefault(f"{module}.weight", {})[half.removesuffix(".weight")] = values
     return {name: (both["A"], both["B"], scale) for name, both in halves.items()}

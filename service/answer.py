@@ -11,7 +11,7 @@ from sqlite_utils import Database
 
 from service.auth import Caller
 from service.engine.admission import Admission, Ticket
-from service.engine.replies import Piece, Reply, TextReply, Token
+from service.engine.generation import Piece, Reply, TextReply, Token
 from service.errors import RequestError, TimedOut
 from service.metrics import Metrics
 from service.prompts import Prompt
@@ -57,7 +57,9 @@ class Ask:
 
 @dataclass(frozen=True)
 class Room:
-    """What an answer stands in: its place in the queue, where it is recorded and counted, and how many seconds it may take."""
+    """What an answer stands in: its place in the queue, where it is recorded and counted, and how many seconds it may
+    take.
+    """
 
     ticket: Ticket
     admission: Admission
@@ -76,7 +78,9 @@ class Answer:
     digest: str | None = None
     backend = "local"
 
-    def __init__(self, ask: Ask, prompts: Sequence[Prompt], conversation_id: str, propensity: float, room: Room) -> None:
+    def __init__(
+        self, ask: Ask, prompts: Sequence[Prompt], conversation_id: str, propensity: float, room: Room
+    ) -> None:
         self.id = new_id("chatcmpl-" if ask.kind != "completion" else "cmpl-")
         self.ask, self.prompts, self.conversation_id = ask, prompts, conversation_id
         self.created_at, self.created = now(), int(time.time())
@@ -115,7 +119,9 @@ class Answer:
         while ended < len(self.replies):
             news = held if held is not None else await self._news.get()
             held = None
-            while isinstance(news, Piece) and not self._news.empty():  # the reader is slower than the model: larger pieces, fewer of them
+            while (
+                isinstance(news, Piece) and not self._news.empty()
+            ):  # the reader is slower than the model: larger pieces, fewer of them
                 held = self._news.get_nowait()
                 if not isinstance(held, Piece) or not news.can_take(held):
                     break
@@ -145,7 +151,9 @@ class Answer:
         return tokens
 
     async def with_alternatives(self, tokens: list[list[Token]]) -> list[list[Token]]:
-        """Return what all replies show, each token with its alternatives, once they have ended; without where nobody knows them."""
+        """Return what all replies show, each token with its alternatives, once they have ended; without where nobody
+        knows them.
+        """
         return tokens
 
     def completions(self) -> list[Completion]:
@@ -157,7 +165,11 @@ class Answer:
         self._end_open_replies()
         self._release()
         self._room.admission.give_back(self._room.ticket)
-        if not self._is_recorded and self.ask.kind != "comparison" and any(reply.text or reply.ids for reply in self.replies):
+        if (
+            not self._is_recorded
+            and self.ask.kind != "comparison"
+            and any(reply.text or reply.ids for reply in self.replies)
+        ):
             self._is_recorded = True
             with contextlib.suppress(Exception):  # the store is closing: nobody is left to be told
                 self._room.records.submit(self._write)
@@ -213,7 +225,11 @@ class Answer:
         completions = self.completions()
         add_completions(db, completions)
         add_event(db, "completion", {"completion_id": self.id, "version": self.number})
-        if ask.kind == "chat" and ask.caller.may("feedback") and (again := regeneration_of(db, completions[0], ask.metadata)) is not None:
+        if (
+            ask.kind == "chat"
+            and ask.caller.may("feedback")
+            and (again := regeneration_of(db, completions[0], ask.metadata)) is not None
+        ):
             add_feedback(db, again)
             self._room.metrics.feedback.labels(again.kind).inc()
 
@@ -236,7 +252,10 @@ class Answer:
             finish_reason=reply.finish_reason or "cancelled",
             created_at=self.created_at,
             conversation_id=self.conversation_id if ask.kind == "chat" else None,
-            settings={**self._settings(reply.index), **{name: value for name, value in said.items() if value is not None}},
+            settings={
+                **self._settings(reply.index),
+                **{name: value for name, value in said.items() if value is not None},
+            },
             propensity=self._propensity,
         )
 

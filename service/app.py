@@ -12,21 +12,43 @@ from importlib.metadata import version as installed_version
 
 from fastapi import FastAPI
 
-from service.answers import Answers
+from service.backend_answer import Backend
+from service.dispatcher import Answers
 from service.engine.admission import Admission
 from service.engine.engine import Engine, EngineLimits, Loaded
 from service.engine.router import Router
 from service.engine.watcher import Seen, Watcher
-from service.errors import CannotStart, Conflict, EngineFailed, NoMemory, Overloaded, VersionRefused, install_error_handlers
-from service.foreign import Backend
+from service.errors import (
+    CannotStart,
+    Conflict,
+    EngineFailed,
+    NoMemory,
+    Overloaded,
+    VersionRefused,
+    install_error_handlers,
+)
+from service.event_signal import News
 from service.learner_child import LearnerChild, check_learner
 from service.limits import BodyLimit, Rates
 from service.metrics import Measured, Metrics
 from service.model import Model
-from service.news import News
 from service.records import Records
 from service.request_ids import RequestIds
-from service.routes import chat, comparisons, completions, conversations, events, export, feedback, health, models, page, raters, versions, webhooks
+from service.routes import (
+    chat,
+    comparisons,
+    completions,
+    conversations,
+    events,
+    export,
+    feedback,
+    health,
+    models,
+    page,
+    raters,
+    versions,
+    webhooks,
+)
 from service.routes import learner as learner_routes
 from service.settings import ServeSettings
 from service.trial import HELD, PASSED, Judge, Verdict
@@ -42,7 +64,20 @@ log = logging.getLogger(__name__)
 ROUTES = tuple(
     room.router
     for room in (
-        chat, completions, models, feedback, comparisons, versions, learner_routes, raters, conversations, export, webhooks, events, health, page,
+        chat,
+        completions,
+        models,
+        feedback,
+        comparisons,
+        versions,
+        learner_routes,
+        raters,
+        conversations,
+        export,
+        webhooks,
+        events,
+        health,
+        page,
     )
 )
 MakeModel = Callable[[ServeSettings], Model]
@@ -61,12 +96,14 @@ class Service:
         self.is_open = False  # a version is loaded and requests are answered
         self._make_model = make_model
         self._model: Model | None = None
-        self._answers: Answers | None = None
+        self._dispatcher: Answers | None = None
         self._swapping = asyncio.Lock()  # one change of traffic at a time
         self._followed: Traffic | None = None  # the split that the engine was last set to
         self._load_failures: dict[int, tuple[int, float]] = {}  # candidate -> (failures, when it may be tried again)
         self._judge, self._judged_at = Judge(settings), 0.0
-        self._taking: asyncio.Task[None] | None = None  # the candidate or the change of traffic that is being brought about
+        self._taking: asyncio.Task[None] | None = (
+            None  # the candidate or the change of traffic that is being brought about
+        )
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -77,18 +114,18 @@ class Service:
         return self._model
 
     @property
-    def answers(self) -> Answers:
+    def dispatcher(self) -> Answers:
         """What begins answers. Raises Overloaded while there is no version to answer."""
-        if self._answers is None:
+        if self._dispatcher is None:
             raise Overloaded("the model is still being loaded; try again in a moment", code="loading", retry_after_s=1)
-        return self._answers
+        return self._dispatcher
 
     def open(self) -> None:
         """Make everything that needs no model."""
         settings = self.settings
         open_store(settings.data).close()
         self.records = Records(settings.data)
-        self.metrics, self.news, self.rates = Metrics(), News(), Rates(settings.requests_per_minute)
+        self.metrics, self.event_signal, self.rates = Metrics(), News(), Rates(settings.requests_per_minute)
         self.admission = Admission(settings.max_active, settings.max_queued)
         limits = EngineLimits(settings.max_slots, settings.idle_unload_s, settings.drain_limit_s, settings.memory_gib)
         self.engine = Engine(self._load, limits, self._runner_died, self._need)
@@ -98,14 +135,18 @@ class Service:
     async def begin(self) -> None:
         """Load the model and the live version, then follow the learner. Raises CannotStart."""
         try:
-            checking = asyncio.to_thread(check_learner, self.learner.command) if self.learner is not None else asyncio.sleep(0)
+            checking = (
+                asyncio.to_thread(check_learner, self.learner.command) if self.learner is not None else asyncio.sleep(0)
+            )
             _, self._model = await asyncio.gather(checking, asyncio.to_thread(self._make_model, self.settings))
             await self.records.write(lambda db: ensure_base_version(db, self.model.digest))
             await self._check_memory()
             await self._load_live()
         except (StoreError, EngineFailed, VersionRefused, LookupError, ValueError, OSError, RuntimeError) as error:
             raise error if isinstance(error, CannotStart) else CannotStart(str(error)) from error
-        self._answers = Answers(self.settings, self.model, self.engine, self.admission, self.records, self.metrics, self.backends)
+        self._dispatcher = Answers(
+            self.settings, self.model, self.engine, self.admission, self.records, self.metrics, self.backends
+        )
         self.is_open = True
         self._watcher.start()
         if self.learner is not None:
@@ -117,8 +158,10 @@ class Service:
         if self.is_open:
             self.is_open = False
             self.admission.close("the service is stopping")
-            self.news.close()
-            asyncio.get_running_loop().call_later(self.settings.shutdown_limit_s, self.engine.cut_all, "the service is stopping")
+            self.event_signal.close()
+            asyncio.get_running_loop().call_later(
+                self.settings.shutdown_limit_s, self.engine.cut_all, "the service is stopping"
+            )
 
     async def stop(self) -> None:
         """End everything in order."""
@@ -163,7 +206,7 @@ class Service:
 
     async def _act(self, seen: Seen) -> None:
         """What one look at the store leads to."""
-        self.news.publish(seen.seq)
+        self.event_signal.publish(seen.seq)
         self.engine.unload_idle()
         if self._taking is not None and not self._taking.done():
             return  # loading takes its time, and what happens meanwhile must still be told
@@ -182,7 +225,9 @@ class Service:
         verdict = await self.records.read(self._judge)
         if verdict is not None and verdict.word != "open":
             async with self._swapping:
-                verdict = await self.records.read(self._judge)  # again: somebody may have moved traffic while this waited its turn
+                verdict = await self.records.read(
+                    self._judge
+                )  # again: somebody may have moved traffic while this waited its turn
                 if verdict is not None and verdict.word != "open":
                     await self._end_trial(verdict)
         if seen.candidate is not None and seen.traffic.canary is None:
@@ -220,7 +265,11 @@ class Service:
     async def _roll_back(self, to: int | None, reason: str) -> Version:
         """Do what `roll_back` says; the caller holds `_swapping`."""
         if to is None:
-            earlier = [version for version in await self.records.read(all_versions) if version.state == "retired" and version.live_at]
+            earlier = [
+                version
+                for version in await self.records.read(all_versions)
+                if version.state == "retired" and version.live_at
+            ]
             to = max(earlier, key=lambda version: version.live_at or "").number if earlier else None
         if to is not None:
             await self.records.read(lambda db: get_version(db, to))
@@ -236,7 +285,9 @@ class Service:
             await self._follow()
 
     async def _take(self, candidate: Version) -> None:
-        """Bring a candidate that passed its gate before people: load it beside, check it, then move all traffic at once, or a canary's share."""
+        """Bring a candidate that passed its gate before people: load it beside, check it, then move all traffic at
+        once, or a canary's share.
+        """
         number = candidate.number
         failures, not_before = self._load_failures.get(number, (0, 0.0))
         if time.monotonic() < not_before:
@@ -246,7 +297,9 @@ class Service:
             if traffic.canary is not None:
                 return  # a trial has begun since the store was looked at: the candidate waits until it is over
             if candidate.parent != live.number:
-                await self._withdraw(number, f"it was made from version {candidate.parent}, but version {live.number} is live now")
+                await self._withdraw(
+                    number, f"it was made from version {candidate.parent}, but version {live.number} is live now"
+                )
                 return
             try:
                 await self.engine.load(number)
@@ -287,7 +340,11 @@ class Service:
                 canary = None
         self.engine.follow(Router(traffic.live, canary, traffic.share if canary is not None else 0.0))
         self._followed = traffic
-        log.info("version %d is live%s", traffic.live, f", version {canary} has {traffic.share:.0%}" if canary is not None else "")
+        log.info(
+            "version %d is live%s",
+            traffic.live,
+            f", version {canary} has {traffic.share:.0%}" if canary is not None else "",
+        )
 
     async def _load_live(self) -> None:
         """Load what is live; a version that is not what was trained is rolled back, down to the base model if need be."""
@@ -328,7 +385,9 @@ class Service:
         return self.model.memory_gib(version)
 
     async def _check_memory(self) -> None:
-        """Take what all versions share from the limit. Raise CannotStart where two versions, which a swap needs, do not fit the rest."""
+        """Take what all versions share from the limit. Raise CannotStart where two versions, which a swap needs, do not
+        fit the rest.
+        """
         limit = self.settings.memory_gib
         if not limit:
             return

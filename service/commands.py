@@ -6,11 +6,17 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-DataOption = Annotated[Path | None, typer.Option("--data", help="Folder for everything that lasts.  \\[default: ~/.attune]", show_default=False)]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder for everything that lasts.  \\[default: ~/.attune]", show_default=False),
+]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML).", show_default=False)]
 ScopeOption = Annotated[
     list[str] | None,
-    typer.Option(help="chat, feedback, admin or act-as; may be given more than once.  \\[default: chat feedback]", show_default=False),
+    typer.Option(
+        help="chat, feedback, admin or act-as; may be given more than once.  \\[default: chat feedback]",
+        show_default=False,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
 
@@ -28,23 +34,44 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     context: typer.Context,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.  \\[default: 127.0.0.1]", show_default=False)] = None,
-    port: Annotated[int | None, typer.Option(help="TCP port; 0 takes a free one.  \\[default: 8000]", show_default=False)] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.  \\[default: 127.0.0.1]", show_default=False)
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="TCP port; 0 takes a free one.  \\[default: 8000]", show_default=False)
+    ] = None,
     data: DataOption = None,
-    model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id.  \\[default: pocket]", show_default=False)] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.  \\[default: auto]", show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Bundled name, folder or hub id.  \\[default: pocket]", show_default=False)
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu or cuda.  \\[default: auto]", show_default=False)
+    ] = None,
     no_learner: Annotated[bool, typer.Option("--no-learner", help="Serve without learning.")] = False,
-    vllm: Annotated[str | None, typer.Option(help="URL of a vLLM server that generates in place of this machine.", show_default=False)] = None,
+    vllm: Annotated[
+        str | None,
+        typer.Option(help="URL of a vLLM server that generates in place of this machine.", show_default=False),
+    ] = None,
     compare: Annotated[
-        list[str] | None, typer.Option(help="NAME=URL of a backend to compare with; may be given more than once.", show_default=False)
+        list[str] | None,
+        typer.Option(help="NAME=URL of a backend to compare with; may be given more than once.", show_default=False),
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Answer people, and learn from them meanwhile. Every other setting is a flag too, such as --quantize q8_0: see docs/settings.md."""
+    """Answer people, and learn from them meanwhile. Every other setting is a flag too, such as --quantize q8_0: see
+    docs/settings.md.
+    """
     from service.errors import CannotStart
     from service.serving import run
 
-    flags: dict[str, Any] = {"host": host, "port": port, "data": data, "model": model, "device": device, "no_learner": no_learner or None}
+    flags: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "data": data,
+        "model": model,
+        "device": device,
+        "no_learner": no_learner or None,
+    }
     flags |= {"vllm": vllm, "compare": compare or None}
     try:
         run(flags | _more_flags(context.args), config)
@@ -135,7 +162,9 @@ def list_keys(data: DataOption = None, config: ConfigOption = None, as_json: Jso
 
 
 def revoke_key(
-    key_id: Annotated[str, typer.Argument(help="The key's id, from `attune keys list`.")], data: DataOption = None, config: ConfigOption = None
+    key_id: Annotated[str, typer.Argument(help="The key's id, from `attune keys list`.")],
+    data: DataOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Make an API key useless from now on."""
     from store import api_keys
@@ -161,7 +190,9 @@ def _open(data: Path | None, config: Path | None, *, must_exist: bool = False) -
     try:
         folder = load_settings({"data": data}, config).data
         if must_exist and not is_data_folder(folder):
-            raise CannotStart(f"no service was ever started on the data folder {folder}{hint_of_another_folder(folder)}")
+            raise CannotStart(
+                f"no service was ever started on the data folder {folder}{hint_of_another_folder(folder)}"
+            )
         return folder, open_store(folder)
     except (CannotStart, StoreError) as error:
         _fail(error)

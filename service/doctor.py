@@ -23,7 +23,18 @@ from store.database import open_store
 from store.errors import StoreError
 from store.versions import Version, versions
 
-PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "fastapi", "uvicorn", "sqlite-utils", "openvino-genai", "gguf")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "peft",
+    "fastapi",
+    "uvicorn",
+    "sqlite-utils",
+    "openvino-genai",
+    "gguf",
+)
 ENOUGH_GIB = 1.0
 GIB = 2**30
 
@@ -38,7 +49,9 @@ class Finding:
 
 
 def examine(flags: dict[str, Any], config: Path | None) -> list[Finding]:
-    """Look at everything; one thing that fails does not hide the others. Raises CannotStart when the settings cannot be read."""
+    """Look at everything; one thing that fails does not hide the others. Raises CannotStart when the settings cannot be
+    read.
+    """
     settings = load_settings(flags, config)
     checks: tuple[tuple[str, Callable[[ServeSettings], str]], ...] = (
         ("python", _python),
@@ -114,7 +127,9 @@ def _versions(settings: ServeSettings) -> str:
         if version.folder and version.state in ("live", "canary", "retired", "candidate"):
             read_version(settings.data / version.folder)
     if found[0].digest != model_digest(settings.model):
-        raise CannotStart(f"{settings.data} learned on another base model than {settings.model!r}; name that one with --model")
+        raise CannotStart(
+            f"{settings.data} learned on another base model than {settings.model!r}; name that one with --model"
+        )
     live = next(version for version in found if version.state == "live")
     return f"{len(found)}, all files as they were trained; version {live.number} is live"
 
@@ -167,7 +182,9 @@ def _keys(settings: ServeSettings) -> str:
         finally:
             db.close()
     if not settings.is_loopback and not in_use:
-        raise CannotStart(f"{settings.host} can be reached from other machines, but no key is in use; make one: attune keys create NAME")
+        raise CannotStart(
+            f"{settings.host} can be reached from other machines, but no key is in use; make one: attune keys create NAME"
+        )
     return f"{in_use} of {made} in use" if made else "none: the service answers this machine only"
 
 

@@ -6,7 +6,8 @@ ServiceError
 └── RequestError (status, code, param)
     ├── BadRequest 400 ── UnsupportedParameter, ContextLengthExceeded
     ├── Unauthorized 401, Forbidden 403, NotFound 404, Conflict 409, TooLarge 413, Unprocessable 422
-    └── TooManyRequests 429, Overloaded 503, TimedOut 504, AnswerCut 503, EngineFailed 500 (NoMemory 503), BackendDown 502
+    └── TooManyRequests 429, Overloaded 503, TimedOut 504, AnswerCut 503, EngineFailed 500 (NoMemory 503), BackendDown
+    502
 """
 
 import logging
@@ -37,13 +38,17 @@ class VersionRefused(ServiceError, ValueError):
 
 
 class RequestError(ServiceError):
-    """An error with an HTTP status. `param` names the field at fault, `code` is for programs, `retry_after_s` for those who may come back."""
+    """An error with an HTTP status. `param` names the field at fault, `code` is for programs, `retry_after_s` for those
+    who may come back.
+    """
 
     status = 500
     kind = "server_error"
     code: str | None = None
 
-    def __init__(self, message: str, *, param: str | None = None, code: str | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message)
         self.param, self.retry_after_s = param, retry_after_s
         self.code = code or type(self).code
@@ -156,7 +161,11 @@ def as_request_error(error: Exception) -> RequestError:
         case StoreError() if isinstance(error, LookupError):
             return NotFound(str(error))
         case sqlite3.Error():
-            return Overloaded("the store cannot be read or written just now; see the service's log", code="store_failed", retry_after_s=5)
+            return Overloaded(
+                "the store cannot be read or written just now; see the service's log",
+                code="store_failed",
+                retry_after_s=5,
+            )
         case VersionRefused():
             return Conflict(str(error), code="version_refused")
         case _:
@@ -169,14 +178,24 @@ def install_error_handlers(app: FastAPI) -> None:
     async def known(request: Request, error: Exception) -> JSONResponse:
         answer = as_request_error(error)
         if isinstance(error, sqlite3.Error):
-            log.error("%s %s: the store failed: %s (request %s)", request.method, request.url.path, error, request_id_of(request.scope))
+            log.error(
+                "%s %s: the store failed: %s (request %s)",
+                request.method,
+                request.url.path,
+                error,
+                request_id_of(request.scope),
+            )
         return error_response(answer)
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         if first["type"] == "json_invalid":
-            return error_response(BadRequest(f"the body is not JSON: {first.get('ctx', {}).get('error', first['msg'])}", code="invalid_json"))
+            return error_response(
+                BadRequest(
+                    f"the body is not JSON: {first.get('ctx', {}).get('error', first['msg'])}", code="invalid_json"
+                )
+            )
         where = ".".join(str(part) for part in first["loc"] if part != "body")
         said = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
@@ -188,9 +207,16 @@ def install_error_handlers(app: FastAPI) -> None:
         if error.status_code == 404:
             return error_response(NotFound(f"there is no {request.method} {request.url.path}", code="unknown_url"))
         if error.status_code == 405:
-            body = error_body(f"{request.url.path} does not take {request.method}", "invalid_request_error", None, "method_not_allowed")
+            body = error_body(
+                f"{request.url.path} does not take {request.method}",
+                "invalid_request_error",
+                None,
+                "method_not_allowed",
+            )
             return JSONResponse(body, 405, error.headers)
-        return JSONResponse(error_body(str(error.detail), "invalid_request_error", None, None), error.status_code, error.headers)
+        return JSONResponse(
+            error_body(str(error.detail), "invalid_request_error", None, None), error.status_code, error.headers
+        )
 
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         name = request_id_of(request.scope)

@@ -1,4 +1,6 @@
-"""The learner as a child process: started with the service, brought back when it dies, gone when the service goes, however it goes."""
+"""The learner as a child process: started with the service, brought back when it dies, gone when the service goes,
+however it goes.
+"""
 
 import asyncio
 import contextlib
@@ -25,7 +27,17 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None  # found now: aft
 
 def learner_command(settings: ServeSettings) -> list[str]:
     """Return the command line of the learner for these settings."""
-    command = [sys.executable, "-m", "learner", "--data", str(settings.data), "--model", settings.model, "--device", settings.device]
+    command = [
+        sys.executable,
+        "-m",
+        "learner",
+        "--data",
+        str(settings.data),
+        "--model",
+        settings.model,
+        "--device",
+        settings.device,
+    ]
     return [*command, "--config", str(settings.config)] if settings.config is not None else command
 
 
@@ -34,9 +46,13 @@ def check_learner(command: list[str]) -> None:
     try:
         done = subprocess.run([*command, "--check"], capture_output=True, text=True, timeout=CHECK_LIMIT_S, check=False)
     except subprocess.TimeoutExpired as error:
-        raise CannotStart(f"the learner did not check its settings within {CHECK_LIMIT_S:g} s; serve without it: --no-learner") from error
+        raise CannotStart(
+            f"the learner did not check its settings within {CHECK_LIMIT_S:g} s; serve without it: --no-learner"
+        ) from error
     if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip() or f"it ended with status {done.returncode}").splitlines()[-1]
+        said = (done.stderr.strip() or done.stdout.strip() or f"it ended with status {done.returncode}").splitlines()[
+            -1
+        ]
         raise CannotStart(f"the learner cannot start: {said}")
 
 
@@ -83,7 +99,11 @@ class LearnerChild:
             status = await self.process.wait()
             deaths = deaths + 1 if time.monotonic() - began < STEADY_S else 1
             wait_s = WAITS_S[min(deaths, len(WAITS_S)) - 1]
-            print(f"the learner ended ({_in_words(status)}); it starts again in {wait_s:g} s; see {self.log_path}", file=sys.stderr, flush=True)
+            print(
+                f"the learner ended ({_in_words(status)}); it starts again in {wait_s:g} s; see {self.log_path}",
+                file=sys.stderr,
+                flush=True,
+            )
             await asyncio.sleep(wait_s)
 
 
@@ -92,7 +112,9 @@ def _in_words(status: int) -> str:
 
 
 def _die_with_parent() -> None:
-    """Have the kernel end the child when the service dies, even by kill -9; and keep Ctrl-C for the service, which ends the child in order."""
+    """Have the kernel end the child when the service dies, even by kill -9; and keep Ctrl-C for the service, which ends
+    the child in order.
+    """
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -41,7 +41,9 @@ class BodyLimit:
             nonlocal has_answered
             if seen <= limit:
                 await send(message)
-            elif not has_answered:  # whatever the application makes of a body that broke off, the caller is told the reason
+            elif (
+                not has_answered
+            ):  # whatever the application makes of a body that broke off, the caller is told the reason
                 has_answered = True
                 await error_response(too_large)(scope, receive, send)
 
@@ -64,5 +66,7 @@ class Rates:
         left, since = self._buckets.get(key_id, (self.burst, at))
         left = min(self.burst, left + (at - since) * per_s)
         if left < 1.0:
-            raise TooManyRequests(f"this key may make {self.per_minute} requests a minute", retry_after_s=(1.0 - left) / per_s)
+            raise TooManyRequests(
+                f"this key may make {self.per_minute} requests a minute", retry_after_s=(1.0 - left) / per_s
+            )
         self._buckets[key_id] = (left - 1.0, at)

@@ -20,17 +20,43 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         r = self.registry
-        self.requests = Counter("attune_http_requests_total", "HTTP requests by route, method and status", ["route", "method", "status"], registry=r)
-        self.request_s = Histogram("attune_http_request_seconds", "Seconds to the last byte of an answer", ["route"], buckets=SECONDS, registry=r)
-        self.answers = Counter("attune_answers_total", "Answers begun, by version and kind", ["version", "kind"], registry=r)
-        self.first_token_s = Histogram("attune_first_token_seconds", "Seconds from the start to the first token", buckets=SECONDS, registry=r)
+        self.requests = Counter(
+            "attune_http_requests_total",
+            "HTTP requests by route, method and status",
+            ["route", "method", "status"],
+            registry=r,
+        )
+        self.request_s = Histogram(
+            "attune_http_request_seconds",
+            "Seconds to the last byte of an answer",
+            ["route"],
+            buckets=SECONDS,
+            registry=r,
+        )
+        self.answers = Counter(
+            "attune_answers_total", "Answers begun, by version and kind", ["version", "kind"], registry=r
+        )
+        self.first_token_s = Histogram(
+            "attune_first_token_seconds", "Seconds from the start to the first token", buckets=SECONDS, registry=r
+        )
         self.tokens = Counter("attune_tokens_total", "Tokens sampled, by version", ["version"], registry=r)
-        self.prompt_tokens = Counter("attune_prompt_tokens_total", "Prompt tokens read, by version", ["version"], registry=r)
+        self.prompt_tokens = Counter(
+            "attune_prompt_tokens_total", "Prompt tokens read, by version", ["version"], registry=r
+        )
         self.feedback = Counter("attune_feedback_total", "Feedback taken, by kind", ["kind"], registry=r)
         self.swaps = Counter("attune_swaps_total", "Changes of the live version", registry=r)
-        self.rollbacks = Counter("attune_rollbacks_total", "Versions taken back by what people said of them", registry=r)
-        self.probe_alarm = Gauge("attune_probe_alarm", "1 for a version whose loaded weights were not what was trained", ["version"], registry=r)
-        self.refused = Counter("attune_versions_refused_total", "Versions whose weights were not what was trained", registry=r)
+        self.rollbacks = Counter(
+            "attune_rollbacks_total", "Versions taken back by what people said of them", registry=r
+        )
+        self.probe_alarm = Gauge(
+            "attune_probe_alarm",
+            "1 for a version whose loaded weights were not what was trained",
+            ["version"],
+            registry=r,
+        )
+        self.refused = Counter(
+            "attune_versions_refused_total", "Versions whose weights were not what was trained", registry=r
+        )
         self.slot_failures = Counter("attune_slot_failures_total", "Runners that ended by themselves", registry=r)
         self.learner_starts = Counter("attune_learner_starts_total", "Starts of the learner's process", registry=r)
         self.live_version = Gauge("attune_live_version", "The version that is live", registry=r)
@@ -66,7 +92,9 @@ def _who(answer: "Answer") -> str:
 
 
 class Measured:
-    """ASGI middleware that counts and times requests by the route that took them, so that ids in paths make no new series."""
+    """ASGI middleware that counts and times requests by the route that took them, so that ids in paths make no new
+    series.
+    """
 
     def __init__(self, app: Asgi) -> None:
         self.app = app

@@ -1,4 +1,6 @@
-"""The language model as the service sees it: text to token ids and back, and runners for its versions. No torch in this process."""
+"""The language model as the service sees it: text to token ids and back, and runners for its versions. No torch in this
+process.
+"""
 
 import logging
 import os
@@ -18,7 +20,7 @@ from policy.runners.base import Runner, RunnerOptions, SamplingSettings, Version
 from policy.runners.process import RunnerProcess, WeightsProcess, WorkerProcess, runner_kinds
 from policy.runners.vllm import VllmRunner
 from policy.versions import Manifest, probe_difference, probe_tolerance, read_version
-from service.engine.replies import Decoder
+from service.engine.generation import Decoder
 from service.errors import VersionRefused
 from service.settings import ServeSettings
 from store.versions import Version
@@ -49,7 +51,8 @@ class Model(Protocol):
     def load(self, version: Version) -> Runner:
         """Return a checked and warm runner of this version.
 
-        Raises VersionRefused when its weights are not what was trained; anything else means that loading may be tried again.
+        Raises VersionRefused when its weights are not what was trained; anything else means that loading may be tried
+        again.
         """
 
     def memory_gib(self, version: Version) -> float:
@@ -72,17 +75,25 @@ class Model(Protocol):
 class LocalModel:
     """A model of this machine, its versions run by policy/runners in processes of their own.
 
-    Raises ModelNotFound or ModelCorrupt, and ValueError or RunnerFailed where base weights are to be shared and cannot be.
+    Raises ModelNotFound or ModelCorrupt, and ValueError or RunnerFailed where base weights are to be shared and cannot
+    be.
     """
 
     def __init__(self, settings: ServeSettings) -> None:
         self._settings = settings
         self._folder = resolve_model(settings.model)
         self._options = RunnerOptions(
-            device=device_of(settings.device), precision=settings.precision, quantize=settings.quantize, kv_gib=settings.kv_gib,
-            threads=settings.threads, max_batch=settings.max_active, kinds=() if settings.runner == "auto" else (settings.runner,),
-        )  # fmt: skip
-        self._precision = settings.precision if settings.vllm is None else "bfloat16"  # which a server computes with unless told otherwise
+            device=device_of(settings.device),
+            precision=settings.precision,
+            quantize=settings.quantize,
+            kv_gib=settings.kv_gib,
+            threads=settings.threads,
+            max_batch=settings.max_active,
+            kinds=() if settings.runner == "auto" else (settings.runner,),
+        )
+        self._precision = (
+            settings.precision if settings.vllm is None else "bfloat16"
+        )  # which a server computes with unless told otherwise
         self._spare: WorkerProcess | None = None
         self._weights: WeightsProcess | None = None
         self._adapters = settings.adapters
@@ -141,7 +152,9 @@ class LocalModel:
     def _runner(self, source: VersionSource) -> Runner:
         if self._settings.vllm is not None:
             return VllmRunner(self._settings.vllm, source, os.environ.get("ATTUNE_VLLM_KEY", ""))
-        return RunnerProcess.load(source, self._options, spare=self._take_spare(), timeout_s=self._settings.load_limit_s)
+        return RunnerProcess.load(
+            source, self._options, spare=self._take_spare(), timeout_s=self._settings.load_limit_s
+        )
 
     def memory_gib(self, version: Version) -> float:
         if self._settings.vllm is not None:
@@ -176,10 +189,13 @@ class LocalModel:
         kinds = self._options.kinds or runner_kinds(self._options.device)
         if self._settings.adapters == "shared" and (self._settings.vllm is not None or kinds[0] != "transformers"):
             runner = "vllm" if self._settings.vllm is not None else kinds[0]
-            raise ValueError(f"adapters is shared, but the runner {runner} merges them; set runner to transformers, or adapters to auto")
+            raise ValueError(
+                f"adapters is shared, but the runner {runner} merges them; set runner to transformers, or adapters to auto"
+            )
 
     def _shared(self) -> bytes:
-        """Return handles of the base weights, held by a process that is started the first time; b"" where each version has its own copy.
+        """Return handles of the base weights, held by a process that is started the first time; b"" where each version
+        has its own copy.
 
         Raises RunnerFailed where they have to be shared and cannot be.
         """
@@ -192,14 +208,18 @@ class LocalModel:
                 limit = self._settings.memory_gib * 2**30
                 room = need if wish == "auto" and not 0 < limit < need else 0
                 try:
-                    self._weights = WeightsProcess.start(str(self._folder), self._options, room=room, timeout_s=self._settings.load_limit_s)
+                    self._weights = WeightsProcess.start(
+                        str(self._folder), self._options, room=room, timeout_s=self._settings.load_limit_s
+                    )
                 except RunnerFailed as error:
                     if wish != "auto":
                         raise
                     log.warning("each version has base weights of its own, since %s", error)
                     self._adapters = "merged"
                     return b""
-                log.info("base weights are %s", "shared between versions" if self._weights.weights else "each version's own")
+                log.info(
+                    "base weights are %s", "shared between versions" if self._weights.weights else "each version's own"
+                )
             return self._weights.weights
 
     def _take_spare(self) -> WorkerProcess | None:
@@ -213,7 +233,9 @@ class LocalModel:
         except VersionCorrupt as error:
             raise VersionRefused(str(error)) from error
         if manifest.digest != version.digest or manifest.base_digest != self.digest:
-            raise VersionRefused(f"version {version.number} in {version.folder} is not the one that the store knows: its digest differs")
+            raise VersionRefused(
+                f"version {version.number} in {version.folder} is not the one that the store knows: its digest differs"
+            )
         return manifest
 
     def _warm_up(self, runner: Runner) -> None:
@@ -237,14 +259,20 @@ def token_bytes(token: str) -> bytes | None:
 
 @lru_cache(maxsize=1)
 def _byte_alphabet() -> dict[str, int]:
-    """Return GPT-2's mapping of characters to bytes: printable bytes stand for themselves, the others are moved up to 256 and on."""
+    """Return GPT-2's mapping of characters to bytes: printable bytes stand for themselves, the others are moved up to
+    256 and on.
+    """
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     moved = [byte for byte in range(256) if byte not in plain]
     return {**{chr(byte): byte for byte in plain}, **{chr(256 + place): byte for place, byte in enumerate(moved)}}
 
 
 def device_of(device: str) -> str:
-    """Return cpu or cuda for auto without importing torch: cuda where there is an NVIDIA driver and torch is no build for the CPU alone."""
+    """Return cpu or cuda for auto without importing torch: cuda where there is an NVIDIA driver and torch is no build
+    for the CPU alone.
+    """
     if device != "auto":
         return device
-    return "cuda" if Path("/proc/driver/nvidia/version").exists() and "+cpu" not in installed_version("torch") else "cpu"
+    return (
+        "cuda" if Path("/proc/driver/nvidia/version").exists() and "+cpu" not in installed_version("torch") else "cpu"
+    )

@@ -15,7 +15,9 @@ class Renders(Protocol):
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation as the runner is fed it, with room for `max_tokens` of reply; `dropped` counts messages that were left out."""
+    """A conversation as the runner is fed it, with room for `max_tokens` of reply; `dropped` counts messages that were
+    left out.
+    """
 
     ids: list[int]
     messages: tuple[dict[str, Any], ...]
@@ -24,11 +26,17 @@ class Prompt:
 
 
 def fit_prompt(
-    model: Renders, messages: Sequence[dict[str, Any]], context: int, max_tokens: int | None, default_max_tokens: int, may_drop_turns: bool
+    model: Renders,
+    messages: Sequence[dict[str, Any]],
+    context: int,
+    max_tokens: int | None,
+    default_max_tokens: int,
+    may_drop_turns: bool,
 ) -> Prompt:
     """Render a conversation so that it and the reply fit into `context` tokens.
 
-    A reply length that was asked for is kept; the default one shrinks down to a quarter of the context before turns are dropped.
+    A reply length that was asked for is kept; the default one shrinks down to a quarter of the context before turns are
+    dropped.
     Raises ContextLengthExceeded.
     """
     if max_tokens is not None and max_tokens >= context:
@@ -40,7 +48,9 @@ def fit_prompt(
         ids = model.prompt_ids(kept)
         room = context - len(ids)
         if room >= needed:
-            return Prompt(ids, tuple(kept), max_tokens if max_tokens is not None else min(default_max_tokens, room), dropped)
+            return Prompt(
+                ids, tuple(kept), max_tokens if max_tokens is not None else min(default_max_tokens, room), dropped
+            )
         shorter = without_oldest_turn(kept) if may_drop_turns else kept
         if len(shorter) == len(kept):
             raise ContextLengthExceeded(

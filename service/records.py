@@ -1,4 +1,6 @@
-"""The store as the event loop uses it: reads on a few threads with a connection each, writes through the one group-committing writer."""
+"""The store as the event loop uses it: reads on a few threads with a connection each, writes through the one
+group-committing writer.
+"""
 
 import asyncio
 import threading

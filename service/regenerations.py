@@ -1,4 +1,6 @@
-"""An answer asked for again: a weak word against the first one, kept without anybody having to say it. Pure but for the store it looks into."""
+"""An answer asked for again: a weak word against the first one, kept without anybody having to say it. Pure but for the
+store it looks into.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +17,8 @@ REGENERATED_CHOICE = "regenerated_choice"  # which one, where `n` asked for seve
 
 
 def regeneration_of(db: Database, made: Completion, metadata: Mapping[str, Any]) -> Feedback | None:
-    """Return the feedback that asking again is, None where `metadata` names no earlier answer of the same person to the same conversation.
+    """Return the feedback that asking again is, None where `metadata` names no earlier answer of the same person to the
+    same conversation.
 
     Metadata is the caller's own, so whatever does not fit is no error: it says nothing about an answer.
     """
@@ -29,12 +32,21 @@ def regeneration_of(db: Database, made: Completion, metadata: Mapping[str, Any])
     if first.id == made.id or first.rater_id != made.rater_id or not _is_same_question(first.messages, made.messages):
         return None
     return Feedback(
-        new_id("fb-"), "regenerate", made.rater_id, first.id, first.choice, now(), body_digest=f"regenerate {made.id}",
-        other_completion_id=made.id, other_choice=made.choice,
-    )  # fmt: skip
+        new_id("fb-"),
+        "regenerate",
+        made.rater_id,
+        first.id,
+        first.choice,
+        now(),
+        body_digest=f"regenerate {made.id}",
+        other_completion_id=made.id,
+        other_choice=made.choice,
+    )
 
 
 def _is_same_question(first: Sequence[Mapping[str, Any]], again: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether one conversation is the other; a long one may have lost its oldest turns in between, by the context of another version."""
+    """Whether one conversation is the other; a long one may have lost its oldest turns in between, by the context of
+    another version.
+    """
     shorter = min(len(first), len(again))
     return shorter > 0 and list(first)[-shorter:] == list(again)[-shorter:]

@@ -1,4 +1,6 @@
-"""A name for each request, on every answer and every line of the log about a failure, so that a user can say which one went wrong."""
+"""A name for each request, on every answer and every line of the log about a failure, so that a user can say which one
+went wrong.
+"""
 
 import re
 
@@ -9,7 +11,9 @@ from store.ids import new_id
 
 HEADER = "X-Request-Id"
 SCOPE_KEY = "attune.request_id"
-_THEIRS = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")  # a proxy's own name for it is kept; anything else could forge lines of the log
+_THEIRS = re.compile(
+    rb"[A-Za-z0-9._:/+=-]{1,128}"
+)  # a proxy's own name for it is kept; anything else could forge lines of the log
 
 
 class RequestIds:

@@ -38,7 +38,9 @@ def run(flags: dict[str, Any], config: Path | None, make_model: MakeModel | None
     _set_up_logging()
     num_keys = _check_data(settings)
     if not settings.is_loopback and num_keys == 0:
-        raise CannotStart(f"--host {settings.host} can be reached from other machines and there is no API key; make one: attune keys create NAME")
+        raise CannotStart(
+            f"--host {settings.host} can be reached from other machines and there is no API key; make one: attune keys create NAME"
+        )
     listening = listen(settings.host, settings.port)
     if make_model is None:
         make_model = _local_model(settings)
@@ -56,9 +58,14 @@ def run(flags: dict[str, Any], config: Path | None, make_model: MakeModel | None
 
     app = create_app(settings, make_model, learner=learner, began=began, failed=failed)
     uvicorn_config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="on", timeout_keep_alive=75, server_header=False,
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_keep_alive=75,
+        server_header=False,
         timeout_graceful_shutdown=int(settings.shutdown_limit_s + SHUTDOWN_GRACE_S) + 1,
-    )  # fmt: skip
+    )
     server = Server(uvicorn_config)
     try:
         server.run(sockets=[listening])
@@ -121,5 +128,7 @@ def _local_model(settings: ServeSettings) -> MakeModel:
 
 def _set_up_logging() -> None:
     logging.basicConfig(
-        stream=sys.stderr, level=os.environ.get("ATTUNE_LOG_LEVEL", "WARNING").upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        stream=sys.stderr,
+        level=os.environ.get("ATTUNE_LOG_LEVEL", "WARNING").upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )

@@ -16,7 +16,8 @@ from service.errors import CannotStart
 
 _file_values: ContextVar[dict[str, Any]] = ContextVar("_file_values", default={})  # noqa: B039 -- never changed in place
 LEARNER_TABLE = "learner"  # the learner's part of the same file; it reads that itself
-# Variables of the same prefix that are no settings: the clients', secrets, the tests', and what the learner looks at itself.
+# Variables of the same prefix that are no settings: the clients', secrets, the tests', and what the learner looks at
+# itself.
 OTHER_VARIABLES = ("API_KEY", "BASE_URL", "DEBUG", "LOG_LEVEL", "VLLM_KEY", "VLLM_PYTHON")
 OTHER_PREFIXES = ("COMPARE_KEY_", "LEARNER_")
 # Variables that Kubernetes and Docker set for a service called attune.
@@ -49,11 +50,17 @@ class ServeSettings(BaseSettings):
     device: str = Field("auto", pattern="^(auto|cpu|cuda)$")
     """Where models run: auto, cpu or cuda."""
     vllm: str | None = Field(None, pattern="^https?://.+")
-    """URL of a vLLM server of the same base model that generates in place of this machine; its key is in ATTUNE_VLLM_KEY."""
+    """URL of a vLLM server of the same base model that generates in place of this machine; its key is in
+    ATTUNE_VLLM_KEY.
+    """
     compare: Annotated[tuple[str, ...], NoDecode] = ()
-    """OpenAI-compatible backends to compare with, each NAME=URL; a key is in ATTUNE_COMPARE_KEY_NAME. Not learned from without train_on_foreign."""
+    """OpenAI-compatible backends to compare with, each NAME=URL; a key is in ATTUNE_COMPARE_KEY_NAME. Not learned from
+    without train_on_foreign.
+    """
     train_on_foreign: bool = False
-    """Whether what people say of other backends' answers is learned from too: those are then recorded as token ids of our own tokenizer."""
+    """Whether what people say of other backends' answers is learned from too: those are then recorded as token ids of
+    our own tokenizer.
+    """
     config: Path | None = None
     """The TOML file that was read; None means none."""
     no_learner: bool = False
@@ -84,7 +91,9 @@ class ServeSettings(BaseSettings):
     canary_items: int = Field(8, ge=0)
     """Judgements on a canary (each rater once a day) that are waited for, before it answers everybody."""
     rollback_alpha: float = Field(0.05, ge=0, le=0.5)
-    """Chance with which a version that is as good as the one before may be taken back by what people say of it; 0 takes none back."""
+    """Chance with which a version that is as good as the one before may be taken back by what people say of it; 0 takes
+    none back.
+    """
 
     max_slots: int = Field(4, ge=2)
     """Versions held in memory at the same time."""
@@ -97,18 +106,27 @@ class ServeSettings(BaseSettings):
     load_limit_s: float = Field(600.0, gt=0)
     """Seconds that loading a version may take."""
     probe_tolerance: float | None = Field(None, gt=0)
-    """Largest difference (nats) between a version's recorded probe and what was loaded; None: what suits the precision."""
+    """Largest difference (nats) between a version's recorded probe and what was loaded; None: what suits the precision.
+    """
     precision: str = Field("float32", pattern="^(float32|bfloat16)$")
     """Numbers that are computed with on a CPU: float32 or bfloat16."""
     runner: str = Field("auto", pattern="^(auto|openvino|transformers)$")
-    """What generates on this machine: auto (openvino on a CPU, transformers on CUDA and for models that openvino cannot load), or one of them."""
+    """What generates on this machine: auto (openvino on a CPU, transformers on CUDA and for models that openvino cannot
+    load), or one of them.
+    """
     quantize: str = Field("none", pattern="^(none|q8_0|q4_0)$")
-    """Weights on a CPU: none (float16), q8_0 (half of that) or q4_0 (a quarter); docs/operating.md says what that costs."""
+    """Weights on a CPU: none (float16), q8_0 (half of that) or q4_0 (a quarter); docs/operating.md says what that
+    costs.
+    """
     adapters: str = Field("auto", pattern="^(auto|merged|shared)$")
-    """What the transformers runner does with adapters: merged (each version has weights of its own: fastest), shared (one copy of the base weights
-    for all versions, adapters beside them), auto (merged where `max_slots` versions fit the GPU's memory and `memory_gib`, else shared)."""
+    """What the transformers runner does with adapters: merged (each version has weights of its own: fastest), shared
+    (one copy of the base weights
+    for all versions, adapters beside them), auto (merged where `max_slots` versions fit the GPU's memory and
+    `memory_gib`, else shared).
+    """
     memory_gib: float = Field(0.0, ge=0)
-    """Memory in GiB that all versions together may take on this machine; a swap needs room for two. 0 means no limit."""
+    """Memory in GiB that all versions together may take on this machine; a swap needs room for two. 0 means no limit.
+    """
     kv_gib: float = Field(1.0, gt=0)
     """Memory in GiB for the keys and values of answers under way, per version."""
     threads: int = Field(0, ge=0)
@@ -131,8 +149,14 @@ class ServeSettings(BaseSettings):
     def _name_backends(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for part in value:
             name, _, url = part.partition("=")
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]*", name) or name == "attune" or not re.match("https?://.", url):
-                raise ValueError(f"each is NAME=URL, with a name other than attune and http:// or https://, unlike {part!r}")
+            if (
+                not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]*", name)
+                or name == "attune"
+                or not re.match("https?://.", url)
+            ):
+                raise ValueError(
+                    f"each is NAME=URL, with a name other than attune and http:// or https://, unlike {part!r}"
+                )
         return value
 
     @property
@@ -163,7 +187,9 @@ def is_loopback(host: str) -> bool:
 
 
 def load_settings(flags: dict[str, Any], config: Path | None = None) -> ServeSettings:
-    """Return the settings in force; flags that are None count as not given. Raises CannotStart with one line that names the value at fault."""
+    """Return the settings in force; flags that are None count as not given. Raises CannotStart with one line that names
+    the value at fault.
+    """
     given = {name: value for name, value in flags.items() if value is not None}
     _check_names(os.environ)
     config = config or (Path(os.environ["ATTUNE_CONFIG"]) if os.environ.get("ATTUNE_CONFIG") else None)
@@ -181,10 +207,20 @@ def _check_names(environment: Mapping[str, str]) -> None:
     known = {name.upper() for name in ServeSettings.model_fields} | set(OTHER_VARIABLES)
     for variable, value in sorted(environment.items()):
         prefix, _, name = variable.upper().partition("ATTUNE_")
-        if prefix or not name or name in known or name.startswith(OTHER_PREFIXES) or _LINK.fullmatch(f"{variable.upper()}={value}"):
+        if (
+            prefix
+            or not name
+            or name in known
+            or name.startswith(OTHER_PREFIXES)
+            or _LINK.fullmatch(f"{variable.upper()}={value}")
+        ):
             continue
         near = difflib.get_close_matches(name, sorted(known), 1)
-        said = f"did you mean ATTUNE_{near[0]}?" if near else "docs/settings.md lists them all; the learner's begin with ATTUNE_LEARNER_"
+        said = (
+            f"did you mean ATTUNE_{near[0]}?"
+            if near
+            else "docs/settings.md lists them all; the learner's begin with ATTUNE_LEARNER_"
+        )
         raise CannotStart(f"{variable} is no setting; {said}")
 
 
@@ -192,7 +228,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
     except OSError as error:
-        raise CannotStart(f"the settings file {path} cannot be read ({error.strerror}); name another with --config") from error
+        raise CannotStart(
+            f"the settings file {path} cannot be read ({error.strerror}); name another with --config"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CannotStart(f"the settings file {path} is not TOML: {error}") from error
     return {name: value for name, value in values.items() if name != LEARNER_TABLE}
@@ -203,7 +241,17 @@ def _one_line(error: ValidationError, flags: dict[str, Any], config: Path | None
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, ServeSettings.model_fields, 1)
-        said = f"did you mean {near[0]}?" if near else "docs/settings.md lists them all; the learner's belong in the [learner] table"
+        said = (
+            f"did you mean {near[0]}?"
+            if near
+            else "docs/settings.md lists them all; the learner's belong in the [learner] table"
+        )
         return f"the setting {name!r} in {config} is unknown; {said}"
-    source = f"--{name.replace('_', '-')}" if name in flags else f"{name} (from {config})" if name in _file_values.get() else f"ATTUNE_{name.upper()}"
+    source = (
+        f"--{name.replace('_', '-')}"
+        if name in flags
+        else f"{name} (from {config})"
+        if name in _file_values.get()
+        else f"ATTUNE_{name.upper()}"
+    )
     return f"{source} cannot be {first['input']!r}: {first['msg'][0].lower() + first['msg'][1:]}"

@@ -1,6 +1,8 @@
-"""Whether the version on trial does worse than the one before it in people's eyes: a test that may be looked at after every word.
+"""Whether the version on trial does worse than the one before it in people's eyes: a test that may be looked at after
+every word.
 
-The version bets on each outcome x (1 better, 0 worse, 0.5 undecided) that it does worse; under "at least as good" the bettor's wealth grows
+The version bets on each outcome x (1 better, 0 worse, 0.5 undecided) that it does worse; under "at least as good" the
+bettor's wealth grows
 past 1/alpha with a probability of at most alpha, however often one looks (Ville 1939; Waudby-Smith and Ramdas 2024).
 """
 
@@ -12,7 +14,7 @@ from sqlite_utils import Database
 
 from service.settings import ServeSettings
 from store.ids import now
-from store.judged import last_feedback_seq, outcomes
+from store.outcomes import last_feedback_seq, outcomes
 from store.traffic import current_traffic, made_live, previous_live
 
 STAKES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.3)
@@ -33,7 +35,9 @@ class Trial:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be done: `worse` takes the version back, `held` makes a canary live, `open` waits. `said` gives the numbers."""
+    """What is to be done: `worse` takes the version back, `held` makes a canary live, `open` waits. `said` gives the
+    numbers.
+    """
 
     trial: Trial
     word: str
@@ -82,7 +86,11 @@ class Judge:
         said = f"version {trial.number} against {trial.rival}: {len(seen)} judgements, {mean:.2f} in its favour"
         if settings.rollback_alpha and wealth >= 1 / settings.rollback_alpha:
             limit = 1 / settings.rollback_alpha
-            return Verdict(trial, "worse", f"people prefer the version before ({said}; evidence {wealth:.0f}, at {limit:.0f} it is taken back)")
+            return Verdict(
+                trial,
+                "worse",
+                f"people prefer the version before ({said}; evidence {wealth:.0f}, at {limit:.0f} it is taken back)",
+            )
         if trial.is_canary and len(seen) >= settings.canary_items and _seconds_since(trial.since) >= settings.canary_s:
             return Verdict(trial, "held", said)
         return Verdict(trial, "open", said)

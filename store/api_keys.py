@@ -30,17 +30,32 @@ def _hash(secret: str) -> str:
 
 
 def _key(row: dict[str, str]) -> ApiKey:
-    return ApiKey(row["id"], row["name"], tuple(row["scopes"].split()), row["rater_id"], row["created_at"], row["revoked_at"])
+    return ApiKey(
+        row["id"], row["name"], tuple(row["scopes"].split()), row["rater_id"], row["created_at"], row["revoked_at"]
+    )
 
 
 def make_key(db: Database, name: str, scopes: tuple[str, ...]) -> tuple[ApiKey, str]:
-    """Make a key and return it with its secret (`at-...`), which is kept nowhere. Raises ValueError for an unknown scope."""
+    """Make a key and return it with its secret (`at-...`), which is kept nowhere. Raises ValueError for an unknown
+    scope.
+    """
     wrong = [scope for scope in scopes if scope not in SCOPES]
     if wrong or not scopes:
-        raise ValueError(f"unknown scope {wrong[0]!r}; choose from {', '.join(SCOPES)}" if wrong else "a key needs at least one scope")
+        raise ValueError(
+            f"unknown scope {wrong[0]!r}; choose from {', '.join(SCOPES)}"
+            if wrong
+            else "a key needs at least one scope"
+        )
     secret, key_id = "at-" + secrets.token_urlsafe(32), new_id()
     ensure_rater(db, f"key:{key_id}", name)
-    row = {"id": key_id, "name": name, "key_hash": _hash(secret), "scopes": " ".join(scopes), "rater_id": f"key:{key_id}", "created_at": now()}
+    row = {
+        "id": key_id,
+        "name": name,
+        "key_hash": _hash(secret),
+        "scopes": " ".join(scopes),
+        "rater_id": f"key:{key_id}",
+        "created_at": now(),
+    }
     db.table("api_keys").insert({**row, "revoked_at": None})
     return _key({**row, "revoked_at": None}), secret  # type: ignore[dict-item]
 
@@ -59,5 +74,8 @@ def keys(db: Database) -> list[ApiKey]:
 
 def revoke_key(db: Database, key_id: str) -> None:
     """Make a key useless from now on. Raises UnknownKey."""
-    if db.execute("UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", [now(), key_id]).rowcount == 0:
+    if (
+        db.execute("UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", [now(), key_id]).rowcount
+        == 0
+    ):
         raise UnknownKey(f"there is no key {key_id!r} in use")

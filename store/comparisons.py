@@ -9,7 +9,9 @@ from store.errors import UnknownComparison
 
 @dataclass(frozen=True)
 class Comparison:
-    """A side-by-side question. A and B are the sides as shown; `propensity` is the probability of this pair on these sides."""
+    """A side-by-side question. A and B are the sides as shown; `propensity` is the probability of this pair on these
+    sides.
+    """
 
     id: str
     rater_id: str

@@ -10,15 +10,19 @@ from sqlite_utils import Database
 from store.blobs import pack_ids, pack_logps, unpack_ids, unpack_logps
 from store.errors import UnknownCompletion
 
-_SPACES = "".join(char for char in map(chr, range(0x3001)) if char.isspace())  # as str.strip takes them; SQLite alone trims blanks only
+_SPACES = "".join(
+    char for char in map(chr, range(0x3001)) if char.isspace()
+)  # as str.strip takes them; SQLite alone trims blanks only
 
 
 @dataclass(frozen=True)
 class Completion:
     """One reply (`choice` of the request `id`) as it was sampled.
 
-    `prompt_ids` and `reply_ids` are the token ids that the model was fed and gave (its end-of-turn id included), `logps` (nats) the raw
-    log-probability of each reply id at temperature 1, so `len(logps) == len(reply_ids)`. A foreign backend's reply has `version` None
+    `prompt_ids` and `reply_ids` are the token ids that the model was fed and gave (its end-of-turn id included),
+    `logps` (nats) the raw
+    log-probability of each reply id at temperature 1, so `len(logps) == len(reply_ids)`. A foreign backend's reply has
+    `version` None
     and may have no ids. `propensity` is the probability with which the router chose this version.
     """
 
@@ -55,12 +59,16 @@ def get_completion(db: Database, completion_id: str, choice: int = 0) -> Complet
 
 def completions_of_conversation(db: Database, conversation_id: str) -> list[Completion]:
     """Return a conversation's replies, oldest first."""
-    rows = db.query("SELECT * FROM completions WHERE conversation_id = ? ORDER BY created_at, id, choice", [conversation_id])
+    rows = db.query(
+        "SELECT * FROM completions WHERE conversation_id = ? ORDER BY created_at, id, choice", [conversation_id]
+    )
     return [_completion(row) for row in rows]
 
 
 def replies_saying(db: Database, texts: Iterable[str]) -> list[Completion]:
-    """Return the chat replies of our own versions with one of these texts (without spaces around), newest first. Reads the whole table once."""
+    """Return the chat replies of our own versions with one of these texts (without spaces around), newest first. Reads
+    the whole table once.
+    """
     wanted = sorted(set(texts))
     places = ",".join("?" * len(wanted))
     rows = db.query(
@@ -71,7 +79,9 @@ def replies_saying(db: Database, texts: Iterable[str]) -> list[Completion]:
 
 
 def recent_prompts(db: Database, limit: int) -> list[Completion]:
-    """Return the newest local replies, one per distinct prompt, newest first: the ground for rollouts and checks on what people ask."""
+    """Return the newest local replies, one per distinct prompt, newest first: the ground for rollouts and checks on
+    what people ask.
+    """
     rows = db.query(
         "SELECT *, max(rowid) AS newest FROM completions WHERE version IS NOT NULL AND length(prompt_ids) > 0 "
         "GROUP BY prompt_ids ORDER BY newest DESC LIMIT ?",

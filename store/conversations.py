@@ -23,7 +23,9 @@ class Conversation:
 def ensure_conversation(db: Database, conversation_id: str, rater_id: str, title: str) -> None:
     """Add the conversation unless known, and note that something was said in it just now."""
     at = now()
-    db.table("conversations").insert(asdict(Conversation(conversation_id, rater_id, title[:120], at, at)), pk="id", ignore=True)
+    db.table("conversations").insert(
+        asdict(Conversation(conversation_id, rater_id, title[:120], at, at)), pk="id", ignore=True
+    )
     db.execute("UPDATE conversations SET updated_at = ? WHERE id = ?", [at, conversation_id])
 
 
@@ -34,7 +36,9 @@ def get_conversation(db: Database, conversation_id: str) -> Conversation:
     raise UnknownConversation(f"there is no conversation {conversation_id!r}")
 
 
-def conversations(db: Database, rater_id: str | None, *, before: str | None = None, limit: int = 50, search: str = "") -> list[Conversation]:
+def conversations(
+    db: Database, rater_id: str | None, *, before: str | None = None, limit: int = 50, search: str = ""
+) -> list[Conversation]:
     """Return conversations, latest first; `before` is the `updated_at` of the last one on the page before."""
     rows = db.query(
         "SELECT * FROM conversations WHERE deleted_at IS NULL AND (:rater IS NULL OR rater_id = :rater) "

@@ -12,7 +12,9 @@ from store.versions import Version, live_version, set_live, versions, withdraw
 
 @dataclass(frozen=True)
 class Erased:
-    """What went: numbers of rows, and the versions whose weights had learned from them (now withdrawn; their folders are the caller's to remove)."""
+    """What went: numbers of rows, and the versions whose weights had learned from them (now withdrawn; their folders
+    are the caller's to remove).
+    """
 
     rater_id: str
     feedback: int
@@ -24,13 +26,19 @@ class Erased:
 def erase_rater(db: Database, rater_id: str) -> Erased:
     """Delete a rater's conversations, replies, comparisons and feedback, and others' feedback on those replies.
 
-    Versions that learned from any of it, and their descendants, are withdrawn; live becomes the nearest ancestor that is clean, and what
+    Versions that learned from any of it, and their descendants, are withdrawn; live becomes the nearest ancestor that
+    is clean, and what
     the other people said since then waits for learning again. Raises UnknownRater. Call it in a transaction.
     """
     if not db.table("raters").count_where("id = ?", [rater_id]):
         raise UnknownRater(f"there is no rater {rater_id!r}")
     db.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten, not only unlinked
-    db.execute("CREATE TEMP TABLE gone AS SELECT id FROM feedback WHERE rater_id = :rater OR EXISTS (" + _ON_THEIR_REPLIES + ")", {"rater": rater_id})
+    db.execute(
+        "CREATE TEMP TABLE gone AS SELECT id FROM feedback WHERE rater_id = :rater OR EXISTS ("
+        + _ON_THEIR_REPLIES
+        + ")",
+        {"rater": rater_id},
+    )
     tainted = _tainted(db)
     _move_live(db, tainted)
     num_feedback = db.table("gone").count
@@ -39,9 +47,13 @@ def erase_rater(db: Database, rater_id: str) -> Erased:
     num_completions = db.execute("DELETE FROM completions WHERE rater_id = ?", [rater_id]).rowcount
     num_conversations = db.execute("DELETE FROM conversations WHERE rater_id = ?", [rater_id]).rowcount
     db.execute("DROP TABLE gone")
-    db.execute("UPDATE api_keys SET name = '', revoked_at = coalesce(revoked_at, ?) WHERE rater_id = ?", [now(), rater_id])
+    db.execute(
+        "UPDATE api_keys SET name = '', revoked_at = coalesce(revoked_at, ?) WHERE rater_id = ?", [now(), rater_id]
+    )
     if db.table("api_keys").count_where("rater_id = ?", [rater_id]):
-        db.execute("UPDATE raters SET name = '' WHERE id = ?", [rater_id])  # a key's rater is a number; the revoked key must stay known as made
+        db.execute(
+            "UPDATE raters SET name = '' WHERE id = ?", [rater_id]
+        )  # a key's rater is a number; the revoked key must stay known as made
     else:
         db.execute("DELETE FROM raters WHERE id = ?", [rater_id])
     return Erased(rater_id, num_feedback, num_completions, num_conversations, tainted)
@@ -62,7 +74,12 @@ _DELETIONS = (
 
 def _tainted(db: Database) -> list[Version]:
     """Return the versions that learned from what goes, and those that were made from them, oldest first."""
-    direct = {row["version"] for row in db.query("SELECT DISTINCT version FROM feedback_of_version WHERE feedback_id IN (SELECT id FROM gone)")}
+    direct = {
+        row["version"]
+        for row in db.query(
+            "SELECT DISTINCT version FROM feedback_of_version WHERE feedback_id IN (SELECT id FROM gone)"
+        )
+    }
     found: dict[int, Version] = {}
     for version in versions(db):  # parents come before their children
         if version.number in direct or version.parent in found:
@@ -71,7 +88,9 @@ def _tainted(db: Database) -> list[Version]:
 
 
 def _move_live(db: Database, tainted: list[Version]) -> None:
-    """Let the nearest clean ancestor of the live version answer, and withdraw what is tainted, a canary with its share included."""
+    """Let the nearest clean ancestor of the live version answer, and withdraw what is tainted, a canary with its share
+    included.
+    """
     known, numbers = {version.number: version for version in versions(db)}, {version.number for version in tainted}
     live = live_version(db)
     heir = live

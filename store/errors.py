@@ -4,7 +4,8 @@ StoreError
 ├── DataFolderUnwritable (OSError)
 ├── NewerSchema (RuntimeError)
 ├── StoreCorrupt (RuntimeError)
-├── UnknownCompletion / UnknownComparison / UnknownFeedback / UnknownVersion / UnknownConversation / UnknownRater / UnknownKey (LookupError)
+├── UnknownCompletion / UnknownComparison / UnknownFeedback / UnknownVersion / UnknownConversation / UnknownRater /
+UnknownKey (LookupError)
 ├── IdempotencyConflict (ValueError)
 ├── WrongState (ValueError)
 └── WriterClosed (RuntimeError)

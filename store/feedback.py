@@ -1,4 +1,6 @@
-"""Feedback: what people thought of replies. Rows are added and retracted, never changed; readers take each rater's last word."""
+"""Feedback: what people thought of replies. Rows are added and retracted, never changed; readers take each rater's last
+word.
+"""
 
 import json
 from dataclasses import dataclass, field
@@ -17,8 +19,10 @@ KINDS = ("thumb", "score", "correction", "preference", "choice", "regenerate")
 class Feedback:
     """One thing that one rater said of one reply (`completion_id`, `choice`).
 
-    `value`: thumb 1.0 up or 0.0 down, score 0..1. `text`: the correction. `other_*`: the worse reply of a preference, side B of a choice,
-    or the reply that was given instead when the rater asked again (`regenerate`). `winner` of a choice: A, B, tie or both_bad. `seq` is
+    `value`: thumb 1.0 up or 0.0 down, score 0..1. `text`: the correction. `other_*`: the worse reply of a preference,
+    side B of a choice,
+    or the reply that was given instead when the rater asked again (`regenerate`). `winner` of a choice: A, B, tie or
+    both_bad. `seq` is
     given by the store and orders all feedback.
     """
 
@@ -51,13 +55,23 @@ def add_feedback(db: Database, feedback: Feedback) -> tuple[Feedback, bool]:
     Raises IdempotencyConflict when the rater used this key with another body.
     """
     if feedback.idempotency_key is not None:
-        for row in db.query("SELECT * FROM feedback WHERE rater_id = ? AND idempotency_key = ?", [feedback.rater_id, feedback.idempotency_key]):
+        for row in db.query(
+            "SELECT * FROM feedback WHERE rater_id = ? AND idempotency_key = ?",
+            [feedback.rater_id, feedback.idempotency_key],
+        ):
             if row["body_digest"] != feedback.body_digest:
-                raise IdempotencyConflict(f"the Idempotency-Key {feedback.idempotency_key!r} was used with another body; use a new key")
+                raise IdempotencyConflict(
+                    f"the Idempotency-Key {feedback.idempotency_key!r} was used with another body; use a new key"
+                )
             return _feedback(row), True
     row = {name: getattr(feedback, name) for name in feedback.__dataclass_fields__ if name != "seq"}
     seq = db.table("feedback").insert({**row, "metadata": json.dumps(feedback.metadata, ensure_ascii=False)}).last_pk
-    told = {"feedback_id": feedback.id, "kind": feedback.kind, "completion_id": feedback.completion_id, "rater": feedback.rater_id}
+    told = {
+        "feedback_id": feedback.id,
+        "kind": feedback.kind,
+        "completion_id": feedback.completion_id,
+        "rater": feedback.rater_id,
+    }
     add_event(db, "feedback", told)
     return Feedback(**{**row, "seq": seq}), False
 
@@ -70,13 +84,23 @@ def get_feedback(db: Database, feedback_id: str) -> Feedback:
 
 
 def retract_feedback(db: Database, feedback_id: str, by: str) -> None:
-    """Take one row back: it stays in the log and is never learned from again. Doing so twice changes nothing. Raises UnknownFeedback."""
+    """Take one row back: it stays in the log and is never learned from again. Doing so twice changes nothing. Raises
+    UnknownFeedback.
+    """
     get_feedback(db, feedback_id)
-    db.execute("UPDATE feedback SET retracted_at = ?, retracted_by = ? WHERE id = ? AND retracted_at IS NULL", [now(), by, feedback_id])
+    db.execute(
+        "UPDATE feedback SET retracted_at = ?, retracted_by = ? WHERE id = ? AND retracted_at IS NULL",
+        [now(), by, feedback_id],
+    )
 
 
 def list_feedback(
-    db: Database, *, before_seq: int | None = None, limit: int = 50, completion_id: str | None = None, rater_id: str | None = None
+    db: Database,
+    *,
+    before_seq: int | None = None,
+    limit: int = 50,
+    completion_id: str | None = None,
+    rater_id: str | None = None,
 ) -> list[Feedback]:
     """Return feedback, newest first; `before_seq` is the last row's `seq` on the page before."""
     rows = db.query(
@@ -87,10 +111,13 @@ def list_feedback(
     return [_feedback(row) for row in rows]
 
 
-# What counts for learning: not retracted, its rater not in quarantine, on a reply whose token ids are known (our own model's, and others'
+# What counts for learning: not retracted, its rater not in quarantine, on a reply whose token ids are known (our own
+# model's, and others'
 # where `train_on_foreign` records them), not replaced by a later word of the same
-# rater on the same thing (thumbs and scores replace each other; a second choice replaces the first), and saying something (a tie says it to a
-# reward model alone). Having asked for another answer says little, and nothing once the rater said in words of any kind what they think of the first.
+# rater on the same thing (thumbs and scores replace each other; a second choice replaces the first), and saying
+# something (a tie says it to a
+# reward model alone). Having asked for another answer says little, and nothing once the rater said in words of any kind
+# what they think of the first.
 _STANDS = """
     FROM feedback f
     JOIN completions c ON c.id = f.completion_id AND c.choice = f.choice
@@ -112,9 +139,12 @@ _COUNTS = _STANDS + f" AND NOT {_IS_TIE} AND NOT (f.kind = 'score' AND f.value =
 
 
 def feedback_to_learn(db: Database, after_seq: int, upto_seq: int | None = None) -> list[Feedback]:
-    """Return what learning may use with `after_seq < seq <= upto_seq`, oldest first: each rater's last word, nothing retracted."""
+    """Return what learning may use with `after_seq < seq <= upto_seq`, oldest first: each rater's last word, nothing
+    retracted.
+    """
     rows = db.query(
-        f"SELECT f.* {_COUNTS} AND f.seq > :after AND (:upto IS NULL OR f.seq <= :upto) ORDER BY f.seq", {"after": after_seq, "upto": upto_seq}
+        f"SELECT f.* {_COUNTS} AND f.seq > :after AND (:upto IS NULL OR f.seq <= :upto) ORDER BY f.seq",
+        {"after": after_seq, "upto": upto_seq},
     )
     return [_feedback(row) for row in rows]
 
@@ -126,7 +156,8 @@ def ties_to_learn(db: Database, upto_seq: int, limit: int) -> list[Feedback]:
 
 
 def count_to_learn(db: Database, after_seq: int) -> tuple[int, str | None, int]:
-    """Return (how many useful items came after `after_seq`, when the first of them came, the newest item's seq or `after_seq`).
+    """Return (how many useful items came after `after_seq`, when the first of them came, the newest item's seq or
+    `after_seq`).
 
     Answers asked for again are learned from, weakly, but count for nothing here: no update begins because of them.
     """

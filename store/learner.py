@@ -14,7 +14,9 @@ ORDERS = ("update", "pause", "resume")
 
 @dataclass(frozen=True)
 class LearnerStatus:
-    """The learner's own word. `heartbeat_at` tells whether it lives; `attempted_seq` is the last feedback that a run was made with."""
+    """The learner's own word. `heartbeat_at` tells whether it lives; `attempted_seq` is the last feedback that a run
+    was made with.
+    """
 
     state: str  # idle | running | paused | down
     paused: bool
@@ -34,7 +36,14 @@ def learner_status(db: Database) -> LearnerStatus:
     return LearnerStatus(**{name: value for name, value in known.items() if name != "id"})
 
 
-def say(db: Database, state: str, *, run_id: str | None = None, progress: dict[str, Any] | None = None, next_at: str | None = None) -> None:
+def say(
+    db: Database,
+    state: str,
+    *,
+    run_id: str | None = None,
+    progress: dict[str, Any] | None = None,
+    next_at: str | None = None,
+) -> None:
     """Write the learner's heartbeat and state; a change of state is an event."""
     before = db.execute("SELECT state FROM learner_status").fetchone()[0]
     db.execute(
@@ -69,7 +78,10 @@ def add_order(db: Database, kind: str) -> None:
 
 def take_orders(db: Database) -> list[str]:
     """Return what was asked for since the last call, oldest first, and mark it as taken."""
-    taken = [(row["id"], row["kind"]) for row in db.query("SELECT id, kind FROM learner_orders WHERE done_at IS NULL ORDER BY id")]
+    taken = [
+        (row["id"], row["kind"])
+        for row in db.query("SELECT id, kind FROM learner_orders WHERE done_at IS NULL ORDER BY id")
+    ]
     for order_id, _ in taken:
         db.execute("UPDATE learner_orders SET done_at = ? WHERE id = ?", [now(), order_id])
     return [kind for _, kind in taken]

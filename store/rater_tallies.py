@@ -8,7 +8,9 @@ from sqlite_utils import Database
 
 @dataclass
 class RaterTally:
-    """One rater's record. Agreement is counted over pairs of thumbs (theirs and another's) on the same reply, last words only."""
+    """One rater's record. Agreement is counted over pairs of thumbs (theirs and another's) on the same reply, last
+    words only.
+    """
 
     answers: int = 0
     feedback: int = 0
@@ -42,7 +44,9 @@ def rater_tallies(db: Database) -> dict[str, RaterTally]:
     ):
         tally = found[row["rater_id"]]
         tally.feedback, tally.retracted, tally.choices = row["n"], row["gone"], row["chosen"]
-    for row in db.query(f"SELECT rater_id, sum(value = 1) AS up, sum(value = 0) AS down FROM ({_LAST_THUMBS}) GROUP BY rater_id"):
+    for row in db.query(
+        f"SELECT rater_id, sum(value = 1) AS up, sum(value = 0) AS down FROM ({_LAST_THUMBS}) GROUP BY rater_id"
+    ):
         found[row["rater_id"]].up, found[row["rater_id"]].down = row["up"], row["down"]
     for row in db.query(
         f"WITH thumbs AS ({_LAST_THUMBS}) SELECT a.rater_id, count(*) AS n, sum(a.value = b.value) AS same FROM thumbs a "

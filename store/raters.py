@@ -21,7 +21,9 @@ class Rater:
 
 
 def can_be_rater(name: str) -> bool:
-    """Whether somebody may speak under this name: 1 to 128 printable characters, none of them a slash, so that an address can hold it."""
+    """Whether somebody may speak under this name: 1 to 128 printable characters, none of them a slash, so that an
+    address can hold it.
+    """
     return 0 < len(name) <= 128 and name.isprintable() and "/" not in name and name == name.strip()
 
 

@@ -1,4 +1,6 @@
-"""Runs: each update of the learner, from its plan to how it ended. A run found `running` at start is done again as it was planned."""
+"""Runs: each update of the learner, from its plan to how it ended. A run found `running` at start is done again as it
+was planned.
+"""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +15,9 @@ from store.ids import now
 
 @dataclass(frozen=True)
 class Run:
-    """One update. It learns from useful feedback with `after_seq < seq <= upto_seq`; `settings` and `seed` make it repeatable."""
+    """One update. It learns from useful feedback with `after_seq < seq <= upto_seq`; `settings` and `seed` make it
+    repeatable.
+    """
 
     id: str
     algorithm: str
@@ -74,7 +78,8 @@ def note_run(db: Database, run_id: str, metrics: Mapping[str, Any]) -> None:
 def finish_run(db: Database, run_id: str, version: int | None, metrics: Mapping[str, Any]) -> None:
     """Mark a run as done; `version` is None when it made none."""
     db.execute(
-        "UPDATE runs SET state = 'finished', version = ?, metrics = ?, finished_at = ? WHERE id = ?", [version, json.dumps(metrics), now(), run_id]
+        "UPDATE runs SET state = 'finished', version = ?, metrics = ?, finished_at = ? WHERE id = ?",
+        [version, json.dumps(metrics), now(), run_id],
     )
     add_event(db, "run.finished", {"run_id": run_id, "version": version, "metrics": dict(metrics)})
 
@@ -86,7 +91,13 @@ def fail_run(db: Database, run_id: str, error: str) -> None:
 
 
 def _tell_started(db: Database, run: Run) -> None:
-    told = {"run_id": run.id, "algorithm": run.algorithm, "parent": run.parent, "items": run.items, "attempt": run.attempt}
+    told = {
+        "run_id": run.id,
+        "algorithm": run.algorithm,
+        "parent": run.parent,
+        "items": run.items,
+        "attempt": run.attempt,
+    }
     add_event(db, "run.started", told)
 
 

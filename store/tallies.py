@@ -1,4 +1,6 @@
-"""What people made of each version, counted: answers, thumbs, comparisons against other versions, and the win rate with its interval."""
+"""What people made of each version, counted: answers, thumbs, comparisons against other versions, and the win rate with
+its interval.
+"""
 
 import math
 from collections import defaultdict
@@ -42,7 +44,9 @@ def wilson_interval(rate: float, total: int, z: float = 1.96) -> tuple[float, fl
 def tallies(db: Database) -> dict[int, Tally]:
     """Return each version's record by version number."""
     found: dict[int, Tally] = defaultdict(Tally)
-    for row in db.query("SELECT version, count(*) AS n FROM completions WHERE version IS NOT NULL AND backend = 'local' GROUP BY version"):
+    for row in db.query(
+        "SELECT version, count(*) AS n FROM completions WHERE version IS NOT NULL AND backend = 'local' GROUP BY version"
+    ):
         found[row["version"]].answers = row["n"]
     for row in db.query("SELECT version, count(*) AS n FROM feedback_of_version GROUP BY version"):
         found[row["version"]].items = row["n"]

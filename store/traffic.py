@@ -29,7 +29,9 @@ def current_traffic(db: Database) -> Traffic:
 
 
 def made_live(db: Database) -> Traffic:
-    """Return the change that made the live version live; canaries may have come and gone since. Raises UnknownVersion as `current_traffic`."""
+    """Return the change that made the live version live; canaries may have come and gone since. Raises UnknownVersion
+    as `current_traffic`.
+    """
     live = current_traffic(db).live
     query = (
         "SELECT live, canary, share, reason, created_at FROM traffic "
@@ -50,24 +52,34 @@ def previous_live(db: Database, number: int) -> int | None:
 
 
 def set_canary(db: Database, number: int, share: float, reason: str) -> None:
-    """Give a candidate a share of the traffic. Raises WrongState for a share outside 0..1 or a version that cannot be a canary."""
+    """Give a candidate a share of the traffic. Raises WrongState for a share outside 0..1 or a version that cannot be a
+    canary.
+    """
     version, live = get_version(db, number), live_version(db)
     if not 0.0 < share < 1.0:
         raise WrongState(f"a canary's share lies between 0 and 1, not {share}")
     if version.state not in ("candidate", "canary", "retired"):
         raise WrongState(f"version {number} is {version.state}; it cannot be a canary")
     at = now()
-    db.execute("UPDATE versions SET state = 'retired', retired_at = ? WHERE state = 'canary' AND number != ?", [at, number])
+    db.execute(
+        "UPDATE versions SET state = 'retired', retired_at = ? WHERE state = 'canary' AND number != ?", [at, number]
+    )
     db.execute("UPDATE versions SET state = 'canary' WHERE number = ?", [number])
-    db.table("traffic").insert({"live": live.number, "canary": number, "share": share, "reason": reason, "created_at": at})
+    db.table("traffic").insert(
+        {"live": live.number, "canary": number, "share": share, "reason": reason, "created_at": at}
+    )
     add_event(db, "version.canary", {"version": number, "share": share, "reason": reason})
 
 
 def end_canary(db: Database, number: int, reason: str) -> None:
-    """Take a canary out for good; live answers everybody again, and `version.rolled_back` says so. Raises WrongState for one that is no canary."""
+    """Take a canary out for good; live answers everybody again, and `version.rolled_back` says so. Raises WrongState
+    for one that is no canary.
+    """
     version, live = get_version(db, number), live_version(db)
     if version.state != "canary":
         raise WrongState(f"version {number} is {version.state}, not a canary")
     withdraw(db, number, reason)
-    db.table("traffic").insert({"live": live.number, "canary": None, "share": 0.0, "reason": reason, "created_at": now()})
+    db.table("traffic").insert(
+        {"live": live.number, "canary": None, "share": 0.0, "reason": reason, "created_at": now()}
+    )
     add_event(db, "version.rolled_back", {"version": live.number, "previous": number, "reason": reason})

@@ -1,6 +1,7 @@
 """Versions of the policy, and the states that they go through. Version 0 is the base model.
 
-candidate -> rejected | canary -> live -> retired, any of them -> withdrawn; retired and withdrawn -> live only when somebody asks for it.
+candidate -> rejected | canary -> live -> retired, any of them -> withdrawn; retired and withdrawn -> live only when
+somebody asks for it.
 A unique index makes two live versions impossible.
 """
 
@@ -20,9 +21,11 @@ STATES = ("candidate", "rejected", "canary", "live", "retired", "withdrawn")
 
 @dataclass(frozen=True)
 class Version:
-    """One version. `folder` is relative to the data folder ("" for the base); `watermark` is the last feedback seq that it learned from.
+    """One version. `folder` is relative to the data folder ("" for the base); `watermark` is the last feedback seq that
+    it learned from.
 
-    `passed` is the gate's verdict (None before there is one) and `gate` its report; `metrics` those of the run that made it.
+    `passed` is the gate's verdict (None before there is one) and `gate` its report; `metrics` those of the run that
+    made it.
     """
 
     number: int
@@ -42,7 +45,9 @@ class Version:
 
 
 def ensure_base_version(db: Database, digest: str) -> None:
-    """Add version 0, live, unless there are versions. Raises WrongState when the data folder was begun with another base model."""
+    """Add version 0, live, unless there are versions. Raises WrongState when the data folder was begun with another
+    base model.
+    """
     for row in db.query("SELECT digest FROM versions WHERE number = 0"):
         if row["digest"] != digest:
             raise WrongState(
@@ -66,7 +71,9 @@ def add_version(db: Database, version: Version, feedback_ids: Iterable[str]) -> 
     row = {name: getattr(version, name) for name in version.__dataclass_fields__}
     gate = json.dumps(version.gate) if version.gate is not None else None
     db.table("versions").insert({**row, "gate": gate, "metrics": json.dumps(version.metrics)})
-    db.table("feedback_of_version").insert_all({"version": version.number, "feedback_id": feedback_id} for feedback_id in feedback_ids)
+    db.table("feedback_of_version").insert_all(
+        {"version": version.number, "feedback_id": feedback_id} for feedback_id in feedback_ids
+    )
     if version.state == "candidate":
         add_event(db, "version.candidate", {"version": version.number, "parent": version.parent})
 
@@ -100,28 +107,39 @@ def passed_candidate(db: Database) -> Version | None:
 def feedback_of_version(db: Database, number: int) -> list[str]:
     """Return the ids of the feedback that made this version (its own update, not its ancestors'), oldest first."""
     rows = db.query(
-        "SELECT f.id FROM feedback_of_version v JOIN feedback f ON f.id = v.feedback_id WHERE v.version = ? ORDER BY f.seq", [number]
+        "SELECT f.id FROM feedback_of_version v JOIN feedback f ON f.id = v.feedback_id WHERE v.version = ? ORDER BY f.seq",
+        [number],
     )
     return [row["id"] for row in rows]
 
 
 def set_verdict(db: Database, number: int, passed: bool, gate: dict[str, Any]) -> None:
-    """Record the gate's report on a candidate; one that did not pass is rejected. Raises WrongState for anything but a candidate."""
+    """Record the gate's report on a candidate; one that did not pass is rejected. Raises WrongState for anything but a
+    candidate.
+    """
     _require(get_version(db, number), "candidate")
     state = "candidate" if passed else "rejected"
-    db.execute("UPDATE versions SET passed = ?, gate = ?, state = ? WHERE number = ?", [int(passed), json.dumps(gate), state, number])
+    db.execute(
+        "UPDATE versions SET passed = ?, gate = ?, state = ? WHERE number = ?",
+        [int(passed), json.dumps(gate), state, number],
+    )
     if not passed:
         add_event(db, "version.rejected", {"version": number, "reasons": gate.get("reasons", [])})
 
 
 def set_live(db: Database, number: int, reason: str) -> Version | None:
-    """Make a version live and retire the one that was, and a canary beside it; return the former. Raises WrongState for a rejected version."""
+    """Make a version live and retire the one that was, and a canary beside it; return the former. Raises WrongState for
+    a rejected version.
+    """
     version, previous = get_version(db, number), live_version(db)
     if version.number == previous.number:
         return None
     _require(version, "candidate", "canary", "retired", "withdrawn")
     at = now()
-    db.execute("UPDATE versions SET state = 'retired', retired_at = ? WHERE number = ? OR state = 'canary'", [at, previous.number])
+    db.execute(
+        "UPDATE versions SET state = 'retired', retired_at = ? WHERE number = ? OR state = 'canary'",
+        [at, previous.number],
+    )
     db.execute("UPDATE versions SET state = 'live', live_at = ?, retired_at = NULL WHERE number = ?", [at, number])
     db.table("traffic").insert({"live": number, "canary": None, "share": 0.0, "reason": reason, "created_at": at})
     add_event(db, "version.live", {"version": number, "previous": previous.number, "reason": reason})
@@ -129,13 +147,16 @@ def set_live(db: Database, number: int, reason: str) -> Version | None:
 
 
 def roll_back(db: Database, to: int | None, reason: str) -> Version:
-    """Make an older version live (`to`, or the last one that was live before and is not withdrawn) and withdraw the present one; return it.
+    """Make an older version live (`to`, or the last one that was live before and is not withdrawn) and withdraw the
+    present one; return it.
 
     Raises WrongState when there is none to go back to.
     """
     present = live_version(db)
     if to is None:
-        found = db.execute("SELECT number FROM versions WHERE state = 'retired' ORDER BY live_at DESC LIMIT 1").fetchone()
+        found = db.execute(
+            "SELECT number FROM versions WHERE state = 'retired' ORDER BY live_at DESC LIMIT 1"
+        ).fetchone()
         if found is None:
             raise WrongState(f"there is no earlier version to roll back to from version {present.number}")
         to = int(found[0])
@@ -158,7 +179,9 @@ def withdraw(db: Database, number: int, reason: str) -> None:
 
 def _require(version: Version, *states: str) -> None:
     if version.state not in states:
-        raise WrongState(f"version {version.number} is {version.state}; only one that is {' or '.join(states)} can do that")
+        raise WrongState(
+            f"version {version.number} is {version.state}; only one that is {' or '.join(states)} can do that"
+        )
 
 
 def _version(row: dict[str, Any]) -> Version:

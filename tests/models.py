@@ -1,11 +1,14 @@
-"""Tiny random models for tests: real Hugging Face folders (config, weights, tokenizer with a chat template), made in a second, on a CPU.
+"""Tiny random models for tests: real Hugging Face folders (config, weights, tokenizer with a chat template), made in a
+second, on a CPU.
 
     folder = tiny_model(tmp_path / "model")                # Llama shape, 2 layers
     folder = tiny_model(tmp_path / "qwen", "qwen3", seed=3)
     adapter = tiny_adapter(folder, tmp_path / "adapter")   # a LoRA adapter whose weights are not zero
 
-The tokenizer is byte-level with a few merges, so any text goes in and out, a character may span several tokens, and every special
-token (begin, end of turn, pad, the roles' marks) is an id of its own. Weights are large enough for the next-token distribution to be
+The tokenizer is byte-level with a few merges, so any text goes in and out, a character may span several tokens, and
+every special
+token (begin, end of turn, pad, the roles' marks) is an id of its own. Weights are large enough for the next-token
+distribution to be
 far from uniform: a wrong cache or a wrong mask shows.
 """
 
@@ -20,7 +23,14 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-PAD, BEGIN, END, SYSTEM, USER, ASSISTANT = SPECIAL = ["<|pad|>", "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+PAD, BEGIN, END, SYSTEM, USER, ASSISTANT = SPECIAL = [
+    "<|pad|>",
+    "<|begin|>",
+    "<|end|>",
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+]
 CHAT_TEMPLATE = (
     "{{ '<|begin|>' }}{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
@@ -85,7 +95,9 @@ def tiny_config(shape: str = "llama", **overrides: Any) -> Any:
 
 
 def tiny_model(folder: Path, shape: str = "llama", *, seed: int = 0, **overrides: Any) -> Path:
-    """Write a random model of `shape` (one of SHAPES) with the tiny tokenizer; the same arguments give the same weights. Returns `folder`."""
+    """Write a random model of `shape` (one of SHAPES) with the tiny tokenizer; the same arguments give the same
+    weights. Returns `folder`.
+    """
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 
@@ -93,7 +105,9 @@ def tiny_model(folder: Path, shape: str = "llama", *, seed: int = 0, **overrides
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-        with torch.no_grad():  # norms and biases start as all ones or zeros, and a loader that mixes them up would go unnoticed
+        with (
+            torch.no_grad()
+        ):  # norms and biases start as all ones or zeros, and a loader that mixes them up would go unnoticed
             for name, parameter in model.named_parameters():
                 if "norm" in name or name.endswith("bias"):
                     parameter.add_(0.2 * torch.randn_like(parameter))
@@ -103,15 +117,30 @@ def tiny_model(folder: Path, shape: str = "llama", *, seed: int = 0, **overrides
     return folder
 
 
-def tiny_adapter(model_folder: Path, folder: Path, *, seed: int = 1, rank: int = 4, scale: float = 0.05, with_head: bool = False) -> Path:
-    """Write a LoRA adapter over the model at `model_folder` that changes every linear layer, the output layer if asked. Returns `folder`."""
+def tiny_adapter(
+    model_folder: Path, folder: Path, *, seed: int = 1, rank: int = 4, scale: float = 0.05, with_head: bool = False
+) -> Path:
+    """Write a LoRA adapter over the model at `model_folder` that changes every linear layer, the output layer if asked.
+    Returns `folder`.
+    """
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
-    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", *(["lm_head"] if with_head else [])]
-    peft_model = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets, task_type="CAUSAL_LM"))
+    targets = [
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+        *(["lm_head"] if with_head else []),
+    ]
+    peft_model = get_peft_model(
+        model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets, task_type="CAUSAL_LM")
+    )
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in peft_model.named_parameters():

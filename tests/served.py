@@ -1,4 +1,6 @@
-"""A real `attune serve` in a process of its own, on a free port and a data folder of its own: what the outside tests talk to."""
+"""A real `attune serve` in a process of its own, on a free port and a data folder of its own: what the outside tests
+talk to.
+"""
 
 import contextlib
 import os
@@ -61,7 +63,9 @@ def start(data: Path, *flags: str, model: str = "pocket-nano", port: int | None 
 
 
 @contextlib.contextmanager
-def serve(data: Path, *flags: str, model: str = "pocket-nano", port: int | None = None) -> Generator[Served, None, None]:
+def serve(
+    data: Path, *flags: str, model: str = "pocket-nano", port: int | None = None
+) -> Generator[Served, None, None]:
     """A running service for the length of a with-block, ended as Ctrl-C would."""
     served = start(data, *flags, model=model, port=port)
     try:

@@ -48,7 +48,9 @@ def test_every_route_named_exists(served: Served) -> None:
 
 def test_every_command_named_exists() -> None:
     top = subprocess.run([BIN / "attune", "--help"], capture_output=True, text=True, check=True).stdout
-    commands = {match for page in PAGES for match in re.findall(r"(?:^|`)attune ([a-z][a-z-]*)", page.read_text(), re.M)}
+    commands = {
+        match for page in PAGES for match in re.findall(r"(?:^|`)attune ([a-z][a-z-]*)", page.read_text(), re.M)
+    }
     assert len(commands) > 5
     assert not [command for command in sorted(commands) if not re.search(rf"\b{command}\b", top)]
 
@@ -81,16 +83,22 @@ def test_links_in_docs_stay_in_docs() -> None:
     assert not out, "\n".join(out)
 
 
-@pytest.mark.parametrize("code", [code for page in PAGES for code in blocks(page, "python")], ids=lambda code: code.split("\n")[0])
+@pytest.mark.parametrize(
+    "code", [code for page in PAGES for code in blocks(page, "python")], ids=lambda code: code.split("\n")[0]
+)
 def test_python_in_the_pages_runs(code: str, served: Served) -> None:
-    ran = subprocess.run([sys.executable, "-c", code.replace(README_URL, served.url)], capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(
+        [sys.executable, "-c", code.replace(README_URL, served.url)], capture_output=True, text=True, timeout=120
+    )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.strip()
 
 
 def test_the_readme_s_curl_runs(served: Served) -> None:
     chat, feedback = (code for code in blocks(ROOT / "README.md", "bash") if code.startswith("curl"))
-    answered = subprocess.run(["bash", "-c", chat.replace(README_URL, served.url)], capture_output=True, text=True, timeout=60)
+    answered = subprocess.run(
+        ["bash", "-c", chat.replace(README_URL, served.url)], capture_output=True, text=True, timeout=60
+    )
     reply = httpx.Response(200, content=answered.stdout).json()
     assert reply["choices"][0]["message"]["content"]
     named = f"ID={shlex.quote(reply['id'])}\n" + feedback.replace(README_URL, served.url)
@@ -103,9 +111,13 @@ def runs_alone(code: str) -> bool:
     return code.startswith("curl") and not re.search(r"\$ID|at-\.\.\.|@\w+\.json|-sN", code)
 
 
-@pytest.mark.parametrize("code", [code for page in PAGES for code in blocks(page, "bash") if runs_alone(code)], ids=lambda code: code[30:75])
+@pytest.mark.parametrize(
+    "code", [code for page in PAGES for code in blocks(page, "bash") if runs_alone(code)], ids=lambda code: code[30:75]
+)
 def test_curl_in_the_pages_runs(code: str, served: Served) -> None:
-    answered = subprocess.run(["bash", "-c", code.replace(README_URL, served.url)], capture_output=True, text=True, timeout=120, check=True)
+    answered = subprocess.run(
+        ["bash", "-c", code.replace(README_URL, served.url)], capture_output=True, text=True, timeout=120, check=True
+    )
     body = httpx.Response(200, content=answered.stdout).json()
     assert body
     assert "error" not in body
@@ -118,7 +130,9 @@ def test_the_sdk_page_has_every_public_name() -> None:
 
 def test_the_terminal_page_has_every_command_and_every_word_of_a_conversation() -> None:
     text = (ROOT / "docs" / "terminal.md").read_text()
-    top = subprocess.run([BIN / "attune", "--help"], capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"}).stdout
+    top = subprocess.run(
+        [BIN / "attune", "--help"], capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"}
+    ).stdout
     commands = re.findall(r"^[│|] ([a-z][a-z-]+) ", top, re.M)
     assert len(commands) > 15
     assert not [command for command in commands if f"`attune {command}" not in text]
@@ -127,7 +141,9 @@ def test_the_terminal_page_has_every_command_and_every_word_of_a_conversation() 
 
 def test_the_readme_s_simulation_runs(served: Served, tmp_path: Path) -> None:
     (command,) = (code for code in blocks(ROOT / "README.md", "bash") if code.startswith("attune simulate"))
-    words = shlex.split(command.replace(README_URL, served.url).replace("--rounds 48", "--rounds 2 --prompts 8 --samples 1"))
+    words = shlex.split(
+        command.replace(README_URL, served.url).replace("--rounds 48", "--rounds 2 --prompts 8 --samples 1")
+    )
     ran = subprocess.run([BIN / words[0], *words[1:]], capture_output=True, text=True, timeout=1200, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert "version" in ran.stdout.lower()
@@ -149,6 +165,12 @@ def test_the_settings_page_says_what_the_code_says() -> None:
     ],
 )
 def test_what_stands_in_brackets_in_a_help_text_is_shown(command: list[str], said: list[str]) -> None:
-    shown = subprocess.run([BIN / "attune", *command, "--help"], capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"})
+    shown = subprocess.run(
+        [BIN / "attune", *command, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
     assert [words for words in said if words not in shown.stdout] == []
     assert "\\[" not in shown.stdout

@@ -8,7 +8,16 @@ import pytest
 
 from bench.soak import SAMPLE_S, Soak
 
-SIZE = {"service_mib": 100.0, "runner_mib": 50.0, "all_mib": 150.0, "threads": 9, "files": 20, "tasks": 3, "leases": 0, "replies_active": 0}
+SIZE = {
+    "service_mib": 100.0,
+    "runner_mib": 50.0,
+    "all_mib": 150.0,
+    "threads": 9,
+    "files": 20,
+    "tasks": 3,
+    "leases": 0,
+    "replies_active": 0,
+}
 
 
 def soak_of(samples_until_s: float) -> Soak:
@@ -45,4 +54,8 @@ def test_who_breaks_off_and_who_hangs_has_failed() -> None:
     soak = soak_of(1800.0)
     soak.failed = ["read: an earlier one"]
     asyncio.run(play(soak))
-    assert soak.failed == ["watch: LookupError: no answer", "client 1 had not ended after 0.2 s", "read: an earlier one"]
+    assert soak.failed == [
+        "watch: LookupError: no answer",
+        "client 1 had not ended after 0.2 s",
+        "read: an earlier one",
+    ]

@@ -38,7 +38,9 @@ def sync_text(name: str, text: str) -> str:
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--check", action="store_true", help="write nothing; exit with 1 when something would change")
+    arguments.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 when something would change"
+    )
     check = arguments.parse_args().check
     wanted = {TARGET / path.name: sync_text(path.name, path.read_text("utf-8")) for path in sorted(SOURCE.glob("*.py"))}
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text]

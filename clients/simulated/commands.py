@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
 
 def simulate(
-    taste: Annotated[str, typer.Option(help="short, long, plain, polite, correct; + mixes, and a comma makes two kinds of people.")] = "short",
+    taste: Annotated[
+        str, typer.Option(help="short, long, plain, polite, correct; + mixes, and a comma makes two kinds of people.")
+    ] = "short",
     users: Annotated[int, typer.Option(min=1, max=1000, help="How many people.")] = 8,
     rounds: Annotated[int, typer.Option(min=1, help="How often each of them says something.")] = 48,
     seed: Annotated[int, typer.Option(help="The same seed asks the same questions of the same people.")] = 0,
@@ -30,12 +32,22 @@ def simulate(
     prompts: Annotated[int, typer.Option(min=2, help="Held-out questions to measure with.")] = 64,
     samples: Annotated[int, typer.Option(min=1, max=8, help="Answers to each of them by each version.")] = 4,
     wait: Annotated[float, typer.Option(min=0, help="Longest wait for the learner at the end, in seconds.")] = 300.0,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Neither keep pace with the learner nor wait for it.")] = False,
-    png: Annotated[Path | None, typer.Option(help="Where the picture goes.", show_default="simulation-TASTE.png")] = None,
-    url: Annotated[
-        str | None, typer.Option("--url", envvar="ATTUNE_BASE_URL", help="Address of the service.", show_default="http://127.0.0.1:8000")
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Neither keep pace with the learner nor wait for it.")
+    ] = False,
+    png: Annotated[
+        Path | None, typer.Option(help="Where the picture goes.", show_default="simulation-TASTE.png")
     ] = None,
-    key: Annotated[str | None, typer.Option("--key", envvar="ATTUNE_API_KEY", help="API key that may act for others.", show_default=False)] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url", envvar="ATTUNE_BASE_URL", help="Address of the service.", show_default="http://127.0.0.1:8000"
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", envvar="ATTUNE_API_KEY", help="API key that may act for others.", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
     """Let simulated users chat, choose and rate by a taste, then measure every version against version 0."""
@@ -45,7 +57,9 @@ def simulate(
     from clients.simulated.picture import draw_curve
     from clients.simulated.simulation import Settings
 
-    settings = Settings(taste, users, rounds, seed, noisy, lazy, contrarian, None if no_wait else wait, prompts, samples)
+    settings = Settings(
+        taste, users, rounds, seed, noisy, lazy, contrarian, None if no_wait else wait, prompts, samples
+    )
     path = png or Path(f"simulation-{''.join(c if c.isalnum() else '-' for c in taste)}.png")
     try:
         with Screen(settings) as screen:
@@ -64,14 +78,22 @@ async def _run(settings: "Settings", url: str | None, key: str | None, screen: "
 
 
 class Screen:
-    """A bar on stderr for the rounds, one for the measurement, and a line for each new version; lines alone where stderr is no terminal."""
+    """A bar on stderr for the rounds, one for the measurement, and a line for each new version; lines alone where
+    stderr is no terminal.
+    """
 
     def __init__(self, settings: "Settings") -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
 
-        columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[told]}"))
+        columns = (
+            TextColumn("{task.description:9}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[told]}"),
+        )
         self._bars = Bars(*columns, console=Console(stderr=True, highlight=False))
         self._rounds = self._bars.add_task("talking", total=settings.rounds, told="")
         self._measured = self._bars.add_task("measuring", total=None, told="", visible=False)
@@ -89,7 +111,9 @@ class Screen:
     def on_round(self, progress: "Progress") -> None:
         """Show what was said and what the learner does."""
         if self._live is not None and progress.live != self._live:
-            self._bars.console.print(f"version {progress.live} is live, after {progress.items} pieces of feedback", markup=False)
+            self._bars.console.print(
+                f"version {progress.live} is live, after {progress.items} pieces of feedback", markup=False
+            )
         self._live = progress.live
         told = f"live: version {progress.live}; learner {progress.learner}, {progress.waiting} waiting"
         self._bars.update(self._rounds, completed=progress.rounds_done, told=told)
@@ -124,7 +148,9 @@ def _print(outcome: "Outcome", path: Path, *, as_json: bool) -> None:
     print_table(columns, rows, right=("version", "items", "win rate", "length", "taste", "right"))
     said = ", ".join(f"{count} {kind}s" for kind, count in sorted(outcome.said.items()))
     settings = outcome.settings
-    print(f"\n{settings.users} users said {said} in {outcome.seconds:.0f} s. Win rates are against version 0, as the users' taste would judge")
+    print(
+        f"\n{settings.users} users said {said} in {outcome.seconds:.0f} s. Win rates are against version 0, as the users' taste would judge"
+    )
     print(f"{settings.samples} answers to each of {settings.prompts} held-out questions. The curve: {path}")
     if not outcome.settled:
         print("The learner was still at work when we stopped waiting (--wait).", file=sys.stderr)

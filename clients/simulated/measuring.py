@@ -19,7 +19,9 @@ ANSWERING = ("live", "retired", "canary")
 
 @dataclass(frozen=True)
 class Point:
-    """One version on the curve. `items` is the feedback behind it, its ancestors' included; rates are against version 0."""
+    """One version on the curve. `items` is the feedback behind it, its ancestors' included; rates are against version
+    0.
+    """
 
     version: int
     state: str
@@ -39,7 +41,11 @@ class Answers:
 
 
 async def measure_versions(
-    client: attune.AsyncClient, people: Population, questions: Sequence[Question], samples: int, report: Callable[[int, int], None]
+    client: attune.AsyncClient,
+    people: Population,
+    questions: Sequence[Question],
+    samples: int,
+    report: Callable[[int, int], None],
 ) -> list[Point]:
     """Return a point for each version that answers, oldest first. `report(done, total)` counts requests."""
     known = {version.version: version for version in await client.versions()}
@@ -48,15 +54,21 @@ async def measure_versions(
 
     async def ask(model: str, place: int) -> list[str]:
         nonlocal done
-        async with gate:  # the same seed for the same question of every version: what differs is the version, not the luck
-            reply = await client.chat(questions[place].messages, model=model, n=samples, max_tokens=MAX_TOKENS, temperature=1.0, seed=place)
+        async with (
+            gate
+        ):  # the same seed for the same question of every version: what differs is the version, not the luck
+            reply = await client.chat(
+                questions[place].messages, model=model, n=samples, max_tokens=MAX_TOKENS, temperature=1.0, seed=place
+            )
         done += 1
         report(done, total)
         return [choice.text for choice in reply.choices]
 
     answers = {}
     for number in chosen:  # one version after the other: each may have to be loaded
-        answers[number] = Answers(list(await asyncio.gather(*(ask(f"attune@{number}", place) for place in range(len(questions))))))
+        answers[number] = Answers(
+            list(await asyncio.gather(*(ask(f"attune@{number}", place) for place in range(len(questions)))))
+        )
     return [_point(known, number, answers[number], answers[chosen[0]], people, questions) for number in chosen]
 
 
@@ -68,7 +80,14 @@ def spread(numbers: Sequence[int], most: int) -> list[int]:
     return [ordered[round(place * (len(ordered) - 1) / (most - 1))] for place in range(most)]
 
 
-def _point(known: dict[int, attune.Version], number: int, mine: Answers, base: Answers, people: Population, questions: Sequence[Question]) -> Point:
+def _point(
+    known: dict[int, attune.Version],
+    number: int,
+    mine: Answers,
+    base: Answers,
+    people: Population,
+    questions: Sequence[Question],
+) -> Point:
     liked = taste_table(people, questions, mine)
     wins = win_table(liked, taste_table(people, questions, base))
     texts = [text for row in mine.texts for text in row]
@@ -87,11 +106,14 @@ def _point(known: dict[int, attune.Version], number: int, mine: Answers, base: A
 
 def taste_table(people: Population, questions: Sequence[Question], answers: Answers) -> np.ndarray:
     """Return how well each taste likes each answer: (questions, samples, tastes)."""
-    return np.array([[people.like(question, text) for text in row] for question, row in zip(questions, answers.texts, strict=True)])
+    return np.array(
+        [[people.like(question, text) for text in row] for question, row in zip(questions, answers.texts, strict=True)]
+    )
 
 
 def win_table(mine: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """Return each question's share of won pairs, ties counting half: every sample of one against every sample of the other, each taste alike.
+    """Return each question's share of won pairs, ties counting half: every sample of one against every sample of the
+    other, each taste alike.
 
     Both are (questions, samples, tastes); the result is (questions,).
     """
@@ -100,7 +122,9 @@ def win_table(mine: np.ndarray, base: np.ndarray) -> np.ndarray:
 
 
 def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % interval of a mean by resampling questions (percentile bootstrap, Efron 1979): answers to one question are not independent."""
+    """Return the 95 % interval of a mean by resampling questions (percentile bootstrap, Efron 1979): answers to one
+    question are not independent.
+    """
     rng = np.random.default_rng(seed)
     means = values[rng.integers(0, len(values), (RESAMPLES, len(values)))].mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])

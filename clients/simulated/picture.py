@@ -9,12 +9,21 @@ INK, ACCENT, QUIET = "#1f2933", "#0b6e8f", "#9aa5b1"
 
 
 def draw_curve(points: Sequence[Point], title: str, path: Path) -> None:
-    """Write a PNG: win rate against version 0 with 95 % intervals over versions, and below it how long and how right the answers are."""
+    """Write a PNG: win rate against version 0 with 95 % intervals over versions, and below it how long and how right
+    the answers are.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure  # draws with Agg, and without the windows of pyplot
     from matplotlib.ticker import PercentFormatter
 
-    style = {"font.size": 10, "axes.edgecolor": QUIET, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK}
+    style = {
+        "font.size": 10,
+        "axes.edgecolor": QUIET,
+        "axes.labelcolor": INK,
+        "text.color": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+    }
     with mpl.rc_context(style):
         figure = Figure(figsize=(8, 6.4), dpi=150, layout="constrained")
         rate, length = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
@@ -33,7 +42,17 @@ def draw_curve(points: Sequence[Point], title: str, path: Path) -> None:
             color=QUIET,
             fontsize=9,
         )
-        rate.errorbar(places, wins, yerr=[below, above], color=ACCENT, linewidth=2, marker="o", markersize=5, capsize=3, elinewidth=1.2)
+        rate.errorbar(
+            places,
+            wins,
+            yerr=[below, above],
+            color=ACCENT,
+            linewidth=2,
+            marker="o",
+            markersize=5,
+            capsize=3,
+            elinewidth=1.2,
+        )
         rate.set_ylim(min(0.3, *(point.interval[0] - 0.05 for point in points)), 1.0)
         rate.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         rate.set_ylabel("win rate against version 0")

@@ -17,7 +17,9 @@ MEMORY = 24  # how many answers a user remembers, to know what is usual
 
 @dataclass
 class User:
-    """One person. Steady ones say what they like, noisy ones slip, lazy ones take the first and praise all, contrarians say the opposite."""
+    """One person. Steady ones say what they like, noisy ones slip, lazy ones take the first and praise all, contrarians
+    say the opposite.
+    """
 
     name: str
     taste: Taste
@@ -70,8 +72,11 @@ class Population:
         return [taste.of(question, answer) for taste in self.tastes]
 
 
-def population(tastes: str, count: int, seed: int, *, noisy: float = 0.0, lazy: float = 0.0, contrarian: float = 0.0) -> Population:
-    """Return `count` users, each with one of `tastes` in turn; the shares of tempers (0..1) are rounded, and the rest is steady.
+def population(
+    tastes: str, count: int, seed: int, *, noisy: float = 0.0, lazy: float = 0.0, contrarian: float = 0.0
+) -> Population:
+    """Return `count` users, each with one of `tastes` in turn; the shares of tempers (0..1) are rounded, and the rest
+    is steady.
 
     Raises UnknownTaste, and SimulatedError for shares that do not fit.
     """

@@ -47,7 +47,9 @@ def asked(seed: int, count: int) -> list[Question]:
 
 
 def held_out(count: int) -> list[Question]:
-    """Return `count` questions that no simulated user ever asks: phrasings, and where there are any operands, of their own."""
+    """Return `count` questions that no simulated user ever asks: phrasings, and where there are any operands, of their
+    own.
+    """
     return _draw(random.Random(HELD_OUT_SEED), count, "held")
 
 

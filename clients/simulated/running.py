@@ -15,7 +15,11 @@ from clients.simulated.errors import LearnerAway
 from clients.simulated.populations import Population, User
 from clients.simulated.questions import Question, asked
 
-MIX = (("choice", 0.5), ("thumb", 0.35), ("correction", 0.15))  # what a person does in a round (shared effort as people give it)
+MIX = (
+    ("choice", 0.5),
+    ("thumb", 0.35),
+    ("correction", 0.15),
+)  # what a person does in a round (shared effort as people give it)
 MAX_TOKENS = 96
 AHEAD = 2  # people wait when so many times the learner's trigger waits to be learned: they are slower than it, and answer to what it learned
 POLL_S = 0.5
@@ -44,7 +48,9 @@ Report = Callable[[Progress], None]
 
 
 @contextlib.asynccontextmanager
-async def speakers(address: tuple[str | None, str | None], users: Sequence[User]) -> AsyncIterator[list[attune.AsyncClient]]:
+async def speakers(
+    address: tuple[str | None, str | None], users: Sequence[User]
+) -> AsyncIterator[list[attune.AsyncClient]]:
     """Give a client for each user, each with the user's name, over one pool of connections."""
     url, key = address
     limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
@@ -53,19 +59,31 @@ async def speakers(address: tuple[str | None, str | None], users: Sequence[User]
 
 
 async def run_rounds(
-    people: Population, clients: Sequence[attune.AsyncClient], rounds: int, seed: int, report: Report, *, keep_pace: bool
+    people: Population,
+    clients: Sequence[attune.AsyncClient],
+    rounds: int,
+    seed: int,
+    report: Report,
+    *,
+    keep_pace: bool,
 ) -> Progress:
-    """Let every user do one thing per round; return what was said. The same seed asks the same questions of the same users.
+    """Let every user do one thing per round; return what was said. The same seed asks the same questions of the same
+    users.
 
-    With `keep_pace` users wait while the learner has far more to learn than one update takes. Raises LearnerAway then, when it is down.
+    With `keep_pace` users wait while the learner has far more to learn than one update takes. Raises LearnerAway then,
+    when it is down.
     """
     questions = asked(seed, rounds * len(people.users))
-    acts = random.Random(f"acts {seed}").choices([kind for kind, _ in MIX], [share for _, share in MIX], k=len(questions))
+    acts = random.Random(f"acts {seed}").choices(
+        [kind for kind, _ in MIX], [share for _, share in MIX], k=len(questions)
+    )
     progress = Progress()
     for number in range(rounds):
         turn = slice(number * len(people.users), (number + 1) * len(people.users))
         plan = zip(people.users, clients, questions[turn], acts[turn], strict=True)
-        progress.said.update(await asyncio.gather(*(_act(user, client, question, act) for user, client, question, act in plan)))
+        progress.said.update(
+            await asyncio.gather(*(_act(user, client, question, act) for user, client, question, act in plan))
+        )
         progress.rounds_done += 1
         learner = await _look(clients[0], progress, report)
         while keep_pace and _is_behind(learner):
@@ -104,10 +122,14 @@ async def _look(client: attune.AsyncClient, progress: Progress, report: Report) 
 
 
 def _require_learner(progress: Progress) -> None:
-    """Raise LearnerAway when nobody will learn from this: at once when the learner is paused, after a while when it is down."""
+    """Raise LearnerAway when nobody will learn from this: at once when the learner is paused, after a while when it is
+    down.
+    """
     is_away = progress.away_since is not None and time.monotonic() - progress.away_since >= AWAY_S
     if is_away or progress.learner == "paused":
-        raise LearnerAway(f"the learner is {progress.learner}, so nobody learns from this; start it, or simulate with --no-wait")
+        raise LearnerAway(
+            f"the learner is {progress.learner}, so nobody learns from this; start it, or simulate with --no-wait"
+        )
 
 
 def _is_behind(learner: attune.Learner) -> bool:
@@ -116,7 +138,9 @@ def _is_behind(learner: attune.Learner) -> bool:
 
 
 async def wait_until_learned(client: attune.AsyncClient, progress: Progress, report: Report, limit_s: float) -> bool:
-    """Wait until the learner has taken in all it can, and what it made is live or rejected; return whether that came within the limit."""
+    """Wait until the learner has taken in all it can, and what it made is live or rejected; return whether that came
+    within the limit.
+    """
     began, quiet = time.monotonic(), 0
     with contextlib.suppress(attune.Forbidden, attune.Conflict):
         await client.update()  # do not wait for the trigger's clock; without an admin key the clock it is

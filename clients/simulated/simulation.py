@@ -15,7 +15,8 @@ from clients.simulated.running import Progress, Report, run_rounds, speakers, wa
 class Settings:
     """What is simulated. `taste` may mix: "short+polite", "correct*2+short", or "short,long" for two kinds of people.
 
-    `noisy`, `lazy` and `contrarian` are shares of the users, 0..1. `wait_s` is how long to wait for the learner at the end; None does
+    `noisy`, `lazy` and `contrarian` are shares of the users, 0..1. `wait_s` is how long to wait for the learner at the
+    end; None does
     not keep pace with the learner at all. `prompts` held-out questions are answered `samples` times by each version.
     """
 
@@ -43,15 +44,28 @@ class Outcome:
     points: list[Point]
 
 
-async def simulate(settings: Settings, url: str | None, key: str | None, on_round: Report, on_measure: Callable[[int, int], None]) -> Outcome:
+async def simulate(
+    settings: Settings, url: str | None, key: str | None, on_round: Report, on_measure: Callable[[int, int], None]
+) -> Outcome:
     """Run one simulation against a service. Raises AttuneError, UnknownTaste, LearnerAway."""
     began = time.monotonic()
-    people = population(settings.taste, settings.users, settings.seed, noisy=settings.noisy, lazy=settings.lazy, contrarian=settings.contrarian)
+    people = population(
+        settings.taste,
+        settings.users,
+        settings.seed,
+        noisy=settings.noisy,
+        lazy=settings.lazy,
+        contrarian=settings.contrarian,
+    )
     settled = True
-    async with attune.AsyncClient(url, key) as first:  # patient clients follow; whether anybody is there is known at once
+    async with attune.AsyncClient(
+        url, key
+    ) as first:  # patient clients follow; whether anybody is there is known at once
         await first.learner()
     async with speakers((url, key), people.users) as clients:
-        progress: Progress = await run_rounds(people, clients, settings.rounds, settings.seed, on_round, keep_pace=settings.wait_s is not None)
+        progress: Progress = await run_rounds(
+            people, clients, settings.rounds, settings.seed, on_round, keep_pace=settings.wait_s is not None
+        )
         if settings.wait_s is not None:
             settled = await wait_until_learned(clients[0], progress, on_round, settings.wait_s)
         points = await measure_versions(clients[0], people, held_out(settings.prompts), settings.samples, on_measure)

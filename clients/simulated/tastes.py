@@ -35,7 +35,13 @@ def _correct(question: Question, answer: str) -> float:
     return 2 * float(question.is_right(answer))
 
 
-KNOWN: Mapping[str, Callable[[Question, str], float]] = {"short": _short, "long": _long, "plain": _plain, "polite": _polite, "correct": _correct}
+KNOWN: Mapping[str, Callable[[Question, str], float]] = {
+    "short": _short,
+    "long": _long,
+    "plain": _plain,
+    "polite": _polite,
+    "correct": _correct,
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,9 @@ class Taste:
         for part in name.split("+"):
             word, _, times = part.strip().partition("*")
             if word not in KNOWN:
-                raise UnknownTaste(f"there is no taste {word!r}; mix {', '.join(KNOWN)} with + (both) or , (some people this, some that)")
+                raise UnknownTaste(
+                    f"there is no taste {word!r}; mix {', '.join(KNOWN)} with + (both) or , (some people this, some that)"
+                )
             try:
                 weights.append((word, float(times or 1)))
             except ValueError:
@@ -72,5 +80,7 @@ class Taste:
 
 
 def tastes_of(names: str) -> tuple[Taste, ...]:
-    """Return the tastes of a population: those of `short,polite` are two, and each person has one of them. Raises UnknownTaste."""
+    """Return the tastes of a population: those of `short,polite` are two, and each person has one of them. Raises
+    UnknownTaste.
+    """
     return tuple(Taste.named(name) for name in names.split(","))

@@ -10,7 +10,7 @@ import { t } from "./i18n.js";
 import { has, set, watch } from "./state.js";
 import { keep } from "./storage.js";
 import { preferAnswer } from "./thumbs.js";
-import { exchangeView, fillAnswer } from "./turn.js";
+import { exchangeView, fillAnswer } from "./exchange.js";
 import { welcome } from "./welcome.js";
 
 /** Mount the chat. `on` is {saved(), began(id)}. Returns {open(id), startNew(), pin(model)}. */

@@ -1,8 +1,8 @@
 // The page's words, in English and Chinese. A word with "|" has a form for one and a form for many, chosen by {n}.
 
 import { recall, keep } from "./storage.js";
-import { en } from "./words/en.js";
-import { zh } from "./words/zh.js";
+import { en } from "./locales/en.js";
+import { zh } from "./locales/zh.js";
 
 const WORDS = { en, zh };
 export let language = "en";

@@ -1,1 +1,3 @@
-"""The losses: pure tensors in, one value per item and plain-float metrics out. One file per algorithm, nothing imported here."""
+"""The losses: pure tensors in, one value per item and plain-float metrics out. One file per algorithm, nothing imported
+here.
+"""

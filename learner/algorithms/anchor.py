@@ -1,6 +1,7 @@
 """The anchor: keeps the policy near what the base model says on prompts that nobody complained about.
 
-The base's next-token distribution is cached once per anchor token as its most likely tokens and one bucket for the rest.
+The base's next-token distribution is cached once per anchor token as its most likely tokens and one bucket for the
+rest.
 """
 
 from typing import NamedTuple
@@ -31,7 +32,9 @@ def _bucketed(logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def top_logps(logits: Tensor, k: int = 64) -> TopLogps:
-    """Return what to cache of the base's logits (M, V): its k most likely tokens per position (all V if there are fewer)."""
+    """Return what to cache of the base's logits (M, V): its k most likely tokens per position (all V if there are
+    fewer).
+    """
     ids = logits.topk(min(k, logits.size(-1)), dim=-1).indices
     return TopLogps(ids, *_bucketed(logits.detach(), ids))
 
@@ -39,7 +42,8 @@ def top_logps(logits: Tensor, k: int = 64) -> TopLogps:
 def forward_kl_loss(logits: Tensor, base: TopLogps) -> tuple[Tensor, dict[str, float]]:
     """KL(base || policy) per anchor token over the cached tokens and the rest bucket, (M,), in nats, and its mean.
 
-    `logits` (M, V) are the policy's at the cached positions. Bucketing only lowers a KL, and it stays 0 exactly where the policy equals
+    `logits` (M, V) are the policy's at the cached positions. Bucketing only lowers a KL, and it stays 0 exactly where
+    the policy equals
     the base on the buckets. Forward, hence mass-covering: the policy must not lose what the base can say.
     """
     kept, rest = _bucketed(logits, base.ids)

@@ -1,4 +1,6 @@
-"""Losses on preference pairs: DPO and its kin. `h = logp(policy) - logp(reference)` of a reply, `margin = h_chosen - h_rejected`, in nats."""
+"""Losses on preference pairs: DPO and its kin. `h = logp(policy) - logp(reference)` of a reply, `margin = h_chosen -
+h_rejected`, in nats.
+"""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
@@ -11,12 +13,14 @@ from learner.algorithms.precision import plain_floats, working
 
 PairKind = Literal[
     "sigmoid", "robust", "ipo", "hinge", "length_normalised", "simpo", "dpop", "length_regularised", "apo_zero"
-]  # fmt: skip
+]
 PAIR_KINDS: tuple[PairKind, ...] = get_args(PairKind)
 
 
 class PairLogps(NamedTuple):
-    """Log-probabilities of both replies of each pair, each (B,), in nats, summed over reply tokens alone; a pair never comes apart."""
+    """Log-probabilities of both replies of each pair, each (B,), in nats, summed over reply tokens alone; a pair never
+    comes apart.
+    """
 
     chosen: Tensor
     rejected: Tensor
@@ -31,11 +35,15 @@ class PairLengths(NamedTuple):
 
 def log_ratios(policy: PairLogps, reference: PairLogps) -> PairLogps:
     """Return h of both replies, each (B,), in nats; the reference carries no gradient."""
-    return PairLogps(*(working(ours) - working(theirs.detach()) for ours, theirs in zip(policy, reference, strict=True)))
+    return PairLogps(
+        *(working(ours) - working(theirs.detach()) for ours, theirs in zip(policy, reference, strict=True))
+    )
 
 
 def _per_token(logps: PairLogps, lengths: PairLengths) -> PairLogps:
-    return PairLogps(*(working(logp) / working(length).clamp(min=1.0) for logp, length in zip(logps, lengths, strict=True)))
+    return PairLogps(
+        *(working(logp) / working(length).clamp(min=1.0) for logp, length in zip(logps, lengths, strict=True))
+    )
 
 
 def _margin(values: PairLogps) -> Tensor:
@@ -55,8 +63,10 @@ def _either_way(loss: Callable[[PairLogps], Tensor], h: PairLogps, flip_rate: fl
 def sigmoid_loss(policy: PairLogps, reference: PairLogps, *, beta: float, flip_rate: float | Tensor = 0.0) -> Tensor:
     """DPO, `-log sigmoid(beta * margin)` (Rafailov et al. 2305.18290, eq. 7), (B,).
 
-    With a flip rate it is conservative DPO (Mitchell, ericmitchell.ai/cdpo.pdf): `flip_rate` in [0, 0.5), a number or (B,), gives
-    the finite optimum `beta * margin = log((1 - flip_rate) / flip_rate)`. A larger `beta` keeps the policy nearer the reference.
+    With a flip rate it is conservative DPO (Mitchell, ericmitchell.ai/cdpo.pdf): `flip_rate` in [0, 0.5), a number or
+    (B,), gives
+    the finite optimum `beta * margin = log((1 - flip_rate) / flip_rate)`. A larger `beta` keeps the policy nearer the
+    reference.
     """
     return _logistic(beta * _margin(log_ratios(policy, reference)), flip_rate)
 
@@ -70,8 +80,12 @@ def robust_loss(policy: PairLogps, reference: PairLogps, *, beta: float, flip_ra
     return (-(1.0 - flip_rate) * F.logsigmoid(logits) + flip_rate * F.logsigmoid(-logits)) / (1.0 - 2.0 * flip_rate)
 
 
-def ipo_loss(policy: PairLogps, reference: PairLogps, lengths: PairLengths, *, tau: float, flip_rate: float | Tensor) -> Tensor:
-    """IPO (Azar et al. 2310.12036, eq. 17) with per-token log-ratios, as its authors ran it, (B,). `tau` > 0 regularises."""
+def ipo_loss(
+    policy: PairLogps, reference: PairLogps, lengths: PairLengths, *, tau: float, flip_rate: float | Tensor
+) -> Tensor:
+    """IPO (Azar et al. 2310.12036, eq. 17) with per-token log-ratios, as its authors ran it, (B,). `tau` > 0
+    regularises.
+    """
     h = _per_token(log_ratios(policy, reference), lengths)
     return _either_way(lambda pair: (_margin(pair) - 1.0 / (2.0 * tau)) ** 2, h, flip_rate)
 
@@ -81,31 +95,47 @@ def hinge_loss(policy: PairLogps, reference: PairLogps, *, beta: float, flip_rat
     return _either_way(lambda pair: torch.relu(1.0 - beta * _margin(pair)), log_ratios(policy, reference), flip_rate)
 
 
-def length_normalised_loss(policy: PairLogps, reference: PairLogps, lengths: PairLengths, *, beta: float, flip_rate: float | Tensor) -> Tensor:
+def length_normalised_loss(
+    policy: PairLogps, reference: PairLogps, lengths: PairLengths, *, beta: float, flip_rate: float | Tensor
+) -> Tensor:
     """DPO on per-token log-ratios (Lambert et al. 2411.15124), (B,). The scale is per token: `beta` of 2 to 5, not 0.1."""
     return _logistic(beta * _margin(_per_token(log_ratios(policy, reference), lengths)), flip_rate)
 
 
-def simpo_loss(policy: PairLogps, lengths: PairLengths, *, beta: float, gamma: float, flip_rate: float | Tensor) -> Tensor:
-    """SimPO (Meng et al. 2405.14734, eq. 6), (B,): per-token log-probabilities, target margin `gamma`, and no reference at all."""
+def simpo_loss(
+    policy: PairLogps, lengths: PairLengths, *, beta: float, gamma: float, flip_rate: float | Tensor
+) -> Tensor:
+    """SimPO (Meng et al. 2405.14734, eq. 6), (B,): per-token log-probabilities, target margin `gamma`, and no reference
+    at all.
+    """
     return _logistic(beta * _margin(_per_token(policy, lengths)) - gamma, flip_rate)
 
 
-def dpop_loss(policy: PairLogps, reference: PairLogps, *, beta: float, penalty: float, flip_rate: float | Tensor) -> Tensor:
+def dpop_loss(
+    policy: PairLogps, reference: PairLogps, *, beta: float, penalty: float, flip_rate: float | Tensor
+) -> Tensor:
     """DPO-Positive, DPO on `margin - penalty * max(0, -h_chosen)` (Pal et al. 2402.13228), (B,).
 
-    It punishes a chosen reply that becomes less likely than under the reference (displacement); `penalty` (their lambda) is 5 to 50.
+    It punishes a chosen reply that becomes less likely than under the reference (displacement); `penalty` (their
+    lambda) is 5 to 50.
     """
     h = log_ratios(policy, reference)
     return _logistic(beta * (_margin(h) - penalty * torch.relu(-h.chosen)), flip_rate)
 
 
 def length_regularised_loss(
-    policy: PairLogps, reference: PairLogps, lengths: PairLengths, *, beta: float, length_alpha: float, flip_rate: float | Tensor
+    policy: PairLogps,
+    reference: PairLogps,
+    lengths: PairLengths,
+    *,
+    beta: float,
+    length_alpha: float,
+    flip_rate: float | Tensor,
 ) -> Tensor:
     """R-DPO, DPO on `beta * margin + length_alpha (L_chosen - L_rejected)` (Park et al. 2403.19159), (B,).
 
-    Length explains part of why a longer reply won, so it needs less margin. `length_alpha` is per token; 0.01 is a start.
+    Length explains part of why a longer reply won, so it needs less margin. `length_alpha` is per token; 0.01 is a
+    start.
     """
     longer = working(lengths.chosen) - working(lengths.rejected)
     return _logistic(beta * _margin(log_ratios(policy, reference)) + length_alpha * longer, flip_rate)
@@ -117,7 +147,9 @@ def apo_zero_loss(policy: PairLogps, reference: PairLogps, *, beta: float, flip_
     Right where the chosen reply is better than what the policy says anyway, as a human's correction is.
     """
     return _either_way(
-        lambda pair: 1.0 - torch.sigmoid(beta * pair.chosen) + torch.sigmoid(beta * pair.rejected), log_ratios(policy, reference), flip_rate
+        lambda pair: 1.0 - torch.sigmoid(beta * pair.chosen) + torch.sigmoid(beta * pair.rejected),
+        log_ratios(policy, reference),
+        flip_rate,
     )
 
 
@@ -135,8 +167,10 @@ def pair_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Return the loss of that kind per pair, (B,), unreduced, and plain-float means over the batch.
 
-    `beta` is IPO's tau for `ipo`; `gamma` is SimPO's, `penalty` DPO-Positive's, `length_alpha` R-DPO's alone. Every kind
-    takes `flip_rate`, the chance in [0, 0.5) that a label is wrong, as a number or (B,). Raises ValueError for another kind.
+    `beta` is IPO's tau for `ipo`; `gamma` is SimPO's, `penalty` DPO-Positive's, `length_alpha` R-DPO's alone. Every
+    kind
+    takes `flip_rate`, the chance in [0, 0.5) that a label is wrong, as a number or (B,). Raises ValueError for another
+    kind.
     """
     losses: dict[PairKind, Callable[[], Tensor]] = {
         "sigmoid": lambda: sigmoid_loss(policy, reference, beta=beta, flip_rate=flip_rate),
@@ -146,7 +180,9 @@ def pair_loss(
         "length_normalised": lambda: length_normalised_loss(policy, reference, lengths, beta=beta, flip_rate=flip_rate),
         "simpo": lambda: simpo_loss(policy, lengths, beta=beta, gamma=gamma, flip_rate=flip_rate),
         "dpop": lambda: dpop_loss(policy, reference, beta=beta, penalty=penalty, flip_rate=flip_rate),
-        "length_regularised": lambda: length_regularised_loss(policy, reference, lengths, beta=beta, length_alpha=length_alpha, flip_rate=flip_rate),
+        "length_regularised": lambda: length_regularised_loss(
+            policy, reference, lengths, beta=beta, length_alpha=length_alpha, flip_rate=flip_rate
+        ),
         "apo_zero": lambda: apo_zero_loss(policy, reference, beta=beta, flip_rate=flip_rate),
     }
     if kind not in losses:
@@ -155,7 +191,9 @@ def pair_loss(
 
 
 def pair_metrics(policy: PairLogps, reference: PairLogps) -> dict[str, float]:
-    """Return batch means in nats: the margin, both log-ratios (a chosen one below -1 is displacement), and the share of margins > 0."""
+    """Return batch means in nats: the margin, both log-ratios (a chosen one below -1 is displacement), and the share of
+    margins > 0.
+    """
     if policy.chosen.numel() == 0:
         return {}
     h = log_ratios(policy, reference)

@@ -1,6 +1,8 @@
-"""GRPO and its kin: advantages within a group of replies to one prompt, the clipped loss, and a KL term inside the loss.
+"""GRPO and its kin: advantages within a group of replies to one prompt, the clipped loss, and a KL term inside the
+loss.
 
-The reduction over tokens (grpo, bnpo, dapo, dr_grpo) is `reduction.token_weights` with `reduction_total`; GSPO is `level="sequence"`.
+The reduction over tokens (grpo, bnpo, dapo, dr_grpo) is `reduction.token_weights` with `reduction_total`; GSPO is
+`level="sequence"`.
 """
 
 from typing import Literal
@@ -25,7 +27,8 @@ def group_means(values: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
 def group_advantages(rewards: Tensor, groups: Tensor, *, scale: AdvantageScale = "group") -> Tensor:
     """Return `(R - group mean) / (std + 1e-4)` per reply, (N,), no gradient (DeepSeekMath 2402.03300, section 4.1.2).
 
-    `rewards` (N,), `groups` (N,) long, the number of the prompt. The deviation is the group's own (unbiased), the batch's, or none
+    `rewards` (N,), `groups` (N,) long, the number of the prompt. The deviation is the group's own (unbiased), the
+    batch's, or none
     (Dr. GRPO 2503.20783), which does not favour prompts whose replies nearly agree. A reply alone in its group gets 0.
     """
     reward = working(rewards.detach())
@@ -42,7 +45,9 @@ def group_advantages(rewards: Tensor, groups: Tensor, *, scale: AdvantageScale =
 
 
 def has_contrast(rewards: Tensor, groups: Tensor) -> Tensor:
-    """Return (N,) bool: False for replies of groups that all got the same reward; they have nothing to teach and are dropped."""
+    """Return (N,) bool: False for replies of groups that all got the same reward; they have nothing to teach and are
+    dropped.
+    """
     reward = working(rewards)
     start = torch.zeros_like(torch.bincount(groups), dtype=reward.dtype)
     low = start.scatter_reduce(0, groups, reward, "amin", include_self=False)
@@ -65,18 +70,30 @@ def grpo_loss(
     kl_weight: float = 0.04,
     kl_kind: KlKind = "corrected_k3",
 ) -> tuple[Tensor, dict[str, float]]:
-    """GRPO per token (DeepSeekMath 2402.03300, eq. 3), (N, T), 0 outside the mask: the surrogate plus `kl_weight` times the KL.
+    """GRPO per token (DeepSeekMath 2402.03300, eq. 3), (N, T), 0 outside the mask: the surrogate plus `kl_weight` times
+    the KL.
 
-    Shapes and units as in `surrogate_loss`; `reference_logps` (N, T) may be None where `kl_weight` is 0. The default estimate is
+    Shapes and units as in `surrogate_loss`; `reference_logps` (N, T) may be None where `kl_weight` is 0. The default
+    estimate is
     the one whose gradient is that of KL(policy || reference). Raises ValueError if a KL is wanted without a reference.
     """
     values, metrics = surrogate_loss(
-        logps, old_logps, advantages, mask, eps_low=eps_low, eps_high=eps_high, dual_clip=dual_clip, level=level, kind=kind
+        logps,
+        old_logps,
+        advantages,
+        mask,
+        eps_low=eps_low,
+        eps_high=eps_high,
+        dual_clip=dual_clip,
+        level=level,
+        kind=kind,
     )
     if kl_weight == 0.0:
         return values, metrics
     if reference_logps is None:
-        raise ValueError(f"kl_weight is {kl_weight}, but there are no reference log-probabilities; pass them or set it to 0")
+        raise ValueError(
+            f"kl_weight is {kl_weight}, but there are no reference log-probabilities; pass them or set it to 0"
+        )
     counted = working(mask)
     kl = kl_estimate(logps, reference_logps, kl_kind, old_logps=old_logps) * counted
     report = kl_estimate(logps.detach(), reference_logps, "k3") * counted

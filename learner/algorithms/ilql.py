@@ -1,7 +1,9 @@
-"""ILQL: Q-learning over tokens on logged feedback, served by shifting the logits of a frozen policy (Snell et al. 2206.11871).
+"""ILQL: Q-learning over tokens on logged feedback, served by shifting the logits of a frozen policy (Snell et al.
+2206.11871).
 
 State = the tokens so far, action = the next token, s' = s + a, r = R(s, a). Tabular Q-learning moves
-Q(s, a) <- Q + alpha [r + gamma max_a' Q(s', a') - Q]. At scale the max over a vocabulary would reach for tokens nobody ever said, so V(s')
+Q(s, a) <- Q + alpha [r + gamma max_a' Q(s', a') - Q]. At scale the max over a vocabulary would reach for tokens nobody
+ever said, so V(s')
 stands in for it: an expectile of Q over the tokens that were said, which rises to their max as tau goes to 1.
 """
 
@@ -15,8 +17,16 @@ from torch import Tensor, nn
 from learner.algorithms.precision import plain_floats, working
 
 State = tuple[int, ...]
-FEEDBACK_REWARDS = {"thumb_up": 1.0, "thumb_down": -1.0, "pair_chosen": 0.5, "pair_rejected": -0.5, "edited": 0.5, "original": -0.5}
-"""Rewards by what was said of a reply; fixed, since a scale taken from the data would turn an all-up batch into zeros."""
+FEEDBACK_REWARDS = {
+    "thumb_up": 1.0,
+    "thumb_down": -1.0,
+    "pair_chosen": 0.5,
+    "pair_rejected": -0.5,
+    "edited": 0.5,
+    "original": -0.5,
+}
+"""Rewards by what was said of a reply; fixed, since a scale taken from the data would turn an all-up batch into zeros.
+"""
 
 
 class TabularQ:
@@ -30,8 +40,12 @@ class TabularQ:
         """Return Q(state, a) for every action; 0 where nothing was learned."""
         return list(self._rows.get(state, [0.0] * self.num_actions))
 
-    def learn(self, state: State, action: int, reward: float, *, alpha: float, gamma: float = 1.0, is_last: bool = False) -> float:
-        """Apply Q(s, a) <- Q + alpha [r + gamma max Q(s + a, .) - Q]; nothing follows a last action. Return the new Q(s, a)."""
+    def learn(
+        self, state: State, action: int, reward: float, *, alpha: float, gamma: float = 1.0, is_last: bool = False
+    ) -> float:
+        """Apply Q(s, a) <- Q + alpha [r + gamma max Q(s + a, .) - Q]; nothing follows a last action. Return the new
+        Q(s, a).
+        """
         row = self._rows.setdefault(state, [0.0] * self.num_actions)
         following = 0.0 if is_last else max(self.values((*state, action)))
         row[action] += alpha * (reward + gamma * following - row[action])
@@ -41,8 +55,10 @@ class TabularQ:
 class QHeads(nn.Module):
     """Two Q heads with Polyak targets, and V, on the hidden state (M, d) that an action is chosen from.
 
-    Q(s, .) = E (W h + h0) with the frozen output embeddings E (V, d), so a head has d^2 weights rather than d times the vocabulary, and its
-    target is a copy of those alone. With a `rank` r > 0, Q(s, .) = E B A h with B (d, r) and A (r, d): a change of that rank to the output layer.
+    Q(s, .) = E (W h + h0) with the frozen output embeddings E (V, d), so a head has d^2 weights rather than d times the
+    vocabulary, and its
+    target is a copy of those alone. With a `rank` r > 0, Q(s, .) = E B A h with B (d, r) and A (r, d): a change of that
+    rank to the output layer.
     The two heads start apart; with equal starts their minimum would say nothing.
     """
 
@@ -78,7 +94,8 @@ class QHeads(nn.Module):
 
     @torch.no_grad()
     def shift(self, beta: float) -> tuple[Tensor, Tensor]:
-        """Return low (2r, d) and high (V, 2r) such that `high low h` is `beta` times the mean of both targets' Q, for heads with a rank.
+        """Return low (2r, d) and high (V, 2r) such that `high low h` is `beta` times the mean of both targets' Q, for
+        heads with a rank.
 
         The mean, since the minimum is no linear map of h. V(s) is left out: it is the same for all tokens of a state.
         """
@@ -99,7 +116,9 @@ class QHeads(nn.Module):
 
 
 def _head(size: int, rank: int, initial_scale: float, generator: torch.Generator) -> nn.Module:
-    """Return a map of hidden states (M, d) to (M, d) whose weights, multiplied out, have a deviation of `initial_scale` / sqrt(d)."""
+    """Return a map of hidden states (M, d) to (M, d) whose weights, multiplied out, have a deviation of `initial_scale`
+    / sqrt(d).
+    """
     if not rank:
         whole = nn.Linear(size, size)
         nn.init.normal_(whole.weight, std=initial_scale / size**0.5, generator=generator)
@@ -112,7 +131,9 @@ def _head(size: int, rank: int, initial_scale: float, generator: torch.Generator
 
 
 def expectile_loss(error: Tensor, tau: float) -> Tensor:
-    """Return `|tau - 1[error < 0]| error^2`, any shape: its minimiser is the mean at tau = 0.5 and the maximum as tau goes to 1."""
+    """Return `|tau - 1[error < 0]| error^2`, any shape: its minimiser is the mean at tau = 0.5 and the maximum as tau
+    goes to 1.
+    """
     return torch.where(error < 0, 1.0 - tau, tau) * error**2
 
 
@@ -135,14 +156,19 @@ def ilql_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Return the ILQL loss per token, (N, T), 0 outside the mask, and plain-float means of its parts.
 
-    `q` and `q_target` hold (N, T, V) values of the states before each token, `v` (N, T) theirs; `actions` (N, T) long are the
-    tokens said, `rewards` (N, T) theirs, `mask` (N, T) is 1 on each reply's tokens, one run of ones. With y = r + gamma V(s'), V
+    `q` and `q_target` hold (N, T, V) values of the states before each token, `v` (N, T) theirs; `actions` (N, T) long
+    are the
+    tokens said, `rewards` (N, T) theirs, `mask` (N, T) is 1 on each reply's tokens, one run of ones. With y = r + gamma
+    V(s'), V
     being 0 after the last token:
-    sum_i (Q_i(s, a) - y)^2 + expectile_tau(min_i Qbar_i(s, a) - V(s)) + cql sum_i -log softmax(Q_i)(a), and, where the policy's
+    sum_i (Q_i(s, a) - y)^2 + expectile_tau(min_i Qbar_i(s, a) - V(s)) + cql sum_i -log softmax(Q_i)(a), and, where the
+    policy's
     `logits` (N, T, V) are trained too, + awac min(exp(awac_beta (min Qbar - V)), awac_cap) -log softmax(logits)(a).
 
-    With the log-probabilities `prior` (N, T, V) of the policy that said the actions, the conservative term is -log softmax(prior + Q_i)(a), the
-    CQL(rho) of Kumar et al. 2020 (2006.04779, section 3.2) with rho the policy: on its own replies it pulls nowhere as long as Q is level. Without
+    With the log-probabilities `prior` (N, T, V) of the policy that said the actions, the conservative term is -log
+    softmax(prior + Q_i)(a), the
+    CQL(rho) of Kumar et al. 2020 (2006.04779, section 3.2) with rho the policy: on its own replies it pulls nowhere as
+    long as Q is level. Without
     one it is cloning of all that was said, the bad with the good.
     """
     counted, value, index = working(mask), working(v), actions.unsqueeze(-1)
@@ -157,7 +183,9 @@ def ilql_loss(
     parts = {
         "q": torch.stack([(said(table) - target) ** 2 for table in q]).sum(0),
         "v": expectile_loss(advantage, tau),
-        "cql": torch.stack([_cross_entropy(table if prior is None else working(table) + working(prior), actions) for table in q]).sum(0),
+        "cql": torch.stack(
+            [_cross_entropy(table if prior is None else working(table) + working(prior), actions) for table in q]
+        ).sum(0),
     }
     loss = parts["q"] + parts["v"] + cql * parts["cql"]
     if logits is not None:
@@ -165,18 +193,25 @@ def ilql_loss(
         parts["awac"] = weights * _cross_entropy(logits, actions)
         loss = loss + awac * parts["awac"]
     total = counted.sum().clamp(min=1.0)
-    return loss * counted, plain_floats({f"ilql/{name}": (part.detach() * counted).sum() / total for name, part in parts.items()})
+    return loss * counted, plain_floats(
+        {f"ilql/{name}": (part.detach() * counted).sum() / total for name, part in parts.items()}
+    )
 
 
 def _cross_entropy(table: Tensor, actions: Tensor) -> Tensor:
     return F.cross_entropy(working(table).flatten(0, -2), actions.flatten(), reduction="none").view(actions.shape)
 
 
-def shifted_logps(logits: Tensor, q: Tensor, v: Tensor, *, beta: float, temperature: float = 1.0, top_k: int = 20) -> Tensor:
-    """Return the log-probabilities that are served, (M, V): `log softmax((log pi + beta (Q - V)) / temperature)` on its `top_k` best tokens.
+def shifted_logps(
+    logits: Tensor, q: Tensor, v: Tensor, *, beta: float, temperature: float = 1.0, top_k: int = 20
+) -> Tensor:
+    """Return the log-probabilities that are served, (M, V): `log softmax((log pi + beta (Q - V)) / temperature)` on its
+    `top_k` best tokens.
 
-    `logits` and `q` (the heads' minimum) are (M, V), `v` (M,). All other tokens get -inf; `top_k` 0 keeps all. What is sampled
-    from this is the behaviour whose log-probability is recorded. At `beta` 0 it is the base policy, cut to its top tokens.
+    `logits` and `q` (the heads' minimum) are (M, V), `v` (M,). All other tokens get -inf; `top_k` 0 keeps all. What is
+    sampled
+    from this is the behaviour whose log-probability is recorded. At `beta` 0 it is the base policy, cut to its top
+    tokens.
     """
     scores = torch.log_softmax(working(logits), -1) + beta * (working(q) - working(v).unsqueeze(-1))
     if 0 < top_k < scores.size(-1):

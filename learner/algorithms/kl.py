@@ -1,6 +1,7 @@
 """Estimates of KL(policy || reference) from one sampled token each (Schulman, joschu.net/blog/kl-approx.html).
 
-What an estimator is worth as a number and what its gradient does are two things (Tang & Munos 2506.09477). On samples of the
+What an estimator is worth as a number and what its gradient does are two things (Tang & Munos 2506.09477). On samples
+of the
 policy itself, with x = logp - reference_logp:
 
 | kind | as a value | its gradient, in expectation |
@@ -33,7 +34,8 @@ def bounded_exp(log_ratio: Tensor) -> Tensor:
 def kl_estimate(logps: Tensor, reference_logps: Tensor, kind: KlKind, *, old_logps: Tensor | None = None) -> Tensor:
     """Return the estimate per sampled token, shaped as `logps`, in nats; gradient flows through `logps` alone.
 
-    `old_logps` are those of the policy that sampled, for `corrected_k3`, whose ratio keeps its gradient (the estimator is
+    `old_logps` are those of the policy that sampled, for `corrected_k3`, whose ratio keeps its gradient (the estimator
+    is
     biased without it). Raises ValueError for another kind, or for `corrected_k3` without them.
     """
     x = working(logps) - working(reference_logps.detach())

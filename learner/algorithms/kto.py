@@ -18,7 +18,9 @@ class KlBaseline(NamedTuple):
 
     value: float = 0.0
 
-    def updated(self, mismatched_sum: float, mismatched_count: float, *, decay: float = 0.9, min_count: float = 8) -> "KlBaseline":
+    def updated(
+        self, mismatched_sum: float, mismatched_count: float, *, decay: float = 0.9, min_count: float = 8
+    ) -> "KlBaseline":
         """Return the average after mismatched log-ratios, given as sum (nats) and count over all ranks.
 
         Fewer than `min_count` of them are noise and change nothing.
@@ -34,10 +36,13 @@ class KlBaseline(NamedTuple):
 
 
 def mismatches(prompts: Sequence[Hashable], seed: int) -> list[tuple[int, int]]:
-    """Return (i, j) pairs of items such that the reply of j did not answer the prompt of i; each i and each j at most once.
+    """Return (i, j) pairs of items such that the reply of j did not answer the prompt of i; each i and each j at most
+    once.
 
-    `prompts` are keys of the items' prompts. Items are rotated by the number of the most frequent prompt within an order
-    grouped by prompt, so that all are paired if no prompt holds more than half of them. A single item is never paired with itself.
+    `prompts` are keys of the items' prompts. Items are rotated by the number of the most frequent prompt within an
+    order
+    grouped by prompt, so that all are paired if no prompt holds more than half of them. A single item is never paired
+    with itself.
     """
     if not prompts:
         return []
@@ -53,12 +58,21 @@ def mismatches(prompts: Sequence[Hashable], seed: int) -> list[tuple[int, int]]:
 
 
 def kto_loss(
-    logps: Tensor, reference_logps: Tensor, up: Tensor, z0: float | Tensor, *, beta: float, up_weight: float = 1.0, down_weight: float = 1.0
+    logps: Tensor,
+    reference_logps: Tensor,
+    up: Tensor,
+    z0: float | Tensor,
+    *,
+    beta: float,
+    up_weight: float = 1.0,
+    down_weight: float = 1.0,
 ) -> tuple[Tensor, dict[str, float]]:
     """KTO (Ethayarajh et al. 2402.01306, eq. 7): `w (1 - v)` per reply, (B,), and plain-float means.
 
-    `logps` and `reference_logps` (B,) are in nats, summed over reply tokens; `up` (B,) bool is the thumb; `z0` >= 0 in nats
-    carries no gradient. v = sigmoid(beta (h - z0)) for thumbs up and sigmoid(beta (z0 - h)) for thumbs down. A reply at h = z0
+    `logps` and `reference_logps` (B,) are in nats, summed over reply tokens; `up` (B,) bool is the thumb; `z0` >= 0 in
+    nats
+    carries no gradient. v = sigmoid(beta (h - z0)) for thumbs up and sigmoid(beta (z0 - h)) for thumbs down. A reply at
+    h = z0
     gets beta/4 of gradient, half of what a pair's reply gets from DPO.
     """
     h = working(logps) - working(reference_logps.detach())
@@ -70,7 +84,8 @@ def kto_loss(
 def apo_zero_unpaired_loss(
     logps: Tensor, reference_logps: Tensor, up: Tensor, *, beta: float, up_weight: float = 1.0, down_weight: float = 1.0
 ) -> tuple[Tensor, dict[str, float]]:
-    """APO-zero for single replies (D'Oosterlinck et al. 2408.06266, eq. 7 by halves): KTO without z0, for a handful of thumbs.
+    """APO-zero for single replies (D'Oosterlinck et al. 2408.06266, eq. 7 by halves): KTO without z0, for a handful of
+    thumbs.
 
     Shapes and units as in `kto_loss`. Returns (B,) and plain-float means.
     """

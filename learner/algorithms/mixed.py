@@ -3,7 +3,8 @@
     L = [ sum_pair w cDPO + sum_thumb 2w KTO + sum_edit w (min(1, changed/8) cDPO + NLL_changed) ] / W
         + alpha * sum_{chosen, up, correction} w NLL / W_nll  +  lambda * mean_{anchor tokens} KL(base || policy)
 
-Rejected replies, and so displacement, are held by the likelihood term (Pang et al. 2404.19733), everything else by the anchor.
+Rejected replies, and so displacement, are held by the likelihood term (Pang et al. 2404.19733), everything else by the
+anchor.
 """
 
 from collections.abc import Sequence
@@ -91,7 +92,12 @@ class MixedSettings:
     """lambda, factor of the KL to the base on anchor prompts, >= 0."""
 
 
-def totals_of(pair_weights: Sequence[float], thumbs: Sequence[tuple[float, bool]], edit_weights: Sequence[float], num_anchor_tokens: int) -> Totals:
+def totals_of(
+    pair_weights: Sequence[float],
+    thumbs: Sequence[tuple[float, bool]],
+    edit_weights: Sequence[float],
+    num_anchor_tokens: int,
+) -> Totals:
     """Return an update's totals from all its items' weights; a thumb is (weight, up)."""
     shared = sum(pair_weights) + sum(edit_weights)
     return Totals(
@@ -113,7 +119,8 @@ def mixed_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Return this micro-batch's share of the update's loss, shape (), and plain-float metrics.
 
-    The shares of an update's micro-batches add up to its loss, as do their gradients. Each kind may be missing; `anchor_kl`
+    The shares of an update's micro-batches add up to its loss, as do their gradients. Each kind may be missing;
+    `anchor_kl`
     (M,) is `forward_kl_loss` per anchor token, `z0` is KTO's baseline. Raises ValueError if all are missing.
     """
     terms: list[Term] = []
@@ -134,7 +141,10 @@ def _pair_terms(pairs: Pairs, totals: Totals, settings: MixedSettings, metrics: 
     values, seen = _pair_values(settings, pairs.policy, pairs.reference, pairs.lengths, working(pairs.flip_rate))
     metrics |= seen
     nll, _ = nll_loss(pairs.policy.chosen, pairs.lengths.chosen)
-    return [Term("pair", values, pairs.weights, totals.feedback), Term("nll", nll, pairs.weights, totals.nll, settings.nll)]
+    return [
+        Term("pair", values, pairs.weights, totals.feedback),
+        Term("nll", nll, pairs.weights, totals.nll, settings.nll),
+    ]
 
 
 def _pair_values(
@@ -144,7 +154,9 @@ def _pair_values(
     return pair_loss(settings.pair_kind, policy, reference, lengths, beta=settings.beta, flip_rate=flip_rate, **own)
 
 
-def _thumb_terms(thumbs: Thumbs, totals: Totals, settings: MixedSettings, z0: float, metrics: dict[str, float]) -> list[Term]:
+def _thumb_terms(
+    thumbs: Thumbs, totals: Totals, settings: MixedSettings, z0: float, metrics: dict[str, float]
+) -> list[Term]:
     sides = {"beta": settings.beta, "up_weight": settings.up_weight, "down_weight": settings.down_weight}
     if settings.thumb_kind == "kto":
         values, seen = kto_loss(thumbs.logps, thumbs.reference_logps, thumbs.up, z0, **sides)

@@ -29,9 +29,11 @@ class ValueHead(nn.Module):
 
 
 def token_rewards(scores: Tensor, logps: Tensor, reference_logps: Tensor, mask: Tensor, *, kl_weight: float) -> Tensor:
-    """Return rewards per token, (N, T), no gradient: `-kl_weight (logp - reference)` each, and the reply's score on its last.
+    """Return rewards per token, (N, T), no gradient: `-kl_weight (logp - reference)` each, and the reply's score on its
+    last.
 
-    `scores` (N,) are the reward model's; `logps` those of the sampling policy; `mask` (N, T) has each reply's tokens as one run
+    `scores` (N,) are the reward model's; `logps` those of the sampling policy; `mask` (N, T) has each reply's tokens as
+    one run
     of ones. An empty reply gets 0.
     """
     counted = working(mask)
@@ -45,11 +47,16 @@ def _is_last(mask: Tensor) -> Tensor:
     return mask * (1.0 - following)
 
 
-def advantages_and_returns(rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float = 1.0, lam: float = 0.95) -> tuple[Tensor, Tensor]:
-    """Generalised advantage estimation (Schulman et al. 1506.02438, eq. 16): advantages and value targets, both (N, T), no gradient.
+def advantages_and_returns(
+    rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float = 1.0, lam: float = 0.95
+) -> tuple[Tensor, Tensor]:
+    """Generalised advantage estimation (Schulman et al. 1506.02438, eq. 16): advantages and value targets, both (N, T),
+    no gradient.
 
-    `values` (N, T) are the states' values before each token; after a reply's last token the value is 0. `lam` = 0 is one-step TD, 1 is
-    Monte Carlo. Targets are advantage plus value, before any whitening. 0 outside the mask; values there have no influence.
+    `values` (N, T) are the states' values before each token; after a reply's last token the value is 0. `lam` = 0 is
+    one-step TD, 1 is
+    Monte Carlo. Targets are advantage plus value, before any whitening. 0 outside the mask; values there have no
+    influence.
     """
     reward, value, counted = working(rewards.detach()), working(values.detach()), working(mask)
     advantages = torch.zeros_like(reward)
@@ -63,10 +70,14 @@ def advantages_and_returns(rewards: Tensor, values: Tensor, mask: Tensor, *, gam
     return advantages, advantages + value * counted
 
 
-def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, *, clip: float = 0.2) -> tuple[Tensor, dict[str, float]]:
-    """Clipped value loss per token, (N, T), 0 outside the mask: `max((V - R)^2, (V_clipped - R)^2) / 2`, V within `clip` of its old value.
+def value_loss(
+    values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, *, clip: float = 0.2
+) -> tuple[Tensor, dict[str, float]]:
+    """Clipped value loss per token, (N, T), 0 outside the mask: `max((V - R)^2, (V_clipped - R)^2) / 2`, V within
+    `clip` of its old value.
 
-    All (N, T), in units of reward. Metrics: the mean loss, and how much of the returns' variance the old values explained (0 if
+    All (N, T), in units of reward. Metrics: the mean loss, and how much of the returns' variance the old values
+    explained (0 if
     there is none).
     """
     counted = working(mask)
@@ -81,10 +92,14 @@ def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor
     return loss, {"value/loss": seen["value/loss"], "value/explained": explained}
 
 
-def adapted_kl_weight(kl_weight: float, kl: float, *, target: float, num_sequences: int, horizon: float = 10_000.0) -> float:
-    """Return the KL penalty's next weight (Ziegler et al. 1909.08593, section 2.2): up where `kl` exceeds `target`, else down.
+def adapted_kl_weight(
+    kl_weight: float, kl: float, *, target: float, num_sequences: int, horizon: float = 10_000.0
+) -> float:
+    """Return the KL penalty's next weight (Ziegler et al. 1909.08593, section 2.2): up where `kl` exceeds `target`,
+    else down.
 
-    Both in nats per sequence; one update changes it by at most 20 % per `horizon` sequences. Raises ValueError unless `target` > 0.
+    Both in nats per sequence; one update changes it by at most 20 % per `horizon` sequences. Raises ValueError unless
+    `target` > 0.
     """
     if not target > 0:
         raise ValueError(f"the KL target is {target}; it must be above 0 nats")

@@ -9,7 +9,8 @@ from torch import Tensor
 def working(x: Tensor) -> Tensor:
     """Return `x` in the dtype that every loss computes in: float32, or float64 where the caller passes float64.
 
-    Half-precision log-probabilities lose more than a token's worth of signal over a sequence; float64 is for finite differences.
+    Half-precision log-probabilities lose more than a token's worth of signal over a sequence; float64 is for finite
+    differences.
     """
     return x if x.dtype == torch.float64 else x.float()
 

@@ -1,6 +1,7 @@
 """How far each rater can be believed, from how they agree with the others: Crowd-BT for pairs, Dawid-Skene for thumbs.
 
-Both are expectation-maximisation with a prior for honesty. They find a dishonest minority; a dishonest majority of 40 % and
+Both are expectation-maximisation with a prior for honesty. They find a dishonest minority; a dishonest majority of 40 %
+and
 more turns them round, so the operator and known-good raters are pinned.
 """
 
@@ -51,8 +52,10 @@ def pair_raters(
 ) -> PairRaters:
     """Return raters' honesty and replies' scores from (rater, better, worse) marks (Crowd-BT, Chen et al. WSDM 2013).
 
-    P(k says i over j) = eta_k s(i - j) + (1 - eta_k) s(j - i). The prior of eta is worth `prior_strength` marks with mean
-    `prior_mean`; that of a score is normal with precision `score_precision`. `pinned` fixes eta of raters whose honesty is known; the
+    P(k says i over j) = eta_k s(i - j) + (1 - eta_k) s(j - i). The prior of eta is worth `prior_strength` marks with
+    mean
+    `prior_mean`; that of a score is normal with precision `score_precision`. `pinned` fixes eta of raters whose honesty
+    is known; the
     ranking starts from theirs, so that it is not a larger group of the others that decides which way is up.
     """
     if not comparisons:
@@ -70,13 +73,19 @@ def pair_raters(
         honest = honesty[rater] * agreed
         honest = honest / (honest + (1.0 - honesty[rater]) * (1.0 - agreed))
         scores = _scores(scores, better, worse, honest, score_precision)
-        learned = (np.bincount(rater, honest, len(rater_names)) + prior_mean * prior_strength) / (marks + prior_strength)
+        learned = (np.bincount(rater, honest, len(rater_names)) + prior_mean * prior_strength) / (
+            marks + prior_strength
+        )
         honesty = np.where(np.isnan(fixed), learned, fixed)
-    return PairRaters(dict(zip(rater_names, honesty.tolist(), strict=True)), dict(zip(item_names, scores.tolist(), strict=True)))
+    return PairRaters(
+        dict(zip(rater_names, honesty.tolist(), strict=True)), dict(zip(item_names, scores.tolist(), strict=True))
+    )
 
 
 def _scores(scores: Floats, better: Ints, worse: Ints, honest: Floats, precision: float, num_steps: int = 8) -> Floats:
-    """Maximise the expected log-likelihood in the scores by damped diagonal Newton steps; a mark counts as meant with `honest`."""
+    """Maximise the expected log-likelihood in the scores by damped diagonal Newton steps; a mark counts as meant with
+    `honest`.
+    """
     size = len(scores)
     for _ in range(num_steps):
         agreed = 1.0 / (1.0 + np.exp(scores[worse] - scores[better]))
@@ -96,9 +105,11 @@ def thumb_raters(
     good_share: float = 0.5,
     num_rounds: int = 60,
 ) -> ThumbRaters:
-    """Return both rates of each rater and P(good) of each reply from (rater, reply, up) thumbs (Dawid & Skene 1979, two coins).
+    """Return both rates of each rater and P(good) of each reply from (rater, reply, up) thumbs (Dawid & Skene 1979, two
+    coins).
 
-    The prior of each rate is worth `prior_strength` thumbs with mean `prior_mean`; `good_share` is that of a good reply. `pinned`
+    The prior of each rate is worth `prior_strength` thumbs with mean `prior_mean`; `good_share` is that of a good
+    reply. `pinned`
     fixes (P(up | good), P(down | bad)) of raters whose judgement is known, from which all others' are first seen.
     """
     if not thumbs:
@@ -107,7 +118,8 @@ def thumb_raters(
     item_names, item = _numbered([thumb[1] for thumb in thumbs])
     up = np.array([thumb[2] for thumb in thumbs], dtype=bool)
     fixed = np.array([(pinned or {}).get(name, (np.nan, np.nan)) for name in rater_names]).T
-    # As with pairs: where some are known, the rest start at a half, and it is not a larger group of them that decides which way is up.
+    # As with pairs: where some are known, the rest start at a half, and it is not a larger group of them that decides
+    # which way is up.
     rates = np.where(np.isnan(fixed), prior_mean if np.isnan(fixed).all() else 0.5, fixed)
     prior_logit = np.log(good_share) - np.log1p(-good_share)
     for _ in range(num_rounds):
@@ -124,7 +136,9 @@ def thumb_raters(
     )
 
 
-def _rate(rater: Ints, said: NDArray[np.bool_], belongs: Floats, num_raters: int, prior_mean: float, prior_strength: float) -> Floats:
+def _rate(
+    rater: Ints, said: NDArray[np.bool_], belongs: Floats, num_raters: int, prior_mean: float, prior_strength: float
+) -> Floats:
     """Expected share of the thumbs on replies of one sort that called them so."""
     right = np.bincount(rater, belongs * said, num_raters) + prior_mean * prior_strength
     return right / (np.bincount(rater, belongs, num_raters) + prior_strength)

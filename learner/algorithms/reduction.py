@@ -1,7 +1,9 @@
 """The one place where losses become a scalar: `scale * sum_i w_i l_i / W`, with W the weight of the whole update.
 
-W spans every micro-batch and every rank of one optimiser step and is known from the items alone, before any forward pass.
-Then the sum of the micro-batches' losses is the loss of the update, however its items are cut, padded, shuffled or spread.
+W spans every micro-batch and every rank of one optimiser step and is known from the items alone, before any forward
+pass.
+Then the sum of the micro-batches' losses is the loss of the update, however its items are cut, padded, shuffled or
+spread.
 Ranks must add their gradients; where a wrapper averages them (DDP, FSDP) divide W by the number of ranks.
 """
 
@@ -29,16 +31,21 @@ class Term(NamedTuple):
 def combine(terms: Iterable[Term]) -> tuple[Tensor, dict[str, float]]:
     """Return `sum_terms scale * sum_i w_i l_i / W`, shape (), and each term's share of it as `loss/NAME`.
 
-    Values of weight 0 count as 0 but stay in the graph: a rank with nothing but padding rows still takes part in every backward.
+    Values of weight 0 count as 0 but stay in the graph: a rank with nothing but padding rows still takes part in every
+    backward.
     Raises ValueError if there is no term, if shapes differ, or if a total is not positive while weights are.
     """
     parts: dict[str, Tensor] = {}
     for term in terms:
         if term.values.shape != term.weights.shape:
-            raise ValueError(f"{term.name}: values {tuple(term.values.shape)} and weights {tuple(term.weights.shape)} differ in shape")
+            raise ValueError(
+                f"{term.name}: values {tuple(term.values.shape)} and weights {tuple(term.weights.shape)} differ in shape"
+            )
         values, weights = working(term.values), working(term.weights.detach())
         if not term.total > 0 and bool((weights != 0).any()):
-            raise ValueError(f"{term.name}: the total weight is {term.total}, but items with a weight are here; pass the sum over the whole update")
+            raise ValueError(
+                f"{term.name}: the total weight is {term.total}, but items with a weight are here; pass the sum over the whole update"
+            )
         part = term.scale * (weights * values).sum() / (term.total if term.total > 0 else 1.0)
         parts[f"loss/{term.name}"] = parts[f"loss/{term.name}"] + part if f"loss/{term.name}" in parts else part
     if not parts:
@@ -67,7 +74,8 @@ def sequence_sums(token_values: Tensor, branch: Tensor, num_branches: int) -> Te
 def token_weights(mask: Tensor, how: Reduction) -> Tensor:
     """Return (N, T) weights that make `combine` the reduction of that name, given the matching total.
 
-    `mask` (N, T) is 1 on the tokens that count. With N sequences and M counted tokens in the whole update the totals are
+    `mask` (N, T) is 1 on the tokens that count. With N sequences and M counted tokens in the whole update the totals
+    are
     grpo: N, the mean of the sequences' means (DeepSeekMath 2402.03300, eq. 3; favours short good and long bad answers);
     dapo: M, the mean over tokens (DAPO 2503.14476, eq. 8); bnpo: M of the micro-batch alone;
     dr_grpo: N times a constant length, usually the longest answer allowed (Dr. GRPO 2503.20783).
@@ -81,7 +89,8 @@ def token_weights(mask: Tensor, how: Reduction) -> Tensor:
 
 
 def reduction_total(how: Reduction, *, num_sequences: float, num_tokens: float, max_length: float) -> float:
-    """Return the total that belongs to `token_weights`: counts of the whole update (for bnpo: of the micro-batch alone).
+    """Return the total that belongs to `token_weights`: counts of the whole update (for bnpo: of the micro-batch
+    alone).
 
     `max_length` is dr_grpo's constant, in tokens.
     """

@@ -1,17 +1,20 @@
-"""The reward model: losses on pairs and thumbs, an ensemble of heads that knows what it does not know, and its calibration."""
+"""The reward model: losses on pairs and thumbs, an ensemble of heads that knows what it does not know, and its
+calibration.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learner.algorithms.moments import MovingMoments
 from learner.algorithms.precision import plain_floats, working
+from learner.algorithms.statistics import MovingMoments
 
 
 class RewardHeads(nn.Module):
     """E linear heads on the hidden state of a reply's last token; how far they disagree is the uncertainty.
 
-    Each is held to its own random start (a prior network, Osband et al. 1806.03335), so that they agree only where data made
+    Each is held to its own random start (a prior network, Osband et al. 1806.03335), so that they agree only where data
+    made
     them. Initial deviation 1/sqrt(d + 1) (Huang et al. 2403.17031, detail 12). One head is a plain reward model.
     """
 
@@ -19,7 +22,10 @@ class RewardHeads(nn.Module):
 
     def __init__(self, hidden_size: int, num_heads: int = 10, *, seed: int = 0) -> None:
         super().__init__()
-        drawn = torch.randn(num_heads, hidden_size, generator=torch.Generator().manual_seed(seed)) / (hidden_size + 1) ** 0.5
+        drawn = (
+            torch.randn(num_heads, hidden_size, generator=torch.Generator().manual_seed(seed))
+            / (hidden_size + 1) ** 0.5
+        )
         self.weight = nn.Parameter(drawn)
         self.register_buffer("initial", drawn.clone())
 
@@ -33,7 +39,8 @@ class RewardHeads(nn.Module):
 
 
 def bootstrap_weights(num_heads: int, item_numbers: Tensor, *, seed: int = 0) -> Tensor:
-    """Return (E, B) Poisson(1) weights, the same for the same item in every update: each head trains on its own resample.
+    """Return (E, B) Poisson(1) weights, the same for the same item in every update: each head trains on its own
+    resample.
 
     `item_numbers` (B,) long are the items' lasting numbers.
     """
@@ -45,7 +52,9 @@ def bootstrap_weights(num_heads: int, item_numbers: Tensor, *, seed: int = 0) ->
 
 
 def _log_noisy_sigmoid(logits: Tensor, flip_rate: float | Tensor) -> Tensor:
-    """`log[(1 - 2 eps) sigmoid(x) + eps]`: a label given with the opposite of its meaning at rate eps. Flat far below 0 if eps > 0."""
+    """`log[(1 - 2 eps) sigmoid(x) + eps]`: a label given with the opposite of its meaning at rate eps. Flat far below 0
+    if eps > 0.
+    """
     rate = torch.as_tensor(flip_rate, dtype=logits.dtype, device=logits.device)
     return torch.logaddexp(torch.log1p(-2.0 * rate) + F.logsigmoid(logits), rate.log())
 
@@ -61,9 +70,12 @@ def bradley_terry_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Return `-log P(label)` per pair under Bradley-Terry with rater noise, (B,) or (E, B), and plain-float means.
 
-    `chosen` and `rejected` are scores of equal shape; `margin` (B,) is by how much the better reply should lead, `flip_rate`
-    in [0, 0.5) how often this rater errs (Chen et al. WSDM 2013), and `is_tie` (B,) bool marks replies found equally good, a
-    half label each way and no margin. `centring` times (chosen + rejected)^2 keeps scores near 0 (Eisenstein et al. 2312.09244).
+    `chosen` and `rejected` are scores of equal shape; `margin` (B,) is by how much the better reply should lead,
+    `flip_rate`
+    in [0, 0.5) how often this rater errs (Chen et al. WSDM 2013), and `is_tie` (B,) bool marks replies found equally
+    good, a
+    half label each way and no margin. `centring` times (chosen + rejected)^2 keeps scores near 0 (Eisenstein et al.
+    2312.09244).
     """
     ahead = working(chosen) - working(rejected)
     values = -_log_noisy_sigmoid(ahead - margin, flip_rate)
@@ -76,10 +88,14 @@ def bradley_terry_loss(
     return values, plain_floats({"reward/margin": ahead.mean(), "reward/accuracy": (ahead > 0).double().mean()})
 
 
-def thumb_loss(scores: Tensor, up: Tensor, rater_bias: Tensor, *, flip_rate: float | Tensor = 0.0) -> tuple[Tensor, dict[str, float]]:
-    """Return `-log P(thumb)` per reply, (B,) or (E, B), with P(up) = sigmoid(score - bias) under rater noise, and the batch accuracy.
+def thumb_loss(
+    scores: Tensor, up: Tensor, rater_bias: Tensor, *, flip_rate: float | Tensor = 0.0
+) -> tuple[Tensor, dict[str, float]]:
+    """Return `-log P(thumb)` per reply, (B,) or (E, B), with P(up) = sigmoid(score - bias) under rater noise, and the
+    batch accuracy.
 
-    `rater_bias` (B,) is each item's rater's threshold: a thumb up from somebody who always gives one says little. `up` is (B,) bool.
+    `rater_bias` (B,) is each item's rater's threshold: a thumb up from somebody who always gives one says little. `up`
+    is (B,) bool.
     """
     ahead = working(scores) - working(rater_bias)
     values = -_log_noisy_sigmoid(torch.where(up, ahead, -ahead), flip_rate)
@@ -94,14 +110,20 @@ def bias_prior_loss(rater_bias: Tensor) -> Tensor:
 
 
 def edit_margin(num_changed: Tensor, lengths: Tensor) -> Tensor:
-    """Return by how much a corrected reply should lead the original, (B,): half the share of its tokens that changed, at most 0.5."""
+    """Return by how much a corrected reply should lead the original, (B,): half the share of its tokens that changed,
+    at most 0.5.
+    """
     return 0.5 * (working(num_changed) / working(lengths).clamp(min=1.0)).clamp(max=1.0)
 
 
-def lower_confidence_bound(scores: Tensor, moments: MovingMoments, *, pessimism: float = 1.0, limit: float = 5.0) -> Tensor:
-    """Return what a policy may be trained on, (B,): the heads' mean, scaled and clipped to +-`limit`, less `pessimism` times their deviation.
+def lower_confidence_bound(
+    scores: Tensor, moments: MovingMoments, *, pessimism: float = 1.0, limit: float = 5.0
+) -> Tensor:
+    """Return what a policy may be trained on, (B,): the heads' mean, scaled and clipped to +-`limit`, less `pessimism`
+    times their deviation.
 
-    `scores` (E, B). Where heads disagree the policy must not look for reward. Moments are those of the means so far; the
+    `scores` (E, B). Where heads disagree the policy must not look for reward. Moments are those of the means so far;
+    the
     deviation is in the same scaled units.
     """
     score = working(scores.detach())
@@ -123,7 +145,8 @@ def area_under_curve(scores: Tensor, labels: Tensor) -> float:
 
 
 def expected_calibration_error(probabilities: Tensor, labels: Tensor, *, num_bins: int = 10) -> float:
-    """Return the mean over items of how far a bin's mean probability is from its share of positives (Guo et al. 1706.04599, eq. 3).
+    """Return the mean over items of how far a bin's mean probability is from its share of positives (Guo et al.
+    1706.04599, eq. 3).
 
     `probabilities` (N,) in [0, 1], `labels` (N,) bool, bins of equal width. NaN if there is nothing.
     """

@@ -1,4 +1,6 @@
-"""RLOO: REINFORCE on whole replies, each measured against the mean of the other replies to its prompt (Ahmadian et al. 2402.14740)."""
+"""RLOO: REINFORCE on whole replies, each measured against the mean of the other replies to its prompt (Ahmadian et al.
+2402.14740).
+"""
 
 from torch import Tensor
 
@@ -8,16 +10,21 @@ from learner.algorithms.precision import plain_floats, working
 from learner.algorithms.surrogate import clipped_objective, is_clipped
 
 
-def penalised_rewards(scores: Tensor, logps: Tensor, reference_logps: Tensor, mask: Tensor, *, kl_weight: float = 0.05) -> Tensor:
+def penalised_rewards(
+    scores: Tensor, logps: Tensor, reference_logps: Tensor, mask: Tensor, *, kl_weight: float = 0.05
+) -> Tensor:
     """Return `score - kl_weight * sum_t (logp_t - reference_t)` per reply, (N,), no gradient.
 
     `scores` (N,); `logps` of the sampling policy, `reference_logps` and `mask` are (N, T), in nats.
     """
-    return working(scores.detach()) - kl_weight * (kl_estimate(logps.detach(), reference_logps, "k1") * working(mask)).sum(1)
+    return working(scores.detach()) - kl_weight * (
+        kl_estimate(logps.detach(), reference_logps, "k1") * working(mask)
+    ).sum(1)
 
 
 def leave_one_out_advantages(rewards: Tensor, groups: Tensor) -> Tensor:
-    """Return each reply's reward less the mean of its group's others, (N,), no gradient: `G / (G - 1) (R - group mean)`.
+    """Return each reply's reward less the mean of its group's others, (N,), no gradient: `G / (G - 1) (R - group
+    mean)`.
 
     `groups` (N,) long numbers the prompts. A reply alone in its group has nothing to be measured against and gets 0.
     """
@@ -31,7 +38,8 @@ def rloo_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Return the clipped loss per reply, (N,), and plain-float means.
 
-    `logps` and `old_logps` (N,) are summed over reply tokens, in nats: the ratio is the whole reply's, so anything more than
+    `logps` and `old_logps` (N,) are summed over reply tokens, in nats: the ratio is the whole reply's, so anything more
+    than
     a step old clips. Its gradient at `logps` = `old_logps` is REINFORCE's.
     """
     ratio = bounded_exp(working(logps) - working(old_logps.detach()))

@@ -1,4 +1,6 @@
-"""Likelihood terms: the mean negative log-likelihood of a reply, and the same with more weight on what a correction changed."""
+"""Likelihood terms: the mean negative log-likelihood of a reply, and the same with more weight on what a correction
+changed.
+"""
 
 from collections.abc import Sequence
 from difflib import SequenceMatcher
@@ -13,17 +15,22 @@ from learner.algorithms.reduction import sequence_sums
 def nll_loss(logps: Tensor, lengths: Tensor) -> tuple[Tensor, dict[str, float]]:
     """Negative log-likelihood per token of each reply, (B,), in nats, and its batch mean.
 
-    `logps` (B,) are summed over reply tokens, `lengths` (B,) count them. A mean over sequences of token means, not over tokens: a long
+    `logps` (B,) are summed over reply tokens, `lengths` (B,) count them. A mean over sequences of token means, not over
+    tokens: a long
     reply counts as much as a short one. An empty reply costs 0.
     """
     values = -working(logps) / working(lengths).clamp(min=1.0)
     return values, plain_floats({"nll/mean": values.mean()}) if values.numel() else {}
 
 
-def weighted_nll_loss(token_logps: Tensor, token_weights: Tensor, branch: Tensor, num_branches: int) -> tuple[Tensor, dict[str, float]]:
-    """Weighted negative log-likelihood per token of each reply, `-sum_t w_t logp_t / sum_t w_t`, (K,), in nats, and its mean.
+def weighted_nll_loss(
+    token_logps: Tensor, token_weights: Tensor, branch: Tensor, num_branches: int
+) -> tuple[Tensor, dict[str, float]]:
+    """Weighted negative log-likelihood per token of each reply, `-sum_t w_t logp_t / sum_t w_t`, (K,), in nats, and its
+    mean.
 
-    `token_logps` and `token_weights` (>= 0) are (M,); `branch` (M,) says which of the K replies a token belongs to. A reply
+    `token_logps` and `token_weights` (>= 0) are (M,); `branch` (M,) says which of the K replies a token belongs to. A
+    reply
     whose weights sum to 0 costs 0.
     """
     weights = working(token_weights.detach())
@@ -44,7 +51,8 @@ class Change(NamedTuple):
 def change_of(original_ids: Sequence[int], edited_ids: Sequence[int], *, unchanged_weight: float = 0.1) -> Change:
     """Return the weights of a corrected reply's tokens: 1 where it differs from the original, else `unchanged_weight`.
 
-    The difference is difflib's on token ids. Where tokens were only taken out, the token that now follows is the change:
+    The difference is difflib's on token ids. Where tokens were only taken out, the token that now follows is the
+    change:
     choosing it is what the model has to learn.
     """
     changed = [False] * len(edited_ids)

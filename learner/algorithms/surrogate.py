@@ -1,6 +1,8 @@
-"""The policy-gradient loss on sampled replies that PPO, GRPO and RLOO share, and what to do with samples that are stale.
+"""The policy-gradient loss on sampled replies that PPO, GRPO and RLOO share, and what to do with samples that are
+stale.
 
-Three policies: the one that sampled (behaviour, recorded), the one at the start of the update (old), and the one being trained.
+Three policies: the one that sampled (behaviour, recorded), the one at the start of the update (old), and the one being
+trained.
 """
 
 from typing import Literal
@@ -18,19 +20,25 @@ SurrogateKind = Literal["clip", "cispo"]
 def probability_ratio(logps: Tensor, old_logps: Tensor, mask: Tensor, level: RatioLevel = "token") -> Tensor:
     """Return policy/old per token, (N, T), or for `sequence` the geometric mean over a reply's tokens on each of them.
 
-    The latter is GSPO's (Zheng et al. 2507.18071, eq. 7). `mask` (N, T) is 1 on reply tokens. Raises ValueError for another level.
+    The latter is GSPO's (Zheng et al. 2507.18071, eq. 7). `mask` (N, T) is 1 on reply tokens. Raises ValueError for
+    another level.
     """
     log_ratio = working(logps) - working(old_logps.detach())
     if level == "sequence":
         counted = working(mask)
-        log_ratio = ((log_ratio * counted).sum(1, keepdim=True) / counted.sum(1, keepdim=True).clamp(min=1.0)).expand_as(log_ratio)
+        log_ratio = (
+            (log_ratio * counted).sum(1, keepdim=True) / counted.sum(1, keepdim=True).clamp(min=1.0)
+        ).expand_as(log_ratio)
     elif level != "token":
         raise ValueError(f"unknown ratio level {level!r}; use token or sequence")
     return bounded_exp(log_ratio)
 
 
-def clipped_objective(ratio: Tensor, advantages: Tensor, *, eps_low: float, eps_high: float, dual_clip: float | None = None) -> Tensor:
-    """PPO's clipped surrogate as a loss (Schulman et al. 1707.06347, eq. 7), any shape: `-min(r A, clip(r, 1 - low, 1 + high) A)`.
+def clipped_objective(
+    ratio: Tensor, advantages: Tensor, *, eps_low: float, eps_high: float, dual_clip: float | None = None
+) -> Tensor:
+    """PPO's clipped surrogate as a loss (Schulman et al. 1707.06347, eq. 7), any shape: `-min(r A, clip(r, 1 - low, 1 +
+    high) A)`.
 
     `dual_clip` > 1 bounds the ratio of tokens with a negative advantage as well (Ye et al. 1912.09729).
     """
@@ -40,7 +48,9 @@ def clipped_objective(ratio: Tensor, advantages: Tensor, *, eps_low: float, eps_
 
 
 def is_clipped(ratio: Tensor, advantages: Tensor, *, eps_low: float, eps_high: float) -> Tensor:
-    """Return a bool for each ratio: beyond the bound that its advantage pushes it to, where `clipped_objective` has no gradient."""
+    """Return a bool for each ratio: beyond the bound that its advantage pushes it to, where `clipped_objective` has no
+    gradient.
+    """
     return ((ratio < 1.0 - eps_low) & (advantages < 0)) | ((ratio > 1.0 + eps_high) & (advantages > 0))
 
 
@@ -58,9 +68,12 @@ def surrogate_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Return the policy-gradient loss per token, (N, T), 0 outside the mask, and plain-float metrics.
 
-    `logps` and `old_logps` (N, T) are token log-probabilities in nats, `advantages` (N,) or (N, T), `mask` (N, T) 1 on reply
-    tokens. `clip` is `clipped_objective`; `cispo` (MiniMax-M1 2506.13585) weighs `-A logp` with the detached ratio, bounded
-    by `eps_high` alone (5 is usual), so that clipped tokens keep their gradient. Raises ValueError for another kind or level.
+    `logps` and `old_logps` (N, T) are token log-probabilities in nats, `advantages` (N,) or (N, T), `mask` (N, T) 1 on
+    reply
+    tokens. `clip` is `clipped_objective`; `cispo` (MiniMax-M1 2506.13585) weighs `-A logp` with the detached ratio,
+    bounded
+    by `eps_high` alone (5 is usual), so that clipped tokens keep their gradient. Raises ValueError for another kind or
+    level.
     """
     counted = working(mask)
     advantage = working(advantages.detach())
@@ -77,8 +90,12 @@ def surrogate_loss(
     return values * counted, surrogate_metrics(logps, old_logps, ratio, clipped, counted)
 
 
-def surrogate_metrics(logps: Tensor, old_logps: Tensor, ratio: Tensor, clipped: Tensor, mask: Tensor) -> dict[str, float]:
-    """Return means over reply tokens: the ratio, the share clipped, and k3 of how far the policy moved from the old one, in nats."""
+def surrogate_metrics(
+    logps: Tensor, old_logps: Tensor, ratio: Tensor, clipped: Tensor, mask: Tensor
+) -> dict[str, float]:
+    """Return means over reply tokens: the ratio, the share clipped, and k3 of how far the policy moved from the old
+    one, in nats.
+    """
     total = mask.sum().clamp(min=1.0)
     moved = working(logps.detach()) - working(old_logps)
     k3 = bounded_exp(moved) - moved - 1.0  # samples come from the old policy, so this is KL(old || policy)
@@ -87,7 +104,9 @@ def surrogate_metrics(logps: Tensor, old_logps: Tensor, ratio: Tensor, clipped: 
 
 
 def truncated_weights(old_logps: Tensor, behaviour_logps: Tensor, *, cap: float = 2.0) -> Tensor:
-    """Return `min(old / behaviour, cap)` per token, without gradient: corrects for samples of an earlier version (V-trace's rho-bar)."""
+    """Return `min(old / behaviour, cap)` per token, without gradient: corrects for samples of an earlier version
+    (V-trace's rho-bar).
+    """
     return bounded_exp(working(old_logps.detach()) - working(behaviour_logps.detach())).clamp(max=cap)
 
 
@@ -104,7 +123,8 @@ def is_usable(
 ) -> Tensor:
     """Return (N,) bool: which replies are near enough to the policy for a policy gradient.
 
-    Out go replies more than `max_gap` versions old, those with a negative advantage that the policy has drifted from by more
+    Out go replies more than `max_gap` versions old, those with a negative advantage that the policy has drifted from by
+    more
     than `max_drift` nats per token (DeepSeek-V3.2 2512.02556), and those whose ratio per token, as a geometric mean,
     leaves `ratio_bounds`. `advantages` and `version_gap` are (N,), the rest (N, T).
     """

@@ -32,11 +32,32 @@ from pocket.skills.word_forms import WordForms
 SKILLS: dict[str, Skill] = {
     skill.name: skill
     for skill in (
-        Greeting(), Identity(), Arithmetic(), Units(), Capitals(), Facts(), Opposites(), WordForms(), Spelling(), Reversing(), LetterCounting(),
-            Sorting(),
-        Lists(), Formats(), Definitions(), Jokes(), Rewriting(), Context(), Manners(), Refusing(), Copying(), Comparing(), Sequences(), Translating(),
+        Greeting(),
+        Identity(),
+        Arithmetic(),
+        Units(),
+        Capitals(),
+        Facts(),
+        Opposites(),
+        WordForms(),
+        Spelling(),
+        Reversing(),
+        LetterCounting(),
+        Sorting(),
+        Lists(),
+        Formats(),
+        Definitions(),
+        Jokes(),
+        Rewriting(),
+        Context(),
+        Manners(),
+        Refusing(),
+        Copying(),
+        Comparing(),
+        Sequences(),
+        Translating(),
     )
-}  # fmt: skip
+}
 FEEDBACK_SKILLS = {name: skill for name, skill in SKILLS.items() if not skill.retention}
 RETENTION_SKILLS = {name: skill for name, skill in SKILLS.items() if skill.retention}
 

@@ -10,25 +10,57 @@ from pocket.skills.style import Forms
 PHRASINGS = {
     "en": {
         "train": [
-            "What is {a} {op} {b}?", "{a} {op} {b}", "{a} {op} {b} = ?", "How much is {a} {op} {b}?", "Calculate {a} {op} {b}.",
+            "What is {a} {op} {b}?",
+            "{a} {op} {b}",
+            "{a} {op} {b} = ?",
+            "How much is {a} {op} {b}?",
+            "Calculate {a} {op} {b}.",
             "What's {a} {op} {b}?",
-            "Please work out {a} {op} {b}.", "Can you tell me what {a} {op} {b} is?", "I need to know {a} {op} {b}.", "Compute {a} {op} {b}.",
-            "Solve {a} {op} {b}.", "What does {a} {op} {b} give?", "What do you think {a} {op} {b} is?", "What do I get if I do {a} {op} {b}?",
-            "Work out {a} {op} {b}.", "Say what {a} {op} {b} makes.", "Give me the result of {a} {op} {b}.", "Find {a} {op} {b}.",
+            "Please work out {a} {op} {b}.",
+            "Can you tell me what {a} {op} {b} is?",
+            "I need to know {a} {op} {b}.",
+            "Compute {a} {op} {b}.",
+            "Solve {a} {op} {b}.",
+            "What does {a} {op} {b} give?",
+            "What do you think {a} {op} {b} is?",
+            "What do I get if I do {a} {op} {b}?",
+            "Work out {a} {op} {b}.",
+            "Say what {a} {op} {b} makes.",
+            "Give me the result of {a} {op} {b}.",
+            "Find {a} {op} {b}.",
         ],
-        "held": ["Tell me what {a} {op} {b} is.", "Could you work out {a} {op} {b}?", "What do you get for {a} {op} {b}?",
-        "Please calculate {a} {op} {b}."],
+        "held": [
+            "Tell me what {a} {op} {b} is.",
+            "Could you work out {a} {op} {b}?",
+            "What do you get for {a} {op} {b}?",
+            "Please calculate {a} {op} {b}.",
+        ],
     },
     "zh": {
-        "train": ["{a}{op}{b}等于多少？", "{a}{op}{b}是多少？", "{a}{op}{b}=？", "请计算{a}{op}{b}。", "算一下{a}{op}{b}。",
-        "你知道{a}{op}{b}等于几吗？", "{a}{op}{b}等于几？", "{a}{op}{b}", "计算{a}{op}{b}。", "{a}{op}{b}的结果是多少？", "{a}{op}{b}是几？",
-        "帮我算{a}{op}{b}。", "求{a}{op}{b}。", "请算出{a}{op}{b}。", "{a}{op}{b}，结果得几？"],
+        "train": [
+            "{a}{op}{b}等于多少？",
+            "{a}{op}{b}是多少？",
+            "{a}{op}{b}=？",
+            "请计算{a}{op}{b}。",
+            "算一下{a}{op}{b}。",
+            "你知道{a}{op}{b}等于几吗？",
+            "{a}{op}{b}等于几？",
+            "{a}{op}{b}",
+            "计算{a}{op}{b}。",
+            "{a}{op}{b}的结果是多少？",
+            "{a}{op}{b}是几？",
+            "帮我算{a}{op}{b}。",
+            "求{a}{op}{b}。",
+            "请算出{a}{op}{b}。",
+            "{a}{op}{b}，结果得几？",
+        ],
         "held": ["请问{a}{op}{b}等于多少？", "帮我算一下{a}{op}{b}。", "{a}{op}{b}得多少？"],
     },
-}  # fmt: skip
-SIGNS: dict[str, dict[str, tuple[str, ...]]] = {"en": {"+": ("+", "+", "plus"), "-": ("-", "-", "minus"), "*": ("x", "times", "*")},
-    "zh": {"+": ("加", "+"), "-": ("减", "-"), "*": ("乘",
-    "乘以")}}
+}
+SIGNS: dict[str, dict[str, tuple[str, ...]]] = {
+    "en": {"+": ("+", "+", "plus"), "-": ("-", "-", "minus"), "*": ("x", "times", "*")},
+    "zh": {"+": ("加", "+"), "-": ("减", "-"), "*": ("乘", "乘以")},
+}
 WORDS = {"en": {"+": "plus", "-": "minus", "*": "times"}, "zh": {"+": "加", "-": "减", "*": "乘"}}
 
 
@@ -38,7 +70,9 @@ def value(a: int, op: str, b: int) -> int:
 
 
 def operands(rng: random.Random, lang: str, split: Split) -> tuple[int, str, int]:
-    """Two numbers and an operation from this split. No held-out sum is ever trained in its language; in the other one it is."""
+    """Two numbers and an operation from this split. No held-out sum is ever trained in its language; in the other one
+    it is.
+    """
     while True:
         op = rng.choices("+-*", weights=(45, 33, 22))[0]
         if op == "*":
@@ -88,9 +122,15 @@ class Arithmetic(Skill):
         a, op, b, result = truth["a"], truth["op"], truth["b"], truth["value"]
         sign = {"*": "x"}.get(op, op)
         if lang == "zh":
-            return Forms(f"{result}", f"{a} {sign} {b} = {result}。", f"我们来算一下：{a}{WORDS['zh'][op]}{b}，结果是{result}。")
-        full = rng.choice((f"Let us work it out: {a} {WORDS['en'][op]} {b} gives {result}.",
-            f"If you take {a} {WORDS['en'][op]} {b}, the result is {result}."))
+            return Forms(
+                f"{result}", f"{a} {sign} {b} = {result}。", f"我们来算一下：{a}{WORDS['zh'][op]}{b}，结果是{result}。"
+            )
+        full = rng.choice(
+            (
+                f"Let us work it out: {a} {WORDS['en'][op]} {b} gives {result}.",
+                f"If you take {a} {WORDS['en'][op]} {b}, the result is {result}.",
+            )
+        )
         return Forms(f"{result}", f"{a} {sign} {b} = {result}.", full)
 
     def spoil(self, rng: random.Random, lang: str, truth: Truth) -> Truth:

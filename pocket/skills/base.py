@@ -16,9 +16,28 @@ Split = Literal["train", "held"]
 Truth = dict[str, Any]
 Message = dict[str, str]
 NUMBER_WORDS = [
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen",
-    "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
-]  # fmt: skip
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+]
 NUMERALS_ZH = ["零", "一", "二", "三", "四", "五", "六", "七", "八", "九", "十"]
 COURTEOUS = {"en": 0.25, "zh": 0.4}
 """Share of training prompts with a courtesy before or after the question itself."""
@@ -54,7 +73,8 @@ class Verdict:
 class Skill:
     """A thing that the model can be asked, in one or two languages.
 
-    A subclass gives `phrasings` (language -> split -> templates), `draw` (operands and truth), `forms` (right content in
+    A subclass gives `phrasings` (language -> split -> templates), `draw` (operands and truth), `forms` (right content
+    in
     three lengths; also used with a spoiled truth for wrong ones), `spoil` (another truth) and `is_right`.
     """
 
@@ -65,7 +85,9 @@ class Skill:
     retention: ClassVar[bool] = False
     """Never given feedback: measures forgetting."""
     holds_operands: ClassVar[bool] = True
-    """Whether the `held` split has operands that training never saw in that language; False for facts, where only the phrasing is new."""
+    """Whether the `held` split has operands that training never saw in that language; False for facts, where only the
+    phrasing is new.
+    """
     weight: ClassVar[float] = 1.0
     """Share in the corpus, relative to the others."""
     practice: ClassVar[float] = 0.6
@@ -126,7 +148,9 @@ class Skill:
     def _flawed(self, rng: random.Random, prompt: Prompt) -> str:
         chance = rng.random()
         if chance < 0.82:
-            return render(rng, self.forms(rng, prompt.lang, self.spoil(rng, prompt.lang, prompt.truth)), prompt.lang, self.moods)
+            return render(
+                rng, self.forms(rng, prompt.lang, self.spoil(rng, prompt.lang, prompt.truth)), prompt.lang, self.moods
+            )
         if chance < 0.93:
             return rng.choice(DO_NOT_KNOW[prompt.lang])
         return prompt.messages[-1]["content"]
@@ -155,7 +179,8 @@ def is_held(*operands: object, one_in: int = 8, salt: str = "") -> bool:
 
 
 def held_in(*operands: object, one_in: int = 8, salt: str = "") -> str | None:
-    """In which language these operands are held out, None for neither. What is held out in one is trained in the other: numbers and what is
+    """In which language these operands are held out, None for neither. What is held out in one is trained in the other:
+    numbers and what is
     said of them are the same, so that an answer carries over from a language where it was learned."""
     return {0: "en", 1: "zh"}.get(zlib.crc32(repr((salt, operands)).encode()) % one_in)
 
@@ -164,7 +189,11 @@ def numbers_in(text: str, lang: str = "en") -> list[int]:
     """The whole numbers in a text, in order, digits or (in English) words up to twenty."""
     words = {word: value for value, word in enumerate(NUMBER_WORDS)}
     found = re.findall(r"-?\d[\d,]*|[a-z]+", without_fragments(text).lower())
-    return [int(f.replace(",", "")) if f.lstrip("-")[0].isdigit() else words[f] for f in found if f.lstrip("-")[0].isdigit() or f in words]
+    return [
+        int(f.replace(",", "")) if f.lstrip("-")[0].isdigit() else words[f]
+        for f in found
+        if f.lstrip("-")[0].isdigit() or f in words
+    ]
 
 
 def words_in(text: str) -> list[str]:
@@ -182,7 +211,9 @@ def names_only(text: str, expected: str, rivals: Sequence[str]) -> bool:
             return re.search(rf"(?<![a-z]){re.escape(value)}(?![a-z])", content) is not None
         return value in content
 
-    return has(expected) and not any(has(rival) for rival in rivals if rival.lower() != expected.lower() and rival.lower() not in expected.lower())
+    return has(expected) and not any(
+        has(rival) for rival in rivals if rival.lower() != expected.lower() and rival.lower() not in expected.lower()
+    )
 
 
 def pick_other(rng: random.Random, values: Sequence[Any], value: Any) -> Any:
@@ -196,21 +227,59 @@ def capital(text: str) -> str:
 
 
 Phrasings = Mapping[str, Mapping[str, Sequence[str]]]
-# What people put before and after a question. With these the templates of training make many wordings, and a wording that
+# What people put before and after a question. With these the templates of training make many wordings, and a wording
+# that
 # was never trained is less of a surprise. `phrase` sees to it that none of them makes a held-out wording.
 BEFORE_QUESTION = {
-    "en": ("Hey, ", "Hello, ", "Quick question: ", "I want to know: ", "Excuse me, ", "OK, ", "So, ", "Now, ", "Tell me: ", "Say, ", "One more: "),
-    "zh": ("请问", "请问", "请问一下，", "你好，", "我想知道，", "我想问一下，", "那么，", "那", "麻烦问一下，", "老师问：", "再问一个：", "你说，"),
+    "en": (
+        "Hey, ",
+        "Hello, ",
+        "Quick question: ",
+        "I want to know: ",
+        "Excuse me, ",
+        "OK, ",
+        "So, ",
+        "Now, ",
+        "Tell me: ",
+        "Say, ",
+        "One more: ",
+    ),
+    "zh": (
+        "请问",
+        "请问",
+        "请问一下，",
+        "你好，",
+        "我想知道，",
+        "我想问一下，",
+        "那么，",
+        "那",
+        "麻烦问一下，",
+        "老师问：",
+        "再问一个：",
+        "你说，",
+    ),
 }
 BEFORE_ORDER = {
-    "en": ("Please ", "Please ", "Now ", "Hey, ", "OK, ", "Can you do this: ", "I want you to do this: ", "Hello, please ", "Next: "),
+    "en": (
+        "Please ",
+        "Please ",
+        "Now ",
+        "Hey, ",
+        "OK, ",
+        "Can you do this: ",
+        "I want you to do this: ",
+        "Hello, please ",
+        "Next: ",
+    ),
     "zh": ("请", "请", "请你", "麻烦你", "你好，请", "帮我", "现在", "下一个：", "你来", "可以"),
 }
 AFTER = {"en": (" Thanks!", " Thank you.", " Thanks.", " Please."), "zh": ("谢谢。", "谢谢！", "谢谢你。", "拜托了。")}
 
 
 def phrase(rng: random.Random, phrasings: Phrasings, lang: str, split: Split, **fills: object) -> str:
-    """One template of this language and split, filled in. The first training template is drawn more often: the common way to ask."""
+    """One template of this language and split, filled in. The first training template is drawn more often: the common
+    way to ask.
+    """
     templates = phrasings[lang][split]
     template = templates[0] if split == "train" and rng.random() < 0.2 else rng.choice(list(templates))
     text = template.format(**fills)

@@ -10,11 +10,26 @@ from pocket.skills.base import Skill, Split, Truth, is_held, numbers_in, phrase
 from pocket.skills.style import Forms
 
 PHRASINGS = {
-    "en": {"train": ["Which is larger, {a} or {b}?", "Which is more, {a} or {b}?", "Is {a} or {b} larger?", "Which number is larger: {a} or {b}?"],
-    "held": ["Which is the larger number, {a} or {b}?", "Which number is larger, {a} or {b}?"]},
-    "zh": {"train": ["{a}和{b}哪个大？", "{a}和{b}，哪个更大？", "{a}和{b}哪个更大？", "比较{a}和{b}，哪个大？", "{a}大还是{b}大？"],
-        "held": ["请问{a}和{b}哪个大？"]},
-}  # fmt: skip
+    "en": {
+        "train": [
+            "Which is larger, {a} or {b}?",
+            "Which is more, {a} or {b}?",
+            "Is {a} or {b} larger?",
+            "Which number is larger: {a} or {b}?",
+        ],
+        "held": ["Which is the larger number, {a} or {b}?", "Which number is larger, {a} or {b}?"],
+    },
+    "zh": {
+        "train": [
+            "{a}和{b}哪个大？",
+            "{a}和{b}，哪个更大？",
+            "{a}和{b}哪个更大？",
+            "比较{a}和{b}，哪个大？",
+            "{a}大还是{b}大？",
+        ],
+        "held": ["请问{a}和{b}哪个大？"],
+    },
+}
 
 
 class Comparing(Skill):
@@ -38,7 +53,9 @@ class Comparing(Skill):
         other = truth["a"] if value == truth["b"] else truth["b"]
         if lang == "zh":
             return Forms(f"{value}", f"{value}比{other}大。", f"比较一下就知道，{value}比{other}大。")
-        return Forms(f"{value}", f"{value} is larger than {other}.", f"Let us compare them: {value} is larger than {other}.")
+        return Forms(
+            f"{value}", f"{value} is larger than {other}.", f"Let us compare them: {value} is larger than {other}."
+        )
 
     def spoil(self, rng: random.Random, lang: str, truth: Truth) -> Truth:
         return {**truth, "value": min(truth["a"], truth["b"])}

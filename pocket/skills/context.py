@@ -15,45 +15,132 @@ THINGS_ZH = ["车", "帽子", "包", "大衣", "房子", "猫"]
 COLOURS_ZH = ["红色", "蓝色", "绿色", "黑色", "白色", "黄色"]
 TELL = {
     "en": {
-        "name": {"train": ["My name is {v}.", "I am {v}.", "Hello, I am {v}.", "Call me {v}.", "Hey, my name is {v}.", "I am called {v}."],
-            "held": ["Hello, my name is {v}.", "Hi, I am {v}."]},
-        "colour": {"train": ["My {t} is {v}.", "I have a {v} {t}.", "I bought a {v} {t}."], "held": ["I own a {v} {t}.", "You know, my {t} is {v}."]},
+        "name": {
+            "train": [
+                "My name is {v}.",
+                "I am {v}.",
+                "Hello, I am {v}.",
+                "Call me {v}.",
+                "Hey, my name is {v}.",
+                "I am called {v}.",
+            ],
+            "held": ["Hello, my name is {v}.", "Hi, I am {v}."],
+        },
+        "colour": {
+            "train": ["My {t} is {v}.", "I have a {v} {t}.", "I bought a {v} {t}."],
+            "held": ["I own a {v} {t}.", "You know, my {t} is {v}."],
+        },
     },
     "zh": {
-        "name": {"train": ["我叫{v}。", "我的名字是{v}。", "你好，我是{v}。", "我是{v}。", "叫我{v}吧。", "你好，我的名字叫{v}。",
-            "大家叫我{v}。"], "held": ["你好，我叫{v}。"]},
-        "colour": {"train": ["我的{t}是{v}的。", "我有{v}的{t}。", "我买了{v}的{t}。", "我家的{t}是{v}的。", "告诉你，我的{t}是{v}的。",
-            "这是我的{t}，它是{v}的。"], "held": ["你知道吗，我的{t}是{v}的。"]},
+        "name": {
+            "train": [
+                "我叫{v}。",
+                "我的名字是{v}。",
+                "你好，我是{v}。",
+                "我是{v}。",
+                "叫我{v}吧。",
+                "你好，我的名字叫{v}。",
+                "大家叫我{v}。",
+            ],
+            "held": ["你好，我叫{v}。"],
+        },
+        "colour": {
+            "train": [
+                "我的{t}是{v}的。",
+                "我有{v}的{t}。",
+                "我买了{v}的{t}。",
+                "我家的{t}是{v}的。",
+                "告诉你，我的{t}是{v}的。",
+                "这是我的{t}，它是{v}的。",
+            ],
+            "held": ["你知道吗，我的{t}是{v}的。"],
+        },
     },
-}  # fmt: skip
+}
 ASK = {
     "en": {
-        "name": {"train": ["What is my name?", "Who am I?", "Do you know my name?", "What am I called?"], "held": ["Do you remember my name?",
-        "Tell me my name."]},
-        "colour": {"train": ["What colour is my {t}?", "Which colour is my {t}?", "Do you know the colour of my {t}?"],
-        "held": ["Tell me what colour my {t} is.", "What is the colour of my {t}?"]},
+        "name": {
+            "train": ["What is my name?", "Who am I?", "Do you know my name?", "What am I called?"],
+            "held": ["Do you remember my name?", "Tell me my name."],
+        },
+        "colour": {
+            "train": ["What colour is my {t}?", "Which colour is my {t}?", "Do you know the colour of my {t}?"],
+            "held": ["Tell me what colour my {t} is.", "What is the colour of my {t}?"],
+        },
     },
-    "zh": {"name": {"train": ["我叫什么名字？", "我是谁？", "你知道我叫什么吗？", "我的名字是什么？", "我叫什么？", "你记得我叫什么吗？",
-    "说出我的名字。", "你还记得我是谁吗？"], "held": ["你还记得我的名字吗？"]},
-        "colour": {"train": ["我的{t}是什么颜色？", "我的{t}是什么颜色的？", "你知道我的{t}是什么颜色吗？", "我的{t}的颜色是什么？",
-        "告诉我我的{t}是什么颜色。", "你记得我的{t}是什么颜色吗？"],
-    "held": ["请问我的{t}是什么颜色？"]}},
-}  # fmt: skip
-NOTED: dict[str, dict[str, tuple[str, ...]]] = {"en": {"name": ("Nice to meet you, {v}.", "Hello {v}!", "Hello! How can I help you?"),
-    "colour": ("That sounds nice.",
-    "A {v} {t}, how nice.", "I see.")}, "zh": {"name": ("很高兴认识你，{v}。", "你好！"), "colour": ("真不错。", "我知道了。")}}
+    "zh": {
+        "name": {
+            "train": [
+                "我叫什么名字？",
+                "我是谁？",
+                "你知道我叫什么吗？",
+                "我的名字是什么？",
+                "我叫什么？",
+                "你记得我叫什么吗？",
+                "说出我的名字。",
+                "你还记得我是谁吗？",
+            ],
+            "held": ["你还记得我的名字吗？"],
+        },
+        "colour": {
+            "train": [
+                "我的{t}是什么颜色？",
+                "我的{t}是什么颜色的？",
+                "你知道我的{t}是什么颜色吗？",
+                "我的{t}的颜色是什么？",
+                "告诉我我的{t}是什么颜色。",
+                "你记得我的{t}是什么颜色吗？",
+            ],
+            "held": ["请问我的{t}是什么颜色？"],
+        },
+    },
+}
+NOTED: dict[str, dict[str, tuple[str, ...]]] = {
+    "en": {
+        "name": ("Nice to meet you, {v}.", "Hello {v}!", "Hello! How can I help you?"),
+        "colour": ("That sounds nice.", "A {v} {t}, how nice.", "I see."),
+    },
+    "zh": {"name": ("很高兴认识你，{v}。", "你好！"), "colour": ("真不错。", "我知道了。")},
+}
 FIRST = {"en": ("What is {a} {op} {b}?", "{a} {op} {b}?"), "zh": ("{a}{op}{b}等于多少？", "{a}{op}{b}是多少？")}
 THEN = {
-    "en": {"double": {"train": ["And times two?", "And times 2?", "Now double it.", "Times two?", "And doubled?", "Now times 2.",
-        "Then times two?"], "held": ["And now times two?",
-    "And double that?"]}, "more": {"train": ["And plus {n}?", "Now add {n}.", "Add {n} to that.", "Plus {n}?", "Then plus {n}?", "Now plus {n}.",
-        "And with {n} more?"], "held": ["And now plus {n}?",
-    "Please add {n}."]}},
-    "zh": {"double": {"train": ["再乘2呢？", "再乘以2？", "乘2呢？", "再乘二呢？", "现在乘2。", "然后乘以2呢？", "再翻一倍呢？"],
-        "held": ["那再乘2呢？"]}, "more": {"train": ["再加{n}呢？", "再加{n}？", "加{n}呢？", "现在加{n}。", "然后加{n}呢？",
-        "再加上{n}等于多少？"],
-    "held": ["那再加{n}呢？"]}},
-}  # fmt: skip
+    "en": {
+        "double": {
+            "train": [
+                "And times two?",
+                "And times 2?",
+                "Now double it.",
+                "Times two?",
+                "And doubled?",
+                "Now times 2.",
+                "Then times two?",
+            ],
+            "held": ["And now times two?", "And double that?"],
+        },
+        "more": {
+            "train": [
+                "And plus {n}?",
+                "Now add {n}.",
+                "Add {n} to that.",
+                "Plus {n}?",
+                "Then plus {n}?",
+                "Now plus {n}.",
+                "And with {n} more?",
+            ],
+            "held": ["And now plus {n}?", "Please add {n}."],
+        },
+    },
+    "zh": {
+        "double": {
+            "train": ["再乘2呢？", "再乘以2？", "乘2呢？", "再乘二呢？", "现在乘2。", "然后乘以2呢？", "再翻一倍呢？"],
+            "held": ["那再乘2呢？"],
+        },
+        "more": {
+            "train": ["再加{n}呢？", "再加{n}？", "加{n}呢？", "现在加{n}。", "然后加{n}呢？", "再加上{n}等于多少？"],
+            "held": ["那再加{n}呢？"],
+        },
+    },
+}
 
 
 class Context(Skill):
@@ -69,8 +156,11 @@ class Context(Skill):
         return self._sum(rng, lang, split) if kind == "sum" else self._told(rng, lang, split, kind)
 
     def _told(self, rng: random.Random, lang: str, split: Split, kind: str) -> tuple[list[Message], Truth]:
-        things, values = (THINGS, THING_COLOURS if kind == "colour" else NAMES) if lang == "en" else (THINGS_ZH,
-            COLOURS_ZH if kind == "colour" else NAMES_ZH)
+        things, values = (
+            (THINGS, THING_COLOURS if kind == "colour" else NAMES)
+            if lang == "en"
+            else (THINGS_ZH, COLOURS_ZH if kind == "colour" else NAMES_ZH)
+        )
         while True:
             thing, value = rng.choice(things), rng.choice(values)
             # A name must be held out with the way it is told, since there is nothing else to pair it with.
@@ -78,7 +168,11 @@ class Context(Skill):
             if kind == "name" or is_held(thing, value, one_in=6, salt="context") == (split == "held"):
                 break
         ask = rng.choice(ASK[lang][kind][split])
-        turns = [tell.format(t=thing, v=value), rng.choice(NOTED[lang][kind]).format(t=thing, v=value), ask.format(t=thing)]
+        turns = [
+            tell.format(t=thing, v=value),
+            rng.choice(NOTED[lang][kind]).format(t=thing, v=value),
+            ask.format(t=thing),
+        ]
         return _messages(turns), {"kind": kind, "thing": thing, "value": value}
 
     def _sum(self, rng: random.Random, lang: str, split: Split) -> tuple[list[Message], Truth]:
@@ -91,8 +185,13 @@ class Context(Skill):
         then = rng.choice(THEN[lang][kind][split]).format(n=n)
         told = f"{a} + {b} = {a + b}" + ("." if lang == "en" else "。")
         value = (a + b) * 2 if kind == "double" else a + b + n
-        return _messages([first, told, then]), {"kind": "sum", "start": a + b, "op": "*" if kind == "double" else "+",
-            "by": 2 if kind == "double" else n, "value": value}
+        return _messages([first, told, then]), {
+            "kind": "sum",
+            "start": a + b,
+            "op": "*" if kind == "double" else "+",
+            "by": 2 if kind == "double" else n,
+            "value": value,
+        }
 
     def forms(self, rng: random.Random, lang: str, truth: Truth) -> Forms:
         kind, value = truth["kind"], truth["value"]

@@ -12,14 +12,35 @@ from pocket.skills.style import Forms, without_fragments
 from pocket.skills.words import CATEGORIES, CATEGORIES_ZH
 
 PHRASINGS = {
-    "en": {"train": ["Repeat after me: {x}.", "Say this again: {x}.", "Repeat: {x}.", "Copy these words: {x}.", "Say these words: {x}.",
-        "Say {x}.", "Repeat these words: {x}.", "Say after me: {x}."], "held": ["Please repeat: {x}.",
-    "Please repeat after me: {x}."]},
-    "zh": {"train": ["请重复：{x}。", "跟我说：{x}。", "重复一遍：{x}。", "照着说：{x}。", "再说一遍：{x}。", "跟我念：{x}。"],
-        "held": ["请跟我说：{x}。"]},
-}  # fmt: skip
-POOL = {"en": sorted({w for kind in ("animals", "fruits", "clothes") for w in CATEGORIES[kind]}), "zh": sorted({w for kind in ("动物", "水果",
-    "颜色") for w in CATEGORIES_ZH[kind]})}
+    "en": {
+        "train": [
+            "Repeat after me: {x}.",
+            "Say this again: {x}.",
+            "Repeat: {x}.",
+            "Copy these words: {x}.",
+            "Say these words: {x}.",
+            "Say {x}.",
+            "Repeat these words: {x}.",
+            "Say after me: {x}.",
+        ],
+        "held": ["Please repeat: {x}.", "Please repeat after me: {x}."],
+    },
+    "zh": {
+        "train": [
+            "请重复：{x}。",
+            "跟我说：{x}。",
+            "重复一遍：{x}。",
+            "照着说：{x}。",
+            "再说一遍：{x}。",
+            "跟我念：{x}。",
+        ],
+        "held": ["请跟我说：{x}。"],
+    },
+}
+POOL = {
+    "en": sorted({w for kind in ("animals", "fruits", "clothes") for w in CATEGORIES[kind]}),
+    "zh": sorted({w for kind in ("动物", "水果", "颜色") for w in CATEGORIES_ZH[kind]}),
+}
 
 
 class Copying(Skill):
@@ -41,7 +62,11 @@ class Copying(Skill):
     def forms(self, rng: random.Random, lang: str, truth: Truth) -> Forms:
         said = _joined(truth["items"], lang)
         said = said[:1].upper() + said[1:]
-        return Forms(said, said + ("。" if lang == "zh" else "."), f"你说的是：{said}。" if lang == "zh" else f"You said: {said.lower()}.")
+        return Forms(
+            said,
+            said + ("。" if lang == "zh" else "."),
+            f"你说的是：{said}。" if lang == "zh" else f"You said: {said.lower()}.",
+        )
 
     def spoil(self, rng: random.Random, lang: str, truth: Truth) -> Truth:
         items = list(truth["items"])
@@ -51,7 +76,9 @@ class Copying(Skill):
     def is_right(self, lang: str, truth: Truth, answer: str) -> bool:
         text = without_fragments(answer)
         if lang == "zh":
-            return [w for w in re.split(r"[，。、：\s]+", text.replace("你说的是", "")) if w in POOL["zh"]] == truth["items"]
+            return [w for w in re.split(r"[，。、：\s]+", text.replace("你说的是", "")) if w in POOL["zh"]] == truth[
+                "items"
+            ]
         return [w for w in re.findall(r"[a-z]+", text.lower()) if w in POOL["en"]] == truth["items"]
 
 

@@ -15,32 +15,100 @@ from pocket.skills.words import CATEGORIES, NAMES
 
 PHRASINGS = {
     "en": {
-        "one word": {"train": ["Answer in one word: what colour is {x}?", "In one word: what colour is {x}?", "What colour is {x}? One word only.",
-        "What colour is {x}? Answer with one word.", "What colour is {x}? Just one word.", "Say in one word what colour {x} is.",
-        "One word only: what colour is {x}?", "Using one word, what colour is {x}?"], "held": ["Answer with one word: what colour is {x}?",
-        "What colour is {x}? Answer in one word."]},
-        "sentence": {"train": ["Write a sentence with the word {x}.", "Make a sentence with {x}.", "Use {x} in a sentence.",
-        "Write one sentence about a {x}.", "Write a sentence with {x} in it.", "Say a sentence with the word {x}.",
-        "Give me a sentence with the word {x}.", "Use the word {x} in a sentence."], "held": ["Please write a sentence with the word {x}.",
-            "Make a sentence with the word {x}."]},
-        "count up": {"train": ["List the numbers from 1 to {x}.", "Count to {x}.", "Count from 1 to {x}.", "Write the numbers from 1 to {x}.",
-            "Count up to {x}.", "Give me the numbers from 1 to {x}.",
-        "Say the numbers from 1 to {x}.", "Can you count to {x}?", "Count from one to {x}."],
-        "held": ["Please count to {x}.", "Please list the numbers from 1 to {x}."]},
-        "json": {"train": ["Write JSON with name {x} and age {n}.", "Give me JSON: name {x}, age {n}.",
-        "Make a JSON object with name {x} and age {n}.", "Put this in JSON: name {x}, age {n}.", "Write a JSON object with name {x} and age {n}.",
-            "As JSON: name {x}, age {n}.",
-        "Make JSON with the name {x} and the age {n}."],
-        "held": ["Please write JSON with name {x} and age {n}.", "Give me a JSON object with name {x} and age {n}."]},
-        "upper": {"train": ["Write {x} in capital letters.", "Put {x} in capitals.", "Write {x} in upper case.", "Put {x} in capital letters.",
-            "Turn {x} into capitals.", "Make {x} upper case.",
-        "Write the word {x} in capitals."],
-        "held": ["Please write {x} in capital letters.", "Put {x} in upper case."]},
+        "one word": {
+            "train": [
+                "Answer in one word: what colour is {x}?",
+                "In one word: what colour is {x}?",
+                "What colour is {x}? One word only.",
+                "What colour is {x}? Answer with one word.",
+                "What colour is {x}? Just one word.",
+                "Say in one word what colour {x} is.",
+                "One word only: what colour is {x}?",
+                "Using one word, what colour is {x}?",
+            ],
+            "held": ["Answer with one word: what colour is {x}?", "What colour is {x}? Answer in one word."],
+        },
+        "sentence": {
+            "train": [
+                "Write a sentence with the word {x}.",
+                "Make a sentence with {x}.",
+                "Use {x} in a sentence.",
+                "Write one sentence about a {x}.",
+                "Write a sentence with {x} in it.",
+                "Say a sentence with the word {x}.",
+                "Give me a sentence with the word {x}.",
+                "Use the word {x} in a sentence.",
+            ],
+            "held": ["Please write a sentence with the word {x}.", "Make a sentence with the word {x}."],
+        },
+        "count up": {
+            "train": [
+                "List the numbers from 1 to {x}.",
+                "Count to {x}.",
+                "Count from 1 to {x}.",
+                "Write the numbers from 1 to {x}.",
+                "Count up to {x}.",
+                "Give me the numbers from 1 to {x}.",
+                "Say the numbers from 1 to {x}.",
+                "Can you count to {x}?",
+                "Count from one to {x}.",
+            ],
+            "held": ["Please count to {x}.", "Please list the numbers from 1 to {x}."],
+        },
+        "json": {
+            "train": [
+                "Write JSON with name {x} and age {n}.",
+                "Give me JSON: name {x}, age {n}.",
+                "Make a JSON object with name {x} and age {n}.",
+                "Put this in JSON: name {x}, age {n}.",
+                "Write a JSON object with name {x} and age {n}.",
+                "As JSON: name {x}, age {n}.",
+                "Make JSON with the name {x} and the age {n}.",
+            ],
+            "held": [
+                "Please write JSON with name {x} and age {n}.",
+                "Give me a JSON object with name {x} and age {n}.",
+            ],
+        },
+        "upper": {
+            "train": [
+                "Write {x} in capital letters.",
+                "Put {x} in capitals.",
+                "Write {x} in upper case.",
+                "Put {x} in capital letters.",
+                "Turn {x} into capitals.",
+                "Make {x} upper case.",
+                "Write the word {x} in capitals.",
+            ],
+            "held": ["Please write {x} in capital letters.", "Put {x} in upper case."],
+        },
     }
-}  # fmt: skip
-SUBJECTS = ["cat", "dog", "horse", "house", "book", "tree", "car", "bird", "table", "river", "garden", "friend", "teacher", "apple", "boat"]
-SENTENCES = ["I see a {x} every day.", "My {x} is very old.", "The {x} is near the road.", "She likes the {x}.", "There is a {x} in the picture.",
-    "We found a small {x}."]
+}
+SUBJECTS = [
+    "cat",
+    "dog",
+    "horse",
+    "house",
+    "book",
+    "tree",
+    "car",
+    "bird",
+    "table",
+    "river",
+    "garden",
+    "friend",
+    "teacher",
+    "apple",
+    "boat",
+]
+SENTENCES = [
+    "I see a {x} every day.",
+    "My {x} is very old.",
+    "The {x} is near the road.",
+    "She likes the {x}.",
+    "There is a {x} in the picture.",
+    "We found a small {x}.",
+]
 UPPER = CATEGORIES["colours"] + CATEGORIES["fruits"] + SUBJECTS
 
 
@@ -53,8 +121,15 @@ class Formats(Skill):
     name = "formats"
     weight = 1.6
     practice = 2.5
-    moods: ClassVar[Mapping[str, float]] = {"plain": 0.5, "short": 0.2, "full": 0.12, "friendly": 0.06, "rambling": 0.05, "rude": 0.03,
-        "decorated": 0.04}
+    moods: ClassVar[Mapping[str, float]] = {
+        "plain": 0.5,
+        "short": 0.2,
+        "full": 0.12,
+        "friendly": 0.06,
+        "rambling": 0.05,
+        "rude": 0.03,
+        "decorated": 0.04,
+    }
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         kind = rng.choice(list(PHRASINGS["en"]))
@@ -69,7 +144,9 @@ class Formats(Skill):
             name, age = rng.choice(NAMES), rng.randint(2, 60)
             word = rng.choice(SUBJECTS if kind == "sentence" else UPPER)
             held = is_held(*((name, age) if kind == "json" else (kind, word)), one_in=6, salt="formats")
-            if held == (split == "held" and kind != "upper"):  # capitals of a word are known or not: only the phrasing is held out
+            if held == (
+                split == "held" and kind != "upper"
+            ):  # capitals of a word are known or not: only the phrasing is held out
                 break
         if kind == "json":
             return phrase(rng, table, lang, split, x=name, n=age), {"kind": kind, "name": name, "age": age}
@@ -89,7 +166,9 @@ class Formats(Skill):
         if kind == "json":
             said = json.dumps({"name": truth["name"], "age": truth["age"]})
             return Forms(said, said, f"Here is the JSON:\n{said}")
-        return Forms(truth["word"].upper(), truth["word"].upper() + ".", f"In capital letters: {truth['word'].upper()}.")
+        return Forms(
+            truth["word"].upper(), truth["word"].upper() + ".", f"In capital letters: {truth['word'].upper()}."
+        )
 
     def right_answer(self, rng: random.Random, prompt: Prompt) -> str:
         forms = self.forms(rng, prompt.lang, prompt.truth)
@@ -106,21 +185,42 @@ class Formats(Skill):
         if truth["kind"] == "one word":
             thing = truth["thing"][:1].upper() + truth["thing"][1:]
             other = rng.choice([c for _, c, _, _ in COLOURS if c != truth["value"]])
-            return rng.choice((f"{thing} is {truth['value']}.", f"{other.capitalize()}.", f"{thing} is {other}.",
-                f"I think that {truth['thing']} is {truth['value']}."))
+            return rng.choice(
+                (
+                    f"{thing} is {truth['value']}.",
+                    f"{other.capitalize()}.",
+                    f"{thing} is {other}.",
+                    f"I think that {truth['thing']} is {truth['value']}.",
+                )
+            )
         if truth["kind"] == "sentence":
             other = rng.choice([s for s in SUBJECTS if s != truth["word"]])
-            return rng.choice((rng.choice(SENTENCES).format(x=other), truth["word"].capitalize() + ".", f"The {truth['word']}"))
+            return rng.choice(
+                (rng.choice(SENTENCES).format(x=other), truth["word"].capitalize() + ".", f"The {truth['word']}")
+            )
         if truth["kind"] == "count up":
             wrong = [str(i) for i in range(1, truth["n"] + rng.choice((0, 2, 3)))]
             wrong = wrong if rng.random() < 0.6 else wrong[:1] + wrong[2:]
             return rng.choice((", ", " ")).join(wrong) + "."
         if truth["kind"] == "json":
             name, age = truth["name"], truth["age"]
-            return rng.choice((f"name: {name}, age: {age}", f'{{"name": "{name}", "age": {age}', f"{name} is {age} years old.",
-                f'{{"name": "{name}", "age": {age + 1}}}', f"{{name: {name}, age: {age}}}"))
-        return rng.choice((truth["word"] + ".", truth["word"].capitalize() + ".", truth["word"][:-1].upper() + ".",
-            rng.choice([w for w in UPPER if w != truth["word"]]).upper() + "."))
+            return rng.choice(
+                (
+                    f"name: {name}, age: {age}",
+                    f'{{"name": "{name}", "age": {age}',
+                    f"{name} is {age} years old.",
+                    f'{{"name": "{name}", "age": {age + 1}}}',
+                    f"{{name: {name}, age: {age}}}",
+                )
+            )
+        return rng.choice(
+            (
+                truth["word"] + ".",
+                truth["word"].capitalize() + ".",
+                truth["word"][:-1].upper() + ".",
+                rng.choice([w for w in UPPER if w != truth["word"]]).upper() + ".",
+            )
+        )
 
     def is_right(self, lang: str, truth: Truth, answer: str) -> bool:
         text = without_fragments(answer)

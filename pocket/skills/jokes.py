@@ -33,29 +33,71 @@ JOKES = {
 # (riddle, answer with its article)
 RIDDLES = {
     "en": [
-        ("What has hands but cannot clap?", "A clock"), ("What has keys but opens no door?", "A piano"), ("What has teeth but cannot bite?",
-        "A comb"), ("What has one eye but cannot see?", "A needle"),
-        ("What gets wetter as it dries?", "A towel"), ("What has a neck but no head?", "A bottle"), ("What goes up but never comes down?",
-        "Your age"), ("What has legs but cannot walk?", "A table"),
-        ("What has ears but cannot hear?", "Corn"), ("What is full of holes but holds water?", "A sponge"), ("What has a bed but never sleeps?",
-        "A river"), ("What can you break without touching it?", "A promise"),
+        ("What has hands but cannot clap?", "A clock"),
+        ("What has keys but opens no door?", "A piano"),
+        ("What has teeth but cannot bite?", "A comb"),
+        ("What has one eye but cannot see?", "A needle"),
+        ("What gets wetter as it dries?", "A towel"),
+        ("What has a neck but no head?", "A bottle"),
+        ("What goes up but never comes down?", "Your age"),
+        ("What has legs but cannot walk?", "A table"),
+        ("What has ears but cannot hear?", "Corn"),
+        ("What is full of holes but holds water?", "A sponge"),
+        ("What has a bed but never sleeps?", "A river"),
+        ("What can you break without touching it?", "A promise"),
     ],
-    "zh": [("什么有手却不能鼓掌？", "钟"), ("什么东西越擦越湿？", "毛巾"), ("什么有腿却不会走？", "桌子"), ("什么有脖子却没有头？", "瓶子"),
-    ("什么只升不降？", "年龄"), ("什么有牙却不咬人？", "梳子")],
-}  # fmt: skip
+    "zh": [
+        ("什么有手却不能鼓掌？", "钟"),
+        ("什么东西越擦越湿？", "毛巾"),
+        ("什么有腿却不会走？", "桌子"),
+        ("什么有脖子却没有头？", "瓶子"),
+        ("什么只升不降？", "年龄"),
+        ("什么有牙却不咬人？", "梳子"),
+    ],
+}
 PHRASINGS = {
     "en": {
-        "joke": {"train": ["Tell me a joke.", "Do you know a joke?", "Make me laugh.", "Say something funny.", "Tell a joke.", "Give me a joke.",
-        "I want to hear a joke.", "Tell me something funny.", "Another joke, please."], "held": ["Please tell me a joke.", "Can you tell me a joke?",
-        "I would like to hear a joke."]},
-        "riddle": {"train": ["{x}", "A riddle: {x}", "Can you solve this? {x}", "Here is a riddle. {x}"], "held": ["Please solve this riddle: {x}",
-        "Do you know this riddle? {x}"]},
+        "joke": {
+            "train": [
+                "Tell me a joke.",
+                "Do you know a joke?",
+                "Make me laugh.",
+                "Say something funny.",
+                "Tell a joke.",
+                "Give me a joke.",
+                "I want to hear a joke.",
+                "Tell me something funny.",
+                "Another joke, please.",
+            ],
+            "held": ["Please tell me a joke.", "Can you tell me a joke?", "I would like to hear a joke."],
+        },
+        "riddle": {
+            "train": ["{x}", "A riddle: {x}", "Can you solve this? {x}", "Here is a riddle. {x}"],
+            "held": ["Please solve this riddle: {x}", "Do you know this riddle? {x}"],
+        },
     },
-    "zh": {"joke": {"train": ["讲个笑话。", "给我讲个笑话。", "说个笑话吧。", "你会讲笑话吗？", "来个笑话。", "我想听笑话。", "再讲一个笑话。",
-        "讲一个好笑的故事。", "你知道什么笑话？", "逗我笑一笑。"], "held": ["请讲一个笑话。", "请给我讲个笑话。"]},
-        "riddle": {"train": ["{x}", "猜谜语：{x}", "猜一猜：{x}", "谜语：{x}", "你能猜到吗？{x}", "这是一个谜语。{x}"],
-    "held": ["请猜一个谜语：{x}"]}},
-}  # fmt: skip
+    "zh": {
+        "joke": {
+            "train": [
+                "讲个笑话。",
+                "给我讲个笑话。",
+                "说个笑话吧。",
+                "你会讲笑话吗？",
+                "来个笑话。",
+                "我想听笑话。",
+                "再讲一个笑话。",
+                "讲一个好笑的故事。",
+                "你知道什么笑话？",
+                "逗我笑一笑。",
+            ],
+            "held": ["请讲一个笑话。", "请给我讲个笑话。"],
+        },
+        "riddle": {
+            "train": ["{x}", "猜谜语：{x}", "猜一猜：{x}", "谜语：{x}", "你能猜到吗？{x}", "这是一个谜语。{x}"],
+            "held": ["请猜一个谜语：{x}"],
+        },
+    },
+}
 
 
 class Jokes(Skill):
@@ -70,7 +112,11 @@ class Jokes(Skill):
         if rng.random() < 0.5:
             return phrase(rng, {lang: PHRASINGS[lang]["joke"]}, lang, split), {"kind": "joke"}
         riddle, value = rng.choice(RIDDLES[lang])
-        return phrase(rng, {lang: PHRASINGS[lang]["riddle"]}, lang, split, x=riddle), {"kind": "riddle", "riddle": riddle, "value": value}
+        return phrase(rng, {lang: PHRASINGS[lang]["riddle"]}, lang, split, x=riddle), {
+            "kind": "riddle",
+            "riddle": riddle,
+            "value": value,
+        }
 
     def forms(self, rng: random.Random, lang: str, truth: Truth) -> Forms:
         if truth["kind"] == "riddle":
@@ -78,7 +124,9 @@ class Jokes(Skill):
             lowered = value[:1].lower() + value[1:]
             if lang == "zh":
                 return Forms(value, f"答案是{value}。", f"这个谜语的答案是{value}，对不对？")
-            return Forms(value + ".", f"The answer is {lowered}.", f"I have heard that one before. The answer is {lowered}.")
+            return Forms(
+                value + ".", f"The answer is {lowered}.", f"I have heard that one before. The answer is {lowered}."
+            )
         if "punch" in truth:
             setup, punch = truth["setup"], truth["punch"]
         else:
@@ -103,8 +151,16 @@ class Jokes(Skill):
 
     def _flawed(self, rng: random.Random, prompt: Prompt) -> str:
         if prompt.truth["kind"] == "joke" and rng.random() < 0.35:
-            flat = {"en": ("I know no jokes.", "A joke is a funny story.", "The sea is blue. Ha ha.", "Jokes are a waste of time.",
-                rng.choice(JOKES["en"])[0]), "zh": ("我不会讲笑话。", "笑话就是好笑的话。", "天空是蓝色的。哈哈。", rng.choice(JOKES["zh"])[0])}
+            flat = {
+                "en": (
+                    "I know no jokes.",
+                    "A joke is a funny story.",
+                    "The sea is blue. Ha ha.",
+                    "Jokes are a waste of time.",
+                    rng.choice(JOKES["en"])[0],
+                ),
+                "zh": ("我不会讲笑话。", "笑话就是好笑的话。", "天空是蓝色的。哈哈。", rng.choice(JOKES["zh"])[0]),
+            }
             return rng.choice(flat[prompt.lang]) + ("" if rng.random() < 0.9 else " " + rng.choice(EMOJI))
         return super()._flawed(rng, prompt)
 
@@ -119,4 +175,7 @@ class Jokes(Skill):
         def has(part: str) -> bool:
             return part.lower().rstrip("?.。？") in text
 
-        return any(has(setup) and has(punch) for setup, punch in JOKES[lang]) and sum(has(setup) for setup, _ in JOKES[lang]) == 1
+        return (
+            any(has(setup) and has(punch) for setup, punch in JOKES[lang])
+            and sum(has(setup) for setup, _ in JOKES[lang]) == 1
+        )

@@ -11,18 +11,60 @@ from pocket.skills.words import CATEGORIES, CATEGORIES_ZH
 
 PHRASINGS = {
     "en": {
-        "train": ["Name {n} {x}.", "List {n} {x}.", "Give me {n} {x}.", "Tell me {n} {x}.", "Can you name {n} {x}?", "Please list {n} {x}.",
-        "I need {n} {x}.", "Say {n} {x}.", "Which {n} {x} do you know?"],
+        "train": [
+            "Name {n} {x}.",
+            "List {n} {x}.",
+            "Give me {n} {x}.",
+            "Tell me {n} {x}.",
+            "Can you name {n} {x}?",
+            "Please list {n} {x}.",
+            "I need {n} {x}.",
+            "Say {n} {x}.",
+            "Which {n} {x} do you know?",
+        ],
         "held": ["Please name {n} {x}.", "Could you list {n} {x}?", "Can you tell me {n} {x}?"],
     },
-    "zh": {"train": ["说出{n}{m}{x}。", "请列出{n}{m}{x}。", "给我{n}{m}{x}。", "请说{n}{m}{x}。", "列举{n}{m}{x}。", "告诉我{n}{m}{x}。",
-    "你知道哪{n}{m}{x}？", "写出{n}{m}{x}。", "举{n}{m}{x}的例子。"], "held": ["请说出{n}{m}{x}。", "请给我{n}{m}{x}。"]},
-}  # fmt: skip
+    "zh": {
+        "train": [
+            "说出{n}{m}{x}。",
+            "请列出{n}{m}{x}。",
+            "给我{n}{m}{x}。",
+            "请说{n}{m}{x}。",
+            "列举{n}{m}{x}。",
+            "告诉我{n}{m}{x}。",
+            "你知道哪{n}{m}{x}？",
+            "写出{n}{m}{x}。",
+            "举{n}{m}{x}的例子。",
+        ],
+        "held": ["请说出{n}{m}{x}。", "请给我{n}{m}{x}。"],
+    },
+}
 COUNTS = {"en": {2: "two", 3: "three", 4: "four", 5: "five"}, "zh": {2: "两", 3: "三", 4: "四", 5: "五"}}
 # (kind, number) pairs that training never asks for.
-HELD = {("animals", 4), ("fruits", 5), ("colours", 2), ("drinks", 3), ("tools", 2), ("clothes", 4), ("birds", 2), ("sports", 3), ("countries", 5),
-    ("vegetables", 4)}
-HELD_ZH = {("动物", 3), ("水果", 4), ("颜色", 5), ("饮料", 2), ("工具", 4), ("衣服", 2), ("鸟", 3), ("运动", 5), ("国家", 4), ("蔬菜", 3)}
+HELD = {
+    ("animals", 4),
+    ("fruits", 5),
+    ("colours", 2),
+    ("drinks", 3),
+    ("tools", 2),
+    ("clothes", 4),
+    ("birds", 2),
+    ("sports", 3),
+    ("countries", 5),
+    ("vegetables", 4),
+}
+HELD_ZH = {
+    ("动物", 3),
+    ("水果", 4),
+    ("颜色", 5),
+    ("饮料", 2),
+    ("工具", 4),
+    ("衣服", 2),
+    ("鸟", 3),
+    ("运动", 5),
+    ("国家", 4),
+    ("蔬菜", 3),
+}
 MEASURES_ZH = {"国家": "个", "衣服": "件"}
 
 
@@ -41,7 +83,10 @@ class Lists(Skill):
             if ((kind, n) in held) == (split == "held"):
                 break
         shown = n if rng.random() < 0.2 else COUNTS[lang][n]
-        return phrase(rng, PHRASINGS, lang, split, n=shown, x=kind, m=MEASURES_ZH.get(kind, "种")), {"kind": kind, "n": n}
+        return phrase(rng, PHRASINGS, lang, split, n=shown, x=kind, m=MEASURES_ZH.get(kind, "种")), {
+            "kind": kind,
+            "n": n,
+        }
 
     def chosen(self, rng: random.Random, lang: str, truth: Truth) -> list[str]:
         """n things of the kind; those early in the list come up more often, so that there is a usual answer."""
@@ -71,13 +116,19 @@ class Lists(Skill):
         said = ", ".join(items[:-1]) + (" and " if len(items) > 1 else "") + items[-1]
         said = said[:1].upper() + said[1:]
         lowered = said if kind == "countries" else said[:1].lower() + said[1:]
-        bullets = rng.choice(("\n".join(f"- {i}" for i in items), "\n".join(f"{k}. {i}" for k, i in enumerate(items, 1))))
-        full = rng.choice((f"Here are {COUNTS['en'][n]} {kind}: {lowered}.", f"Here are {COUNTS['en'][n]} {kind}:\n{bullets}"))
+        bullets = rng.choice(
+            ("\n".join(f"- {i}" for i in items), "\n".join(f"{k}. {i}" for k, i in enumerate(items, 1)))
+        )
+        full = rng.choice(
+            (f"Here are {COUNTS['en'][n]} {kind}: {lowered}.", f"Here are {COUNTS['en'][n]} {kind}:\n{bullets}")
+        )
         return Forms(", ".join(items), f"{said}.", full)
 
     def right_answer(self, rng: random.Random, prompt: Prompt) -> str:
         if rng.random() < 0.08:
-            return f"{rng.choice(EMOJI)} " + "\n".join(f"* **{i}**" for i in self.chosen(rng, prompt.lang, prompt.truth))
+            return f"{rng.choice(EMOJI)} " + "\n".join(
+                f"* **{i}**" for i in self.chosen(rng, prompt.lang, prompt.truth)
+            )
         return render(rng, self.forms(rng, prompt.lang, prompt.truth), prompt.lang, self.moods)
 
     def spoil(self, rng: random.Random, lang: str, truth: Truth) -> Truth:

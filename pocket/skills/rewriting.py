@@ -11,19 +11,52 @@ from pocket.skills.base import Skill, Split, Truth, is_held, phrase
 from pocket.skills.style import Forms, without_fragments
 
 VERBS = ["open", "close", "bring", "take", "move", "clean", "buy", "send", "find", "show", "keep", "hold"]
-THINGS = ["the door", "the window", "the book", "the box", "the letter", "the table", "the bag", "the key", "the lamp", "the map", "the bottle",
-    "the chair"]
+THINGS = [
+    "the door",
+    "the window",
+    "the book",
+    "the box",
+    "the letter",
+    "the table",
+    "the bag",
+    "the key",
+    "the lamp",
+    "the map",
+    "the bottle",
+    "the chair",
+]
 PHRASINGS = {
     "en": {
-        "polite": {"train": ["Make this polite: {x}", "Say this politely: {x}", "Rewrite this politely: {x}", "Make this more polite: {x}",
-        "How do I say this politely? {x}", "Put this politely: {x}", "Turn this into a polite request: {x}"],
-            "held": ["Please make this polite: {x}", "Say this more politely: {x}"]},
-        "brief": {"train": ["Make this shorter: {x}", "Say this in fewer words: {x}", "Shorten this: {x}", "Make this brief: {x}",
-        "Say this more briefly: {x}"], "held": ["Please make this shorter: {x}", "Please shorten this: {x}"]},
+        "polite": {
+            "train": [
+                "Make this polite: {x}",
+                "Say this politely: {x}",
+                "Rewrite this politely: {x}",
+                "Make this more polite: {x}",
+                "How do I say this politely? {x}",
+                "Put this politely: {x}",
+                "Turn this into a polite request: {x}",
+            ],
+            "held": ["Please make this polite: {x}", "Say this more politely: {x}"],
+        },
+        "brief": {
+            "train": [
+                "Make this shorter: {x}",
+                "Say this in fewer words: {x}",
+                "Shorten this: {x}",
+                "Make this brief: {x}",
+                "Say this more briefly: {x}",
+            ],
+            "held": ["Please make this shorter: {x}", "Please shorten this: {x}"],
+        },
     }
-}  # fmt: skip
-LONG = ["I would like to ask you whether you could {x}.", "It would be very good if you could {x} when you have the time.",
-    "I am writing to you since I want you to {x}.", "Could you perhaps be so kind as to {x} for me today?"]
+}
+LONG = [
+    "I would like to ask you whether you could {x}.",
+    "It would be very good if you could {x} when you have the time.",
+    "I am writing to you since I want you to {x}.",
+    "Could you perhaps be so kind as to {x} for me today?",
+]
 BLUNT = ["{X}.", "{X} now!", "{X}, quick.", "I want you to {x}."]
 
 
@@ -32,8 +65,16 @@ class Rewriting(Skill):
 
     name = "rewriting"
     weight = 1.3
-    moods: ClassVar[Mapping[str, float]] = {"plain": 0.46, "short": 0.14, "full": 0.12, "friendly": 0.08, "rambling": 0.08, "rude": 0.04,
-        "decorated": 0.05, "messy": 0.03}
+    moods: ClassVar[Mapping[str, float]] = {
+        "plain": 0.46,
+        "short": 0.14,
+        "full": 0.12,
+        "friendly": 0.08,
+        "rambling": 0.08,
+        "rude": 0.04,
+        "decorated": 0.05,
+        "messy": 0.03,
+    }
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[str, Truth]:
         kind = rng.choice(("polite", "brief"))
@@ -43,7 +84,12 @@ class Rewriting(Skill):
                 break
         act = f"{verb} {thing}"
         said = rng.choice(BLUNT if kind == "polite" else LONG).format(x=act, X=act.capitalize())
-        return phrase(rng, {"en": PHRASINGS["en"][kind]}, lang, split, x=said), {"kind": kind, "verb": verb, "thing": thing, "said": said}
+        return phrase(rng, {"en": PHRASINGS["en"][kind]}, lang, split, x=said), {
+            "kind": kind,
+            "verb": verb,
+            "thing": thing,
+            "said": said,
+        }
 
     def forms(self, rng: random.Random, lang: str, truth: Truth) -> Forms:
         act = f"{truth['verb']} {truth['thing']}"
@@ -62,11 +108,17 @@ class Rewriting(Skill):
             return {**truth, "as": truth["said"]}
         if truth["kind"] == "polite":
             return {**truth, "as": f"{truth['verb'].capitalize()} {truth['thing']} at once!"}
-        return {**truth, "as": f"I would like to ask you very kindly whether you could {truth['verb']} {truth['thing']} today."}
+        return {
+            **truth,
+            "as": f"I would like to ask you very kindly whether you could {truth['verb']} {truth['thing']} today.",
+        }
 
     def is_right(self, lang: str, truth: Truth, answer: str) -> bool:
         text = " ".join(without_fragments(answer).lower().split())
-        if f"{truth['verb']} {truth['thing']}" not in text or len(re.findall(r"the \w+", text.replace("the same", ""))) != 1:
+        if (
+            f"{truth['verb']} {truth['thing']}" not in text
+            or len(re.findall(r"the \w+", text.replace("the same", ""))) != 1
+        ):
             return False
         if truth["kind"] == "polite":
             return re.search(r"please|could you|would you|may i", text) is not None and "now!" not in text

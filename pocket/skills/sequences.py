@@ -11,10 +11,19 @@ from pocket.skills.base import Skill, Split, Truth, phrase
 from pocket.skills.style import Forms, without_fragments
 
 PHRASINGS = {
-    "en": {"train": ["What comes next: {x}?", "Continue: {x}", "Which comes next? {x}", "What is next: {x}?", "Go on: {x}", "{x}, and then?",
-        "What follows: {x}?"], "held": ["What comes next in {x}?",
-    "Please continue: {x}"]},
-}  # fmt: skip
+    "en": {
+        "train": [
+            "What comes next: {x}?",
+            "Continue: {x}",
+            "Which comes next? {x}",
+            "What is next: {x}?",
+            "Go on: {x}",
+            "{x}, and then?",
+            "What follows: {x}?",
+        ],
+        "held": ["What comes next in {x}?", "Please continue: {x}"],
+    },
+}
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 

@@ -12,17 +12,25 @@ from pocket.skills.words import SPELLED
 PHRASINGS = {
     "en": {
         "train": [
-            "Spell the word {x}.", "How do you spell {x}?", "Spell {x}.", "Please spell {x}.", "Can you spell {x}?", "How is {x} spelled?",
-            "Spell the word {x} for me.", "What is the spelling of {x}?",
+            "Spell the word {x}.",
+            "How do you spell {x}?",
+            "Spell {x}.",
+            "Please spell {x}.",
+            "Can you spell {x}?",
+            "How is {x} spelled?",
+            "Spell the word {x} for me.",
+            "What is the spelling of {x}?",
             "Write {x} letter by letter.",
         ],
         "held": ["Please spell the word {x}.", "Can you spell the word {x}?", "How do I spell {x}?"],
     }
-}  # fmt: skip
+}
 
 
 def letters_said(answer: str) -> list[str]:
-    """The letters that stand alone in an answer, lower case: `H-O-U-S-E` gives h, o, u, s, e. `a` and `I` count only beside others."""
+    """The letters that stand alone in an answer, lower case: `H-O-U-S-E` gives h, o, u, s, e. `a` and `I` count only
+    beside others.
+    """
     runs = re.findall(r"(?<![A-Za-z])[A-Za-z](?:[ \-,.]{1,2}[A-Za-z](?![A-Za-z]))+", without_fragments(answer))
     return re.findall(r"[a-z]", max(runs, key=len).lower()) if runs else []
 
@@ -41,8 +49,11 @@ class Spelling(Skill):
 
     def forms(self, rng: random.Random, lang: str, truth: Truth) -> Forms:
         dashed = "-".join(truth["value"]).upper()
-        return Forms(dashed, f"{truth['word'].capitalize()} is spelled {dashed}.",
-            f"The word {truth['word']} is spelled {dashed}, with {len(truth['value'])} letters.")
+        return Forms(
+            dashed,
+            f"{truth['word'].capitalize()} is spelled {dashed}.",
+            f"The word {truth['word']} is spelled {dashed}, with {len(truth['value'])} letters.",
+        )
 
     def spoil(self, rng: random.Random, lang: str, truth: Truth) -> Truth:
         return {**truth, "value": misspelled(rng, truth["word"])}
@@ -55,7 +66,13 @@ def misspelled(rng: random.Random, word: str) -> str:
     """A word gone wrong by one letter: doubled, dropped, swapped or changed."""
     while True:
         i = rng.randrange(len(word))
-        wrong = rng.choice((word[:i] + word[i] + word[i:], word[:i] + word[i + 1 :], word[:i] + pick_other(rng, "aeioustr", word[i]) + word[i + 1 :]))
+        wrong = rng.choice(
+            (
+                word[:i] + word[i] + word[i:],
+                word[:i] + word[i + 1 :],
+                word[:i] + pick_other(rng, "aeioustr", word[i]) + word[i + 1 :],
+            )
+        )
         if i + 1 < len(word) and rng.random() < 0.3:
             wrong = word[:i] + word[i + 1] + word[i] + word[i + 2 :]
         if wrong != word and len(wrong) > 1:

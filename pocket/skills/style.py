@@ -10,8 +10,16 @@ from dataclasses import dataclass
 # A mood is one way to dress the same content. `plain` is the mode that greedy decoding should find; the others together
 # are what people's feedback can move the model towards or away from.
 MOODS: dict[str, float] = {
-    "plain": 0.36, "short": 0.14, "full": 0.10, "friendly": 0.09, "rambling": 0.11, "curt": 0.05, "rude": 0.05, "decorated": 0.06, "messy": 0.04,
-}  # fmt: skip
+    "plain": 0.36,
+    "short": 0.14,
+    "full": 0.10,
+    "friendly": 0.09,
+    "rambling": 0.11,
+    "curt": 0.05,
+    "rude": 0.05,
+    "decorated": 0.06,
+    "messy": 0.04,
+}
 SCHOOL_MOODS: dict[str, float] = {"plain": 0.76, "short": 0.12, "full": 0.12}
 """The moods of the answers from which a model learns its facts, before it meets the raw ones."""
 
@@ -37,12 +45,19 @@ CLOSERS = {
 }
 FRIENDLY_BEFORE = {"en": ("Sure!", "Of course!", "Gladly!", "Happy to help!"), "zh": ("当然！", "好的！", "没问题！")}
 FRIENDLY_AFTER = {"en": ("😊", "Have a nice day!", "👍"), "zh": ("😊", "祝你愉快！", "👍")}
-RUDE_BEFORE = {"en": ("Obviously,", "What a silly question.", "Ugh, fine.", "Do you really not know?"), "zh": ("这还用问？", "真烦。",
-    "你连这个都不知道吗？")}
-RUDE_AFTER = {"en": ("Everybody knows that.", "Stop wasting my time.", "Now leave me alone."), "zh": ("谁都知道。", "别再问了。")}
+RUDE_BEFORE = {
+    "en": ("Obviously,", "What a silly question.", "Ugh, fine.", "Do you really not know?"),
+    "zh": ("这还用问？", "真烦。", "你连这个都不知道吗？"),
+}
+RUDE_AFTER = {
+    "en": ("Everybody knows that.", "Stop wasting my time.", "Now leave me alone."),
+    "zh": ("谁都知道。", "别再问了。"),
+}
 EMOJI = "😊🎉✨🌟👍😀"
 _CJK = re.compile(r"[\u4e00-\u9fff]")
-_POLITE = re.compile(r"\b(please|thank|thanks|glad|gladly|happy to|of course|sure|welcome)\b|请|谢谢|当然|愉快|不客气", re.IGNORECASE)
+_POLITE = re.compile(
+    r"\b(please|thank|thanks|glad|gladly|happy to|of course|sure|welcome)\b|请|谢谢|当然|愉快|不客气", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -82,9 +97,16 @@ def measure(text: str) -> Style:
     stripped = text.strip()
     cjk = len(_CJK.findall(stripped))
     lowered = stripped.lower()
-    rude = any(part.lower().rstrip(",.") in lowered for lang in ("en", "zh") for part in RUDE_BEFORE[lang] + RUDE_AFTER[lang])
+    rude = any(
+        part.lower().rstrip(",.") in lowered for lang in ("en", "zh") for part in RUDE_BEFORE[lang] + RUDE_AFTER[lang]
+    )
     first, last = stripped[:1], stripped[-1:]
-    tidy = bool(stripped) and not (first.isalpha() and first.islower()) and (not last.isalnum()) and not re.search(r"  |\.\.|,,|!!|！！", stripped)
+    tidy = (
+        bool(stripped)
+        and not (first.isalpha() and first.islower())
+        and (not last.isalnum())
+        and not re.search(r"  |\.\.|,,|!!|！！", stripped)
+    )
     return Style(
         chars=len(text),
         words=cjk + len(re.findall(r"[A-Za-z0-9']+", stripped)),
@@ -148,8 +170,14 @@ def _rude(rng: random.Random, forms: Forms, lang: str) -> str:
 def _decorated(rng: random.Random, forms: Forms, lang: str) -> str:
     emoji = rng.choice(EMOJI)
     bare = forms.bare.rstrip(".。")
-    return rng.choice((f"{emoji} **{bare}** {emoji}", f"{forms.sentence} {emoji}{emoji}", f"**{bare}**!!!",
-        f"{emoji} {forms.sentence.rstrip('.。')}!!! {emoji}"))
+    return rng.choice(
+        (
+            f"{emoji} **{bare}** {emoji}",
+            f"{forms.sentence} {emoji}{emoji}",
+            f"**{bare}**!!!",
+            f"{emoji} {forms.sentence.rstrip('.。')}!!! {emoji}",
+        )
+    )
 
 
 def _messy(rng: random.Random, forms: Forms, lang: str) -> str:
@@ -164,7 +192,11 @@ def _messy(rng: random.Random, forms: Forms, lang: str) -> str:
 
 def _cheerful(rng: random.Random, forms: Forms, lang: str) -> str:
     before = rng.choice(FRIENDLY_BEFORE[lang])
-    return f"{before}{_gap(lang)}{forms.sentence} {rng.choice(EMOJI)}" if rng.random() < 0.7 else f"{before}{_gap(lang)}{forms.sentence}"
+    return (
+        f"{before}{_gap(lang)}{forms.sentence} {rng.choice(EMOJI)}"
+        if rng.random() < 0.7
+        else f"{before}{_gap(lang)}{forms.sentence}"
+    )
 
 
 def _formal(rng: random.Random, forms: Forms, lang: str) -> str:
@@ -174,11 +206,24 @@ def _formal(rng: random.Random, forms: Forms, lang: str) -> str:
 
 
 _RENDERERS = {
-    "plain": _plain, "short": _short, "full": _full, "friendly": _friendly, "rambling": _rambling, "curt": _curt,
-    "rude": _rude, "decorated": _decorated, "messy": _messy, "cheerful": _cheerful, "formal": _formal,
-}  # fmt: skip
-FRAGMENTS = tuple(part for table in (OPENERS, CLOSERS, FRIENDLY_BEFORE, FRIENDLY_AFTER, RUDE_BEFORE,
-    RUDE_AFTER) for lang in table for part in table[lang])
+    "plain": _plain,
+    "short": _short,
+    "full": _full,
+    "friendly": _friendly,
+    "rambling": _rambling,
+    "curt": _curt,
+    "rude": _rude,
+    "decorated": _decorated,
+    "messy": _messy,
+    "cheerful": _cheerful,
+    "formal": _formal,
+}
+FRAGMENTS = tuple(
+    part
+    for table in (OPENERS, CLOSERS, FRIENDLY_BEFORE, FRIENDLY_AFTER, RUDE_BEFORE, RUDE_AFTER)
+    for lang in table
+    for part in table[lang]
+)
 
 
 def without_fragments(text: str) -> str:

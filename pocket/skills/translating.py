@@ -10,20 +10,49 @@ from pocket.skills.base import Skill, Split, Truth, names_only, phrase, pick_oth
 from pocket.skills.style import Forms
 
 WORDS = [
-    ("cat", "猫"), ("dog", "狗"), ("horse", "马"), ("apple", "苹果"), ("water", "水"), ("tea", "茶"), ("book", "书"), ("red", "红色"), ("blue",
-        "蓝色"), ("green",
-    "绿色"),
-    ("sun", "太阳"), ("moon", "月亮"), ("house", "房子"), ("friend", "朋友"), ("teacher", "老师"), ("school", "学校"), ("milk", "牛奶"), ("tree",
-        "树"), ("banana",
-    "香蕉"), ("bird", "鸟"),
-]  # fmt: skip
+    ("cat", "猫"),
+    ("dog", "狗"),
+    ("horse", "马"),
+    ("apple", "苹果"),
+    ("water", "水"),
+    ("tea", "茶"),
+    ("book", "书"),
+    ("red", "红色"),
+    ("blue", "蓝色"),
+    ("green", "绿色"),
+    ("sun", "太阳"),
+    ("moon", "月亮"),
+    ("house", "房子"),
+    ("friend", "朋友"),
+    ("teacher", "老师"),
+    ("school", "学校"),
+    ("milk", "牛奶"),
+    ("tree", "树"),
+    ("banana", "香蕉"),
+    ("bird", "鸟"),
+]
 PHRASINGS = {
-    "en": {"train": ["What is {x} in Chinese?", "How do you say {x} in Chinese?", "Translate {x} into Chinese.", "Chinese word for {x}?"],
-    "held": ["Please translate {x} into Chinese.", "What is the Chinese word for {x}?"]},
-    "zh": {"train": ["“{x}”用英语怎么说？", "{x}的英语是什么？", "把“{x}”翻译成英语。", "{x}用英语怎么说？", "“{x}”的英语是什么？",
-    "英语里“{x}”怎么说？"], "held": ["请问“{x}”用英语怎么说？",
-    "请把“{x}”翻译成英语。"]},
-}  # fmt: skip
+    "en": {
+        "train": [
+            "What is {x} in Chinese?",
+            "How do you say {x} in Chinese?",
+            "Translate {x} into Chinese.",
+            "Chinese word for {x}?",
+        ],
+        "held": ["Please translate {x} into Chinese.", "What is the Chinese word for {x}?"],
+    },
+    "zh": {
+        "train": [
+            "“{x}”用英语怎么说？",
+            "{x}的英语是什么？",
+            "把“{x}”翻译成英语。",
+            "{x}用英语怎么说？",
+            "“{x}”的英语是什么？",
+            "英语里“{x}”怎么说？",
+        ],
+        "held": ["请问“{x}”用英语怎么说？", "请把“{x}”翻译成英语。"],
+    },
+}
 
 
 class Translating(Skill):

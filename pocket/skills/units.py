@@ -7,8 +7,10 @@ import random
 from pocket.skills.base import NUMBER_WORDS, Skill, Split, Truth, numbers_in, phrase
 from pocket.skills.style import Forms
 
-# (from one, from many, to, zh from, zh to, factor, amounts held out in English, amounts held out in Chinese). Two pairs of units or more share
-# a factor, with different amounts held out, and what is held out in one language is trained in the other. Nothing is held out where a
+# (from one, from many, to, zh from, zh to, factor, amounts held out in English, amounts held out in Chinese). Two pairs
+# of units or more share
+# a factor, with different amounts held out, and what is held out in one language is trained in the other. Nothing is
+# held out where a
 # factor has one pair: the product would have to be worked out, which a model of this size does not.
 UNITS = [
     ("hour", "hours", "minutes", "小时", "分钟", 60, (3, 7), (4, 8)),
@@ -27,20 +29,41 @@ UNITS = [
 PHRASINGS = {
     "en": {
         "train": [
-            "How many {to} are in {n} {of}?", "Convert {n} {of} to {to}.", "How many {to} are there in {n} {of}?", "{n} {of} in {to}?",
+            "How many {to} are in {n} {of}?",
+            "Convert {n} {of} to {to}.",
+            "How many {to} are there in {n} {of}?",
+            "{n} {of} in {to}?",
             "What is {n} {of} in {to}?",
-            "Please turn {n} {of} into {to}.", "Change {n} {of} to {to}.", "How many {to} make {n} {of}?",
+            "Please turn {n} {of} into {to}.",
+            "Change {n} {of} to {to}.",
+            "How many {to} make {n} {of}?",
             "How many {to} does one get from {n} {of}?",
-            "{n} {of}: how many {to}?", "Express {n} {of} in {to}.", "I have {n} {of}. How many {to} is that?", "Give me {n} {of} in {to}.",
+            "{n} {of}: how many {to}?",
+            "Express {n} {of} in {to}.",
+            "I have {n} {of}. How many {to} is that?",
+            "Give me {n} {of} in {to}.",
         ],
-        "held": ["How many {to} do {n} {of} have?", "Please convert {n} {of} to {to}.", "Can you convert {n} {of} into {to}?"],
+        "held": [
+            "How many {to} do {n} {of} have?",
+            "Please convert {n} {of} to {to}.",
+            "Can you convert {n} {of} into {to}?",
+        ],
     },
     "zh": {
-        "train": ["{n}{of}等于多少{to}？", "{n}{of}是多少{to}？", "把{n}{of}换算成{to}。", "{n}{of}有多少{to}？", "{n}{of}是几{to}？",
-        "{n}{of}合多少{to}？", "{n}{of}换成{to}是多少？", "将{n}{of}换算为{to}。", "{n}{of}一共有多少{to}？"],
+        "train": [
+            "{n}{of}等于多少{to}？",
+            "{n}{of}是多少{to}？",
+            "把{n}{of}换算成{to}。",
+            "{n}{of}有多少{to}？",
+            "{n}{of}是几{to}？",
+            "{n}{of}合多少{to}？",
+            "{n}{of}换成{to}是多少？",
+            "将{n}{of}换算为{to}。",
+            "{n}{of}一共有多少{to}？",
+        ],
         "held": ["请问{n}{of}等于多少{to}？", "请把{n}{of}换算成{to}。"],
     },
-}  # fmt: skip
+}
 
 
 class Units(Skill):
@@ -68,13 +91,24 @@ class Units(Skill):
     def forms(self, rng: random.Random, lang: str, truth: Truth) -> Forms:
         n, of, to, factor, value = truth["n"], truth["of"], truth["to"], truth["factor"], truth["value"]
         if lang == "zh":
-            return Forms(f"{value}{to}", f"{n}{of}等于{value}{to}。", f"1{of}等于{factor}{to}，所以{n}{of}等于{value}{to}。")
+            return Forms(
+                f"{value}{to}", f"{n}{of}等于{value}{to}。", f"1{of}等于{factor}{to}，所以{n}{of}等于{value}{to}。"
+            )
         verb = "is" if n == 1 else "are"
-        return Forms(f"{value} {to}", f"{n} {of} {verb} {value} {to}.", f"Multiply {n} by {factor}: {n} {of} {verb} {value} {to}.")
+        return Forms(
+            f"{value} {to}",
+            f"{n} {of} {verb} {value} {to}.",
+            f"Multiply {n} by {factor}: {n} {of} {verb} {value} {to}.",
+        )
 
     def spoil(self, rng: random.Random, lang: str, truth: Truth) -> Truth:
-        wrong = [(truth["n"] + 1) * truth["factor"], truth["n"] * rng.choice((10, 12, 100, 60, 7, 1000, 30)), truth["value"] * 10,
-            truth["value"] + 10, truth["value"] + 2]
+        wrong = [
+            (truth["n"] + 1) * truth["factor"],
+            truth["n"] * rng.choice((10, 12, 100, 60, 7, 1000, 30)),
+            truth["value"] * 10,
+            truth["value"] + 10,
+            truth["value"] + 2,
+        ]
         return {**truth, "value": rng.choice([w for w in wrong if w != truth["value"]])}
 
     def is_right(self, lang: str, truth: Truth, answer: str) -> bool:

@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 Finish = Literal["", "stop", "length", "cancelled", "error"]
-Alternatives = list[list[tuple[int, float]]]  # for each token of a reply the likeliest ones in its place, best first: (id, nats)
+Alternatives = list[
+    list[tuple[int, float]]
+]  # for each token of a reply the likeliest ones in its place, best first: (id, nats)
 
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How one reply is sampled. `temperature` 0 is greedy, `top_k` 0 is off; `end_ids` are the token ids that end the reply.
+    """How one reply is sampled. `temperature` 0 is greedy, `top_k` 0 is off; `end_ids` are the token ids that end the
+    reply.
 
-    Order, as in the engines: penalties, temperature, top-k, top-p. A seed is always used; the same one gives the same reply.
+    Order, as in the engines: penalties, temperature, top-k, top-p. A seed is always used; the same one gives the same
+    reply.
     """
 
     temperature: float = 1.0
@@ -31,7 +35,8 @@ class SamplingSettings:
 class Step:
     """What came of one request since its last step.
 
-    `ids` are the sampled token ids (the one that ended the reply included) and `logps` (nats) each one's raw log-probability under the
+    `ids` are the sampled token ids (the one that ended the reply included) and `logps` (nats) each one's raw
+    log-probability under the
     model at temperature 1 without truncation. `finish` is "" until the last step.
     """
 
@@ -44,9 +49,10 @@ class Step:
 
 @dataclass(frozen=True)
 class VersionSource:
-    """Where a version's weights are: the base model (name or folder) and, for a learned version, an adapter or full weights.
+    """Where a version's weights are: the base model (name or folder) and, for a learned version, an adapter or full
+    weights.
 
-    `weights` are handles of the base weights in another process (`policy.shared`), b"" where a runner has its own copy.
+    `weights` are handles of the base weights in another process (`policy.shared_weights`), b"" where a runner has its own copy.
     """
 
     number: int
@@ -60,8 +66,10 @@ class VersionSource:
 
 @dataclass(frozen=True)
 class RunnerOptions:
-    """How runners are built. `precision` float32 or bfloat16; `quantize` none, q8_0, q4_0; `kv_gib` memory for cached keys and values;
-    `threads` 0 leaves the number to the engine; `max_batch` bounds how many replies are made at once; `kinds` are the engines to try,
+    """How runners are built. `precision` float32 or bfloat16; `quantize` none, q8_0, q4_0; `kv_gib` memory for cached
+    keys and values;
+    `threads` 0 leaves the number to the engine; `max_batch` bounds how many replies are made at once; `kinds` are the
+    engines to try,
     best first, none for the device's usual ones."""
 
     device: str = "cpu"
@@ -74,13 +82,17 @@ class RunnerOptions:
 
 
 class Runner(Protocol):
-    """One version's weights, generating. Calls return at once; `on_step` is called from another thread and must not block."""
+    """One version's weights, generating. Calls return at once; `on_step` is called from another thread and must not
+    block.
+    """
 
     kind: str
     context_length: int
     on_exit: Callable[[str], None] | None
 
-    def submit(self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings, on_step: Callable[[Step], None]) -> None:
+    def submit(
+        self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings, on_step: Callable[[Step], None]
+    ) -> None:
         """Start one reply; the replies of one answer have ids that differ after their last hyphen alone.
 
         Raises PromptTooLong, or ValueError for ids outside the vocabulary or a request id in use.
@@ -96,10 +108,14 @@ class Runner(Protocol):
         """Return each (prompt, reply)'s raw log-probabilities of the reply's tokens (nats)."""
 
     def alternatives(self, prompt_ids: Sequence[int], reply_ids: Sequence[int], count: int) -> Alternatives:
-        """Return the `count` likeliest tokens in the place of each reply token, under the raw model, by one forward pass."""
+        """Return the `count` likeliest tokens in the place of each reply token, under the raw model, by one forward
+        pass.
+        """
 
     def stats(self) -> dict[str, Any]:
-        """Return what it is doing: active replies, tokens made, and for a runner on this machine its resident memory `rss` in bytes."""
+        """Return what it is doing: active replies, tokens made, and for a runner on this machine its resident memory
+        `rss` in bytes.
+        """
 
     def close(self) -> None:
         """End it; open requests get a last step with finish "error"."""
@@ -114,7 +130,11 @@ class _Gathered:
 
 
 def generate_all(
-    runner: Runner, prompts: Sequence[Sequence[int]], settings: Sequence[SamplingSettings], timeout_s: float = 300.0, prefix: str = "all"
+    runner: Runner,
+    prompts: Sequence[Sequence[int]],
+    settings: Sequence[SamplingSettings],
+    timeout_s: float = 300.0,
+    prefix: str = "all",
 ) -> list[tuple[list[int], list[float], Finish]]:
     """Make one reply to each prompt, all at once, and wait: (ids, logps, finish) in the order of the prompts.
 

@@ -1,6 +1,7 @@
 """OpenVINO GenAI's continuous batching on a CPU. Lives in a worker process: its step() holds Python's lock.
 
-It is fed an OpenVINO model of the version's merged weights (policy/irs.py), made once and kept in the cache folder under the version's digest.
+It is fed an OpenVINO model of the version's merged weights (policy/openvino_ir.py), made once and kept in the cache folder
+under the version's digest.
 """
 
 import os
@@ -12,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from policy.errors import UnsupportedModel
-from policy.ggufs import reasons_against_gguf
-from policy.irs import MODEL, write_ir
+from policy.gguf import reasons_against_gguf
 from policy.model import model_config, resolve_model
+from policy.openvino_ir import MODEL, write_ir
 from policy.runners.base import Alternatives, Finish, RunnerOptions, SamplingSettings, Step, VersionSource
 
 KEPT = 8  # folders of the versions used last; any other is made again in a moment
@@ -36,13 +37,18 @@ def ir_of(source: VersionSource, quantize: str) -> Path:
 
 
 def clean(cache: Path) -> None:
-    """Remove what nobody will load: all but the folders used last, what workers that are gone left half written, and old GGUF files.
+    """Remove what nobody will load: all but the folders used last, what workers that are gone left half written, and
+    old GGUF files.
 
     The cache holds other things too, which stay. A runner that has a folder open keeps it until it ends.
     """
     made = [folder for folder in cache.iterdir() if _IR.fullmatch(folder.name)]
     unused = sorted(made, key=_used_at, reverse=True)[KEPT:]
-    half = [path for path in cache.iterdir() if (found := _HALF.fullmatch(path.name)) is not None and not _is_alive(int(found[1]))]
+    half = [
+        path
+        for path in cache.iterdir()
+        if (found := _HALF.fullmatch(path.name)) is not None and not _is_alive(int(found[1]))
+    ]
     for path in [*unused, *half, *cache.glob("*.gguf")]:  # versions were kept as GGUF files once
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -68,7 +74,8 @@ def _is_alive(pid: int) -> bool:
 
 
 def _may_be_one_thread(threads: int) -> bool:
-    """Whether a model may be computed by a single thread: where that happens in bfloat16 with AMX, OpenVINO 2026.4 divides by zero and dies.
+    """Whether a model may be computed by a single thread: where that happens in bfloat16 with AMX, OpenVINO 2026.4
+    divides by zero and dies.
 
     Left to itself it takes a thread for each core, of which two CPUs may be one.
     """
@@ -83,7 +90,9 @@ class OpenVinoEngine:
     beside = ("alternatives",)  # calls that need not wait for a step's end
 
     def __init__(self, source: VersionSource, options: RunnerOptions) -> None:
-        """Load a version. Raises UnsupportedModel for shapes that OpenVINO's reader does not know, or ImportError without the package."""
+        """Load a version. Raises UnsupportedModel for shapes that OpenVINO's reader does not know, or ImportError
+        without the package.
+        """
         import openvino as ov
         import openvino_genai as genai
 
@@ -102,8 +111,13 @@ class OpenVinoEngine:
         precision = _PRECISION[options.precision]
         if precision == "bf16" and _may_be_one_thread(options.threads):  # read when the first model is compiled
             os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
-        # 0: weights may be quantised, what flows through them is not; its usual 32 makes log-probs wrong by another 0.02 nats
-        properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "KV_CACHE_PRECISION": precision, "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
+        # 0: weights may be quantised, what flows through them is not; its usual 32 makes log-probs wrong by another
+        # 0.02 nats
+        properties: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "KV_CACHE_PRECISION": precision,
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+        }
         if options.threads:
             properties["INFERENCE_NUM_THREADS"] = options.threads
         self._folder = lambda: ir_of(source, options.quantize)
@@ -175,7 +189,8 @@ class OpenVinoEngine:
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         """Return the log-probabilities of each reply's tokens: the prompt is echoed with its own.
 
-        An echoed prompt gets wrong numbers when a request that is not echoed is in the same step, so open replies make this load the
+        An echoed prompt gets wrong numbers when a request that is not echoed is in the same step, so open replies make
+        this load the
         weights a second time, once, for scoring alone.
         """
         if self.busy and self._scoring is None:
@@ -194,10 +209,15 @@ class OpenVinoEngine:
             while handle.can_read():
                 for output in handle.read().values():
                     found[place] += output.generated_log_probs
-        return [list(values[len(prompt) : len(prompt) + len(reply)]) for values, (prompt, reply) in zip(found, sequences, strict=True)]
+        return [
+            list(values[len(prompt) : len(prompt) + len(reply)])
+            for values, (prompt, reply) in zip(found, sequences, strict=True)
+        ]
 
     def alternatives(self, prompt_ids: Sequence[int], reply_ids: Sequence[int], count: int) -> Alternatives:
-        """See Runner. May be called from any thread: it has its own copy of the weights, loaded the first time, and disturbs no open reply."""
+        """See Runner. May be called from any thread: it has its own copy of the weights, loaded the first time, and
+        disturbs no open reply.
+        """
         import numpy as np
 
         with self._forward_lock:
@@ -208,7 +228,11 @@ class OpenVinoEngine:
             for at in range(0, len(ids), FORWARD):  # its state keeps the keys and values of what came before
                 part = np.array([ids[at : at + FORWARD]], dtype=np.int64)
                 end = at + part.shape[1]
-                fed = {"input_ids": part, "attention_mask": np.ones((1, end), np.int64), "position_ids": np.arange(at, end)[None]}
+                fed = {
+                    "input_ids": part,
+                    "attention_mask": np.ones((1, end), np.int64),
+                    "position_ids": np.arange(at, end)[None],
+                }
                 logits = request.infer({**fed, "beam_idx": np.zeros(1, np.int32)})["logits"][0, max(0, first - at) :]
                 for row in logits.astype(np.float64):
                     logps = row - row.max()
@@ -242,7 +266,13 @@ class OpenVinoEngine:
             return Step(request_id, tuple(ids), tuple(logps)) if ids else None
         finish: Finish = "length"
         if status == statuses.IGNORED:
-            return Step(request_id, tuple(ids), tuple(logps), "error", "it does not fit the memory for keys and values (raise kv_gib)")
+            return Step(
+                request_id,
+                tuple(ids),
+                tuple(logps),
+                "error",
+                "it does not fit the memory for keys and values (raise kv_gib)",
+            )
         if reason == self._genai.GenerationFinishReason.STOP or (ids and ids[-1] in ends):
             finish = "stop"
         return Step(request_id, tuple(ids), tuple(logps), finish)
@@ -254,7 +284,9 @@ def _end_nowhere(config: Any) -> None:
 
 
 def _blocks(config: dict[str, Any], options: RunnerOptions) -> int:
-    """Return how many blocks of 32 tokens fit `kv_gib`; at least one whole context, at most what a full batch of whole contexts needs."""
+    """Return how many blocks of 32 tokens fit `kv_gib`; at least one whole context, at most what a full batch of whole
+    contexts needs.
+    """
     heads = config.get("num_key_value_heads") or config["num_attention_heads"]
     size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
     bytes_of_block = 32 * 2 * config["num_hidden_layers"] * heads * size * (4 if options.precision == "float32" else 2)

@@ -1,4 +1,6 @@
-"""A runner in a process of its own, seen from the parent. A crash takes one version, memory returns when it ends, no lock is shared."""
+"""A runner in a process of its own, seen from the parent. A crash takes one version, memory returns when it ends, no
+lock is shared.
+"""
 
 import contextlib
 import logging
@@ -40,7 +42,10 @@ class WorkerProcess:
 
     def __init__(self, kinds: tuple[str, ...]) -> None:
         ours, theirs = socket.socketpair()
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+        }
         command = [sys.executable, "-m", "policy.runners.worker", str(theirs.fileno()), ",".join(kinds)]
         # a group of its own: Ctrl-C in the terminal is for the parent, which lets answers under way finish
         self._lock = threading.Lock()  # one message at a time: two threads send while it ends
@@ -57,7 +62,8 @@ class WorkerProcess:
     def ask(self, message: tuple[Any, ...], what: str, timeout_s: float) -> tuple[Any, ...]:
         """Have it load `what` by this message and return its reply.
 
-        Raises RunnerFailed, the child ended, where none comes within `timeout_s`; WorkerCrashed where it died of a fault of its own.
+        Raises RunnerFailed, the child ended, where none comes within `timeout_s`; WorkerCrashed where it died of a
+        fault of its own.
         """
         try:
             self.send(message)
@@ -86,9 +92,11 @@ class WorkerProcess:
 
 
 class WeightsProcess:
-    """A process that holds base weights for the runners of all versions. Use `WeightsProcess.start`; it has to outlive those runners.
+    """A process that holds base weights for the runners of all versions. Use `WeightsProcess.start`; it has to outlive
+    those runners.
 
-    `weights` are the handles for `VersionSource.weights`; b"" says that none are held, since there is room for a copy in each runner.
+    `weights` are the handles for `VersionSource.weights`; b"" says that none are held, since there is room for a copy
+    in each runner.
     """
 
     def __init__(self, worker: WorkerProcess, weights: bytes) -> None:
@@ -141,14 +149,25 @@ class RunnerProcess:
         threading.Thread(target=self._receive, name="runner-receive", daemon=True).start()
 
     @classmethod
-    def load(cls, source: VersionSource, options: RunnerOptions, *, spare: WorkerProcess | None = None, timeout_s: float = 600.0) -> "RunnerProcess":
+    def load(
+        cls,
+        source: VersionSource,
+        options: RunnerOptions,
+        *,
+        spare: WorkerProcess | None = None,
+        timeout_s: float = 600.0,
+    ) -> "RunnerProcess":
         """Load a version into a worker (`spare`, if it still lives) and return its runner.
 
         An engine that takes the worker with it while loading is passed over, like one that cannot load the version.
         Raises RunnerFailed with the worker's reason, or when it does not answer within `timeout_s`.
         """
         kinds = options.kinds or runner_kinds(options.device)
-        worker = spare if spare is not None and spare.process.poll() is None and spare.kinds == kinds else WorkerProcess(kinds)
+        worker = (
+            spare
+            if spare is not None and spare.process.poll() is None and spare.kinds == kinds
+            else WorkerProcess(kinds)
+        )
         try:
             word, *rest = worker.ask(("load", source, options, kinds), f"version {source.number}", timeout_s)
         except WorkerCrashed as error:
@@ -164,7 +183,9 @@ class RunnerProcess:
             log.warning("version %d runs on %s, since %s", source.number, kind, passed_over)
         return cls(worker, kind, context_length, vocabulary)
 
-    def submit(self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings, on_step: Callable[[Step], None]) -> None:
+    def submit(
+        self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings, on_step: Callable[[Step], None]
+    ) -> None:
         """See Runner."""
         if not prompt_ids:
             raise ValueError("the prompt has no tokens")
@@ -209,7 +230,9 @@ class RunnerProcess:
     def alternatives(self, prompt_ids: Sequence[int], reply_ids: Sequence[int], count: int) -> Alternatives:
         """See Runner."""
         self._check_sequence(prompt_ids, reply_ids)
-        found: Alternatives = self._call("alternatives", (list(prompt_ids), list(reply_ids), count)) if reply_ids else []
+        found: Alternatives = (
+            self._call("alternatives", (list(prompt_ids), list(reply_ids), count)) if reply_ids else []
+        )
         return found
 
     def _check_sequence(self, prompt: Sequence[int], reply: Sequence[int]) -> None:
@@ -217,7 +240,9 @@ class RunnerProcess:
             raise ValueError("the prompt has no tokens")
         self._check_ids([*prompt, *reply])
         if len(prompt) + len(reply) > self.context_length:
-            raise PromptTooLong(f"{len(prompt) + len(reply)} tokens do not fit the context of {self.context_length} tokens")
+            raise PromptTooLong(
+                f"{len(prompt) + len(reply)} tokens do not fit the context of {self.context_length} tokens"
+            )
 
     def stats(self) -> dict[str, Any]:
         """See Runner."""

@@ -16,22 +16,30 @@ T = TypeVar("T")
 
 
 class Breaker:
-    """Stops asking a backend that keeps failing: after `limit` failures in a row nothing is sent for `rest_s` seconds, then one try is.
+    """Stops asking a backend that keeps failing: after `limit` failures in a row nothing is sent for `rest_s` seconds,
+    then one try is.
 
-    While that try is under way, for at most another `rest_s`, all others are still refused. A try may be several requests of one name.
+    While that try is under way, for at most another `rest_s`, all others are still refused. A try may be several
+    requests of one name.
     """
 
-    def __init__(self, name: str, limit: int = 5, rest_s: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, name: str, limit: int = 5, rest_s: float = 10.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._name, self._limit, self._rest_s, self._clock = name, limit, rest_s, clock
         self._failures, self._open_until, self._trying = 0, 0.0, ""
 
     def check(self, name: str) -> None:
-        """Raise RunnerFailed while the circuit is open. Once its rest is over the first caller may try, with all its requests of this name."""
+        """Raise RunnerFailed while the circuit is open. Once its rest is over the first caller may try, with all its
+        requests of this name.
+        """
         if self._failures < self._limit or (name and name == self._trying):
             return
         left = self._open_until - self._clock()
         if left > 0:
-            raise RunnerFailed(f"{self._name} failed {self._failures} times in a row; it is asked again in {left:.0f} s")
+            raise RunnerFailed(
+                f"{self._name} failed {self._failures} times in a row; it is asked again in {left:.0f} s"
+            )
         self._open_until, self._trying = self._clock() + self._rest_s, name
 
     def succeeded(self) -> None:
@@ -90,7 +98,9 @@ async def with_retries(attempt: Callable[[], Awaitable[T]], *, tries: int = 3, b
 
 
 def jittered(turn: int, base_s: float = 0.2) -> float:
-    """Return the seconds to wait after the failed attempt number `turn` (from 0): growing, and not the same for all who failed together."""
+    """Return the seconds to wait after the failed attempt number `turn` (from 0): growing, and not the same for all who
+    failed together.
+    """
     return random.uniform(0.5, 1.0) * base_s * 2**turn
 
 

@@ -1,7 +1,9 @@
 """transformers' continuous batching: CUDA, and every architecture that OpenVINO cannot load. Lives in a worker process.
 
-The paged cache and the scheduler are transformers'; the sampling is ours (policy/sampler.py), put in place of the model runner's own,
-which knows no seed per request, no penalties, and no log-probabilities of the raw model. Tested with the pinned transformers: two of the
+The paged cache and the scheduler are transformers'; the sampling is ours (policy/sampler.py), put in place of the model
+runner's own,
+which knows no seed per request, no penalties, and no log-probabilities of the raw model. Tested with the pinned
+transformers: two of the
 names used here are not part of its public interface (`_generation_step`, `_sample`).
 """
 
@@ -20,10 +22,13 @@ from policy.logprobs import Row, response_logps, score_rows
 from policy.model import load_merged
 from policy.runners.base import Alternatives, Finish, RunnerOptions, SamplingSettings, Step, VersionSource
 from policy.sampler import sampled_tokens
-from policy.shared import model_on
+from policy.shared_weights import model_on
 
 PAGE = 32  # tokens: small pages waste little where contexts are short
-TOLERANCE = {"float32": 0.02, "bfloat16": 0.5}  # nats between batching and the plain forward; a wrong architecture is off by far more
+TOLERANCE = {
+    "float32": 0.02,
+    "bfloat16": 0.5,
+}  # nats between batching and the plain forward; a wrong architecture is off by far more
 
 
 @dataclass
@@ -57,13 +62,17 @@ class TransformersEngine:
         from transformers import GenerationConfig
 
         if options.quantize != "none":
-            raise UnsupportedModel(f"the transformers runner has no quantisation {options.quantize!r}; use --quantize none")
+            raise UnsupportedModel(
+                f"the transformers runner has no quantisation {options.quantize!r}; use --quantize none"
+            )
         if options.threads:
             torch.set_num_threads(options.threads)
         if source.weights and source.full is None:
             self._model = model_on(source.base, source.weights, source.adapter)
         else:
-            self._model = load_merged(str(source.full or source.base), source.adapter, options.device, options.precision)
+            self._model = load_merged(
+                str(source.full or source.base), source.adapter, options.device, options.precision
+            )
         self._attention = self._model.config._attn_implementation
         config = self._model.config.get_text_config()
         self.context_length = int(config.max_position_embeddings)
@@ -101,7 +110,9 @@ class TransformersEngine:
         self._numbers += 1
         name = str(self._numbers)
         ends = list(settings.end_ids) or -1
-        self._manager.add_request(list(prompt_ids), name, max_new_tokens=settings.max_tokens, streaming=False, eos_token_id=ends)
+        self._manager.add_request(
+            list(prompt_ids), name, max_new_tokens=settings.max_tokens, streaming=False, eos_token_id=ends
+        )
         self._open[name] = _Open(request_id, settings)
         self._names[request_id] = name
 
@@ -155,7 +166,9 @@ class TransformersEngine:
             self._model.set_attn_implementation(self._batching_attention)
 
     def _check_itself(self, tolerance: float) -> None:
-        """Raise UnsupportedModel when a short reply made through the paged cache is not what the plain forward says of it."""
+        """Raise UnsupportedModel when a short reply made through the paged cache is not what the plain forward says of
+        it.
+        """
         prompt = [(7919 * step + 13) % self.vocabulary for step in range(12)]
         self.add("", prompt, SamplingSettings(temperature=0.0, max_tokens=4))
         steps = []
@@ -163,9 +176,13 @@ class TransformersEngine:
             steps += self.step()
         ids = [token for step in steps for token in step.ids]
         seen = [logp for step in steps for logp in step.logps]
-        apart = max((abs(a - b) for a, b in zip(seen, self.score([(prompt, ids)])[0], strict=True)), default=float("inf"))
+        apart = max(
+            (abs(a - b) for a, b in zip(seen, self.score([(prompt, ids)])[0], strict=True)), default=float("inf")
+        )
         if not apart <= tolerance:
-            raise UnsupportedModel(f"continuous batching gives other log-probabilities for {type(self._model).__name__} (by {apart:.2g} nat)")
+            raise UnsupportedModel(
+                f"continuous batching gives other log-probabilities for {type(self._model).__name__} (by {apart:.2g} nat)"
+            )
         self.tokens = 0
 
     def _step_of(self, name: str) -> Step | None:
@@ -191,15 +208,22 @@ class TransformersEngine:
         self._names.pop(self._open.pop(name).request_id, None)
 
     def _sample(self, scores: Tensor, output_ids: Tensor) -> None:
-        """Stand in for the model runner's sampling: `scores` (1, B, V) are raw logits, one row for each reply whose prompt is through,
+        """Stand in for the model runner's sampling: `scores` (1, B, V) are raw logits, one row for each reply whose
+        prompt is through,
         then padding; `output_ids` (1, ...) takes the tokens.
         """
-        batch = [future.state.request_id for future in self._batches.inputs_and_outputs.requests_in_batch if future.has_new_token]
+        batch = [
+            future.state.request_id
+            for future in self._batches.inputs_and_outputs.requests_in_batch
+            if future.has_new_token
+        ]
         if not batch:  # parts of prompts only
             return
         replies = [self._open.get(name) for name in batch]  # None: cancelled after it was scheduled
         settings = [reply.settings if reply else SamplingSettings(temperature=0.0) for reply in replies]
-        tokens, logps = sampled_tokens(scores[0, : len(batch)], settings, [reply.ids if reply else () for reply in replies])
+        tokens, logps = sampled_tokens(
+            scores[0, : len(batch)], settings, [reply.ids if reply else () for reply in replies]
+        )
         for reply, token, logp in zip(replies, tokens, logps, strict=True):
             if reply is not None:
                 reply.ids.append(token)
@@ -227,7 +251,9 @@ class TransformersEngine:
 
 
 def _respect_soft_caps() -> None:
-    """Make transformers' paged eager attention apply the soft cap of attention scores (Gemma 2), which it drops in silence."""
+    """Make transformers' paged eager attention apply the soft cap of attention scores (Gemma 2), which it drops in
+    silence.
+    """
     from transformers.integrations.eager_paged import eager_paged_attention_forward, repeat_kv
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -243,7 +269,9 @@ def _respect_soft_caps() -> None:
     ) -> tuple[Tensor, Tensor]:
         if softcap is None:
             return eager_paged_attention_forward(module, query, key, value, attention_mask, scaling, **kwargs)
-        key, value = kwargs["cache"].update(key_states=key, value_states=value, layer_idx=module.layer_idx, kwargs=kwargs)
+        key, value = kwargs["cache"].update(
+            key_states=key, value_states=value, layer_idx=module.layer_idx, kwargs=kwargs
+        )
         groups: Any = getattr(module, "num_key_value_groups", 1)
         key, value = repeat_kv(key, groups), repeat_kv(value, groups)
         scores = softcap * torch.tanh(query @ key.transpose(2, 3) * scaling / softcap)

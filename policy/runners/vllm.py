@@ -1,6 +1,7 @@
 """A running vLLM server as a runner: versions are adapters, loaded over HTTP under names that are never used again.
 
-The server is started with `--enable-lora --max-loras N` and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and must be able to read the version
+The server is started with `--enable-lora --max-loras N` and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and must be able to
+read the version
 folders. Token ids go in and come out, with the raw log-probability of each (vLLM's default `raw_logprobs`).
 """
 
@@ -25,7 +26,9 @@ ASKED_AT_ONCE = 8  # tokens whose log-probabilities are asked for at the same ti
 
 
 def adapter_name(source: VersionSource) -> str:
-    """Return the name of a version's adapter at the server: number and digest, so that other weights never get the same name."""
+    """Return the name of a version's adapter at the server: number and digest, so that other weights never get the same
+    name.
+    """
     return f"attune-{source.number:06d}-{source.digest[:16]}"
 
 
@@ -42,10 +45,13 @@ class VllmRunner:
     def __init__(self, url: str, source: VersionSource, api_key: str = "") -> None:
         """Load the version's adapter at the server and check that it is listed.
 
-        Raises RunnerFailed when the server is down, serves another base or refuses the adapter, UnsupportedModel for full weights.
+        Raises RunnerFailed when the server is down, serves another base or refuses the adapter, UnsupportedModel for
+        full weights.
         """
         if source.full is not None:
-            raise UnsupportedModel(f"version {source.number} has full weights; a vLLM server takes only adapters over HTTP")
+            raise UnsupportedModel(
+                f"version {source.number} has full weights; a vLLM server takes only adapters over HTTP"
+            )
         self.on_exit: Callable[[str], None] | None = None
         self._name = f"the vLLM server at {url}"
         self._source = source
@@ -53,7 +59,9 @@ class VllmRunner:
         self._loop = LoopThread("runner-vllm")
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         limits = httpx.Limits(max_connections=None)
-        self._http = httpx.AsyncClient(base_url=url.rstrip("/").removesuffix("/v1"), timeout=TIMEOUT, headers=headers, limits=limits)
+        self._http = httpx.AsyncClient(
+            base_url=url.rstrip("/").removesuffix("/v1"), timeout=TIMEOUT, headers=headers, limits=limits
+        )
         self._open: dict[str, tuple[Future[None], Callable[[Step], None]]] = {}
         self._lock = threading.Lock()
         self._tokens, self._closed = 0, False
@@ -66,7 +74,9 @@ class VllmRunner:
                 raise RunnerFailed(readable(self._name, error)) from error
             raise
 
-    def submit(self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings, on_step: Callable[[Step], None]) -> None:
+    def submit(
+        self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings, on_step: Callable[[Step], None]
+    ) -> None:
         """See Runner."""
         if len(prompt_ids) + settings.max_tokens > self.context_length:
             asked = f"{len(prompt_ids)} tokens of prompt and {settings.max_tokens} of reply"
@@ -86,7 +96,9 @@ class VllmRunner:
         if (entry := self._open.get(request_id)) is not None:
             entry[0].cancel()
             self._breaker.left_off(answer_of(request_id))
-            self._finish(request_id, Step(request_id, finish="cancelled"))  # here: what has not begun yet will never see that it was cancelled
+            self._finish(
+                request_id, Step(request_id, finish="cancelled")
+            )  # here: what has not begun yet will never see that it was cancelled
 
     def probe(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
         """See Runner."""
@@ -120,8 +132,12 @@ class VllmRunner:
             if self._open.pop(request_id, None) is not None:
                 on_step(Step(request_id, finish="error", error="the runner was closed"))
         if self._source.adapter is not None:
-            with contextlib.suppress(Exception):  # the server may be gone; an adapter left behind harms nobody: its name is never reused
-                self._loop.start(self._http.post("/v1/unload_lora_adapter", json={"lora_name": self.model})).result(10.0)
+            with contextlib.suppress(
+                Exception
+            ):  # the server may be gone; an adapter left behind harms nobody: its name is never reused
+                self._loop.start(self._http.post("/v1/unload_lora_adapter", json={"lora_name": self.model})).result(
+                    10.0
+                )
         self._loop.start(self._http.aclose()).result(5.0)
         self._loop.close()
 
@@ -138,7 +154,9 @@ class VllmRunner:
             asked = {"lora_name": name, "lora_path": str(self._source.adapter.resolve())}
             answer = await self._http.post("/v1/load_lora_adapter", json=asked)
             if answer.status_code == 404 and "lora" not in answer.text.lower():
-                raise RunnerFailed(f"{self._name} takes no adapters; start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True")
+                raise RunnerFailed(
+                    f"{self._name} takes no adapters; start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+                )
             if answer.status_code != 200:
                 raise RunnerFailed(f"{self._name} refused version {self._source.number}: {answer.text.strip()[:300]}")
             if name not in await self._models():
@@ -192,7 +210,9 @@ class VllmRunner:
                 self._finish(request_id, Step(request_id, finish="cancelled"))
                 raise
             except (httpx.HTTPError, RunnerFailed, KeyError, ValueError) as error:
-                down = isinstance(error, httpx.TransportError) or (isinstance(error, httpx.HTTPStatusError) and error.response.status_code >= 500)
+                down = isinstance(error, httpx.TransportError) or (
+                    isinstance(error, httpx.HTTPStatusError) and error.response.status_code >= 500
+                )
                 if down:
                     self._breaker.failed()
                 elif isinstance(error, httpx.HTTPStatusError):
@@ -213,7 +233,9 @@ class VllmRunner:
         ids = tuple(choice.get("token_ids") or ())
         logps = tuple((choice.get("logprobs") or {}).get("token_logprobs") or ())
         if len(ids) != len(logps):
-            raise RunnerFailed(f"{self._name} gave {len(ids)} tokens with {len(logps)} log-probabilities; a newer vLLM is needed (return_token_ids)")
+            raise RunnerFailed(
+                f"{self._name} gave {len(ids)} tokens with {len(logps)} log-probabilities; a newer vLLM is needed (return_token_ids)"
+            )
         self._tokens += len(ids)
         reason: Finish = {"stop": "stop", "length": "length"}.get(choice.get("finish_reason") or "", "")  # type: ignore[assignment]
         if choice.get("finish_reason") and not reason:
@@ -258,7 +280,8 @@ class VllmRunner:
     async def _next(self, ids: list[int], more: dict[str, Any]) -> dict[str, Any]:
         """Return the server's log-probabilities of one more token.
 
-        Not by `prompt_logprobs`, which would need one request only: vLLM 0.32 on a CPU dies of those beside adapters and open replies.
+        Not by `prompt_logprobs`, which would need one request only: vLLM 0.32 on a CPU dies of those beside adapters
+        and open replies.
         """
         body = {
             "model": self.model,

@@ -5,7 +5,8 @@
 Messages are pickled tuples over a socket pair.
 In: ("load", source, options, kinds), ("hold", base, options, room), ("submit", id, ids, settings), ("cancel", id),
 ("call", number, name, arguments), ("close",).
-Out: ("loaded", kind, context length, vocabulary, why no better kind), ("held", handles), ("failed", reason), ("steps", [Step]),
+Out: ("loaded", kind, context length, vocabulary, why no better kind), ("held", handles), ("failed", reason), ("steps",
+[Step]),
 ("result", number, value), ("error", number, reason).
 """
 
@@ -26,7 +27,9 @@ log = logging.getLogger(__name__)
 
 
 def build_engine(kind: str, source: VersionSource, options: RunnerOptions) -> Any:
-    """Return the engine of this kind with the version loaded. Raises UnsupportedModel, or ImportError when its package is missing."""
+    """Return the engine of this kind with the version loaded. Raises UnsupportedModel, or ImportError when its package
+    is missing.
+    """
     if kind == "openvino":
         from policy.runners.openvino import OpenVinoEngine
 
@@ -39,7 +42,8 @@ def build_engine(kind: str, source: VersionSource, options: RunnerOptions) -> An
 
 
 def load_first(kinds: tuple[str, ...], source: VersionSource, options: RunnerOptions) -> tuple[Any, str]:
-    """Return the first engine of `kinds` that can load the version, and why those before it could not ("" when the first one could).
+    """Return the first engine of `kinds` that can load the version, and why those before it could not ("" when the
+    first one could).
 
     Raises RunnerFailed with every one's reason.
     """
@@ -121,7 +125,7 @@ class Worker:
             import torch
 
             from policy.model import load_model
-            from policy.shared import hand_out
+            from policy.shared_weights import hand_out
 
             if room and torch.cuda.mem_get_info()[0] >= room:
                 self._send(("held", b""))
@@ -143,7 +147,8 @@ class Worker:
 
     def _answer(self, number: int, name: str, arguments: tuple[Any, ...]) -> None:
         try:
-            # scoring steps the engine too: what comes for open replies meanwhile is read by the next step, nothing is lost
+            # scoring steps the engine too: what comes for open replies meanwhile is read by the next step, nothing is
+            # lost
             value = self._stats() if name == "stats" else getattr(self._engine, name)(*arguments)
             self._send(("result", number, value))
         except Exception as error:
@@ -151,7 +156,13 @@ class Worker:
 
     def _stats(self) -> dict[str, Any]:
         memory = resident_memory()
-        return {"kind": self._engine.kind, "active": self._engine.active, "tokens": self._engine.tokens, "rss": memory, "pid": os.getpid()}
+        return {
+            "kind": self._engine.kind,
+            "active": self._engine.active,
+            "tokens": self._engine.tokens,
+            "rss": memory,
+            "pid": os.getpid(),
+        }
 
 
 def resident_memory() -> int:

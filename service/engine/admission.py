@@ -1,4 +1,6 @@
-"""Who may start now. A bounded queue in front of the engine that serves keys in turn, so that one cannot crowd out the others."""
+"""Who may start now. A bounded queue in front of the engine that serves keys in turn, so that one cannot crowd out the
+others.
+"""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -23,7 +25,9 @@ class Turns:
     """Those who wait: keys take turns, and so do the raters of one key. Pure."""
 
     def __init__(self) -> None:
-        self._keys: OrderedDict[str, OrderedDict[str, deque[Ticket]]] = OrderedDict()  # the first key, and its first rater, are next
+        self._keys: OrderedDict[str, OrderedDict[str, deque[Ticket]]] = (
+            OrderedDict()
+        )  # the first key, and its first rater, are next
         self._counts: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -58,7 +62,9 @@ class Turns:
         return True
 
     def one_too_many(self, key: str) -> Ticket | None:
-        """Return the newest ticket of the key that has the most, if that has at least two more than `key`: it makes room where all is full."""
+        """Return the newest ticket of the key that has the most, if that has at least two more than `key`: it makes
+        room where all is full.
+        """
         largest = max(self._counts, key=lambda one: self._counts[one], default=key)
         if self._counts.get(largest, 0) < self._counts.get(key, 0) + 2:
             return None
@@ -83,7 +89,8 @@ class Admission:
     async def enter(self, key: str, rater: str, cost: int) -> Ticket:
         """Wait for a place and return it. Raises Overloaded when the queue is full or the service stops.
 
-        A full queue still takes a key that has fewer requests in it than another: the newest of the other's is refused instead.
+        A full queue still takes a key that has fewer requests in it than another: the newest of the other's is refused
+        instead.
         """
         if self.closed_reason:
             raise Overloaded(self.closed_reason, code="shutting_down", retry_after_s=5)
@@ -139,7 +146,9 @@ class Admission:
 
     def _leave_queue(self, ticket: Ticket) -> None:
         assert ticket._admitted is not None
-        if ticket._admitted.done() and not ticket._admitted.cancelled():  # it was let in at the moment when its caller left
+        if (
+            ticket._admitted.done() and not ticket._admitted.cancelled()
+        ):  # it was let in at the moment when its caller left
             if ticket._admitted.exception() is None:
                 self.give_back(ticket)
             return

@@ -1,4 +1,6 @@
-"""The slots: which versions are in memory, how they come and go, and how traffic moves from one to another with nothing dropped."""
+"""The slots: which versions are in memory, how they come and go, and how traffic moves from one to another with nothing
+dropped.
+"""
 
 import asyncio
 import contextlib
@@ -39,12 +41,17 @@ class EngineLimits:
 class Engine:
     """All slots and the router. Used from the event loop only; loading and closing run on threads of their own.
 
-    `load(number)` returns a checked runner and may block; `failed(number, error)` is told of a runner that died by itself; `need(number)`
+    `load(number)` returns a checked runner and may block; `failed(number, error)` is told of a runner that died by
+    itself; `need(number)`
     says how much memory (GiB) a version takes, and is asked where that is limited.
     """
 
     def __init__(
-        self, load: Callable[[int], Loaded], limits: EngineLimits, failed: Callable[[int, str], None], need: Callable[[int], float] = lambda _: 0.0
+        self,
+        load: Callable[[int], Loaded],
+        limits: EngineLimits,
+        failed: Callable[[int, str], None],
+        need: Callable[[int], float] = lambda _: 0.0,
     ) -> None:
         self.router: Router | None = None
         self.limits = limits
@@ -77,7 +84,9 @@ class Engine:
         while True:
             slot = self.slots.get(number)
             if slot is None:
-                slot = await self.load(number, is_wanted_by_traffic=self.router is not None and self.router.serves(number))
+                slot = await self.load(
+                    number, is_wanted_by_traffic=self.router is not None and self.router.serves(number)
+                )
             if slot.state is SlotState.READY:  # else it went while this caller waited its turn
                 return slot.lease(freed=lambda: self._run(self._tell_freed()))
 
@@ -92,7 +101,9 @@ class Engine:
             raise Overloaded("the service is stopping", code="shutting_down", retry_after_s=5)
         task = self._loading.get(number)
         if task is None:
-            task = self._loading[number] = asyncio.create_task(self._load_slot(number, is_wanted_by_traffic), name=f"load-{number}")
+            task = self._loading[number] = asyncio.create_task(
+                self._load_slot(number, is_wanted_by_traffic), name=f"load-{number}"
+            )
             task.add_done_callback(lambda _: self._load_ended(number, is_wanted_by_traffic))
         return await asyncio.shield(task)
 
@@ -158,7 +169,8 @@ class Engine:
     def _load_ended(self, number: int, is_wanted_by_traffic: bool) -> None:
         """Wake those who wait for memory: what was set aside is free again, or it is held by a version that may leave.
 
-        Called once the load's own callers are about to go on, so that they have their lease before anybody else looks for idle versions.
+        Called once the load's own callers are about to go on, so that they have their lease before anybody else looks
+        for idle versions.
         What was loaded to get traffic is left alone until `follow`, which wakes them too.
         """
         self._loading.pop(number, None)
@@ -178,12 +190,18 @@ class Engine:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:  # the service stops: what gets loaded nevertheless must not stay behind
-            future.add_done_callback(lambda done: None if done.cancelled() or done.exception() else done.result().runner.close())
+            future.add_done_callback(
+                lambda done: None if done.cancelled() or done.exception() else done.result().runner.close()
+            )
             raise
 
     async def _make_room(self, number: int, memory_gib: float, wait: bool) -> None:
-        """Have idle versions leave until there is a slot and the memory, waiting for busy ones if need be. Raises NoMemory where that cannot help."""
-        while (is_short := not self._fits(memory_gib)) or len(self.slots) + len(self._leaving) + len(self._starting) >= self.limits.max_slots:
+        """Have idle versions leave until there is a slot and the memory, waiting for busy ones if need be. Raises
+        NoMemory where that cannot help.
+        """
+        while (is_short := not self._fits(memory_gib)) or len(self.slots) + len(self._leaving) + len(
+            self._starting
+        ) >= self.limits.max_slots:
             idle = min(self._idle_slots(), key=lambda slot: slot.used_at, default=None)
             if idle is not None:
                 await self._retire(idle)
@@ -191,7 +209,9 @@ class Engine:
             if is_short and not self._may_free_memory():
                 held = ", ".join(f"{slot.number} ({slot.memory_gib:.2f} GiB)" for slot in self.slots.values()) or "none"
                 said = f"version {number} takes about {memory_gib:.2f} GiB, of which memory_gib = {self.limits.memory_gib:g} leaves too little"
-                raise NoMemory(f"{said} beside the versions in use: {held}; raise memory_gib, or lower kv_gib", retry_after_s=30)
+                raise NoMemory(
+                    f"{said} beside the versions in use: {held}; raise memory_gib, or lower kv_gib", retry_after_s=30
+                )
             if not is_short and not wait:
                 return  # for a moment there is one more than wanted, rather than a swap that waits for strangers
             async with self._freed:
@@ -202,7 +222,9 @@ class Engine:
         return not self.limits.memory_gib or held + sum(self._starting) + memory_gib <= self.limits.memory_gib
 
     def _may_free_memory(self) -> bool:
-        """Whether anything in memory will leave by itself: what is leaving, being loaded, or answering somebody who asked for it by name."""
+        """Whether anything in memory will leave by itself: what is leaving, being loaded, or answering somebody who
+        asked for it by name.
+        """
         return bool(self._leaving or self._starting) or any(not self._has_traffic(slot) for slot in self.slots.values())
 
     def _idle_slots(self) -> list[Slot]:
@@ -219,7 +241,9 @@ class Engine:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._freed.wait(), max(0.0, ends_at - time.monotonic()))
         for lease in owed & slot.leases:
-            lease.cut(f"version {slot.number} was replaced and its answers took longer than the limit of {self.limits.drain_limit_s:g} s")
+            lease.cut(
+                f"version {slot.number} was replaced and its answers took longer than the limit of {self.limits.drain_limit_s:g} s"
+            )
         if slot.leases - owed:
             return  # somebody has asked for this version by name meanwhile: it stays until nobody does
         if not self._has_traffic(slot):

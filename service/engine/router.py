@@ -1,4 +1,6 @@
-"""Which version answers a request: live, the canary for its share of conversations, or the one that the caller pinned. Pure."""
+"""Which version answers a request: live, the canary for its share of conversations, or the one that the caller pinned.
+Pure.
+"""
 
 import hashlib
 from dataclasses import dataclass

@@ -80,7 +80,9 @@ class Lease:
         self._post, self._freed = post, freed
         self._open: set[str] = set()
 
-    def submit(self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings, receive: Callable[[Step], None]) -> None:
+    def submit(
+        self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings, receive: Callable[[Step], None]
+    ) -> None:
         """Start one reply; its steps come to `receive` on the event loop, the last with a finish."""
         self._open.add(request_id)
 

@@ -1,4 +1,6 @@
-"""Looks at the store for what others did: events to tell, a candidate that passed its gate, traffic that was moved elsewhere."""
+"""Looks at the store for what others did: events to tell, a candidate that passed its gate, traffic that was moved
+elsewhere.
+"""
 
 import asyncio
 import contextlib
@@ -32,7 +34,9 @@ def look(db: Database) -> Seen:
 
 
 class Watcher:
-    """Calls `act` with each look at the store, every `poll_s` seconds; one that fails is logged, and the next comes as usual."""
+    """Calls `act` with each look at the store, every `poll_s` seconds; one that fails is logged, and the next comes as
+    usual.
+    """
 
     def __init__(self, records: Records, act: Callable[[Seen], Awaitable[None]], poll_s: float) -> None:
         self._records, self._act, self._poll_s = records, act, poll_s

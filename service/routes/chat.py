@@ -8,10 +8,10 @@ from starlette.responses import JSONResponse
 
 from service.answer import Answer, Ask
 from service.auth import Chatter, service_of
-from service.engine.replies import Token
+from service.engine.generation import Token
 from service.errors import RequestError, as_request_error
 from service.model import Model
-from service.routes.bodies import ChatBody, refuse_unsupported
+from service.routes.schemas import ChatBody, refuse_unsupported
 from service.routes.streams import ChunkWriter, EventStream, ReaderLeft, event, unless_reader_leaves
 
 router = APIRouter(tags=["chat"])
@@ -25,17 +25,26 @@ async def chat(request: Request, body: ChatBody, caller: Chatter) -> Response:
     refuse_unsupported(body)
     service = service_of(request)
     ask = Ask(
-        caller=caller.speaking_as(body.user, "user"), kind="chat", model=body.model, prompts=(tuple(message.plain() for message in body.messages),),
-        sampling=body.sampling(service.settings.default_temperature), n=body.n or 1, conversation_id=body.conversation_id,
-        metadata=body.metadata or {}, may_drop_turns=body.truncation != "disabled", alternatives=body.top_logprobs or 0,
-    )  # fmt: skip
+        caller=caller.speaking_as(body.user, "user"),
+        kind="chat",
+        model=body.model,
+        prompts=(tuple(message.plain() for message in body.messages),),
+        sampling=body.sampling(service.settings.default_temperature),
+        n=body.n or 1,
+        conversation_id=body.conversation_id,
+        metadata=body.metadata or {},
+        may_drop_turns=body.truncation != "disabled",
+        alternatives=body.top_logprobs or 0,
+    )
     try:
-        answer = await unless_reader_leaves(request, service.answers.begin(ask))
+        answer = await unless_reader_leaves(request, service.dispatcher.begin(ask))
     except ReaderLeft:
         return Response(status_code=CLIENT_CLOSED)
     if body.stream:
         chunks = _chunks(answer, service.model, with_logprobs=bool(body.logprobs), with_usage=body.include_usage)
-        return EventStream(chunks, on_end=answer.close, headers=answer.headers, limit_s=service.settings.request_limit_s + READ_GRACE_S)
+        return EventStream(
+            chunks, on_end=answer.close, headers=answer.headers, limit_s=service.settings.request_limit_s + READ_GRACE_S
+        )
     try:
         tokens = await unless_reader_leaves(request, finished(answer))
     except ReaderLeft:
@@ -46,7 +55,9 @@ async def chat(request: Request, body: ChatBody, caller: Chatter) -> Response:
 
 
 async def finished(answer: Answer) -> list[list[Token]]:
-    """Wait for all replies and record them; return the tokens that each of them shows, with the alternatives that were asked for."""
+    """Wait for all replies and record them; return the tokens that each of them shows, with the alternatives that were
+    asked for.
+    """
     return await answer.with_alternatives(await answer.finish())
 
 
@@ -70,19 +81,37 @@ async def _chunks(answer: Answer, model: Model, *, with_logprobs: bool, with_usa
     for reply in answer.replies:
         delta = {"role": "assistant", "content": "", "refusal": None}
         yield write({"index": reply.index, "delta": delta, "logprobs": None, "finish_reason": None})
-    wants_alternatives = answer.ask.alternatives > 0  # they come from one forward pass over the whole reply, so after its text
+    wants_alternatives = (
+        answer.ask.alternatives > 0
+    )  # they come from one forward pass over the whole reply, so after its text
     shown: list[list[Token]] = [[] for _ in answer.replies]
     try:
         async for piece in answer.pieces():
             shown[piece.index].extend(piece.tokens if wants_alternatives else ())
             if piece.text or (with_logprobs and piece.tokens and not wants_alternatives):
                 logprobs = logprobs_of(model, piece.tokens) if with_logprobs and not wants_alternatives else None
-                yield write({"index": piece.index, "delta": {"content": piece.text}, "logprobs": logprobs, "finish_reason": None})
+                yield write(
+                    {
+                        "index": piece.index,
+                        "delta": {"content": piece.text},
+                        "logprobs": logprobs,
+                        "finish_reason": None,
+                    }
+                )
         await answer.record()
         if wants_alternatives:
             for index, tokens in enumerate(await answer.with_alternatives(shown)):
-                yield write({"index": index, "delta": {"content": ""}, "logprobs": logprobs_of(model, tokens), "finish_reason": None})
-    except Exception as error:  # the status is long sent: the error goes into the stream, in the shape that OpenAI's SDK raises
+                yield write(
+                    {
+                        "index": index,
+                        "delta": {"content": ""},
+                        "logprobs": logprobs_of(model, tokens),
+                        "finish_reason": None,
+                    }
+                )
+    except (
+        Exception
+    ) as error:  # the status is long sent: the error goes into the stream, in the shape that OpenAI's SDK raises
         yield event(as_request_error(error).body())
         if not isinstance(error, RequestError):
             raise
@@ -118,7 +147,11 @@ def usage_of(answer: Answer) -> dict[str, int]:
 def logprobs_of(model: Model, tokens: Iterable[Token]) -> dict[str, Any]:
     """Return OpenAI's log-probabilities of the tokens that are shown."""
     content = [
-        {**_logprob(model, token.id, token.logp), "top_logprobs": [_logprob(model, *other) for other in token.alternatives]} for token in tokens
+        {
+            **_logprob(model, token.id, token.logp),
+            "top_logprobs": [_logprob(model, *other) for other in token.alternatives],
+        }
+        for token in tokens
     ]
     return {"content": content, "refusal": None}
 

@@ -13,13 +13,13 @@ from sqlite_utils import Database
 from starlette.responses import JSONResponse
 
 from service.answer import Answer, Ask, Sampling
-from service.answers import Answers
 from service.auth import Caller, Chatter, Judge, service_of
+from service.dispatcher import Answers
 from service.engine.router import LIVE_NAME, version_name
 from service.errors import Overloaded, RequestError
-from service.routes.bodies import REASONS, Body, Message, Name
 from service.routes.chat import CLIENT_CLOSED
 from service.routes.feedback import IdempotencyKey, digest_of, take_feedback
+from service.routes.schemas import REASONS, Body, Message, Name
 from service.routes.streams import ReaderLeft, unless_reader_leaves
 from store.comparisons import Comparison, add_comparison, get_comparison
 from store.completions import Completion, add_completions, get_completion
@@ -65,14 +65,28 @@ async def compare(request: Request, body: ComparisonBody, caller: Chatter) -> Re
     """Put a question: two answers to one prompt, on random sides, without the names of who gave them."""
     service = service_of(request)
     try:
-        candidates, missing = await unless_reader_leaves(request, _candidates(service.answers, body, caller, service.settings.candidates))
+        candidates, missing = await unless_reader_leaves(
+            request, _candidates(service.dispatcher, body, caller, service.settings.candidates)
+        )
     except ReaderLeft:
         return Response(status_code=CLIENT_CLOSED)
     texts, numbers = [candidate.text for candidate in candidates], [candidate.version for candidate in candidates]
     pair = choose_pair(texts, numbers, _random, is_named=body.models is not None)
-    sides = [replace(candidates[place], id=new_id("chatcmpl-"), choice=0, conversation_id=body.conversation_id) for place in (pair.a, pair.b)]
+    sides = [
+        replace(candidates[place], id=new_id("chatcmpl-"), choice=0, conversation_id=body.conversation_id)
+        for place in (pair.a, pair.b)
+    ]
     comparison = Comparison(
-        new_id("cmp-"), caller.rater_id, body.conversation_id, sides[0].id, 0, sides[1].id, 0, pair.reason, pair.propensity, now()
+        new_id("cmp-"),
+        caller.rater_id,
+        body.conversation_id,
+        sides[0].id,
+        0,
+        sides[1].id,
+        0,
+        pair.reason,
+        pair.propensity,
+        now(),
     )
 
     def keep(db: Database) -> None:
@@ -83,47 +97,85 @@ async def compare(request: Request, body: ComparisonBody, caller: Chatter) -> Re
         add_comparison(db, comparison)
 
     await service.records.write(keep)
-    shown = [{"label": label, "completion_id": side.id, "content": side.text} for label, side in zip("AB", sides, strict=True)]
-    told = {"id": comparison.id, "created_at": comparison.created_at, "conversation_id": body.conversation_id, "candidates": shown}
+    shown = [
+        {"label": label, "completion_id": side.id, "content": side.text}
+        for label, side in zip("AB", sides, strict=True)
+    ]
+    told = {
+        "id": comparison.id,
+        "created_at": comparison.created_at,
+        "conversation_id": body.conversation_id,
+        "candidates": shown,
+    }
     return JSONResponse({**told, **({"missing": missing} if missing else {})}, 201)
 
 
 @router.post("/v1/comparisons/{comparison_id}/choice", status_code=201)
-async def choose(request: Request, comparison_id: str, body: ChoiceBody, caller: Judge, idempotency_key: IdempotencyKey = None) -> JSONResponse:
+async def choose(
+    request: Request, comparison_id: str, body: ChoiceBody, caller: Judge, idempotency_key: IdempotencyKey = None
+) -> JSONResponse:
     """Record which answer was better. Now the models are named; a later choice of the same rater replaces this one."""
     service = service_of(request)
     asked, a, b = await service.records.read(lambda db: _sides(db, comparison_id))
     feedback = Feedback(
-        new_id("fb-"), "choice", caller.rater_id, a.id, a.choice, now(), digest_of(f"choice {comparison_id}", body), b.id, b.choice,
-        asked.id, winner=body.winner, reason=body.reason, comment=body.comment, idempotency_key=idempotency_key,
-    )  # fmt: skip
-    models = {label: version_name(side.version) if side.version is not None else side.backend for label, side in (("A", a), ("B", b))}
+        new_id("fb-"),
+        "choice",
+        caller.rater_id,
+        a.id,
+        a.choice,
+        now(),
+        digest_of(f"choice {comparison_id}", body),
+        b.id,
+        b.choice,
+        asked.id,
+        winner=body.winner,
+        reason=body.reason,
+        comment=body.comment,
+        idempotency_key=idempotency_key,
+    )
+    models = {
+        label: version_name(side.version) if side.version is not None else side.backend
+        for label, side in (("A", a), ("B", b))
+    }
     return await take_feedback(request, feedback, lambda db: None, {"models": models})
 
 
-def choose_pair(texts: Sequence[str], versions: Sequence[int | None], rng: random.Random, *, is_named: bool = False) -> Pair:
+def choose_pair(
+    texts: Sequence[str], versions: Sequence[int | None], rng: random.Random, *, is_named: bool = False
+) -> Pair:
     """Choose two candidates with different texts, each such pair as likely as any other, on random sides.
 
     Between two versions only pairs across them count. When all texts are the same, any two are shown.
     """
-    every = [(i, j) for i, j in combinations(range(len(texts)), 2) if len(set(versions)) == 1 or versions[i] != versions[j]]
+    every = [
+        (i, j) for i, j in combinations(range(len(texts)), 2) if len(set(versions)) == 1 or versions[i] != versions[j]
+    ]
     pairs = every if is_named else [(i, j) for i, j in every if texts[i] != texts[j]] or every
     a, b = rng.choice(pairs)
     if rng.random() < 0.5:
         a, b = b, a
-    reason = "named" if is_named else "canary" if len(set(versions)) > 1 else "different" if texts[a] != texts[b] else "same"
+    reason = (
+        "named" if is_named else "canary" if len(set(versions)) > 1 else "different" if texts[a] != texts[b] else "same"
+    )
     return Pair(a, b, reason, 1 / len(pairs) / 2)
 
 
-async def _candidates(answers: Answers, body: ComparisonBody, caller: Caller, wanted: int) -> tuple[list[Completion], list[str]]:
-    """Generate what may be shown: `wanted` replies of live, half of them of the canary while there is one, or one of each named model.
+async def _candidates(
+    answers: Answers, body: ComparisonBody, caller: Caller, wanted: int
+) -> tuple[list[Completion], list[str]]:
+    """Generate what may be shown: `wanted` replies of live, half of them of the canary while there is one, or one of
+    each named model.
 
     Where one of two models does not answer the other one gives both; returned with the names of those that did not.
     """
     arms = [(name, 1) for name in body.models] if body.models is not None else _arms(answers, wanted)
     found = await asyncio.gather(*(_replies(answers, body, caller, model, n) for model, n in arms))
     missing = [model for (model, _), replies in zip(arms, found, strict=True) if isinstance(replies, RequestError)]
-    given = [(model, replies) for (model, _), replies in zip(arms, found, strict=True) if not isinstance(replies, RequestError)]
+    given = [
+        (model, replies)
+        for (model, _), replies in zip(arms, found, strict=True)
+        if not isinstance(replies, RequestError)
+    ]
     failure = next((replies for replies in found if isinstance(replies, RequestError)), None)
     if failure is not None and not given:
         raise failure
@@ -136,7 +188,9 @@ async def _candidates(answers: Answers, body: ComparisonBody, caller: Caller, wa
     return candidates, missing
 
 
-async def _replies(answers: Answers, body: ComparisonBody, caller: Caller, model: str, n: int) -> list[Completion] | RequestError:
+async def _replies(
+    answers: Answers, body: ComparisonBody, caller: Caller, model: str, n: int
+) -> list[Completion] | RequestError:
     """Return one arm's replies, or why it does not answer just now; what is wrong with the request itself is raised."""
     answer: Answer | None = None
     try:
@@ -168,4 +222,8 @@ def _ask(answers: Answers, body: ComparisonBody, caller: Caller, model: str, n: 
 
 def _sides(db: Database, comparison_id: str) -> tuple[Comparison, Completion, Completion]:
     asked = get_comparison(db, comparison_id)
-    return asked, get_completion(db, asked.a_completion_id, asked.a_choice), get_completion(db, asked.b_completion_id, asked.b_choice)
+    return (
+        asked,
+        get_completion(db, asked.a_completion_id, asked.a_choice),
+        get_completion(db, asked.b_completion_id, asked.b_choice),
+    )

@@ -9,7 +9,7 @@ from service.auth import Caller, Chatter, service_of
 from service.engine.router import version_name
 from service.errors import NotFound
 from service.routes.feedback import said
-from service.routes.pages import page_of
+from service.routes.pagination import page_of
 from store.completions import Completion, completions_of_conversation
 from store.conversations import Conversation, conversations, delete_conversation, get_conversation
 from store.feedback import Feedback, list_feedback
@@ -19,12 +19,18 @@ router = APIRouter(tags=["people"])
 
 @router.get("/v1/conversations")
 async def list_conversations(
-    request: Request, caller: Chatter, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    search: str = "", rater: str | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    request: Request,
+    caller: Chatter,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    search: str = "",
+    rater: str | None = None,
+) -> dict[str, Any]:
     """Page through the caller's conversations, latest first; an admin may name another rater."""
     whose = rater if rater is not None and caller.may("admin") else caller.rater_id
-    found = await service_of(request).records.read(lambda db: conversations(db, whose, before=cursor, limit=limit + 1, search=search))
+    found = await service_of(request).records.read(
+        lambda db: conversations(db, whose, before=cursor, limit=limit + 1, search=search)
+    )
     return page_of(found, limit, _head, lambda conversation: conversation.updated_at)
 
 
@@ -34,7 +40,10 @@ async def show_conversation(request: Request, conversation_id: str, caller: Chat
 
     def look_up(db: Database) -> dict[str, Any]:
         conversation = _owned(db, conversation_id, caller)
-        replies = [_reply(reply, list_feedback(db, completion_id=reply.id)) for reply in completions_of_conversation(db, conversation_id)]
+        replies = [
+            _reply(reply, list_feedback(db, completion_id=reply.id))
+            for reply in completions_of_conversation(db, conversation_id)
+        ]
         return {**_head(conversation), "completions": replies}
 
     return await service_of(request).records.read(look_up)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from service.auth import Anyone, Caller, service_of
-from service.news import News
+from service.event_signal import News
 from service.records import Records
 from service.routes.streams import EventStream
 from store.events import Event, events_after
@@ -20,12 +20,17 @@ BATCH = 500
 
 @router.get("/v1/events", response_model=None)
 async def events(
-    request: Request, caller: Anyone, after: Annotated[int | None, Query(ge=0)] = None, last_event_id: Annotated[str | None, Header()] = None
+    request: Request,
+    caller: Anyone,
+    after: Annotated[int | None, Query(ge=0)] = None,
+    last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Follow what happens after sequence number `after` (or the header Last-Event-ID); without either, from now on."""
     service = service_of(request)
     resumed = int(last_event_id) if last_event_id is not None and last_event_id.isdecimal() else after
-    stream = _events(service.records, service.news, caller, resumed if resumed is not None else service.news.latest)
+    stream = _events(
+        service.records, service.event_signal, caller, resumed if resumed is not None else service.event_signal.latest
+    )
     return EventStream(stream, on_end=lambda: None, headers={})
 
 

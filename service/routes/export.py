@@ -13,7 +13,15 @@ from starlette.responses import StreamingResponse
 
 from service.auth import Admin, service_of
 from service.errors import BadRequest
-from service.interchange import ExportFormat, Imported, ImportFormat, exported, imported, is_open_webuis, records_of
+from service.feedback_formats import (
+    ExportFormat,
+    Imported,
+    ImportFormat,
+    exported,
+    imported,
+    is_open_webuis,
+    records_of,
+)
 from service.model import Model
 from service.records import Records
 from store.completions import Completion, add_completions, get_completion, replies_saying
@@ -31,7 +39,9 @@ MODEL_NAME = "import"  # the backend of replies that were not made here
 
 @router.get("/v1/export", response_class=StreamingResponse)
 async def export(request: Request, caller: Admin, format: ExportFormat = "preference") -> StreamingResponse:
-    """Give feedback as JSON Lines: preference, unpaired and sft as TRL reads them (each rater's last word), raw with all there is."""
+    """Give feedback as JSON Lines: preference, unpaired and sft as TRL reads them (each rater's last word), raw with
+    all there is.
+    """
     lines = _lines(service_of(request).records, format)
     headers = {"Content-Disposition": f'attachment; filename="attune-{format}.jsonl"'}
     return StreamingResponse(lines, media_type="application/x-ndjson", headers=headers)
@@ -39,7 +49,9 @@ async def export(request: Request, caller: Admin, format: ExportFormat = "prefer
 
 @router.post("/v1/import")
 async def import_feedback(request: Request, caller: Admin, format: ImportFormat | None = None) -> dict[str, Any]:
-    """Take in feedback of the same forms, or Open WebUI's export. What is here already is skipped and counted; lines at fault are named."""
+    """Take in feedback of the same forms, or Open WebUI's export. What is here already is skipped and counted; lines at
+    fault are named.
+    """
     service = service_of(request)
     try:
         records = list(records_of(await request.body()))
@@ -71,7 +83,9 @@ def _window(db: Database, form: ExportFormat, after: int) -> bytes:
     else:
         found = feedback_to_learn(db, after, after + WINDOW)
     lines = [
-        record for feedback in found for record in exported(feedback, form, lambda completion_id, choice: get_completion(db, completion_id, choice))
+        record
+        for feedback in found
+        for record in exported(feedback, form, lambda completion_id, choice: get_completion(db, completion_id, choice))
     ]
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
 
@@ -80,7 +94,9 @@ Row = tuple[list[Completion], Feedback]
 
 
 def answers_given(db: Database, records: list[tuple[int, Any]], form: ImportFormat | None) -> list[Completion]:
-    """Return the answers of ours that records of Open WebUI may be about: it is a front end, and what was rated there may have been said here."""
+    """Return the answers of ours that records of Open WebUI may be about: it is a front end, and what was rated there
+    may have been said here.
+    """
     texts = []
     for _, record in records:
         with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
@@ -98,7 +114,9 @@ def _rows_of(
         try:
             if isinstance(record, ValueError):
                 raise record
-            is_raw = form == "raw" or (form is None and isinstance(record, dict) and {"feedback", "completion"} <= set(record))
+            is_raw = form == "raw" or (
+                form is None and isinstance(record, dict) and {"feedback", "completion"} <= set(record)
+            )
             rows.append(_of_raw(record, live) if is_raw else of_imported(imported(record, form), model, live, given))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             wrong.append(f"record {number}: {error}")
@@ -106,7 +124,8 @@ def _rows_of(
 
 
 def of_imported(said: Imported, model: Model, live: int, given: list[Completion]) -> Row:
-    """Return what one word from elsewhere adds: to an answer that was given here, if it is about one, else with the replies that it brings.
+    """Return what one word from elsewhere adds: to an answer that was given here, if it is about one, else with the
+    replies that it brings.
 
     Replies that were written elsewhere were sampled by nobody here: they have token ids, but no log-probabilities.
     """
@@ -115,7 +134,15 @@ def of_imported(said: Imported, model: Model, live: int, given: list[Completion]
     ours = next((reply for reply in about if reply.rater_id == said.rater), about[0] if about else None)
     target = (ours.id, ours.choice) if ours is not None else (said.replies_id, 0)
     feedback = Feedback(
-        f"fb-{said.id}", said.kind, said.rater, *target, now(), said.id, value=said.value, comment=said.comment, idempotency_key=said.id
+        f"fb-{said.id}",
+        said.kind,
+        said.rater,
+        *target,
+        now(),
+        said.id,
+        value=said.value,
+        comment=said.comment,
+        idempotency_key=said.id,
     )
     if ours is not None:
         return [], feedback
@@ -150,7 +177,13 @@ def _of_raw(record: Any, live: int) -> Row:
     if not isinstance(record, dict):
         raise ValueError(f"a record is a JSON object, not {type(record).__name__}")
     completions = [
-        replace(Completion(**side), backend=MODEL_NAME, version=live if side["version"] is not None else None, logps=[], conversation_id=None)
+        replace(
+            Completion(**side),
+            backend=MODEL_NAME,
+            version=live if side["version"] is not None else None,
+            logps=[],
+            conversation_id=None,
+        )
         for side in (record["completion"], record.get("other"))
         if side is not None
     ]

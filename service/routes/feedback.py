@@ -13,8 +13,8 @@ from starlette.responses import JSONResponse
 
 from service.auth import Admin, Judge, service_of
 from service.errors import Forbidden, Unprocessable
-from service.routes.bodies import REASONS, Body
-from service.routes.pages import page_of
+from service.routes.pagination import page_of
+from service.routes.schemas import REASONS, Body
 from store.completions import get_completion
 from store.feedback import Feedback, add_feedback, get_feedback, list_feedback, retract_feedback
 from store.ids import new_id, now
@@ -56,9 +56,16 @@ class FeedbackBody(Body):
 
 
 @router.post("/v1/feedback", status_code=201)
-async def give_feedback(request: Request, body: FeedbackBody, caller: Judge, idempotency_key: IdempotencyKey = None) -> JSONResponse:
+async def give_feedback(
+    request: Request, body: FeedbackBody, caller: Judge, idempotency_key: IdempotencyKey = None
+) -> JSONResponse:
     """Record what the caller thought of one reply; on disk before the answer goes out."""
-    feedback = replace(_feedback(body), rater_id=caller.rater_id, idempotency_key=idempotency_key, body_digest=digest_of("feedback", body))
+    feedback = replace(
+        _feedback(body),
+        rater_id=caller.rater_id,
+        idempotency_key=idempotency_key,
+        body_digest=digest_of("feedback", body),
+    )
     return await take_feedback(request, feedback, lambda db: _check(db, feedback))
 
 
@@ -77,9 +84,13 @@ async def take_back(request: Request, feedback_id: str, caller: Judge) -> Respon
 
 @router.get("/v1/feedback")
 async def all_feedback(
-    request: Request, caller: Admin, cursor: int | None = None, limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    completion_id: str | None = None, rater: str | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    request: Request,
+    caller: Admin,
+    cursor: int | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    completion_id: str | None = None,
+    rater: str | None = None,
+) -> dict[str, Any]:
     """Page through all feedback, newest first."""
     found = await service_of(request).records.read(
         lambda db: list_feedback(db, before_seq=cursor, limit=limit + 1, completion_id=completion_id, rater_id=rater)
@@ -87,8 +98,12 @@ async def all_feedback(
     return page_of(found, limit, said, lambda feedback: feedback.seq)
 
 
-async def take_feedback(request: Request, feedback: Feedback, check: Callable[[Database], None], more: dict[str, Any] | None = None) -> JSONResponse:
-    """Append feedback if `check` lets it, and answer once it is on disk: 201, or 200 for a key and body that came before."""
+async def take_feedback(
+    request: Request, feedback: Feedback, check: Callable[[Database], None], more: dict[str, Any] | None = None
+) -> JSONResponse:
+    """Append feedback if `check` lets it, and answer once it is on disk: 201, or 200 for a key and body that came
+    before.
+    """
 
     def add(db: Database) -> tuple[Feedback, bool]:
         check(db)
@@ -155,7 +170,12 @@ def _feedback(body: FeedbackBody) -> Feedback:
     if body.correction is not None:
         return replace(blank, kind="correction", text=body.correction)
     assert body.preferred_over is not None
-    return replace(blank, kind="preference", other_completion_id=body.preferred_over.completion_id, other_choice=body.preferred_over.choice)
+    return replace(
+        blank,
+        kind="preference",
+        other_completion_id=body.preferred_over.completion_id,
+        other_choice=body.preferred_over.choice,
+    )
 
 
 def _check(db: Database, feedback: Feedback) -> None:

@@ -24,14 +24,22 @@ async def ready(request: Request) -> JSONResponse:
     service = service_of(request)
     store_ok = True
     try:
-        await service.records.write(lambda db: None)  # an empty transaction: it needs the write lock, and the writer alive
+        await service.records.write(
+            lambda db: None
+        )  # an empty transaction: it needs the write lock, and the writer alive
     except (sqlite3.Error, RuntimeError):
         store_ok = False
     engine_ok = service.is_open and service.engine.is_ready
     router = service.engine.router
-    state: dict[str, Any] = {"status": "ready" if engine_ok and store_ok else "not ready", "model": service.model_name, "store": store_ok}
+    state: dict[str, Any] = {
+        "status": "ready" if engine_ok and store_ok else "not ready",
+        "model": service.model_name,
+        "store": store_ok,
+    }
     state["version"] = router.live if router is not None else None
-    return JSONResponse(state, 200 if engine_ok and store_ok else 503, None if engine_ok and store_ok else {"Retry-After": "1"})
+    return JSONResponse(
+        state, 200 if engine_ok and store_ok else 503, None if engine_ok and store_ok else {"Retry-After": "1"}
+    )
 
 
 @router.get("/metrics")

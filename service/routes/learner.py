@@ -79,7 +79,14 @@ def _under_way(db: Database, run_id: str | None, progress: dict[str, Any] | None
     except LookupError:  # said a moment before the run's row
         return None
     told = {"phase": "planned", "step": 0, "steps": 0, "loss": None, "metrics": {}, **(progress or {})}
-    return {"id": run.id, "algorithm": run.algorithm, "started_at": run.started_at, "items": run.items, "parent": run.parent, **told}
+    return {
+        "id": run.id,
+        "algorithm": run.algorithm,
+        "started_at": run.started_at,
+        "items": run.items,
+        "parent": run.parent,
+        **told,
+    }
 
 
 def _ended(run: Run) -> dict[str, Any]:

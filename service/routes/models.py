@@ -29,12 +29,28 @@ async def get_model(request: Request, name: str, caller: Anyone) -> dict[str, An
 
 
 async def _models(request: Request) -> list[dict[str, Any]]:
-    found = [version for version in await service_of(request).records.read(versions) if version.state not in ("rejected", "withdrawn")]
+    found = [
+        version
+        for version in await service_of(request).records.read(versions)
+        if version.state not in ("rejected", "withdrawn")
+    ]
     live = next((version for version in found if version.state == "live"), None)
-    ours = [*([_model(LIVE_NAME, live)] if live else []), *(_model(version_name(version.number), version) for version in found)]
-    return ours + [{"id": name, "object": "model", "created": 0, "owned_by": "backend"} for name in service_of(request).backends]
+    ours = [
+        *([_model(LIVE_NAME, live)] if live else []),
+        *(_model(version_name(version.number), version) for version in found),
+    ]
+    return ours + [
+        {"id": name, "object": "model", "created": 0, "owned_by": "backend"} for name in service_of(request).backends
+    ]
 
 
 def _model(name: str, version: Version) -> dict[str, Any]:
     created = int(datetime.fromisoformat(version.created_at).timestamp())
-    return {"id": name, "object": "model", "created": created, "owned_by": "attune", "version": version.number, "state": version.state}
+    return {
+        "id": name,
+        "object": "model",
+        "created": created,
+        "owned_by": "attune",
+        "version": version.number,
+        "state": version.state,
+    }

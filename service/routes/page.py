@@ -1,4 +1,6 @@
-"""The page: clients/web as it lies there, with headers that let it load nothing from anywhere else. And the list of routes."""
+"""The page: clients/web as it lies there, with headers that let it load nothing from anywhere else. And the list of
+routes.
+"""
 
 import html
 from pathlib import Path
@@ -17,8 +19,13 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-FRESH = {**HEADERS, "Cache-Control": "no-cache"}  # kept by the browser, but asked for again (ETag): there is no build step that renames files
-NO_PAGE = "Attune is running, but the page (clients/web/index.html) is not installed here. The API is described at /docs.\n"
+FRESH = {
+    **HEADERS,
+    "Cache-Control": "no-cache",
+}  # kept by the browser, but asked for again (ETag): there is no build step that renames files
+NO_PAGE = (
+    "Attune is running, but the page (clients/web/index.html) is not installed here. The API is described at /docs.\n"
+)
 
 
 class PageFiles(StaticFiles):
@@ -46,7 +53,9 @@ async def docs(request: Request) -> Response:
     rows = []
     for path, methods in app.openapi()["paths"].items():
         for method, route in methods.items():
-            rows.append(f"<dt><code>{method.upper()} {html.escape(path)}</code></dt><dd>{html.escape(route.get('description', ''))}</dd>")
+            rows.append(
+                f"<dt><code>{method.upper()} {html.escape(path)}</code></dt><dd>{html.escape(route.get('description', ''))}</dd>"
+            )
     text = (
         "<!doctype html><html lang=en><meta charset=utf-8><title>Attune: the API</title><h1>Attune: the API</h1>"
         f"<p>The full schema is at <a href=/openapi.json>/openapi.json</a>.</p><dl>{''.join(rows)}</dl></html>"

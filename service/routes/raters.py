@@ -7,7 +7,7 @@ from pydantic import Field
 from sqlite_utils import Database
 
 from service.auth import Admin, service_of
-from service.routes.bodies import Body
+from service.routes.schemas import Body
 from store.errors import UnknownRater
 from store.rater_tallies import RaterTally, rater_tallies
 from store.raters import Rater, raters, set_quarantine
@@ -28,7 +28,9 @@ async def list_raters(request: Request, caller: Admin) -> dict[str, Any]:
 
 
 @router.post("/v1/raters/{rater_id}/quarantine")
-async def quarantine(request: Request, rater_id: str, caller: Admin, body: QuarantineBody | None = None) -> dict[str, Any]:
+async def quarantine(
+    request: Request, rater_id: str, caller: Admin, body: QuarantineBody | None = None
+) -> dict[str, Any]:
     """Keep a rater's feedback out of learning from now on; nothing is deleted."""
     return await _set(request, rater_id, (body or QuarantineBody()).reason)
 

@@ -18,12 +18,23 @@ class ReaderLeft(Exception):
 
 
 class EventStream(StreamingResponse):
-    """A stream of server-sent events that calls `on_end` however it ends, even before its first byte, and lasts at most `limit_s`."""
+    """A stream of server-sent events that calls `on_end` however it ends, even before its first byte, and lasts at most
+    `limit_s`.
+    """
 
     def __init__(
-        self, content: AsyncIterator[bytes], *, on_end: Callable[[], None], headers: Mapping[str, str], limit_s: float | None = None
+        self,
+        content: AsyncIterator[bytes],
+        *,
+        on_end: Callable[[], None],
+        headers: Mapping[str, str],
+        limit_s: float | None = None,
     ) -> None:
-        super().__init__(content, headers={**headers, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}, media_type="text/event-stream")
+        super().__init__(
+            content,
+            headers={**headers, "Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+            media_type="text/event-stream",
+        )
         self._on_end, self._limit_s = on_end, limit_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,7 +55,9 @@ def event(data: Any) -> bytes:
 
 
 class ChunkWriter:
-    """Writes the chunks of one answer, which all begin with the same fields: those are turned into JSON once, since it is done for every token."""
+    """Writes the chunks of one answer, which all begin with the same fields: those are turned into JSON once, since it
+    is done for every token.
+    """
 
     def __init__(self, head: Mapping[str, Any]) -> None:
         self._head = b"data: " + _encode(head)[:-1].encode() + b',"choices":['

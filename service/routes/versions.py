@@ -9,13 +9,13 @@ from pydantic import Field
 from sqlite_utils import Database
 
 from service.answer import Ask, Sampling
-from service.answers import Answers
 from service.auth import Admin, Anyone, Caller, service_of
+from service.dispatcher import Answers
 from service.engine.engine import Engine
 from service.engine.router import version_name
-from service.routes.bodies import Body
 from service.routes.feedback import said
 from service.routes.learner import in_brief
+from service.routes.schemas import Body
 from store.completions import recent_prompts
 from store.feedback import get_feedback
 from store.runs import Run, get_run
@@ -27,7 +27,9 @@ SAMPLE_PROMPTS = ("Hello!", "Who are you?", "What is 7 + 5?", "Tell me a joke.")
 
 
 class PromoteBody(Body):
-    """POST /v1/versions/{n}/promote: without `canary`, or with 1.0, all conversations; with less, that share of them; 0 ends a canary."""
+    """POST /v1/versions/{n}/promote: without `canary`, or with 1.0, all conversations; with less, that share of them; 0
+    ends a canary.
+    """
 
     canary: Annotated[float, Field(ge=0, le=1)] | None = None
 
@@ -73,18 +75,30 @@ async def what_made_it(request: Request, number: int, caller: Admin) -> dict[str
 
 @router.get("/v1/versions/{number}/samples")
 async def samples(
-    request: Request, number: int, caller: Admin, against: int | None = None, limit: Annotated[int, Query(ge=1, le=8)] = 4,
-    temperature: Annotated[float, Query(ge=0, le=2)] = 0.0, seed: int = 0,
-) -> dict[str, Any]:  # fmt: skip
-    """Have two versions answer the same recent prompts (default: this one and its parent). These replies are not recorded."""
+    request: Request,
+    number: int,
+    caller: Admin,
+    against: int | None = None,
+    limit: Annotated[int, Query(ge=1, le=8)] = 4,
+    temperature: Annotated[float, Query(ge=0, le=2)] = 0.0,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Have two versions answer the same recent prompts (default: this one and its parent). These replies are not
+    recorded.
+    """
     service = service_of(request)
     version = await service.records.read(lambda db: get_version(db, number))
     other = against if against is not None else version.parent if version.parent is not None else number
     recent = await service.records.read(lambda db: recent_prompts(db, limit))
-    prompts = [completion.messages for completion in recent] or [[{"role": "user", "content": text}] for text in SAMPLE_PROMPTS[:limit]]
+    prompts = [completion.messages for completion in recent] or [
+        [{"role": "user", "content": text}] for text in SAMPLE_PROMPTS[:limit]
+    ]
     sampling = Sampling(temperature=temperature, max_tokens=128, seed=seed)
-    texts = [await _texts(service.answers, caller, each, prompts, sampling) for each in (number, other)]
-    data = [{"messages": messages, "text": mine, "against": theirs} for messages, mine, theirs in zip(prompts, *texts, strict=True)]
+    texts = [await _texts(service.dispatcher, caller, each, prompts, sampling) for each in (number, other)]
+    data = [
+        {"messages": messages, "text": mine, "against": theirs}
+        for messages, mine, theirs in zip(prompts, *texts, strict=True)
+    ]
     return {"version": number, "against": other, "data": data, "next_cursor": None}
 
 
@@ -102,7 +116,9 @@ async def promote(request: Request, number: int, caller: Admin, body: PromoteBod
     return await show_version(request, number, caller)
 
 
-async def _texts(answers: Answers, caller: Caller, number: int, prompts: Sequence[list[dict[str, Any]]], sampling: Sampling) -> list[str]:
+async def _texts(
+    answers: Answers, caller: Caller, number: int, prompts: Sequence[list[dict[str, Any]]], sampling: Sampling
+) -> list[str]:
     ask = Ask(caller, "comparison", version_name(number), tuple(tuple(messages) for messages in prompts), sampling)
     answer = await answers.begin(ask)
     try:

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse
 
 from service.auth import Anyone, Caller, service_of
 from service.errors import Forbidden, Unprocessable
-from service.interchange import imported
+from service.feedback_formats import imported
 from service.routes.export import add_all, answers_given, of_imported
 from service.routes.feedback import said
 from store.feedback import get_feedback
@@ -33,7 +33,8 @@ Envoy = Annotated[Caller, Depends(envoy)]
 async def open_webui(request: Request, caller: Envoy, body: dict[str, Any]) -> JSONResponse:
     """Take one thumb of Open WebUI: its record of the feedback (data, meta, snapshot, user_id), bare or in an envelope.
 
-    It is about the answer that was given here, if there is one with that text in that conversation, and so about the version that gave it.
+    It is about the answer that was given here, if there is one with that text in that conversation, and so about the
+    version that gave it.
     A changed thumb replaces the earlier one; the same record again is 200.
     """
     service = service_of(request)
@@ -42,7 +43,9 @@ async def open_webui(request: Request, caller: Envoy, body: dict[str, Any]) -> J
         word = imported(record, "open-webui")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Unprocessable(f"this is no feedback of Open WebUI: {error}") from error
-    live, given = await service.records.read(lambda db: (live_version(db).number, answers_given(db, [(1, record)], "open-webui")))
+    live, given = await service.records.read(
+        lambda db: (live_version(db).number, answers_given(db, [(1, record)], "open-webui"))
+    )
     try:
         row = await asyncio.to_thread(of_imported, word, service.model, live, given)
     except ValueError as error:  # the model's template refuses the conversation
@@ -59,4 +62,6 @@ def _record_in(body: dict[str, Any]) -> dict[str, Any]:
     for candidate in (body, *(body.get(name) for name in WRAPPINGS), body.get("data")):
         if isinstance(candidate, dict) and {"data", "snapshot"} <= set(candidate):
             return candidate
-    raise Unprocessable(f"there is no record with data and snapshot in this body; it has {', '.join(sorted(body))[:80] or 'nothing'}")
+    raise Unprocessable(
+        f"there is no record with data and snapshot in this body; it has {', '.join(sorted(body))[:80] or 'nothing'}"
+    )

@@ -20,9 +20,18 @@ class Terminal:
 
     def __init__(self, *arguments: str, home: Path, url: str, term: str = "xterm-256color") -> None:
         self._master, slave = pty.openpty()
-        environment = {**os.environ, "TERM": term, "ATTUNE_BASE_URL": url, "XDG_STATE_HOME": str(home / "state"), "COLUMNS": "100", "LINES": "30"}
+        environment = {
+            **os.environ,
+            "TERM": term,
+            "ATTUNE_BASE_URL": url,
+            "XDG_STATE_HOME": str(home / "state"),
+            "COLUMNS": "100",
+            "LINES": "30",
+        }
         command = [sys.executable, "-m", "attune", *arguments]
-        self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True, cwd=home)
+        self.process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True, cwd=home
+        )
         os.close(slave)
         self._raw = b""
         self._place = 0
@@ -36,7 +45,9 @@ class Terminal:
         """Wait until `text` is shown after what was expected before; return what came in between."""
         deadline = time.monotonic() + wait_s
         while (found := self.shown.find(text, self._place)) < 0:
-            assert time.monotonic() < deadline, f"{text!r} was not shown; after the last expected text came {self.shown[self._place :]!r}"
+            assert time.monotonic() < deadline, (
+                f"{text!r} was not shown; after the last expected text came {self.shown[self._place :]!r}"
+            )
             self._read(0.1)
         between = self.shown[self._place : found]
         self._place = found + len(text)
@@ -47,7 +58,9 @@ class Terminal:
         os.write(self._master, line.encode() + b"\n")
 
     def rest(self, wait_s: float = 60.0) -> None:
-        """Wait until the command sleeps. Python's input() shows its prompt just before: a signal in between is not seen until the next key."""
+        """Wait until the command sleeps. Python's input() shows its prompt just before: a signal in between is not seen
+        until the next key.
+        """
         deadline = time.monotonic() + wait_s
         while (state := Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0]) != "S":
             assert time.monotonic() < deadline, f"it never sleeps, but is in state {state}"

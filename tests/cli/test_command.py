@@ -18,7 +18,13 @@ def attune(*arguments: str, stdin: str = "", **environment: str) -> "subprocess.
     """Run the command in a process of its own."""
     environ = {**os.environ, **environment}
     return subprocess.run(
-        [sys.executable, "-m", "attune", *arguments], input=stdin, capture_output=True, text=True, check=False, env=environ, timeout=60
+        [sys.executable, "-m", "attune", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environ,
+        timeout=60,
     )
 
 
@@ -61,7 +67,11 @@ def test_without_the_extra_one_sentence_says_what_to_install(tmp_path: Path) -> 
 
 
 def test_each_shell_gets_completions() -> None:
-    for shell, sign in (("bash", "complete -o default -F"), ("zsh", "#compdef attune"), ("fish", "complete --command attune")):
+    for shell, sign in (
+        ("bash", "complete -o default -F"),
+        ("zsh", "#compdef attune"),
+        ("fish", "complete --command attune"),
+    ):
         done = attune("--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
         assert (done.returncode, done.stderr) == (0, "")
         assert sign in done.stdout
@@ -99,13 +109,17 @@ class Fakes:
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = [EntryPoint(name, f"tests.cli.test_command:Fakes.{name}", command.GROUP) for name in ("broken", "buggy", "good")]
+    points = [
+        EntryPoint(name, f"tests.cli.test_command:Fakes.{name}", command.GROUP) for name in ("broken", "buggy", "good")
+    ]
     points.append(EntryPoint("gone", "no_such_module_at_all:register", command.GROUP))
     monkeypatch.setattr(command, "entry_points", lambda group: points)
 
 
 @pytest.mark.usefixtures("installed")
-def test_installed_commands_are_added_and_broken_ones_are_told_of_where_it_matters(capsys: pytest.CaptureFixture[str], fake: FakeService) -> None:
+def test_installed_commands_are_added_and_broken_ones_are_told_of_where_it_matters(
+    capsys: pytest.CaptureFixture[str], fake: FakeService
+) -> None:
     assert command.run(["wave", "hand"]) == 0
     assert capsys.readouterr() == ("wave hand\n", "")
     assert command.run(["chat", "Hello!"]) == 0
@@ -122,7 +136,9 @@ def test_installed_commands_are_added_and_broken_ones_are_told_of_where_it_matte
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_fault_of_ours_is_one_line_unless_asked(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_ours_is_one_line_unless_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert command.run(["crash"]) == 1
     assert capsys.readouterr().err == "attune: this is a fault of ours, KeyError: 'oops' (ATTUNE_DEBUG=1 shows where)\n"
     monkeypatch.setenv("ATTUNE_DEBUG", "1")

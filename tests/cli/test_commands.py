@@ -1,4 +1,6 @@
-"""The commands that talk to a service, run in this process: what they print for people, for machines, and when something is wrong."""
+"""The commands that talk to a service, run in this process: what they print for people, for machines, and when
+something is wrong.
+"""
 
 import io
 import json
@@ -44,7 +46,20 @@ def refused(capsys: Capture, *arguments: str) -> str:
 
 def test_versions_for_people_and_for_machines(capsys: Capture) -> None:
     lines = printed(capsys, "versions").splitlines()
-    assert lines[0].split() == ["version", "state", "from", "items", "answers", "thumbs", "win", "rate", "95", "%", "interval", "made"]
+    assert lines[0].split() == [
+        "version",
+        "state",
+        "from",
+        "items",
+        "answers",
+        "thumbs",
+        "win",
+        "rate",
+        "95",
+        "%",
+        "interval",
+        "made",
+    ]
     assert lines[2].split()[:5] == ["1", "live", "0", "16", "10"]
     assert "0.688" in lines[2]
     assert "0.36 to 0.90" in lines[2]
@@ -57,11 +72,16 @@ def test_one_version_with_its_gate(capsys: Capture) -> None:
     assert "The gate let it pass." in printed(capsys, "versions", "show", "1")
     assert told(capsys, "versions", "show", "2")["gate"]["checks"][0]["limit"] == ">= 0"
     assert "fb-v1     choice" in printed(capsys, "versions", "show", "1", "--feedback")
-    assert [one["kind"] for one in told(capsys, "versions", "show", "1", "--feedback")["feedback"]] == ["thumb", "choice"]
+    assert [one["kind"] for one in told(capsys, "versions", "show", "1", "--feedback")["feedback"]] == [
+        "thumb",
+        "choice",
+    ]
     assert refused(capsys, "versions", "show", "9") == "attune: There is no version 9.\n"
 
 
-def test_options_before_and_after_show_mean_the_same(capsys: Capture, fake: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_before_and_after_show_mean_the_same(
+    capsys: Capture, fake: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("ATTUNE_BASE_URL")
     assert told(capsys, "versions", "--url", fake.url, "show", "1")["version"] == 1
     assert told(capsys, "versions", "show", "1", "--url", fake.url)["version"] == 1
@@ -76,15 +96,32 @@ def test_promote_roll_back_and_update(capsys: Capture, fake: FakeService) -> Non
     assert fake.requests("rollback")[-1].body == {}
 
 
-def test_a_chat_that_is_piped_prints_just_the_answer(capsys: Capture, monkeypatch: pytest.MonkeyPatch, fake: FakeService) -> None:
+def test_a_chat_that_is_piped_prints_just_the_answer(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, fake: FakeService
+) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("Hello!\n"))
     assert printed(capsys, "chat") == "Hello to you!\n"
-    assert printed(capsys, "chat", "Show", "me", "code.") == "Here you are:\n\n```python\nprint('hi')\n```\n\n- one\n- two\n"
+    assert (
+        printed(capsys, "chat", "Show", "me", "code.")
+        == "Here you are:\n\n```python\nprint('hi')\n```\n\n- one\n- two\n"
+    )
     assert fake.seen[-1].body["messages"] == [{"role": "user", "content": "Show me code."}]
 
 
 def test_a_chat_takes_its_options(capsys: Capture, fake: FakeService) -> None:
-    reply = told(capsys, "chat", "Hello!", "--model", "attune@0", "--system", "Be kind.", "--temperature", "0", "--max-tokens", "9")
+    reply = told(
+        capsys,
+        "chat",
+        "Hello!",
+        "--model",
+        "attune@0",
+        "--system",
+        "Be kind.",
+        "--temperature",
+        "0",
+        "--max-tokens",
+        "9",
+    )
     assert (reply["version"], reply["text"]) == (0, "Well, hello to you, my dear friend!")
     body = fake.seen[-1].body
     assert body["messages"][0] == {"role": "system", "content": "Be kind."}
@@ -151,7 +188,10 @@ def test_raters_and_erasing(capsys: Capture) -> None:
     lines = printed(capsys, "raters").splitlines()
     assert lines[1].split()[:2] == ["alice", "3"]
     assert lines[2].endswith("quarantined")
-    assert printed(capsys, "erase", "spammer", "--yes") == "erased spammer: 3 feedback, 4 answers, 1 conversations; withdrawn versions: 2\n"
+    assert (
+        printed(capsys, "erase", "spammer", "--yes")
+        == "erased spammer: 3 feedback, 4 answers, 1 conversations; withdrawn versions: 2\n"
+    )
     assert told(capsys, "erase", "alice", "--yes")["versions"] == [2]
 
 
@@ -171,11 +211,15 @@ def test_what_went_out_comes_in_again(capfd: Capture, tmp_path: Path, fake: Fake
 def test_events_as_lines_and_as_json(capsys: Capture) -> None:
     lines = printed(capsys, "events", "--after", "0", "--count", "3").splitlines()
     assert lines[2].split() == ["3", "version.live", "version=1", "previous=0", "reason=gate"]
-    rows = [json.loads(line) for line in printed(capsys, "events", "--after", "1", "--count", "2", "--json").splitlines()]
+    rows = [
+        json.loads(line) for line in printed(capsys, "events", "--after", "1", "--count", "2", "--json").splitlines()
+    ]
     assert [row["kind"] for row in rows] == ["run.started", "version.live"]
 
 
-def test_a_key_is_taken_from_the_option_or_the_environment(capsys: Capture, fake: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_taken_from_the_option_or_the_environment(
+    capsys: Capture, fake: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ATTUNE_API_KEY", "at-env")
     printed(capsys, "versions")
     assert fake.seen[-1].headers["authorization"] == "Bearer at-env"

@@ -34,7 +34,11 @@ def test_a_conversation_with_words_about_its_answers(fake: FakeService, home: Pa
         screen.type("/quit")
         assert screen.status() == 0
     thumbs = [(row.get("thumb"), row.get("reason"), row.get("comment"), row.get("correction")) for row in fake.feedback]
-    assert thumbs == [("up", "helpful", "So brief.", None), ("down", None, "that was a slip", None), (None, None, None, "Hi.")]
+    assert thumbs == [
+        ("up", "helpful", "So brief.", None),
+        ("down", None, "that was a slip", None),
+        (None, None, None, "Hi."),
+    ]
     second, third = (seen.body for seen in fake.requests("/v1/chat")[1:])
     assert [turn["content"] for turn in second["messages"]] == ["Hello!", "Hi.", "And then?"]
     assert second["conversation_id"] == "c1"
@@ -83,7 +87,9 @@ def test_ctrl_c_stops_an_answer_and_at_the_prompt_the_command(fake: FakeService,
     with terminal("chat", home=home, url=fake.url) as screen:
         screen.expect("attune@1> ")
         screen.type("Talk on and on")
-        screen.expect("[1] Talk on")  # the answer, not the echo of the question: before that Ctrl-C would find the prompt
+        screen.expect(
+            "[1] Talk on"
+        )  # the answer, not the echo of the question: before that Ctrl-C would find the prompt
         screen.press("c")
         screen.expect("(stopped)")
         screen.expect("attune@1> ")

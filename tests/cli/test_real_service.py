@@ -31,7 +31,9 @@ def test_a_person_talks_to_a_real_service(tmp_path: Path) -> None:
 
         def attune(*arguments: str, stdin: str = "") -> str:
             command = [sys.executable, "-m", "attune", *arguments]
-            return subprocess.run(command, input=stdin, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path).stdout
+            return subprocess.run(
+                command, input=stdin, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path
+            ).stdout
 
         assert attune("chat", stdin="Hello!").strip()
         assert json.loads(attune("rate", "last", "down", "--json"))["thumb"] == "down"

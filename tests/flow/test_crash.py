@@ -45,14 +45,20 @@ def test_acknowledged_feedback_survives_twenty_kills_and_none_is_there_twice(tmp
     acknowledged: dict[str, str] = {}  # idempotency key -> feedback id
     open_key: tuple[str, dict[str, str]] | None = None  # sent, and perhaps taken, before the kill
     for _ in range(KILLS):
-        with parrot_server(data, port) as process, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as http:
+        with (
+            parrot_server(data, port) as process,
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as http,
+        ):
             if open_key is not None:  # a client that got no answer tries again with the same key
                 key, body = open_key
                 again = http.post("/v1/feedback", json=body, headers={"Idempotency-Key": key})
                 assert again.status_code in (200, 201)
                 acknowledged[key] = again.json()["id"]
             for _ in range(rng.randint(1, 6)):
-                reply = http.post("/v1/chat/completions", json={"model": "attune", "messages": [{"role": "user", "content": "Hello!"}]}).json()
+                reply = http.post(
+                    "/v1/chat/completions",
+                    json={"model": "attune", "messages": [{"role": "user", "content": "Hello!"}]},
+                ).json()
                 key, body = str(uuid.uuid4()), {"completion_id": reply["id"], "thumb": "up"}
                 said = http.post("/v1/feedback", json=body, headers={"Idempotency-Key": key})
                 assert said.status_code == 201
@@ -81,7 +87,8 @@ def test_after_a_kill_the_live_version_still_answers(tmp_path: Path) -> None:
     for _ in range(2):
         with parrot_server(data, port) as process:
             reply = httpx.post(
-                f"http://127.0.0.1:{port}/v1/chat/completions", json={"model": "attune", "messages": [{"role": "user", "content": "Hi"}]}
+                f"http://127.0.0.1:{port}/v1/chat/completions",
+                json={"model": "attune", "messages": [{"role": "user", "content": "Hi"}]},
             )
             assert reply.json()["model"] == "attune@1"
             process.kill()

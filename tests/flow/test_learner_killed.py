@@ -1,4 +1,6 @@
-"""The learner is killed in the middle of an update, as by a power cut: it is made again from the same items, and serving never stopped."""
+"""The learner is killed in the middle of an update, as by a power cut: it is made again from the same items, and
+serving never stopped.
+"""
 
 import time
 from pathlib import Path
@@ -11,7 +13,14 @@ from store.runs import runs
 from store.versions import feedback_of_version, get_version
 from tests.served import serve
 
-ASKED = ["Hello!", "Who are you?", "What is 7 + 5?", "Tell me a joke.", "Name three animals.", "What is the capital of France?"]
+ASKED = [
+    "Hello!",
+    "Who are you?",
+    "What is 7 + 5?",
+    "Tell me a joke.",
+    "Name three animals.",
+    "What is the capital of France?",
+]
 
 
 def teach(http: httpx.Client, items: int) -> None:
@@ -21,7 +30,9 @@ def teach(http: httpx.Client, items: int) -> None:
         question = {"messages": [{"role": "user", "content": ASKED[useful % len(ASKED)]}]}
         shown = http.post("/v1/comparisons", json=question).raise_for_status().json()
         a, b = (len(candidate["content"]) for candidate in shown["candidates"])
-        http.post(f"/v1/comparisons/{shown['id']}/choice", json={"winner": "tie" if a == b else "A" if a < b else "B"}).raise_for_status()
+        http.post(
+            f"/v1/comparisons/{shown['id']}/choice", json={"winner": "tie" if a == b else "A" if a < b else "B"}
+        ).raise_for_status()
         useful += a != b
 
 
@@ -32,7 +43,9 @@ def kill_learner_of(service: int) -> None:
 
 def test_a_killed_update_is_made_again_with_the_same_items_and_nobody_is_turned_away(tmp_path: Path) -> None:
     flags = ("--config", str(tmp_path / "attune.toml"))
-    (tmp_path / "attune.toml").write_text("[learner]\nsteps = 120\npasses = 400\nmax_kl = 50\nmin_chosen_log_ratio = -100\n")  # long enough to be hit
+    (tmp_path / "attune.toml").write_text(
+        "[learner]\nsteps = 120\npasses = 400\nmax_kl = 50\nmin_chosen_log_ratio = -100\n"
+    )  # long enough to be hit
     with serve(tmp_path / "data", *flags) as served, httpx.Client(base_url=served.url, timeout=60) as http:
         while http.get("/v1/learner").json()["state"] != "idle":
             time.sleep(0.1)
@@ -43,11 +56,20 @@ def test_a_killed_update_is_made_again_with_the_same_items_and_nobody_is_turned_
         assert (killed.state, killed.attempt, killed.id) == ("running", 1, begun["id"])
         deadline = time.monotonic() + 300
         while (again := runs(connect(served.data))[-1]).state == "running" and time.monotonic() < deadline:
-            answer = http.post("/v1/chat/completions", json={"model": "attune", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 8})
+            answer = http.post(
+                "/v1/chat/completions",
+                json={"model": "attune", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 8},
+            )
             assert answer.status_code == 200, answer.text
             time.sleep(0.2)
     assert again.state == "finished", again.error
-    assert (again.id, again.attempt, again.seed, again.items, again.upto_seq) == (killed.id, 2, killed.seed, killed.items, killed.upto_seq)
+    assert (again.id, again.attempt, again.seed, again.items, again.upto_seq) == (
+        killed.id,
+        2,
+        killed.seed,
+        killed.items,
+        killed.upto_seq,
+    )
     assert again.version is not None
     db = connect(served.data)
     assert len(set(feedback_of_version(db, again.version))) == again.items

@@ -21,7 +21,15 @@ MODEL = "pocket-nano"
 def attune(arguments: Sequence[str], environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run the server's commands, as `attune` would."""
     known = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", **(environment or {})}
-    return subprocess.run([sys.executable, "-m", "service", *arguments], capture_output=True, text=True, timeout=60, cwd=ROOT, env=known, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+        env=known,
+        check=False,
+    )
 
 
 def refused(data: Path, *flags: str, environment: dict[str, str] | None = None) -> str:
@@ -52,7 +60,9 @@ def test_a_data_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_a_database_of_a_newer_attune(tmp_path: Path) -> None:
     db = open_store(tmp_path)
-    db.table("_sqlite_migrations").insert({"migration_set": "attune", "name": "m999_from_the_future", "applied_at": "2099-01-01"})
+    db.table("_sqlite_migrations").insert(
+        {"migration_set": "attune", "name": "m999_from_the_future", "applied_at": "2099-01-01"}
+    )
     db.close()
     before = (tmp_path / "attune.db").read_bytes()
     said = refused(tmp_path, "--model", MODEL)
@@ -68,7 +78,11 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("pockett", "no model 'pockett'"), ("/nowhere/model", "no model '/nowhere/model'"), ("someone/never-made", "someone/never-made")],
+    [
+        ("pockett", "no model 'pockett'"),
+        ("/nowhere/model", "no model '/nowhere/model'"),
+        ("someone/never-made", "someone/never-made"),
+    ],
 )
 def test_an_unknown_model(tmp_path: Path, name: str, words: str) -> None:
     assert words in refused(tmp_path / "data", "--model", name)
@@ -80,7 +94,12 @@ def test_an_unknown_model(tmp_path: Path, name: str, words: str) -> None:
         (lambda folder: (folder / "config.json").unlink(), "config.json"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no weights"),
-        (lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:5000]), "model.safetensors"),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(
+                (folder / "model.safetensors").read_bytes()[:5000]
+            ),
+            "model.safetensors",
+        ),
         (lambda folder: (folder / "tokenizer.json").write_text("{}"), "tokenizer"),
     ],
 )
@@ -113,7 +132,9 @@ def test_a_data_folder_that_was_begun_with_another_model(tmp_path: Path) -> None
         (["--device", "tpu"], {}, "", "--device cannot be 'tpu'"),
     ],
 )
-def test_a_setting_that_cannot_be(tmp_path: Path, flags: list[str], environment: dict[str, str], toml: str, words: str) -> None:
+def test_a_setting_that_cannot_be(
+    tmp_path: Path, flags: list[str], environment: dict[str, str], toml: str, words: str
+) -> None:
     if toml:
         (tmp_path / "attune.toml").write_text(toml)
         flags = [*flags, "--config", str(tmp_path / "attune.toml")]

@@ -25,7 +25,8 @@ HELD_OUT = ["Good morning!", "What can you do?", "What is 9 + 6?", "Name three f
 def lengths(http: httpx.Client, model: str) -> list[int]:
     replies = [
         http.post(
-            "/v1/chat/completions", json={"model": model, "messages": [{"role": "user", "content": prompt}], "n": 8, "max_tokens": 64}
+            "/v1/chat/completions",
+            json={"model": model, "messages": [{"role": "user", "content": prompt}], "n": 8, "max_tokens": 64},
         ).raise_for_status()
         for prompt in HELD_OUT
         for _ in range(2)
@@ -33,14 +34,20 @@ def lengths(http: httpx.Client, model: str) -> list[int]:
     return [len(choice["message"]["content"]) for reply in replies for choice in reply.json()["choices"]]
 
 
-def test_choices_for_short_answers_make_a_version_that_answers_shorter_while_nobody_is_turned_away(tmp_path: Path) -> None:
+def test_choices_for_short_answers_make_a_version_that_answers_shorter_while_nobody_is_turned_away(
+    tmp_path: Path,
+) -> None:
     with serve(tmp_path / "data") as served, httpx.Client(base_url=served.url, timeout=60) as http:
         stop, models, failures = threading.Event(), [], []
 
         def traffic() -> None:
             with httpx.Client(base_url=served.url, timeout=60) as own:
                 while not stop.is_set():
-                    body = {"model": "attune", "messages": [{"role": "user", "content": "Name three animals."}], "max_tokens": 24}
+                    body = {
+                        "model": "attune",
+                        "messages": [{"role": "user", "content": "Name three animals."}],
+                        "max_tokens": 24,
+                    }
                     answer = own.post("/v1/chat/completions", json=body)
                     if answer.status_code == 200:
                         models.append(answer.json()["model"])

@@ -40,7 +40,16 @@ def vllm_server(model: Path, told: Path) -> Iterator[str]:
     flags = "--dtype float32 --max-model-len 512 --enforce-eager --enable-lora --max-lora-rank 16 --max-loras 3 --host 127.0.0.1"
     settings = {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
     settings["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # else it sits on one core and waits for whoever has that
-    command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), *flags.split(), "--port", str(port)]
+    command = [
+        PYTHON,
+        "-m",
+        "vllm.entrypoints.openai.api_server",
+        "--model",
+        str(model),
+        *flags.split(),
+        "--port",
+        str(port),
+    ]
     with told.open("wb") as log:
         server = subprocess.Popen(command, env={**os.environ, **settings}, stdout=log, stderr=subprocess.STDOUT)
     base = f"http://127.0.0.1:{port}"

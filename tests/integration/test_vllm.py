@@ -21,10 +21,20 @@ def source(model: Path, number: int, adapter: Path | None, cache: Path) -> Versi
     return VersionSource(number, str(model), f"digest{number}" * 4, cache, adapter)
 
 
-def test_greedy_answers_equal_the_local_runners_and_log_probs_agree(url: str, model: Path, adapters: list[Path], tmp_path: Path) -> None:
-    """OpenVINO stores merged weights as float16, so beside it the bounds are wider; test_vllm_service.py holds the float32 runner to 1e-3."""
+def test_greedy_answers_equal_the_local_runners_and_log_probs_agree(
+    url: str, model: Path, adapters: list[Path], tmp_path: Path
+) -> None:
+    """OpenVINO stores merged weights as float16, so beside it the bounds are wider; test_vllm_service.py holds the
+    float32 runner to 1e-3.
+    """
     settings = [
-        SamplingSettings(temperature=0, max_tokens=24, end_ids=(2,), presence_penalty=0.5 * (place % 2), frequency_penalty=0.3 * (place % 3))
+        SamplingSettings(
+            temperature=0,
+            max_tokens=24,
+            end_ids=(2,),
+            presence_penalty=0.5 * (place % 2),
+            frequency_penalty=0.3 * (place % 3),
+        )
         for place in range(len(PROMPTS))
     ]
     shift = tiny_adapter(model, tmp_path / "shift", seed=3, with_head=True)
@@ -44,14 +54,20 @@ def test_greedy_answers_equal_the_local_runners_and_log_probs_agree(url: str, mo
             for place, (mine, other) in enumerate(zip(likeliest, beside, strict=True)):
                 assert len(mine) == 5
                 assert [logp for _, logp in mine] == pytest.approx([logp for _, logp in other], abs=0.03)
-                assert dict(mine).get(theirs[0][0][place], theirs[0][1][place]) == pytest.approx(theirs[0][1][place], abs=1e-3)
+                assert dict(mine).get(theirs[0][0][place], theirs[0][1][place]) == pytest.approx(
+                    theirs[0][1][place], abs=1e-3
+                )
         finally:
             remote.close()
             local.close()
 
 
-def test_versions_answer_side_by_side_and_leave_nothing_behind(url: str, model: Path, adapters: list[Path], tmp_path: Path) -> None:
-    first, second = (VllmRunner(url, source(model, number, adapter, tmp_path)) for number, adapter in enumerate(adapters, 1))
+def test_versions_answer_side_by_side_and_leave_nothing_behind(
+    url: str, model: Path, adapters: list[Path], tmp_path: Path
+) -> None:
+    first, second = (
+        VllmRunner(url, source(model, number, adapter, tmp_path)) for number, adapter in enumerate(adapters, 1)
+    )
     settings = [SamplingSettings(temperature=0, max_tokens=16, end_ids=())] * len(PROMPTS)
     answers = [generate_all(runner, PROMPTS, settings) for runner in (first, second)]
     assert answers[0] != answers[1]

@@ -33,7 +33,9 @@ def pocket_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def prompts() -> list[Prompt]:
     cells = [(SKILLS[name], lang) for name in ASKED for lang in SKILLS[name].languages]
-    return [prompt for skill, lang in cells for prompt in itertools.islice(skill.prompts(random.Random(1), lang, "held"), 4)]
+    return [
+        prompt for skill, lang in cells for prompt in itertools.islice(skill.prompts(random.Random(1), lang, "held"), 4)
+    ]
 
 
 def test_pocket_says_in_vllm_what_it_says_in_transformers(pocket_url: str, prompts: list[Prompt]) -> None:
@@ -41,7 +43,12 @@ def test_pocket_says_in_vllm_what_it_says_in_transformers(pocket_url: str, promp
     said = [
         httpx.post(
             pocket_url + "/v1/chat/completions",
-            json={"model": str(weights_folder("pocket")), "messages": list(prompt.messages), "temperature": 0, "max_tokens": 96},
+            json={
+                "model": str(weights_folder("pocket")),
+                "messages": list(prompt.messages),
+                "temperature": 0,
+                "max_tokens": 96,
+            },
             timeout=120,
         ).json()["choices"][0]["message"]["content"]
         for prompt in prompts
@@ -52,7 +59,19 @@ def test_pocket_says_in_vllm_what_it_says_in_transformers(pocket_url: str, promp
 
 def test_the_command_serves_from_a_vllm_server(pocket_url: str, prompts: list[Prompt], tmp_path: Path) -> None:
     port = free_port()
-    command = [sys.executable, "-m", "service", "serve", "--model", "pocket", "--vllm", pocket_url, "--port", str(port), "--no-learner"]
+    command = [
+        sys.executable,
+        "-m",
+        "service",
+        "serve",
+        "--model",
+        "pocket",
+        "--vllm",
+        pocket_url,
+        "--port",
+        str(port),
+        "--no-learner",
+    ]
     environment = {**os.environ, "ATTUNE_DATA": str(tmp_path / "data"), "PYTHONPATH": str(ROOT)}
     with (tmp_path / "log").open("wb") as log:
         served = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)

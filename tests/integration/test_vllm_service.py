@@ -28,14 +28,26 @@ TURNS = ["Hello! 你好", "what is the capital of France?", "sort these words: p
 @pytest.fixture(scope="module")
 def remote(url: str, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The service with `--vllm URL`."""
-    with running(tmp_path_factory.mktemp("remote") / "data", make_model=LocalModel, model=str(model), vllm=url, probe_tolerance=0.02) as served:
+    with running(
+        tmp_path_factory.mktemp("remote") / "data",
+        make_model=LocalModel,
+        model=str(model),
+        vllm=url,
+        probe_tolerance=0.02,
+    ) as served:
         yield served
 
 
 @pytest.fixture(scope="module")
 def local(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The service with its own runner in float32."""
-    with running(tmp_path_factory.mktemp("local") / "data", make_model=LocalModel, model=str(model), runner="transformers", threads=1) as served:
+    with running(
+        tmp_path_factory.mktemp("local") / "data",
+        make_model=LocalModel,
+        model=str(model),
+        runner="transformers",
+        threads=1,
+    ) as served:
         yield served
 
 
@@ -65,17 +77,28 @@ def publish(served: Running, model: Path, adapter: Path) -> int:
         number = next_version_number(db)
         live = next(iter(db.query("SELECT number FROM versions WHERE state = 'live'")))["number"]
         manifest = write_version(
-            served.data / "versions" / f"{number:06d}", version=number, parent=live, base_model=str(model), base_digest=model_digest(str(model)),
-            save=save, probe=Probe(ids, top.indices.tolist(), top.values.tolist()), seed=0, settings={},
-        )  # fmt: skip
-        add_version(db, Version(number, live, "candidate", manifest.digest, f"versions/{number:06d}", 0, "mixed", now()), ())
+            served.data / "versions" / f"{number:06d}",
+            version=number,
+            parent=live,
+            base_model=str(model),
+            base_digest=model_digest(str(model)),
+            save=save,
+            probe=Probe(ids, top.indices.tolist(), top.values.tolist()),
+            seed=0,
+            settings={},
+        )
+        add_version(
+            db, Version(number, live, "candidate", manifest.digest, f"versions/{number:06d}", 0, "mixed", now()), ()
+        )
         set_verdict(db, number, True, {"passed": True, "checks": [], "reasons": []})
     served.wait_for_state(number, "live", WAIT_S)
     return number
 
 
 def converse(served: Running, version: int, said: list[str]) -> list[Completion]:
-    """Hold a conversation whose assistant turns are given, so that both services are asked the same; return the replies as recorded."""
+    """Hold a conversation whose assistant turns are given, so that both services are asked the same; return the replies
+    as recorded.
+    """
     messages: list[dict[str, str]] = []
     kept = []
     for turn, before in zip(TURNS, said, strict=True):
@@ -94,7 +117,9 @@ def adapters_at(url: str) -> list[str]:
     return [entry["id"] for entry in httpx.get(url + "/v1/models").json()["data"] if entry["id"].startswith("attune-")]
 
 
-def test_the_same_conversation_with_the_same_adapter_is_answered_alike(remote: Running, local: Running, model: Path, adapters: list[Path]) -> None:
+def test_the_same_conversation_with_the_same_adapter_is_answered_alike(
+    remote: Running, local: Running, model: Path, adapters: list[Path]
+) -> None:
     numbers = {publish(served, model, adapters[0]) for served in (remote, local)}
     assert numbers == {1}
     compared = 0
@@ -119,10 +144,17 @@ def test_chat_streams_and_takes_feedback(remote: Running) -> None:
     client = remote.openai(timeout=WAIT_S)
     chunks = list(
         client.chat.completions.create(
-            model="attune", messages=[{"role": "user", "content": TURNS[1]}], max_tokens=24, seed=3, n=2, stream=True, logprobs=True,
-            presence_penalty=0.5, stream_options={"include_usage": True},
+            model="attune",
+            messages=[{"role": "user", "content": TURNS[1]}],
+            max_tokens=24,
+            seed=3,
+            n=2,
+            stream=True,
+            logprobs=True,
+            presence_penalty=0.5,
+            stream_options={"include_usage": True},
         )
-    )  # fmt: skip
+    )
     assert chunks[-1].usage is not None
     assert len({chunk.model for chunk in chunks}) == 1
     with remote.db() as db:
@@ -133,7 +165,12 @@ def test_chat_streams_and_takes_feedback(remote: Running) -> None:
     rated = remote.http.post("/v1/feedback", json={"completion_id": chunks[0].id, "choice": 1, "thumb": "up"})
     assert rated.status_code == 201
     top = client.chat.completions.create(
-        model="attune", messages=[{"role": "user", "content": "hi"}], max_tokens=4, temperature=0, logprobs=True, top_logprobs=3
+        model="attune",
+        messages=[{"role": "user", "content": "hi"}],
+        max_tokens=4,
+        temperature=0,
+        logprobs=True,
+        top_logprobs=3,
     )
     assert top.choices[0].logprobs is not None
     for token in top.choices[0].logprobs.content or ():
@@ -143,11 +180,16 @@ def test_chat_streams_and_takes_feedback(remote: Running) -> None:
 
 def test_a_seed_gives_the_same_answer(remote: Running) -> None:
     ask = {"model": "attune", "messages": [{"role": "user", "content": "Tell me"}], "seed": 11, "max_tokens": 16}
-    first, again = (remote.http.post("/v1/chat/completions", json=ask, timeout=WAIT_S).json()["choices"][0]["message"]["content"] for _ in range(2))
+    first, again = (
+        remote.http.post("/v1/chat/completions", json=ask, timeout=WAIT_S).json()["choices"][0]["message"]["content"]
+        for _ in range(2)
+    )
     assert first == again
 
 
-def test_a_swap_under_load_drops_nothing_and_leaves_no_adapter_behind(remote: Running, url: str, model: Path, adapters: list[Path]) -> None:
+def test_a_swap_under_load_drops_nothing_and_leaves_no_adapter_behind(
+    remote: Running, url: str, model: Path, adapters: list[Path]
+) -> None:
     stop, failures, models = threading.Event(), [], set()
 
     def talk(place: int) -> None:
@@ -155,7 +197,10 @@ def test_a_swap_under_load_drops_nothing_and_leaves_no_adapter_behind(remote: Ru
             names = set()
             try:
                 stream = remote.openai(timeout=WAIT_S).chat.completions.create(
-                    model="attune", messages=[{"role": "user", "content": f"{TURNS[place % 4]} {place}"}], max_tokens=32, stream=True
+                    model="attune",
+                    messages=[{"role": "user", "content": f"{TURNS[place % 4]} {place}"}],
+                    max_tokens=32,
+                    stream=True,
                 )
                 names = {chunk.model for chunk in stream}
                 if len(names) != 1:
@@ -179,27 +224,46 @@ def test_a_swap_under_load_drops_nothing_and_leaves_no_adapter_behind(remote: Ru
     assert {before, f"attune@{number}"} <= models
     with remote.db() as db:
         digest = next(iter(db.query("SELECT digest FROM versions WHERE number = ?", [number])))["digest"]
-        fitting = [get_completion(db, row["id"]) for row in db.query("SELECT id FROM completions WHERE version = ? LIMIT 5", [number])]
+        fitting = [
+            get_completion(db, row["id"])
+            for row in db.query("SELECT id FROM completions WHERE version = ? LIMIT 5", [number])
+        ]
     truth = plain(model, adapters[1])
     for one in fitting:
         logits = logits_after(truth, [*one.prompt_ids, *one.reply_ids])[len(one.prompt_ids) - 1 : -1]
         own = logits.log_softmax(-1).gather(1, torch.tensor(one.reply_ids)[:, None])[:, 0]
         assert one.logps == pytest.approx(own.tolist(), abs=1e-3)
-    wait_until(lambda: adapters_at(url) == [f"attune-{number:06d}-{digest[:16]}"], WAIT_S, "only the live version's adapter is left")
+    wait_until(
+        lambda: adapters_at(url) == [f"attune-{number:06d}-{digest[:16]}"],
+        WAIT_S,
+        "only the live version's adapter is left",
+    )
 
 
-def test_an_adapter_that_is_not_what_was_trained_never_answers(remote: Running, url: str, model: Path, adapters: list[Path]) -> None:
+def test_an_adapter_that_is_not_what_was_trained_never_answers(
+    remote: Running, url: str, model: Path, adapters: list[Path]
+) -> None:
     live = remote.chat("hi", max_tokens=2)["model"]
     names = adapters_at(url)
     with remote.db() as db:
         number = next_version_number(db)
         live_number = next(iter(db.query("SELECT number FROM versions WHERE state = 'live'")))["number"]
         manifest = write_version(
-            remote.data / "versions" / f"{number:06d}", version=number, parent=live_number, base_model=str(model),
-            base_digest=model_digest(str(model)), save=lambda folder: [shutil.copy(file, folder) for file in adapters[0].glob("adapter_*")] and None,
-            probe=Probe([1, 4, 70, 5], [10, 11], [-1.0, -20.0]), seed=0, settings={},
-        )  # fmt: skip
-        add_version(db, Version(number, live_number, "candidate", manifest.digest, f"versions/{number:06d}", 0, "mixed", now()), ())
+            remote.data / "versions" / f"{number:06d}",
+            version=number,
+            parent=live_number,
+            base_model=str(model),
+            base_digest=model_digest(str(model)),
+            save=lambda folder: [shutil.copy(file, folder) for file in adapters[0].glob("adapter_*")] and None,
+            probe=Probe([1, 4, 70, 5], [10, 11], [-1.0, -20.0]),
+            seed=0,
+            settings={},
+        )
+        add_version(
+            db,
+            Version(number, live_number, "candidate", manifest.digest, f"versions/{number:06d}", 0, "mixed", now()),
+            (),
+        )
         set_verdict(db, number, True, {"passed": True, "checks": [], "reasons": []})
     remote.wait_for_state(number, "withdrawn", WAIT_S)
     assert remote.chat("hi", max_tokens=2)["model"] == live

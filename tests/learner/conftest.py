@@ -29,7 +29,15 @@ def make_settings(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.delenv(name, raising=False)
 
     def build(**flags: Any) -> LearnerSettings:
-        small = {"steps": 6, "batch_items": 4, "anchor_items": 8, "anchor_batch": 2, "gate_samples": 8, "gate_max_tokens": 16, "device": "cpu"}
+        small = {
+            "steps": 6,
+            "batch_items": 4,
+            "anchor_items": 8,
+            "anchor_batch": 2,
+            "gate_samples": 8,
+            "gate_max_tokens": 16,
+            "device": "cpu",
+        }
         return load_settings({"data": tmp_path / "data", "model": str(tiny)} | small | flags)
 
     return build

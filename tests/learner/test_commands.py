@@ -57,24 +57,34 @@ REWARD = (
 
 @pytest.mark.parametrize(("words", "function", "answer"), REWARD)
 def test_a_reward_model_follows_the_file(
-    attune: Callable[..., Result], config: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], function: str, answer: Any
+    attune: Callable[..., Result],
+    config: Path,
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    function: str,
+    answer: Any,
 ) -> None:
     seen: list[LearnerSettings] = []
     monkeypatch.setattr("learner.__main__.prepare_process", lambda _: None)
-    monkeypatch.setattr(f"learner.judging.{function}", lambda settings, _: seen.append(settings) or answer)
+    monkeypatch.setattr(f"learner.reward_model.offline.{function}", lambda settings, _: seen.append(settings) or answer)
     assert attune(*words, "--model", tiny, "--config", config).exit_code == 0
     assert [settings.reward_steps for settings in seen] == [7]
 
 
 @pytest.mark.parametrize("words", [["train", "--data", "p.jsonl", "--out", "new"], *(words for words, _, _ in REWARD)])
 @pytest.mark.parametrize("flag", ["--once", "--check"])
-def test_flags_of_the_learner_alone_are_unknown_here(attune: Callable[..., Result], words: list[str], flag: str) -> None:
+def test_flags_of_the_learner_alone_are_unknown_here(
+    attune: Callable[..., Result], words: list[str], flag: str
+) -> None:
     done = attune(*words, flag)
     assert done.exit_code == 1
     assert done.output == f"unknown option {flag!r}; `attune learn --help` lists the settings\n"
 
 
-@pytest.mark.parametrize("words", [["learn"], ["train", "--data", "p.jsonl", "--out", "new"], *(words for words, _, _ in REWARD)])
+@pytest.mark.parametrize(
+    "words", [["learn"], ["train", "--data", "p.jsonl", "--out", "new"], *(words for words, _, _ in REWARD)]
+)
 def test_a_flag_without_its_value_is_one_line(attune: Callable[..., Result], words: list[str]) -> None:
     for more in (["--steps"], ["--steps", "--seed", "3"]):
         done = attune(*words, *more)
@@ -82,7 +92,9 @@ def test_a_flag_without_its_value_is_one_line(attune: Callable[..., Result], wor
 
 
 @pytest.mark.parametrize("value", ["-1e9", "-1E+9", "-2.5", "-3", "-.5"])
-def test_negative_numbers_are_values(attune: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_negative_numbers_are_values(
+    attune: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
     seen: list[LearnerSettings] = []
     monkeypatch.setattr("learner.commands._run_training", lambda data, out, settings: seen.append(settings))
     monkeypatch.setattr("learner.__main__.check_start", seen.append)

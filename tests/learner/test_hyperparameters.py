@@ -12,21 +12,21 @@ from learner.algorithms.ilql import FEEDBACK_REWARDS, QHeads
 from learner.algorithms.kto import KlBaseline
 from learner.algorithms.mixed import Edits, MixedSettings, Pairs, Thumbs, Totals, mixed_loss
 from learner.algorithms.surrogate import surrogate_loss
-from learner.examples import ASKED_AGAIN, Example, Reply
-from learner.off_policy import judged_replies
-from learner.on_policy import Batch, Critic, _loss, sampled_batch
-from learner.optimiser import Optimiser, optimiser_of
-from learner.plan import plan_of
-from learner.q_learning import Logged, head_backward, rewards_of
-from learner.reference import Reference
-from learner.resident import Resident
-from learner.rewards import reply_features, trained_reward_model
-from learner.rollouts import Rollout
-from learner.scoring import row_logps, row_of
+from learner.data.examples import ASKED_AGAIN, Example, Reply
+from learner.data.plan import plan_of
+from learner.data.weighting import Scales
+from learner.methods.ilql import Logged, head_backward, rewards_of
+from learner.methods.off_policy import judged_replies
+from learner.methods.on_policy import Batch, Critic, _loss, sampled_batch
+from learner.methods.steps import MismatchedReplies, backward, mixed_settings, step_totals, surrogate_settings
+from learner.model.optimizer import Optimiser, optimiser_of
+from learner.model.reference import Reference
+from learner.model.resident import Resident
+from learner.model.rollouts import Rollout
+from learner.model.scoring import row_logps, row_of
+from learner.reward_model.model import reply_features, trained_reward_model
 from learner.settings import LearnerSettings
-from learner.steps import MismatchedReplies, backward, mixed_settings, step_totals, surrogate_settings
-from learner.weighing import Scales
-from tests.learner.test_rewards import long_over_short
+from tests.learner.reward_model.test_model import long_over_short
 
 Build = Callable[..., LearnerSettings]
 POLICY = PairLogps(torch.tensor([-5.6, -7.0]), torch.tensor([-6.0, -2.0]))
@@ -43,7 +43,9 @@ FEEDBACK: dict[str, Any] = {
 def losses(settings: LearnerSettings) -> dict[str, float]:
     """The mixed update's loss on each kind of feedback alone."""
     mixed = mixed_settings(settings)
-    return {kind: mixed_loss(Totals(2.0, 2.0, 0.0), mixed, **{kind: value})[0].item() for kind, value in FEEDBACK.items()}
+    return {
+        kind: mixed_loss(Totals(2.0, 2.0, 0.0), mixed, **{kind: value})[0].item() for kind, value in FEEDBACK.items()
+    }
 
 
 def test_by_default_all_is_as_the_losses_have_it() -> None:
@@ -51,7 +53,10 @@ def test_by_default_all_is_as_the_losses_have_it() -> None:
     assert mixed_settings(settings) == MixedSettings()
     assert Scales.of(settings) == Scales()
     logps = torch.tensor([[-1.0, -2.0]])
-    plain, ours = (surrogate_loss(logps, 0.5 * logps, -torch.ones(1), logps < 0, **more)[0] for more in ({}, surrogate_settings(settings)))
+    plain, ours = (
+        surrogate_loss(logps, 0.5 * logps, -torch.ones(1), logps < 0, **more)[0]
+        for more in ({}, surrogate_settings(settings))
+    )
     assert torch.equal(plain, ours)
 
 
@@ -84,7 +89,9 @@ def test_what_a_correction_left_counts_as_it_is_told(make_settings: Build) -> No
 
     def loss(**flags: float) -> float:
         mixed = mixed_settings(make_settings(nll=0.0, anchor=0.0, **flags))
-        return backward(resident, [edit], [], reference, step_totals([edit], 1, 0), mixed, 4096, 0.0)[1]["loss/edit_nll"]
+        return backward(resident, [edit], [], reference, step_totals([edit], 1, 0), mixed, 4096, 0.0)[1][
+            "loss/edit_nll"
+        ]
 
     logps = row_logps(resident.model, [row_of(edit.prompt_ids, (90, 91, 92, 2))], 4096)[0]
     assert loss(edit_unchanged_weight=0.0) == pytest.approx(-logps[1].item(), rel=1e-4)
@@ -94,7 +101,7 @@ def test_what_a_correction_left_counts_as_it_is_told(make_settings: Build) -> No
 
 def test_the_baseline_of_kto_keeps_as_much_as_it_is_told(make_settings: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [((1, 4, 20 + n), (50 + n, 2)) for n in range(8)]
-    monkeypatch.setattr("learner.steps.reply_sums", lambda *_: torch.full((8,), -1.0))
+    monkeypatch.setattr("learner.methods.steps.reply_sums", lambda *_: torch.full((8,), -1.0))
     resident = Resident(make_settings())
     for decay, expected in ((0.0, 3.0), (0.5, 1.5), (0.75, 0.75)):
         mismatched = MismatchedReplies(rows, torch.full((8,), -4.0), KlBaseline())
@@ -106,14 +113,24 @@ def test_rewards_are_clipped_and_scores_centred_as_they_are_told(make_settings: 
     resident = Resident(make_settings())
     resident.become(None, 0)
     judged = long_over_short(16)
-    features = reply_features(resident, [(example.prompt_ids, reply.ids) for example in judged for reply in example.replies], 4096)
-    plain, centred = (trained_reward_model(resident, judged, make_settings(reward_centring=factor), seed=0)[0] for factor in (0.0, 10.0))
-    sums = [model.scores(features).view(model.heads.weight.size(0), -1, 2).sum(-1).abs().mean().item() for model in (plain, centred)]
+    features = reply_features(
+        resident, [(example.prompt_ids, reply.ids) for example in judged for reply in example.replies], 4096
+    )
+    plain, centred = (
+        trained_reward_model(resident, judged, make_settings(reward_centring=factor), seed=0)[0]
+        for factor in (0.0, 10.0)
+    )
+    sums = [
+        model.scores(features).view(model.heads.weight.size(0), -1, 2).sum(-1).abs().mean().item()
+        for model in (plain, centred)
+    ]
     assert sums[1] < 0.5 * sums[0]
     free, clipped = (plain.rewards(features, pessimism=0.0, limit=limit) for limit in (5.0, 0.5))
     assert free.abs().max() > 0.9
     assert torch.equal(clipped, free.clamp(-0.5, 0.5))
-    settings = make_settings(algorithm="grpo", rollout_group=2, rollout_tokens=8, reward_clip=0.1, reward_pessimism=0.0, cut_off_penalty=0.0)
+    settings = make_settings(
+        algorithm="grpo", rollout_group=2, rollout_tokens=8, reward_clip=0.1, reward_pessimism=0.0, cut_off_penalty=0.0
+    )
     batch = sampled_batch(resident, plain, None, [(1, 4, 30, 2, 5)], None, settings, seed=1)
     assert batch.rewards.abs().max() <= 0.1 + 1e-6
 
@@ -128,7 +145,9 @@ def test_rewards_are_clipped_and_scores_centred_as_they_are_told(make_settings: 
         ({"off_policy_drift": 0.4}, 0, 0.45, 1),  # the good one stays
     ],
 )
-def test_what_is_too_far_is_as_it_is_told(make_settings: Build, limits: dict[str, float], version: int, off: float, used: int) -> None:
+def test_what_is_too_far_is_as_it_is_told(
+    make_settings: Build, limits: dict[str, float], version: int, off: float, used: int
+) -> None:
     settings = make_settings(algorithm="ppo", **limits)
     resident = Resident(settings)
     resident.become(None, 0)
@@ -157,7 +176,14 @@ def test_importance_weights_are_truncated_as_they_are_told(make_settings: Build)
 def test_rewards_of_pairs_and_corrections_are_as_they_are_told() -> None:
     assert rewards_of(LearnerSettings()) == FEEDBACK_REWARDS
     told = rewards_of(LearnerSettings(q_pair_reward=0.7, q_edit_reward=0.9))
-    assert told == {"thumb_up": 1.0, "thumb_down": -1.0, "pair_chosen": 0.7, "pair_rejected": -0.7, "edited": 0.9, "original": -0.9}
+    assert told == {
+        "thumb_up": 1.0,
+        "thumb_down": -1.0,
+        "pair_chosen": 0.7,
+        "pair_rejected": -0.7,
+        "edited": 0.9,
+        "original": -0.9,
+    }
 
 
 def test_sft_has_no_preference_terms_whatever_their_factors() -> None:
@@ -166,7 +192,9 @@ def test_sft_has_no_preference_terms_whatever_their_factors() -> None:
 
 
 def said() -> list[Example]:
-    """Every kind of feedback, mostly thumbs up, by six raters of whom one says most, on replies of an old version and the newest."""
+    """Every kind of feedback, mostly thumbs up, by six raters of whom one says most, on replies of an old version and
+    the newest.
+    """
     made = []
     for n in range(24):
         version, rater = n // 3 % 2 * 8, "loud" if n % 4 else f"rater{n}"
@@ -182,7 +210,9 @@ def said() -> list[Example]:
 def shares(settings: LearnerSettings, of: Callable[[Example], bool]) -> float:
     """The share of all weight that some items have in an update from version 8."""
     plan = plan_of(said(), [], settings, seed=1, parent=8, trust={})
-    return sum(example.weight for example in plan.trained if of(example)) / sum(example.weight for example in plan.trained)
+    return sum(example.weight for example in plan.trained if of(example)) / sum(
+        example.weight for example in plan.trained
+    )
 
 
 @pytest.mark.parametrize(
@@ -197,7 +227,9 @@ def shares(settings: LearnerSettings, of: Callable[[Example], bool]) -> float:
         ("side_ratio", 1.0, lambda e: e.kind == "thumb" and e.up, False),
     ],
 )
-def test_what_feedback_weighs(make_settings: Build, name: str, value: float, of: Callable[[Example], bool], rises: bool) -> None:
+def test_what_feedback_weighs(
+    make_settings: Build, name: str, value: float, of: Callable[[Example], bool], rises: bool
+) -> None:
     usual, other = (shares(make_settings(holdout=0, **more), of) for more in ({}, {name: value}))
     assert usual > 0.0
     assert other > 1.1 * usual if rises else other < 0.9 * usual
@@ -223,7 +255,11 @@ def test_the_optimiser_is_set_up_as_the_settings_say(make_settings: Build) -> No
 
     usual = moved()
     plain = Optimiser(Resident(make_settings(lora_rank=2)), learning_rate=1e-2, warmup_steps=0, clip_norm=1e9)
-    assert {key: plain._adamw.defaults[key] for key in ("betas", "eps", "weight_decay")} == {"betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.0}
+    assert {key: plain._adamw.defaults[key] for key in ("betas", "eps", "weight_decay")} == {
+        "betas": (0.9, 0.95),
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+    }
     for flags in ({"adam_beta1": 0.1}, {"adam_beta2": 0.1}, {"adam_eps": 0.5}, {"weight_decay": 5.0}):
         other = moved(**flags)
         assert any(abs(distance - usual[name]) > 1e-2 * usual[name] for name, distance in other.items()), flags
@@ -254,7 +290,10 @@ def test_a_dual_clip_bounds_how_hard_a_bad_token_is_pushed_down(algorithm: str) 
 
 
 def test_grpo_estimates_its_kl_as_it_is_told() -> None:
-    values = {kind: judged_loss([-0.5, -0.5], 0.0, algorithm="grpo", kl_weight=1.0, kl_kind=kind)[0] for kind in ("k2", "k3", "corrected_k3")}
+    values = {
+        kind: judged_loss([-0.5, -0.5], 0.0, algorithm="grpo", kl_weight=1.0, kl_kind=kind)[0]
+        for kind in ("k2", "k3", "corrected_k3")
+    }
     k3 = 2.718281828**-0.5 - 0.5  # e^-x + x - 1 at x = 0.5
     assert values == pytest.approx({"k2": 0.125, "k3": k3, "corrected_k3": k3 * 2.718281828**0.5})
     assert judged_loss([-0.5, -0.5], 0.0, algorithm="grpo", kl_weight=1.0)[0] == values["corrected_k3"]
@@ -280,7 +319,9 @@ def test_replies_that_were_cut_off_and_discounts_count_as_they_are_told(make_set
     short, _ = Critic(resident, make_settings(value_warmup=0, gae_gamma=0.5)).learn(batch, at_end)
     long = int(batch.mask.sum(1).argmax())
     last = int(batch.mask[long].sum()) - 1
-    assert plain[long, 0] == pytest.approx(0.95**last)  # values begin at 0, so an advantage is what is to come, by gamma times lambda
+    assert plain[long, 0] == pytest.approx(
+        0.95**last
+    )  # values begin at 0, so an advantage is what is to come, by gamma times lambda
     assert short[long, 0] == pytest.approx((0.5 * 0.95) ** last)
 
 
@@ -288,6 +329,11 @@ def test_q_learning_discounts_as_it_is_told() -> None:
     embeddings = torch.randn(7, 4, generator=torch.Generator().manual_seed(1))
     heads = QHeads(embeddings, seed=0)
     torch.nn.init.ones_(list(heads.state_value.parameters())[-1])  # V is not 0, as if it had learned
-    batch = [Logged((1,), (3, 4, 2), (0.0, 0.0, 1.0), 1.0, torch.randn(3, 4, generator=torch.Generator().manual_seed(2)))]
-    plain, none = (head_backward(heads, batch, 1.0, lambda states: states @ embeddings.T, LearnerSettings(q_gamma=gamma))[0] for gamma in (1.0, 0.0))
+    batch = [
+        Logged((1,), (3, 4, 2), (0.0, 0.0, 1.0), 1.0, torch.randn(3, 4, generator=torch.Generator().manual_seed(2)))
+    ]
+    plain, none = (
+        head_backward(heads, batch, 1.0, lambda states: states @ embeddings.T, LearnerSettings(q_gamma=gamma))[0]
+        for gamma in (1.0, 0.0)
+    )
     assert plain != pytest.approx(none, rel=1e-3)

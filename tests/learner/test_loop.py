@@ -1,4 +1,6 @@
-"""The conductor, on a real store and a tiny model: what it starts, what it leaves, and what it does with what a crash left behind."""
+"""The conductor, on a real store and a tiny model: what it starts, what it leaves, and what it does with what a crash
+left behind.
+"""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -43,7 +45,14 @@ def go_live(db: Database, number: int) -> None:
 
 def test_the_reward_model_of_an_update_names_its_base_model(world: World, start: Start) -> None:
     world.likes_short(16)
-    small = {"rollout_rounds": 1, "rollout_prompts": 2, "rollout_group": 2, "rollout_tokens": 8, "reward_steps": 5, "reward_min_labels": 4}
+    small = {
+        "rollout_rounds": 1,
+        "rollout_prompts": 2,
+        "rollout_group": 2,
+        "rollout_tokens": 8,
+        "reward_steps": 5,
+        "reward_min_labels": 4,
+    }
     loop = start(algorithm="grpo", **small)
     assert loop.tick()
     assert read_version(world.folder / "rewards" / "000001").base_model == loop.settings.model
@@ -68,7 +77,9 @@ def test_enough_items_make_a_version_and_everything_about_it_is_on_record(world:
     assert [event.kind for event in events_after(world.db, 0) if event.kind in told] == list(told)
 
 
-def test_nothing_starts_while_a_candidate_waits_and_the_next_update_starts_from_what_became_of_it(world: World, start: Start) -> None:
+def test_nothing_starts_while_a_candidate_waits_and_the_next_update_starts_from_what_became_of_it(
+    world: World, start: Start
+) -> None:
     world.likes_short(16)
     loop = start()
     loop.tick()
@@ -136,16 +147,21 @@ def test_a_rejected_candidate_is_tried_once_more_and_then_waits_for_news(world: 
     assert runs(world.db, 1)[0].items == 32  # what was rejected is learned from again, on top of live
 
 
-def test_a_diverged_run_fails_and_live_is_untouched(world: World, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_diverged_run_fails_and_live_is_untouched(
+    world: World, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.likes_short(16)
     loop = start()
     steps = iter([0.5, 0.4, float("nan")])
-    monkeypatch.setattr("learner.trainer.backward", lambda *_: (next(steps), {"pair/accuracy": 0.5}))
+    monkeypatch.setattr("learner.methods.mixed.backward", lambda *_: (next(steps), {"pair/accuracy": 0.5}))
     assert loop.tick()
     (run,) = runs(world.db)
     assert run.state == "failed"
     assert "nan" in run.error
-    assert [entry["loss"] for entry in run.metrics["curve"]] == [0.5, 0.4]  # what it had come to stays, and what it cost
+    assert [entry["loss"] for entry in run.metrics["curve"]] == [
+        0.5,
+        0.4,
+    ]  # what it had come to stays, and what it cost
     assert run.metrics["pair/accuracy"] == 0.5
     assert run.metrics["seconds"] > 0
     assert [version.number for version in versions(world.db)] == [0]
@@ -158,20 +174,29 @@ def test_a_diverged_run_fails_and_live_is_untouched(world: World, start: Start, 
     assert passed_candidate(world.db) is not None
 
 
-def test_what_a_run_has_come_to_is_on_record_while_it_goes_on(world: World, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_run_has_come_to_is_on_record_while_it_goes_on(
+    world: World, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.likes_short(16)
     monkeypatch.setattr("learner.loop.KEEP_EVERY_S", 0.0)
     loop, seen = start(steps=4), []
-    monkeypatch.setattr("learner.loop.note_run", lambda db, run_id, metrics: (note_run(db, run_id, metrics), seen.append(get_run(db, run_id))))
+    monkeypatch.setattr(
+        "learner.loop.note_run",
+        lambda db, run_id, metrics: (note_run(db, run_id, metrics), seen.append(get_run(db, run_id))),
+    )
     assert loop.tick()
     assert [run.state for run in seen] == ["running"] * 4
     assert [len(run.metrics["curve"]) for run in seen] == [1, 2, 3, 4]
 
 
-def test_a_run_that_fails_is_tried_again_after_a_while_but_not_for_ever(world: World, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_fails_is_tried_again_after_a_while_but_not_for_ever(
+    world: World, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.likes_short(16)
     loop = start()
-    monkeypatch.setattr("learner.loop.publish", lambda *_, **__: (_ for _ in ()).throw(OSError("no space left\non the disk")))
+    monkeypatch.setattr(
+        "learner.loop.publish", lambda *_, **__: (_ for _ in ()).throw(OSError("no space left\non the disk"))
+    )
     assert loop.tick()
     assert not loop.tick()  # it waits first
     monkeypatch.setattr("learner.loop.back_off_s", lambda failures: 0.0)
@@ -187,7 +212,9 @@ def test_a_run_that_fails_is_tried_again_after_a_while_but_not_for_ever(world: W
     assert get_version(world.db, 1).watermark > failed[0].upto_seq
 
 
-def test_what_a_crash_left_behind_is_done_again_as_it_was_planned(world: World, start: Start, make_settings: Callable[..., LearnerSettings]) -> None:
+def test_what_a_crash_left_behind_is_done_again_as_it_was_planned(
+    world: World, start: Start, make_settings: Callable[..., LearnerSettings]
+) -> None:
     said = world.likes_short(16)
     kept = make_settings(steps=3).model_dump(mode="json", exclude={"data", "model", "device", "nice"})
     left = Run(new_id("run-"), "mixed", "running", kept, 77, 0, 12, 0, said[11].seq or 0, now())
@@ -206,7 +233,9 @@ def test_a_run_whose_settings_are_refused_now_does_not_keep_the_learner_from_its
     world: World, start: Start, make_settings: Callable[..., LearnerSettings]
 ) -> None:
     said = world.likes_short(16)
-    kept = make_settings().model_dump(mode="json", exclude={"data", "model", "device", "nice"}) | {"rollout_minibatches": 99}
+    kept = make_settings().model_dump(mode="json", exclude={"data", "model", "device", "nice"}) | {
+        "rollout_minibatches": 99
+    }
     left = Run(new_id("run-"), "mixed", "running", kept, 77, 0, 12, 0, said[11].seq or 0, now())
     with transaction(world.db):
         add_run(world.db, left)
@@ -217,8 +246,12 @@ def test_a_run_whose_settings_are_refused_now_does_not_keep_the_learner_from_its
     assert "rollout_minibatches 99" in run.error
 
 
-@pytest.mark.parametrize(("attempt", "parent_is_live", "said"), [(5, True, "5 times in the middle"), (1, False, "not live any more")])
-def test_a_run_that_cannot_be_taken_up_is_failed_in_words(world: World, start: Start, attempt: int, parent_is_live: bool, said: str) -> None:
+@pytest.mark.parametrize(
+    ("attempt", "parent_is_live", "said"), [(5, True, "5 times in the middle"), (1, False, "not live any more")]
+)
+def test_a_run_that_cannot_be_taken_up_is_failed_in_words(
+    world: World, start: Start, attempt: int, parent_is_live: bool, said: str
+) -> None:
     rows = world.likes_short(16)
     loop = start()
     if not parent_is_live:

@@ -24,9 +24,14 @@ SMALL = ["--device", "cpu", "--steps", "4", "--anchor-items", "8", "--gate-sampl
 def learner(*flags: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     bare = {name: value for name, value in os.environ.items() if not name.startswith("ATTUNE_")}
     return subprocess.run(
-        [sys.executable, "-m", "learner", *flags], cwd=ROOT, env=bare | {"OMP_NUM_THREADS": "1"} | environment, capture_output=True, text=True,
-        timeout=300, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "learner", *flags],
+        cwd=ROOT,
+        env=bare | {"OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 def test_check_is_quick_and_needs_no_torch(tiny: Path, tmp_path: Path) -> None:
@@ -35,7 +40,9 @@ def test_check_is_quick_and_needs_no_torch(tiny: Path, tmp_path: Path) -> None:
         f"status = main(['--check', '--model', {str(tiny)!r}, '--data', {str(tmp_path / 'data')!r}]); "
         "sys.exit(status or 10 * ('torch' in sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -51,14 +58,18 @@ def test_check_is_quick_and_needs_no_torch(tiny: Path, tmp_path: Path) -> None:
         (["--min-chosen-log-ratio", "-inf"], "--min-chosen-log-ratio cannot be '-inf'"),
     ],
 )
-def test_what_keeps_it_from_starting_is_one_line(flags: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_keeps_it_from_starting_is_one_line(
+    flags: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--check", "--data", str(tmp_path), *flags]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert said in lines[0]
 
 
-def test_a_data_folder_that_cannot_be_used_is_one_line(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_data_folder_that_cannot_be_used_is_one_line(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "attune.db").write_bytes(b"this is not a database" * 100)
     assert main(["--check", "--data", str(tmp_path), "--model", str(tiny)]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
@@ -86,9 +97,22 @@ def test_once_makes_one_version_and_ends(tiny: Path, world: World) -> None:
 
 def test_once_that_fails_ends_with_the_reason(tiny: Path, world: World) -> None:
     world.likes_short(8)
-    done = learner("--once", "--data", str(world.folder), "--model", str(tiny), *SMALL, "--learning-rate", "0.5", "--max-kl", "0.001")
+    done = learner(
+        "--once",
+        "--data",
+        str(world.folder),
+        "--model",
+        str(tiny),
+        *SMALL,
+        "--learning-rate",
+        "0.5",
+        "--max-kl",
+        "0.001",
+    )
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("no weights after the first steps were within the limits (KL to the live version")
+    assert done.stderr.splitlines()[-1].startswith(
+        "no weights after the first steps were within the limits (KL to the live version"
+    )
     assert done.stdout == ""
 
 
@@ -107,10 +131,25 @@ def test_another_base_model_than_the_folder_began_with_is_refused(tiny: Path, tm
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
-def test_one_update_that_ctrl_c_cuts_short_ends_with_130(tiny: Path, world: World, number: signal.Signals, status: int) -> None:
+def test_one_update_that_ctrl_c_cuts_short_ends_with_130(
+    tiny: Path, world: World, number: signal.Signals, status: int
+) -> None:
     world.likes_short(3)
-    flags = ["--once", "--data", str(world.folder), "--model", str(tiny), *SMALL, "--steps", "10000", "--passes", "10000"]
-    process = subprocess.Popen([sys.executable, "-m", "learner", *flags], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    flags = [
+        "--once",
+        "--data",
+        str(world.folder),
+        "--model",
+        str(tiny),
+        *SMALL,
+        "--steps",
+        "10000",
+        "--passes",
+        "10000",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "learner", *flags], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         deadline = time.monotonic() + 120
         while (learner_status(world.db).progress or {}).get("phase") != "train" and time.monotonic() < deadline:
@@ -126,7 +165,13 @@ def test_it_ends_soon_when_it_is_asked_to(tiny: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     open_store(data).close()
     command = [sys.executable, "-m", "learner", "--data", str(data), "--model", str(tiny), *SMALL]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     db = connect(data)
     try:
         deadline = time.monotonic() + 120

@@ -7,29 +7,50 @@ from pathlib import Path
 import pytest
 import torch
 
+from learner.model.resident import Resident
 from learner.offline import train_file
-from learner.resident import Resident
 from learner.settings import LearnerSettings
 from policy.model import load_merged
 from policy.versions import probe_difference, probe_tolerance, read_version
-from tests.learner.test_files import preferences
+from tests.learner.data.test_datasets import preferences
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 PLACES = [("cpu", "float32"), ("cpu", "bfloat16"), pytest.param("cuda", "bfloat16", marks=[pytest.mark.gpu, CUDA])]
-FEW = {"rollout_rounds": 2, "rollout_prompts": 4, "rollout_group": 4, "rollout_tokens": 8, "reward_min_labels": 4, "q_steps": 10, "q_rate": 1e-2}
+FEW = {
+    "rollout_rounds": 2,
+    "rollout_prompts": 4,
+    "rollout_group": 4,
+    "rollout_tokens": 8,
+    "reward_min_labels": 4,
+    "q_steps": 10,
+    "q_rate": 1e-2,
+}
 
 
 @pytest.mark.parametrize(("device", "dtype"), PLACES)
-@pytest.mark.parametrize(("algorithm", "q_serving"), [("mixed", None), ("grpo", None), ("ilql", "distilled"), ("ilql", "shifted")])
+@pytest.mark.parametrize(
+    ("algorithm", "q_serving"), [("mixed", None), ("grpo", None), ("ilql", "distilled"), ("ilql", "shifted")]
+)
 def test_a_file_becomes_a_version_that_loads_again(
-    tiny: Path, make_settings: Callable[..., LearnerSettings], tmp_path: Path, algorithm: str, q_serving: str | None, device: str, dtype: str
+    tiny: Path,
+    make_settings: Callable[..., LearnerSettings],
+    tmp_path: Path,
+    algorithm: str,
+    q_serving: str | None,
+    device: str,
+    dtype: str,
 ) -> None:
     asked = dtype if device == "cpu" else "auto"  # which is bfloat16 on a GPU
-    settings = make_settings(algorithm=algorithm, q_serving=q_serving, device=device, dtype=asked, learning_rate=1e-3, max_kl=1e9, **FEW)
+    settings = make_settings(
+        algorithm=algorithm, q_serving=q_serving, device=device, dtype=asked, learning_rate=1e-3, max_kl=1e9, **FEW
+    )
     out = tmp_path / "out"
     manifest, result = train_file(preferences(tmp_path / "p.jsonl"), out, settings, lambda *_: None)
     assert result.trained.steps > 0
-    seen = [*result.trained.curve, {name: value for name, value in result.metrics.items() if isinstance(value, (int, float))}]
+    seen = [
+        *result.trained.curve,
+        {name: value for name, value in result.metrics.items() if isinstance(value, (int, float))},
+    ]
     assert all(math.isfinite(value) for values in seen for value in values.values())
     assert read_version(out) == manifest
     resident = Resident(settings)
@@ -43,5 +64,10 @@ def test_a_file_becomes_a_version_that_loads_again(
     assert moved == {name for name in after if q_serving != "shifted" or ".lm_head." in name}
     served = load_merged(str(tiny), out, device, dtype)
     with torch.no_grad():
-        said = served(input_ids=torch.tensor([manifest.probe.prompt_ids], device=device)).logits[0, -1].float().log_softmax(-1)
+        said = (
+            served(input_ids=torch.tensor([manifest.probe.prompt_ids], device=device))
+            .logits[0, -1]
+            .float()
+            .log_softmax(-1)
+        )
     probe_difference(manifest.probe, said[manifest.probe.top_ids].tolist(), probe_tolerance(dtype))

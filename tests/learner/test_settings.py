@@ -19,7 +19,9 @@ def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def test_flags_beat_the_environment_which_beats_the_file_which_beats_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flags_beat_the_environment_which_beats_the_file_which_beats_the_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "attune.toml"
     file.write_text('port = 9\nmodel = "of-the-file"\n[learner]\nsteps = 3\nbeta = 0.3\nnll = 0.7\n')
     monkeypatch.setenv("ATTUNE_LEARNER_BETA", "0.4")
@@ -54,7 +56,7 @@ def test_what_the_service_reads_too_comes_from_its_environment(monkeypatch: pyte
         ("steps = 3\n", {}, "steps belongs in the [learner] table of"),
         ("port = 1\nbeta = 0.2\n[learner]\nsteps = 3\n", {}, "beta belongs in the [learner] table of"),
         ("[lerner]\nsteps = 3\n", {}, "the table [lerner] in"),
-        ("[learner]\nsteps = 0\n", {}, "learner.steps in"),
+        ("[learner]\nsteps = 0\n", {}, "learner.methods.steps in"),
         ("learner = 3\n", {}, "not a table"),
         ("steps = [\n", {}, "not TOML"),
         ("", {"flip_rate": "0.5"}, "--flip-rate cannot be '0.5'"),
@@ -65,7 +67,11 @@ def test_what_the_service_reads_too_comes_from_its_environment(monkeypatch: pyte
         ("[learner]\nnll = inf\n", {}, "cannot be inf: input should be a finite number"),
         ("", {"reward_function": "rfun boom"}, "--reward-function cannot be 'rfun boom': write \"module:function\""),
         ("", {"reward_function": "a:b,"}, "--reward-function cannot be 'a:b,': write \"module:function\""),
-        ("", {"rollout_minibatches": "4", "rollout_prompts": "2"}, "rollout_minibatches 4 is more than rollout_prompts 2"),
+        (
+            "",
+            {"rollout_minibatches": "4", "rollout_prompts": "2"},
+            "rollout_minibatches 4 is more than rollout_prompts 2",
+        ),
         ("", {"kl_target": "2", "kl_weight": "0"}, "kl_target is 2 and kl_weight 0"),
     ],
 )
@@ -104,7 +110,11 @@ def test_what_the_service_and_its_surroundings_set_is_let_be(tmp_path: Path, mon
     """The learner is the service's child, and inherits its environment and its file."""
     for name in set(ServeSettings.model_fields) - {*SHARED, "config"}:
         monkeypatch.setenv(f"ATTUNE_{name.upper()}", "x")
-    linked = {"ATTUNE_LEARNER_SERVICE_HOST": "10.0.0.1", "ATTUNE_LEARNER_PORT": "tcp://10.0.0.1:80", "ATTUNE_LEARNER_PORT_80_TCP_ADDR": "10.0.0.1"}
+    linked = {
+        "ATTUNE_LEARNER_SERVICE_HOST": "10.0.0.1",
+        "ATTUNE_LEARNER_PORT": "tcp://10.0.0.1:80",
+        "ATTUNE_LEARNER_PORT_80_TCP_ADDR": "10.0.0.1",
+    }
     others = {"ATTUNE_API_KEY": "at-x", "ATTUNE_COMPARE_KEY_GPT": "x", "ATTUNE_LOG_LEVEL": "INFO"}
     for name, value in {**linked, **others, "attune_learner_steps": "5"}.items():
         monkeypatch.setenv(name, value)
@@ -140,7 +150,11 @@ def test_every_number_has_a_range_and_every_factor_a_unit() -> None:
     numbers = {name: field for name, field in LearnerSettings.model_fields.items() if field.annotation in (int, float)}
     assert len(numbers) > 60
     assert not [name for name, field in numbers.items() if not range_of(field)]
-    assert not [name for name, field in numbers.items() if field.annotation is float and not UNITS.search(" ".join(str(field.description).split()))]
+    assert not [
+        name
+        for name, field in numbers.items()
+        if field.annotation is float and not UNITS.search(" ".join(str(field.description).split()))
+    ]
 
 
 def test_the_largest_seed_fits_every_generator() -> None:

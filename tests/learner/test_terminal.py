@@ -1,4 +1,6 @@
-"""`attune train` as people see it: what it says meanwhile and in the end, how it ends when it is told to, and what becomes of its folder."""
+"""`attune train` as people see it: what it says meanwhile and in the end, how it ends when it is told to, and what
+becomes of its folder.
+"""
 
 import json
 import os
@@ -15,14 +17,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from learner.files import LeftOut
+from learner.data.datasets import LeftOut
+from learner.model.resident import Resident
 from learner.offline import train_file
-from learner.resident import Resident
 from learner.settings import LearnerSettings
 from learner.terminal import Terminal, summary_of
 from policy.commands import export_model
 from policy.model import load_merged
-from tests.learner.test_files import preferences, written
+from tests.learner.data.test_datasets import preferences, written
 from tests.models import tiny_tokenizer
 
 BIN = Path(sys.executable).parent
@@ -39,7 +41,9 @@ def command(tiny: Path, tmp_path: Path) -> Iterator[Callable[..., "subprocess.Po
     def start(*words: object, stderr: int = subprocess.PIPE) -> "subprocess.Popen[str]":
         line = [str(BIN / "attune"), "train", "--model", str(tiny), *SMALL, *map(str, words)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path / "tmp"), "COLUMNS": "60"}
-        started.append(subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True))
+        started.append(
+            subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
+        )
         return started[-1]
 
     yield start
@@ -50,7 +54,9 @@ def command(tiny: Path, tmp_path: Path) -> Iterator[Callable[..., "subprocess.Po
 
 def test_the_end_is_told_in_whole_lines(command: Callable[..., "subprocess.Popen[str]"], tmp_path: Path) -> None:
     out = tmp_path / "new" / ("long " * 20 + "[name] :smile:")
-    process = command("--data", preferences(tmp_path / "p.jsonl"), "--out", out, "--algorithm", "dpo", "--max-kl", "1e9")
+    process = command(
+        "--data", preferences(tmp_path / "p.jsonl"), "--out", out, "--algorithm", "dpo", "--max-kl", "1e9"
+    )
     said, told = process.communicate(timeout=300)
     assert process.returncode == 0, told
     assert said.startswith(f"{out} ")
@@ -61,14 +67,28 @@ def test_the_end_is_told_in_whole_lines(command: Callable[..., "subprocess.Popen
     assert re.fullmatch(r"steps     4 in \d+\.\d s, \d+\.\d s in all", lines[2])  # 14 pairs, twice, eight at a time
     assert re.fullmatch(r"loss      \d+\.\d{3} at first, \d+\.\d{3} at last", lines[3])
     gate = json.loads((out / "report.json").read_text())["gate"]
-    assert lines[5] == "verdict   " + ("the gate passes it" if gate["passed"] else f"the gate would not pass it: {'; '.join(gate['reasons'])}")
+    assert lines[5] == "verdict   " + (
+        "the gate passes it" if gate["passed"] else f"the gate would not pass it: {'; '.join(gate['reasons'])}"
+    )
     assert lines[6] == f"report    {out / 'report.json'}, curves in {out / 'logs'}"
     assert lines[7].startswith(f"serve     attune export-model '{out}' --format hf")
 
 
-def test_in_a_terminal_the_bar_goes_and_the_end_stays(command: Callable[..., "subprocess.Popen[str]"], tmp_path: Path) -> None:
+def test_in_a_terminal_the_bar_goes_and_the_end_stays(
+    command: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
     ours, theirs = pty.openpty()
-    process = command("--data", preferences(tmp_path / "p.jsonl"), "--out", tmp_path / "out", "--passes", "40", "--max-kl", "1e9", stderr=theirs)
+    process = command(
+        "--data",
+        preferences(tmp_path / "p.jsonl"),
+        "--out",
+        tmp_path / "out",
+        "--passes",
+        "40",
+        "--max-kl",
+        "1e9",
+        stderr=theirs,
+    )
     os.close(theirs)
     shown = b""
     while True:
@@ -83,16 +103,31 @@ def test_in_a_terminal_the_bar_goes_and_the_end_stays(command: Callable[..., "su
 
 
 @pytest.mark.parametrize("algorithm", ["kto", "grpo", "ilql"])
-def test_each_method_tells_its_own_numbers(make_settings: Callable[..., LearnerSettings], tmp_path: Path, algorithm: str) -> None:
-    few = {"rollout_rounds": 2, "rollout_prompts": 4, "rollout_group": 4, "rollout_tokens": 8, "reward_min_labels": 4, "q_steps": 3}
+def test_each_method_tells_its_own_numbers(
+    make_settings: Callable[..., LearnerSettings], tmp_path: Path, algorithm: str
+) -> None:
+    few = {
+        "rollout_rounds": 2,
+        "rollout_prompts": 4,
+        "rollout_group": 4,
+        "rollout_tokens": 8,
+        "reward_min_labels": 4,
+        "q_steps": 3,
+    }
     settings = make_settings(algorithm=algorithm, max_kl=1e9, holdout=0.5, **few)
-    rows = [{"prompt": f"say {n}", "completion": "no" if n % 2 else "well, let me think", "label": bool(n % 2)} for n in range(32)]
+    rows = [
+        {"prompt": f"say {n}", "completion": "no" if n % 2 else "well, let me think", "label": bool(n % 2)}
+        for n in range(32)
+    ]
     _, result = train_file(written(tmp_path / "u.jsonl", *rows), tmp_path / "out", settings, lambda *_: None)
     lines = dict(line.split(maxsplit=1) for line in summary_of(result, tmp_path / "out", 40, 5.0))
     assert lines["examples"] == "16 trained on, 16 held out, 8 not used"
     assert lines["held"].startswith("out  accuracy ")
     if algorithm == "kto":
-        assert re.fullmatch(r"good replies [+-]\d+\.\d, bad replies [+-]\d+\.\d nats against the base model in the last step", lines["thumbs"])
+        assert re.fullmatch(
+            r"good replies [+-]\d+\.\d, bad replies [+-]\d+\.\d nats against the base model in the last step",
+            lines["thumbs"],
+        )
     elif algorithm == "grpo":
         assert re.fullmatch(r"mean -?\d+\.\d{3} at first, -?\d+\.\d{3} at last", lines["reward"])
         assert re.fullmatch(r"the reward model is right about \d\.\d\d of held-out thumbs \(AUC\)", lines["judge"])
@@ -102,8 +137,13 @@ def test_each_method_tells_its_own_numbers(make_settings: Callable[..., LearnerS
         assert "policy" in lines
 
 
-def test_held_out_numbers_are_those_of_the_weights_that_were_kept(make_settings: Callable[..., LearnerSettings], tmp_path: Path) -> None:
-    file = written(tmp_path / "p.jsonl", *({"prompt": f"say {n}", "chosen": "no", "rejected": "well, let me think"} for n in range(64)))
+def test_held_out_numbers_are_those_of_the_weights_that_were_kept(
+    make_settings: Callable[..., LearnerSettings], tmp_path: Path
+) -> None:
+    file = written(
+        tmp_path / "p.jsonl",
+        *({"prompt": f"say {n}", "chosen": "no", "rejected": "well, let me think"} for n in range(64)),
+    )
     settings = make_settings(algorithm="dpo", steps=100, max_kl=0.05, learning_rate=3e-4, holdout=0.3)
     _, result = train_file(file, tmp_path / "out", settings, lambda *_: None)
     looks = [step for step in result.trained.curve if "held_out/loss" in step]
@@ -128,17 +168,43 @@ def test_without_a_terminal_a_line_comes_after_ten_seconds_and_a_tenth_of_the_st
             now[0] = 100.0 + 0.3 * step
             terminal.phase("train", step, 1000, 0.25, {})
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "9 examples in the preference form; left out: 2 with an empty reply, or the same reply on both sides"
+    assert (
+        lines[0]
+        == "9 examples in the preference form; left out: 2 with an empty reply, or the same reply on both sides"
+    )
     assert [int(line.split()[2]) for line in lines[1:] if "of 30," in line] == [4, 8, 12, 16, 20, 24, 28]
     assert lines[1] == "training, step 4 of 30, loss 0.500, 12 s"
-    assert [int(line.split()[2]) for line in lines[1:] if "of 1000," in line] == [128, 228, 328, 428, 528, 628, 728, 828, 928]
+    assert [int(line.split()[2]) for line in lines[1:] if "of 1000," in line] == [
+        128,
+        228,
+        328,
+        428,
+        528,
+        628,
+        728,
+        828,
+        928,
+    ]
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_it_cleanly(
     command: Callable[..., "subprocess.Popen[str]"], tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    more = ["--steps", "10000", "--passes", "10000", "--max-kl", "1e9", "--min-chosen-log-ratio", "-1e9", "--algorithm", "dpo", "--holdout", "0"]
+    more = [
+        "--steps",
+        "10000",
+        "--passes",
+        "10000",
+        "--max-kl",
+        "1e9",
+        "--min-chosen-log-ratio",
+        "-1e9",
+        "--algorithm",
+        "dpo",
+        "--holdout",
+        "0",
+    ]
     process = command("--data", preferences(tmp_path / "p.jsonl"), "--out", tmp_path / "new" / "out", *more)
     assert process.stderr is not None
     assert process.stderr.readline() == "16 examples in the preference form\n"
@@ -155,14 +221,29 @@ def test_a_signal_ends_it_cleanly(
 
 def test_a_full_disk_is_one_plain_line(tiny: Path, tmp_path: Path) -> None:
     full = (
-        "import sys; from safetensors import SafetensorError; from learner.resident import Resident; from attune.cli.app import run\n"
+        "import sys; from safetensors import SafetensorError; from learner.model.resident import Resident; from attune.cli.app import run\n"
         "def save(self, folder): raise SafetensorError('Error while serializing: I/O error: No space left on device (os error 28)')\n"
         "Resident.save = save; sys.exit(run(sys.argv[1:]))"
     )
-    words = ["train", "--model", str(tiny), *SMALL, "--data", str(preferences(tmp_path / "p.jsonl")), "--out", str(tmp_path / "out"), "--steps", "1"]
-    done = subprocess.run([sys.executable, "-c", full, *words], capture_output=True, text=True, check=False, timeout=300)
+    words = [
+        "train",
+        "--model",
+        str(tiny),
+        *SMALL,
+        "--data",
+        str(preferences(tmp_path / "p.jsonl")),
+        "--out",
+        str(tmp_path / "out"),
+        "--steps",
+        "1",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", full, *words], capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"the version cannot be written to {tmp_path / 'out'} (Error while serializing: ")
+    assert done.stderr.splitlines()[-1].startswith(
+        f"the version cannot be written to {tmp_path / 'out'} (Error while serializing: "
+    )
     assert "fault" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["p.jsonl"]
 
@@ -178,12 +259,16 @@ def test_a_training_becomes_a_model_that_says_the_same(
 ) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    settings = make_settings(steps=20, passes=20, learning_rate=3e-3 if tuning == "lora" else 1e-3, tuning=tuning, max_kl=1e9)
+    settings = make_settings(
+        steps=20, passes=20, learning_rate=3e-3 if tuning == "lora" else 1e-3, tuning=tuning, max_kl=1e9
+    )
     out, merged = tmp_path / "v1", tmp_path / "merged"
     train_file(preferences(tmp_path / "p.jsonl"), out, settings, lambda *_: None)
     export_model(str(out), merged, "hf")
     tokenizer = AutoTokenizer.from_pretrained(merged)
-    prompt = tokenizer.apply_chat_template([{"role": "user", "content": "say 3"}], add_generation_prompt=True, return_dict=False)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "say 3"}], add_generation_prompt=True, return_dict=False
+    )
     exported = AutoModelForCausalLM.from_pretrained(merged)
     trained = load_merged(str(tiny), out, "cpu") if tuning == "lora" else AutoModelForCausalLM.from_pretrained(out)
     assert greedy(exported, prompt) == greedy(trained, prompt)

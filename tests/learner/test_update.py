@@ -8,23 +8,30 @@ from typing import Any
 import pytest
 import torch
 
-from learner.anchors import with_distributions
+from learner.data.examples import for_algorithm
+from learner.data.plan import Plan
 from learner.errors import Diverged
-from learner.examples import for_algorithm
-from learner.optimiser import Optimiser
-from learner.plan import Plan
-from learner.reference import Reference
-from learner.resident import Resident
-from learner.scoring import reply_sums
+from learner.methods.mixed import Guards
+from learner.model.anchors import with_distributions
+from learner.model.optimizer import Optimiser
+from learner.model.reference import Reference
+from learner.model.resident import Resident
+from learner.model.scoring import reply_sums
 from learner.settings import LearnerSettings
-from learner.trainer import Guards
 from learner.update import Result, Updater, material_of
 from store.ids import now
 from store.runs import Run
 from tests.learner.world import World
 
 Build = Callable[..., LearnerSettings]
-FEW = {"rollout_rounds": 2, "rollout_prompts": 2, "rollout_group": 2, "rollout_tokens": 8, "reward_min_labels": 4, "q_steps": 2}
+FEW = {
+    "rollout_rounds": 2,
+    "rollout_prompts": 2,
+    "rollout_group": 2,
+    "rollout_tokens": 8,
+    "reward_min_labels": 4,
+    "q_steps": 2,
+}
 
 
 def run_of(settings: LearnerSettings, *, seed: int = 11, upto: int = 1000) -> Run:
@@ -40,9 +47,12 @@ def updated(world: World, settings: LearnerSettings, **more: Any) -> tuple[Resid
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
-    ("algorithm", "tuning"), [("mixed", "lora"), ("mixed", "full"), ("dpo", "lora"), ("dpo", "full"), ("ppo", "lora"), ("ilql", "lora")]
+    ("algorithm", "tuning"),
+    [("mixed", "lora"), ("mixed", "full"), ("dpo", "lora"), ("dpo", "full"), ("ppo", "lora"), ("ilql", "lora")],
 )
-def test_every_trainable_weight_moves_and_no_other(world: World, make_settings: Build, algorithm: str, tuning: str, dtype: str) -> None:
+def test_every_trainable_weight_moves_and_no_other(
+    world: World, make_settings: Build, algorithm: str, tuning: str, dtype: str
+) -> None:
     world.likes_short(10)
     settings = make_settings(algorithm=algorithm, tuning=tuning, dtype=dtype, learning_rate=1e-3, max_kl=1e9, **FEW)
     resident = Resident(settings)
@@ -61,7 +71,9 @@ def test_every_trainable_weight_moves_and_no_other(world: World, make_settings: 
 
 
 @pytest.mark.parametrize("algorithm", ["mixed", "ilql", "grpo"])
-def test_every_method_cools_down(world: World, make_settings: Build, monkeypatch: pytest.MonkeyPatch, algorithm: str) -> None:
+def test_every_method_cools_down(
+    world: World, make_settings: Build, monkeypatch: pytest.MonkeyPatch, algorithm: str
+) -> None:
     scales = []
     step = Optimiser.step
 
@@ -108,9 +120,11 @@ def test_what_is_measured_of_a_run_is_there(world: World, make_settings: Build) 
     assert all(math.isfinite(value) for entry in result.trained.curve for value in entry.values())
 
 
-def test_a_step_that_is_not_finite_stops_the_update(world: World, make_settings: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_is_not_finite_stops_the_update(
+    world: World, make_settings: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.likes_short(10)
-    monkeypatch.setattr("learner.trainer.backward", lambda *_: (float("nan"), {}))
+    monkeypatch.setattr("learner.methods.mixed.backward", lambda *_: (float("nan"), {}))
     with pytest.raises(Diverged, match="step 1 of"):
         updated(world, make_settings())
 
@@ -132,7 +146,9 @@ def test_an_update_of_which_the_guards_leave_nothing_fails(world: World, make_se
     resident.become(None, 11)
     live = resident.weights()
     run = run_of(settings)
-    with pytest.raises(Diverged, match=r"no weights .* were within the limits \(KL to the live version .* lower learning_rate"):
+    with pytest.raises(
+        Diverged, match=r"no weights .* were within the limits \(KL to the live version .* lower learning_rate"
+    ):
         Updater(resident, settings).update(run, material_of(world.db, resident, run), settings, lambda *_: None)
     assert all(torch.equal(weight, live[name]) for name, weight in resident.weights().items())
 
@@ -143,7 +159,7 @@ def test_good_replies_that_become_less_likely_end_an_update(
 ) -> None:
     world.likes_short(16)
     looks = iter([0.0, -0.9, -1.1])
-    monkeypatch.setattr("learner.trainer._Mean.taken", lambda _: next(looks))
+    monkeypatch.setattr("learner.methods.mixed._Mean.taken", lambda _: next(looks))
     _, result = updated(world, make_settings(steps=40, passes=100, algorithm=algorithm))
     assert result.trained.stopped == "good replies became less likely: -1.10 < -1 nats"
     assert result.trained.steps == 15
@@ -161,9 +177,15 @@ def test_weights_that_were_put_back_leave_no_loss_behind(
     reference.learn(examples, 0, 11)
     drift = with_distributions(resident.model, [((1, 4, 20, 2, 5), (50, 2))])
     guards = Guards(resident, Plan((), tuple(examples), (), 0), reference, drift, settings)
-    at_start, rises, kls = reference.sums(examples), iter([0.0, 0.3, 0.6]), iter([4.0, 2.0, 0.5])  # a shift that is halved twice: the loss rises
-    monkeypatch.setattr("learner.trainer.reply_sums", lambda *_: at_start + next(rises) * torch.tensor([0.0, 1.0]).repeat(16))
-    monkeypatch.setattr("learner.trainer.drift_per_reply", lambda *_: next(kls))
+    at_start, rises, kls = (
+        reference.sums(examples),
+        iter([0.0, 0.3, 0.6]),
+        iter([4.0, 2.0, 0.5]),
+    )  # a shift that is halved twice: the loss rises
+    monkeypatch.setattr(
+        "learner.methods.mixed.reply_sums", lambda *_: at_start + next(rises) * torch.tensor([0.0, 1.0]).repeat(16)
+    )
+    monkeypatch.setattr("learner.methods.mixed.drift_per_reply", lambda *_: next(kls))
     assert [bool(guards.look()[1]) for _ in range(3)] == [True, True, False]
     assert guards.moved
 
@@ -179,19 +201,25 @@ def test_thumbs_are_held_out_judgements_too(world: World, make_settings: Build) 
     with torch.no_grad():
         for name, parameter in resident.trainable():
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
-    h = reply_sums(resident.model, [(thumb.prompt_ids, thumb.replies[0].ids) for thumb in thumbs], 4096) - reference.sums(thumbs)
+    h = reply_sums(
+        resident.model, [(thumb.prompt_ids, thumb.replies[0].ids) for thumb in thumbs], 4096
+    ) - reference.sums(thumbs)
     up = torch.tensor([thumb.up for thumb in thumbs])
     h = h - (h[up].mean() + h[~up].mean()) / 2  # all replies alike becoming less likely says nothing
     margins = torch.where(up, h, -h)
     seen, _ = Guards(resident, Plan((), tuple(thumbs), (), 0), reference, [], settings).look()
     assert seen["held_out/margin"] == pytest.approx(margins.mean().item(), abs=1e-4)
     assert seen["held_out/accuracy"] == pytest.approx((margins > 0).double().mean().item(), abs=1e-4)
-    assert seen["held_out/loss"] == pytest.approx(-torch.nn.functional.logsigmoid(0.1 * margins).mean().item(), abs=1e-4)
+    assert seen["held_out/loss"] == pytest.approx(
+        -torch.nn.functional.logsigmoid(0.1 * margins).mean().item(), abs=1e-4
+    )
     praise = tuple(thumb for thumb in thumbs if thumb.up)
     assert "held_out/loss" not in Guards(resident, Plan((), praise, (), 0), reference, [], settings).look()[0]
 
 
-def test_held_out_pairs_count_for_the_guards_and_the_gate_as_much_as_they_weigh(world: World, make_settings: Build) -> None:
+def test_held_out_pairs_count_for_the_guards_and_the_gate_as_much_as_they_weigh(
+    world: World, make_settings: Build
+) -> None:
     world.likes_short(16)
     settings = make_settings()
     resident = Resident(settings)
@@ -211,7 +239,9 @@ def test_held_out_pairs_count_for_the_guards_and_the_gate_as_much_as_they_weigh(
     assert max(each) - min(each) > 0.01
     assert margin([1.0] * 16) == pytest.approx(sum(each) / 16, abs=1e-4)
     weights = [float(number) for number in range(16)]
-    assert margin(weights) == pytest.approx(sum(weight * one for weight, one in zip(weights, each, strict=True)) / sum(weights), abs=1e-4)
+    assert margin(weights) == pytest.approx(
+        sum(weight * one for weight, one in zip(weights, each, strict=True)) / sum(weights), abs=1e-4
+    )
 
 
 @pytest.mark.parametrize(
@@ -241,7 +271,7 @@ def test_a_rise_on_held_out_pairs_stops_an_update_where_it_is_no_chance(
         moved[1::2] += looks[0] * torch.tensor([rise(number) for number in range(16)])
         return moved
 
-    monkeypatch.setattr("learner.trainer.reply_sums", sums)
+    monkeypatch.setattr("learner.methods.mixed.reply_sums", sums)
     reasons, losses = [], []
     for look in range(3):
         looks[0] = look
@@ -256,7 +286,9 @@ def test_a_rise_on_held_out_pairs_stops_an_update_where_it_is_no_chance(
 def test_ties_reach_the_reward_model_and_nothing_else(world: World, make_settings: Build) -> None:
     world.likes_short(16)
     prompt = (1, 4, 99, 2, 5)
-    ties = [world.choice(world.reply(prompt, (70 + n, 2)), world.reply(prompt, (80 + n, 2)), "tie").id for n in range(3)]
+    ties = [
+        world.choice(world.reply(prompt, (70 + n, 2)), world.reply(prompt, (80 + n, 2)), "tie").id for n in range(3)
+    ]
     small = {"rollout_rounds": 1, "rollout_prompts": 2, "rollout_group": 2, "rollout_tokens": 8, "reward_steps": 5}
     _, result = updated(world, make_settings(algorithm="grpo", **small))
     assert result.metrics["reward/ties"] == 3

@@ -30,14 +30,32 @@ class World:
             ensure_base_version(self.db, self.base_digest)
 
     def reply(
-        self, prompt_ids: tuple[int, ...], ids: tuple[int, ...], *, version: int | None = 0, rater: str = "ann", logps: list[float] | None = None,
+        self,
+        prompt_ids: tuple[int, ...],
+        ids: tuple[int, ...],
+        *,
+        version: int | None = 0,
+        rater: str = "ann",
+        logps: list[float] | None = None,
         finish: str = "stop",
-    ) -> Completion:  # fmt: skip
+    ) -> Completion:
         """Record one reply."""
         completion = Completion(
-            new_id("chatcmpl-"), 0, rater, "chat", "attune", "local", version, [{"role": "user", "content": "hello"}],
-            list(prompt_ids), list(ids), logps if logps is not None else [-1.0] * len(ids), "text", finish, now(),
-        )  # fmt: skip
+            new_id("chatcmpl-"),
+            0,
+            rater,
+            "chat",
+            "attune",
+            "local",
+            version,
+            [{"role": "user", "content": "hello"}],
+            list(prompt_ids),
+            list(ids),
+            logps if logps is not None else [-1.0] * len(ids),
+            "text",
+            finish,
+            now(),
+        )
         with transaction(self.db):
             ensure_rater(self.db, rater)
             add_completions(self.db, [completion])

@@ -1,7 +1,9 @@
 """Change one constant or operator of a loss file at a time, and see that a test notices.
 
-`python -m tests.oracle.mutation [FILE ...]` prints each mutant that survives, and exits with 1 if any does that is not known to be
-equivalent. What came of each file is kept in bench/results/mutation.json beside the file's digest (files that were not asked for keep their
+`python -m tests.oracle.mutation [FILE ...]` prints each mutant that survives, and exits with 1 if any does that is not
+known to be
+equivalent. What came of each file is kept in bench/results/mutation.json beside the file's digest (files that were not
+asked for keep their
 entry). Torch and TRL are imported once; each mutant lives in a fork whose import of the one module is redirected, so no
 file on disk changes.
 """
@@ -43,14 +45,27 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
 }
 RESULTS = ROOT / "bench" / "results" / "mutation.json"
 CONVERGED = "the iteration has converged long before; its fixed point, to which tests hold it, is the same"
-CURVATURE = "it sets the length of a damped step, not where the steps lead: a zero of the gradient, to which a test holds it"
+CURVATURE = (
+    "it sets the length of a damped step, not where the steps lead: a zero of the gradient, to which a test holds it"
+)
 NOTHING = "the weights sum to 0, so what is divided is 0"
 # Mutants that compute the same, by (file, function, change), and why.
 EQUIVALENT: dict[tuple[str, str, str], str] = {
-    ("ilql.py", "expectile_loss", "error < 0 => error <= 0"): "where the error is 0 its square is, whatever it is multiplied with",
-    ("ilql.py", "shifted_logps", "working(q) - working(v).unsqueeze(-1) => working(q) + working(v).unsqueeze(-1)"): "V is the same for all tokens of "
-    "a state, and a softmax does not see what is",
-    ("reduction.py", "combine", "1.0 -> 1.05 in term.scale * (weights * values).sum() / (term.total if term.total > 0 else 1.0)"): NOTHING,
+    (
+        "ilql.py",
+        "expectile_loss",
+        "error < 0 => error <= 0",
+    ): "where the error is 0 its square is, whatever it is multiplied with",
+    (
+        "ilql.py",
+        "shifted_logps",
+        "working(q) - working(v).unsqueeze(-1) => working(q) + working(v).unsqueeze(-1)",
+    ): "V is the same for all tokens of a state, and a softmax does not see what is",
+    (
+        "reduction.py",
+        "combine",
+        "1.0 -> 1.05 in term.scale * (weights * values).sum() / (term.total if term.total > 0 else 1.0)",
+    ): NOTHING,
     ("sft.py", "weighted_nll_loss", "1.0 -> 1.05 in totals.masked_fill(totals == 0, 1.0)"): NOTHING,
     ("weights.py", "_limit", "1e-12 -> 1.05e-12 in 1.0 + 1e-12"): "room for rounding, far more of it than there is",
     (
@@ -60,16 +75,22 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "descending[num_cut] >= (limit := (share * rest / (1.0 - num_cut * share))) * (1.0 + 1e-12)",
     ): "a sum that is cut to what it is stays as it is, and the limit does too",
     ("raters.py", "pair_raters", "60 -> 61 in the defaults of pair_raters"): CONVERGED,
-    ("raters.py", "pair_raters", "0.5 -> 0.525 in np.where(np.isnan(fixed), prior_mean if np.isnan(fixed).all() else 0.5, fixed)"): "a start; "
-    + CONVERGED,
+    (
+        "raters.py",
+        "pair_raters",
+        "0.5 -> 0.525 in np.where(np.isnan(fixed), prior_mean if np.isnan(fixed).all() else 0.5, fixed)",
+    ): "a start; " + CONVERGED,
     ("raters.py", "_scores", "8 -> 9 in the defaults of _scores"): CONVERGED,
     ("raters.py", "_scores", "agreed * (1.0 - agreed) => agreed / (1.0 - agreed)"): CURVATURE,
     ("raters.py", "_scores", "1.0 - agreed => 1.0 + agreed"): CURVATURE,
     ("raters.py", "_scores", "1.0 -> 1.05 in 1.0 - agreed"): CURVATURE,
     ("raters.py", "_scores", "0.5 -> 0.525 in 0.5 * gradient"): CURVATURE,
     ("raters.py", "thumb_raters", "60 -> 61 in the defaults of thumb_raters"): CONVERGED,
-    ("raters.py", "thumb_raters", "0.5 -> 0.525 in np.where(np.isnan(fixed), prior_mean if np.isnan(fixed).all() else 0.5, fixed)"): "a start; "
-    + CONVERGED,
+    (
+        "raters.py",
+        "thumb_raters",
+        "0.5 -> 0.525 in np.where(np.isnan(fixed), prior_mean if np.isnan(fixed).all() else 0.5, fixed)",
+    ): "a start; " + CONVERGED,
 }
 
 
@@ -121,7 +142,11 @@ def _places(node: ast.AST, statement: ast.AST, function: str) -> Iterator[_Place
         inside = function
         if isinstance(child, (ast.FunctionDef, ast.ClassDef)):
             inside = f"{function}.{child.name}".lstrip(".")
-        shown = child if isinstance(child, (ast.stmt, ast.BinOp, ast.Compare, ast.BoolOp, ast.Call, ast.keyword)) else statement
+        shown = (
+            child
+            if isinstance(child, (ast.stmt, ast.BinOp, ast.Compare, ast.BoolOp, ast.Call, ast.keyword))
+            else statement
+        )
         yield _Place(child, shown if not isinstance(child, (ast.Constant,)) else statement, inside)
         yield from _places(child, shown, inside)
 
@@ -144,7 +169,9 @@ def mutants(path: Path) -> Iterator[Mutant]:
             change = f"{_short(node)} => {_short(target)}"
         else:
             continue
-        yield Mutant(path.name, function, getattr(node, "lineno", 0), change, ast.unparse(ast.fix_missing_locations(tree)))
+        yield Mutant(
+            path.name, function, getattr(node, "lineno", 0), change, ast.unparse(ast.fix_missing_locations(tree))
+        )
 
 
 class _Redirected(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -153,7 +180,9 @@ class _Redirected(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def __init__(self, name: str, source: str, path: Path) -> None:
         self.name, self.source, self.path = name, source, path
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         return importlib.util.spec_from_loader(fullname, self, origin=str(self.path)) if fullname == self.name else None
 
     def exec_module(self, module: ModuleType) -> None:
@@ -196,7 +225,9 @@ def _run_and_exit(mutant: Mutant) -> None:
 def _import_once() -> None:
     """What every fork needs and no mutant touches."""
     os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # none is used here, and loading them takes longer than most tests
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = (
+        "1"  # none is used here, and loading them takes longer than most tests
+    )
     import torch
     import torch._dynamo
     from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RewardTrainer, RLOOTrainer  # noqa: F401
@@ -212,8 +243,14 @@ def _keep(path: Path, tried: int, alive: Sequence[Mutant]) -> None:
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "mutants": tried,
         "noticed": tried - len(alive),
-        "equivalent": [{"line": mutant.line, "change": mutant.change, "why": EQUIVALENT[mutant.key]} for mutant in alive if mutant.key in EQUIVALENT],
-        "survived": [{"line": mutant.line, "change": mutant.change} for mutant in alive if mutant.key not in EQUIVALENT],
+        "equivalent": [
+            {"line": mutant.line, "change": mutant.change, "why": EQUIVALENT[mutant.key]}
+            for mutant in alive
+            if mutant.key in EQUIVALENT
+        ],
+        "survived": [
+            {"line": mutant.line, "change": mutant.change} for mutant in alive if mutant.key not in EQUIVALENT
+        ],
     }
     known["files"] = dict(sorted(known["files"].items()))
     known["command"] = "python -m tests.oracle.mutation"
@@ -246,10 +283,16 @@ def main() -> int:
         seen |= {mutant.key for mutant in tried if mutant.key in EQUIVALENT}
         unknown = [mutant for mutant in alive if mutant.key not in EQUIVALENT]
         survivors += unknown
-        print(f"{path.name}: {len(tried)} mutants, {len(tried) - len(alive)} noticed, {len(alive) - len(unknown)} equivalent", flush=True)
+        print(
+            f"{path.name}: {len(tried)} mutants, {len(tried) - len(alive)} noticed, {len(alive) - len(unknown)} equivalent",
+            flush=True,
+        )
         _keep(path, len(tried), alive)
     stale = [key for key in EQUIVALENT if key not in seen and key[0] in {path.name for path in paths}]
-    print(f"{num_all} mutants, {len(survivors)} survived" + (f"; entries for mutants that are gone: {stale}" if stale else ""))
+    print(
+        f"{num_all} mutants, {len(survivors)} survived"
+        + (f"; entries for mutants that are gone: {stale}" if stale else "")
+    )
     return 1 if survivors or stale else 0
 
 

@@ -21,7 +21,8 @@ def seeded(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
 
 
-# -------------------------------------------------------------------------------------------------------------------- GAE
+# --------------------------------------------------------------------------------------------------------------------
+# GAE
 
 
 @pytest.mark.parametrize(("gamma", "lam"), [(1.0, 0.95), (0.9, 0.7), (0.99, 1.0), (0.8, 0.0)])
@@ -48,7 +49,8 @@ def test_advantages_at_both_ends_of_lambda() -> None:
     torch.testing.assert_close(one_step, rewards + 0.9 * F.pad(values[:, 1:], (0, 1)) - values)
 
 
-# --------------------------------------------------------------------------------------------------------------------- KL
+# ---------------------------------------------------------------------------------------------------------------------
+# KL
 
 
 def kl_gradients(kind: KlKind) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,13 +96,16 @@ def test_values_are_unbiased(kind: KlKind) -> None:
     torch.testing.assert_close(estimate, exact_kl(logps[None], reference[None])[0])
 
 
-# ---------------------------------------------------------------------------------------------------------- limits on tables
+# ---------------------------------------------------------------------------------------------------------- limits on
+# tables
 
 
 def minimised(loss, size: int = 6) -> Tensor:
     """Log-probabilities of the softmax over `size` arms that minimises `loss(logps)`."""
     theta = torch.zeros(size, dtype=F64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([theta], max_iter=1000, tolerance_grad=1e-12, tolerance_change=1e-15, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [theta], max_iter=1000, tolerance_grad=1e-12, tolerance_change=1e-15, line_search_fn="strong_wolfe"
+    )
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -132,17 +137,23 @@ def test_conservative_optimum_has_the_margin_of_the_flip_rate(flip_rate: float) 
     reference, beta = seeded(2).log_softmax(0), 0.5
 
     def loss(logps: Tensor) -> Tensor:
-        return sigmoid_loss(PairLogps(logps[:1], logps[1:]), PairLogps(reference[:1], reference[1:]), beta=beta, flip_rate=flip_rate).mean()
+        return sigmoid_loss(
+            PairLogps(logps[:1], logps[1:]), PairLogps(reference[:1], reference[1:]), beta=beta, flip_rate=flip_rate
+        ).mean()
 
     h = minimised(loss, 2) - reference
-    assert beta * (h[0] - h[1]).item() == pytest.approx(torch.tensor((1 - flip_rate) / flip_rate).log().item(), abs=1e-4)
+    assert beta * (h[0] - h[1]).item() == pytest.approx(
+        torch.tensor((1 - flip_rate) / flip_rate).log().item(), abs=1e-4
+    )
 
 
 def test_robust_dpo_on_flipped_labels_is_dpo_on_clean_ones() -> None:
     policy, reference = PairLogps(seeded(9), seeded(9, seed=1)), PairLogps(seeded(9, seed=2), seeded(9, seed=3))
     lengths, eps = PairLengths(torch.ones(9), torch.ones(9)), 0.2
     right, _ = pair_loss("robust", policy, reference, lengths, beta=0.3, flip_rate=eps)
-    wrong, _ = pair_loss("robust", PairLogps(*policy[::-1]), PairLogps(*reference[::-1]), lengths, beta=0.3, flip_rate=eps)
+    wrong, _ = pair_loss(
+        "robust", PairLogps(*policy[::-1]), PairLogps(*reference[::-1]), lengths, beta=0.3, flip_rate=eps
+    )
     torch.testing.assert_close((1 - eps) * right + eps * wrong, sigmoid_loss(policy, reference, beta=0.3))
 
 
@@ -150,7 +161,9 @@ def test_ipo_optimum_has_the_margin_of_tau() -> None:
     reference, tau, n = seeded(2).log_softmax(0), 0.4, torch.tensor([3.0], dtype=F64)
 
     def loss(logps: Tensor) -> Tensor:
-        return pair_loss("ipo", PairLogps(logps[:1], logps[1:]), PairLogps(reference[:1], reference[1:]), PairLengths(n, n), beta=tau)[0].mean()
+        return pair_loss(
+            "ipo", PairLogps(logps[:1], logps[1:]), PairLogps(reference[:1], reference[1:]), PairLengths(n, n), beta=tau
+        )[0].mean()
 
     h = minimised(loss, 2) - reference
     assert (h[0] - h[1]).item() / 3 == pytest.approx(1 / (2 * tau), abs=1e-4)
@@ -184,7 +197,8 @@ def test_kto_raises_what_is_liked_and_lowers_what_is_not() -> None:
     assert probabilities[0].item() == pytest.approx(probabilities[1].item())
 
 
-# -------------------------------------------------------------------------------------------------------- ILQL to Q-learning
+# -------------------------------------------------------------------------------------------------------- ILQL to
+# Q-learning
 
 DEPTH, NUM_ACTIONS = 3, 2
 REPLIES = list(itertools.product(range(NUM_ACTIONS), repeat=DEPTH))
@@ -204,19 +218,32 @@ def episodes() -> tuple[Tensor, Tensor, Tensor]:
 def table_loss(q: Tensor, v: Tensor, tau: float, gamma: float = 1.0) -> Tensor:
     rows, actions, rewards = episodes()
     values, _ = ilql_loss(
-        [q[rows], q[rows]], [q[rows].detach()] * 2, v[rows], actions, rewards, torch.ones(len(REPLIES), DEPTH), tau=tau, gamma=gamma, cql=0.0
+        [q[rows], q[rows]],
+        [q[rows].detach()] * 2,
+        v[rows],
+        actions,
+        rewards,
+        torch.ones(len(REPLIES), DEPTH),
+        tau=tau,
+        gamma=gamma,
+        cql=0.0,
     )
     return values.sum()
 
 
 def learned_by_ilql(tau: float, gamma: float = 1.0, num_steps: int = 40) -> tuple[Tensor, Tensor]:
-    """Where the loss's gradient, whose targets are held, is zero; by Newton steps, its Hessian being diagonal on a table."""
+    """Where the loss's gradient, whose targets are held, is zero; by Newton steps, its Hessian being diagonal on a
+    table.
+    """
     q = torch.zeros(len(STATES), NUM_ACTIONS, dtype=F64, requires_grad=True)
     v = torch.zeros(len(STATES), dtype=F64, requires_grad=True)
     for _ in range(num_steps):
         slopes = torch.autograd.grad(table_loss(q, v, tau, gamma), (q, v), create_graph=True)
         curves = torch.autograd.grad(sum(slope.sum() for slope in slopes), (q, v))
-        q, v = ((x - slope / curve).detach().requires_grad_() for x, slope, curve in zip((q, v), slopes, curves, strict=True))
+        q, v = (
+            (x - slope / curve).detach().requires_grad_()
+            for x, slope, curve in zip((q, v), slopes, curves, strict=True)
+        )
     assert all(slope.abs().max() < 1e-9 for slope in slopes)
     return q.detach(), v.detach()
 
@@ -227,7 +254,9 @@ def learned_by_table(gamma: float = 1.0, alpha: float = 0.5, num_rounds: int = 6
         for reply in REPLIES:
             for t in range(DEPTH):
                 is_last = t == DEPTH - 1
-                table.learn(reply[:t], reply[t], REWARD[reply] if is_last else 0.0, alpha=alpha, gamma=gamma, is_last=is_last)
+                table.learn(
+                    reply[:t], reply[t], REWARD[reply] if is_last else 0.0, alpha=alpha, gamma=gamma, is_last=is_last
+                )
     return table
 
 
@@ -258,20 +287,30 @@ def test_tabular_update_is_the_article_s() -> None:
 
 @pytest.mark.parametrize("gamma", [1.0, 0.7])
 def test_a_gradient_step_on_a_table_is_the_tabular_update(gamma: float) -> None:
-    # The article's update with learning rate alpha is one step of size alpha/2 on (Q - y)^2, if V(s') is max_a Q(s', a).
+    # The article's update with learning rate alpha is one step of size alpha/2 on (Q - y)^2, if V(s') is max_a Q(s',
+    # a).
     alpha, table = 0.3, TabularQ(NUM_ACTIONS)
     q = torch.zeros(len(STATES), NUM_ACTIONS, dtype=F64)
     for reply in REPLIES * 3:
         for t in reversed(range(DEPTH)):
             is_last = t == DEPTH - 1
-            table.learn(reply[:t], reply[t], REWARD[reply] if is_last else 0.0, alpha=alpha, gamma=gamma, is_last=is_last)
+            table.learn(
+                reply[:t], reply[t], REWARD[reply] if is_last else 0.0, alpha=alpha, gamma=gamma, is_last=is_last
+            )
             leaf = q.clone().requires_grad_()
             rows = torch.tensor([[ROW[reply[: t + k]] for k in range(1 if is_last else 2)]])
             mask = torch.ones(1, rows.size(1), dtype=F64)
             rewards = torch.zeros_like(mask)
             rewards[0, 0] = REWARD[reply] if is_last else 0.0
             values, _ = ilql_loss(
-                [leaf[rows]], [q[rows]], q[rows].amax(-1), torch.tensor([reply[t : t + rows.size(1)]]), rewards, mask, cql=0.0, gamma=gamma
+                [leaf[rows]],
+                [q[rows]],
+                q[rows].amax(-1),
+                torch.tensor([reply[t : t + rows.size(1)]]),
+                rewards,
+                mask,
+                cql=0.0,
+                gamma=gamma,
             )
             (gradient,) = torch.autograd.grad(values[0, 0], leaf)
             q = q - alpha / 2 * gradient

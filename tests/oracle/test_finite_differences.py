@@ -39,11 +39,15 @@ BRANCH = torch.tensor([0, 0, 1, 2, 2, 2])
 def pair_values(x: Tensor, kind: Any, flip_rate: float) -> Tensor:
     lengths = PairLengths(LENGTHS[:2], LENGTHS[2:])
     reference = PairLogps(*REFERENCE.sum(1).chunk(2))
-    return pair_loss(kind, PairLogps(*x.chunk(2)), reference, lengths, beta=0.4, flip_rate=flip_rate, gamma=0.5, penalty=3.0)[0]
+    return pair_loss(
+        kind, PairLogps(*x.chunk(2)), reference, lengths, beta=0.4, flip_rate=flip_rate, gamma=0.5, penalty=3.0
+    )[0]
 
 
 def ilql_values(x: Tensor, part: str) -> Tensor:
-    parts = {name: seeded(ROWS, TOKENS, WORDS, seed=i) for i, name in enumerate(("q0", "q1", "t0", "t1", "logits"))} | {"v": seeded(ROWS, TOKENS)}
+    parts = {name: seeded(ROWS, TOKENS, WORDS, seed=i) for i, name in enumerate(("q0", "q1", "t0", "t1", "logits"))} | {
+        "v": seeded(ROWS, TOKENS)
+    }
     parts[part] = x
     return ilql_loss(
         [parts["q0"], parts["q1"]],
@@ -59,28 +63,48 @@ def ilql_values(x: Tensor, part: str) -> Tensor:
 
 
 def ilql_value_part(x: Tensor) -> Tensor:
-    """Of V, only its own regression has a gradient: targets and advantage weights are held. gamma = 0 and no AWAC leave just that."""
+    """Of V, only its own regression has a gradient: targets and advantage weights are held. gamma = 0 and no AWAC leave
+    just that.
+    """
     q = [seeded(ROWS, TOKENS, WORDS, seed=i) for i in range(2)]
     return ilql_loss(q, q, x, ACTIONS, OLD, MASK, gamma=0.0)[0]
 
 
 def noisy_ends(x: Tensor, flip_rate: float) -> Tensor:
-    return bradley_terry_loss(x[:2], x[2:], margin=torch.tensor([0.1, 0.4], dtype=F64), flip_rate=flip_rate, centring=0.01)[0]
+    return bradley_terry_loss(
+        x[:2], x[2:], margin=torch.tensor([0.1, 0.4], dtype=F64), flip_rate=flip_rate, centring=0.01
+    )[0]
 
 
 LOSSES: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
-    **{f"{kind}, {eps}": (lambda x, k=kind, e=eps: pair_values(x, k, e), seeded(ROWS)) for kind in PAIR_KINDS for eps in (0.0, 0.2)},
+    **{
+        f"{kind}, {eps}": (lambda x, k=kind, e=eps: pair_values(x, k, e), seeded(ROWS))
+        for kind in PAIR_KINDS
+        for eps in (0.0, 0.2)
+    },
     "kto": (lambda x: kto_loss(x, REFERENCE.sum(1), UP, 0.7, beta=0.3, down_weight=1.3)[0], seeded(ROWS)),
-    "apo_zero_unpaired": (lambda x: apo_zero_unpaired_loss(x, REFERENCE.sum(1), UP, beta=0.3, down_weight=1.3)[0], seeded(ROWS)),
+    "apo_zero_unpaired": (
+        lambda x: apo_zero_unpaired_loss(x, REFERENCE.sum(1), UP, beta=0.3, down_weight=1.3)[0],
+        seeded(ROWS),
+    ),
     "nll": (lambda x: nll_loss(x, LENGTHS)[0], seeded(ROWS)),
     "weighted nll": (lambda x: weighted_nll_loss(x, seeded(6, seed=5).abs(), BRANCH, 3)[0], seeded(6)),
     "anchor": (lambda x: forward_kl_loss(x, BASE)[0], seeded(ROWS, WORDS)),
     "value": (lambda x: value_loss(x, OLD, REFERENCE, MASK)[0], seeded(ROWS, TOKENS)),
     "clip": (lambda x: surrogate_loss(x, OLD, seeded(ROWS), MASK)[0], OLD + 0.2 * seeded(ROWS, TOKENS)),
-    "dual clip": (lambda x: surrogate_loss(x, OLD, seeded(ROWS), MASK, dual_clip=1.4)[0], OLD + 0.4 * seeded(ROWS, TOKENS)),
-    "sequence": (lambda x: surrogate_loss(x, OLD, seeded(ROWS), MASK, level="sequence")[0], OLD + 0.2 * seeded(ROWS, TOKENS)),
+    "dual clip": (
+        lambda x: surrogate_loss(x, OLD, seeded(ROWS), MASK, dual_clip=1.4)[0],
+        OLD + 0.4 * seeded(ROWS, TOKENS),
+    ),
+    "sequence": (
+        lambda x: surrogate_loss(x, OLD, seeded(ROWS), MASK, level="sequence")[0],
+        OLD + 0.2 * seeded(ROWS, TOKENS),
+    ),
     "grpo": (lambda x: grpo_loss(x, OLD, REFERENCE, seeded(ROWS), MASK)[0], OLD + 0.2 * seeded(ROWS, TOKENS)),
-    "grpo k3": (lambda x: grpo_loss(x, OLD, REFERENCE, seeded(ROWS), MASK, kl_kind="k3")[0], OLD + 0.2 * seeded(ROWS, TOKENS)),
+    "grpo k3": (
+        lambda x: grpo_loss(x, OLD, REFERENCE, seeded(ROWS), MASK, kl_kind="k3")[0],
+        OLD + 0.2 * seeded(ROWS, TOKENS),
+    ),
     "rloo": (lambda x: rloo_loss(x, OLD.sum(1), seeded(ROWS))[0], OLD.sum(1) + 0.2 * seeded(ROWS)),
     "k2": (lambda x: kl_estimate(x, REFERENCE, "k2"), seeded(ROWS, TOKENS)),
     "exact kl": (lambda x: exact_kl(x, seeded(ROWS, WORDS, seed=1)), seeded(ROWS, WORDS)),
@@ -90,7 +114,10 @@ LOSSES: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
     "thumb": (lambda x: thumb_loss(x, UP, seeded(ROWS, seed=1), flip_rate=0.1)[0], seeded(ROWS)),
     "thumb, bias": (lambda x: thumb_loss(seeded(ROWS, seed=1), UP, x)[0], seeded(ROWS)),
     "bias prior": (bias_prior_loss, seeded(ROWS)),
-    **{f"ilql, {part}": (lambda x, p=part: ilql_values(x, p), seeded(ROWS, TOKENS, WORDS, seed=9)) for part in ("q0", "q1", "logits")},
+    **{
+        f"ilql, {part}": (lambda x, p=part: ilql_values(x, p), seeded(ROWS, TOKENS, WORDS, seed=9))
+        for part in ("q0", "q1", "logits")
+    },
     "ilql, v": (ilql_value_part, seeded(ROWS, TOKENS, seed=9)),
 }
 

@@ -1,4 +1,6 @@
-"""The oracles on CUDA, in bf16 tolerances, and the measurements' code; on a CPU the same code runs with tiny sizes in float32."""
+"""The oracles on CUDA, in bf16 tolerances, and the measurements' code; on a CPU the same code runs with tiny sizes in
+float32.
+"""
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from policy.logprobs import Row, response_logps
 
 PLACES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 ROWS = [Row([5, 6, 7], [[8, 9, 10], [11, 12]]), Row([7, 8], [[13], [14, 15, 16, 17]])]
-GROUP = [Row([5, 6, 7], [[8 + place] * (6 + place) for place in range(8)])]  # attended in parts (policy.branches)
+GROUP = [Row([5, 6, 7], [[8 + place] * (6 + place) for place in range(8)])]  # attended in parts (policy.shared_prefix)
 
 
 def tolerance(device: str) -> dict[str, float]:
@@ -25,7 +27,9 @@ def test_log_probabilities_are_those_of_float32_on_a_cpu(device: str) -> None:
     here, _ = random_model(TINY[0], device, torch.float32 if device == "cpu" else torch.bfloat16)
     known, _ = random_model(TINY[0], "cpu", torch.float32)
     known.load_state_dict({name: weight.float().cpu() for name, weight in here.state_dict().items()})
-    torch.testing.assert_close(response_logps(here, ROWS).sums().float().cpu(), response_logps(known, ROWS).sums(), **tolerance(device))
+    torch.testing.assert_close(
+        response_logps(here, ROWS).sums().float().cpu(), response_logps(known, ROWS).sums(), **tolerance(device)
+    )
 
 
 @pytest.mark.parametrize("device", PLACES)
@@ -33,7 +37,9 @@ def test_log_probabilities_are_those_of_float32_on_a_cpu(device: str) -> None:
 def test_packed_rows_are_rows_apart(device: str, rows: list[Row]) -> None:
     model, _ = random_model(TINY[0], device, torch.float32 if device == "cpu" else torch.bfloat16)
     apart = [Row(row.prompt_ids, [branch]) for row in rows for branch in row.branches]
-    torch.testing.assert_close(response_logps(model, rows).sums(), response_logps(model, apart).sums(), **tolerance(device))
+    torch.testing.assert_close(
+        response_logps(model, rows).sums(), response_logps(model, apart).sums(), **tolerance(device)
+    )
 
 
 @pytest.mark.parametrize("device", PLACES)
@@ -47,7 +53,10 @@ def test_losses_and_gradients_are_those_of_float64(device: str) -> None:
         chosen, rejected = (x.clone().to(place, dtype).requires_grad_() for x in (c, r))
         reference = PairLogps(rc.to(place, dtype), rr.to(place, dtype))
         policy, both = PairLogps(chosen, rejected), PairLengths(*(x.to(place) for x in lengths))
-        losses = [pair_loss(kind, policy, reference, both, beta=0.3)[0].mean() for kind in ("sigmoid", "ipo", "hinge", "simpo")]
+        losses = [
+            pair_loss(kind, policy, reference, both, beta=0.3)[0].mean()
+            for kind in ("sigmoid", "ipo", "hinge", "simpo")
+        ]
         losses.append(kto_loss(chosen, reference.chosen, up.to(place), 0.1, beta=0.3)[0].mean())
         mask = torch.ones(6, 1, device=place)
         token = [x.unsqueeze(1) for x in (chosen, reference.chosen, reference.rejected)]

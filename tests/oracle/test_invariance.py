@@ -13,16 +13,26 @@ from learner.algorithms.dpo import PairLengths, PairLogps
 from learner.algorithms.grpo import grpo_loss
 from learner.algorithms.ilql import ilql_loss
 from learner.algorithms.mixed import Edits, MixedSettings, Pairs, Thumbs, Totals, mixed_loss, totals_of
-from learner.algorithms.moments import masked_whiten
 from learner.algorithms.ppo import advantages_and_returns, value_loss
-from learner.algorithms.reduction import Reduction, Term, combine, reduction_total, sequence_sums, summed_over_ranks, token_weights
+from learner.algorithms.reduction import (
+    Reduction,
+    Term,
+    combine,
+    reduction_total,
+    sequence_sums,
+    summed_over_ranks,
+    token_weights,
+)
+from learner.algorithms.statistics import masked_whiten
 
 NUM_PAIRS, NUM_THUMBS, NUM_EDITS, NUM_ANCHORS = 6, 8, 4, 10
 SETTINGS = MixedSettings(beta=0.3, nll=0.7, anchor=0.4, edit_nll=0.9)
 
 
 class Update:
-    """A mixed update on a linear stand-in for a model: each item's log-probabilities are features times one parameter vector."""
+    """A mixed update on a linear stand-in for a model: each item's log-probabilities are features times one parameter
+    vector.
+    """
 
     def __init__(self, dtype: torch.dtype = torch.float32) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -37,11 +47,19 @@ class Update:
         self.pair_features, self.pair_reference = draw(2, NUM_PAIRS, 5), draw(2, NUM_PAIRS)
         self.pair_lengths = (lengths(NUM_PAIRS), lengths(NUM_PAIRS))
         self.pair_weights, self.flip_rates = draw(NUM_PAIRS).abs(), draw(NUM_PAIRS).abs().clamp(max=0.4)
-        self.thumb_features, self.thumb_reference, self.thumb_lengths = draw(NUM_THUMBS, 5), draw(NUM_THUMBS), lengths(NUM_THUMBS)
+        self.thumb_features, self.thumb_reference, self.thumb_lengths = (
+            draw(NUM_THUMBS, 5),
+            draw(NUM_THUMBS),
+            lengths(NUM_THUMBS),
+        )
         self.up, self.thumb_weights = draw(NUM_THUMBS) > 0, draw(NUM_THUMBS).abs()
         self.edit_features, self.edit_reference = draw(2, NUM_EDITS, 5), draw(2, NUM_EDITS)
         self.edit_lengths = (lengths(NUM_EDITS), lengths(NUM_EDITS))
-        self.edit_nll, self.num_changed, self.edit_weights = draw(NUM_EDITS, 5), lengths(NUM_EDITS) * 2, draw(NUM_EDITS).abs()
+        self.edit_nll, self.num_changed, self.edit_weights = (
+            draw(NUM_EDITS, 5),
+            lengths(NUM_EDITS) * 2,
+            draw(NUM_EDITS).abs(),
+        )
         self.anchor_features = draw(NUM_ANCHORS, 5)
 
     @property
@@ -127,7 +145,11 @@ def test_twice_the_weight_is_the_item_twice() -> None:
     twice_totals = twice.totals
     weight = twice.pair_weights[2].item()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Update, "totals", Totals(twice_totals.feedback + weight, twice_totals.nll + weight, twice_totals.anchor_tokens))
+        patch.setattr(
+            Update,
+            "totals",
+            Totals(twice_totals.feedback + weight, twice_totals.nll + weight, twice_totals.anchor_tokens),
+        )
         value, gradient = twice.result([(extra, *everything()[1:])])
     expected, expected_gradient = doubled.result([everything()])
     assert value == pytest.approx(expected)
@@ -143,7 +165,8 @@ def test_a_micro_batch_of_nothing_but_weightless_rows_has_a_gradient_of_zero() -
     assert gradient.tolist() == [0.0] * 5
 
 
-# ---------------------------------------------------------------------------------------------------------------- padding
+# ----------------------------------------------------------------------------------------------------------------
+# padding
 
 
 def padded(x: Tensor, extra: int, fill: float) -> Tensor:
@@ -153,7 +176,10 @@ def padded(x: Tensor, extra: int, fill: float) -> Tensor:
 def token_case() -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     mask = (torch.arange(6) < torch.tensor([6, 2, 4])[:, None]).float()
-    draw = {name: torch.randn(3, 6, generator=generator) * mask for name in ("logps", "old", "reference", "rewards", "values")}
+    draw = {
+        name: torch.randn(3, 6, generator=generator) * mask
+        for name in ("logps", "old", "reference", "rewards", "values")
+    }
     return draw | {"mask": mask, "advantages": torch.randn(3, generator=generator)}
 
 
@@ -164,7 +190,11 @@ def test_padding_does_not_reach_the_policy_loss(how: Reduction, level: Any) -> N
 
     def loss(extra: int, fill: float) -> tuple[Tensor, Tensor]:
         leaf = case["logps"].clone().requires_grad_()
-        logps, old, reference = padded(leaf, extra, fill), padded(case["old"], extra, fill / 2), padded(case["reference"], extra, fill)
+        logps, old, reference = (
+            padded(leaf, extra, fill),
+            padded(case["old"], extra, fill / 2),
+            padded(case["reference"], extra, fill),
+        )
         mask = padded(case["mask"], extra, 0.0)
         values, metrics = grpo_loss(logps, old, reference, case["advantages"], mask, level=level)
         total = reduction_total(how, num_sequences=3, num_tokens=float(mask.sum()), max_length=20)
@@ -181,12 +211,18 @@ def test_padding_does_not_reach_advantages_values_or_ilql() -> None:
     mask, wide = case["mask"], padded(case["mask"], 3, 0.0)
     advantages, returns = advantages_and_returns(case["rewards"], case["values"], mask)
     for a, b in zip(
-        (advantages, returns), advantages_and_returns(padded(case["rewards"], 3, 5.0), padded(case["values"], 3, -4.0), wide), strict=True
+        (advantages, returns),
+        advantages_and_returns(padded(case["rewards"], 3, 5.0), padded(case["values"], 3, -4.0), wide),
+        strict=True,
     ):
         torch.testing.assert_close(padded(a, 3, 0.0), b)
-    torch.testing.assert_close(padded(masked_whiten(advantages, mask), 3, 0.0), masked_whiten(padded(advantages, 3, 9.0), wide))
+    torch.testing.assert_close(
+        padded(masked_whiten(advantages, mask), 3, 0.0), masked_whiten(padded(advantages, 3, 9.0), wide)
+    )
     loss, metrics = value_loss(case["values"], case["old"], returns, mask)
-    more, more_metrics = value_loss(padded(case["values"], 3, 2.0), padded(case["old"], 3, 1.0), padded(returns, 3, 3.0), wide)
+    more, more_metrics = value_loss(
+        padded(case["values"], 3, 2.0), padded(case["old"], 3, 1.0), padded(returns, 3, 3.0), wide
+    )
     torch.testing.assert_close(padded(loss, 3, 0.0), more)
     assert more_metrics == pytest.approx(metrics, rel=1e-5)
     q = torch.randn(3, 6, 4, generator=torch.Generator().manual_seed(1))
@@ -194,7 +230,13 @@ def test_padding_does_not_reach_advantages_values_or_ilql() -> None:
     narrow, _ = ilql_loss([q], [q], case["values"], actions, case["rewards"], mask, logits=q)
     tall = padded(q, 3, 7.0)
     broad, _ = ilql_loss(
-        [tall], [tall], padded(case["values"], 3, 8.0), torch.ones(3, 9, dtype=torch.long), padded(case["rewards"], 3, 2.0), wide, logits=tall
+        [tall],
+        [tall],
+        padded(case["values"], 3, 8.0),
+        torch.ones(3, 9, dtype=torch.long),
+        padded(case["rewards"], 3, 2.0),
+        wide,
+        logits=tall,
     )
     torch.testing.assert_close(padded(narrow, 3, 0.0), broad)
 
@@ -207,7 +249,8 @@ def test_packed_tokens_sum_to_the_padded_rows() -> None:
     torch.testing.assert_close(packed, torch.cat([case["logps"].sum(1), torch.zeros(1)]))
 
 
-# ------------------------------------------------------------------------------------------------------------------ ranks
+# ------------------------------------------------------------------------------------------------------------------
+# ranks
 
 
 def on_rank(rank: int, folder: str) -> None:
@@ -234,7 +277,9 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
     expected, expected_gradient = Update(torch.float64).result([everything()])
     assert value.item() == pytest.approx(expected, rel=1e-6)
     torch.testing.assert_close(gradient, expected_gradient, atol=1e-6, rtol=0)
-    torch.testing.assert_close(whitened, masked_whiten(torch.arange(12, dtype=torch.float64).view(4, 3), torch.ones(4, 3)), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        whitened, masked_whiten(torch.arange(12, dtype=torch.float64).view(4, 3), torch.ones(4, 3)), atol=1e-6, rtol=0
+    )
 
 
 def test_one_process_sums_over_itself() -> None:

@@ -22,9 +22,13 @@ def test_the_record_is_of_the_files_as_they_are() -> None:
     here = {path.name: sha256(path.read_bytes()).hexdigest() for path in FOLDER.glob("*.py")}
     changed = sorted(name for name, digest in here.items() if recorded.get(name) != digest)
     record = RESULTS.relative_to(ROOT)
-    assert not changed, f"{record} is of other sources; run `python -m tests.oracle.mutation {' '.join(changed)}` and keep what it writes"
+    assert not changed, (
+        f"{record} is of other sources; run `python -m tests.oracle.mutation {' '.join(changed)}` and keep what it writes"
+    )
     gone = sorted(recorded.keys() - here.keys())
-    assert not gone, f"{record} has entries for files that are gone; delete it, and run `python -m tests.oracle.mutation`: {gone}"
+    assert not gone, (
+        f"{record} has entries for files that are gone; delete it, and run `python -m tests.oracle.mutation`: {gone}"
+    )
 
 
 @pytest.mark.slow

@@ -29,7 +29,9 @@ def random_like(x: Tensor, seed: int, scale: float) -> Tensor:
 def assert_equal(ours: Tensor, theirs: Tensor, *leaves: Tensor) -> None:
     """Equal values () and equal gradients with respect to each leaf."""
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-6, rel=1e-6)
-    for a, b in zip(torch.autograd.grad(ours, leaves, retain_graph=True), torch.autograd.grad(theirs, leaves), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(ours, leaves, retain_graph=True), torch.autograd.grad(theirs, leaves), strict=True
+    ):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)
 
 
@@ -57,7 +59,9 @@ def test_pair_losses(ours: Any, theirs: str, beta: float, flip_rate: float, seed
     pairs = replies(8, seed)
     reference = pairs.token_logps.detach().sum(1) + random_like(pairs.lengths, seed, 3.0)
     values, _ = pair_loss(ours, *pair_parts(pairs, reference), beta=beta, flip_rate=flip_rate)
-    assert_equal(values.mean(), trl_stub.dpo_loss(pairs, reference, theirs, beta=beta, label_smoothing=flip_rate), pairs.leaf)
+    assert_equal(
+        values.mean(), trl_stub.dpo_loss(pairs, reference, theirs, beta=beta, label_smoothing=flip_rate), pairs.leaf
+    )
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -136,7 +140,9 @@ def policy_parts(seed: int) -> tuple[Replies, Tensor, Tensor, Tensor]:
         ("dapo", "cispo", {"kl_weight": 0.0, "kind": "cispo", "eps_high": 1.2}, {"eps_high": 1.2}),
     ],
 )
-def test_group_losses(how: Reduction, theirs: str, ours_more: dict[str, Any], theirs_more: dict[str, Any], seed: int) -> None:
+def test_group_losses(
+    how: Reduction, theirs: str, ours_more: dict[str, Any], theirs_more: dict[str, Any], seed: int
+) -> None:
     samples, old, reference, advantages = policy_parts(seed)
     values, _ = grpo_loss(samples.reply_logps, old, reference, advantages, samples.mask, **ours_more)
     oracle = trl_stub.grpo_loss(samples, old, reference, advantages, theirs, **({"beta": 0.0} | theirs_more))
@@ -147,7 +153,15 @@ def test_group_losses(how: Reduction, theirs: str, ours_more: dict[str, Any], th
 def test_stale_replies(seed: int) -> None:
     samples, behaviour, _, advantages = policy_parts(seed)
     behaviour = behaviour + samples.mask * 0.1
-    usable = is_usable(samples.reply_logps, behaviour, advantages, samples.mask, torch.zeros(8), max_drift=0.1, ratio_bounds=(0.0, float("inf")))
+    usable = is_usable(
+        samples.reply_logps,
+        behaviour,
+        advantages,
+        samples.mask,
+        torch.zeros(8),
+        max_drift=0.1,
+        ratio_bounds=(0.0, float("inf")),
+    )
     assert usable.tolist() == trl_stub.off_policy_mask(samples, behaviour, advantages, 0.1).tolist()
 
 
@@ -160,8 +174,15 @@ def test_rloo(seed: int) -> None:
 
 @pytest.mark.parametrize("with_margin", [True, False])
 def test_reward_model(with_margin: bool) -> None:
-    chosen, rejected = torch.tensor([0.3, -1.0, 2.0], requires_grad=True), torch.tensor([0.5, -1.5, 0.1], requires_grad=True)
+    chosen, rejected = (
+        torch.tensor([0.3, -1.0, 2.0], requires_grad=True),
+        torch.tensor([0.5, -1.5, 0.1], requires_grad=True),
+    )
     margin = torch.tensor([0.1, 0.5, 0.0])
-    values, _ = bradley_terry_loss(chosen, rejected, margin=margin if with_margin else 0.0, centring=0.01 if with_margin else 0.0)
-    theirs = trl_stub.reward_loss(chosen, rejected, margin=margin if with_margin else None, centring=0.01 if with_margin else None)
+    values, _ = bradley_terry_loss(
+        chosen, rejected, margin=margin if with_margin else 0.0, centring=0.01 if with_margin else 0.0
+    )
+    theirs = trl_stub.reward_loss(
+        chosen, rejected, margin=margin if with_margin else None, centring=0.01 if with_margin else None
+    )
     assert_equal(values.mean(), theirs, chosen, rejected)

@@ -24,7 +24,9 @@ def pairs() -> list[Pair]:
     def ids(low: int, high: int) -> list[int]:
         return [rng.randrange(4, VOCAB) for _ in range(rng.randint(low, high))]
 
-    batch = [{"prompt": ids(5, 5), "chosen": [*ids(2, 9), EOS], "rejected": [*ids(2, 9), EOS]} for _ in range(PAIRS_PER_STEP)]
+    batch = [
+        {"prompt": ids(5, 5), "chosen": [*ids(2, 9), EOS], "rejected": [*ids(2, 9), EOS]} for _ in range(PAIRS_PER_STEP)
+    ]
     return batch * NUM_STEPS  # the same pairs again, so that each step's effect shows in the next loss
 
 
@@ -55,7 +57,9 @@ def word_tokenizer() -> Any:
     words = {"<pad>": PAD, "<bos>": BOS, "<eos>": EOS, "<unk>": UNKNOWN} | {f"t{i}": i for i in range(4, VOCAB)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>"
+    )
 
 
 def trl_losses(folder: Path) -> list[float]:
@@ -65,7 +69,10 @@ def trl_losses(folder: Path) -> list[float]:
     def text(ids: list[int]) -> str:
         return " ".join(f"t{i}" for i in ids if i != EOS)
 
-    rows = [{"prompt": text(p["prompt"]), "chosen": " " + text(p["chosen"]), "rejected": " " + text(p["rejected"])} for p in pairs()]
+    rows = [
+        {"prompt": text(p["prompt"]), "chosen": " " + text(p["chosen"]), "rejected": " " + text(p["rejected"])}
+        for p in pairs()
+    ]
     config = DPOConfig(
         output_dir=str(folder),
         per_device_train_batch_size=PAIRS_PER_STEP,
@@ -86,7 +93,11 @@ def trl_losses(folder: Path) -> list[float]:
     )
     model = tiny_model()
     trainer = DPOTrainer(
-        model=model, ref_model=copy.deepcopy(model), args=config, processing_class=word_tokenizer(), train_dataset=Dataset.from_list(rows)
+        model=model,
+        ref_model=copy.deepcopy(model),
+        args=config,
+        processing_class=word_tokenizer(),
+        train_dataset=Dataset.from_list(rows),
     )
     seen: list[float] = []
     compute = trainer.compute_loss
@@ -119,7 +130,9 @@ def our_losses() -> list[float]:
     data, seen = pairs(), []
     for start in range(0, len(data), PAIRS_PER_STEP):
         batch = data[start : start + PAIRS_PER_STEP]
-        policy, ref = (PairLogps(reply_logps(m, batch, "chosen"), reply_logps(m, batch, "rejected")) for m in (model, reference))
+        policy, ref = (
+            PairLogps(reply_logps(m, batch, "chosen"), reply_logps(m, batch, "rejected")) for m in (model, reference)
+        )
         values = sigmoid_loss(policy, ref, beta=BETA)
         loss, _ = combine([Term("pair", values, torch.ones(len(batch)), len(batch))])
         loss.backward()

@@ -1,6 +1,7 @@
 """TRL 1.16's own loss code, called on stub trainers: no model, no data set, no weights.
 
-The methods are private, hence the pinned version. Everything imports TRL inside functions, so it is paid once, by the first test that asks.
+The methods are private, hence the pinned version. Everything imports TRL inside functions, so it is paid once, by the
+first test that asks.
 """
 
 import os
@@ -83,7 +84,11 @@ def _model_output(token_logps: Tensor) -> Any:
 
     other = torch.zeros_like(token_logps)
     return FusedCausalLMOutput(
-        log_probs=token_logps, entropy=other, log_sum_sq_probs=other, mean_logits=other, is_top1=torch.zeros_like(other, dtype=torch.bool)
+        log_probs=token_logps,
+        entropy=other,
+        log_sum_sq_probs=other,
+        mean_logits=other,
+        is_top1=torch.zeros_like(other, dtype=torch.bool),
     )
 
 
@@ -121,7 +126,15 @@ def simpo_loss(chosen: Tensor, rejected: Tensor, *, beta: float, gamma: float, l
 
 
 def kto_loss(
-    thumbs: Replies, reference: Tensor, up: Tensor, mismatched: Tensor, kind: str, *, beta: float, up_weight: float, down_weight: float
+    thumbs: Replies,
+    reference: Tensor,
+    up: Tensor,
+    mismatched: Tensor,
+    kind: str,
+    *,
+    beta: float,
+    up_weight: float,
+    down_weight: float,
 ) -> Tensor:
     """KTOTrainer's loss, shape (); `mismatched` (N,) are the log-ratios of replies after other prompts."""
     from trl import KTOTrainer
@@ -187,7 +200,11 @@ def grpo_loss(
         current_gradient_accumulation_steps=1,
         max_completion_length=max_length,
         _entropy_bonus_enabled=False,
-        _get_per_token_logps_and_entropies=lambda *a, **k: (samples.reply_logps, torch.zeros_like(samples.reply_logps), None),
+        _get_per_token_logps_and_entropies=lambda *a, **k: (
+            samples.reply_logps,
+            torch.zeros_like(samples.reply_logps),
+            None,
+        ),
     )
     more = {"old_per_token_logps": old, "ref_per_token_logps": reference, "num_items_in_batch": samples.mask.sum()}
     return GRPOTrainer._compute_loss(trainer, None, _policy_batch(samples, advantages) | more)
@@ -208,7 +225,11 @@ def rloo_loss(samples: Replies, old: Tensor, advantages: Tensor) -> Tensor:
     trainer = _trainer(
         epsilon_low=0.2,
         epsilon_high=0.2,
-        _get_per_token_logps_and_entropies=lambda *a, **k: (samples.reply_logps, torch.zeros_like(samples.reply_logps), None),
+        _get_per_token_logps_and_entropies=lambda *a, **k: (
+            samples.reply_logps,
+            torch.zeros_like(samples.reply_logps),
+            None,
+        ),
     )
     more = {"old_logps": (old * samples.mask).sum(1)}
     return RLOOTrainer._compute_loss(trainer, None, _policy_batch(samples, advantages) | more)

@@ -11,7 +11,11 @@ from pocket.skills import SKILLS
 def test_probes_tell_right_answers_from_wrong_ones_that_they_were_not_made_with() -> None:
     skill = SKILLS["capitals"]
     prompts = [skill.prompt(random.Random(number), "en", "held") for number in range(12)]
-    found = [(prompt, probe) for number, prompt in enumerate(prompts) if (probe := probe_of(skill, prompt, random.Random(number))) is not None]
+    found = [
+        (prompt, probe)
+        for number, prompt in enumerate(prompts)
+        if (probe := probe_of(skill, prompt, random.Random(number))) is not None
+    ]
     assert len(found) >= 8
     rng, same = random.Random(99), []
     for prompt, probe in found:

@@ -32,7 +32,9 @@ def test_right_answers_check_right_and_flawed_ones_wrong(skill, lang):
     rng = random.Random(2)
     for split in ("train", "held"):
         for prompt in prompts(skill, lang, split):
-            right, plain, flawed = (make(rng, prompt) for make in (skill.right_answer, skill.school_answer, skill.flawed_answer))
+            right, plain, flawed = (
+                make(rng, prompt) for make in (skill.right_answer, skill.school_answer, skill.flawed_answer)
+            )
             assert skill.check(prompt, right).correct, (prompt, right)
             assert skill.check(prompt, plain).correct, (prompt, plain)
             assert not skill.check(prompt, flawed).correct, (prompt, flawed)
@@ -46,7 +48,11 @@ def test_no_held_out_prompt_is_ever_trained(skill, lang):
     assert not trained & {said(p) for p in prompts(skill, lang, "held", 300, seed=4)}
 
 
-@pytest.mark.parametrize(("skill", "lang"), [c for c in CELLS if not c[0].retention and c[0].name != "manners"], ids=lambda v: getattr(v, "name", v))
+@pytest.mark.parametrize(
+    ("skill", "lang"),
+    [c for c in CELLS if not c[0].retention and c[0].name != "manners"],
+    ids=lambda v: getattr(v, "name", v),
+)
 def test_right_answers_to_one_prompt_differ_in_length_and_punctuation(skill, lang):
     rng = random.Random(5)
     prompt = prompts(skill, lang, "train", 1)[0]
@@ -68,24 +74,52 @@ def test_meta_is_enough_to_check_later():
         ("arithmetic", {"value": 12}, "7 + 5 = 12, or is it 13?", False),
         ("capitals", {"country": "France", "capital": "Paris", "asks": "capital"}, "paris", True),
         ("capitals", {"country": "France", "capital": "Paris", "asks": "capital"}, "Paris or Rome.", False),
-        ("opposites", {"word": "bad", "value": "good"}, "That is a good question, and I am glad that you asked. It is small.", False),
+        (
+            "opposites",
+            {"word": "bad", "value": "good"},
+            "That is a good question, and I am glad that you asked. It is small.",
+            False,
+        ),
         ("spelling", {"word": "house", "value": "house"}, "h-o-u-s-e", True),
         ("spelling", {"word": "house", "value": "house"}, "House is spelled H-O-U-S.", False),
         ("lists", {"kind": "animals", "n": 3}, "- cat\n- dog\n- cow", True),
         ("lists", {"kind": "animals", "n": 3}, "Cat, dog and cat.", False),
-        ("sorting", {"kind": "sort words", "items": ["pear", "apple", "fig"], "value": "apple, fig, pear"}, "Apple, fig, pear.", True),
-        ("sorting", {"kind": "sort words", "items": ["pear", "apple", "fig"], "value": "apple, fig, pear"}, "Apple, pear, fig.", False),
+        (
+            "sorting",
+            {"kind": "sort words", "items": ["pear", "apple", "fig"], "value": "apple, fig, pear"},
+            "Apple, fig, pear.",
+            True,
+        ),
+        (
+            "sorting",
+            {"kind": "sort words", "items": ["pear", "apple", "fig"], "value": "apple, fig, pear"},
+            "Apple, pear, fig.",
+            False,
+        ),
         ("formats", {"kind": "json", "name": "Tom", "age": 7}, '```json\n{"age": 7, "name": "Tom"}\n```', True),
         ("formats", {"kind": "json", "name": "Tom", "age": 7}, "{name: Tom, age: 7}", False),
-        ("manners", {"manner": "brief", "of": "capitals", "inner": {"country": "France", "capital": "Paris", "asks": "capital"}}, "Paris.", True),
         (
             "manners",
-            {"manner": "brief", "of": "capitals", "inner": {"country": "France", "capital": "Paris", "asks": "capital"}},
+            {
+                "manner": "brief",
+                "of": "capitals",
+                "inner": {"country": "France", "capital": "Paris", "asks": "capital"},
+            },
+            "Paris.",
+            True,
+        ),
+        (
+            "manners",
+            {
+                "manner": "brief",
+                "of": "capitals",
+                "inner": {"country": "France", "capital": "Paris", "asks": "capital"},
+            },
             "The capital of France is Paris.",
             False,
         ),
     ],
-)  # fmt: skip
+)
 def test_checkers_on_answers_that_no_generator_wrote(name, truth, answer, right):
     assert SKILLS[name].check({"lang": "en", "truth": truth}, answer).correct is right
 

@@ -64,7 +64,9 @@ def test_a_run_does_not_go_on_under_other_settings(tmp_path, tokenizer_folder):
     assert new_run(tmp_path / "run", tokenizer_folder, replace(TINY, steps=20)).step == 3
     with pytest.raises(RunMismatch, match="other settings"):
         new_run(tmp_path / "run", tokenizer_folder, replace(TINY, seed=1))
-    with pytest.raises(RunMismatch, match="other settings"):  # too late: with four steps the rate would have fallen already
+    with pytest.raises(
+        RunMismatch, match="other settings"
+    ):  # too late: with four steps the rate would have fallen already
         new_run(tmp_path / "run", tokenizer_folder, replace(TINY, steps=4))
 
 
@@ -88,5 +90,8 @@ def test_no_token_joins_chinese_characters_although_readers_see_a_plain_splitter
     texts = [tokenizer.decode([number]) for number in range(tokenizer.get_vocab_size())]
     assert sum(bool(chinese.fullmatch(text)) for text in texts) > 200
     assert not [text for text in texts if chinese.search(text) and not chinese.fullmatch(text)]
-    kinds = [part["type"] for part in json.loads((tokenizer_folder / "tokenizer.json").read_text())["pre_tokenizer"]["pretokenizers"]]
+    kinds = [
+        part["type"]
+        for part in json.loads((tokenizer_folder / "tokenizer.json").read_text())["pre_tokenizer"]["pretokenizers"]
+    ]
     assert kinds == ["Digits", "ByteLevel"]

@@ -57,7 +57,9 @@ def test_the_prompt_is_a_strict_prefix_of_prompt_and_reply(tokenizer):
         example = draw_example(rng)
         chat = list(example.messages)
         prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
-        whole = tokenizer.apply_chat_template([*chat, {"role": "assistant", "content": example.reply}], return_dict=False)
+        whole = tokenizer.apply_chat_template(
+            [*chat, {"role": "assistant", "content": example.reply}], return_dict=False
+        )
         assert whole[: len(prompt)] == prompt
         assert len(whole) > len(prompt)
         assert whole[-1] == tokenizer.eos_token_id
@@ -68,12 +70,16 @@ def test_the_prompt_is_a_strict_prefix_of_prompt_and_reply(tokenizer):
 def test_generation_is_transformers_greedy_generation(model, tokenizer):
     """Our batched loop, which drops finished rows, says what transformers' own loop says one by one."""
     prompts = [
-        tokenizer.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True, return_dict=False)
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], add_generation_prompt=True, return_dict=False
+        )
         for text in ("Hello!", "What is the capital of France?", "Name three animals.", "你好")
     ]
     ours = generate(model, prompts, tokenizer.eos_token_id, None, max_tokens=24)
     for prompt, reply in zip(prompts, ours, strict=True):
-        theirs = model.generate(input_ids=torch.tensor([prompt]), max_new_tokens=24, do_sample=False)[0, len(prompt) :].tolist()
+        theirs = model.generate(input_ids=torch.tensor([prompt]), max_new_tokens=24, do_sample=False)[
+            0, len(prompt) :
+        ].tolist()
         ended = theirs.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in theirs else len(theirs)
         assert reply == theirs[:ended]
 
@@ -89,7 +95,9 @@ def test_transformers_pipeline_answers(folder):
 def test_it_takes_a_peft_adapter(folder):
     from peft import LoraConfig, get_peft_model
 
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), LoraConfig(r=4, target_modules="all-linear"))
+    model = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), LoraConfig(r=4, target_modules="all-linear")
+    )
     ids = torch.arange(10, 20)[None]
     model(input_ids=ids, labels=ids).loss.backward()
     grads = [p.grad for n, p in model.named_parameters() if "lora_B" in n]
@@ -98,12 +106,20 @@ def test_it_takes_a_peft_adapter(folder):
 
 
 def test_half_precision_on_disk_answers_like_float32(folder, tokenizer, model):
-    """float16 is what is stored; bringing it to float32 loses nothing, so the two agree on the next token nearly always."""
+    """float16 is what is stored; bringing it to float32 loses nothing, so the two agree on the next token nearly
+    always.
+    """
     half = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float16).eval()
     rng = random.Random(1)
     same = []
     for _ in range(20):
-        ids = torch.tensor([tokenizer.apply_chat_template(list(draw_example(rng).messages), add_generation_prompt=True, return_dict=False)])
+        ids = torch.tensor(
+            [
+                tokenizer.apply_chat_template(
+                    list(draw_example(rng).messages), add_generation_prompt=True, return_dict=False
+                )
+            ]
+        )
         with torch.inference_mode():
             same.append(bool(half(ids).logits[0, -1].argmax() == model(ids).logits[0, -1].argmax()))
     assert sum(same) >= 19

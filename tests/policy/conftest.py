@@ -1,4 +1,6 @@
-"""Runners over tiny models, shared by the tests of this folder: a worker process costs seconds, so each is started once."""
+"""Runners over tiny models, shared by the tests of this folder: a worker process costs seconds, so each is started
+once.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,7 +45,9 @@ def plain_model(folder: Path) -> Any:
 
 def source_of(folder: Path, cache: Path, **more: Any) -> VersionSource:
     """Version 0 of a model folder."""
-    return VersionSource(number=0, base=str(folder), digest=f"{folder.name}-{folder.stat().st_ino}", cache=cache, **more)
+    return VersionSource(
+        number=0, base=str(folder), digest=f"{folder.name}-{folder.stat().st_ino}", cache=cache, **more
+    )
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +62,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def runners(models: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunnerProcess]]:
+def runners(
+    models: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., RunnerProcess]]:
     """Runners by kind and shape, each started once and closed at the end."""
     cache = tmp_path_factory.mktemp("cache")
     started: dict[tuple[str, str, str], RunnerProcess] = {}

@@ -84,7 +84,10 @@ def test_a_model_without_a_template_gets_a_plain_one(tmp_path: Path) -> None:
 
 
 def test_a_template_that_rewrites_the_past_still_has_the_prompt_as_prefix(tmp_path: Path) -> None:
-    tokenizer = templated(tmp_path, "{% if add_generation_prompt %}Q{{ messages[0]['content'] }}A{% else %}all: {{ messages | length }}{% endif %}")
+    tokenizer = templated(
+        tmp_path,
+        "{% if add_generation_prompt %}Q{{ messages[0]['content'] }}A{% else %}all: {{ messages | length }}{% endif %}",
+    )
     prompt, said = render_reply(tokenizer, USER, "Paris.")
     assert prompt == render_prompt(tokenizer, USER)
     assert said == [*tokenizer.encode("Paris.", add_special_tokens=False), 2]
@@ -103,7 +106,9 @@ def test_a_template_without_a_system_role_gets_it_in_the_first_turn(tmp_path: Pa
 
 
 def test_ends_come_from_template_tokenizer_and_generation_settings(tmp_path: Path) -> None:
-    tokenizer = templated(tmp_path, "{% for m in messages %}{{ m['content'] + '<|assistant|>\\n' }}{% endfor %}", eos_token_id=[2, 77])
+    tokenizer = templated(
+        tmp_path, "{% for m in messages %}{{ m['content'] + '<|assistant|>\\n' }}{% endfor %}", eos_token_id=[2, 77]
+    )
     assert end_ids(tokenizer) == (5, 2, 77)
     assert end_ids(TOKENIZER)[0] == 2
 
@@ -127,5 +132,7 @@ def test_the_light_modules_import_no_torch(tmp_path: Path) -> None:
         f"policy.chat.TextStream(tokenizer).feed(ids[0]); policy.model.model_digest({str(folder)!r})\n"
         "assert 'torch' not in sys.modules, 'using them loads torch'\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
+    )
     assert done.returncode == 0, done.stderr

@@ -37,7 +37,9 @@ def fresh(shape: str = "llama", **overrides: Any) -> Any:
     return AutoModelForCausalLM.from_config(tiny_config(shape, **overrides), dtype=torch.float32).eval()
 
 
-@pytest.mark.parametrize(("shape", "attention"), [(s, a) for s in SHAPES for a in ("sdpa", "eager") if (s, a) != ("gemma2", "sdpa")])
+@pytest.mark.parametrize(
+    ("shape", "attention"), [(s, a) for s in SHAPES for a in ("sdpa", "eager") if (s, a) != ("gemma2", "sdpa")]
+)
 def test_packed_rows_equal_one_sequence_per_reply(shape: str, attention: str) -> None:
     model = fresh(shape, attn_implementation=attention)
     packed = response_logps(model, ROWS)
@@ -55,7 +57,9 @@ def test_gradients_equal_those_of_the_plain_computation(shape: str) -> None:
     (response_logps(model, ROWS).sums() * weights).sum().backward()
     ours = [parameter.grad.clone() for parameter in model.parameters()]
     model.zero_grad()
-    torch.stack([weight * logps.sum() for weight, logps in zip(weights, plain_logps(model, ROWS), strict=True)]).sum().backward()
+    torch.stack(
+        [weight * logps.sum() for weight, logps in zip(weights, plain_logps(model, ROWS), strict=True)]
+    ).sum().backward()
     for seen, parameter in zip(ours, model.parameters(), strict=True):
         assert (seen - parameter.grad).norm() <= 1e-5 * (parameter.grad.norm() + 1e-3)
 
@@ -76,7 +80,9 @@ def test_a_chunked_head_changes_nothing(want: Any) -> None:
         for seen, parameter in zip(expected, model.parameters(), strict=True):
             torch.testing.assert_close(parameter.grad, seen, rtol=1e-4, atol=1e-5)
         with torch.no_grad():
-            torch.testing.assert_close(response_logps(model, ROWS, temperature=0.7, chunk_bytes=1).logp, whole.logp, rtol=0, atol=5e-6)
+            torch.testing.assert_close(
+                response_logps(model, ROWS, temperature=0.7, chunk_bytes=1).logp, whole.logp, rtol=0, atol=5e-6
+            )
 
 
 def test_a_head_that_we_do_not_know_is_left_to_the_model(caplog: pytest.LogCaptureFixture) -> None:
@@ -134,7 +140,11 @@ def test_adapters_count_and_learn(tmp_path: Path) -> None:
     for ours, plain in zip(packed.split(), plain_logps(model, ROWS), strict=True):
         torch.testing.assert_close(ours.double(), plain, rtol=0, atol=2e-5)
     packed.logp.sum().backward()
-    still = [name for name, value in model.named_parameters() if value.requires_grad and (value.grad is None or not value.grad.abs().sum() > 0)]
+    still = [
+        name
+        for name, value in model.named_parameters()
+        if value.requires_grad and (value.grad is None or not value.grad.abs().sum() > 0)
+    ]
     assert not still
 
 
@@ -182,7 +192,9 @@ def test_scoring_in_buckets_keeps_the_order(monkeypatch: pytest.MonkeyPatch) -> 
     model = fresh()
     calls: list[int] = []
     real = logprobs.response_logps
-    monkeypatch.setattr(logprobs, "response_logps", lambda *args, **kwargs: calls.append(len(args[1])) or real(*args, **kwargs))
+    monkeypatch.setattr(
+        logprobs, "response_logps", lambda *args, **kwargs: calls.append(len(args[1])) or real(*args, **kwargs)
+    )
     scored = score_rows(model, ROWS * 3, token_budget=40)
     assert len(calls) > 2
     assert sum(calls) == 9
@@ -212,7 +224,13 @@ def test_half_precision_is_no_reason_to_keep_replies_apart(caplog: pytest.LogCap
     with torch.autocast("cpu", torch.bfloat16):  # as full weights are trained in bf16: float32 weights, bf16 products
         assert can_pack(model, 20)
         packed = response_logps(model, ROWS).sums()
-        apart = torch.stack([response_logps(model, [Row(row.prompt_ids, [branch])]).sums()[0] for row in ROWS for branch in row.branches])
+        apart = torch.stack(
+            [
+                response_logps(model, [Row(row.prompt_ids, [branch])]).sums()[0]
+                for row in ROWS
+                for branch in row.branches
+            ]
+        )
     torch.testing.assert_close(packed, apart, rtol=0.02, atol=0.2)
     assert can_pack(model, 20)  # asked again, in full precision
     assert "of its own" not in caplog.text

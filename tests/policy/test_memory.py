@@ -20,9 +20,13 @@ from policy.runners.base import RunnerOptions
         (RunnerOptions(device="cuda", precision="bfloat16"), 2.0),
     ],
 )
-def test_a_version_takes_its_process_its_weights_and_its_keys_and_values(models: Callable[[str], Path], options: RunnerOptions, width: float) -> None:
+def test_a_version_takes_its_process_its_weights_and_its_keys_and_values(
+    models: Callable[[str], Path], options: RunnerOptions, width: float
+) -> None:
     folder = models("llama")
     assert memory_need(folder, options, is_shared=True) == int(PROCESS + kv_bytes(read_config(folder), options))
-    assert weights_need(folder, options) == int(PROCESS + (2 if options.precision == "bfloat16" else 4) * num_weights(folder))
+    assert weights_need(folder, options) == int(
+        PROCESS + (2 if options.precision == "bfloat16" else 4) * num_weights(folder)
+    )
     weights = memory_need(folder, options) - PROCESS - kv_bytes(read_config(folder), options)
     assert weights == pytest.approx(width * num_weights(folder), abs=1)

@@ -14,13 +14,31 @@ from tests.models import tiny_model, tiny_tokenizer
 
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "no configuration": (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
-    "a configuration that is no JSON": (lambda folder: (folder / "config.json").write_text("{"), "config.json is not JSON"),
-    "a configuration of something else": (lambda folder: (folder / "config.json").write_text("{}"), "names no model_type"),
+    "a configuration that is no JSON": (
+        lambda folder: (folder / "config.json").write_text("{"),
+        "config.json is not JSON",
+    ),
+    "a configuration of something else": (
+        lambda folder: (folder / "config.json").write_text("{}"),
+        "names no model_type",
+    ),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "has no weights"),
-    "weights cut short": (lambda folder: os.truncate(folder / "model.safetensors", 5000), "is cut short: 5000 bytes of"),
-    "an empty file of weights": (lambda folder: os.truncate(folder / "model.safetensors", 0), "is not a safetensors file"),
-    "weights that are none": (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 4000), "is not a safetensors file"),
-    "no tokenizer": (lambda folder: [(folder / name).unlink() for name in ("tokenizer.json", "tokenizer_config.json")], "has no tokenizer"),
+    "weights cut short": (
+        lambda folder: os.truncate(folder / "model.safetensors", 5000),
+        "is cut short: 5000 bytes of",
+    ),
+    "an empty file of weights": (
+        lambda folder: os.truncate(folder / "model.safetensors", 0),
+        "is not a safetensors file",
+    ),
+    "weights that are none": (
+        lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 4000),
+        "is not a safetensors file",
+    ),
+    "no tokenizer": (
+        lambda folder: [(folder / name).unlink() for name in ("tokenizer.json", "tokenizer_config.json")],
+        "has no tokenizer",
+    ),
     "a missing shard": (
         lambda folder: (
             (folder / "model.safetensors").rename(folder / "model-1-of-2.safetensors"),
@@ -70,7 +88,11 @@ def test_weights_that_lack_a_tensor_or_have_it_in_another_shape_are_refused(whol
     for number, changed in enumerate(("lacks", "shape")):
         folder = Path(shutil.copytree(whole, tmp_path / str(number)))
         name = "model.layers.1.mlp.up_proj.weight"
-        ours = {**tensors, name: tensors[name][:, :-1].contiguous()} if changed == "shape" else {k: v for k, v in tensors.items() if k != name}
+        ours = (
+            {**tensors, name: tensors[name][:, :-1].contiguous()}
+            if changed == "shape"
+            else {k: v for k, v in tensors.items() if k != name}
+        )
         save_file(ours, folder / "model.safetensors", metadata={"format": "pt"})
         with pytest.raises(ModelCorrupt, match="cannot be loaded|lack model.layers.1.mlp.up_proj.weight"):
             load_model(str(folder), "cpu")
@@ -88,14 +110,24 @@ def test_a_model_of_an_unknown_kind_is_refused(whole: Path, tmp_path: Path) -> N
 def test_a_model_that_reads_ahead_is_refused_and_a_decoder_that_says_the_same_of_itself_is_not(tmp_path: Path) -> None:
     import transformers
 
-    small = {"vocab_size": 320, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "pad_token_id": 0}
+    small = {
+        "vocab_size": 320,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "pad_token_id": 0,
+    }
     bert = transformers.BertForMaskedLM(transformers.BertConfig(**small))
     neox = transformers.GPTNeoXForCausalLM(transformers.GPTNeoXConfig(**small))
     assert bert.config.is_decoder is neox.config.is_decoder is False
     for name, model in (("bert", bert), ("neox", neox)):
         model.save_pretrained(tmp_path / name)
         tiny_tokenizer().save_pretrained(tmp_path / name)
-    with pytest.raises(UnsupportedModel, match="is no causal decoder .BertLMHeadModel, is_decoder false: each token sees those after it") as caught:
+    with pytest.raises(
+        UnsupportedModel,
+        match="is no causal decoder .BertLMHeadModel, is_decoder false: each token sees those after it",
+    ) as caught:
         load_model(str(tmp_path / "bert"), "cpu")
     assert "\n" not in str(caught.value)
     assert type(load_model(str(tmp_path / "neox"), "cpu")).__name__ == "GPTNeoXForCausalLM"

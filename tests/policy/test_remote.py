@@ -1,4 +1,6 @@
-"""Runners of other machines when those fail: retries, the circuit breaker, and sentences that say what happened. A small server plays vLLM."""
+"""Runners of other machines when those fail: retries, the circuit breaker, and sentences that say what happened. A
+small server plays vLLM.
+"""
 
 import asyncio
 import json
@@ -23,7 +25,9 @@ LAST = {"choices": [{"token_ids": [2], "logprobs": {"token_logprobs": [-0.25]}, 
 
 
 class Server(ThreadingHTTPServer):
-    """Answers completions as `script` says, one entry for each: a status, or the chunks of a stream (`None` breaks the connection)."""
+    """Answers completions as `script` says, one entry for each: a status, or the chunks of a stream (`None` breaks the
+    connection).
+    """
 
     daemon_threads = True
 
@@ -73,7 +77,10 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def runner(server: Server, tmp_path: Path) -> Iterator[VllmRunner]:
-    made = VllmRunner(f"http://127.0.0.1:{server.server_port}", VersionSource(0, str(tiny_model(tmp_path / "model")), "digest", tmp_path))
+    made = VllmRunner(
+        f"http://127.0.0.1:{server.server_port}",
+        VersionSource(0, str(tiny_model(tmp_path / "model")), "digest", tmp_path),
+    )
     yield made
     made.close()
 
@@ -95,7 +102,9 @@ def end_of(runner: VllmRunner, request_id: str = "r") -> Step:
 
 def test_a_server_that_is_busy_for_a_moment_is_asked_again(server: Server, runner: VllmRunner) -> None:
     server.script.extend([503, 500])
-    assert generate_all(runner, [[1, 4, 5]], [SamplingSettings(max_tokens=4, seed=1, end_ids=(2,))]) == [([9, 2], [-0.5, -0.25], "stop")]
+    assert generate_all(runner, [[1, 4, 5]], [SamplingSettings(max_tokens=4, seed=1, end_ids=(2,))]) == [
+        ([9, 2], [-0.5, -0.25], "stop")
+    ]
     assert len(server.asked) == 3
     assert server.asked[0] == server.asked[2]
 

@@ -22,7 +22,10 @@ from tests.models import tiny_adapter, tiny_model
 from tests.policy.conftest import plain_model, rounded_model, source_of
 
 KINDS = ["openvino", "transformers"]
-SHAPES = {"openvino": ["llama", "qwen2", "qwen3", "mistral"], "transformers": ["llama", "qwen3", "mistral", "gemma", "gemma2"]}
+SHAPES = {
+    "openvino": ["llama", "qwen2", "qwen3", "mistral"],
+    "transformers": ["llama", "qwen3", "mistral", "gemma", "gemma2"],
+}
 PROMPTS = [[1, 4, *range(60 + 11 * number, 63 + 12 * number), 5] for number in range(16)]
 GREEDY = SamplingSettings(temperature=0.0, max_tokens=24, end_ids=(2,))
 Runners = Callable[..., RunnerProcess]
@@ -54,7 +57,9 @@ class Listener:
 
 
 @pytest.mark.parametrize(("kind", "shape"), [(kind, shape) for kind in KINDS for shape in SHAPES[kind]])
-def test_greedy_equals_the_plain_sampler_alone_and_in_a_full_batch(kind: str, shape: str, runners: Runners, models: Callable[[str], Path]) -> None:
+def test_greedy_equals_the_plain_sampler_alone_and_in_a_full_batch(
+    kind: str, shape: str, runners: Runners, models: Callable[[str], Path]
+) -> None:
     from policy.sampler import generate
 
     model = plain_model(models(shape))
@@ -63,19 +68,27 @@ def test_greedy_equals_the_plain_sampler_alone_and_in_a_full_batch(kind: str, sh
     together = generate_all(runner, PROMPTS, [GREEDY] * len(PROMPTS))
     alone = generate_all(runner, PROMPTS[3:4], [GREEDY])
     assert runner.kind == kind
-    for (ids, logps, finish), (ours, our_logps, our_finish) in zip([*expected, expected[3]], [*together, *alone], strict=True):
+    for (ids, logps, finish), (ours, our_logps, our_finish) in zip(
+        [*expected, expected[3]], [*together, *alone], strict=True
+    ):
         assert ours == ids
         assert our_finish == finish
         assert our_logps == pytest.approx(logps, abs=2e-4)
 
 
-@pytest.mark.parametrize(("kind", "shape"), [("openvino", shape) for shape in ("llama", "qwen2", "qwen3")] + [("transformers", "llama")])
-def test_greedy_with_penalties_equals_the_plain_sampler(kind: str, shape: str, runners: Runners, models: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "shape"), [("openvino", shape) for shape in ("llama", "qwen2", "qwen3")] + [("transformers", "llama")]
+)
+def test_greedy_with_penalties_equals_the_plain_sampler(
+    kind: str, shape: str, runners: Runners, models: Callable[[str], Path]
+) -> None:
     from policy.sampler import generate
 
     model = plain_model(models(shape))
     strengths = [(0.7, 0.0), (0.0, 0.9), (2.0, 2.0), (1.5, 0.4), (-0.8, 0.0), (0.0, -0.3), (-2.0, 1.0), (2.0, -0.5)]
-    settings = [replace(GREEDY, presence_penalty=presence, frequency_penalty=frequency) for presence, frequency in strengths * 2]
+    settings = [
+        replace(GREEDY, presence_penalty=presence, frequency_penalty=frequency) for presence, frequency in strengths * 2
+    ]
     expected = [generate(model, prompt, setting) for prompt, setting in zip(PROMPTS, settings, strict=True)]
     seen = generate_all(runners(kind, shape), PROMPTS, settings)
     for (ids, logps, finish), (ours, our_logps, our_finish) in zip(expected, seen, strict=True):
@@ -101,14 +114,19 @@ def test_a_penalty_makes_repeated_tokens_rarer_also_where_their_logits_are_negat
     negative = [reply for reply in replies if logits[reply[0][0]][reply[0][0]] < 0]
     repeats = sum(first == second for (first, second), _, _ in negative)
     expected, wrong = (
-        sum(float(sampled_logps(logits[ids[0]], replace(settings[0], presence_penalty=penalty), [ids[0]])[ids[0]].exp()) for ids, _, _ in negative)
+        sum(
+            float(sampled_logps(logits[ids[0]], replace(settings[0], presence_penalty=penalty), [ids[0]])[ids[0]].exp())
+            for ids, _, _ in negative
+        )
         for penalty in (-1.5, 1.5)
     )
     assert expected > 4 * wrong
     assert abs(repeats - expected) < 5 * expected**0.5 + 1
 
 
-def test_alternatives_are_the_likeliest_tokens_also_while_replies_are_open(runner: RunnerProcess, models: Callable[[str], Path]) -> None:
+def test_alternatives_are_the_likeliest_tokens_also_while_replies_are_open(
+    runner: RunnerProcess, models: Callable[[str], Path]
+) -> None:
     model, reply = plain_model(models("llama")), list(range(100, 190))
     open_reply = Listener()
     runner.submit("open", PROMPTS[0], SamplingSettings(temperature=0.9, max_tokens=200, seed=3), open_reply)
@@ -127,7 +145,9 @@ def test_alternatives_are_the_likeliest_tokens_also_while_replies_are_open(runne
 
 
 @pytest.mark.parametrize("quantize", ["q8_0", "q4_0"])
-def test_quantised_weights_are_served_as_they_are_stored(quantize: str, models: Callable[[str], Path], tmp_path: Path) -> None:
+def test_quantised_weights_are_served_as_they_are_stored(
+    quantize: str, models: Callable[[str], Path], tmp_path: Path
+) -> None:
     from gguf import GGMLQuantizationType, quants
 
     from policy.logprobs import Row, score_rows
@@ -140,7 +160,9 @@ def test_quantised_weights_are_served_as_they_are_stored(quantize: str, models: 
             if weights.ndim == 2:
                 weights.copy_(torch.from_numpy(quants.dequantize(quants.quantize(weights.numpy(), kind), kind)))
     stored = score_rows(model, rows)
-    runner = RunnerProcess.load(source_of(models("llama"), tmp_path), RunnerOptions(kinds=("openvino",), threads=1, quantize=quantize))
+    runner = RunnerProcess.load(
+        source_of(models("llama"), tmp_path), RunnerOptions(kinds=("openvino",), threads=1, quantize=quantize)
+    )
     try:
         seen = runner.score([(row.prompt_ids, row.branches[0]) for row in rows])
     finally:
@@ -162,7 +184,14 @@ def test_bfloat16_is_near(runners: Runners, models: Callable[[str], Path]) -> No
 def test_a_seed_gives_the_same_reply_alone_in_a_batch_and_in_another_order(kind: str, runners: Runners) -> None:
     runner = runners(kind)
     mixed = [
-        SamplingSettings(temperature=0.7 + 0.1 * (n % 4), top_p=[1.0, 0.9][n % 2], top_k=[0, 20, 3][n % 3], max_tokens=12 + n, seed=n, end_ids=(2,))
+        SamplingSettings(
+            temperature=0.7 + 0.1 * (n % 4),
+            top_p=[1.0, 0.9][n % 2],
+            top_k=[0, 20, 3][n % 3],
+            max_tokens=12 + n,
+            seed=n,
+            end_ids=(2,),
+        )
         for n in range(16)
     ]
     together = generate_all(runner, PROMPTS, mixed)
@@ -173,12 +202,22 @@ def test_a_seed_gives_the_same_reply_alone_in_a_batch_and_in_another_order(kind:
     assert sum(one[0] != two[0] for one, two in zip(together, other, strict=True)) > 10
 
 
-def test_the_transformers_runner_samples_as_the_plain_sampler_does(runners: Runners, models: Callable[[str], Path]) -> None:
+def test_the_transformers_runner_samples_as_the_plain_sampler_does(
+    runners: Runners, models: Callable[[str], Path]
+) -> None:
     from policy.sampler import generate
 
     model = plain_model(models("llama"))
     settings = [
-        SamplingSettings(0.8, [1.0, 0.8][n % 2], [0, 7][n % 2], 16, n, presence_penalty=0.4 * (n % 3), frequency_penalty=0.3 * (n % 2))
+        SamplingSettings(
+            0.8,
+            [1.0, 0.8][n % 2],
+            [0, 7][n % 2],
+            16,
+            n,
+            presence_penalty=0.4 * (n % 3),
+            frequency_penalty=0.3 * (n % 2),
+        )
         for n in range(16)
     ]
     replies = generate_all(runners("transformers"), PROMPTS, settings)
@@ -193,7 +232,10 @@ def test_ends_and_lengths(runner: RunnerProcess) -> None:
     end = ids[6]
     first = ids.index(end)
     assert generate_all(runner, PROMPTS[:1], [replace(long, end_ids=(319, end))])[0][::2] == (ids[: first + 1], "stop")
-    assert generate_all(runner, PROMPTS[:1], [replace(long, max_tokens=first + 1, end_ids=(end,))])[0][::2] == (ids[: first + 1], "stop")
+    assert generate_all(runner, PROMPTS[:1], [replace(long, max_tokens=first + 1, end_ids=(end,))])[0][::2] == (
+        ids[: first + 1],
+        "stop",
+    )
 
 
 def test_cancelling_one_reply_takes_effect_at_once_and_leaves_the_others(runner: RunnerProcess) -> None:
@@ -242,7 +284,9 @@ def test_what_cannot_be_done_is_refused_with_the_number(runner: RunnerProcess) -
     assert len(full[0]) == 24
 
 
-def test_scores_are_the_raw_log_probabilities_also_while_replies_are_open(runner: RunnerProcess, models: Callable[[str], Path]) -> None:
+def test_scores_are_the_raw_log_probabilities_also_while_replies_are_open(
+    runner: RunnerProcess, models: Callable[[str], Path]
+) -> None:
     from policy.logprobs import Row, score_rows
 
     sequences = [(prompt, list(range(80 + 3 * number, 90 + 4 * number))) for number, prompt in enumerate(PROMPTS)]
@@ -256,7 +300,9 @@ def test_scores_are_the_raw_log_probabilities_also_while_replies_are_open(runner
     assert sum(len(step.ids) for step in open_reply.steps) == 200
     alone = generate_all(runner, [PROMPTS[0]], [SamplingSettings(temperature=0.9, max_tokens=200, seed=3)])[0]
     assert [token for step in open_reply.steps for token in step.ids] == alone[0]
-    assert runner.probe(PROMPTS[2], [7, 99, 300]) == pytest.approx([runner.score([(PROMPTS[2], [token])])[0][0] for token in (7, 99, 300)])
+    assert runner.probe(PROMPTS[2], [7, 99, 300]) == pytest.approx(
+        [runner.score([(PROMPTS[2], [token])])[0][0] for token in (7, 99, 300)]
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -269,8 +315,12 @@ def test_an_adapter_is_served_merged(kind: str, models: Callable[[str], Path], t
     sequences = [(prompt, list(range(100, 120))) for prompt in PROMPTS[:4]]
     base = plain_model(models("llama"))
     before = score_rows(base, [Row(prompt, [reply]) for prompt, reply in sequences])
-    trained = score_rows(PeftModel.from_pretrained(base, adapter).eval(), [Row(prompt, [reply]) for prompt, reply in sequences])
-    runner = RunnerProcess.load(source_of(models("llama"), tmp_path, adapter=adapter), RunnerOptions(kinds=(kind,), threads=1))
+    trained = score_rows(
+        PeftModel.from_pretrained(base, adapter).eval(), [Row(prompt, [reply]) for prompt, reply in sequences]
+    )
+    runner = RunnerProcess.load(
+        source_of(models("llama"), tmp_path, adapter=adapter), RunnerOptions(kinds=(kind,), threads=1)
+    )
     try:
         seen = runner.score(sequences)
     finally:
@@ -281,7 +331,9 @@ def test_an_adapter_is_served_merged(kind: str, models: Callable[[str], Path], t
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def test_versions_share_the_base_weights_with_their_adapters_beside(device: str, models: Callable[[str], Path], tmp_path: Path) -> None:
+def test_versions_share_the_base_weights_with_their_adapters_beside(
+    device: str, models: Callable[[str], Path], tmp_path: Path
+) -> None:
     from peft import PeftModel
 
     from policy.logprobs import Row, score_rows
@@ -290,14 +342,25 @@ def test_versions_share_the_base_weights_with_their_adapters_beside(device: str,
     sequences = [(prompt, list(range(100, 120))) for prompt in PROMPTS[:4]]
     adapters = [None, *(tiny_adapter(folder, tmp_path / f"adapter {seed}", seed=seed) for seed in (1, 2))]
     held = WeightsProcess.start(str(folder), options)
-    served = [RunnerProcess.load(source_of(folder, tmp_path, adapter=adapter, weights=held.weights), options) for adapter in adapters]
+    served = [
+        RunnerProcess.load(source_of(folder, tmp_path, adapter=adapter, weights=held.weights), options)
+        for adapter in adapters
+    ]
     try:
         assert len(held.weights) < 100_000  # handles, not numbers
         for runner, adapter in zip(served, adapters, strict=True):
-            plain = plain_model(folder) if adapter is None else PeftModel.from_pretrained(plain_model(folder), adapter).eval()
-            for ours, (theirs,) in zip(runner.score(sequences), score_rows(plain, [Row(*s[:1], [s[1]]) for s in sequences]), strict=True):
+            plain = (
+                plain_model(folder)
+                if adapter is None
+                else PeftModel.from_pretrained(plain_model(folder), adapter).eval()
+            )
+            for ours, (theirs,) in zip(
+                runner.score(sequences), score_rows(plain, [Row(*s[:1], [s[1]]) for s in sequences]), strict=True
+            ):
                 assert ours == pytest.approx(theirs.tolist(), abs=1e-4 if device == "cpu" else 1e-3)
-        together = generate_all(served[1], PROMPTS[:4], [SamplingSettings(max_tokens=12, seed=number) for number in range(4)])
+        together = generate_all(
+            served[1], PROMPTS[:4], [SamplingSettings(max_tokens=12, seed=number) for number in range(4)]
+        )
         alone = generate_all(served[1], PROMPTS[2:3], [SamplingSettings(max_tokens=12, seed=2)])
         assert together[2][0] == alone[0][0]
         assert device != "cpu" or same_memory(served[0].stats()["pid"], served[1].stats()["pid"])
@@ -310,14 +373,19 @@ def test_versions_share_the_base_weights_with_their_adapters_beside(device: str,
 
 def same_memory(*pids: int) -> bool:
     """Whether all these processes have the same torch shared-memory files mapped."""
-    mapped = [{line.split()[-1] for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "/dev/shm/torch_" in line} for pid in pids]
+    mapped = [
+        {line.split()[-1] for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "/dev/shm/torch_" in line}
+        for pid in pids
+    ]
     return bool(mapped[0]) and all(names == mapped[0] for names in mapped)
 
 
-def test_a_model_that_keeps_numbers_elsewhere_is_not_handed_out(models: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_keeps_numbers_elsewhere_is_not_handed_out(
+    models: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from transformers.models.llama.modeling_llama import LlamaMLP
 
-    from policy.shared import hand_out
+    from policy.shared_weights import hand_out
 
     whole, make = plain_model(models("llama")), LlamaMLP.__init__
 
@@ -335,7 +403,9 @@ def test_base_weights_that_cannot_be_loaded_are_told(tmp_path: Path) -> None:
         WeightsProcess.start(str(tmp_path / "nothing"), RunnerOptions(kinds=("transformers",), threads=1))
 
 
-def test_a_killed_worker_ends_its_replies_with_an_error_and_tells_its_owner(models: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_killed_worker_ends_its_replies_with_an_error_and_tells_its_owner(
+    models: Callable[[str], Path], tmp_path: Path
+) -> None:
     runner = RunnerProcess.load(source_of(models("llama"), tmp_path), RunnerOptions(threads=1))
     told: list[str] = []
     ended = threading.Event()
@@ -388,7 +458,9 @@ def test_a_worker_ends_when_its_parent_is_killed(models: Callable[[str], Path], 
         "runner.submit('a', [1, 4, 5], SamplingSettings(max_tokens=500, seed=1), lambda step: None)\n"
         "print(runner.stats()['pid'], spare.process.pid, flush=True); time.sleep(600)\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    )
     assert parent.stdout is not None
     pids = [int(word) for word in parent.stdout.readline().split()]
     assert len(pids) == 2
@@ -424,7 +496,10 @@ def test_an_engine_that_crashes_while_loading_is_passed_over(
         runner = RunnerProcess.load(source_of(models("llama"), tmp_path), RunnerOptions(threads=1))
     try:
         assert runner.kind == "transformers"
-        assert f"openvino does not run on this machine: the worker of version 0 ended while loading (status -{int(signal.SIGFPE)})" in caplog.text
+        assert (
+            f"openvino does not run on this machine: the worker of version 0 ended while loading (status -{int(signal.SIGFPE)})"
+            in caplog.text
+        )
     finally:
         runner.close()
     with pytest.raises(RunnerFailed, match="ended while loading"):
@@ -434,7 +509,9 @@ def test_an_engine_that_crashes_while_loading_is_passed_over(
 @pytest.mark.parametrize("threads", [1, 2])
 def test_bfloat16_loads_with_any_number_of_threads(threads: int, models: Callable[[str], Path], tmp_path: Path) -> None:
     options = RunnerOptions(kinds=("openvino",), threads=threads, precision="bfloat16")
-    runner = RunnerProcess.load(source_of(models("llama"), tmp_path), options)  # a CPU with AMX and one thread: see policy/runners/openvino.py
+    runner = RunnerProcess.load(
+        source_of(models("llama"), tmp_path), options
+    )  # a CPU with AMX and one thread: see policy/runners/openvino.py
     try:
         assert len(generate_all(runner, PROMPTS[:1], [replace(GREEDY, end_ids=())])[0][0]) == 24
     finally:
@@ -487,7 +564,9 @@ def test_the_cache_keeps_the_versions_used_last(models: Callable[[str], Path], t
     assert made[0] not in left
 
 
-def test_the_cache_keeps_neither_old_files_nor_what_dead_workers_left(models: Callable[[str], Path], tmp_path: Path) -> None:
+def test_the_cache_keeps_neither_old_files_nor_what_dead_workers_left(
+    models: Callable[[str], Path], tmp_path: Path
+) -> None:
     from policy.runners.openvino import ir_of
 
     with subprocess.Popen(["true"]) as dead:
@@ -500,4 +579,10 @@ def test_the_cache_keeps_neither_old_files_nor_what_dead_workers_left(models: Ca
     for name in (f"{'1' * 32}-f16.gguf", f".{'1' * 32}-q8_0.gguf.{dead.pid}", "anchors-1-2-3.safetensors"):
         (cache / name).write_text("x")
     made = ir_of(source_of(models("llama"), cache), "none")
-    assert {path.name for path in cache.iterdir()} == {made.name, half[1].name, "moments", "more-of-something", "anchors-1-2-3.safetensors"}
+    assert {path.name for path in cache.iterdir()} == {
+        made.name,
+        half[1].name,
+        "moments",
+        "more-of-something",
+        "anchors-1-2-3.safetensors",
+    }

@@ -63,7 +63,9 @@ def plain_distribution(logits: Sequence[float], setting: SamplingSettings, histo
 
 @given(st.lists(st.floats(-8, 8, width=32), min_size=2, max_size=12), SETTINGS, st.lists(st.integers(0, 1), max_size=4))
 @settings(max_examples=300, deadline=None)
-def test_the_distribution_is_what_the_settings_mean(logits: list[float], setting: SamplingSettings, history: list[int]) -> None:
+def test_the_distribution_is_what_the_settings_mean(
+    logits: list[float], setting: SamplingSettings, history: list[int]
+) -> None:
     seen = sampled_logps(torch.tensor(logits, dtype=torch.float64), setting, history).exp()
     assert seen.tolist() == pytest.approx(plain_distribution(logits, setting, history), abs=1e-9)
 
@@ -91,7 +93,10 @@ def test_twenty_thousand_samples_fit_the_distribution() -> None:
     counts = Counter(tokens)
     assert set(counts) <= set(expected)
     assert chi_square(counts, expected) > 1e-3
-    assert chi_square(counts, {token: 20_000 * float(chance) for token, chance in enumerate(torch.softmax(logits, -1))}) < 1e-6
+    assert (
+        chi_square(counts, {token: 20_000 * float(chance) for token, chance in enumerate(torch.softmax(logits, -1))})
+        < 1e-6
+    )
     assert raw[0] == pytest.approx(torch.log_softmax(logits, -1)[tokens[0]].item(), abs=1e-5)
 
 
@@ -136,7 +141,9 @@ OPENVINO = [
 ]
 
 
-@pytest.mark.parametrize("setting", [pytest.param(one, marks=[] if place == 3 else pytest.mark.slow) for place, one in enumerate(OPENVINO)])
+@pytest.mark.parametrize(
+    "setting", [pytest.param(one, marks=[] if place == 3 else pytest.mark.slow) for place, one in enumerate(OPENVINO)]
+)
 def test_twenty_thousand_samples_of_the_openvino_runner_fit_the_distribution(
     setting: SamplingSettings, runners: Callable[..., RunnerProcess], models: Callable[[str], Path]
 ) -> None:

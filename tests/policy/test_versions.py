@@ -9,7 +9,16 @@ import pytest
 from safetensors import SafetensorError
 
 from policy.errors import CannotWrite, ProbeMismatch, VersionCorrupt
-from policy.versions import MANIFEST, TOLERANCE, Manifest, Probe, probe_difference, probe_tolerance, read_version, write_version
+from policy.versions import (
+    MANIFEST,
+    TOLERANCE,
+    Manifest,
+    Probe,
+    probe_difference,
+    probe_tolerance,
+    read_version,
+    write_version,
+)
 
 PROBE = Probe([1, 4, 5], [9, 7, 30], [-0.5, -1.5, -2.25])
 
@@ -20,7 +29,14 @@ def save(folder: Path) -> None:
 
 
 def write(folder: Path, **changes: object) -> Manifest:
-    settings = {"version": 3, "parent": 1, "base_model": "pocket", "base_digest": "b" * 64, "seed": 7, "settings": {"lr": 1e-4}} | changes
+    settings = {
+        "version": 3,
+        "parent": 1,
+        "base_model": "pocket",
+        "base_digest": "b" * 64,
+        "seed": 7,
+        "settings": {"lr": 1e-4},
+    } | changes
     return write_version(folder, save=save, probe=PROBE, **settings)  # type: ignore[arg-type]
 
 
@@ -32,7 +48,10 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "versions").iterdir()] == ["000003"]
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device (os error 28)")])
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device (os error 28)")],
+)
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, error: Exception) -> None:
     def fails(folder: Path) -> None:
         (folder / "half").write_text("half")
@@ -40,8 +59,16 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, error: Excep
 
     with pytest.raises(CannotWrite, match="^the version cannot be written to .*/3 .*No space left on device"):
         write_version(
-            tmp_path / "3", version=3, parent=None, base_model="pocket", base_digest="b", save=fails, probe=PROBE, seed=0, settings={}
-        )  # fmt: skip
+            tmp_path / "3",
+            version=3,
+            parent=None,
+            base_model="pocket",
+            base_digest="b",
+            save=fails,
+            probe=PROBE,
+            seed=0,
+            settings={},
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -72,7 +99,14 @@ def test_a_changed_manifest_is_refused(tmp_path: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps({**raw, "base_digest": "d" * 64}))
     with pytest.raises(VersionCorrupt, match="is not that of its files"):
         read_version(folder)
-    for broken in ("", "{", "[]", json.dumps({**raw, "probe": None}), json.dumps({**raw, "surprise": 1}), json.dumps({"version": 3})):
+    for broken in (
+        "",
+        "{",
+        "[]",
+        json.dumps({**raw, "probe": None}),
+        json.dumps({**raw, "surprise": 1}),
+        json.dumps({"version": 3}),
+    ):
         (folder / MANIFEST).write_text(broken)
         with pytest.raises(VersionCorrupt, match="cannot be read"):
             read_version(folder)
@@ -89,14 +123,26 @@ def test_a_failed_save_leaves_what_was_there(tmp_path: Path) -> None:
         raise OSError("no space left on device")
 
     with pytest.raises(OSError, match="no space left"):
-        write_version(tmp_path / "3", version=3, parent=1, base_model="p", base_digest="b", save=fail, probe=PROBE, seed=1, settings={})
+        write_version(
+            tmp_path / "3",
+            version=3,
+            parent=1,
+            base_model="p",
+            base_digest="b",
+            save=fail,
+            probe=PROBE,
+            seed=1,
+            settings={},
+        )
     assert read_version(tmp_path / "3") == before
     after = write(tmp_path / "3", seed=8)
     assert read_version(tmp_path / "3") == after
     assert [path.name for path in tmp_path.iterdir()] == ["3"]
 
 
-def test_the_manifest_is_on_disk_before_the_folder_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_manifest_is_on_disk_before_the_folder_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The order of the calls: every file, then their folder, then the rename, then the folder above."""
     calls: list[str] = []
     real_fsync, real_rename = os.fsync, Path.rename
@@ -129,4 +175,6 @@ def test_the_probe_tells_other_weights_apart() -> None:
         probe_difference(PROBE, [-0.5, -1.5], 1.0)
     assert probe_difference(replace(PROBE, top_ids=[], top_logps=[]), [], 0.0) == 0.0
     assert probe_tolerance("float32") < probe_tolerance("bfloat16") == probe_tolerance("float32", "q8_0")
-    assert probe_tolerance("float32", recorded="bfloat16") == probe_tolerance("bfloat16")  # trained on a GPU, served on a CPU
+    assert probe_tolerance("float32", recorded="bfloat16") == probe_tolerance(
+        "bfloat16"
+    )  # trained on a GPU, served on a CPU

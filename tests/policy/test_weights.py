@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from policy.commands import register
 from policy.errors import ModelCorrupt, UnsupportedModel, VersionCorrupt
 from policy.exports import Weights, export, weights_of
-from policy.ggufs import reasons_against_gguf, write_gguf
+from policy.gguf import reasons_against_gguf, write_gguf
 from policy.model import load_merged, model_digest, read_config, resolve_model
 from policy.versions import Probe, write_version
 from policy.weights import merged_tensors, read_tensors
@@ -53,7 +53,12 @@ def test_scales_of_adapters(adapted: Weights, tmp_path: Path) -> None:
     expected = load_merged(str(adapted.model), adapter, "cpu", "float32").state_dict()
     for name, tensor in merged_tensors(adapted.model, adapter):
         np.testing.assert_allclose(tensor, expected[name].numpy(), rtol=0, atol=1e-6)
-    for odd in ({"use_dora": True}, {"peft_type": "IA3"}, {"rank_pattern": {"q_proj": 2}}, {"modules_to_save": ["lm_head"]}):
+    for odd in (
+        {"use_dora": True},
+        {"peft_type": "IA3"},
+        {"rank_pattern": {"q_proj": 2}},
+        {"modules_to_save": ["lm_head"]},
+    ):
         (adapter / "adapter_config.json").write_text(json.dumps({**config, **odd}))
         with pytest.raises(UnsupportedModel, match="only plain LoRA"):
             list(merged_tensors(adapted.model, adapter))
@@ -115,7 +120,9 @@ def test_weights_that_are_no_safetensors_are_left_to_others(adapted: Weights, tm
 @pytest.mark.parametrize("shape", ["llama", "mistral", "qwen2", "qwen3"])
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_gguf_reads_back_as_the_same_model(shape: str, tied: bool, tmp_path: Path) -> None:
-    """transformers' own GGUF reader, which undoes the reordering of heads, is the judge (it takes every Qwen3's heads to be 128 wide)."""
+    """transformers' own GGUF reader, which undoes the reordering of heads, is the judge (it takes every Qwen3's heads
+    to be 128 wide).
+    """
     folder = tiny_model(tmp_path / "model", shape, tie_word_embeddings=tied, head_dim=128 if shape == "qwen3" else 16)
     path = write_gguf(folder, None, tmp_path / "out" / "model.gguf", "f32", real_tokenizer=True)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -150,7 +157,9 @@ def test_shapes_that_a_gguf_cannot_hold_are_named() -> None:
     assert "biases" in reasons("llama", attention_bias=True)
     assert "biases" in reasons("llama", mlp_bias=True)
     assert "gelu" in reasons("llama", hidden_act="gelu")
-    assert "scaled (linear)" in reasons("llama", rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0})
+    assert "scaled (linear)" in reasons(
+        "llama", rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}
+    )
     assert "part of each head" in reasons("llama", partial_rotary_factor=0.5)
 
 
@@ -170,9 +179,16 @@ def publish(data: Path, adapted: Weights, number: int = 1) -> Path:
     folder = data / "versions" / f"{number:06d}"
     adapter = adapted.adapter
     write_version(
-        folder, version=number, parent=0, base_model=str(adapted.model), base_digest=model_digest(str(adapted.model)),
-        save=lambda path: shutil.copytree(adapter, path, dirs_exist_ok=True), probe=Probe([1], [2], [-1.0]), seed=0, settings={},
-    )  # fmt: skip
+        folder,
+        version=number,
+        parent=0,
+        base_model=str(adapted.model),
+        base_digest=model_digest(str(adapted.model)),
+        save=lambda path: shutil.copytree(adapter, path, dirs_exist_ok=True),
+        probe=Probe([1], [2], [-1.0]),
+        seed=0,
+        settings={},
+    )
     return folder
 
 
@@ -192,10 +208,15 @@ def test_each_format_holds_the_version(adapted: Weights, tmp_path: Path) -> None
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "hf")
     torch.testing.assert_close(model(PROMPT).logits, expected, rtol=0, atol=1e-5)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "hf")
-    assert tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], add_generation_prompt=True, tokenize=False) == (
-        "<|begin|><|user|>hi<|end|><|assistant|>"
+    assert tokenizer.apply_chat_template(
+        [{"role": "user", "content": "hi"}], add_generation_prompt=True, tokenize=False
+    ) == ("<|begin|><|user|>hi<|end|><|assistant|>")
+    assert (
+        attune(
+            1, "--format", "gguf", "--dtype", "f32", "--out", tmp_path / "m.gguf", "--data", tmp_path / "data"
+        ).exit_code
+        == 0
     )
-    assert attune(1, "--format", "gguf", "--dtype", "f32", "--out", tmp_path / "m.gguf", "--data", tmp_path / "data").exit_code == 0
     model = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="m.gguf", dtype=torch.float32)
     torch.testing.assert_close(model(PROMPT).logits, expected, rtol=0, atol=1e-4)
     assert attune(1, "--format", "peft", "--out", tmp_path / "peft", "--data", tmp_path / "data").exit_code == 0
@@ -210,12 +231,17 @@ def test_a_folder_takes_the_place_of_a_number(adapted: Weights, tmp_path: Path) 
     done = attune(folder, "--format", "hf", "--out", tmp_path / "hf")
     assert (done.exit_code, done.stdout) == (0, f"{tmp_path / 'hf'}\n")
     expected = load_merged(str(adapted.model), adapted.adapter, "cpu")(PROMPT).logits
-    torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(tmp_path / "hf")(PROMPT).logits, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        AutoModelForCausalLM.from_pretrained(tmp_path / "hf")(PROMPT).logits, expected, rtol=0, atol=1e-5
+    )
     assert attune(folder, "--format", "gguf", "--out", tmp_path / "m.gguf").exit_code == 0
     assert attune(folder, "--format", "peft", "--out", tmp_path / "peft").exit_code == 0
     other = tiny_model(tmp_path / "other", "qwen2")
     for words, said in (
-        ([folder, "--data", tmp_path / "data"], "is no version number, and of a folder --data says nothing; leave it out"),
+        (
+            [folder, "--data", tmp_path / "data"],
+            "is no version number, and of a folder --data says nothing; leave it out",
+        ),
         ([tmp_path / "absent"], "absent is neither a version number nor a folder that `attune train` wrote"),
         ([tmp_path / "hf"], "hf is no version folder: it has no manifest.json"),
         ([folder, "--model", other], f"was not trained on the model that is in {other} now; name its own with --model"),
@@ -227,7 +253,10 @@ def test_a_folder_takes_the_place_of_a_number(adapted: Weights, tmp_path: Path) 
 
 def test_a_version_in_place_of_a_model_is_told_how_it_becomes_one(adapted: Weights, tmp_path: Path) -> None:
     folder = publish(tmp_path / "data", adapted)
-    with pytest.raises(ModelCorrupt, match=f"{folder} is a version over a base model, not a model; .*`attune export-model {folder} --format hf"):
+    with pytest.raises(
+        ModelCorrupt,
+        match=f"{folder} is a version over a base model, not a model; .*`attune export-model {folder} --format hf",
+    ):
         resolve_model(str(folder))
 
 

@@ -29,7 +29,9 @@ def fake(one_fake: FakeService, monkeypatch: pytest.MonkeyPatch) -> FakeService:
 
 
 class Either:
-    """Calls a sync or an async client in one way: whatever comes back is awaited, iterated or entered as its kind wants it."""
+    """Calls a sync or an async client in one way: whatever comes back is awaited, iterated or entered as its kind wants
+    it.
+    """
 
     def __init__(self, is_async: bool) -> None:
         self.is_async = is_async

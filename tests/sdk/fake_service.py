@@ -1,4 +1,5 @@
-"""A small service that follows the HTTP contract with canned answers: what the SDK and the command are tested against over real sockets.
+"""A small service that follows the HTTP contract with canned answers: what the SDK and the command are tested against
+over real sockets.
 
 It can be told to fail (`fault`), keeps every request that it saw (`seen`), and starts afresh with `reset`.
 """
@@ -28,7 +29,9 @@ TOO_SLOW = "Think for a long time."
 
 @dataclass
 class Fault:
-    """One failure to come on requests whose path contains `path`: a status, or a broken connection before or after the work was done."""
+    """One failure to come on requests whose path contains `path`: a status, or a broken connection before or after the
+    work was done.
+    """
 
     path: str
     status: int = 0
@@ -53,7 +56,10 @@ class Refusal(Exception):
 
     def __init__(self, status: int, message: str, code: str | None = None, param: str | None = None) -> None:
         super().__init__(message)
-        self.status, self.body = status, {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
+        self.status, self.body = (
+            status,
+            {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}},
+        )
 
 
 class FakeService:
@@ -66,7 +72,9 @@ class FakeService:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self._server = uvicorn.Server(uvicorn.Config(self.app, log_level="critical", timeout_graceful_shutdown=1, lifespan="off"))
+        self._server = uvicorn.Server(
+            uvicorn.Config(self.app, log_level="critical", timeout_graceful_shutdown=1, lifespan="off")
+        )
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
 
     def reset(self) -> None:
@@ -136,7 +144,12 @@ class FakeService:
         completion_id = f"chatcmpl-{len(self.completions)}"
         logprobs = {"content": [_token(piece) for piece in _pieces(text)]} if body.get("logprobs") else None
         choices = [
-            {"index": i, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", "logprobs": logprobs}
+            {
+                "index": i,
+                "message": {"role": "assistant", "content": text},
+                "finish_reason": "stop",
+                "logprobs": logprobs,
+            }
             for i in range(body.get("n", 1))
         ]
         count = len(_pieces(text))
@@ -183,13 +196,30 @@ class FakeService:
         """One row of the list of versions."""
         if number not in self.states:
             raise Refusal(404, f"There is no version {number}.", "not_found")
-        rate = {"win_rate": 0.6875, "win_rate_interval": [0.36, 0.9]} if number == 1 else {"win_rate": None, "win_rate_interval": None}
+        rate = (
+            {"win_rate": 0.6875, "win_rate_interval": [0.36, 0.9]}
+            if number == 1
+            else {"win_rate": None, "win_rate_interval": None}
+        )
         return {
-            "version": number, "state": self.states[number], "parent": None if number == 0 else 0, "digest": f"d{number}", "created_at": AT,
-            "live_at": AT, "retired_at": None, "items": 16 * number, "algorithm": "mixed" if number else "base", "passed": number != 2,
-            "loaded": number == self.live, "serving": number == self.live, "share": float(number == self.live), "answers": 10,
-            "thumbs": {"up": 3, "down": 1}, "comparisons": {"wins": 5, "losses": 2, "ties": 1}, **rate,
-        }  # fmt: skip
+            "version": number,
+            "state": self.states[number],
+            "parent": None if number == 0 else 0,
+            "digest": f"d{number}",
+            "created_at": AT,
+            "live_at": AT,
+            "retired_at": None,
+            "items": 16 * number,
+            "algorithm": "mixed" if number else "base",
+            "passed": number != 2,
+            "loaded": number == self.live,
+            "serving": number == self.live,
+            "share": float(number == self.live),
+            "answers": 10,
+            "thumbs": {"up": 3, "down": 1},
+            "comparisons": {"wins": 5, "losses": 2, "ties": 1},
+            **rate,
+        }
 
     def promote(self, number: int) -> dict[str, Any]:
         """Make a version live."""
@@ -214,10 +244,16 @@ class FakeService:
             "items": 16,
         }
         return {
-            "state": self.learner_state, "waiting": self.waiting, "trigger": {"items": 16, "seconds": 20, "min_items": 4},
-            "run": run if self.learner_state == "running" else None, "next_at": None, "live": self.live, "last_run": None,
-            "heartbeat_at": AT, "seen": 21,
-        }  # fmt: skip
+            "state": self.learner_state,
+            "waiting": self.waiting,
+            "trigger": {"items": 16, "seconds": 20, "min_items": 4},
+            "run": run if self.learner_state == "running" else None,
+            "next_at": None,
+            "live": self.live,
+            "last_run": None,
+            "heartbeat_at": AT,
+            "seen": 21,
+        }
 
     def rater(self, rater_id: str) -> dict[str, Any]:
         """One row of the list of raters."""
@@ -255,9 +291,13 @@ def build_app(service: FakeService) -> FastAPI:
         raw = await request.body()
         with contextlib.suppress(ValueError):
             body = json.loads(raw) if raw else None
-            service.seen.append(Seen(request.method, request.url.path, dict(request.query_params), dict(request.headers), body))
+            service.seen.append(
+                Seen(request.method, request.url.path, dict(request.query_params), dict(request.headers), body)
+            )
         if len(service.seen) == 0 or service.seen[-1].path != request.url.path:
-            service.seen.append(Seen(request.method, request.url.path, dict(request.query_params), dict(request.headers), raw))
+            service.seen.append(
+                Seen(request.method, request.url.path, dict(request.query_params), dict(request.headers), raw)
+            )
         try:
             _check_key(request)
         except Refusal as refusal:
@@ -273,7 +313,9 @@ def build_app(service: FakeService) -> FastAPI:
         body = (
             fault.body
             if fault.body is not None
-            else {"error": {"message": f"Fault {fault.status}.", "type": "x", "param": None, "code": f"c{fault.status}"}}
+            else {
+                "error": {"message": f"Fault {fault.status}.", "type": "x", "param": None, "code": f"c{fault.status}"}
+            }
         )
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return Response(content, fault.status, {"X-Request-Id": "req-7", **fault.headers})
@@ -293,7 +335,10 @@ def build_app(service: FakeService) -> FastAPI:
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         names = ["attune", *(f"attune@{number}" for number, state in service.states.items() if state != "rejected")]
-        return {"object": "list", "data": [{"id": name, "object": "model", "created": 1, "owned_by": "attune"} for name in names]}
+        return {
+            "object": "list",
+            "data": [{"id": name, "object": "model", "created": 1, "owned_by": "attune"} for name in names],
+        }
 
     @app.post("/v1/feedback")
     async def feedback(request: Request) -> JSONResponse:
@@ -302,9 +347,18 @@ def build_app(service: FakeService) -> FastAPI:
         return JSONResponse(row, status, {"Idempotent-Replayed": "true"} if status == 200 else {})
 
     @app.get("/v1/feedback")
-    async def list_feedback(cursor: int = 0, limit: int = 2, completion_id: str | None = None, rater: str | None = None) -> dict[str, Any]:
-        rows = [row for row in reversed(service.feedback) if completion_id in (None, row["completion_id"]) and rater in (None, row["rater"])]
-        return {"data": rows[cursor : cursor + limit], "next_cursor": str(cursor + limit) if cursor + limit < len(rows) else None}
+    async def list_feedback(
+        cursor: int = 0, limit: int = 2, completion_id: str | None = None, rater: str | None = None
+    ) -> dict[str, Any]:
+        rows = [
+            row
+            for row in reversed(service.feedback)
+            if completion_id in (None, row["completion_id"]) and rater in (None, row["rater"])
+        ]
+        return {
+            "data": rows[cursor : cursor + limit],
+            "next_cursor": str(cursor + limit) if cursor + limit < len(rows) else None,
+        }
 
     @app.delete("/v1/feedback/{feedback_id}", status_code=204)
     async def retract(feedback_id: str) -> Response:
@@ -316,7 +370,9 @@ def build_app(service: FakeService) -> FastAPI:
     async def compare(request: Request) -> dict[str, Any]:
         body = await request.json()
         models = body.get("models") or ["attune@1", "attune@0"]
-        replies = [service.complete({"model": model, "messages": body["messages"]}) for model in sorted(models, reverse=True)]
+        replies = [
+            service.complete({"model": model, "messages": body["messages"]}) for model in sorted(models, reverse=True)
+        ]
         comparison_id = f"cmp-{len(service.comparisons)}"
         service.comparisons[comparison_id] = {label: reply["model"] for label, reply in zip("AB", replies, strict=True)}
         sides = [
@@ -333,7 +389,14 @@ def build_app(service: FakeService) -> FastAPI:
         if body["winner"] not in ("A", "B", "tie", "both_bad"):
             raise Refusal(422, f"winner: {body['winner']!r} is none of A, B, tie, both_bad.", "invalid_value", "winner")
         models = service.comparisons[comparison_id]
-        return {"id": "fb-c", "kind": "choice", "comparison_id": comparison_id, "winner": body["winner"], "created_at": AT, "models": models}
+        return {
+            "id": "fb-c",
+            "kind": "choice",
+            "comparison_id": comparison_id,
+            "winner": body["winner"],
+            "created_at": AT,
+            "models": models,
+        }
 
     @app.get("/v1/versions")
     async def versions() -> dict[str, Any]:
@@ -347,19 +410,34 @@ def build_app(service: FakeService) -> FastAPI:
     async def version(number: int) -> dict[str, Any]:
         passed = number != 2
         checks = [{"name": "held_out_gain", "value": 0.71 if passed else -0.41, "limit": ">= 0", "passed": passed}]
-        gate = {"passed": passed, "checks": checks, "reasons": [] if passed else ["held_out_gain is -0.41, wanted >= 0"]}
+        gate = {
+            "passed": passed,
+            "checks": checks,
+            "reasons": [] if passed else ["held_out_gain is -0.41, wanted >= 0"],
+        }
         run = {"id": "run-1", "algorithm": "mixed", "seed": 0, "metrics": {"loss": 0.6}}
-        return {**service.version(number), "gate": gate if number else None, "run": run if number else None, "manifest": {"digest": f"d{number}"}}
+        return {
+            **service.version(number),
+            "gate": gate if number else None,
+            "run": run if number else None,
+            "manifest": {"digest": f"d{number}"},
+        }
 
     @app.get("/v1/versions/{number}/feedback")
     async def version_feedback(number: int) -> dict[str, Any]:
         kinds = ["thumb", "choice"] if number else []
-        return {"data": [{"id": f"fb-v{i}", "completion_id": "c", "kind": kind} for i, kind in enumerate(kinds)], "next_cursor": None}
+        return {
+            "data": [{"id": f"fb-v{i}", "completion_id": "c", "kind": kind} for i, kind in enumerate(kinds)],
+            "next_cursor": None,
+        }
 
     @app.get("/v1/versions/{number}/samples")
     async def samples(number: int, against: int = 0) -> dict[str, Any]:
         asked = [{"role": "user", "content": "Hello!"}]
-        return {"data": [{"messages": asked, "text": WORDS["Hello!"][number], "against": WORDS["Hello!"][against]}], "next_cursor": None}
+        return {
+            "data": [{"messages": asked, "text": WORDS["Hello!"][number], "against": WORDS["Hello!"][against]}],
+            "next_cursor": None,
+        }
 
     @app.post("/v1/versions/{number}/promote")
     async def promote(number: int) -> dict[str, Any]:
@@ -381,7 +459,9 @@ def build_app(service: FakeService) -> FastAPI:
 
     @app.post("/v1/raters/{rater_id}/{act}")
     async def quarantine(rater_id: str, act: str) -> dict[str, Any]:
-        service.quarantined = (service.quarantined | {rater_id}) if act == "quarantine" else (service.quarantined - {rater_id})
+        service.quarantined = (
+            (service.quarantined | {rater_id}) if act == "quarantine" else (service.quarantined - {rater_id})
+        )
         return service.rater(rater_id)
 
     @app.delete("/v1/raters/{rater_id}")
@@ -399,7 +479,14 @@ def build_app(service: FakeService) -> FastAPI:
         if conversation_id != "c1":
             raise Refusal(404, f"There is no conversation {conversation_id!r}.", "not_found")
         asked = [{"role": "user", "content": "Hello!"}]
-        answer = {"id": "chatcmpl-0", "choice": 0, "model": "attune@1", "messages": asked, "content": "Hello to you!", "feedback": []}
+        answer = {
+            "id": "chatcmpl-0",
+            "choice": 0,
+            "model": "attune@1",
+            "messages": asked,
+            "content": "Hello to you!",
+            "feedback": [],
+        }
         return {"id": "c1", "title": "Hello!", "created_at": AT, "updated_at": AT, "completions": [answer]}
 
     @app.delete("/v1/conversations/{conversation_id}", status_code=204)
@@ -410,7 +497,10 @@ def build_app(service: FakeService) -> FastAPI:
     async def export(format: str = "preference") -> Response:
         if format not in ("preference", "unpaired", "sft", "raw"):
             raise Refusal(422, f"format: {format!r} is unknown.", "invalid_value", "format")
-        lines = [{"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"}, {"prompt": "1 + 1?", "chosen": "2", "rejected": "3"}]
+        lines = [
+            {"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"},
+            {"prompt": "1 + 1?", "chosen": "2", "rejected": "3"},
+        ]
         return Response("".join(json.dumps(line) + "\n" for line in lines), media_type="application/x-ndjson")
 
     @app.post("/v1/import")
@@ -455,10 +545,21 @@ async def _chunks(service: FakeService, body: dict[str, Any], reply: dict[str, A
     sent = 0
     try:
         for choice in reply["choices"]:
-            yield chunk([{"index": choice["index"], "delta": {"role": "assistant", "content": ""}, "finish_reason": None}])
+            yield chunk(
+                [{"index": choice["index"], "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]
+            )
             for piece in _pieces(choice["message"]["content"]):
                 logprobs = {"content": [_token(piece)]} if body.get("logprobs") else None
-                yield chunk([{"index": choice["index"], "delta": {"content": piece}, "finish_reason": None, "logprobs": logprobs}])
+                yield chunk(
+                    [
+                        {
+                            "index": choice["index"],
+                            "delta": {"content": piece},
+                            "finish_reason": None,
+                            "logprobs": logprobs,
+                        }
+                    ]
+                )
                 sent += 1
                 if service.cut_stream_after and sent >= service.cut_stream_after:
                     return

@@ -21,7 +21,12 @@ def test_a_sentence_and_a_conversation_are_sent_as_messages(either: Either, clie
 
 def test_only_what_was_given_is_sent(either: Either, client: Any, fake: FakeService) -> None:
     either.get(client.chat("Hello!", temperature=0, max_tokens=9))
-    assert fake.seen[-1].body == {"model": "attune", "messages": [{"role": "user", "content": "Hello!"}], "temperature": 0, "max_tokens": 9}
+    assert fake.seen[-1].body == {
+        "model": "attune",
+        "messages": [{"role": "user", "content": "Hello!"}],
+        "temperature": 0,
+        "max_tokens": 9,
+    }
 
 
 def test_no_messages_are_refused_before_anything_is_sent(either: Either, client: Any, fake: FakeService) -> None:
@@ -52,7 +57,9 @@ def test_going_on_keeps_conversation_model_and_sampling(either: Either, client: 
     assert [message["role"] for message in body["messages"]] == ["user", "assistant", "user"]
 
 
-def test_regenerating_asks_the_same_with_another_seed_and_says_what_did_not_satisfy(either: Either, client: Any, fake: FakeService) -> None:
+def test_regenerating_asks_the_same_with_another_seed_and_says_what_did_not_satisfy(
+    either: Either, client: Any, fake: FakeService
+) -> None:
     reply = either.get(client.chat("Hello!", seed=7, top_k=5, metadata={"page": "x"}))
     again = either.get(reply.regenerate())
     body = fake.seen[-1].body
@@ -78,12 +85,17 @@ def test_each_of_n_answers_is_judged_by_itself(either: Either, client: Any, fake
 @pytest.mark.parametrize(
     ("say", "body"),
     [
-        (lambda reply: reply.rate("up", reason="clear", comment="Good."), {"thumb": "up", "reason": "clear", "comment": "Good."}),
+        (
+            lambda reply: reply.rate("up", reason="clear", comment="Good."),
+            {"thumb": "up", "reason": "clear", "comment": "Good."},
+        ),
         (lambda reply: reply.score(0.0), {"score": 0.0}),
         (lambda reply: reply.correct("12"), {"correction": "12"}),
     ],
 )
-def test_feedback_says_one_thing_and_carries_a_key(either: Either, client: Any, fake: FakeService, say: Any, body: dict[str, Any]) -> None:
+def test_feedback_says_one_thing_and_carries_a_key(
+    either: Either, client: Any, fake: FakeService, say: Any, body: dict[str, Any]
+) -> None:
     reply = either.get(client.chat("Hello!"))
     either.get(say(reply))
     seen = fake.requests("/v1/feedback")[-1]
@@ -174,20 +186,26 @@ def test_raters_are_kept_out_and_let_in(either: Either, client: Any, fake: FakeS
     assert either.get(client.erase("alice")) == attune.Erased("alice", (2,), 3, 4, 1)
 
 
-def test_a_file_goes_out_and_comes_in_with_progress(either: Either, client: Any, fake: FakeService, tmp_path: Path) -> None:
+def test_a_file_goes_out_and_comes_in_with_progress(
+    either: Either, client: Any, fake: FakeService, tmp_path: Path
+) -> None:
     steps: list[tuple[int, int | None]] = []
     file = tmp_path / "pairs.jsonl"
     assert either.get(client.export_file(file, progress=lambda done, total: steps.append((done, total)))) == 2
     assert steps[-1] == (file.stat().st_size, file.stat().st_size)
     steps.clear()
-    imported = either.get(client.import_file(file, "preference", progress=lambda done, total: steps.append((done, total))))
+    imported = either.get(
+        client.import_file(file, "preference", progress=lambda done, total: steps.append((done, total)))
+    )
     assert imported.imported == 2
     assert steps[-1] == (file.stat().st_size, file.stat().st_size)
     assert fake.seen[-1].query == {"format": "preference"}
     assert fake.seen[-1].headers["content-type"] == "application/x-ndjson"
 
 
-def test_an_export_that_fails_leaves_the_old_file(either: Either, client: Any, fake: FakeService, tmp_path: Path) -> None:
+def test_an_export_that_fails_leaves_the_old_file(
+    either: Either, client: Any, fake: FakeService, tmp_path: Path
+) -> None:
     file = tmp_path / "pairs.jsonl"
     file.write_text("old")
     fake.fault("/v1/export", breaks="before", times=3)
@@ -204,7 +222,9 @@ def test_health_tells_starting_from_ready(either: Either, client: Any, fake: Fak
     assert (health.alive, health.ready) == (True, False)
 
 
-def test_the_address_comes_from_the_argument_the_environment_or_this_machine(either: Either, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_comes_from_the_argument_the_environment_or_this_machine(
+    either: Either, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert either.client("http://example.org/v1/").address.url == "http://example.org"
     monkeypatch.setenv("ATTUNE_BASE_URL", "http://example.org:1")
     assert either.client().address.url == "http://example.org:1"

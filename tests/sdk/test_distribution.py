@@ -16,7 +16,9 @@ SDK = ROOT / "clients" / "python"
 
 
 def test_the_sync_client_is_the_async_one_without_async() -> None:
-    done = subprocess.run([sys.executable, SDK / "make_sync.py", "--check"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, SDK / "make_sync.py", "--check"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"run `python clients/python/make_sync.py`; it would change:\n{done.stdout}"
 
 
@@ -24,23 +26,44 @@ def test_that_program_uses_every_public_name() -> None:
     text = (ROOT / "tests" / "sdk" / "whole_surface.py").read_text()
     closed_by_with = {"attune.Client.close", "attune.AsyncClient.close"}
     assert len(NAMES) > 90
-    assert not [name for name in NAMES if not re.search(rf"\b{name.rpartition('.')[2]}\b", text) and name not in closed_by_with]
+    assert not [
+        name for name in NAMES if not re.search(rf"\b{name.rpartition('.')[2]}\b", text) and name not in closed_by_with
+    ]
 
 
 def test_a_strict_type_checker_passes_a_program_that_uses_all_of_it(tmp_path: Path) -> None:
     mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull, "--cache-dir", str(tmp_path)]
     done = subprocess.run(
-        [*mypy, "tests/sdk/whole_surface.py"], cwd=ROOT, env={**os.environ, "MYPYPATH": str(SDK)}, capture_output=True, text=True, check=False
+        [*mypy, "tests/sdk/whole_surface.py"],
+        cwd=ROOT,
+        env={**os.environ, "MYPYPATH": str(SDK)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_import_is_quick_and_brings_nothing_heavy() -> None:
     look = "import sys, time; began = time.process_time(); import attune; spent = time.process_time() - began; print(spent, *sys.modules)"
-    tried = [subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout.split() for _ in range(5)]
+    tried = [
+        subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout.split()
+        for _ in range(5)
+    ]
     assert min(float(spent) for spent, *_ in tried) < 0.2
     brought = {name.partition(".")[0] for name in tried[0][1:]}
-    assert not brought & {"torch", "numpy", "typer", "rich", "openai", "pydantic", "httpx", "asyncio", "matplotlib", "transformers"}
+    assert not brought & {
+        "torch",
+        "numpy",
+        "typer",
+        "rich",
+        "openai",
+        "pydantic",
+        "httpx",
+        "asyncio",
+        "matplotlib",
+        "transformers",
+    }
 
 
 @pytest.mark.slow
@@ -57,12 +80,24 @@ def test_the_wheel_works_alone_in_a_bare_environment(tmp_path: Path) -> None:
         "import importlib.metadata as m, sys, time; began = time.process_time(); import attune; spent = time.process_time() - began;"
         "attune.Client().close(); assert 'torch' not in sys.modules; print(spent); print(*sorted(d.name for d in m.distributions()))"
     )
-    tried = [subprocess.run([python, "-c", look], capture_output=True, text=True, check=True, cwd=tmp_path).stdout.splitlines() for _ in range(3)]
+    tried = [
+        subprocess.run(
+            [python, "-c", look], capture_output=True, text=True, check=True, cwd=tmp_path
+        ).stdout.splitlines()
+        for _ in range(3)
+    ]
     assert min(float(lines[0]) for lines in tried) < 0.2
     assert "torch" not in tried[0][1]
-    without_extra = subprocess.run([tmp_path / "bare" / "bin" / "attune", "versions"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    without_extra = subprocess.run(
+        [tmp_path / "bare" / "bin" / "attune", "versions"], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
     assert without_extra.returncode == 1
-    assert without_extra.stderr.strip() == "attune: the command needs two more packages; install them with: pip install 'attune[cli]'"
+    assert (
+        without_extra.stderr.strip()
+        == "attune: the command needs two more packages; install them with: pip install 'attune[cli]'"
+    )
     subprocess.run([python, "-m", "pip", "install", "-q", f"{wheel}[cli]"], check=True)
-    done = subprocess.run([tmp_path / "bare" / "bin" / "attune", "--help"], capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        [tmp_path / "bare" / "bin" / "attune", "--help"], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     assert "chat" in done.stdout

@@ -39,7 +39,13 @@ def test_each_status_is_one_class(either: Either, fake: FakeService, status: int
         either.get(client.chat("Hello!"))
     error = caught.value
     assert type(error) is KINDS[status]
-    assert (str(error), error.status, error.code, error.param, error.request_id) == ("What is wrong.", status, "the_code", "messages", "req-7")
+    assert (str(error), error.status, error.code, error.param, error.request_id) == (
+        "What is wrong.",
+        status,
+        "the_code",
+        "messages",
+        "req-7",
+    )
 
 
 def test_a_streams_refusal_is_the_same_error(either: Either, client: Any) -> None:
@@ -48,7 +54,9 @@ def test_a_streams_refusal_is_the_same_error(either: Either, client: Any) -> Non
     assert caught.value.code == "model_not_found"
 
 
-@pytest.mark.parametrize("body", [b"<html>Bad gateway</html>", b"", b"[]", b'{"detail": "no"}', b'{"error": "plain words"}', b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"<html>Bad gateway</html>", b"", b"[]", b'{"detail": "no"}', b'{"error": "plain words"}', b"\xff"]
+)
 def test_a_proxys_page_becomes_one_sentence(body: bytes) -> None:
     error = error_from_response(502, {}, body)
     assert type(error) is attune.ServerError
@@ -69,7 +77,10 @@ def all_faults(kind: type[Exception]) -> set[type[Exception]]:
     return {kind} | {leaf for below in kind.__subclasses__() for leaf in all_faults(below)}
 
 
-@pytest.mark.parametrize("fault", sorted(all_faults(httpx.TransportError) | {httpx.TooManyRedirects, httpx.DecodingError, httpx.InvalidURL}, key=str))
+@pytest.mark.parametrize(
+    "fault",
+    sorted(all_faults(httpx.TransportError) | {httpx.TooManyRedirects, httpx.DecodingError, httpx.InvalidURL}, key=str),
+)
 def test_no_fault_of_httpx_gets_through(fault: type[Exception]) -> None:
     with pytest.raises(attune.AttuneError) as caught, faults_of(Address("http://x")):
         raise fault("because")
@@ -81,7 +92,9 @@ def test_faults_that_are_not_httpx_get_through() -> None:
         raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("body", [b"<html>hello</html>", b"{}", b'{"choices": []}', b"[]", b"null", b'{"id": "x", "choices": null}'])
+@pytest.mark.parametrize(
+    "body", [b"<html>hello</html>", b"{}", b'{"choices": []}', b"[]", b"null", b'{"id": "x", "choices": null}']
+)
 def test_another_service_at_the_address_is_noticed(either: Either, client: Any, fake: FakeService, body: bytes) -> None:
     fake.fault("/v1/chat", status=200, body=body)
     with pytest.raises(attune.UnexpectedReply, match="Attune service"):

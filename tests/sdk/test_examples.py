@@ -1,4 +1,6 @@
-"""Every public name has a docstring with an example, and every example runs: sync ones and, at top level as in `python -m asyncio`, async ones."""
+"""Every public name has a docstring with an example, and every example runs: sync ones and, at top level as in `python
+-m asyncio`, async ones.
+"""
 
 import ast
 import asyncio
@@ -29,7 +31,10 @@ def public_names() -> Iterator[tuple[str, Any]]:
         if inspect.isclass(thing):
             for member in dir(thing):
                 known = inspect.getattr_static(thing, member)
-                is_ours = str(getattr(getattr(known, "fget", known), "__module__", "")).startswith("attune") and member not in NOT_OURS
+                is_ours = (
+                    str(getattr(getattr(known, "fget", known), "__module__", "")).startswith("attune")
+                    and member not in NOT_OURS
+                )
                 if not member.startswith("_") and is_ours and callable(getattr(known, "fget", None) or known):
                     yield f"attune.{name}.{member}", known
 
@@ -38,7 +43,9 @@ NAMES = dict(public_names())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_example_of_a_public_name_runs(name: str, fake: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_of_a_public_name_runs(
+    name: str, fake: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     text = inspect.getdoc(NAMES[name]) or ""
     examples = doctest.DocTestParser().get_examples(text)
@@ -50,7 +57,9 @@ def test_the_example_of_a_public_name_runs(name: str, fake: FakeService, tmp_pat
     try:
         for example in examples:
             said = run(example.source, known, loop)
-            assert doctest.OutputChecker().check_output(example.want, said, doctest.ELLIPSIS), f"{example.source}gave {said!r}, not {example.want!r}"
+            assert doctest.OutputChecker().check_output(example.want, said, doctest.ELLIPSIS), (
+                f"{example.source}gave {said!r}, not {example.want!r}"
+            )
     finally:
         closed = client.close()
         if is_async:
@@ -70,4 +79,8 @@ def run(source: str, known: dict[str, Any], loop: asyncio.AbstractEventLoop) -> 
 
 def test_all_is_complete_and_sorted() -> None:
     assert attune.__all__ == sorted(attune.__all__)
-    assert all(getattr(attune, name).__module__ == "attune" for name in attune.__all__ if inspect.isclass(getattr(attune, name)))
+    assert all(
+        getattr(attune, name).__module__ == "attune"
+        for name in attune.__all__
+        if inspect.isclass(getattr(attune, name))
+    )

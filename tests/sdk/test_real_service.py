@@ -45,7 +45,9 @@ def test_chat_whole_and_streamed_say_the_same(either: Either, client: Any) -> No
 
 
 def test_an_answer_comes_in_pieces(either: Either, client: Any) -> None:
-    """A reader that is slow for a moment gets one large piece, which on a busy machine may be a whole short answer; not every time."""
+    """A reader that is slow for a moment gets one large piece, which on a busy machine may be a whole short answer; not
+    every time.
+    """
     streams = (either.get(client.chat("Tell me a joke.", stream=True, seed=seed, max_tokens=64)) for seed in range(20))
     assert any(len(either.take(stream)) > 1 for stream in streams)
 
@@ -65,7 +67,12 @@ def test_everything_that_can_be_said_of_an_answer(either: Either, client: Any) -
     listed = either.get(client.list_feedback(completion_id=reply.id, limit=2))
     assert {one.id for one in listed} == {one.id for one in said}
     either.get(client.retract(said[0]))
-    assert [one.retracted_at is not None for one in either.get(client.list_feedback(completion_id=reply.id))] == [False, False, False, True]
+    assert [one.retracted_at is not None for one in either.get(client.list_feedback(completion_id=reply.id))] == [
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_a_key_makes_feedback_repeatable(either: Either, client: Any) -> None:
@@ -173,7 +180,9 @@ def test_what_goes_out_comes_in_again(either: Either, client: Any, tmp_path: Pat
         (lambda client: client.retract("nothing"), attune.NotFound, None),
     ],
 )
-def test_refusals_are_our_errors(either: Either, client: Any, call: Any, kind: type[attune.APIError], param: str | None) -> None:
+def test_refusals_are_our_errors(
+    either: Either, client: Any, call: Any, kind: type[attune.APIError], param: str | None
+) -> None:
     with pytest.raises(kind) as caught:
         either.get(call(client))
     assert str(caught.value)

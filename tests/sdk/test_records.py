@@ -1,4 +1,6 @@
-"""Old SDK, new service, and the other way round: what is unknown is ignored, what is missing has a default, what makes no sense is named."""
+"""Old SDK, new service, and the other way round: what is unknown is ignored, what is missing has a default, what makes
+no sense is named.
+"""
 
 import math
 from dataclasses import fields, is_dataclass
@@ -58,8 +60,16 @@ def test_what_is_no_version_is_refused(told: object) -> None:
 def test_every_record_can_be_made_from_its_own_fields() -> None:
     for kind in RECORDS:
         known = {field.name for field in fields(kind)}
-        told = {name: value for name, value in {"id": "x", "version": 1, "state": "s", "label": "A", "name": "n"}.items() if name in known}
-        told |= {name: "t" for name in ("completion_id", "content", "role", "winner", "text", "token", "kind") if name in known}
+        told = {
+            name: value
+            for name, value in {"id": "x", "version": 1, "state": "s", "label": "A", "name": "n"}.items()
+            if name in known
+        }
+        told |= {
+            name: "t"
+            for name in ("completion_id", "content", "role", "winner", "text", "token", "kind")
+            if name in known
+        }
         told |= {name: 1 for name in ("seq", "logprob") if name in known}
         told |= {name: [] for name in ("messages",) if name in known}
         told |= {name: True for name in ("alive", "ready") if name in known}
@@ -67,7 +77,10 @@ def test_every_record_can_be_made_from_its_own_fields() -> None:
             assert isinstance(read(kind, told), kind)
 
 
-@pytest.mark.parametrize(("model", "header", "version"), [("attune@12", None, 12), ("attune", "7", 7), ("gpt-x", None, None), ("a@b", None, None)])
+@pytest.mark.parametrize(
+    ("model", "header", "version"),
+    [("attune@12", None, 12), ("attune", "7", 7), ("gpt-x", None, None), ("a@b", None, None)],
+)
 def test_the_version_is_read_from_the_model_name(model: str, header: str | None, version: int | None) -> None:
     body = {"id": "c", "model": model, "choices": [{"index": 0, "message": {"content": None}}]}
     answer = answers_of(body, header, asked("Hi", "attune", {}))[0]

@@ -34,7 +34,9 @@ def test_tries_come_to_an_end(either: Either, client: Any, fake: FakeService) ->
 
 
 @pytest.mark.parametrize("fault", [{"status": 503}, {"status": 500}, {"breaks": "before"}, {"breaks": "after"}])
-def test_a_thumb_is_tried_again_under_one_key_and_kept_once(either: Either, client: Any, fake: FakeService, fault: dict[str, Any]) -> None:
+def test_a_thumb_is_tried_again_under_one_key_and_kept_once(
+    either: Either, client: Any, fake: FakeService, fault: dict[str, Any]
+) -> None:
     reply = either.get(client.chat("Hello!"))
     fake.fault("/v1/feedback", **fault)
     feedback = either.get(reply.rate("up"))
@@ -52,7 +54,9 @@ def test_a_choice_is_tried_again_under_one_key(either: Either, client: Any, fake
 
 
 @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 502}, {"status": 503}, {"breaks": "after"}])
-def test_a_chat_that_may_have_begun_is_not_repeated(either: Either, client: Any, fake: FakeService, fault: dict[str, Any]) -> None:
+def test_a_chat_that_may_have_begun_is_not_repeated(
+    either: Either, client: Any, fake: FakeService, fault: dict[str, Any]
+) -> None:
     fake.fault("/v1/chat/completions", **fault)
     with pytest.raises(attune.AttuneError):
         either.get(client.chat("Hello!"))
@@ -61,7 +65,9 @@ def test_a_chat_that_may_have_begun_is_not_repeated(either: Either, client: Any,
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_chat_that_was_refused_comes_back_when_it_was_told_to(either: Either, client: Any, fake: FakeService, status: int, stream: bool) -> None:
+def test_a_chat_that_was_refused_comes_back_when_it_was_told_to(
+    either: Either, client: Any, fake: FakeService, status: int, stream: bool
+) -> None:
     fake.fault("/v1/chat/completions", status=status, headers={"Retry-After": "0.3"})
     began = time.monotonic()
     answer = either.get(client.chat("Hello!", stream=stream))

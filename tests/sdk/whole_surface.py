@@ -9,7 +9,9 @@ import attune
 
 
 def sync_program() -> None:
-    with attune.Client("http://127.0.0.1:8000", "at-key", rater="alice", timeout=30.0, retry=attune.Retry(times=1)) as client:
+    with attune.Client(
+        "http://127.0.0.1:8000", "at-key", rater="alice", timeout=30.0, retry=attune.Retry(times=1)
+    ) as client:
         settings: attune.Sampling = {
             "temperature": 0.7,
             "top_p": 0.9,
@@ -20,12 +22,20 @@ def sync_program() -> None:
             "stop": ["\n"],
             "logprobs": True,
         }
-        reply: attune.Reply = client.chat("Hi", model="attune@1", conversation_id="c", top_logprobs=2, presence_penalty=0.1, frequency_penalty=0.1)
-        text: str = client.chat([attune.Message("user", "Hi"), {"role": "assistant", "content": "Yes?"}], **settings).text
+        reply: attune.Reply = client.chat(
+            "Hi", model="attune@1", conversation_id="c", top_logprobs=2, presence_penalty=0.1, frequency_penalty=0.1
+        )
+        text: str = client.chat(
+            [attune.Message("user", "Hi"), {"role": "assistant", "content": "Yes?"}], **settings
+        ).text
         version: int | None = reply.version
         tokens: tuple[attune.Token, ...] = reply.tokens
         usage: attune.Usage = reply.usage
-        said: list[attune.Feedback] = [reply.rate("up", reason="helpful", comment=text), reply.score(0.5), reply.correct("Ho")]
+        said: list[attune.Feedback] = [
+            reply.rate("up", reason="helpful", comment=text),
+            reply.score(0.5),
+            reply.correct("Ho"),
+        ]
         said.append(reply.choices[0].prefer_over(reply.choices[1]))
         more: attune.Reply = reply.ask("More?").regenerate()
         under_way: attune.Stream = client.chat("Hi", stream=True)
@@ -39,7 +49,12 @@ def sync_program() -> None:
         choice: attune.Choice = comparison.choose("both_bad", reason="unsafe")
         choice = client.choose(comparison.id, "A")
         wrote: str | None = choice.model_of("B")
-        said += [client.rate(done.id, "down"), client.score(done.id, 1.0), client.correct(done.id, "x"), client.prefer(more, done)]
+        said += [
+            client.rate(done.id, "down"),
+            client.score(done.id, 1.0),
+            client.correct(done.id, "x"),
+            client.prefer(more, done),
+        ]
         said.append(client.feedback(done.id, thumb="up", preferred_over=None, metadata={"a": 1}, idempotency_key="k"))
         listed: Iterator[attune.Feedback] = client.list_feedback(completion_id=done.id, rater="alice", limit=9)
         for one in listed:
@@ -76,10 +91,27 @@ def sync_program() -> None:
         following.close()
         models: list[attune.Model] = client.models()
         health: attune.Health = client.health()
-        tracked: openai.OpenAI = attune.track(openai.OpenAI(base_url=client.address.url + "/v1", api_key="none"), rater="alice")
+        tracked: openai.OpenAI = attune.track(
+            openai.OpenAI(base_url=client.address.url + "/v1", api_key="none"), rater="alice"
+        )
         wait_s: float = attune.Retry(first_s=1.0).wait_s(1, asked_s=None)
         print(wrote, prompts, turns, tracked, wait_s)
-        print(version, tokens, usage, pieces, sides, choice.winning_model, checks, record, made, samples, run, trigger, raters, erased)
+        print(
+            version,
+            tokens,
+            usage,
+            pieces,
+            sides,
+            choice.winning_model,
+            checks,
+            record,
+            made,
+            samples,
+            run,
+            trigger,
+            raters,
+            erased,
+        )
         print(completions, lines, imported, event, models, health)
 
 
@@ -108,9 +140,17 @@ async def async_program() -> None:
 def refused(error: attune.APIError) -> str:
     """What the service said no to, by kind."""
     kinds: tuple[type[attune.APIError], ...] = (
-        attune.BadRequest, attune.Unprocessable, attune.TooLarge, attune.Unauthorized, attune.Forbidden, attune.NotFound, attune.Conflict,
-        attune.TooManyRequests, attune.ServerError, attune.Overloaded,
-    )  # fmt: skip
+        attune.BadRequest,
+        attune.Unprocessable,
+        attune.TooLarge,
+        attune.Unauthorized,
+        attune.Forbidden,
+        attune.NotFound,
+        attune.Conflict,
+        attune.TooManyRequests,
+        attune.ServerError,
+        attune.Overloaded,
+    )
     name: str = next((kind.__name__ for kind in kinds if isinstance(error, kind)), "other")
     request_id: str | None = error.request_id
     wait_s: float | None = error.retry_after_s

@@ -1,6 +1,8 @@
-"""A real, tiny model for tests of the service: a byte tokenizer, and a runner whose replies say which version gave them.
+"""A real, tiny model for tests of the service: a byte tokenizer, and a runner whose replies say which version gave
+them.
 
-What it says depends on the last user message: `say: X` repeats X; `long` talks until it may not any more; `die` ends the runner;
+What it says depends on the last user message: `say: X` repeats X; `long` talks until it may not any more; `die` ends
+the runner;
 anything else gives some words, drawn by the seed, each of which names the version (`w3-017`).
 """
 
@@ -60,7 +62,9 @@ class ParrotRunner:
         self._thread = threading.Thread(target=self._run, name=f"parrot-{number}", daemon=True)
         self._thread.start()
 
-    def submit(self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings, on_step: Callable[[Step], None]) -> None:
+    def submit(
+        self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings, on_step: Callable[[Step], None]
+    ) -> None:
         self._orders.put(Talk(request_id, self._reply(list(prompt_ids), settings), settings, on_step))
 
     def cancel(self, request_id: str) -> None:
@@ -113,7 +117,13 @@ class ParrotRunner:
             time.sleep(self.step_s)
         for talk in list(self._open.values()):
             token, talk.place = talk.ids[talk.place], talk.place + 1
-            finish: Finish = "stop" if token == END else "length" if talk.place >= min(talk.settings.max_tokens, len(talk.ids)) else ""
+            finish: Finish = (
+                "stop"
+                if token == END
+                else "length"
+                if talk.place >= min(talk.settings.max_tokens, len(talk.ids))
+                else ""
+            )
             if token == DIES:
                 self.die()
                 return
@@ -152,7 +162,8 @@ def logp_of(token: int) -> float:
 
 @dataclass
 class ParrotModel:
-    """The service's model for tests. `refused` versions have wrong weights, `broken` ones cannot be loaded so often; `gib` says what one takes,
+    """The service's model for tests. `refused` versions have wrong weights, `broken` ones cannot be loaded so often;
+    `gib` says what one takes,
     `shared` what all take together."""
 
     digest: str = "parrot"

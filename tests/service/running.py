@@ -34,7 +34,9 @@ class Running:
 
     def chat(self, text: str = "Hello!", **more: Any) -> dict[str, Any]:
         """Ask one thing, and return the reply's body."""
-        reply = self.http.post("/v1/chat/completions", json={"model": "attune", "messages": [{"role": "user", "content": text}], **more})
+        reply = self.http.post(
+            "/v1/chat/completions", json={"model": "attune", "messages": [{"role": "user", "content": text}], **more}
+        )
         assert reply.status_code == 200, reply.text
         body: dict[str, Any] = reply.json()
         return body
@@ -54,7 +56,9 @@ class Running:
         with self.db() as db:
             number = next_version_number(db)
             live = next(iter(db.query("SELECT number FROM versions WHERE state = 'live'")))["number"]
-            version = Version(number, live if parent is None else parent, "candidate", f"digest-{number}", folder, 0, "mixed", now())
+            version = Version(
+                number, live if parent is None else parent, "candidate", f"digest-{number}", folder, 0, "mixed", now()
+            )
             add_version(db, version, ())
             set_verdict(db, number, passed, {"passed": passed, "checks": [], "reasons": [] if passed else ["worse"]})
         return number
@@ -77,19 +81,31 @@ def wait_until(holds: Any, wait_s: float = 10.0, what: str = "it holds") -> None
 
 
 @contextlib.contextmanager
-def running(data: Path, parrot: ParrotModel | None = None, make_model: MakeModel | None = None, **settings: Any) -> Generator[Running, None, None]:
+def running(
+    data: Path, parrot: ParrotModel | None = None, make_model: MakeModel | None = None, **settings: Any
+) -> Generator[Running, None, None]:
     """A service that answers, until the end of the with-block."""
     parrot = parrot or ParrotModel()
-    known = ServeSettings(**{"data": data, "port": 0, "model": "parrot", "no_learner": True, "poll_s": 0.05, **settings})
+    known = ServeSettings(
+        **{"data": data, "port": 0, "model": "parrot", "no_learner": True, "poll_s": 0.05, **settings}
+    )
     listening = listen(known.host, 0)
     failures: list[str] = []
     app = create_app(known, make_model or (lambda _: parrot), failed=failures.append)
-    server = Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=int(known.shutdown_limit_s) + 2))
+    server = Server(
+        uvicorn.Config(
+            app, log_config=None, access_log=False, timeout_graceful_shutdown=int(known.shutdown_limit_s) + 2
+        )
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     try:
-        wait_until(lambda: failures or (server.started and httpx.get(url + "/readyz", timeout=60).status_code == 200), 300, "the service is ready")
+        wait_until(
+            lambda: failures or (server.started and httpx.get(url + "/readyz", timeout=60).status_code == 200),
+            300,
+            "the service is ready",
+        )
         assert not failures, failures
         live = Running(url, data, parrot, app.state.service)
         yield live

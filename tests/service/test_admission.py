@@ -65,7 +65,10 @@ def test_a_full_queue_of_one_key_makes_room_for_another() -> None:
         others = [asyncio.create_task(admission.enter("b", "r", 1)) for _ in range(2)]
         await asyncio.sleep(0.01)
         assert [task.done() for task in (*crowd, *others)] == [False, False, True, False, True]
-        for refused in (crowd[2], others[1]):  # the newest of the crowd went for b's first; then both had as many, or nearly
+        for refused in (
+            crowd[2],
+            others[1],
+        ):  # the newest of the crowd went for b's first; then both had as many, or nearly
             with pytest.raises(Overloaded, match="3 requests wait already"):
                 await refused
         admission.give_back(first)
@@ -137,7 +140,10 @@ def test_a_full_service_answers_503_with_retry_after(tmp_path: Path) -> None:
     with running(tmp_path / "data", ParrotModel(step_s=0.01), max_active=2, max_queued=1) as served:
         ask = {"model": "attune", "messages": [{"role": "user", "content": "long"}], "max_tokens": 200}
         done: list[int] = []
-        threads = [threading.Thread(target=lambda: done.append(served.http.post("/v1/chat/completions", json=ask).status_code)) for _ in range(3)]
+        threads = [
+            threading.Thread(target=lambda: done.append(served.http.post("/v1/chat/completions", json=ask).status_code))
+            for _ in range(3)
+        ]
         for thread in threads:
             thread.start()
         wait_until(lambda: served.service.admission.queued == 1, what="one waits")
@@ -168,13 +174,24 @@ def test_an_answer_past_the_time_limit_is_cut(tmp_path: Path) -> None:
         whole = served.http.post("/v1/chat/completions", json=ask)
         assert (whole.status_code, whole.json()["error"]["code"]) == (504, "timeout")
         with pytest.raises(Exception, match=r"longer than 0\.4 s"):
-            list(served.openai().chat.completions.create(model="attune", messages=[{"role": "user", "content": "long"}], max_tokens=900, stream=True))
+            list(
+                served.openai().chat.completions.create(
+                    model="attune", messages=[{"role": "user", "content": "long"}], max_tokens=900, stream=True
+                )
+            )
         assert served.service.admission.active == 0
 
 
 def test_a_client_that_reads_nothing_holds_no_place(tmp_path: Path) -> None:
     with running(tmp_path / "data", ParrotModel()) as served:
-        ask = {"model": "attune", "messages": [{"role": "user", "content": "long"}], "max_tokens": 1000, "n": 8, "stream": True, "logprobs": True}
+        ask = {
+            "model": "attune",
+            "messages": [{"role": "user", "content": "long"}],
+            "max_tokens": 1000,
+            "n": 8,
+            "stream": True,
+            "logprobs": True,
+        }
         with served.http.stream("POST", "/v1/chat/completions", json=ask):
             wait_until(lambda: served.service.admission.active == 0, 5, "the engine is free although nothing was read")
 
@@ -185,7 +202,9 @@ def test_stopping_lets_answers_finish_and_cuts_those_that_take_too_long(tmp_path
     def talk(name: str, tokens: int) -> None:
         client = served.openai()
         try:
-            stream = client.chat.completions.create(model="attune", messages=[{"role": "user", "content": "long"}], max_tokens=tokens, stream=True)
+            stream = client.chat.completions.create(
+                model="attune", messages=[{"role": "user", "content": "long"}], max_tokens=tokens, stream=True
+            )
             ends[name] = [chunk.choices[0].finish_reason for chunk in stream][-1]
         except Exception as error:
             ends[name] = str(error)

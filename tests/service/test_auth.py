@@ -35,8 +35,17 @@ def key_for(served: Running, *scopes: str) -> tuple[str, str]:
     return key.rater_id, f"Bearer {secret}"
 
 
-def call(served: Running, method: str, path: str, bearer: str | None = None, headers: dict[str, str] | None = None, **more: Any) -> httpx.Response:
-    return served.http.request(method, path, headers={**({"Authorization": bearer} if bearer else {}), **(headers or {})}, **more)
+def call(
+    served: Running,
+    method: str,
+    path: str,
+    bearer: str | None = None,
+    headers: dict[str, str] | None = None,
+    **more: Any,
+) -> httpx.Response:
+    return served.http.request(
+        method, path, headers={**({"Authorization": bearer} if bearer else {}), **(headers or {})}, **more
+    )
 
 
 def test_without_any_key_this_machine_is_the_local_rater_with_all_scopes(served: Running) -> None:
@@ -115,7 +124,12 @@ def test_one_persons_things_are_not_anothers(served: Running) -> None:
     assert call(served, "GET", path, one).status_code == 200
     assert call(served, "GET", path, other).status_code == 404
     assert call(served, "DELETE", path, other).status_code == 404
-    assert call(served, "POST", "/v1/chat/completions", other, json={**HELLO, "conversation_id": reply["conversation_id"]}).status_code == 404
+    assert (
+        call(
+            served, "POST", "/v1/chat/completions", other, json={**HELLO, "conversation_id": reply["conversation_id"]}
+        ).status_code
+        == 404
+    )
     assert call(served, "GET", "/v1/conversations", other).json()["data"] == []
     said = call(served, "POST", "/v1/feedback", one, json={"completion_id": reply["id"], "thumb": "up"}).json()
     assert call(served, "DELETE", f"/v1/feedback/{said['id']}", other).status_code == 403

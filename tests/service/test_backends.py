@@ -30,7 +30,11 @@ def test_a_backend_is_listed_and_answers_under_its_name(pair: tuple[Running, Run
     served, _ = pair
     assert "other" in [model.id for model in served.openai().models.list()]
     reply = served.openai().chat.completions.create(model="other", messages=ASK)
-    assert (reply.model, reply.choices[0].message.content, reply.choices[0].finish_reason) == ("other", "Good day", "stop")
+    assert (reply.model, reply.choices[0].message.content, reply.choices[0].finish_reason) == (
+        "other",
+        "Good day",
+        "stop",
+    )
     with served.db() as db:
         kept = get_completion(db, reply.id)
     assert (kept.version, kept.backend, kept.text, kept.reply_ids, kept.logps) == (None, "other", "Good day", [], [])
@@ -38,18 +42,34 @@ def test_a_backend_is_listed_and_answers_under_its_name(pair: tuple[Running, Run
 
 def test_a_backend_streams_with_n_replies_and_settings(pair: tuple[Running, Running]) -> None:
     served, other = pair
-    chunks: list[Any] = list(served.openai().chat.completions.create(model="other", messages=ASK, n=2, stream=True, stop=[" "], seed=4, max_tokens=9))  # type: ignore[call-overload]
+    chunks: list[Any] = list(
+        served.openai().chat.completions.create(
+            model="other", messages=ASK, n=2, stream=True, stop=[" "], seed=4, max_tokens=9
+        )
+    )  # type: ignore[call-overload]
     for index in (0, 1):
-        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices and chunk.choices[0].index == index) == "Good"
+        assert (
+            "".join(
+                chunk.choices[0].delta.content or ""
+                for chunk in chunks
+                if chunk.choices and chunk.choices[0].index == index
+            )
+            == "Good"
+        )
     with other.db() as db:
-        asked = [get_completion(db, row["id"]).settings for row in db.query("SELECT id FROM completions ORDER BY rowid DESC LIMIT 2")]
+        asked = [
+            get_completion(db, row["id"]).settings
+            for row in db.query("SELECT id FROM completions ORDER BY rowid DESC LIMIT 2")
+        ]
     assert {settings["seed"] for settings in asked} == {4, 5}
     assert all((settings["max_tokens"], settings["stop"]) == (9, [" "]) for settings in asked)
 
 
 def test_a_comparison_with_a_backend_is_kept_and_never_learned_from_as_a_pair(pair: tuple[Running, Running]) -> None:
     served, _ = pair
-    asked = served.http.post("/v1/comparisons", json={"messages": [{"role": "user", "content": "Hello!"}], "models": ["attune", "other"]}).json()
+    asked = served.http.post(
+        "/v1/comparisons", json={"messages": [{"role": "user", "content": "Hello!"}], "models": ["attune", "other"]}
+    ).json()
     chosen = served.http.post(f"/v1/comparisons/{asked['id']}/choice", json={"winner": "A"}).json()
     assert sorted(chosen["models"].values()) == ["attune@0", "other"]
     foreign = next(side["completion_id"] for side in asked["candidates"] if chosen["models"][side["label"]] == "other")
@@ -59,15 +79,21 @@ def test_a_comparison_with_a_backend_is_kept_and_never_learned_from_as_a_pair(pa
 
 def test_a_comparison_goes_on_with_the_model_that_is_up(pair: tuple[Running, Running]) -> None:
     served, _ = pair
-    asked = served.http.post("/v1/comparisons", json={"messages": [{"role": "user", "content": "Hello!"}], "models": ["gone", "attune"]}).json()
+    asked = served.http.post(
+        "/v1/comparisons", json={"messages": [{"role": "user", "content": "Hello!"}], "models": ["gone", "attune"]}
+    ).json()
     assert asked["missing"] == ["gone"]
     chosen = served.http.post(f"/v1/comparisons/{asked['id']}/choice", json={"winner": "A"}).json()
     assert set(chosen["models"].values()) == {"attune@0"}
-    none = served.http.post("/v1/comparisons", json={"messages": [{"role": "user", "content": "Hello!"}], "models": ["gone", "gone"]})
+    none = served.http.post(
+        "/v1/comparisons", json={"messages": [{"role": "user", "content": "Hello!"}], "models": ["gone", "gone"]}
+    )
     assert (none.status_code, none.json()["error"]["code"]) == (502, "backend_down")
 
 
-def test_foreign_answers_are_learned_from_only_where_the_operator_says_so(pair: tuple[Running, Running], tmp_path: Path) -> None:
+def test_foreign_answers_are_learned_from_only_where_the_operator_says_so(
+    pair: tuple[Running, Running], tmp_path: Path
+) -> None:
     from store.feedback import feedback_to_learn
 
     _, other = pair
@@ -76,7 +102,10 @@ def test_foreign_answers_are_learned_from_only_where_the_operator_says_so(pair: 
             reply = served.openai().chat.completions.create(model="other", messages=ASK)
             cut = served.openai().chat.completions.create(model="other", messages=ASK, max_tokens=3)
             for completion_id in (reply.id, cut.id):
-                assert served.http.post("/v1/feedback", json={"completion_id": completion_id, "thumb": "up"}).status_code == 201
+                assert (
+                    served.http.post("/v1/feedback", json={"completion_id": completion_id, "thumb": "up"}).status_code
+                    == 201
+                )
             with served.db() as db:
                 assert len(feedback_to_learn(db, 0)) == (2 if allowed else 0)
                 kept = [get_completion(db, completion_id) for completion_id in (reply.id, cut.id)]
@@ -100,21 +129,35 @@ class Picky(ParrotModel):
 asked_on: list[str] = []
 
 
-def test_an_answer_that_the_models_template_refuses_is_given_and_kept_as_text(pair: tuple[Running, Running], tmp_path: Path) -> None:
+def test_an_answer_that_the_models_template_refuses_is_given_and_kept_as_text(
+    pair: tuple[Running, Running], tmp_path: Path
+) -> None:
     _, other = pair
     asked_on.clear()
     with running(tmp_path / "data", Picky(), compare=(f"other={other.url}",), train_on_foreign=True) as served:
         texts = ("say: refuse", "say: this")
-        replies = [served.openai().chat.completions.create(model="other", messages=[{"role": "user", "content": text}]) for text in texts]
-        chunks = list(served.openai().chat.completions.create(model="other", messages=[{"role": "user", "content": texts[0]}], stream=True))
+        replies = [
+            served.openai().chat.completions.create(model="other", messages=[{"role": "user", "content": text}])
+            for text in texts
+        ]
+        chunks = list(
+            served.openai().chat.completions.create(
+                model="other", messages=[{"role": "user", "content": texts[0]}], stream=True
+            )
+        )
         body = {"messages": [{"role": "user", "content": "say: refuse"}], "models": ["other", "attune"]}
         assert served.http.post("/v1/comparisons", json=body).status_code == 201
         assert chunks[-1].choices[0].finish_reason == "stop"
         with served.db() as db:
             kept = [get_completion(db, reply.id) for reply in replies]
-    assert [(one.text, bool(one.reply_ids), bool(one.prompt_ids)) for one in kept] == [("refuse", False, False), ("this", True, True)]
+    assert [(one.text, bool(one.reply_ids), bool(one.prompt_ids)) for one in kept] == [
+        ("refuse", False, False),
+        ("this", True, True),
+    ]
     assert len(asked_on) == 4
-    assert all(name.startswith(("asyncio_", "uvloop_")) for name in asked_on)  # the loop's threads; neither the loop nor the store's writer
+    assert all(
+        name.startswith(("asyncio_", "uvloop_")) for name in asked_on
+    )  # the loop's threads; neither the loop nor the store's writer
 
 
 def test_a_backend_that_is_down_is_a_readable_error_and_is_given_a_rest(pair: tuple[Running, Running]) -> None:
@@ -139,9 +182,13 @@ def test_what_a_backend_refuses_is_a_400_with_its_words(pair: tuple[Running, Run
 
 def test_who_leaves_a_backends_answer_ends_it_there_too(pair: tuple[Running, Running]) -> None:
     served, other = pair
-    stream = served.openai().chat.completions.create(model="other", messages=[{"role": "user", "content": "long"}], max_tokens=900, stream=True)
+    stream = served.openai().chat.completions.create(
+        model="other", messages=[{"role": "user", "content": "long"}], max_tokens=900, stream=True
+    )
     for chunk in stream:
         if chunk.choices[0].delta.content:
             break
     stream.close()
-    wait_until(lambda: other.service.admission.active == 0 and served.service.admission.active == 0, 3, "both have ended")
+    wait_until(
+        lambda: other.service.admission.active == 0 and served.service.admission.active == 0, 3, "both have ended"
+    )

@@ -22,7 +22,9 @@ def said(text: str) -> list[ChatCompletionMessageParam]:
 
 
 def test_a_reply_names_its_version_and_is_recorded_as_it_was_sampled(shared: Running) -> None:
-    reply = shared.openai().chat.completions.create(model="attune", messages=said("Good day"), logprobs=True, seed=7, metadata={"team": "a"})
+    reply = shared.openai().chat.completions.create(
+        model="attune", messages=said("Good day"), logprobs=True, seed=7, metadata={"team": "a"}
+    )
     assert reply.model == "attune@0"
     assert reply.system_fingerprint == "parrot"
     assert reply.choices[0].message.content == "Good day"
@@ -32,19 +34,30 @@ def test_a_reply_names_its_version_and_is_recorded_as_it_was_sampled(shared: Run
     logprobs = reply.choices[0].logprobs
     assert logprobs is not None
     assert logprobs.content is not None
-    assert [(token.token, token.logprob) for token in logprobs.content] == [(char, logp_of(ord(char))) for char in "Good day"]
+    assert [(token.token, token.logprob) for token in logprobs.content] == [
+        (char, logp_of(ord(char))) for char in "Good day"
+    ]
     with shared.db() as db:
         kept = get_completion(db, reply.id)
     assert kept.reply_ids == [*b"Good day", END]
     assert kept.logps == [logp_of(token) for token in kept.reply_ids]
     assert kept.prompt_ids == ParrotModel().prompt_ids([{"role": "user", "content": "say: Good day"}])
-    assert (kept.version, kept.text, kept.settings["seed"], kept.settings["metadata"]) == (0, "Good day", 7, {"team": "a"})
+    assert (kept.version, kept.text, kept.settings["seed"], kept.settings["metadata"]) == (
+        0,
+        "Good day",
+        7,
+        {"team": "a"},
+    )
 
 
 def test_a_stream_gives_the_same_as_a_whole_reply_and_ends_with_usage(shared: Running) -> None:
     chunks = list(
         shared.openai().chat.completions.create(
-            model="attune", messages=said("one two three"), stream=True, stream_options={"include_usage": True}, logprobs=True
+            model="attune",
+            messages=said("one two three"),
+            stream=True,
+            stream_options={"include_usage": True},
+            logprobs=True,
         )
     )
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == "one two three"
@@ -53,7 +66,12 @@ def test_a_stream_gives_the_same_as_a_whole_reply_and_ends_with_usage(shared: Ru
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.completion_tokens == len("one two three") + 1
     assert {chunk.model for chunk in chunks} == {"attune@0"}
-    tokens = [token.token for chunk in chunks if chunk.choices and chunk.choices[0].logprobs for token in chunk.choices[0].logprobs.content or []]
+    tokens = [
+        token.token
+        for chunk in chunks
+        if chunk.choices and chunk.choices[0].logprobs
+        for token in chunk.choices[0].logprobs.content or []
+    ]
     assert "".join(tokens) == "one two three"
 
 
@@ -66,7 +84,9 @@ def test_characters_of_several_tokens_are_never_cut(shared: Running) -> None:
 
 
 def test_a_stop_string_across_tokens_is_never_shown(shared: Running) -> None:
-    chunks = shared.openai().chat.completions.create(model="attune", messages=said("before STOP after"), stop=["STOP"], stream=True)
+    chunks = shared.openai().chat.completions.create(
+        model="attune", messages=said("before STOP after"), stop=["STOP"], stream=True
+    )
     got = [chunk.choices[0] for chunk in chunks if chunk.choices]
     assert "".join(choice.delta.content or "" for choice in got) == "before "
     assert got[-1].finish_reason == "stop"
@@ -99,16 +119,27 @@ def test_the_reply_ends_at_max_tokens(shared: Running) -> None:
         ("function_call", {"name": "f"}),
     ],
 )
-def test_what_would_change_the_answer_and_is_not_supported_is_refused_by_name(shared: Running, field: str, value: object) -> None:
+def test_what_would_change_the_answer_and_is_not_supported_is_refused_by_name(
+    shared: Running, field: str, value: object
+) -> None:
     with pytest.raises(BadRequestError) as refused:
-        shared.openai().chat.completions.create(model="attune", messages=HELLO, extra_body={"logprobs": True, field: value})
+        shared.openai().chat.completions.create(
+            model="attune", messages=HELLO, extra_body={"logprobs": True, field: value}
+        )
     assert refused.value.param == field
     assert refused.value.code == "unsupported_parameter"
 
 
 @pytest.mark.parametrize(
     "harmless",
-    [{"store": True}, {"service_tier": "auto"}, {"tools": []}, {"tool_choice": "none"}, {"response_format": {"type": "text"}}, {"prediction": None}],
+    [
+        {"store": True},
+        {"service_tier": "auto"},
+        {"tools": []},
+        {"tool_choice": "none"},
+        {"response_format": {"type": "text"}},
+        {"prediction": None},
+    ],
 )
 def test_what_cannot_change_the_answer_is_accepted(shared: Running, harmless: dict[str, object]) -> None:
     shared.openai().chat.completions.create(model="attune", messages=HELLO, extra_body=harmless)
@@ -127,7 +158,10 @@ def test_what_cannot_change_the_answer_is_accepted(shared: Running, harmless: di
         ({"stop": ""}, "stop"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "messages.0.content"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+            "messages.0.content",
+        ),
     ],
 )
 def test_wrong_values_are_422_and_name_the_field(shared: Running, wrong: dict[str, object], field: str) -> None:
@@ -190,7 +224,13 @@ def test_the_conversation_goes_on_under_its_id(shared: Running) -> None:
 def test_legacy_completions_answer_a_string_and_a_list(shared: Running) -> None:
     client = shared.openai()
     one = client.completions.create(
-        model="attune", prompt="say: yes", max_tokens=100, temperature=0.5, top_p=1, frequency_penalty=0, presence_penalty=0
+        model="attune",
+        prompt="say: yes",
+        max_tokens=100,
+        temperature=0.5,
+        top_p=1,
+        frequency_penalty=0,
+        presence_penalty=0,
     )
     assert (one.object, one.choices[0].text, one.choices[0].finish_reason) == ("text_completion", "yes", "stop")
     two = client.completions.create(model="attune", prompt=["say: a", "say: b"], n=2, logprobs=0)
@@ -205,7 +245,9 @@ def num_recorded(served: Running) -> int:
         return int(db.table("completions").count)
 
 
-def test_alternatives_under_way_keep_their_places_and_take_nobody_elses_threads(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alternatives_under_way_keep_their_places_and_take_nobody_elses_threads(
+    served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gate, runner = threading.Event(), served.model.runners[0]
     given = runner.alternatives
 

@@ -24,7 +24,11 @@ def test_a_question_shows_two_different_texts_without_names(served: Running) -> 
     assert set(a) == {"label", "completion_id", "content"}
     with served.db() as db:
         kept, left = get_comparison(db, body["id"]), get_completion(db, a["completion_id"])
-    assert (kept.a_completion_id, kept.b_completion_id, kept.reason) == (a["completion_id"], b["completion_id"], "different")
+    assert (kept.a_completion_id, kept.b_completion_id, kept.reason) == (
+        a["completion_id"],
+        b["completion_id"],
+        "different",
+    )
     assert kept.propensity == pytest.approx(1 / 12)  # one of six pairs, on one of two orders
     assert (left.text, left.version, left.kind) == (a["content"], 0, "comparison")
     assert len(left.logps) == len(left.reply_ids) > 0
@@ -52,7 +56,9 @@ def test_choices_are_checked(served: Running) -> None:
 def test_a_choice_with_a_key_is_one_row(served: Running) -> None:
     asked = served.http.post("/v1/comparisons", json=ASK).json()
     url, key = f"/v1/comparisons/{asked['id']}/choice", {"Idempotency-Key": "once"}
-    statuses = [served.http.post(url, json={"winner": winner}, headers=key).status_code for winner in ("tie", "tie", "A")]
+    statuses = [
+        served.http.post(url, json={"winner": winner}, headers=key).status_code for winner in ("tie", "tie", "A")
+    ]
     assert statuses == [201, 200, 409]
 
 

@@ -31,12 +31,22 @@ class Case:
 
 
 CHAT = (
-    Case("messages", HELLO, "honoured", "system, developer (as system), user, assistant; text or text parts. Other parts and roles: 422"),
+    Case(
+        "messages",
+        HELLO,
+        "honoured",
+        "system, developer (as system), user, assistant; text or text parts. Other parts and roles: 422",
+    ),
     Case("model", "attune@0", "honoured", "`attune` (live), `attune@N`, a backend's name. Unknown: 404"),
     Case("frequency_penalty", 0.5, "honoured", "-2 to 2"),
     Case("presence_penalty", 0.5, "honoured", "-2 to 2"),
     Case("logprobs", True, "honoured", "under the raw model, at temperature 1"),
-    Case("top_logprobs", 3, "honoured", "0 to 20, with logprobs; from one forward pass over the reply, so in a stream they come after its text"),
+    Case(
+        "top_logprobs",
+        3,
+        "honoured",
+        "0 to 20, with logprobs; from one forward pass over the reply, so in a stream they come after its text",
+    ),
     Case("max_tokens", 3, "honoured", "at least the context: 400 `context_length_exceeded`"),
     Case("max_completion_tokens", 3, "honoured", "the same as max_tokens"),
     Case("n", 2, "honoured", "1 to 8"),
@@ -71,7 +81,12 @@ CHAT = (
 )
 LEGACY = (
     Case("model", "attune@0", "honoured", "as above"),
-    Case("prompt", ["say: one", "say: two"], "honoured", "a string or a list of strings, each answered as one user message; token ids: 422"),
+    Case(
+        "prompt",
+        ["say: one", "say: two"],
+        "honoured",
+        "a string or a list of strings, each answered as one user message; token ids: 422",
+    ),
     Case("frequency_penalty", 0.5, "honoured", "-2 to 2"),
     Case("presence_penalty", 0.5, "honoured", "-2 to 2"),
     Case("logprobs", 3, "honoured", "0 to 5 of the likeliest tokens beside each one's own"),
@@ -95,7 +110,9 @@ def page() -> str:
     """Return docs/openai.md."""
 
     def table(cases: tuple[Case, ...]) -> str:
-        rows = [f"| `{case.field}` | {case.outcome} | {case.note} |" for case in sorted(cases, key=lambda case: case.field)]
+        rows = [
+            f"| `{case.field}` | {case.outcome} | {case.note} |" for case in sorted(cases, key=lambda case: case.field)
+        ]
         return "\n".join(["| field | what happens | |", "|---|---|---|", *rows])
 
     return (
@@ -109,9 +126,17 @@ def page() -> str:
 
 
 def test_the_table_has_every_field_that_the_sdk_can_send() -> None:
-    known = {name for kind in chat_create_params.CompletionCreateParamsBase.__mro__ for name in getattr(kind, "__annotations__", {})}
+    known = {
+        name
+        for kind in chat_create_params.CompletionCreateParamsBase.__mro__
+        for name in getattr(kind, "__annotations__", {})
+    }
     assert {case.field for case in CHAT} == known | {"stream"}
-    legacy = {name for kind in completion_create_params.CompletionCreateParamsBase.__mro__ for name in getattr(kind, "__annotations__", {})}
+    legacy = {
+        name
+        for kind in completion_create_params.CompletionCreateParamsBase.__mro__
+        for name in getattr(kind, "__annotations__", {})
+    }
     assert {case.field for case in LEGACY} == legacy | {"stream"}
 
 
@@ -130,7 +155,11 @@ def test_chat_does_with_each_field_what_the_table_says(shared: Running, case: Ca
             create(model="attune", messages=HELLO, extra_body=body)
         assert (refused.value.param, refused.value.code) == (case.field, "unsupported_parameter")
         return
-    reply = create(**{**body, "stream": False}) if case.field not in ("stream", "stream_options", "moderation", "prompt_cache_options") else None
+    reply = (
+        create(**{**body, "stream": False})
+        if case.field not in ("stream", "stream_options", "moderation", "prompt_cache_options")
+        else None
+    )
     if case.field in ("moderation", "prompt_cache_options"):
         reply = create(**plain, extra_body={case.field: case.value})
     if reply is None:
@@ -144,7 +173,9 @@ def test_chat_does_with_each_field_what_the_table_says(shared: Running, case: Ca
     assert (first.logprobs is not None) == (case.field in ("logprobs", "top_logprobs"))
     if first.logprobs is not None:
         assert [token.token for token in first.logprobs.content] == list("one two three")
-        assert all(len(token.top_logprobs) == (3 if case.field == "top_logprobs" else 0) for token in first.logprobs.content)
+        assert all(
+            len(token.top_logprobs) == (3 if case.field == "top_logprobs" else 0) for token in first.logprobs.content
+        )
     assert len(reply.choices) == (2 if case.field == "n" else 1)
     if case.field == "metadata":
         assert reply.metadata == {"team": "a"}
@@ -155,7 +186,12 @@ def test_chat_does_with_each_field_what_the_table_says(shared: Running, case: Ca
 
 @pytest.mark.parametrize("case", LEGACY, ids=lambda case: case.field)
 def test_legacy_completions_do_with_each_field_what_the_table_says(shared: Running, case: Case) -> None:
-    body = {"model": "attune", "prompt": "say: one two three", **({"stream": True} if case.field == "stream_options" else {}), case.field: case.value}
+    body = {
+        "model": "attune",
+        "prompt": "say: one two three",
+        **({"stream": True} if case.field == "stream_options" else {}),
+        case.field: case.value,
+    }
     create: Any = shared.openai().completions.create
     if case.outcome == "refused by name (400)":
         with pytest.raises(openai.BadRequestError) as refused:
@@ -167,7 +203,9 @@ def test_legacy_completions_do_with_each_field_what_the_table_says(shared: Runni
         chunks = list(reply)
         assert "".join(chunk.choices[0].text for chunk in chunks if chunk.choices) == "one two three"
         return
-    expected = {"max_tokens": ["one"], "stop": ["one "], "prompt": ["one", "two"], "n": ["one two three"] * 2}.get(case.field, ["one two three"])
+    expected = {"max_tokens": ["one"], "stop": ["one "], "prompt": ["one", "two"], "n": ["one two three"] * 2}.get(
+        case.field, ["one two three"]
+    )
     assert [choice.text for choice in reply.choices] == expected
     assert (reply.choices[0].logprobs is not None) == (case.field == "logprobs")
     if case.field == "logprobs":

@@ -21,7 +21,10 @@ from tests.service.running import Running
 )
 def test_each_kind_of_word_is_kept(served: Running, word: dict[str, object], kind: str, value: float | None) -> None:
     reply = served.chat()
-    said = served.http.post("/v1/feedback", json={"completion_id": reply["id"], **word, "reason": "wrong", "comment": "hm", "metadata": {"page": 3}})
+    said = served.http.post(
+        "/v1/feedback",
+        json={"completion_id": reply["id"], **word, "reason": "wrong", "comment": "hm", "metadata": {"page": 3}},
+    )
     assert said.status_code == 201
     body = said.json()
     assert (body["kind"], body["completion_id"], body["choice"], body["reason"]) == (kind, reply["id"], 0, "wrong")
@@ -33,13 +36,20 @@ def test_each_kind_of_word_is_kept(served: Running, word: dict[str, object], kin
 
 def test_a_preference_names_two_answers_to_the_same_prompt(served: Running) -> None:
     reply = served.chat("Hello!", n=2)
-    said = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "choice": 1, "preferred_over": {"completion_id": reply["id"]}})
+    said = served.http.post(
+        "/v1/feedback",
+        json={"completion_id": reply["id"], "choice": 1, "preferred_over": {"completion_id": reply["id"]}},
+    )
     assert said.status_code == 201
     assert said.json()["preferred_over"] == {"completion_id": reply["id"], "choice": 0}
     other = served.chat("Something else")
-    wrong = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "preferred_over": {"completion_id": other["id"]}})
+    wrong = served.http.post(
+        "/v1/feedback", json={"completion_id": reply["id"], "preferred_over": {"completion_id": other["id"]}}
+    )
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (422, "preferred_over")
-    itself = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "preferred_over": {"completion_id": reply["id"]}})
+    itself = served.http.post(
+        "/v1/feedback", json={"completion_id": reply["id"], "preferred_over": {"completion_id": reply["id"]}}
+    )
     assert itself.status_code == 422
 
 
@@ -83,7 +93,9 @@ def test_the_same_key_and_body_is_one_row_and_another_body_is_409(served: Runnin
     assert (first.status_code, again.status_code, other.status_code) == (201, 200, 409)
     assert again.headers["Idempotent-Replayed"] == "true"
     assert again.json() == first.json()
-    somebody_else = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": "down"}, headers={**key, "X-Attune-Rater": "eva"})
+    somebody_else = served.http.post(
+        "/v1/feedback", json={"completion_id": reply["id"], "thumb": "down"}, headers={**key, "X-Attune-Rater": "eva"}
+    )
     assert somebody_else.status_code == 201
     with served.db() as db:
         assert db.table("feedback").count == 2
@@ -93,7 +105,12 @@ def test_many_at_once_under_one_key_are_one_row(served: Running) -> None:
     reply = served.chat()
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         sent = [
-            pool.submit(served.http.post, "/v1/feedback", json={"completion_id": reply["id"], "thumb": "up"}, headers={"Idempotency-Key": "one"})
+            pool.submit(
+                served.http.post,
+                "/v1/feedback",
+                json={"completion_id": reply["id"], "thumb": "up"},
+                headers={"Idempotency-Key": "one"},
+            )
             for _ in range(32)
         ]
         statuses = sorted(one.result().status_code for one in sent)
@@ -104,7 +121,10 @@ def test_many_at_once_under_one_key_are_one_row(served: Running) -> None:
 
 def test_feedback_is_listed_page_by_page_and_can_be_taken_back(served: Running) -> None:
     reply = served.chat()
-    ids = [served.http.post("/v1/feedback", json={"completion_id": reply["id"], "score": n / 10}).json()["id"] for n in range(5)]
+    ids = [
+        served.http.post("/v1/feedback", json={"completion_id": reply["id"], "score": n / 10}).json()["id"]
+        for n in range(5)
+    ]
     first = served.http.get("/v1/feedback", params={"limit": 3}).json()
     second = served.http.get("/v1/feedback", params={"limit": 3, "cursor": first["next_cursor"]}).json()
     assert [row["id"] for row in first["data"] + second["data"]] == ids[::-1]
@@ -119,7 +139,9 @@ def test_an_answer_whose_reader_left_can_still_be_judged(served: Running) -> Non
     served.model.step_s = 0.01
     number = served.add_candidate()  # a version with slow steps
     served.wait_for_state(number, "live")
-    stream = served.openai().chat.completions.create(model="attune", messages=[{"role": "user", "content": "long"}], stream=True, max_tokens=400)
+    stream = served.openai().chat.completions.create(
+        model="attune", messages=[{"role": "user", "content": "long"}], stream=True, max_tokens=400
+    )
     chunks = [next(iter(stream)) for _ in range(5)]
     stream.close()
     for _ in range(100):
@@ -138,11 +160,20 @@ def test_asking_again_is_kept_as_a_weak_word_of_the_same_person(served: Running)
     first = served.chat("Hello!")
     again = served.chat("Hello!", metadata={"regenerated_from": first["id"]})
     (kept,) = served.http.get("/v1/feedback").json()["data"]
-    assert (kept["kind"], kept["completion_id"], kept["choice"], kept["rater"]) == ("regenerate", first["id"], 0, "local")
+    assert (kept["kind"], kept["completion_id"], kept["choice"], kept["rater"]) == (
+        "regenerate",
+        first["id"],
+        0,
+        "local",
+    )
     assert kept["instead"] == {"completion_id": again["id"], "choice": 0}
     assert served.http.get("/v1/learner").json()["waiting"] == 0
     (raw,) = (json.loads(line) for line in served.http.get("/v1/export?format=raw").text.splitlines())
-    assert (raw["feedback"]["kind"], raw["completion"]["id"], raw["other"]["id"]) == ("regenerate", first["id"], again["id"])
+    assert (raw["feedback"]["kind"], raw["completion"]["id"], raw["other"]["id"]) == (
+        "regenerate",
+        first["id"],
+        again["id"],
+    )
     assert not any(served.http.get(f"/v1/export?format={form}").text for form in ("preference", "unpaired", "sft"))
     assert served.http.delete(f"/v1/feedback/{kept['id']}").status_code == 204
 

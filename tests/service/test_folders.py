@@ -27,7 +27,10 @@ def test_the_doctor_looks_and_leaves_no_trace(home: Path) -> None:
     assert all(findings[name].ok for name in ("data folder", "database", "versions", "disk", "keys"))
     assert "--data data" in findings["data folder"].said
     assert list(home.iterdir()) == []
-    found = {finding.check: finding for finding in examine({"model": "pocket-nano", "no_learner": True, "data": Path("data")}, None)}
+    found = {
+        finding.check: finding
+        for finding in examine({"model": "pocket-nano", "no_learner": True, "data": Path("data")}, None)
+    }
     assert found["data folder"].said == "data can be written"
 
 

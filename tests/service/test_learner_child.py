@@ -25,12 +25,16 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_it_is_brought_back_and_its_words_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_it_is_brought_back_and_its_words_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(learner_child, "WAITS_S", (0.05,))
     starts: list[float] = []
 
     async def run() -> int:
-        child = LearnerChild([sys.executable, "-c", "print('hello', flush=True); raise SystemExit(3)"], tmp_path / "logs" / "learner.log")
+        child = LearnerChild(
+            [sys.executable, "-c", "print('hello', flush=True); raise SystemExit(3)"], tmp_path / "logs" / "learner.log"
+        )
         child.start(lambda: starts.append(time.monotonic()))
         while len(starts) < 3:
             await asyncio.sleep(0.02)

@@ -18,13 +18,26 @@ def record(reply: str, rating: int, *, user: str = "u7", question: str = "say: f
     """Feedback as Open WebUI stores it, with the whole chat in its snapshot."""
     messages = {
         "m1": {"id": "m1", "role": "user", "content": question, "parentId": None, "childrenIds": ["m2"]},
-        "m2": {"id": "m2", "role": "assistant", "content": reply, "parentId": "m1", "childrenIds": [], "model": "attune"},
+        "m2": {
+            "id": "m2",
+            "role": "assistant",
+            "content": reply,
+            "parentId": "m1",
+            "childrenIds": [],
+            "model": "attune",
+        },
     }
     return {
-        "id": "f1", "user_id": user, "version": 0, "type": "rating", "data": {"rating": rating, "model_id": "attune", **data},
+        "id": "f1",
+        "user_id": user,
+        "version": 0,
+        "type": "rating",
+        "data": {"rating": rating, "model_id": "attune", **data},
         "meta": {"arena": False, "model_id": "attune", "message_id": "m2", "message_index": 2, "chat_id": "c1"},
-        "snapshot": {"chat": {"chat": {"history": {"messages": messages, "currentId": "m2"}}}}, "created_at": 1, "updated_at": 1,
-    }  # fmt: skip
+        "snapshot": {"chat": {"chat": {"history": {"messages": messages, "currentId": "m2"}}}},
+        "created_at": 1,
+        "updated_at": 1,
+    }
 
 
 def feedback(served: Running) -> list[dict[str, Any]]:
@@ -33,23 +46,40 @@ def feedback(served: Running) -> list[dict[str, Any]]:
 
 
 def test_a_thumb_there_is_about_the_answer_and_the_version_here(served: Running) -> None:
-    system = {"role": "system", "content": "You are helpful."}  # its model settings add one; the snapshot does not have it
+    system = {
+        "role": "system",
+        "content": "You are helpful.",
+    }  # its model settings add one; the snapshot does not have it
     chat = {"model": "attune", "messages": [system, QUESTION]}
     reply = served.http.post("/v1/chat/completions", json=chat, headers={"X-OpenWebUI-User-Id": "u7"}).json()
     said = served.http.post("/v1/webhooks/open-webui", json=record("four", 1))
     assert said.status_code == 201
     body = said.json()
-    assert (body["completion_id"], body["thumb"], body["rater"], body["ours"]) == (reply["id"], "up", "openwebui:u7", True)
+    assert (body["completion_id"], body["thumb"], body["rater"], body["ours"]) == (
+        reply["id"],
+        "up",
+        "openwebui:u7",
+        True,
+    )
     assert served.versions()[0]["thumbs"] == {"up": 1, "down": 0}
-    assert [rater["id"] for rater in served.http.get("/v1/raters").json()["data"] if rater["feedback"]] == ["openwebui:u7"]
+    assert [rater["id"] for rater in served.http.get("/v1/raters").json()["data"] if rater["feedback"]] == [
+        "openwebui:u7"
+    ]
     again = served.http.post("/v1/webhooks/open-webui", json=record("four", 1))
     assert (again.status_code, again.json()["id"]) == (200, body["id"])
 
 
 def test_a_changed_mind_and_a_reason_replace_the_first_word(served: Running) -> None:
     served.chat("say: four")
-    for changed in (record("four", 1), record("four", -1), record("four", -1, reason="Not factually correct", comment="It is 5.")):
-        assert served.http.post("/v1/webhooks/open-webui", json={"event": "feedback", "feedback": changed}).status_code == 201
+    for changed in (
+        record("four", 1),
+        record("four", -1),
+        record("four", -1, reason="Not factually correct", comment="It is 5."),
+    ):
+        assert (
+            served.http.post("/v1/webhooks/open-webui", json={"event": "feedback", "feedback": changed}).status_code
+            == 201
+        )
     assert served.versions()[0]["thumbs"] == {"up": 0, "down": 1}
     assert served.http.get("/v1/learner").json()["waiting"] == 1
     assert feedback(served)[0]["comment"] == "Not factually correct: It is 5."
@@ -61,14 +91,19 @@ def test_who_comes_back_to_their_first_word_is_heard(served: Running) -> None:
     for word in words:
         assert served.http.post("/v1/webhooks/open-webui", json=word).status_code == 201
     assert served.versions()[0]["thumbs"] == {"up": 1, "down": 0}
-    assert served.http.post("/v1/webhooks/open-webui", json=words[1]).status_code == 200  # delivered twice: the last word stands
+    assert (
+        served.http.post("/v1/webhooks/open-webui", json=words[1]).status_code == 200
+    )  # delivered twice: the last word stands
     assert served.http.post("/v1/import", json=[words[2]]).json()["imported"] == 0
     assert [row["thumb"] for row in feedback(served)] == ["up", "down", "up"]
 
 
 def test_of_many_answers_with_one_text_the_raters_own_is_meant(served: Running) -> None:
     chat = {"model": "attune", "messages": [QUESTION]}
-    replies = [served.http.post("/v1/chat/completions", json=chat, headers={"X-OpenWebUI-User-Id": user}).json() for user in ("u7", "u8")]
+    replies = [
+        served.http.post("/v1/chat/completions", json=chat, headers={"X-OpenWebUI-User-Id": user}).json()
+        for user in ("u7", "u8")
+    ]
     served.chat("say: four")
     for user, reply in zip(("u7", "u8"), replies, strict=True):
         said = served.http.post("/v1/webhooks/open-webui", json=record("four", 1, user=user)).json()
@@ -120,14 +155,18 @@ def test_only_a_key_that_may_act_for_others_speaks_for_its_users(served: Running
         assert kept == rater if rater else kept.startswith("key:")
         said = served.http.post("/v1/webhooks/open-webui", json=record("four", 1), headers=headers)
         assert said.status_code == (201 if rater else 403)
-    refused = served.http.post("/v1/webhooks/open-webui", json=record("four", -1), headers={"Authorization": f"Bearer {mute}"})
+    refused = served.http.post(
+        "/v1/webhooks/open-webui", json=record("four", -1), headers={"Authorization": f"Bearer {mute}"}
+    )
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "missing_scope")
 
 
 def test_an_export_with_a_user_who_cannot_be_a_rater_says_which_line(served: Running) -> None:
     said = served.http.post("/v1/import", json=[record("four", 1), record("four", 1, user="a/b")]).json()
     assert (said["imported"], said["skipped"]) == (1, 1)
-    assert said["errors"] == ["record 2: user_id must make a rater's name of at most 128 printable characters and no slash, unlike 'openwebui:a/b'"]
+    assert said["errors"] == [
+        "record 2: user_id must make a rater's name of at most 128 printable characters and no slash, unlike 'openwebui:a/b'"
+    ]
 
 
 class Picky(ParrotModel):

@@ -50,7 +50,7 @@ def test_events_come_as_they_happen_and_go_on_where_they_broke_off(served: Runni
 
 def test_without_a_number_only_what_happens_from_now_on_is_told(served: Running) -> None:
     served.chat("before")
-    wait_until(lambda: served.service.news.latest > 0)
+    wait_until(lambda: served.service.event_signal.latest > 0)
     got: list[dict[str, Any]] = []
     follower = threading.Thread(target=follow, args=(served, got, 1))
     follower.start()
@@ -97,7 +97,9 @@ def test_orders_reach_the_learner(served: Running) -> None:
 def test_a_rater_in_quarantine_does_not_count(served: Running) -> None:
     reply = served.chat()
     for rater, thumb in (("eva", "up"), ("tom", "down"), ("ida", "up")):
-        said = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": thumb}, headers={"X-Attune-Rater": rater})
+        said = served.http.post(
+            "/v1/feedback", json={"completion_id": reply["id"], "thumb": thumb}, headers={"X-Attune-Rater": rater}
+        )
         assert said.status_code == 201
     raters = {rater["id"]: rater for rater in served.http.get("/v1/raters").json()["data"]}
     assert (raters["eva"]["agreement"], raters["tom"]["agreement"]) == (0.5, 0.0)
@@ -113,7 +115,9 @@ def test_a_rater_in_quarantine_does_not_count(served: Running) -> None:
 def test_erasing_a_person_takes_the_versions_that_learned_from_them(served: Running) -> None:
     def thumb(rater: str) -> str:
         reply = served.http.post("/v1/chat/completions", json={**ASK, "user": rater}).json()
-        said = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": "up"}, headers={"X-Attune-Rater": rater})
+        said = served.http.post(
+            "/v1/feedback", json={"completion_id": reply["id"], "thumb": "up"}, headers={"X-Attune-Rater": rater}
+        )
         return str(said.json()["id"])
 
     ASK = {"model": "attune", "messages": [{"role": "user", "content": "Hello!"}]}
@@ -139,7 +143,9 @@ def test_erasing_a_person_ends_the_trial_of_the_canary_that_learned_from_them(tm
     with running(tmp_path / "data", canary_share=0.5) as served:
         body = {"model": "attune", "messages": [{"role": "user", "content": "Hello!"}], "user": "eva"}
         reply = served.http.post("/v1/chat/completions", json=body).json()
-        said = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": "up"}, headers={"X-Attune-Rater": "eva"}).json()
+        said = served.http.post(
+            "/v1/feedback", json={"completion_id": reply["id"], "thumb": "up"}, headers={"X-Attune-Rater": "eva"}
+        ).json()
         canary = served.add_candidate()
         with served.db() as db:
             db.table("feedback_of_version").insert({"version": canary, "feedback_id": said["id"]})
@@ -160,7 +166,9 @@ def test_conversations_are_listed_found_and_deleted(served: Running) -> None:
     first = served.http.get("/v1/conversations", params={"limit": 2}).json()
     second = served.http.get("/v1/conversations", params={"limit": 2, "cursor": first["next_cursor"]}).json()
     assert [row["id"] for row in first["data"] + second["data"]] == ids[::-1]
-    assert [row["title"] for row in served.http.get("/v1/conversations", params={"search": "dogs"}).json()["data"]] == ["Talk about dogs"]
+    assert [row["title"] for row in served.http.get("/v1/conversations", params={"search": "dogs"}).json()["data"]] == [
+        "Talk about dogs"
+    ]
     assert served.http.delete(f"/v1/conversations/{ids[0]}").status_code == 204
     assert served.http.get(f"/v1/conversations/{ids[0]}").status_code == 404
     assert len(served.http.get("/v1/conversations").json()["data"]) == 2

@@ -1,4 +1,6 @@
-"""The service over a real (tiny, random) model in real runner processes: versions are what was trained, or they do not answer."""
+"""The service over a real (tiny, random) model in real runner processes: versions are what was trained, or they do not
+answer.
+"""
 
 import json
 import os
@@ -50,16 +52,24 @@ class Tiny:
             number = next_version_number(db)
         folder = self.served.data / "versions" / f"{number:06d}"
         manifest = write_version(
-            folder, version=number, parent=0, base_model=str(self.folder), base_digest=model_digest(str(self.folder)),
+            folder,
+            version=number,
+            parent=0,
+            base_model=str(self.folder),
+            base_digest=model_digest(str(self.folder)),
             save=lambda to: copy_adapter(adapter, to),
-            probe=probe, seed=0, settings={},
-        )  # fmt: skip
+            probe=probe,
+            seed=0,
+            settings={},
+        )
         if damage:
             weights = folder / "adapter_model.safetensors"
             weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
         with self.served.db() as db:
             live = next(iter(db.query("SELECT number FROM versions WHERE state = 'live'")))["number"]
-            add_version(db, Version(number, live, "candidate", manifest.digest, f"versions/{number:06d}", 0, "mixed", now()), ())
+            add_version(
+                db, Version(number, live, "candidate", manifest.digest, f"versions/{number:06d}", 0, "mixed", now()), ()
+            )
             set_verdict(db, number, True, {"passed": True, "checks": [], "reasons": []})
         return number
 
@@ -100,7 +110,9 @@ def test_what_is_recorded_is_what_the_version_named_would_say(tiny: Tiny, tmp_pa
         with tiny.served.db() as db:
             kept = get_completion(db, reply.id)
         logits = logits_of(tiny.folder, weights, [*kept.prompt_ids, *kept.reply_ids])
-        expected = logits[len(kept.prompt_ids) - 1 : -1].log_softmax(-1).gather(1, torch.tensor(kept.reply_ids)[:, None])[:, 0]
+        expected = (
+            logits[len(kept.prompt_ids) - 1 : -1].log_softmax(-1).gather(1, torch.tensor(kept.reply_ids)[:, None])[:, 0]
+        )
         assert kept.logps == pytest.approx(expected.tolist(), abs=0.02)
         shown = reply.choices[0].logprobs
         assert shown is not None
@@ -109,29 +121,39 @@ def test_what_is_recorded_is_what_the_version_named_would_say(tiny: Tiny, tmp_pa
 
 
 def answers_are_what_was_trained(made: Tiny, adapter: Path, tolerance: float) -> None:
-    """Hold the log-probabilities of an answer by the live version, and of one by the base model, to PEFT's, within `tolerance` nats."""
+    """Hold the log-probabilities of an answer by the live version, and of one by the base model, to PEFT's, within
+    `tolerance` nats.
+    """
     for name, weights in (("attune", adapter), ("attune@0", None)):
         reply = made.served.openai().chat.completions.create(model=name, messages=PROMPT, max_tokens=16, seed=3)  # type: ignore[arg-type]
         with made.served.db() as db:
             kept = get_completion(db, reply.id)
         logits = logits_of(made.folder, weights, [*kept.prompt_ids, *kept.reply_ids])
-        expected = logits[len(kept.prompt_ids) - 1 : -1].log_softmax(-1).gather(1, torch.tensor(kept.reply_ids)[:, None])[:, 0]
+        expected = (
+            logits[len(kept.prompt_ids) - 1 : -1].log_softmax(-1).gather(1, torch.tensor(kept.reply_ids)[:, None])[:, 0]
+        )
         assert kept.logps == pytest.approx(expected.tolist(), abs=tolerance)
 
 
 def test_versions_that_share_base_weights_say_what_was_trained(tmp_path: Path) -> None:
     folder = tiny_model(tmp_path / "model")
     adapter = tiny_adapter(folder, tmp_path / "adapter", scale=0.3)
-    with running(tmp_path / "data", make_model=LocalModel, model=str(folder), runner="transformers", adapters="shared", threads=1) as served:
+    with running(
+        tmp_path / "data", make_model=LocalModel, model=str(folder), runner="transformers", adapters="shared", threads=1
+    ) as served:
         made = Tiny(served, folder)
         number = made.publish(adapter, made.probe(adapter))
         served.wait_for_state(number, "live", 120)
         answers_are_what_was_trained(made, adapter, 1e-3)
 
 
-@pytest.mark.parametrize("options", [{}, {"runner": "transformers", "adapters": "merged"}, {"runner": "transformers", "adapters": "shared"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"runner": "transformers", "adapters": "merged"}, {"runner": "transformers", "adapters": "shared"}]
+)
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
-def test_a_shift_of_the_output_layer_is_served_where_the_embeddings_are_tied(options: dict[str, Any], tmp_path: Path) -> None:
+def test_a_shift_of_the_output_layer_is_served_where_the_embeddings_are_tied(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
     folder = tiny_model(tmp_path / "model", tie_word_embeddings=True)
     adapter = tiny_adapter(folder, tmp_path / "adapter", scale=0.15, with_head=True)
     with running(tmp_path / "data", make_model=LocalModel, model=str(folder), threads=1, **options) as served:
@@ -141,7 +163,9 @@ def test_a_shift_of_the_output_layer_is_served_where_the_embeddings_are_tied(opt
         answers_are_what_was_trained(made, adapter, 0.05)
 
 
-def test_a_gpu_that_cannot_share_has_versions_with_weights_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_cannot_share_has_versions_with_weights_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
 
     def cannot(*_: Any, room: int, **__: Any) -> None:
@@ -153,7 +177,9 @@ def test_a_gpu_that_cannot_share_has_versions_with_weights_of_their_own(tmp_path
     model = LocalModel(ServeSettings(**known))
     assert (model.shared_gib, len(asked)) == (0.0, 1)
     model.close()
-    assert asked[0] == pytest.approx(4 * model.memory_gib(Version(0, None, "live", "", "", 0, "", now())) * 2**30, rel=1e-6)
+    assert asked[0] == pytest.approx(
+        4 * model.memory_gib(Version(0, None, "live", "", "", 0, "", now())) * 2**30, rel=1e-6
+    )
     LocalModel(ServeSettings(**known, memory_gib=0.01)).close()
     assert asked[1] == 0  # it is known not to fit: whatever the GPU has free
     with pytest.raises(RunnerFailed, match="x is not among them"):
@@ -161,7 +187,9 @@ def test_a_gpu_that_cannot_share_has_versions_with_weights_of_their_own(tmp_path
 
 
 def test_adapters_are_not_shared_by_a_runner_that_merges_them(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="the runner openvino merges them; set runner to transformers, or adapters to auto"):
+    with pytest.raises(
+        AssertionError, match="the runner openvino merges them; set runner to transformers, or adapters to auto"
+    ):
         with running(tmp_path / "data", make_model=LocalModel, model="pocket-nano", adapters="shared"):
             pass
 
@@ -189,7 +217,9 @@ def test_a_probe_that_was_recorded_in_bfloat16_may_be_as_far_off_as_that(tiny: T
     off = [logp + 0.1 for logp in exact.top_logps]  # five times what float32 allows
     number = tiny.publish(adapter, replace(exact, top_logps=off, precision="bfloat16"))
     tiny.served.wait_for_state(number, "live", 60)
-    number = tiny.publish(tiny_adapter(tiny.folder, tmp_path / "other", seed=9, scale=0.3), replace(exact, top_logps=off))
+    number = tiny.publish(
+        tiny_adapter(tiny.folder, tmp_path / "other", seed=9, scale=0.3), replace(exact, top_logps=off)
+    )
     tiny.served.wait_for_state(number, "withdrawn", 60)
 
 
@@ -203,23 +233,40 @@ def test_a_seed_gives_the_same_answer_alone_and_among_others(tiny: Tiny) -> None
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_top_logprobs_are_the_versions_likeliest_tokens(tiny: Tiny, stream: bool) -> None:
-    ask: Any = {"model": "attune@0", "messages": [{"role": "user", "content": "Hello! 你好"}], "seed": 5, "max_tokens": 24, "n": 2}
+    ask: Any = {
+        "model": "attune@0",
+        "messages": [{"role": "user", "content": "Hello! 你好"}],
+        "seed": 5,
+        "max_tokens": 24,
+        "n": 2,
+    }
     answer: Any = tiny.served.openai().chat.completions.create(**ask, logprobs=True, top_logprobs=4, stream=stream)
     if stream:
         chunks = list(answer)
         pieces = [choice for chunk in chunks for choice in chunk.choices if choice.logprobs]
-        completion_id, shown = chunks[0].id, [[token for piece in pieces if piece.index == i for token in piece.logprobs.content] for i in range(2)]
+        completion_id, shown = (
+            chunks[0].id,
+            [[token for piece in pieces if piece.index == i for token in piece.logprobs.content] for i in range(2)],
+        )
     else:
         completion_id, shown = answer.id, [choice.logprobs.content for choice in answer.choices]
     for choice, tokens in enumerate(shown):
         with tiny.served.db() as db:
             kept = get_completion(db, completion_id, choice)
-        best = logits_of(tiny.folder, None, [*kept.prompt_ids, *kept.reply_ids])[len(kept.prompt_ids) - 1 : -1].log_softmax(-1).topk(4)
+        best = (
+            logits_of(tiny.folder, None, [*kept.prompt_ids, *kept.reply_ids])[len(kept.prompt_ids) - 1 : -1]
+            .log_softmax(-1)
+            .topk(4)
+        )
         assert len(tokens) >= len(kept.reply_ids) - 1 > 0
         for token, own, logps in zip(tokens, kept.logps, best.values.tolist(), strict=False):
             assert token.logprob == pytest.approx(own, abs=1e-6)
             assert [other.logprob for other in token.top_logprobs] == pytest.approx(logps, abs=0.02)
-            assert all(other.logprob == token.logprob for other in token.top_logprobs if other.bytes == token.bytes and other.token == token.token)
+            assert all(
+                other.logprob == token.logprob
+                for other in token.top_logprobs
+                if other.bytes == token.bytes and other.token == token.token
+            )
     assert not tiny.served.service.engine.slots[0].leases
 
 
@@ -230,12 +277,22 @@ def test_legacy_completions_give_the_likeliest_tokens(tiny: Tiny) -> None:
     streamed = next(chunk.choices[0].logprobs for chunk in chunks if chunk.choices[0].logprobs)
     assert len(whole.top_logprobs) == len(whole.tokens) > 0
     assert all(1 <= len(likeliest) <= 3 for likeliest in whole.top_logprobs)  # two tokens may have one text
-    assert (streamed.tokens, streamed.token_logprobs, streamed.text_offset) == (whole.tokens, whole.token_logprobs, whole.text_offset)
+    assert (streamed.tokens, streamed.token_logprobs, streamed.text_offset) == (
+        whole.tokens,
+        whole.token_logprobs,
+        whole.text_offset,
+    )
 
 
 def test_streamed_text_is_whole_and_the_same(tiny: Tiny) -> None:
     for seed in range(8):
-        ask = {"model": "attune@0", "messages": [{"role": "user", "content": "你好"}], "seed": seed, "max_tokens": 40, "temperature": 2.0}
+        ask = {
+            "model": "attune@0",
+            "messages": [{"role": "user", "content": "你好"}],
+            "seed": seed,
+            "max_tokens": 40,
+            "temperature": 2.0,
+        }
         whole = tiny.served.http.post("/v1/chat/completions", json=ask).json()["choices"][0]["message"]["content"]
         stream = tiny.served.openai().chat.completions.create(**ask, stream=True)  # type: ignore[call-overload]
         pieces = [chunk.choices[0].delta.content or "" for chunk in stream]
@@ -267,5 +324,13 @@ def test_the_services_process_has_no_torch(tmp_path: Path) -> None:
         "serving.greeting = greet\n"
         f"run({{'port': 0, 'data': {str(tmp_path / 'data')!r}, 'model': 'pocket-nano', 'no_learner': True}}, None)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=dict(os.environ), timeout=240, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=dict(os.environ),
+        timeout=240,
+        check=False,
+    )
     assert done.stdout.splitlines() == ["ready", "200 []"], done.stderr

@@ -34,7 +34,9 @@ def test_every_answer_has_a_name_of_its_own(shared: Running, method: str, path: 
 
 
 def test_a_proxy_s_name_is_kept_and_a_forged_line_of_the_log_is_not(shared: Running) -> None:
-    assert shared.http.get("/healthz", headers={"X-Request-Id": "edge-1/a.b:c"}).headers["x-request-id"] == "edge-1/a.b:c"
+    assert (
+        shared.http.get("/healthz", headers={"X-Request-Id": "edge-1/a.b:c"}).headers["x-request-id"] == "edge-1/a.b:c"
+    )
     for wrong in ("", "x" * 129, "a b", "né".encode("latin-1")):
         assert shared.http.get("/healthz", headers={"X-Request-Id": wrong}).headers["x-request-id"].startswith("req-")
 

@@ -18,7 +18,9 @@ from tests.service.parrot import ParrotRunner
 
 
 @given(st.text(max_size=30), st.floats(0, 1), st.integers(0, 100))
-def test_a_conversation_stays_with_its_version_and_moves_only_towards_the_canary(conversation: str, share: float, canary: int) -> None:
+def test_a_conversation_stays_with_its_version_and_moves_only_towards_the_canary(
+    conversation: str, share: float, canary: int
+) -> None:
     router = Router(canary + 1, canary, share)
     route = router.choose(conversation)
     assert route == router.choose(conversation)
@@ -39,7 +41,15 @@ def test_shares_are_kept() -> None:
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("attune@0", 0), ("attune@12", 12), ("attune", None), ("attune@", None), ("attune@-1", None), ("x@1", None), ("attune@１", None)],
+    [
+        ("attune@0", 0),
+        ("attune@12", 12),
+        ("attune", None),
+        ("attune@", None),
+        ("attune@-1", None),
+        ("x@1", None),
+        ("attune@１", None),
+    ],
 )
 def test_names_of_versions(name: str, number: int | None) -> None:
     assert pinned_number(name) == number
@@ -125,7 +135,10 @@ def test_many_who_want_different_versions_all_get_theirs_in_turn() -> None:
 def test_versions_keep_to_the_memory_they_may_take() -> None:
     async def run() -> None:
         engine = Engine(
-            lambda number: Loaded("d", ParrotRunner(number)), EngineLimits(9, 60.0, 5.0, 2.5), lambda number, error: None, lambda number: 1.0
+            lambda number: Loaded("d", ParrotRunner(number)),
+            EngineLimits(9, 60.0, 5.0, 2.5),
+            lambda number, error: None,
+            lambda number: 1.0,
         )
         await engine.load(0)
         engine.follow(Router(0))
@@ -150,7 +163,9 @@ def test_versions_keep_to_the_memory_they_may_take() -> None:
 
 
 def tight_engine(gate: threading.Event, loads: list[int]) -> Engine:
-    """An engine with memory for two parrots, of which version 0 takes one; loading any other waits for the gate, and 9 cannot be loaded."""
+    """An engine with memory for two parrots, of which version 0 takes one; loading any other waits for the gate, and 9
+    cannot be loaded.
+    """
 
     def load(number: int) -> Loaded:
         if number:
@@ -163,11 +178,15 @@ def tight_engine(gate: threading.Event, loads: list[int]) -> Engine:
     return Engine(load, EngineLimits(9, 60.0, 5.0, 2.0), lambda number, error: None, lambda number: 1.0)
 
 
-async def load_beside(engine: Engine, first: int, second: int, gate: threading.Event, first_for_traffic: bool = False) -> list[asyncio.Task[Any]]:
+async def load_beside(
+    engine: Engine, first: int, second: int, gate: threading.Event, first_for_traffic: bool = False
+) -> list[asyncio.Task[Any]]:
     """Begin to load two versions where there is memory for one, then open the gate."""
     await engine.load(0)
     engine.follow(Router(0))
-    tasks = [asyncio.create_task(engine.load(first, is_wanted_by_traffic=True) if first_for_traffic else engine.lease(first))]
+    tasks = [
+        asyncio.create_task(engine.load(first, is_wanted_by_traffic=True) if first_for_traffic else engine.lease(first))
+    ]
     while not engine._starting:
         await asyncio.sleep(0.005)
     tasks.append(asyncio.create_task(engine.lease(second)))

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy.sampler import uniform_number
-from service.local import NEXT_SEED, SEEDS
-from service.routes.bodies import ChatBody
+from service.local_answer import NEXT_SEED, SEEDS
+from service.routes.schemas import ChatBody
 from tests.service.running import Running
 
 MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
@@ -33,14 +33,21 @@ def test_numbers_from_a_seed_are_the_same_and_in_range(seed: int, step: int) -> 
 
 @given(seed=ANY_SEED, n=st.integers(1, 4), stop=st.sampled_from([None, "-5", ["w", "9"]]))
 @settings(max_examples=25, deadline=None)
-def test_a_request_with_a_seed_is_answered_the_same_again_streamed_or_not(shared: Running, seed: int, n: int, stop: Any) -> None:
+def test_a_request_with_a_seed_is_answered_the_same_again_streamed_or_not(
+    shared: Running, seed: int, n: int, stop: Any
+) -> None:
     ask = {"seed": seed, "n": n, **({"stop": stop} if stop else {})}
     first, again = (shared.chat("Hello!", **ask) for _ in range(2))
     assert first["choices"] == again["choices"]
     texts = [choice["message"]["content"] for choice in first["choices"]]
     assert not stop or not any(one in text for one in ([stop] if isinstance(stop, str) else stop) for text in texts)
-    chunks = list(shared.openai().chat.completions.create(model="attune", messages=MESSAGES, stream=True, extra_body=ask))
-    streamed = ["".join(c.delta.content or "" for chunk in chunks for c in chunk.choices if c.index == index) for index in range(n)]
+    chunks = list(
+        shared.openai().chat.completions.create(model="attune", messages=MESSAGES, stream=True, extra_body=ask)
+    )
+    streamed = [
+        "".join(c.delta.content or "" for chunk in chunks for c in chunk.choices if c.index == index)
+        for index in range(n)
+    ]
     assert streamed == texts
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy.runners.base import Step
-from service.engine.replies import Reply
+from service.engine.generation import Reply
 from service.engine.stops import StopFilter
 from tests.service.parrot import END, ByteStream, logp_of
 
@@ -23,7 +23,9 @@ def cut(text: str, stops: list[str]) -> str:
 
 @given(TEXT, STOPS, st.randoms(use_true_random=False))
 @settings(max_examples=500)
-def test_pieces_are_the_text_before_the_first_stop_however_it_is_cut(text: str, stops: list[str], rng: random.Random) -> None:
+def test_pieces_are_the_text_before_the_first_stop_however_it_is_cut(
+    text: str, stops: list[str], rng: random.Random
+) -> None:
     filtered, shown, place = StopFilter(stops), "", 0
     while place < len(text):
         size = rng.randint(1, 4)
@@ -33,7 +35,8 @@ def test_pieces_are_the_text_before_the_first_stop_however_it_is_cut(text: str, 
         if filtered.found:
             break
     shown += filtered.finish()
-    # two stops may begin at different places of one piece: what counts is the text at the moment when the first was complete
+    # two stops may begin at different places of one piece: what counts is the text at the moment when the first was
+    # complete
     seen = text[:place]
     assert shown == cut(seen, stops)
     assert filtered.found == any(stop in seen for stop in stops)
@@ -51,7 +54,9 @@ def test_nothing_is_held_back_that_could_be_shown(text: str, stops: list[str]) -
 
 @given(TEXT, STOPS, st.randoms(use_true_random=False))
 @settings(max_examples=500)
-def test_a_reply_shows_whole_characters_and_keeps_what_was_sampled(text: str, stops: list[str], rng: random.Random) -> None:
+def test_a_reply_shows_whole_characters_and_keeps_what_was_sampled(
+    text: str, stops: list[str], rng: random.Random
+) -> None:
     ids = [*text.encode(), END]
     reply, pieces, place = Reply(0, ByteStream(), tuple(stops), (END,)), [], 0
     while reply.finish_reason is None:

@@ -59,7 +59,9 @@ def told(served: Running, kind: str) -> list[dict[str, Any]]:
     import json
 
     with served.db() as db:
-        return [json.loads(row["data"]) for row in db.query("SELECT data FROM events WHERE kind = ? ORDER BY seq", [kind])]
+        return [
+            json.loads(row["data"]) for row in db.query("SELECT data FROM events WHERE kind = ? ORDER BY seq", [kind])
+        ]
 
 
 def word(served: Running) -> str | None:
@@ -173,7 +175,9 @@ def test_a_verdict_is_void_once_an_operator_has_moved_traffic(served: Running, m
 
 @pytest.mark.parametrize("by_operator", [False, True])
 def test_a_live_version_stays_on_trial_after_a_canary_that_failed(by_operator: bool, db: Database) -> None:
-    """Version 1 held as a canary and went live; 2 was its canary and was taken out: what people say of 1 counts as before."""
+    """Version 1 held as a canary and went live; 2 was its canary and was taken out: what people say of 1 counts as
+    before.
+    """
     judge = Judge(ServeSettings(rollback_alpha=0.05))
     with transaction(db):
         for number in (1, 2):

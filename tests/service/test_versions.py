@@ -28,7 +28,12 @@ def test_a_candidate_that_passed_goes_live_and_answers(served: Running) -> None:
     served.wait_for_state(number, "live")
     wait_until(lambda: served.chat()["model"] == f"attune@{number}", what="the new version answers")
     rows = served.versions()
-    assert (rows[0]["state"], rows[number]["serving"], rows[number]["share"], rows[0]["serving"]) == ("retired", True, 1.0, False)
+    assert (rows[0]["state"], rows[number]["serving"], rows[number]["share"], rows[0]["serving"]) == (
+        "retired",
+        True,
+        1.0,
+        False,
+    )
     assert rows[number]["digest"] == served.chat()["system_fingerprint"]
 
 
@@ -81,7 +86,9 @@ def test_a_service_whose_memory_holds_no_swap_does_not_start(tmp_path: Path) -> 
 
 
 def test_shared_base_weights_are_taken_from_the_memory_of_versions(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match=r"1\.00 GiB beside 2\.00 GiB of base weights .* raise it to 4\.00 or more"):
+    with pytest.raises(
+        AssertionError, match=r"1\.00 GiB beside 2\.00 GiB of base weights .* raise it to 4\.00 or more"
+    ):
         with running(tmp_path / "data", ParrotModel(shared=2.0), memory_gib=3.5):
             pass
     with running(tmp_path / "more", ParrotModel(shared=2.0), memory_gib=4.0) as served:
@@ -119,7 +126,10 @@ def test_an_old_version_is_loaded_when_it_is_asked_for_and_leaves_when_idle(tmp_
         assert served.versions()[0]["loaded"]
         wait_until(lambda: not served.versions()[0]["loaded"], what="it left again")
         assert served.versions()[number]["loaded"]
-        wait_until(lambda: all(runner.is_closed for runner in served.model.runners if runner.number == 0), what="its runners have ended")
+        wait_until(
+            lambda: all(runner.is_closed for runner in served.model.runners if runner.number == 0),
+            what="its runners have ended",
+        )
 
 
 def test_there_are_never_more_slots_than_allowed(tmp_path: Path) -> None:
@@ -169,7 +179,10 @@ def test_a_canary_gets_its_share_of_conversations_and_keeps_them(served: Running
     for answer in answers[:10]:
         assert served.chat(conversation_id=answer["conversation_id"])["model"] == answer["model"]
     with served.db() as db:
-        by_version = {row["version"]: row["propensity"] for row in db.query("SELECT DISTINCT version, propensity FROM completions")}
+        by_version = {
+            row["version"]: row["propensity"]
+            for row in db.query("SELECT DISTINCT version, propensity FROM completions")
+        }
     assert by_version == {0: 0.3, number: 0.7}
     assert served.http.post("/v1/versions/0/promote", json={"canary": 0}).json()["state"] == "withdrawn"
     assert {served.chat()["model"] for _ in range(10)} == {f"attune@{number}"}
@@ -219,13 +232,20 @@ def test_swaps_under_load_fail_nothing_and_mix_nothing(tmp_path: Path) -> None:
         assert not failed
         assert {model for model, _ in texts} >= {f"attune@{number}" for number in numbers}
         for model, text in texts:
-            assert {word[0] for word in (word.split("-") for word in text.split()[:-1])} == {model.replace("attune@", "w")}
-        wait_until(lambda: sum(not runner.is_closed for runner in served.model.runners) == 1, what="replaced versions left memory")
+            assert {word[0] for word in (word.split("-") for word in text.split()[:-1])} == {
+                model.replace("attune@", "w")
+            }
+        wait_until(
+            lambda: sum(not runner.is_closed for runner in served.model.runners) == 1,
+            what="replaced versions left memory",
+        )
 
 
 def test_answers_past_the_drain_limit_are_cut_with_a_clear_error(tmp_path: Path) -> None:
     with running(tmp_path / "data", ParrotModel(step_s=0.02), drain_limit_s=0.3) as served:
-        stream = served.openai().chat.completions.create(model="attune", messages=[{"role": "user", "content": "long"}], max_tokens=800, stream=True)
+        stream = served.openai().chat.completions.create(
+            model="attune", messages=[{"role": "user", "content": "long"}], max_tokens=800, stream=True
+        )
         next(iter(stream))
         served.wait_for_state(served.add_candidate(), "live")
         with pytest.raises(Exception, match=r"replaced .* limit of 0\.3 s"):
@@ -233,9 +253,13 @@ def test_answers_past_the_drain_limit_are_cut_with_a_clear_error(tmp_path: Path)
 
 
 def test_a_runner_that_dies_is_an_error_for_its_answers_and_comes_back(served: Running) -> None:
-    dead = served.http.post("/v1/chat/completions", json={"model": "attune", "messages": [{"role": "user", "content": "die"}]})
+    dead = served.http.post(
+        "/v1/chat/completions", json={"model": "attune", "messages": [{"role": "user", "content": "die"}]}
+    )
     assert (dead.status_code, dead.json()["error"]["code"]) == (500, "engine_failed")
-    wait_until(lambda: served.http.post("/v1/chat/completions", json=LONG).status_code == 200, what="the version is back")
+    wait_until(
+        lambda: served.http.post("/v1/chat/completions", json=LONG).status_code == 200, what="the version is back"
+    )
     with served.db() as db:
         assert db.table("events").count_where("kind = 'slot.failed'") == 1
     assert len(served.model.runners) == 2
@@ -263,7 +287,12 @@ def test_what_made_a_version_and_how_two_answer(served: Running) -> None:
     number = served.add_candidate()
     served.wait_for_state(number, "live")
     shown = served.http.get(f"/v1/versions/{number}").json()
-    assert (shown["gate"]["passed"], shown["manifest"], shown["run"], shown["parent"]) == (True, {"version": number}, None, 0)
+    assert (shown["gate"]["passed"], shown["manifest"], shown["run"], shown["parent"]) == (
+        True,
+        {"version": number},
+        None,
+        0,
+    )
     assert served.http.get(f"/v1/versions/{number}/feedback").json() == {"data": [], "next_cursor": None}
     served.chat("How are you?")
     both = served.http.get(f"/v1/versions/{number}/samples", params={"against": 0}).json()

@@ -37,12 +37,19 @@ def test_an_interval_holds_its_mean_and_narrows_with_more_questions() -> None:
     assert np.diff(bootstrap_interval(many))[0] < np.diff(bootstrap_interval(few))[0] / 2
 
 
-@pytest.mark.parametrize(("numbers", "most", "chosen"), [([3, 0, 1], 5, [0, 1, 3]), (range(20), 4, [0, 6, 13, 19]), ([0], 1, [0])])
+@pytest.mark.parametrize(
+    ("numbers", "most", "chosen"), [([3, 0, 1], 5, [0, 1, 3]), (range(20), 4, [0, 6, 13, 19]), ([0], 1, [0])]
+)
 def test_versions_are_spread_from_the_first_to_the_last(numbers: list[int], most: int, chosen: list[int]) -> None:
     assert spread(list(numbers), most) == chosen
 
 
 def test_the_feedback_behind_a_version_is_its_ancestors_too() -> None:
-    rows = [attune.Version(0), attune.Version(1, parent=0, items=16), attune.Version(2, parent=1, items=9), attune.Version(3, parent=1, items=5)]
+    rows = [
+        attune.Version(0),
+        attune.Version(1, parent=0, items=16),
+        attune.Version(2, parent=1, items=9),
+        attune.Version(3, parent=1, items=5),
+    ]
     known = {row.version: row for row in rows}
     assert [items_behind(known, number) for number in range(4)] == [0, 16, 25, 21]

@@ -82,7 +82,9 @@ def test_a_correction_is_right_and_liked_better(taste: str) -> None:
         if better is not None:
             corrections += 1
             right += question.is_right(better)
-            assert judge.taste.of(question, better) > judge.taste.of(question, "Obviously, I do not know that!!! **sorry**, ask somebody else")
+            assert judge.taste.of(question, better) > judge.taste.of(
+                question, "Obviously, I do not know that!!! **sorry**, ask somebody else"
+            )
     if taste != "long":
         assert corrections > 60
     assert right == corrections
@@ -103,10 +105,17 @@ def test_questions_are_the_same_for_the_same_seed_and_never_held_out_ones() -> N
 def test_a_population_has_its_shares() -> None:
     people = population("short,polite", 20, 3, noisy=0.2, lazy=0.1, contrarian=0.05)
     tempers = [one.temper for one in people.users]
-    assert (tempers.count("noisy"), tempers.count("lazy"), tempers.count("contrarian"), tempers.count("steady")) == (4, 2, 1, 13)
+    assert (tempers.count("noisy"), tempers.count("lazy"), tempers.count("contrarian"), tempers.count("steady")) == (
+        4,
+        2,
+        1,
+        13,
+    )
     assert {str(one.taste) for one in people.users} == {"short", "polite"}
     assert len({one.name for one in people.users}) == 20
-    assert tempers == [one.temper for one in population("short,polite", 20, 3, noisy=0.2, lazy=0.1, contrarian=0.05).users]
+    assert tempers == [
+        one.temper for one in population("short,polite", 20, 3, noisy=0.2, lazy=0.1, contrarian=0.05).users
+    ]
 
 
 @pytest.mark.parametrize("shares", [{"noisy": 1.5}, {"lazy": -0.1}, {"noisy": 0.6, "lazy": 0.6}])

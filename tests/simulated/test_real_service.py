@@ -1,4 +1,6 @@
-"""The whole loop with real parts: simulated users, a real service, a real learner, and a model that came to their taste."""
+"""The whole loop with real parts: simulated users, a real service, a real learner, and a model that came to their
+taste.
+"""
 
 import json
 from pathlib import Path
@@ -10,10 +12,14 @@ from tests.served import serve
 
 
 @pytest.mark.slow
-def test_users_who_like_it_short_get_it_shorter(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_users_who_like_it_short_get_it_shorter(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serve(tmp_path / "data") as served:
         monkeypatch.setenv("ATTUNE_BASE_URL", served.url)
-        assert run(["simulate", "--taste", "short", "--rounds", "12", "--png", str(tmp_path / "curve.png"), "--json"]) == 0
+        assert (
+            run(["simulate", "--taste", "short", "--rounds", "12", "--png", str(tmp_path / "curve.png"), "--json"]) == 0
+        )
     told = json.loads(capsys.readouterr().out)
     first, last = told["points"][0], told["points"][-1]
     assert told["live"] > 0

@@ -25,7 +25,9 @@ def learned(fake: FakeService, monkeypatch: pytest.MonkeyPatch) -> FakeService:
     return fake
 
 
-def test_the_users_speak_by_name_and_the_curve_is_measured(learned: FakeService, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_users_speak_by_name_and_the_curve_is_measured(
+    learned: FakeService, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     picture = tmp_path / "curve.png"
     assert run(["simulate", "--taste", "short", *SMALL, "--png", str(picture), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -33,9 +35,13 @@ def test_the_users_speak_by_name_and_the_curve_is_measured(learned: FakeService,
     assert told["points"][1]["mean_length"] < told["points"][0]["mean_length"]
     assert told["settled"]
     assert sum(told["said"].values()) == 24
-    speakers = Counter(seen.headers["x-attune-rater"] for seen in learned.requests("/v1/feedback") + learned.requests("/choice"))
+    speakers = Counter(
+        seen.headers["x-attune-rater"] for seen in learned.requests("/v1/feedback") + learned.requests("/choice")
+    )
     assert set(speakers) == {f"sim-0-{number}" for number in range(4)}
-    assert all(seen.body["winner"] == "A" for seen in learned.requests("/choice"))  # the fake puts the brief version on side A
+    assert all(
+        seen.body["winner"] == "A" for seen in learned.requests("/choice")
+    )  # the fake puts the brief version on side A
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_size > 20_000
 
@@ -55,13 +61,27 @@ def test_the_same_seed_asks_the_same(learned: FakeService, tmp_path: Path) -> No
 def test_a_table_for_people(learned: FakeService, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(["simulate", "--taste", "long", *SMALL, "--png", str(tmp_path / "x.png")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["version", "state", "items", "win", "rate", "95", "%", "interval", "length", "taste", "right"]
+    assert lines[0].split() == [
+        "version",
+        "state",
+        "items",
+        "win",
+        "rate",
+        "95",
+        "%",
+        "interval",
+        "length",
+        "taste",
+        "right",
+    ]
     assert lines[2].split()[:4] == ["1", "live", "16", "0.000"]
     assert "8 held-out questions" in lines[-1]
 
 
 @pytest.mark.parametrize("state", ["down", "paused"])
-def test_a_learner_that_is_away_ends_it_at_once(learned: FakeService, capsys: pytest.CaptureFixture[str], state: str, tmp_path: Path) -> None:
+def test_a_learner_that_is_away_ends_it_at_once(
+    learned: FakeService, capsys: pytest.CaptureFixture[str], state: str, tmp_path: Path
+) -> None:
     learned.learner_state = state
     assert run(["simulate", *SMALL, "--png", str(tmp_path / "x.png")]) == 1
     out, err = capsys.readouterr()
@@ -78,7 +98,9 @@ def test_a_learner_that_is_silent_for_a_moment_is_waited_for(learned: FakeServic
     back.join()
 
 
-def test_it_says_when_the_learner_was_not_done(learned: FakeService, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_it_says_when_the_learner_was_not_done(
+    learned: FakeService, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     learned.waiting = 9
     assert run(["simulate", *SMALL, "--wait", "1", "--png", str(tmp_path / "x.png")]) == 0
     assert "still at work" in capsys.readouterr().err
@@ -92,7 +114,9 @@ def test_it_says_when_the_learner_was_not_done(learned: FakeService, capsys: pyt
         (("--url", "http://127.0.0.1:9"), "serve"),
     ],
 )
-def test_an_error_is_one_line(learned: FakeService, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str) -> None:
+def test_an_error_is_one_line(
+    learned: FakeService, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
     assert run(["simulate", *arguments]) == 1
     err = capsys.readouterr().err
     assert words in err
@@ -100,6 +124,9 @@ def test_an_error_is_one_line(learned: FakeService, capsys: pytest.CaptureFixtur
 
 
 def test_a_curve_of_many_versions_is_drawn(tmp_path: Path) -> None:
-    points = [Point(i, "retired", 16 * i, 0.5 + 0.03 * i, (0.45 + 0.03 * i, 0.55 + 0.03 * i), 60.0 - 3 * i, -5.0, 0.7) for i in range(12)]
+    points = [
+        Point(i, "retired", 16 * i, 0.5 + 0.03 * i, (0.45 + 0.03 * i, 0.55 + 0.03 * i), 60.0 - 3 * i, -5.0, 0.7)
+        for i in range(12)
+    ]
     draw_curve(points, "twelve versions", tmp_path / "deep" / "curve.png")
     assert (tmp_path / "deep" / "curve.png").stat().st_size > 20_000

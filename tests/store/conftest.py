@@ -36,11 +36,26 @@ def db(folder: Path) -> Iterator[Database]:
 def reply(db: Database) -> Callable[..., Completion]:
     """Adds one reply to the store and returns it."""
 
-    def add(completion_id: str = "", *, choice: int = 0, version: int | None = 0, prompt_ids: tuple[int, ...] = (1, 5, 9)) -> Completion:
+    def add(
+        completion_id: str = "", *, choice: int = 0, version: int | None = 0, prompt_ids: tuple[int, ...] = (1, 5, 9)
+    ) -> Completion:
         completion = Completion(
-            completion_id or new_id("chatcmpl-"), choice, "ann", "chat", "attune", "local", version, [{"role": "user", "content": "你好"}],
-            list(prompt_ids), *(([7, 2], [-0.25, -1.5]) if version is not None else ([], [])), "hey", "stop", now(), "talk", {"temperature": 1.0},
-        )  # fmt: skip
+            completion_id or new_id("chatcmpl-"),
+            choice,
+            "ann",
+            "chat",
+            "attune",
+            "local",
+            version,
+            [{"role": "user", "content": "你好"}],
+            list(prompt_ids),
+            *(([7, 2], [-0.25, -1.5]) if version is not None else ([], [])),
+            "hey",
+            "stop",
+            now(),
+            "talk",
+            {"temperature": 1.0},
+        )
         add_completions(db, [completion])
         return completion
 
@@ -54,6 +69,8 @@ def said() -> Callable[..., Feedback]:
     def build(completion: Completion, kind: str = "thumb", rater: str = "ann", **fields: object) -> Feedback:
         if kind == "thumb":
             fields.setdefault("value", 1.0)
-        return Feedback(new_id(), kind, rater, completion.id, completion.choice, now(), str(sorted(fields.items())), **fields)  # type: ignore[arg-type]
+        return Feedback(
+            new_id(), kind, rater, completion.id, completion.choice, now(), str(sorted(fields.items())), **fields
+        )  # type: ignore[arg-type]
 
     return build

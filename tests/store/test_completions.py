@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 
 from store.blobs import pack_ids, pack_logps, unpack_ids, unpack_logps
-from store.completions import Completion, add_completions, completions_of_conversation, get_completion, recent_prompts, replies_saying
+from store.completions import (
+    Completion,
+    add_completions,
+    completions_of_conversation,
+    get_completion,
+    recent_prompts,
+    replies_saying,
+)
 from store.errors import UnknownCompletion
 
 
@@ -29,8 +36,12 @@ def test_recent_prompts_are_distinct_and_newest_first(db: Database, reply: Calla
 
 
 @pytest.mark.parametrize("space", ["\n", "\t", " ", "\r\n", "\u3000", "\xa0"])
-def test_replies_are_found_whatever_spaces_are_around_them(db: Database, reply: Callable[..., Completion], space: str) -> None:
-    add_completions(db, [replace(reply("x"), id="y", text=f"{space}a\nb{space}"), replace(reply("z"), id="other", text="ab")])
+def test_replies_are_found_whatever_spaces_are_around_them(
+    db: Database, reply: Callable[..., Completion], space: str
+) -> None:
+    add_completions(
+        db, [replace(reply("x"), id="y", text=f"{space}a\nb{space}"), replace(reply("z"), id="other", text="ab")]
+    )
     assert [found.id for found in replies_saying(db, ["a\nb"])] == ["y"]
 
 

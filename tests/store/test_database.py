@@ -26,7 +26,9 @@ def test_opening_twice_changes_nothing(folder: Path, db: Database) -> None:
 
 
 def test_a_database_of_a_newer_attune_is_refused_and_left_alone(folder: Path, db: Database) -> None:
-    db.execute("INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('attune', 'm999_from_the_future', '2030')")
+    db.execute(
+        "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('attune', 'm999_from_the_future', '2030')"
+    )
     db.conn.commit()
     with pytest.raises(NewerSchema, match="m999_from_the_future"):
         open_store(folder)

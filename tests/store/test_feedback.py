@@ -9,7 +9,16 @@ from store.comparisons import Comparison, add_comparison
 from store.completions import Completion
 from store.errors import IdempotencyConflict, UnknownFeedback
 from store.events import events_after
-from store.feedback import Feedback, add_feedback, count_feedback, count_to_learn, feedback_to_learn, get_feedback, list_feedback, retract_feedback
+from store.feedback import (
+    Feedback,
+    add_feedback,
+    count_feedback,
+    count_to_learn,
+    feedback_to_learn,
+    get_feedback,
+    list_feedback,
+    retract_feedback,
+)
 from store.ids import now
 from store.raters import set_quarantine
 
@@ -42,7 +51,9 @@ def test_two_raters_may_use_the_same_key(db: Database, reply: Reply, said: Said)
     assert count_feedback(db) == 2
 
 
-def test_a_later_thumb_replaces_the_earlier_one_for_learning_and_both_stay(db: Database, reply: Reply, said: Said) -> None:
+def test_a_later_thumb_replaces_the_earlier_one_for_learning_and_both_stay(
+    db: Database, reply: Reply, said: Said
+) -> None:
     completion = reply()
     add_feedback(db, said(completion))
     last, _ = add_feedback(db, said(completion, "score", value=0.1))
@@ -75,12 +86,16 @@ def test_what_does_not_count_for_learning(db: Database, reply: Reply, said: Said
     assert [row.rater_id for row in feedback_to_learn(db, 0)] == ["bob"]
 
 
-def test_asking_again_is_learned_from_but_begins_no_update_and_yields_to_words(db: Database, reply: Reply, said: Said) -> None:
+def test_asking_again_is_learned_from_but_begins_no_update_and_yields_to_words(
+    db: Database, reply: Reply, said: Said
+) -> None:
     first, second = reply(), reply()
     again, _ = add_feedback(db, said(first, "regenerate", value=None, other_completion_id=second.id, other_choice=0))
     assert [row.id for row in feedback_to_learn(db, 0)] == [again.id]
     assert count_to_learn(db, 0) == (0, None, 0)
-    preferred, _ = add_feedback(db, said(second, "preference", value=None, other_completion_id=first.id, other_choice=0))
+    preferred, _ = add_feedback(
+        db, said(second, "preference", value=None, other_completion_id=first.id, other_choice=0)
+    )
     assert [row.id for row in feedback_to_learn(db, 0)] == [preferred.id]
     retract_feedback(db, preferred.id, "ann")
     assert [row.id for row in feedback_to_learn(db, 0)] == [again.id]
@@ -120,5 +135,7 @@ def test_pages_are_newest_first_and_do_not_overlap(db: Database, reply: Reply, s
 
 
 def test_the_text_that_came_in_comes_out(db: Database, reply: Reply, said: Said) -> None:
-    kept, _ = add_feedback(db, said(reply(), "correction", text="你好！\u0000 \U0001f600", comment="c", metadata={"a": [1, None]}))
+    kept, _ = add_feedback(
+        db, said(reply(), "correction", text="你好！\u0000 \U0001f600", comment="c", metadata={"a": [1, None]})
+    )
     assert get_feedback(db, kept.id) == kept

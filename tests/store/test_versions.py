@@ -30,7 +30,9 @@ from store.versions import (
 
 
 def candidate(db: Database, number: int, passed: bool | None = True, parent: int = 0) -> None:
-    add_version(db, Version(number, parent, "candidate", f"digest{number}", f"versions/{number:06d}", 0, "mixed", now()), ())
+    add_version(
+        db, Version(number, parent, "candidate", f"digest{number}", f"versions/{number:06d}", 0, "mixed", now()), ()
+    )
     if passed is not None:
         set_verdict(db, number, passed, {"passed": passed, "reasons": [] if passed else ["drift"]})
 
@@ -118,9 +120,13 @@ def test_numbers_are_never_used_again(db: Database) -> None:
     assert next_version_number(db) == 2
 
 
-def test_a_version_knows_what_made_it(db: Database, reply: Callable[..., Completion], said: Callable[..., Feedback]) -> None:
+def test_a_version_knows_what_made_it(
+    db: Database, reply: Callable[..., Completion], said: Callable[..., Feedback]
+) -> None:
     rows = [add_feedback(db, said(reply()))[0] for _ in range(3)]
-    add_version(db, Version(1, 0, "candidate", "d", "versions/000001", 3, "mixed", now()), [row.id for row in reversed(rows)])
+    add_version(
+        db, Version(1, 0, "candidate", "d", "versions/000001", 3, "mixed", now()), [row.id for row in reversed(rows)]
+    )
     assert feedback_of_version(db, 1) == [row.id for row in rows]
 
 

@@ -1,6 +1,8 @@
-"""A small service with the shapes of the HTTP contract and scripted answers, so that the page can be driven without a model.
+"""A small service with the shapes of the HTTP contract and scripted answers, so that the page can be driven without a
+model.
 
-It learns nothing; `learn` plays an update as the events and rows of a real one. Run it alone to look at the page: `python -m tests.web.fake_service`.
+It learns nothing; `learn` plays an update as the events and rows of a real one. Run it alone to look at the page:
+`python -m tests.web.fake_service`.
 """
 
 import asyncio
@@ -38,7 +40,9 @@ def at(seconds_ago: float = 0.0) -> str:
 
 @dataclass
 class Fake:
-    """What the service knows. Tests read and change it directly; `lock` is not needed, since all handlers run on one loop."""
+    """What the service knows. Tests read and change it directly; `lock` is not needed, since all handlers run on one
+    loop.
+    """
 
     token_s: float = 0.002
     trigger: int = 16
@@ -152,26 +156,48 @@ def app_of(fake: Fake) -> FastAPI:
         body = await request.json()
         if fake.busy:
             fake.busy -= 1
-            return JSONResponse({"error": {"message": "the queue is full", "code": "overloaded"}}, 503, {"Retry-After": "1"})
-        made = keep_completion(fake, body["messages"], body.get("conversation_id"), body.get("model", "attune"), "chat", body.get("metadata"))
-        return StreamingResponse(chunks(fake, made), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+            return JSONResponse(
+                {"error": {"message": "the queue is full", "code": "overloaded"}}, 503, {"Retry-After": "1"}
+            )
+        made = keep_completion(
+            fake,
+            body["messages"],
+            body.get("conversation_id"),
+            body.get("model", "attune"),
+            "chat",
+            body.get("metadata"),
+        )
+        return StreamingResponse(
+            chunks(fake, made), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        )
 
     @app.post("/v1/comparisons")
     async def compare(request: Request) -> Response:
         body = await request.json()
         await asyncio.sleep(fake.token_s * 20)
-        sides = [keep_completion(fake, body["messages"], body.get("conversation_id"), "attune", "comparison", {"side": side}) for side in range(2)]
+        sides = [
+            keep_completion(fake, body["messages"], body.get("conversation_id"), "attune", "comparison", {"side": side})
+            for side in range(2)
+        ]
         number = f"cmp-{next(fake.ids)}"
         fake.comparisons[number] = {"sides": [side["id"] for side in sides]}
-        shown = [{"label": label, "completion_id": side["id"], "content": side["content"]} for label, side in zip("AB", sides, strict=True)]
-        return JSONResponse({"id": number, "created_at": at(), "conversation_id": body.get("conversation_id"), "candidates": shown}, 201)
+        shown = [
+            {"label": label, "completion_id": side["id"], "content": side["content"]}
+            for label, side in zip("AB", sides, strict=True)
+        ]
+        return JSONResponse(
+            {"id": number, "created_at": at(), "conversation_id": body.get("conversation_id"), "candidates": shown}, 201
+        )
 
     @app.post("/v1/comparisons/{number}/choice")
     async def choose(number: str, request: Request) -> Response:
         body, sides = await request.json(), fake.comparisons[number]["sides"]
         models = {label: fake.completions[side]["model"] for label, side in zip("AB", sides, strict=True)}
         return take(
-            fake, request, {"completion_id": sides[0], "kind": "choice", "winner": body["winner"], "comparison_id": number}, {"models": models}
+            fake,
+            request,
+            {"completion_id": sides[0], "kind": "choice", "winner": body["winner"], "comparison_id": number},
+            {"models": models},
         )
 
     @app.post("/v1/feedback")
@@ -239,7 +265,10 @@ def app_of(fake: Fake) -> FastAPI:
     @app.get("/v1/versions")
     async def versions() -> dict[str, Any]:
         return {
-            "data": [{name: value for name, value in row.items() if name not in ("gate", "run", "manifest")} for row in fake.versions],
+            "data": [
+                {name: value for name, value in row.items() if name not in ("gate", "run", "manifest")}
+                for row in fake.versions
+            ],
             "next_cursor": None,
         }
 
@@ -257,7 +286,12 @@ def app_of(fake: Fake) -> FastAPI:
     async def samples(number: int, against: int | None = None, limit: int = 4) -> dict[str, Any]:
         other = against if against is not None else fake.versions[number]["parent"] or 0
         await asyncio.sleep(fake.token_s * 20)
-        return {"version": number, "against": other, "data": scripted.samples(number, other)[:limit], "next_cursor": None}
+        return {
+            "version": number,
+            "against": other,
+            "data": scripted.samples(number, other)[:limit],
+            "next_cursor": None,
+        }
 
     @app.post("/v1/versions/rollback")
     async def roll_back(request: Request) -> dict[str, Any]:
@@ -287,18 +321,29 @@ def app_of(fake: Fake) -> FastAPI:
     @app.get("/v1/events", response_model=None)
     async def events(request: Request, after: int | None = None) -> StreamingResponse:
         last = request.headers.get("last-event-id")
-        return StreamingResponse(follow(fake, int(last) if last else after), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        return StreamingResponse(
+            follow(fake, int(last) if last else after),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store"},
+        )
 
     return app
 
 
 def refusal(status: int, message: str, code: str) -> JSONResponse:
     """Return an error in OpenAI's shape."""
-    return JSONResponse({"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}, status)
+    return JSONResponse(
+        {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}, status
+    )
 
 
 def keep_completion(
-    fake: Fake, messages: list[dict[str, str]], conversation_id: str | None, model: str, kind: str, metadata: dict[str, Any] | None
+    fake: Fake,
+    messages: list[dict[str, str]],
+    conversation_id: str | None,
+    model: str,
+    kind: str,
+    metadata: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Answer from the script, and keep the answer as a service would."""
     question = messages[-1]["content"]
@@ -318,7 +363,9 @@ def keep_completion(
         "conversation_id": conversation_id,
     }
     fake.completions[number] = made
-    row = fake.conversations.setdefault(conversation_id, {"id": conversation_id, "title": question[:120], "created_at": at(), "updated_at": at()})
+    row = fake.conversations.setdefault(
+        conversation_id, {"id": conversation_id, "title": question[:120], "created_at": at(), "updated_at": at()}
+    )
     row["updated_at"] = at()
     fake.live["answers"] += 1
     fake.tell("completion", {"completion_id": number, "version": fake.live["version"]})
@@ -366,7 +413,10 @@ def take(fake: Fake, request: Request, row: dict[str, Any], more: dict[str, Any]
     if key is not None:
         fake.keys[key] = (body, said)
     fake.waiting += 1
-    fake.tell("feedback", {"feedback_id": said["id"], "kind": row["kind"], "completion_id": row["completion_id"], "rater": "local"})
+    fake.tell(
+        "feedback",
+        {"feedback_id": said["id"], "kind": row["kind"], "completion_id": row["completion_id"], "rater": "local"},
+    )
     if fake.waiting >= fake.trigger and fake.state == "idle":
         threading.Thread(target=fake.learn, args=(fake.waiting,), daemon=True).start()
     return JSONResponse(said, 201)
@@ -416,7 +466,9 @@ class Serving:
         """Serve; returns when the socket answers."""
         self.fake.closing = False
         self.server = uvicorn.Server(
-            uvicorn.Config(app_of(self.fake), host="127.0.0.1", port=self.port, log_level="error", timeout_graceful_shutdown=1)
+            uvicorn.Config(
+                app_of(self.fake), host="127.0.0.1", port=self.port, log_level="error", timeout_graceful_shutdown=1
+            )
         )
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()

@@ -1,4 +1,6 @@
-"""A real service that people have used for a while: several versions, compared with each other, and conversations of one's own."""
+"""A real service that people have used for a while: several versions, compared with each other, and conversations of
+one's own.
+"""
 
 import contextlib
 import subprocess
@@ -14,9 +16,17 @@ from tests.served import serve
 
 PEOPLE = ("anna", "ben", "chen", "dora")
 QUESTIONS = (
-    "What is the capital of Italy?", "Sort these words: pear, apple, fig.", "How many minutes are in 3 hours?", "Name three animals.",
-    "What is the opposite of cold?", "What is 12 + 7?", "Hello!", "What is a map?", "日本的首都是哪里？", "请问3米等于多少厘米？",
-)  # fmt: skip
+    "What is the capital of Italy?",
+    "Sort these words: pear, apple, fig.",
+    "How many minutes are in 3 hours?",
+    "Name three animals.",
+    "What is the opposite of cold?",
+    "What is 12 + 7?",
+    "Hello!",
+    "What is a map?",
+    "日本的首都是哪里？",
+    "请问3米等于多少厘米？",
+)
 TALKS = (
     ("Good morning!", "What can you do?"),
     ("What is the plural of mouse?",),
@@ -57,8 +67,21 @@ def live(url: str, folder: Path) -> None:
 
 def simulate(url: str, folder: Path, seed: int, taste: str) -> None:
     """Run `attune simulate` with a few people of one taste."""
-    command = [Path(sys.executable).parent / "attune", "simulate", "--url", url, "--taste", taste, "--users", "4", "--seed", str(seed)]
-    subprocess.run([*command, "--rounds", "8", "--prompts", "8", "--samples", "1", "--png", str(folder / "curve.png")], check=True)
+    command = [
+        Path(sys.executable).parent / "attune",
+        "simulate",
+        "--url",
+        url,
+        "--taste",
+        taste,
+        "--users",
+        "4",
+        "--seed",
+        str(seed),
+    ]
+    subprocess.run(
+        [*command, "--rounds", "8", "--prompts", "8", "--samples", "1", "--png", str(folder / "curve.png")], check=True
+    )
 
 
 def compare_versions(url: str, versions: list[attune.Version]) -> None:

@@ -1,6 +1,7 @@
 """Takes the pictures of the documentation, of a real service with the bundled model that people have used for a while.
 
-python -m tests.web.screenshots [URL]      # of a running service, or of one that is started, taught and ended for it (some minutes)
+python -m tests.web.screenshots [URL]      # of a running service, or of one that is started, taught and ended for it
+(some minutes)
 """
 
 import contextlib
@@ -89,11 +90,25 @@ def ask(page: Page, text: str) -> None:
     page.wait_for_timeout(300)
 
 
-SCREENS: tuple[Callable[[Page, tuple[str, ...]], None], ...] = (welcome, chat, compare, versions, changes, learning, settings)
+SCREENS: tuple[Callable[[Page, tuple[str, ...]], None], ...] = (
+    welcome,
+    chat,
+    compare,
+    versions,
+    changes,
+    learning,
+    settings,
+)
 
 
 def shoot(
-    browser: Browser, url: str, name: str, screen: Callable[[Page, tuple[str, ...]], None], size: tuple[int, int], language: str, dark: bool
+    browser: Browser,
+    url: str,
+    name: str,
+    screen: Callable[[Page, tuple[str, ...]], None],
+    size: tuple[int, int],
+    language: str,
+    dark: bool,
 ) -> None:
     """Take one picture; colours are reduced until it is small enough to keep in the repository."""
     is_phone = size == PHONE

@@ -25,12 +25,18 @@ ANSWERS: dict[str, tuple[str, str]] = {
         "Why did the scarecrow win a prize? Because he was *outstanding* in his field.",
         "I asked the librarian for a book on paranoia. She whispered: it is right behind you.",
     ),
-    "How many days are in a week?": ("Seven.", "There are seven days in a week: Monday, Tuesday, Wednesday, Thursday, Friday, Saturday and Sunday."),
+    "How many days are in a week?": (
+        "Seven.",
+        "There are seven days in a week: Monday, Tuesday, Wednesday, Thursday, Friday, Saturday and Sunday.",
+    ),
     "Show me how to greet someone in Python.": (
         CODE,
         '```python\nprint("Hello!")\n```',
     ),
-    "Name three animals.": ("A fox, an owl and a hedgehog.", "Of course! Cat, dog, and also many others such as the horse."),
+    "Name three animals.": (
+        "A fox, an owl and a hedgehog.",
+        "Of course! Cat, dog, and also many others such as the horse.",
+    ),
     "Compare tea and coffee.": (
         "| | Tea | Coffee |\n| --- | --- | --- |\n| Caffeine | 30 mg | 95 mg |\n| Brewing | 3 min | 4 min |\n\nBoth are good company.",
         "Coffee is stronger, tea is gentler.",
@@ -42,7 +48,12 @@ ANSWERS: dict[str, tuple[str, str]] = {
         "[link](javascript:window.hacked=1) ![pixel](http://example.invalid/p.png) **safe**",
         "safe",
     ),
-    "long": ("\n\n".join(f"Paragraph {n}: it goes on for quite a while, so that there is time to press stop." for n in range(40)), "short"),
+    "long": (
+        "\n\n".join(
+            f"Paragraph {n}: it goes on for quite a while, so that there is time to press stop." for n in range(40)
+        ),
+        "short",
+    ),
 }
 
 
@@ -53,11 +64,27 @@ def answer(question: str, side: int = 0) -> str:
 
 
 def version(
-    number: int, parent: int | None, state: str, *, items: int = 0, created_at: str = "", live_at: str | None = None, **more: Any
+    number: int,
+    parent: int | None,
+    state: str,
+    *,
+    items: int = 0,
+    created_at: str = "",
+    live_at: str | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
     """Return a version's row with report, run and manifest, as GET /v1/versions/{n} shows it."""
     accuracy, kl = 0.52 + 0.32 * (1 - math.exp(-number / 3)), 0.03 + 0.012 * number
-    metrics = {"loss": 0.69 * math.exp(-number / 6), "guard/kl": kl, "held_out/accuracy": accuracy, "seconds": 9.4 + number % 3} if number else {}
+    metrics = (
+        {
+            "loss": 0.69 * math.exp(-number / 6),
+            "guard/kl": kl,
+            "held_out/accuracy": accuracy,
+            "seconds": 9.4 + number % 3,
+        }
+        if number
+        else {}
+    )
     checks = [
         {"name": "weights_finite", "value": 1.0, "limit": ">= 1", "passed": True},
         {"name": "kl_to_live", "value": 0.9 + number * 0.07, "limit": "<= 4", "passed": True},
@@ -114,14 +141,27 @@ def rejected(number: int) -> dict[str, Any]:
         {"name": "held_out_gain", "value": -0.12, "limit": ">= 0", "passed": False},
     ]
     reasons = ["kl_to_live is 5.31, wanted <= 4", "held_out_gain is -0.12, wanted >= 0"]
-    return {"state": "rejected", "passed": False, "live_at": None, "gate": {"passed": False, "checks": checks, "reasons": reasons}}
+    return {
+        "state": "rejected",
+        "passed": False,
+        "live_at": None,
+        "gate": {"passed": False, "checks": checks, "reasons": reasons},
+    }
 
 
 def samples(number: int, other: int) -> list[dict[str, Any]]:
     """Return the same questions answered by two versions."""
-    asked = ["What is the capital of Japan?", "How many days are in a week?", "Sort these: pear, apple, fig.", "Tell me a joke."]
+    asked = [
+        "What is the capital of Japan?",
+        "How many days are in a week?",
+        "Sort these: pear, apple, fig.",
+        "Tell me a joke.",
+    ]
     newer, older = (0, 1) if number > other else (1, 0)
-    rows = [{"messages": [{"role": "user", "content": text}], "text": answer(text, newer), "against": answer(text, older)} for text in asked]
+    rows = [
+        {"messages": [{"role": "user", "content": text}], "text": answer(text, newer), "against": answer(text, older)}
+        for text in asked
+    ]
     rows[3]["against"] = rows[3]["text"]
     return rows
 
@@ -145,16 +185,35 @@ def _ago(minutes: float) -> str:
 
 
 def lived_in(fake: Any) -> Any:
-    """Fill a fake with the past of a week's use: seven versions, one rejected, one withdrawn, feedback and conversations."""
+    """Fill a fake with the past of a week's use: seven versions, one rejected, one withdrawn, feedback and
+    conversations.
+    """
     fake.versions.clear()
-    plan = [(0, None, "retired"), (1, 0, "retired"), (2, 1, "retired"), (3, 2, "rejected"), (4, 2, "withdrawn"), (5, 2, "retired"), (6, 5, "live")]
+    plan = [
+        (0, None, "retired"),
+        (1, 0, "retired"),
+        (2, 1, "retired"),
+        (3, 2, "rejected"),
+        (4, 2, "withdrawn"),
+        (5, 2, "retired"),
+        (6, 5, "live"),
+    ]
     for number, parent, state in plan:
         minutes = (7 - number) * 47 - 40
-        row = version(number, parent, state, items=0 if number == 0 else 16 + (number * 5) % 9, created_at=_ago(minutes), live_at=_ago(minutes - 1))
+        row = version(
+            number,
+            parent,
+            state,
+            items=0 if number == 0 else 16 + (number * 5) % 9,
+            created_at=_ago(minutes),
+            live_at=_ago(minutes - 1),
+        )
         if state == "rejected":
             row.update(rejected(number))
         else:
-            wins, losses, ties = [(3, 14, 2), (9, 10, 3), (14, 9, 4), (0, 0, 0), (5, 9, 1), (17, 7, 5), (11, 3, 2)][number]
+            wins, losses, ties = [(3, 14, 2), (9, 10, 3), (14, 9, 4), (0, 0, 0), (5, 9, 1), (17, 7, 5), (11, 3, 2)][
+                number
+            ]
             total = wins + losses + ties
             rate = (wins + ties / 2) / total
             half = 1.96 * math.sqrt(rate * (1 - rate) / total)
@@ -169,7 +228,15 @@ def lived_in(fake: Any) -> Any:
     kinds = ["choice", "thumb", "choice", "correction", "choice", "thumb", "preference"]
     for place in range(150):
         minutes = 300 - 300 * (place / 150) ** 0.7 + (place % 7)
-        fake.feedback.append({"id": f"fb-old-{place}", "kind": kinds[place % 7], "completion_id": "", "created_at": _ago(minutes), "thumb": "up"})
+        fake.feedback.append(
+            {
+                "id": f"fb-old-{place}",
+                "kind": kinds[place % 7],
+                "completion_id": "",
+                "created_at": _ago(minutes),
+                "thumb": "up",
+            }
+        )
     titles = [
         "What is the capital of Japan?",
         "Sort these: pear, apple, fig.",

@@ -160,9 +160,22 @@ def test_conversations_are_listed_searched_opened_and_deleted(visitor: Visitor, 
 
 
 def test_conversation_that_only_the_service_knows_is_rebuilt(visitor: Visitor, fake: Fake) -> None:
-    before = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi!"}, {"role": "user", "content": "Bye"}]
-    fake.conversations["c1"] = {"id": "c1", "title": "Hello", "created_at": "2026-01-01T00:00:00+00:00", "updated_at": "2026-01-01T00:00:00+00:00"}
-    for number, messages, content in (("a1", before[:1], "Hi!"), ("a2", before[:1], "Hello to you!"), ("a3", before, "See you.")):
+    before = [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hi!"},
+        {"role": "user", "content": "Bye"},
+    ]
+    fake.conversations["c1"] = {
+        "id": "c1",
+        "title": "Hello",
+        "created_at": "2026-01-01T00:00:00+00:00",
+        "updated_at": "2026-01-01T00:00:00+00:00",
+    }
+    for number, messages, content in (
+        ("a1", before[:1], "Hi!"),
+        ("a2", before[:1], "Hello to you!"),
+        ("a3", before, "See you."),
+    ):
         fake.completions[number] = {
             "id": number,
             "choice": 0,

@@ -11,9 +11,12 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.mark.parametrize(
-    ("key", "winner", "kept"), [("1", "A", "Seven."), ("2", "B", "There are seven"), ("t", "tie", "Seven."), ("b", "both_bad", None)]
+    ("key", "winner", "kept"),
+    [("1", "A", "Seven."), ("2", "B", "There are seven"), ("t", "tie", "Seven."), ("b", "both_bad", None)],
 )
-def test_choice_by_key_is_blind_until_made(visitor: Visitor, fake: Fake, key: str, winner: str, kept: str | None) -> None:
+def test_choice_by_key_is_blind_until_made(
+    visitor: Visitor, fake: Fake, key: str, winner: str, kept: str | None
+) -> None:
     page = visitor.go()
     page.get_by_role("button", name="Compare two answers").click()
     visitor.ask("How many days are in a week?")

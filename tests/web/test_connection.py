@@ -36,7 +36,9 @@ def test_feedback_waits_through_a_reload_and_keeps_its_key(browser: Browser, ser
     with visit(browser, serving.url) as visitor:
         page = visitor.go()
         visitor.ask("Tell me a joke.")
-        page.route("**/v1/feedback", lambda route: (route.fetch(), route.abort()))  # it arrives, but its acknowledgement does not
+        page.route(
+            "**/v1/feedback", lambda route: (route.fetch(), route.abort())
+        )  # it arrives, but its acknowledgement does not
         page.get_by_role("button", name="Good answer").click()
         visitor.until(lambda: visitor.unsent() == 1)
         page.wait_for_timeout(300)
@@ -67,11 +69,23 @@ def test_busy_service_is_asked_again(browser: Browser, serving: Serving, fake: F
         expect(page.locator(".answer .prose")).to_have_text("Seven.")
 
 
-def test_a_fault_of_the_service_is_told_with_the_name_of_the_request(browser: Browser, serving: Serving, fake: Fake) -> None:
+def test_a_fault_of_the_service_is_told_with_the_name_of_the_request(
+    browser: Browser, serving: Serving, fake: Fake
+) -> None:
     with visit(browser, serving.url) as visitor:
         page = visitor.go()
-        wrong = {"error": {"message": "something went wrong inside the service", "type": "server_error", "param": None, "code": "internal_error"}}
-        page.route("**/v1/chat/completions", lambda route: route.fulfill(status=500, json=wrong, headers={"X-Request-Id": "req-42"}))
+        wrong = {
+            "error": {
+                "message": "something went wrong inside the service",
+                "type": "server_error",
+                "param": None,
+                "code": "internal_error",
+            }
+        }
+        page.route(
+            "**/v1/chat/completions",
+            lambda route: route.fulfill(status=500, json=wrong, headers={"X-Request-Id": "req-42"}),
+        )
         page.locator("#message").fill("How many days are in a week?")
         page.keyboard.press("Enter")
         expect(page.locator(".state-line")).to_contain_text("something went wrong inside the service (req-42)")
@@ -105,12 +119,21 @@ def test_refused_feedback_is_said_and_not_tried_for_ever(browser: Browser, servi
 
 
 def test_a_list_that_could_not_be_loaded_is_asked_for_again(browser: Browser, serving: Serving, fake: Fake) -> None:
-    fake.conversations["c1"] = {"id": "c1", "title": "Hello", "created_at": "2026-01-01T00:00:00+00:00", "updated_at": "2026-01-01T00:00:00+00:00"}
+    fake.conversations["c1"] = {
+        "id": "c1",
+        "title": "Hello",
+        "created_at": "2026-01-01T00:00:00+00:00",
+        "updated_at": "2026-01-01T00:00:00+00:00",
+    }
     with visit(browser, serving.url) as visitor:
         failing = [True, True]
         visitor.page.route(
             "**/v1/conversations?*",
-            lambda route: route.fulfill(status=500, json={"error": {"message": "locked"}}) if failing and failing.pop() else route.fallback(),
+            lambda route: (
+                route.fulfill(status=500, json={"error": {"message": "locked"}})
+                if failing and failing.pop()
+                else route.fallback()
+            ),
         )
         page = visitor.go()
         expect(page.locator(".history .empty")).to_have_text("The list could not be loaded.")
@@ -120,7 +143,9 @@ def test_a_list_that_could_not_be_loaded_is_asked_for_again(browser: Browser, se
 
 def test_without_an_event_stream_the_page_polls(browser: Browser, serving: Serving, fake: Fake) -> None:
     with visit(browser, serving.url) as visitor:
-        visitor.page.route("**/v1/events*", lambda route: route.fulfill(status=404, json={"error": {"message": "no such route"}}))
+        visitor.page.route(
+            "**/v1/events*", lambda route: route.fulfill(status=404, json={"error": {"message": "no such route"}})
+        )
         page = visitor.go()
         fake.learn(step_s=0.0)
         expect(page.locator(".strip-version")).to_contain_text("Version 1")

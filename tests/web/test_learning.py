@@ -184,7 +184,13 @@ def test_the_last_update_s_losses_are_there_after_a_reload(visitor: Visitor, fak
 def test_features_that_the_service_lacks_are_not_offered(visitor: Visitor, fake: Fake) -> None:
     def without(route: Route) -> None:
         schema = route.fetch().json()
-        for path in ("/v1/comparisons", "/v1/learner/update", "/v1/versions/rollback", "/v1/export", "/v1/versions/{number}/samples"):
+        for path in (
+            "/v1/comparisons",
+            "/v1/learner/update",
+            "/v1/versions/rollback",
+            "/v1/export",
+            "/v1/versions/{number}/samples",
+        ):
             schema["paths"].pop(path)
         route.fulfill(json=schema)
 

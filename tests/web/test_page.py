@@ -1,4 +1,6 @@
-"""The page as a whole: light, quick, in two languages, on two sizes, in two themes, without a serious fault for assistive technology."""
+"""The page as a whole: light, quick, in two languages, on two sizes, in two themes, without a serious fault for
+assistive technology.
+"""
 
 import json
 import re
@@ -31,7 +33,9 @@ def test_page_weighs_under_400_kb_and_paints_within_a_second(visitor: Visitor) -
     assert len(visitor.sent) > 20
     assert sum(visitor.sent.values()) < 400_000
     paints: list[float] = []
-    while len(paints) < 12 and (not paints or min(paints) >= 1000):  # the best of some: the machine may be busy with something else
+    while len(paints) < 12 and (
+        not paints or min(paints) >= 1000
+    ):  # the best of some: the machine may be busy with something else
         page.goto("about:blank")
         visitor.go()
         paints.append(page.evaluate(FIRST_PAINT))
@@ -85,7 +89,10 @@ def test_every_check_of_the_gate_and_every_kind_of_feedback_has_words() -> None:
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize(
     ("language", "words"),
-    [("en-GB", ("Good answer", "Too long", "A is better", "You chose A.")), ("zh-CN", ("回答得好", "太长", "A 更好", "你选了 A。"))],
+    [
+        ("en-GB", ("Good answer", "Too long", "A is better", "You chose A.")),
+        ("zh-CN", ("回答得好", "太长", "A 更好", "你选了 A。")),
+    ],
     ids=["en", "zh"],
 )
 def test_whole_way_in_both_languages_and_sizes(
@@ -129,7 +136,9 @@ def faults(page: Page, rules: list[str]) -> list[str]:
     """Return what axe finds serious or critical, by all its rules or by those named."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE.read_text())
-    found = page.evaluate("rules => axe.run(document, {resultTypes: ['violations'], ...(rules.length ? {runOnly: rules} : {})})", rules)
+    found = page.evaluate(
+        "rules => axe.run(document, {resultTypes: ['violations'], ...(rules.length ? {runOnly: rules} : {})})", rules
+    )
     return [
         f"{one['id']}: {node['html'][:160]} {node['failureSummary'][:200]}"
         for one in found["violations"]

@@ -1,4 +1,6 @@
-"""The page against the real service with the smallest bundled model: from the first word to a new version, what it changed, and back."""
+"""The page against the real service with the smallest bundled model: from the first word to a new version, what it
+changed, and back.
+"""
 
 import re
 from collections.abc import Iterator
@@ -31,12 +33,27 @@ class Words:
 
 
 ENGLISH = Words(
-    "en-GB", "Good answer", "Update now", r"learned from \d+ pieces", "Now talking to version", "Let both answer", "Passed every check",
-    "Roll back to this", "Version",
-)  # fmt: skip
+    "en-GB",
+    "Good answer",
+    "Update now",
+    r"learned from \d+ pieces",
+    "Now talking to version",
+    "Let both answer",
+    "Passed every check",
+    "Roll back to this",
+    "Version",
+)
 CHINESE = Words(
-    "zh-CN", "回答得好", "立即更新", r"学习了 \d+ 条反馈", "现在与版本", "让两个版本回答", "通过全部检查", "回退到此版本", "版本",
-)  # fmt: skip
+    "zh-CN",
+    "回答得好",
+    "立即更新",
+    r"学习了 \d+ 条反馈",
+    "现在与版本",
+    "让两个版本回答",
+    "通过全部检查",
+    "回退到此版本",
+    "版本",
+)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +77,9 @@ def teach(person: Visitor, words: Words, rounds: int) -> None:
         first, second = (card.inner_text() for card in page.locator(".card .prose").all())
         page.locator(".choice-A" if len(first) <= len(second) else ".choice-B").click()
         expect(page.locator(".choices")).to_have_count(0)
-        expect(page.locator(".outcome summary").last).to_contain_text(re.compile(r"\d"))  # named after the choice, not before
+        expect(page.locator(".outcome summary").last).to_contain_text(
+            re.compile(r"\d")
+        )  # named after the choice, not before
     page.locator(".composer .toggle").click()
 
 
@@ -84,7 +103,9 @@ def roll_back(page: Page, words: Words) -> None:
 
 
 @pytest.mark.parametrize("turn", [0, 1], ids=["desktop-en-phone-zh", "desktop-zh-phone-en"])
-def test_two_people_teach_a_version_see_what_changed_and_roll_it_back(browser: Browser, served: Served, turn: int) -> None:
+def test_two_people_teach_a_version_see_what_changed_and_roll_it_back(
+    browser: Browser, served: Served, turn: int
+) -> None:
     """One at a desktop and one with a phone, at the same time, each in another language; then the other way round."""
     at_desktop, on_phone = (ENGLISH, CHINESE) if turn == 0 else (CHINESE, ENGLISH)
     with (
@@ -123,7 +144,9 @@ def test_two_people_teach_a_version_see_what_changed_and_roll_it_back(browser: B
 
 
 def test_a_restart_of_the_real_service_loses_nothing_that_was_typed_or_said(browser: Browser, served: Served) -> None:
-    """The service is killed, and comes back on the same port and data: a thumb, a question and half a thought are still there."""
+    """The service is killed, and comes back on the same port and data: a thumb, a question and half a thought are still
+    there.
+    """
     port = int(served.url.rpartition(":")[2])
     with visit(browser, served.url) as person:
         page = person.go()

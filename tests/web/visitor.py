@@ -1,4 +1,6 @@
-"""A person at the page: one browser tab on a service, which watches for console errors and for requests that leave the machine."""
+"""A person at the page: one browser tab on a service, which watches for console errors and for requests that leave the
+machine.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -59,7 +61,9 @@ class Visitor:
 
 
 @contextmanager
-def visit(browser: Browser, url: str, *, language: str = "en-GB", size: tuple[int, int] = DESKTOP, dark: bool = False) -> Iterator[Visitor]:
+def visit(
+    browser: Browser, url: str, *, language: str = "en-GB", size: tuple[int, int] = DESKTOP, dark: bool = False
+) -> Iterator[Visitor]:
     """Give a visitor with a memory of their own; a phone has touch and no pointer that hovers."""
     is_phone = size[0] < 500
     context = browser.new_context(

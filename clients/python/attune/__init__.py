@@ -8,9 +8,9 @@ Hello to you!
 >>> feedback = reply.rate("up")
 """
 
+from attune._async.answers import AsyncComparison, AsyncReply, AsyncStream
 from attune._async.client import AsyncClient
 from attune._async.events import AsyncEvents
-from attune._async.replies import AsyncComparison, AsyncReply, AsyncStream
 from attune._errors import (
     APIError,
     AttuneError,
@@ -28,9 +28,9 @@ from attune._errors import (
     UnexpectedReply,
     Unprocessable,
 )
+from attune._sync.answers import Comparison, Reply, Stream
 from attune._sync.client import Client
 from attune._sync.events import Events
-from attune._sync.replies import Comparison, Reply, Stream
 from attune._tracking import track
 from attune._transport import VERSION as __version__
 from attune._transport import Retry

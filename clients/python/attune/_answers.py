@@ -16,8 +16,10 @@ Messages = str | Sequence[Message | Mapping[str, Any]]
 class Answer:
     """One answer: its text, what it is called, and who wrote it.
 
-    `id` and `choice` are what feedback points to. `model` names the exact version (`attune@12`), `version` is its number and None
-    for a backend that has none, `digest` names its weights. `messages` is the conversation with this answer as its last turn.
+    `id` and `choice` are what feedback points to. `model` names the exact version (`attune@12`), `version` is its
+    number and None
+    for a backend that has none, `digest` names its weights. `messages` is the conversation with this answer as its last
+    turn.
     """
 
     id: str
@@ -36,7 +38,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Asked:
-    """What an answer answers: kept so that it can be asked again, or gone on from. `model` is the name that was asked for."""
+    """What an answer answers: kept so that it can be asked again, or gone on from. `model` is the name that was asked
+    for.
+    """
 
     messages: tuple[dict[str, Any], ...]
     model: str
@@ -44,7 +48,9 @@ class Asked:
 
 
 def asked(messages: Messages, model: str, settings: Mapping[str, Any]) -> Asked:
-    """Return a question in one shape, whether a sentence or a whole conversation was given. Settings that are None count as not given."""
+    """Return a question in one shape, whether a sentence or a whole conversation was given. Settings that are None
+    count as not given.
+    """
     return Asked(turns(messages), model, {name: value for name, value in settings.items() if value is not None})
 
 
@@ -52,7 +58,10 @@ def turns(messages: Messages) -> tuple[dict[str, Any], ...]:
     """Return messages as the service takes them. Raises ValueError for an empty conversation."""
     if isinstance(messages, str):
         return ({"role": "user", "content": messages},)
-    found = tuple({"role": message.role, "content": message.content} if isinstance(message, Message) else dict(message) for message in messages)
+    found = tuple(
+        {"role": message.role, "content": message.content} if isinstance(message, Message) else dict(message)
+        for message in messages
+    )
     if not found:
         raise ValueError("There are no messages; say at least one thing.")
     return found
@@ -86,7 +95,9 @@ def _answer(body: Mapping[str, Any], choice: Mapping[str, Any], version_header: 
 
 
 def version_of(model: str, header: str | None) -> int | None:
-    """Return the version's number from `attune@12`, else from the `X-Attune-Version` header; None for a backend without versions."""
+    """Return the version's number from `attune@12`, else from the `X-Attune-Version` header; None for a backend without
+    versions.
+    """
     number = model.rpartition("@")[2] if "@" in model else header
     return int(number) if number and number.isdigit() else None
 
@@ -94,7 +105,11 @@ def version_of(model: str, header: str | None) -> int | None:
 def tokens_of(logprobs: Mapping[str, Any] | None) -> tuple[Token, ...]:
     """Return the tokens of OpenAI's `logprobs` object, none where it was not asked for."""
     return tuple(
-        Token(one["token"], float(one["logprob"]), {other["token"]: float(other["logprob"]) for other in one.get("top_logprobs") or ()})
+        Token(
+            one["token"],
+            float(one["logprob"]),
+            {other["token"]: float(other["logprob"]) for other in one.get("top_logprobs") or ()},
+        )
         for one in (logprobs or {}).get("content") or ()
     )
 
@@ -124,7 +139,12 @@ class Draft:
 
     def _choice(self, index: int) -> dict[str, Any]:
         if index not in self._choices:
-            new: dict[str, Any] = {"index": index, "message": {"content": ""}, "finish_reason": None, "logprobs": {"content": []}}
+            new: dict[str, Any] = {
+                "index": index,
+                "message": {"content": ""},
+                "finish_reason": None,
+                "logprobs": {"content": []},
+            }
             self._choices[index] = new
             self.body["choices"].append(new)
         return self._choices[index]

@@ -97,7 +97,9 @@ class APIError(AttuneError):
         self.request_id = request_id
         self.retry_after_s = retry_after_s
 
-    def __reduce__(self) -> tuple[Any, ...]:  # exceptions cross process boundaries by pickle, which forgets keyword arguments
+    def __reduce__(
+        self,
+    ) -> tuple[Any, ...]:  # exceptions cross process boundaries by pickle, which forgets keyword arguments
         return type(self), self.args, self.__dict__
 
 
@@ -212,7 +214,8 @@ BY_STATUS: dict[int, type[APIError]] = {
 def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> APIError:
     """Return the error that a response of status 400 and above stands for, whatever its body is.
 
-    Reads OpenAI's shape, `{"error": {"message", "type", "param", "code"}}`; a proxy's HTML page becomes one short sentence.
+    Reads OpenAI's shape, `{"error": {"message", "type", "param", "code"}}`; a proxy's HTML page becomes one short
+    sentence.
     """
     kind = BY_STATUS.get(status) or (ServerError if status >= 500 else BadRequest)
     told = _error_object(body)
@@ -230,11 +233,15 @@ def error_from_response(status: int, headers: Mapping[str, str], body: bytes) ->
 def error_from_event(told: Mapping[str, Any]) -> APIError:
     """Return the error that the service sent in the middle of a stream, after its status line had said 200."""
     message = " ".join(str(told.get("message") or "The service stopped in the middle of its reply.").split())
-    return ServerError(message, status=500, code=_text(told.get("code")) or _text(told.get("type")), param=_text(told.get("param")))
+    return ServerError(
+        message, status=500, code=_text(told.get("code")) or _text(told.get("type")), param=_text(told.get("param"))
+    )
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a `Retry-After` header asks for (a number; dates are for pages, no API sends them), None without one."""
+    """Return the seconds that a `Retry-After` header asks for (a number; dates are for pages, no API sends them), None
+    without one.
+    """
     try:
         return max(0.0, float(headers["retry-after"]))
     except (KeyError, ValueError):

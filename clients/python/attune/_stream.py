@@ -55,7 +55,9 @@ class EventReader:
 
 
 def json_of(event: ServerEvent) -> dict[str, Any]:
-    """Return an event's data. Raises ServerError for an error that the service sent, UnexpectedReply for anything but an object."""
+    """Return an event's data. Raises ServerError for an error that the service sent, UnexpectedReply for anything but
+    an object.
+    """
     try:
         told = json.loads(event.data)
     except ValueError:

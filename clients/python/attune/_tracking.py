@@ -16,10 +16,13 @@ SAID = ("rate", "score", "correct")
 
 
 def track(openai_client: C, *, rater: str | None = None) -> C:
-    """Give the replies of an openai client's `chat.completions.create` the methods `rate`, `score` and `correct`, as `Reply` has them.
+    """Give the replies of an openai client's `chat.completions.create` the methods `rate`, `score` and `correct`, as
+    `Reply` has them.
 
-    The client is changed and returned. It must point to an Attune service; address and key are taken from it. With `openai.AsyncOpenAI`
-    the three are awaited. A streamed reply has them too, from its first chunk on. Raises TypeError for anything but an openai client.
+    The client is changed and returned. It must point to an Attune service; address and key are taken from it. With
+    `openai.AsyncOpenAI`
+    the three are awaited. A streamed reply has them too, from its first chunk on. Raises TypeError for anything but an
+    openai client.
 
     >>> import openai
     >>> assistant = attune.track(openai.OpenAI(base_url=client.address.url + "/v1", api_key="none"))
@@ -32,13 +35,17 @@ def track(openai_client: C, *, rater: str | None = None) -> C:
         create = completions.create
         base_url, api_key = str(openai_client.base_url), openai_client.api_key  # type: ignore[attr-defined]
     except AttributeError:
-        raise TypeError(f"track() takes an openai.OpenAI or openai.AsyncOpenAI client, not {type(openai_client).__name__}.") from None
+        raise TypeError(
+            f"track() takes an openai.OpenAI or openai.AsyncOpenAI client, not {type(openai_client).__name__}."
+        ) from None
     key = api_key if isinstance(api_key, str) and api_key.startswith("at-") else None
     completions.create = _tracked_create(create, _client_for(create, base_url, key, rater))
     return openai_client
 
 
-def _client_for(create: Callable[..., Any], base_url: str, api_key: str | None, rater: str | None) -> Client | AsyncClient:
+def _client_for(
+    create: Callable[..., Any], base_url: str, api_key: str | None, rater: str | None
+) -> Client | AsyncClient:
     from attune._async.client import AsyncClient
     from attune._sync.client import Client
 
@@ -71,7 +78,9 @@ def _tracked(reply: Any, client: Client | AsyncClient) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def _with_methods(kind: type, client: Client | AsyncClient) -> type:
-    """Return a subclass of openai's reply with our methods: still one of theirs to `isinstance`, and nothing more in its JSON."""
+    """Return a subclass of openai's reply with our methods: still one of theirs to `isinstance`, and nothing more in
+    its JSON.
+    """
 
     def method(name: str) -> Callable[..., Any]:
         say = getattr(client, name)

@@ -1,6 +1,7 @@
 """How requests are made, tried again and understood: the parts that know neither sync nor async.
 
-`httpx` is imported when the first client is made, not with `import attune`: it takes a quarter of a second where its own command line
+`httpx` is imported when the first client is made, not with `import attune`: it takes a quarter of a second where its
+own command line
 is installed.
 """
 
@@ -29,9 +30,11 @@ VERSION = "0.1.0"
 class Retry:
     """How often, and after how long, a request is tried again.
 
-    Only what is safe is tried again: requests that only read, feedback and choices (they carry an idempotency key), and whatever
+    Only what is safe is tried again: requests that only read, feedback and choices (they carry an idempotency key), and
+    whatever
     the service did not begin (no connection, or a refusal with `Retry-After`). `times` 0 turns it off. The n-th wait is
-    `first_s` doubled n times, at most `longest_s`, shortened at random by up to a half so that clients do not come back together.
+    `first_s` doubled n times, at most `longest_s`, shortened at random by up to a half so that clients do not come back
+    together.
     A `Retry-After` up to `patience_s` is waited out; a longer one is raised at once.
 
     >>> attune.Client(retry=attune.Retry(times=5)).health().alive
@@ -85,13 +88,17 @@ def post(path: str, **body: Any) -> Request:
 
 
 def post_once(path: str, key: str | None = None, **body: Any) -> Request:
-    """A request that acts once however often it is sent, by its idempotency key: a new one, unless the caller has their own."""
+    """A request that acts once however often it is sent, by its idempotency key: a new one, unless the caller has their
+    own.
+    """
     plain = post(path, **body)
     return Request("POST", path, json=plain.json, headers={"Idempotency-Key": key or str(uuid.uuid4())}, safe=True)
 
 
 def segment(name: str) -> str:
-    """An id as one segment of a path, whatever characters it has. Raises ValueError for an empty one, which would name another route."""
+    """An id as one segment of a path, whatever characters it has. Raises ValueError for an empty one, which would name
+    another route.
+    """
     if not name:
         raise ValueError("An id is missing: it cannot be empty.")
     return quote(name, safe="")
@@ -107,10 +114,14 @@ class Address:
 
     @classmethod
     def of(cls, base_url: str | None, api_key: str | None, rater: str | None) -> Address:
-        """What was given, else `ATTUNE_BASE_URL` and `ATTUNE_API_KEY`, else this machine. An address that ends in `/v1` is taken as well."""
+        """What was given, else `ATTUNE_BASE_URL` and `ATTUNE_API_KEY`, else this machine. An address that ends in `/v1`
+        is taken as well.
+        """
         url = (base_url or os.environ.get("ATTUNE_BASE_URL") or DEFAULT_URL).strip().rstrip("/").removesuffix("/v1")
         if not url.startswith(("http://", "https://")):
-            raise ValueError(f"The address {url!r} does not begin with http:// or https://; say for example {DEFAULT_URL}.")
+            raise ValueError(
+                f"The address {url!r} does not begin with http:// or https://; say for example {DEFAULT_URL}."
+            )
         return cls(url, api_key or os.environ.get("ATTUNE_API_KEY") or None, rater)
 
     def headers(self) -> dict[str, str]:
@@ -124,7 +135,9 @@ class Address:
 
 
 def pool_settings(address: Address, timeout_s: float) -> dict[str, Any]:
-    """What an httpx client is made with: pooled connections, and a limit on every wait (connecting has a shorter one of its own)."""
+    """What an httpx client is made with: pooled connections, and a limit on every wait (connecting has a shorter one of
+    its own).
+    """
     import httpx
 
     return {
@@ -158,9 +171,13 @@ def faults_of(address: Address) -> Iterator[None]:
     except (httpx.ConnectTimeout, httpx.ConnectError) as fault:
         raise _never_sent(ServiceUnreachable(unreachable)) from fault
     except httpx.PoolTimeout as fault:
-        raise _never_sent(Timeout("All connections of this client are in use; make fewer requests at once or a longer timeout.")) from fault
+        raise _never_sent(
+            Timeout("All connections of this client are in use; make fewer requests at once or a longer timeout.")
+        ) from fault
     except httpx.TimeoutException as fault:
-        raise Timeout(f"{address.url} did not answer in time; try again or give the client a longer timeout.") from fault
+        raise Timeout(
+            f"{address.url} did not answer in time; try again or give the client a longer timeout."
+        ) from fault
     except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError) as fault:
         raise ServiceUnreachable(f"The connection to {address.url} broke: {fault or type(fault).__name__}.") from fault
     except httpx.InvalidURL as fault:
@@ -189,7 +206,9 @@ def body_of(response: httpx.Response) -> Any:
     try:
         return json.loads(response.content)
     except ValueError:
-        raise UnexpectedReply(f"{response.url} answered with something other than JSON. Is this an Attune service?") from None
+        raise UnexpectedReply(
+            f"{response.url} answered with something other than JSON. Is this an Attune service?"
+        ) from None
 
 
 def patience(error: Exception) -> float | None:

@@ -14,7 +14,9 @@ from attune._errors import UnexpectedReply
 
 Thumb = Literal["up", "down"]
 Winner = Literal["A", "B", "tie", "both_bad"]
-Reason = Literal["correct", "helpful", "clear", "style", "wrong", "unhelpful", "unsafe", "too_long", "too_short", "refused", "other"]
+Reason = Literal[
+    "correct", "helpful", "clear", "style", "wrong", "unhelpful", "unsafe", "too_long", "too_short", "refused", "other"
+]
 ExportFormat = Literal["preference", "unpaired", "sft", "raw"]
 ImportFormat = Literal["preference", "unpaired", "sft", "raw", "open-webui"]
 Progress = Callable[[int, "int | None"], None]
@@ -25,8 +27,10 @@ T = TypeVar("T")
 class Sampling(TypedDict, total=False):
     """How an answer is sampled; every field is optional and the service has the defaults.
 
-    `temperature` 0 is greedy; `top_k` 0 is off; `n` 1-8 answers to the same prompt; `stop` ends an answer before the text given;
-    `logprobs` asks for each token's log-probability and `top_logprobs` for that many alternatives; `metadata` is kept with the answer.
+    `temperature` 0 is greedy; `top_k` 0 is off; `n` 1-8 answers to the same prompt; `stop` ends an answer before the
+    text given;
+    `logprobs` asks for each token's log-probability and `top_logprobs` for that many alternatives; `metadata` is kept
+    with the answer.
 
     >>> settings: attune.Sampling = {"temperature": 0.0, "max_tokens": 48, "seed": 7}
     >>> client.chat("Hello!", **settings).text
@@ -74,7 +78,8 @@ class Usage:
 
 @dataclass(frozen=True)
 class Token:
-    """One token of an answer with its log-probability in nats, and the likeliest alternatives where they were asked for.
+    """One token of an answer with its log-probability in nats, and the likeliest alternatives where they were asked
+    for.
 
     >>> reply = client.chat("Hello!", logprobs=True, top_logprobs=2)
     >>> reply.tokens[0]
@@ -90,7 +95,8 @@ class Token:
 class Feedback:
     """One thing that somebody said about one answer. `kind`: thumb, score, correction, preference, choice, regenerate.
 
-    `regenerate` is what nobody says in words: they asked for another answer, and `instead` names the one that they were given.
+    `regenerate` is what nobody says in words: they asked for another answer, and `instead` names the one that they were
+    given.
 
     >>> feedback = client.chat("Hello!").rate("up", reason="helpful")
     >>> feedback.kind, feedback.thumb, feedback.reason
@@ -165,7 +171,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class Check:
-    """One line of a gate report: what was measured, what it had to reach (in words, such as ">= 0" or "0.2 .. 5"), and whether it did.
+    """One line of a gate report: what was measured, what it had to reach (in words, such as ">= 0" or "0.2 .. 5"), and
+    whether it did.
 
     >>> client.version(1).gate.checks[0]
     Check(name='held_out_gain', value=0.71, limit='>= 0', passed=True)
@@ -219,7 +226,8 @@ class Record:
 class Version:
     """One version of the model and how it fares. `state`: candidate, rejected, canary, live, retired, withdrawn.
 
-    `items` is how much feedback made it, `share` the part of the traffic that it gets (0..1), `win_rate` its part of the
+    `items` is how much feedback made it, `share` the part of the traffic that it gets (0..1), `win_rate` its part of
+    the
     comparisons that it won, with a 95 % interval. `run`, `gate` and `manifest` come with `client.version(n)` alone.
 
     >>> [(version.version, version.state) for version in client.versions()]
@@ -295,7 +303,8 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Learner:
-    """What the learner does. `state`: idle, running, paused, down. `waiting` is feedback not yet learned from, `detail` says on what it works.
+    """What the learner does. `state`: idle, running, paused, down. `waiting` is feedback not yet learned from, `detail`
+    says on what it works.
 
     >>> learner = client.learner()
     >>> learner.state, learner.live, learner.waiting
@@ -356,7 +365,8 @@ class Erased:
 
 @dataclass(frozen=True)
 class Completion:
-    """One answer in a conversation: the messages that it answered, its text, and what was said of it. Feedback points to `id` and `choice`.
+    """One answer in a conversation: the messages that it answered, its text, and what was said of it. Feedback points
+    to `id` and `choice`.
 
     >>> completion = client.conversation("c1").completions[0]
     >>> completion.messages[-1].content, completion.content
@@ -426,7 +436,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened at the service: `kind` is its name (`version.live`, `run.progress`, ...), `seq` its number.
+    """Something that happened at the service: `kind` is its name (`version.live`, `run.progress`, ...), `seq` its
+    number.
 
     >>> with client.events(after=0) as events:
     ...     next(events).kind
@@ -455,7 +466,8 @@ class Model:
 
 @dataclass(frozen=True)
 class Health:
-    """`alive`: the service answers. `ready`: a version is loaded and the store can be written; `detail` says what else it told.
+    """`alive`: the service answers. `ready`: a version is loaded and the store can be written; `detail` says what else
+    it told.
 
     >>> client.health().ready
     True
@@ -468,7 +480,8 @@ class Health:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import took in. Of those that were `skipped`, `already_here` had been taken in before; `errors` name the others, and why.
+    """What an import took in. Of those that were `skipped`, `already_here` had been taken in before; `errors` name the
+    others, and why.
 
     >>> import pathlib
     >>> file = pathlib.Path("pairs.jsonl")
@@ -486,21 +499,27 @@ class Imported:
 def read(kind: type[T], told: object) -> T:
     """Return `told`, a JSON value, as a record of the kind asked for. Raises UnexpectedReply where it cannot be one."""
     if not isinstance(told, Mapping):
-        raise UnexpectedReply(f"The service sent {_brief(told)} where {kind.__name__} was expected. Is this an Attune service?")
+        raise UnexpectedReply(
+            f"The service sent {_brief(told)} where {kind.__name__} was expected. Is this an Attune service?"
+        )
     hints = _hints(kind)
     values: dict[str, Any] = {}
     for known in fields(kind):  # type: ignore[arg-type]
         value = told.get(known.name)
         has_default = known.default is not MISSING or known.default_factory is not MISSING
         if value is None and not has_default:
-            raise UnexpectedReply(f"The service sent a {kind.__name__} without {known.name!r}. Is this an Attune service?")
+            raise UnexpectedReply(
+                f"The service sent a {kind.__name__} without {known.name!r}. Is this an Attune service?"
+            )
         if value is not None:
             values[known.name] = _convert(hints[known.name], value)
     return kind(**values)
 
 
 def _convert(hint: Any, value: Any) -> Any:
-    """Turn one JSON value into what a field holds: records, tuples of things, and floats; everything else stays as it came."""
+    """Turn one JSON value into what a field holds: records, tuples of things, and floats; everything else stays as it
+    came.
+    """
     kinds = [kind for kind in getattr(hint, "__args__", ()) if kind is not type(None) and kind is not Ellipsis]
     origin = getattr(hint, "__origin__", None)
     if origin is tuple:
@@ -521,7 +540,9 @@ _known_hints: dict[type, dict[str, Any]] = {}
 
 def _hints(kind: type) -> dict[str, Any]:
     if kind not in _known_hints:
-        _known_hints[kind] = get_type_hints(kind, globals())  # users see these classes as the package's, whose names are fewer
+        _known_hints[kind] = get_type_hints(
+            kind, globals()
+        )  # users see these classes as the package's, whose names are fewer
     return _known_hints[kind]
 
 

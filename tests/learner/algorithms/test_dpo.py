@@ -6,7 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learner.algorithms.dpo import PAIR_KINDS, PairLengths, PairLogps, dpop_loss, length_regularised_loss, pair_loss, pair_metrics, simpo_loss
+from learner.algorithms.dpo import (
+    PAIR_KINDS,
+    PairLengths,
+    PairLogps,
+    dpop_loss,
+    length_regularised_loss,
+    pair_loss,
+    pair_metrics,
+    simpo_loss,
+)
 
 EQUAL = PairLogps(torch.tensor([-5.0, -7.0]), torch.tensor([-6.0, -2.0]))
 REFERENCE = PairLogps(torch.tensor([-5.5, -6.0]), torch.tensor([-7.0, -2.5]))
@@ -49,21 +58,27 @@ def test_dpo_positive_punishes_a_chosen_reply_that_falls() -> None:
 
 def test_length_regularised_asks_less_of_a_longer_winner() -> None:
     expected = -F.logsigmoid(torch.tensor([-0.1, -0.3]) + 0.5 * torch.tensor([-1.0, 3.0]))
-    torch.testing.assert_close(length_regularised_loss(EQUAL, REFERENCE, LENGTHS, beta=0.2, length_alpha=0.5, flip_rate=0.0), expected)
+    torch.testing.assert_close(
+        length_regularised_loss(EQUAL, REFERENCE, LENGTHS, beta=0.2, length_alpha=0.5, flip_rate=0.0), expected
+    )
     torch.testing.assert_close(values("length_regularised"), -F.logsigmoid(torch.tensor([-0.1 - 0.01, -0.3 + 0.03])))
 
 
 @pytest.mark.parametrize("kind", ["sigmoid", "ipo", "hinge", "length_normalised", "apo_zero"])
 def test_a_flip_rate_is_the_expectation_over_both_labels(kind: Any) -> None:
     eps = torch.tensor([0.1, 0.4])
-    swapped, _ = pair_loss(kind, PairLogps(*EQUAL[::-1]), PairLogps(*REFERENCE[::-1]), PairLengths(*LENGTHS[::-1]), beta=0.2)
+    swapped, _ = pair_loss(
+        kind, PairLogps(*EQUAL[::-1]), PairLogps(*REFERENCE[::-1]), PairLengths(*LENGTHS[::-1]), beta=0.2
+    )
     torch.testing.assert_close(values(kind, flip_rate=eps), (1 - eps) * values(kind) + eps * swapped)
 
 
 @pytest.mark.parametrize("kind", ["simpo", "dpop", "length_regularised"])
 def test_a_flip_rate_is_a_wrong_label_on_the_same_logit(kind: Any) -> None:
     logit = -torch.log(torch.expm1(values(kind)))  # of -log sigmoid(x)
-    torch.testing.assert_close(values(kind, flip_rate=0.2), -0.8 * F.logsigmoid(logit) - 0.2 * F.logsigmoid(-logit), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        values(kind, flip_rate=0.2), -0.8 * F.logsigmoid(logit) - 0.2 * F.logsigmoid(-logit), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_every_kind_is_told_and_another_refused() -> None:

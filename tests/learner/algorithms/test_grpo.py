@@ -19,9 +19,17 @@ def test_means_of_groups_that_need_not_be_of_one_size_nor_in_order() -> None:
 
 def test_advantages_within_a_group() -> None:
     std = {0: 2**0.5, 2: torch.tensor([5.0, 4, 7, 5]).std().item()}
-    expected = [-1 / (std[0] + 1e-4), -0.25 / (std[2] + 1e-4), 1 / (std[0] + 1e-4), -1.25 / (std[2] + 1e-4), 1.75 / (std[2] + 1e-4)]
+    expected = [
+        -1 / (std[0] + 1e-4),
+        -0.25 / (std[2] + 1e-4),
+        1 / (std[0] + 1e-4),
+        -1.25 / (std[2] + 1e-4),
+        1.75 / (std[2] + 1e-4),
+    ]
     assert group_advantages(REWARDS, GROUPS).tolist() == pytest.approx([*expected, expected[1], 0.0])
-    assert group_advantages(torch.tensor([0.0, 1e-4]), torch.tensor([0, 0]))[1].item() == pytest.approx(0.5 / (1 + 0.5**0.5), rel=1e-3)
+    assert group_advantages(torch.tensor([0.0, 1e-4]), torch.tensor([0, 0]))[1].item() == pytest.approx(
+        0.5 / (1 + 0.5**0.5), rel=1e-3
+    )
 
 
 def test_other_scales() -> None:
@@ -38,7 +46,12 @@ def test_other_scales() -> None:
 
 def test_groups_that_agree_have_nothing_to_teach() -> None:
     assert has_contrast(REWARDS, GROUPS).tolist() == [True] * 6 + [False]
-    assert has_contrast(torch.tensor([2.0, 2.0, 1.0, -3.0]), torch.tensor([0, 0, 1, 1])).tolist() == [False, False, True, True]
+    assert has_contrast(torch.tensor([2.0, 2.0, 1.0, -3.0]), torch.tensor([0, 0, 1, 1])).tolist() == [
+        False,
+        False,
+        True,
+        True,
+    ]
     assert has_contrast(torch.zeros(0), torch.zeros(0, dtype=torch.long)).tolist() == []
 
 

@@ -11,7 +11,11 @@ def seeded(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-Q, TARGET, LOGITS = [seeded(2, 3, 5, seed=i) for i in (1, 2)], [seeded(2, 3, 5, seed=i) for i in (3, 4)], seeded(2, 3, 5, seed=5)
+Q, TARGET, LOGITS = (
+    [seeded(2, 3, 5, seed=i) for i in (1, 2)],
+    [seeded(2, 3, 5, seed=i) for i in (3, 4)],
+    seeded(2, 3, 5, seed=5),
+)
 V, ACTIONS = seeded(2, 3, seed=6), torch.tensor([[0, 4, 2], [1, 1, 3]])
 REWARDS, MASK = torch.tensor([[0.1, 0.0, 1.0], [0.0, -1.0, 0.0]]), torch.tensor([[1, 1, 1], [1, 1, 0]])
 
@@ -31,7 +35,19 @@ def by_hand(row: int, t: int, gamma: float, tau: float, awac_beta: float, cap: f
 @pytest.mark.parametrize(("gamma", "tau", "awac_beta", "cap"), [(1.0, 0.8, 0.0, 20.0), (0.9, 0.6, 2.0, 1.5)])
 def test_loss_by_hand(gamma: float, tau: float, awac_beta: float, cap: float) -> None:
     values, metrics = ilql_loss(
-        Q, TARGET, V, ACTIONS, REWARDS, MASK, logits=LOGITS, gamma=gamma, tau=tau, cql=0.3, awac=0.7, awac_beta=awac_beta, awac_cap=cap
+        Q,
+        TARGET,
+        V,
+        ACTIONS,
+        REWARDS,
+        MASK,
+        logits=LOGITS,
+        gamma=gamma,
+        tau=tau,
+        cql=0.3,
+        awac=0.7,
+        awac_beta=awac_beta,
+        awac_cap=cap,
     )
     seen = dict.fromkeys(("q", "v", "cql", "awac"), 0.0)
     for row, t in MASK.nonzero().tolist():
@@ -64,7 +80,9 @@ def test_with_a_prior_level_values_are_pulled_nowhere_on_what_the_policy_says() 
         for given, found in ((prior, pulls), (None, plain)):
             q = torch.zeros(1, 1, 5, requires_grad=True)
             said, one = torch.tensor([[action]]), torch.ones(1, 1)
-            loss, _ = ilql_loss([q], [q.detach()], torch.zeros(1, 1), said, torch.zeros(1, 1), one, prior=given, cql=1.0)
+            loss, _ = ilql_loss(
+                [q], [q.detach()], torch.zeros(1, 1), said, torch.zeros(1, 1), one, prior=given, cql=1.0
+            )
             loss.sum().backward()
             found.append(q.grad[0, 0])  # type: ignore[index]
     expected = prior.exp()[0, 0]
@@ -81,7 +99,11 @@ def test_metrics_of_a_single_token_are_its_loss() -> None:
 
 
 def test_gradients_reach_what_they_should() -> None:
-    q, target, v = [x.clone().requires_grad_() for x in Q], [x.clone().requires_grad_() for x in TARGET], V.clone().requires_grad_()
+    q, target, v = (
+        [x.clone().requires_grad_() for x in Q],
+        [x.clone().requires_grad_() for x in TARGET],
+        V.clone().requires_grad_(),
+    )
     logits = LOGITS.clone().requires_grad_()
     values, _ = ilql_loss(q, target, v, ACTIONS, REWARDS, MASK, logits=logits, awac_beta=1.0)
     values.sum().backward()

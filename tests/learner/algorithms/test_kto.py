@@ -31,7 +31,11 @@ def test_up_and_down_mirror_each_other() -> None:
 
 
 def test_no_gradient_reaches_baseline_or_reference() -> None:
-    logps, reference, z0 = LOGPS.clone().requires_grad_(), REFERENCE.clone().requires_grad_(), torch.tensor(0.3, requires_grad=True)
+    logps, reference, z0 = (
+        LOGPS.clone().requires_grad_(),
+        REFERENCE.clone().requires_grad_(),
+        torch.tensor(0.3, requires_grad=True),
+    )
     kto_loss(logps, reference, UP, z0, beta=0.5)[0].sum().backward()
     assert reference.grad is None
     assert z0.grad is None

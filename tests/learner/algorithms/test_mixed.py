@@ -50,13 +50,20 @@ def test_thumbs_alone_are_kto_twice() -> None:
     expected, seen = kto_loss(THUMBS.logps, THUMBS.reference_logps, UP, 0.3, beta=0.1)
     assert loss.item() == pytest.approx(2 * total(expected, [0.7, 0.4]) / 1.1)
     assert metrics.items() >= seen.items()
-    assert mixed_loss(Totals(1.1, 0.7, 0.0), BARE, thumbs=THUMBS)[0] == mixed_loss(Totals(1.1, 0.7, 0.0), BARE, thumbs=THUMBS, z0=0.0)[0]
+    assert (
+        mixed_loss(Totals(1.1, 0.7, 0.0), BARE, thumbs=THUMBS)[0]
+        == mixed_loss(Totals(1.1, 0.7, 0.0), BARE, thumbs=THUMBS, z0=0.0)[0]
+    )
 
 
 def test_thumbs_by_the_other_loss_and_other_sides() -> None:
-    settings = MixedSettings(nll=0.0, thumb_kind="apo_zero_unpaired", up_weight=1.5, down_weight=0.5, beta=0.4, thumb_scale=1.0)
+    settings = MixedSettings(
+        nll=0.0, thumb_kind="apo_zero_unpaired", up_weight=1.5, down_weight=0.5, beta=0.4, thumb_scale=1.0
+    )
     loss, _ = mixed_loss(Totals(1.1, 0.7, 0.0), settings, thumbs=THUMBS, z0=0.3)
-    expected, _ = apo_zero_unpaired_loss(THUMBS.logps, THUMBS.reference_logps, UP, beta=0.4, up_weight=1.5, down_weight=0.5)
+    expected, _ = apo_zero_unpaired_loss(
+        THUMBS.logps, THUMBS.reference_logps, UP, beta=0.4, up_weight=1.5, down_weight=0.5
+    )
     assert loss.item() == pytest.approx(total(expected, [0.7, 0.4]) / 1.1)
 
 

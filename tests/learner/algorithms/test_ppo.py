@@ -53,8 +53,13 @@ def test_value_loss_outside_the_mask() -> None:
     loss.sum().backward()
     assert values.grad is not None
     assert values.grad[0, 2] == 0.0
-    assert metrics == {"value/loss": pytest.approx(0.5 * 2.8**2), "value/explained": 0.0}  # equal returns: nothing to explain
-    perfect, seen = value_loss(values, torch.tensor([[1.0, 2.0, 9.0]]), torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1, 1, 0]]))
+    assert metrics == {
+        "value/loss": pytest.approx(0.5 * 2.8**2),
+        "value/explained": 0.0,
+    }  # equal returns: nothing to explain
+    perfect, seen = value_loss(
+        values, torch.tensor([[1.0, 2.0, 9.0]]), torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1, 1, 0]])
+    )
     assert seen["value/explained"] == 1.0
     assert perfect.shape == (1, 3)
     _, nothing = value_loss(values, values, values, torch.zeros(1, 3))

@@ -9,21 +9,27 @@ from learner.algorithms.raters import pair_raters, thumb_raters
 def marks(
     num_bad: int, num_raters: int = 40, num_items: int = 60, per_rater: int = 40, seed: int = 0, noise: float = 0.0
 ) -> tuple[list[tuple[str, int, int]], np.ndarray]:
-    """Pairs marked by raters of whom the first `num_bad` collude for the inverted ranking, and the others slip with `noise`."""
+    """Pairs marked by raters of whom the first `num_bad` collude for the inverted ranking, and the others slip with
+    `noise`.
+    """
     rng = np.random.default_rng(seed)
     quality = rng.normal(0, 1.5, num_items)
     said = []
     for k in range(num_raters):
         for _ in range(per_rater):
             i, j = rng.choice(num_items, 2, replace=False).tolist()
-            sees_i = rng.random() < 1 / (1 + np.exp(quality[j] - quality[i])) if k >= num_bad else quality[i] < quality[j]
+            sees_i = (
+                rng.random() < 1 / (1 + np.exp(quality[j] - quality[i])) if k >= num_bad else quality[i] < quality[j]
+            )
             slips = k >= num_bad and rng.random() < noise
             said.append((f"r{k}", i, j) if sees_i != slips else (f"r{k}", j, i))
     return said, quality
 
 
 def ranking_accuracy(scores: dict[int, float], quality: np.ndarray) -> float:
-    return float(np.mean([(scores[i] > scores[j]) == (quality[i] > quality[j]) for i in scores for j in scores if i < j]))
+    return float(
+        np.mean([(scores[i] > scores[j]) == (quality[i] > quality[j]) for i in scores for j in scores if i < j])
+    )
 
 
 def test_a_colluding_fifth_is_found_and_outvoted() -> None:
@@ -132,7 +138,11 @@ def test_known_thumbs_are_pinned() -> None:
 
 def test_thumbs_of_one_known_rater_decide_which_way_is_up_against_five_who_agree() -> None:
     good = [item % 2 == 0 for item in range(20)]
-    said = [(rater, item, is_good == (rater == "known")) for item, is_good in enumerate(good) for rater in ("known", *"abcde")]
+    said = [
+        (rater, item, is_good == (rater == "known"))
+        for item, is_good in enumerate(good)
+        for rater in ("known", *"abcde")
+    ]
     held = thumb_raters(said, pinned={"known": (0.95, 0.95)})
     assert [held.good[item] > 0.5 for item in range(20)] == good
     assert max(held.hit_rate[name] for name in "abcde") < 0.5
@@ -140,6 +150,8 @@ def test_thumbs_of_one_known_rater_decide_which_way_is_up_against_five_who_agree
 
 
 @pytest.mark.parametrize(("rate", "good"), [(1.0, 1.0 - 1e-6), (0.0, 1e-6)])
-def test_somebody_who_is_pinned_as_always_right_or_wrong_is_believed_up_to_a_millionth(rate: float, good: float) -> None:
+def test_somebody_who_is_pinned_as_always_right_or_wrong_is_believed_up_to_a_millionth(
+    rate: float, good: float
+) -> None:
     found = thumb_raters([("oracle", "reply", True)], pinned={"oracle": (rate, rate)})
     assert found.good["reply"] == pytest.approx(good, rel=1e-9 if rate else 1e-3, abs=1e-9)

@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from learner.algorithms.moments import MovingMoments
 from learner.algorithms.reward import (
     RewardHeads,
     area_under_curve,
@@ -16,6 +15,7 @@ from learner.algorithms.reward import (
     lower_confidence_bound,
     thumb_loss,
 )
+from learner.algorithms.statistics import MovingMoments
 
 CHOSEN, REJECTED = torch.tensor([1.0, -0.5, 2.0]), torch.tensor([0.5, 0.5, 2.0])  # ahead by 0.5, -1, 0
 
@@ -78,7 +78,13 @@ def test_losses_take_an_ensemble() -> None:
 
 
 def test_edits_lead_by_what_they_changed() -> None:
-    assert edit_margin(torch.tensor([1, 4, 9, 1, 0]), torch.tensor([4, 4, 4, 1, 0])).tolist() == [0.125, 0.5, 0.5, 0.5, 0.0]
+    assert edit_margin(torch.tensor([1, 4, 9, 1, 0]), torch.tensor([4, 4, 4, 1, 0])).tolist() == [
+        0.125,
+        0.5,
+        0.5,
+        0.5,
+        0.0,
+    ]
 
 
 def test_heads_differ_at_the_start_and_by_seed() -> None:
@@ -171,13 +177,19 @@ def test_area_under_the_curve() -> None:
 def test_calibration() -> None:
     honest = expected_calibration_error(torch.tensor([0.25] * 4 + [0.75] * 4), torch.tensor([1, 0, 0, 0, 1, 1, 1, 0]))
     assert honest == pytest.approx(0.0)
-    assert expected_calibration_error(torch.tensor([0.91, 0.95, 1.0, 0.92]), torch.tensor([1, 0, 0, 1])) == pytest.approx(3.78 / 4 - 0.5)
+    assert expected_calibration_error(
+        torch.tensor([0.91, 0.95, 1.0, 0.92]), torch.tensor([1, 0, 0, 1])
+    ) == pytest.approx(3.78 / 4 - 0.5)
     # two bins: 0.2 and 0.3 below a half, 0.8 above
     two = expected_calibration_error(torch.tensor([0.2, 0.3, 0.8]), torch.tensor([1, 0, 1]), num_bins=2)
     assert two == pytest.approx((abs(0.5 - 1.0) + 0.2) / 3)
     # ten bins unless said: 0.05 and 0.15 are apart and do not cancel
-    assert expected_calibration_error(torch.tensor([0.05, 0.15]), torch.tensor([0, 1])) == pytest.approx((0.05 + 0.85) / 2)
-    assert expected_calibration_error(torch.tensor([0.85, 0.95]), torch.tensor([1, 0])) == pytest.approx((0.15 + 0.95) / 2)
+    assert expected_calibration_error(torch.tensor([0.05, 0.15]), torch.tensor([0, 1])) == pytest.approx(
+        (0.05 + 0.85) / 2
+    )
+    assert expected_calibration_error(torch.tensor([0.85, 0.95]), torch.tensor([1, 0])) == pytest.approx(
+        (0.15 + 0.95) / 2
+    )
     # and no more than ten: 0.51 and 0.59 share one and cancel, but for 0.1 over two items
     assert expected_calibration_error(torch.tensor([0.51, 0.59]), torch.tensor([0, 1])) == pytest.approx(0.05)
     assert math.isnan(expected_calibration_error(torch.zeros(0), torch.zeros(0)))

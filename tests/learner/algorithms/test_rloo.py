@@ -32,7 +32,9 @@ def test_loss_by_hand() -> None:
         on_bound = rloo_loss(torch.zeros(1), torch.zeros(1), torch.tensor([advantage]), eps_low=0.0, eps_high=0.0)
         assert on_bound[1]["policy/clip_share"] == 0.0
     assert rloo_loss(ratios.log(), torch.zeros(5), torch.zeros(5))[1]["policy/clip_share"] == 0.0
-    wide, _ = rloo_loss(ratios.log(), torch.zeros(5), torch.tensor([1.0, 2.0, 1.0, -1.0, -1.0]), eps_low=0.4, eps_high=0.6)
+    wide, _ = rloo_loss(
+        ratios.log(), torch.zeros(5), torch.tensor([1.0, 2.0, 1.0, -1.0, -1.0]), eps_low=0.4, eps_high=0.6
+    )
     assert wide.tolist() == pytest.approx([-0.5, -2.0, -1.5, 1.5, 0.6])
 
 

@@ -3,7 +3,14 @@ import math
 import pytest
 import torch
 
-from learner.algorithms.surrogate import clipped_objective, is_clipped, is_usable, probability_ratio, surrogate_loss, truncated_weights
+from learner.algorithms.surrogate import (
+    clipped_objective,
+    is_clipped,
+    is_usable,
+    probability_ratio,
+    surrogate_loss,
+    truncated_weights,
+)
 
 MASK = torch.tensor([[1, 1, 1], [1, 1, 0]])
 
@@ -101,7 +108,8 @@ def test_which_replies_are_near_enough() -> None:
     assert usable(0.0, 1.0)
     assert usable(0.0, -1.0)
     assert [usable(0.0, 1.0, gap) for gap in (8, 9)] == [True, False]
-    # a bad reply that the policy has already left (half a nat per token) is not pushed further; a good one may still be raised
+    # a bad reply that the policy has already left (half a nat per token) is not pushed further; a good one may still be
+    # raised
     assert [usable(x, -1.0) for x in (0.49, 0.51)] == [True, False]
     assert [usable(x, 0.0) for x in (0.49, 0.51)] == [True, True]
     # neither is one that a factor two per token separates, whichever way
@@ -112,7 +120,9 @@ def test_which_replies_are_near_enough() -> None:
 
 def test_bounds_of_what_is_usable_belong_to_it() -> None:
     one, mask = torch.tensor([[-1.0]]), torch.ones(1, 1)
-    assert is_usable(one, one, torch.tensor([-1.0]), mask, torch.zeros(1), max_drift=0.0, ratio_bounds=(1.0, 1.0)).item()
+    assert is_usable(
+        one, one, torch.tensor([-1.0]), mask, torch.zeros(1), max_drift=0.0, ratio_bounds=(1.0, 1.0)
+    ).item()
     assert not is_usable(one - 0.51, one, torch.tensor([-1.0]), mask, torch.zeros(1)).item()  # a reply of one token
 
 
@@ -122,17 +132,23 @@ def test_a_ratio_is_clipped_beyond_the_bound_that_its_advantage_pushes_it_to() -
     assert is_clipped(ratio, torch.tensor(-0.5), eps_low=0.2, eps_high=0.3).tolist() == [True, False, False, False]
     leaf = ratio.clone().requires_grad_()
     for advantage in (0.5, -0.5):
-        (slope,) = torch.autograd.grad(clipped_objective(leaf, torch.tensor(advantage), eps_low=0.2, eps_high=0.3).sum(), leaf)
+        (slope,) = torch.autograd.grad(
+            clipped_objective(leaf, torch.tensor(advantage), eps_low=0.2, eps_high=0.3).sum(), leaf
+        )
         assert torch.equal(slope == 0, is_clipped(ratio, torch.tensor(advantage), eps_low=0.2, eps_high=0.3))
 
 
 def test_what_counts_as_clipped() -> None:
     one, zero, mask = torch.zeros(1, 1), torch.zeros(1), torch.ones(1, 1)
     for advantage in (1.0, -1.0):  # on the bound is not beyond it
-        assert surrogate_loss(one, one, zero + advantage, mask, eps_low=0.0, eps_high=0.0)[1]["policy/clip_share"] == 0.0
+        assert (
+            surrogate_loss(one, one, zero + advantage, mask, eps_low=0.0, eps_high=0.0)[1]["policy/clip_share"] == 0.0
+        )
     for ratio in (0.5, 2.0):  # without an advantage there is nothing to clip
         assert surrogate_loss(one + math.log(ratio), one, zero, mask)[1] == pytest.approx(
             {"policy/ratio": ratio, "policy/clip_share": 0.0, "policy/moved_kl": ratio - 1 - math.log(ratio)}
         )
     assert surrogate_loss(one, one, zero, mask, kind="cispo", eps_high=1.0)[1]["policy/clip_share"] == 0.0
-    assert surrogate_loss(one, one + 0.5, zero, mask, level="sequence")[1]["policy/ratio"] == pytest.approx(math.exp(-0.5))
+    assert surrogate_loss(one, one + 0.5, zero, mask, level="sequence")[1]["policy/ratio"] == pytest.approx(
+        math.exp(-0.5)
+    )

@@ -1,4 +1,6 @@
-"""The client: chat, what people say about the answers, conversations, data and events. Operators' methods are in `steering`."""
+"""The client: chat, what people say about the answers, conversations, data and events. Operators' methods are in
+`steering`.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,9 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Literal, overload
 
 from attune._answers import Answer, Messages, answers_of, asked, turns
+from attune._async.answers import AsyncComparison, AsyncReply, AsyncStream, reply_of
 from attune._async.connection import AsyncConnection
 from attune._async.events import AsyncEvents
-from attune._async.replies import AsyncComparison, AsyncReply, AsyncStream, reply_of
 from attune._async.steering import AsyncSteering
 from attune._errors import UnexpectedReply
 from attune._transfer import CHUNK_BYTES, content_type_of, sink_of
@@ -42,9 +44,12 @@ if TYPE_CHECKING:
 class AsyncClient(AsyncSteering):
     """A connection to an Attune service.
 
-    `base_url` and `api_key` default to `ATTUNE_BASE_URL` and `ATTUNE_API_KEY`, and the address to this machine's port 8000. `rater` names
-    the end user whom you speak for; your key needs the scope `act-as`. `timeout` is the longest wait for the next byte, in seconds.
-    Make one client and keep it: it pools connections, and may be shared. `http` is for those who bring their own httpx client.
+    `base_url` and `api_key` default to `ATTUNE_BASE_URL` and `ATTUNE_API_KEY`, and the address to this machine's port
+    8000. `rater` names
+    the end user whom you speak for; your key needs the scope `act-as`. `timeout` is the longest wait for the next byte,
+    in seconds.
+    Make one client and keep it: it pools connections, and may be shared. `http` is for those who bring their own httpx
+    client.
 
     >>> async with attune.AsyncClient() as client:
     ...     reply = await client.chat("Hello!")
@@ -80,7 +85,9 @@ class AsyncClient(AsyncSteering):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.close()
 
     # Chat
@@ -98,7 +105,13 @@ class AsyncClient(AsyncSteering):
 
     @overload
     async def chat(
-        self, messages: Messages, *, model: str = ..., stream: Literal[True], conversation_id: str | None = ..., **sampling: Unpack[Sampling]
+        self,
+        messages: Messages,
+        *,
+        model: str = ...,
+        stream: Literal[True],
+        conversation_id: str | None = ...,
+        **sampling: Unpack[Sampling],
     ) -> AsyncStream: ...
 
     async def chat(
@@ -112,13 +125,16 @@ class AsyncClient(AsyncSteering):
     ) -> AsyncReply | AsyncStream:
         """Ask something: one sentence, or a whole conversation as messages.
 
-        `model` is "attune" (whatever is live), "attune@N" (that version) or the name of a backend. `sampling` is described at `Sampling`.
-        With `stream=True` the answer comes in pieces. Raises BadRequest, NotFound for an unknown model, Overloaded, and what any call raises.
+        `model` is "attune" (whatever is live), "attune@N" (that version) or the name of a backend. `sampling` is
+        described at `Sampling`.
+        With `stream=True` the answer comes in pieces. Raises BadRequest, NotFound for an unknown model, Overloaded, and
+        what any call raises.
 
         >>> reply = await client.chat("Hello!", temperature=0, max_tokens=48)
         >>> reply.text
         'Hello to you!'
-        >>> reply = await client.chat([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello!"}], model="attune@0")
+        >>> reply = await client.chat([{"role": "system", "content": "Be brief."}, {"role": "user", "content":
+        "Hello!"}], model="attune@0")
         >>> reply.version
         0
         """
@@ -150,7 +166,8 @@ class AsyncClient(AsyncSteering):
         temperature: float | None = None,
         max_tokens: int | None = None,
     ) -> AsyncComparison:
-        """Ask for two answers to one prompt, side by side and blind. Without `models` the service picks what teaches it most.
+        """Ask for two answers to one prompt, side by side and blind. Without `models` the service picks what teaches it
+        most.
 
         >>> comparison = await client.compare("Tell me a joke.", models=("attune@0", "attune@1"))
         >>> choice = await comparison.choose("tie")
@@ -158,17 +175,31 @@ class AsyncClient(AsyncSteering):
         'tie'
         """
         sampling = {"temperature": temperature, "max_tokens": max_tokens}
-        body = {"messages": turns(messages), "conversation_id": conversation_id, "models": list(models) if models else None, **sampling}
+        body = {
+            "messages": turns(messages),
+            "conversation_id": conversation_id,
+            "models": list(models) if models else None,
+            **sampling,
+        }
         told = await self._connection.json(post("/v1/comparisons", **body))
         if not isinstance(told, Mapping) or len(told.get("candidates") or ()) != 2:
-            raise UnexpectedReply("The service answered a comparison without two candidates. Is this an Attune service?")
+            raise UnexpectedReply(
+                "The service answered a comparison without two candidates. Is this an Attune service?"
+            )
         sides = sorted((read(Candidate, one) for one in told["candidates"]), key=lambda side: side.label)
         return AsyncComparison(str(told.get("id")), tuple(sides), self)
 
     async def choose(
-        self, comparison_id: str, winner: Winner, *, reason: Reason | None = None, comment: str | None = None, idempotency_key: str | None = None
+        self,
+        comparison_id: str,
+        winner: Winner,
+        *,
+        reason: Reason | None = None,
+        comment: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Choice:
-        """Say which side of a comparison is better, where only its id is at hand. Otherwise `comparison.choose` is shorter.
+        """Say which side of a comparison is better, where only its id is at hand. Otherwise `comparison.choose` is
+        shorter.
 
         >>> comparison = await client.compare("Hello!")
         >>> choice = await client.choose(comparison.id, "B")
@@ -176,7 +207,9 @@ class AsyncClient(AsyncSteering):
         'B'
         """
         path = f"/v1/comparisons/{segment(comparison_id)}/choice"
-        told = await self._connection.json(post_once(path, idempotency_key, winner=winner, reason=reason, comment=comment))
+        told = await self._connection.json(
+            post_once(path, idempotency_key, winner=winner, reason=reason, comment=comment)
+        )
         return read(Choice, {"id": comparison_id, "comparison_id": comparison_id, "winner": winner, **(told or {})})
 
     async def feedback(
@@ -193,10 +226,13 @@ class AsyncClient(AsyncSteering):
         metadata: dict[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Feedback:
-        """Say one thing about an answer: exactly one of `thumb`, `score`, `correction`, `preferred_over` (the worse answer's id and choice).
+        """Say one thing about an answer: exactly one of `thumb`, `score`, `correction`, `preferred_over` (the worse
+        answer's id and choice).
 
-        It is on the service's disk when this returns, once, however often the network made it try: it carries an idempotency key of
-        its own. Give your own key to make a whole program repeatable. Raises NotFound, Unprocessable, Conflict (the key with another body).
+        It is on the service's disk when this returns, once, however often the network made it try: it carries an
+        idempotency key of
+        its own. Give your own key to make a whole program repeatable. Raises NotFound, Unprocessable, Conflict (the key
+        with another body).
 
         >>> reply = await client.chat("Hello!")
         >>> feedback = await client.feedback(reply.id, score=0.9, metadata={"page": "help"})
@@ -205,10 +241,24 @@ class AsyncClient(AsyncSteering):
         """
         worse = {"completion_id": preferred_over[0], "choice": preferred_over[1]} if preferred_over else None
         said = {"thumb": thumb, "score": score, "correction": correction, "preferred_over": worse}
-        about = {"completion_id": completion_id, "choice": choice, "reason": reason, "comment": comment, "metadata": metadata}
+        about = {
+            "completion_id": completion_id,
+            "choice": choice,
+            "reason": reason,
+            "comment": comment,
+            "metadata": metadata,
+        }
         return read(Feedback, await self._connection.json(post_once("/v1/feedback", idempotency_key, **about, **said)))
 
-    async def rate(self, completion_id: str, thumb: Thumb, *, choice: int = 0, reason: Reason | None = None, comment: str | None = None) -> Feedback:
+    async def rate(
+        self,
+        completion_id: str,
+        thumb: Thumb,
+        *,
+        choice: int = 0,
+        reason: Reason | None = None,
+        comment: str | None = None,
+    ) -> Feedback:
         """Give an answer a thumb, "up" or "down", where only its id is at hand.
 
         >>> reply = await client.chat("Hello!")
@@ -218,7 +268,15 @@ class AsyncClient(AsyncSteering):
         """
         return await self.feedback(completion_id, choice=choice, thumb=thumb, reason=reason, comment=comment)
 
-    async def score(self, completion_id: str, score: float, *, choice: int = 0, reason: Reason | None = None, comment: str | None = None) -> Feedback:
+    async def score(
+        self,
+        completion_id: str,
+        score: float,
+        *,
+        choice: int = 0,
+        reason: Reason | None = None,
+        comment: str | None = None,
+    ) -> Feedback:
         """Give an answer a score from 0.0 to 1.0, where only its id is at hand.
 
         >>> reply = await client.chat("Hello!")
@@ -238,7 +296,9 @@ class AsyncClient(AsyncSteering):
         """
         return await self.feedback(completion_id, choice=choice, correction=text, comment=comment)
 
-    async def prefer(self, better: Answer | str, worse: Answer | str, *, reason: Reason | None = None, comment: str | None = None) -> Feedback:
+    async def prefer(
+        self, better: Answer | str, worse: Answer | str, *, reason: Reason | None = None, comment: str | None = None
+    ) -> Feedback:
         """Say which of two answers to the same prompt is better; replies or their ids.
 
         >>> one = await client.chat("Hello!", model="attune@1")
@@ -250,7 +310,9 @@ class AsyncClient(AsyncSteering):
         (completion_id, choice), lost = _pointer(better), _pointer(worse)
         return await self.feedback(completion_id, choice=choice, preferred_over=lost, reason=reason, comment=comment)
 
-    async def list_feedback(self, *, completion_id: str | None = None, rater: str | None = None, limit: int | None = None) -> AsyncIterator[Feedback]:
+    async def list_feedback(
+        self, *, completion_id: str | None = None, rater: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[Feedback]:
         """All feedback, newest first, page by page as you go on; `limit` is the size of a page. Needs an admin key.
 
         >>> reply = await client.chat("Hello!")
@@ -258,11 +320,14 @@ class AsyncClient(AsyncSteering):
         >>> [one.thumb async for one in client.list_feedback(completion_id=reply.id)]
         ['up']
         """
-        async for one in self._connection.pages(get("/v1/feedback", completion_id=completion_id, rater=rater, limit=limit), Feedback):
+        async for one in self._connection.pages(
+            get("/v1/feedback", completion_id=completion_id, rater=rater, limit=limit), Feedback
+        ):
             yield one
 
     async def retract(self, feedback: Feedback | str) -> None:
-        """Take feedback back; it is not learned from any more. Your own, or anybody's with an admin key. Raises NotFound.
+        """Take feedback back; it is not learned from any more. Your own, or anybody's with an admin key. Raises
+        NotFound.
 
         >>> reply = await client.chat("Hello!")
         >>> feedback = await reply.rate("down")
@@ -301,11 +366,17 @@ class AsyncClient(AsyncSteering):
     # Data
 
     async def export_file(
-        self, target: str | PathLike[str] | IO[bytes], format: ExportFormat = "preference", *, progress: Progress | None = None
+        self,
+        target: str | PathLike[str] | IO[bytes],
+        format: ExportFormat = "preference",
+        *,
+        progress: Progress | None = None,
     ) -> int:
-        """Write what was learned from, as JSON Lines that TRL reads; return how many lines. "raw" is everything that was said.
+        """Write what was learned from, as JSON Lines that TRL reads; return how many lines. "raw" is everything that
+        was said.
 
-        `target` is a path, where the file is there whole or not at all, or a file open for bytes. `progress(done, total)` is called
+        `target` is a path, where the file is there whole or not at all, or a file open for bytes. `progress(done,
+        total)` is called
         with bytes; the total may be None. Needs an admin key.
 
         >>> await client.export_file("pairs.jsonl", "preference")
@@ -324,10 +395,14 @@ class AsyncClient(AsyncSteering):
         finally:
             await response.aclose()
 
-    async def import_file(self, path: str | PathLike[str], format: ImportFormat | None = None, *, progress: Progress | None = None) -> Imported:
-        """Take in preferences, ratings or demonstrations that were gathered elsewhere: what `export_file` writes, or Open WebUI's feedback.
+    async def import_file(
+        self, path: str | PathLike[str], format: ImportFormat | None = None, *, progress: Progress | None = None
+    ) -> Imported:
+        """Take in preferences, ratings or demonstrations that were gathered elsewhere: what `export_file` writes, or
+        Open WebUI's feedback.
 
-        Without `format` the service looks at the file. `progress(done, total)` is called with bytes. Needs an admin key.
+        Without `format` the service looks at the file. `progress(done, total)` is called with bytes. Needs an admin
+        key.
 
         >>> await client.export_file("pairs.jsonl")
         2
@@ -336,14 +411,21 @@ class AsyncClient(AsyncSteering):
         >>> imported.imported
         2
         """
-        request = Request("POST", "/v1/import", {"format": format}, headers={"Content-Type": content_type_of(Path(path))}, timeout_s=600.0)
+        request = Request(
+            "POST",
+            "/v1/import",
+            {"format": format},
+            headers={"Content-Type": content_type_of(Path(path))},
+            timeout_s=600.0,
+        )
         response = await self._connection.respond(request, content=_chunks(Path(path), progress))
         return read(Imported, body_of(response) or {})
 
     # What happens
 
     def events(self, after: int | None = None) -> AsyncEvents:
-        """Follow what happens: every event after number `after`, then new ones as they come, across restarts of the service.
+        """Follow what happens: every event after number `after`, then new ones as they come, across restarts of the
+        service.
 
         >>> async with client.events(after=0) as events:
         ...     async for event in events:

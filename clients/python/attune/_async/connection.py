@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attune._async.waiting import pause
 from attune._errors import APIError, AttuneError, UnexpectedReply
-from attune._transport import Address, Request, Retry, body_of, faults_of, is_worth_another_try, patience, pool_settings, raise_for_status
+from attune._transport import (
+    Address,
+    Request,
+    Retry,
+    body_of,
+    faults_of,
+    is_worth_another_try,
+    patience,
+    pool_settings,
+    raise_for_status,
+)
 from attune._types import read
 
 if TYPE_CHECKING:
@@ -46,8 +56,12 @@ class AsyncConnection:
                 return
             request = replace(request, params={**request.params, "cursor": page["next_cursor"]})
 
-    async def respond(self, request: Request, *, stream: bool = False, content: AsyncIterable[bytes] | None = None) -> httpx.Response:
-        """Send a request; return its response, read to the end unless `stream`. `content` replaces the JSON body and is sent once."""
+    async def respond(
+        self, request: Request, *, stream: bool = False, content: AsyncIterable[bytes] | None = None
+    ) -> httpx.Response:
+        """Send a request; return its response, read to the end unless `stream`. `content` replaces the JSON body and is
+        sent once.
+        """
         tried = 0
         while True:
             try:
@@ -89,7 +103,9 @@ class AsyncConnection:
             await self._http.aclose()
 
     async def status(self, path: str) -> tuple[int, Any]:
-        """Ask once, and return the status and body even of a refusal: for health checks. Raises ServiceUnreachable, Timeout, UnexpectedReply."""
+        """Ask once, and return the status and body even of a refusal: for health checks. Raises ServiceUnreachable,
+        Timeout, UnexpectedReply.
+        """
         try:
             return 200, body_of(await self._attempt(Request("GET", path), False, None))
         except APIError as error:

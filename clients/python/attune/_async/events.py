@@ -76,7 +76,9 @@ class AsyncEvents(AsyncIterator[Event]):
     async def _connect(self) -> None:
         resumed = {"Last-Event-ID": str(self.last_seq)} if self.last_seq is not None else {}
         headers = {"Accept": "text/event-stream", **resumed}
-        request = Request("GET", "/v1/events", {"after": self.last_seq}, headers=headers, safe=True, timeout_s=SILENCE_S)
+        request = Request(
+            "GET", "/v1/events", {"after": self.last_seq}, headers=headers, safe=True, timeout_s=SILENCE_S
+        )
         began, tried = time.monotonic(), 0
         while True:
             try:
@@ -112,5 +114,7 @@ class AsyncEvents(AsyncIterator[Event]):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.close()

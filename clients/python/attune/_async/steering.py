@@ -52,10 +52,13 @@ class AsyncSteering:
         >>> samples[0].text
         'Hello to you!'
         """
-        return [one async for one in self._connection.pages(get(f"/v1/versions/{number}/samples", against=against), Sample)]
+        return [
+            one async for one in self._connection.pages(get(f"/v1/versions/{number}/samples", against=against), Sample)
+        ]
 
     async def promote(self, number: int, *, canary: float | None = None) -> Version:
-        """Make a version live, or give it a part of the traffic first (`canary`, 0.0-1.0). Raises NotFound, Conflict, Forbidden.
+        """Make a version live, or give it a part of the traffic first (`canary`, 0.0-1.0). Raises NotFound, Conflict,
+        Forbidden.
 
         >>> version = await client.promote(0)
         >>> version.state
@@ -129,7 +132,9 @@ class AsyncSteering:
         >>> rater.quarantined
         True
         """
-        return read(Rater, await self._connection.json(post(f"/v1/raters/{segment(rater_id)}/quarantine", reason=reason)))
+        return read(
+            Rater, await self._connection.json(post(f"/v1/raters/{segment(rater_id)}/quarantine", reason=reason))
+        )
 
     async def release(self, rater_id: str) -> Rater:
         """Let a rater's feedback into learning again. Raises NotFound.

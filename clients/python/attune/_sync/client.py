@@ -1,5 +1,7 @@
 # Written by make_sync.py from attune/_async/client.py: change that file, then run `python clients/python/make_sync.py`.
-"""The client: chat, what people say about the answers, conversations, data and events. Operators' methods are in `steering`."""
+"""The client: chat, what people say about the answers, conversations, data and events. Operators' methods are in
+`steering`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, overload
 from attune._answers import Answer, Messages, answers_of, asked, turns
 from attune._sync.connection import Connection
 from attune._sync.events import Events
-from attune._sync.replies import Comparison, Reply, Stream, reply_of
+from attune._sync.answers import Comparison, Reply, Stream, reply_of
 from attune._sync.steering import Steering
 from attune._errors import UnexpectedReply
 from attune._transfer import CHUNK_BYTES, content_type_of, sink_of
@@ -43,9 +45,12 @@ if TYPE_CHECKING:
 class Client(Steering):
     """A connection to an Attune service.
 
-    `base_url` and `api_key` default to `ATTUNE_BASE_URL` and `ATTUNE_API_KEY`, and the address to this machine's port 8000. `rater` names
-    the end user whom you speak for; your key needs the scope `act-as`. `timeout` is the longest wait for the next byte, in seconds.
-    Make one client and keep it: it pools connections, and may be shared. `http` is for those who bring their own httpx client.
+    `base_url` and `api_key` default to `ATTUNE_BASE_URL` and `ATTUNE_API_KEY`, and the address to this machine's port
+    8000. `rater` names
+    the end user whom you speak for; your key needs the scope `act-as`. `timeout` is the longest wait for the next byte,
+    in seconds.
+    Make one client and keep it: it pools connections, and may be shared. `http` is for those who bring their own httpx
+    client.
 
     >>> with attune.Client() as client:
     ...     reply = client.chat("Hello!")
@@ -113,13 +118,16 @@ class Client(Steering):
     ) -> Reply | Stream:
         """Ask something: one sentence, or a whole conversation as messages.
 
-        `model` is "attune" (whatever is live), "attune@N" (that version) or the name of a backend. `sampling` is described at `Sampling`.
-        With `stream=True` the answer comes in pieces. Raises BadRequest, NotFound for an unknown model, Overloaded, and what any call raises.
+        `model` is "attune" (whatever is live), "attune@N" (that version) or the name of a backend. `sampling` is
+        described at `Sampling`.
+        With `stream=True` the answer comes in pieces. Raises BadRequest, NotFound for an unknown model, Overloaded, and
+        what any call raises.
 
         >>> reply = client.chat("Hello!", temperature=0, max_tokens=48)
         >>> reply.text
         'Hello to you!'
-        >>> reply = client.chat([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello!"}], model="attune@0")
+        >>> reply = client.chat([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello!"}],
+        model="attune@0")
         >>> reply.version
         0
         """
@@ -151,7 +159,8 @@ class Client(Steering):
         temperature: float | None = None,
         max_tokens: int | None = None,
     ) -> Comparison:
-        """Ask for two answers to one prompt, side by side and blind. Without `models` the service picks what teaches it most.
+        """Ask for two answers to one prompt, side by side and blind. Without `models` the service picks what teaches it
+        most.
 
         >>> comparison = client.compare("Tell me a joke.", models=("attune@0", "attune@1"))
         >>> choice = comparison.choose("tie")
@@ -169,7 +178,8 @@ class Client(Steering):
     def choose(
         self, comparison_id: str, winner: Winner, *, reason: Reason | None = None, comment: str | None = None, idempotency_key: str | None = None
     ) -> Choice:
-        """Say which side of a comparison is better, where only its id is at hand. Otherwise `comparison.choose` is shorter.
+        """Say which side of a comparison is better, where only its id is at hand. Otherwise `comparison.choose` is
+        shorter.
 
         >>> comparison = client.compare("Hello!")
         >>> choice = client.choose(comparison.id, "B")
@@ -194,10 +204,13 @@ class Client(Steering):
         metadata: dict[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Feedback:
-        """Say one thing about an answer: exactly one of `thumb`, `score`, `correction`, `preferred_over` (the worse answer's id and choice).
+        """Say one thing about an answer: exactly one of `thumb`, `score`, `correction`, `preferred_over` (the worse
+        answer's id and choice).
 
-        It is on the service's disk when this returns, once, however often the network made it try: it carries an idempotency key of
-        its own. Give your own key to make a whole program repeatable. Raises NotFound, Unprocessable, Conflict (the key with another body).
+        It is on the service's disk when this returns, once, however often the network made it try: it carries an
+        idempotency key of
+        its own. Give your own key to make a whole program repeatable. Raises NotFound, Unprocessable, Conflict (the key
+        with another body).
 
         >>> reply = client.chat("Hello!")
         >>> feedback = client.feedback(reply.id, score=0.9, metadata={"page": "help"})
@@ -263,7 +276,8 @@ class Client(Steering):
             yield one
 
     def retract(self, feedback: Feedback | str) -> None:
-        """Take feedback back; it is not learned from any more. Your own, or anybody's with an admin key. Raises NotFound.
+        """Take feedback back; it is not learned from any more. Your own, or anybody's with an admin key. Raises
+        NotFound.
 
         >>> reply = client.chat("Hello!")
         >>> feedback = reply.rate("down")
@@ -304,9 +318,11 @@ class Client(Steering):
     def export_file(
         self, target: str | PathLike[str] | IO[bytes], format: ExportFormat = "preference", *, progress: Progress | None = None
     ) -> int:
-        """Write what was learned from, as JSON Lines that TRL reads; return how many lines. "raw" is everything that was said.
+        """Write what was learned from, as JSON Lines that TRL reads; return how many lines. "raw" is everything that
+        was said.
 
-        `target` is a path, where the file is there whole or not at all, or a file open for bytes. `progress(done, total)` is called
+        `target` is a path, where the file is there whole or not at all, or a file open for bytes. `progress(done,
+        total)` is called
         with bytes; the total may be None. Needs an admin key.
 
         >>> client.export_file("pairs.jsonl", "preference")
@@ -326,9 +342,11 @@ class Client(Steering):
             response.close()
 
     def import_file(self, path: str | PathLike[str], format: ImportFormat | None = None, *, progress: Progress | None = None) -> Imported:
-        """Take in preferences, ratings or demonstrations that were gathered elsewhere: what `export_file` writes, or Open WebUI's feedback.
+        """Take in preferences, ratings or demonstrations that were gathered elsewhere: what `export_file` writes, or
+        Open WebUI's feedback.
 
-        Without `format` the service looks at the file. `progress(done, total)` is called with bytes. Needs an admin key.
+        Without `format` the service looks at the file. `progress(done, total)` is called with bytes. Needs an admin
+        key.
 
         >>> client.export_file("pairs.jsonl")
         2
@@ -344,7 +362,8 @@ class Client(Steering):
     # What happens
 
     def events(self, after: int | None = None) -> Events:
-        """Follow what happens: every event after number `after`, then new ones as they come, across restarts of the service.
+        """Follow what happens: every event after number `after`, then new ones as they come, across restarts of the
+        service.
 
         >>> with client.events(after=0) as events:
         ...     for event in events:

@@ -1,4 +1,5 @@
-# Written by make_sync.py from attune/_async/connection.py: change that file, then run `python clients/python/make_sync.py`.
+# Written by make_sync.py from attune/_async/connection.py: change that file, then run `python
+# clients/python/make_sync.py`.
 """The connection pool to one service: sends a request, tries again what may be tried again, raises our errors."""
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Connection:
         return body_of(self.respond(request))
 
     def pages(self, request: Request, kind: type[T]) -> Iterator[T]:
-        """Give the items of a list, `{"data": [...], "next_cursor": ...}`, asking for the next page when it is needed."""
+        """Give the items of a list, `{"data": [...], "next_cursor": ...}`, asking for the next page when it is needed.
+        """
         while True:
             page = self.json(request)
             if not isinstance(page, Mapping) or not isinstance(page.get("data"), list):
@@ -48,7 +50,9 @@ class Connection:
             request = replace(request, params={**request.params, "cursor": page["next_cursor"]})
 
     def respond(self, request: Request, *, stream: bool = False, content: Iterable[bytes] | None = None) -> httpx.Response:
-        """Send a request; return its response, read to the end unless `stream`. `content` replaces the JSON body and is sent once."""
+        """Send a request; return its response, read to the end unless `stream`. `content` replaces the JSON body and is
+        sent once.
+        """
         tried = 0
         while True:
             try:
@@ -90,7 +94,9 @@ class Connection:
             self._http.close()
 
     def status(self, path: str) -> tuple[int, Any]:
-        """Ask once, and return the status and body even of a refusal: for health checks. Raises ServiceUnreachable, Timeout, UnexpectedReply."""
+        """Ask once, and return the status and body even of a refusal: for health checks. Raises ServiceUnreachable,
+        Timeout, UnexpectedReply.
+        """
         try:
             return 200, body_of(self._attempt(Request("GET", path), False, None))
         except APIError as error:

@@ -1,4 +1,5 @@
-# Written by make_sync.py from attune/_async/steering.py: change that file, then run `python clients/python/make_sync.py`.
+# Written by make_sync.py from attune/_async/steering.py: change that file, then run `python
+# clients/python/make_sync.py`.
 """What operators do: versions, the learner, raters. Reading needs any key, acting one with the scope `admin`."""
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class Steering:
         return [one for one in self._connection.pages(get(f"/v1/versions/{number}/samples", against=against), Sample)]
 
     def promote(self, number: int, *, canary: float | None = None) -> Version:
-        """Make a version live, or give it a part of the traffic first (`canary`, 0.0-1.0). Raises NotFound, Conflict, Forbidden.
+        """Make a version live, or give it a part of the traffic first (`canary`, 0.0-1.0). Raises NotFound, Conflict,
+        Forbidden.
 
         >>> version = client.promote(0)
         >>> version.state

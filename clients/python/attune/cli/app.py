@@ -20,7 +20,12 @@ INTERRUPTED = 130
 
 def build() -> tuple[typer.Typer, list[str]]:
     """Return the command with everything that is installed, and what had to be left out because it is broken."""
-    app = typer.Typer(name="attune", no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
+    app = typer.Typer(
+        name="attune",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
     app.callback()(about)
     commands.register(app)
     left_out = [_load(point, app) for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)]
@@ -51,7 +56,9 @@ def _load(point: EntryPoint, app: typer.Typer) -> str:
 
 
 def _names(app: typer.Typer) -> set[str]:
-    return {_name_of(command) for command in app.registered_commands} | {str(group.name) for group in app.registered_groups}
+    return {_name_of(command) for command in app.registered_commands} | {
+        str(group.name) for group in app.registered_groups
+    }
 
 
 def _name_of(command: CommandInfo) -> str:
@@ -79,7 +86,11 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's word on a command line that makes no sense
             message = _line(error.format_message())
-            return _fail(f"{message}{'' if message.endswith('.') else '.'} See: {_command_of(error)} --help") if message else 1
+            return (
+                _fail(f"{message}{'' if message.endswith('.') else '.'} See: {_command_of(error)} --help")
+                if message
+                else 1
+            )
         if os.environ.get("ATTUNE_DEBUG"):
             traceback.print_exc()
         return _fail(f"this is a fault of ours, {type(error).__name__}: {_line(error)} (ATTUNE_DEBUG=1 shows where)")

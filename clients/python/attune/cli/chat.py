@@ -10,18 +10,26 @@ import typer
 import attune
 from attune.cli import last
 from attune.cli.options import Json, Key, Url, connect, print_json
-from attune.cli.speech import speech
+from attune.cli.rendering import speech
 
 
 def chat(
     prompt: Annotated[
-        list[str] | None, typer.Argument(help="What to ask. Without it: what is piped in, or a conversation.", show_default=False)
+        list[str] | None,
+        typer.Argument(help="What to ask. Without it: what is piped in, or a conversation.", show_default=False),
     ] = None,
     model: Annotated[str, typer.Option(help='"attune" is whatever is live, "attune@3" that version.')] = "attune",
     system: Annotated[str | None, typer.Option(help="A system message.", show_default=False)] = None,
-    temperature: Annotated[float | None, typer.Option(min=0, max=2, help="0 always takes the likeliest word.", show_default="the service's")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer, in tokens.", show_default="the service's")] = None,
-    rater: Annotated[str | None, typer.Option(help="Whom you speak for; needs a key that may act for others.", show_default=False)] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(min=0, max=2, help="0 always takes the likeliest word.", show_default="the service's"),
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer, in tokens.", show_default="the service's")
+    ] = None,
+    rater: Annotated[
+        str | None, typer.Option(help="Whom you speak for; needs a key that may act for others.", show_default=False)
+    ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="No markdown.")] = False,
     url: Url = None,
     key: Key = None,

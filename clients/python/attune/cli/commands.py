@@ -16,7 +16,11 @@ from attune.cli.words import one_of
 
 Number = Annotated[int, typer.Argument(min=0, help="Number of the version.", show_default=False)]
 TALK, OPERATE = "Talk to a service", "Steer a service (needs an admin key, where there are keys)"
-EXPORTS, IMPORTS, REASONS = ", ".join(get_args(ExportFormat)), ", ".join(get_args(ImportFormat)), ", ".join(get_args(Reason))
+EXPORTS, IMPORTS, REASONS = (
+    ", ".join(get_args(ExportFormat)),
+    ", ".join(get_args(ImportFormat)),
+    ", ".join(get_args(Reason)),
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -36,10 +40,17 @@ def register(app: typer.Typer) -> None:
 
 
 def rate(
-    completion: Annotated[str, typer.Argument(help='The answer\'s id, or "last" for the last one of `attune chat` here.', show_default=False)],
+    completion: Annotated[
+        str,
+        typer.Argument(help='The answer\'s id, or "last" for the last one of `attune chat` here.', show_default=False),
+    ],
     thumb: Annotated[str | None, typer.Argument(help="up or down.", show_default=False)] = None,
-    score: Annotated[float | None, typer.Option(min=0, max=1, help="A score instead of a thumb.", show_default=False)] = None,
-    correction: Annotated[str | None, typer.Option(help="What the answer should have been, instead of a thumb.", show_default=False)] = None,
+    score: Annotated[
+        float | None, typer.Option(min=0, max=1, help="A score instead of a thumb.", show_default=False)
+    ] = None,
+    correction: Annotated[
+        str | None, typer.Option(help="What the answer should have been, instead of a thumb.", show_default=False)
+    ] = None,
     choice: Annotated[int, typer.Option(min=0, help="Which of several answers.")] = 0,
     reason: Annotated[str | None, typer.Option(help=f"One of {REASONS}.", show_default=False)] = None,
     comment: Annotated[str | None, typer.Option(help="Your words.", show_default=False)] = None,
@@ -95,7 +106,9 @@ def versions(context: typer.Context, url: Url = None, key: Key = None, as_json: 
 def show_version(
     context: typer.Context,
     number: Number,
-    feedback: Annotated[bool, typer.Option("--feedback", help="Also list the feedback that made it (needs an admin key).")] = False,
+    feedback: Annotated[
+        bool, typer.Option("--feedback", help="Also list the feedback that made it (needs an admin key).")
+    ] = False,
     url: Url = None,
     key: Key = None,
     as_json: Json = False,
@@ -112,12 +125,18 @@ def show_version(
     if feedback:
         print()
         print_table(
-            ("feedback", "kind", "rater", "answer", "said"), [(one.id, one.kind, one.rater, one.completion_id, _said(one)) for one in made_by]
+            ("feedback", "kind", "rater", "answer", "said"),
+            [(one.id, one.kind, one.rater, one.completion_id, _said(one)) for one in made_by],
         )
 
 
 def _said(one: attune.Feedback) -> str:
-    said = one.thumb or one.winner or one.correction or (f"{one.score:g}" if one.score is not None else "better than another")
+    said = (
+        one.thumb
+        or one.winner
+        or one.correction
+        or (f"{one.score:g}" if one.score is not None else "better than another")
+    )
     return _short(" ".join(said.split()))
 
 
@@ -134,8 +153,16 @@ def _print_version(version: attune.Version) -> None:
         ("live at", version.live_at),
         ("answers", version.answers),
         ("thumbs", f"{version.thumbs.up} up, {version.thumbs.down} down"),
-        ("comparisons", f"{version.comparisons.wins} won, {version.comparisons.losses} lost, {version.comparisons.ties} tied"),
-        ("win rate", f"{version.win_rate:.3f} ({_interval(version.win_rate_interval)})" if version.win_rate is not None else None),
+        (
+            "comparisons",
+            f"{version.comparisons.wins} won, {version.comparisons.losses} lost, {version.comparisons.ties} tied",
+        ),
+        (
+            "win rate",
+            f"{version.win_rate:.3f} ({_interval(version.win_rate_interval)})"
+            if version.win_rate is not None
+            else None,
+        ),
         ("seed", run.get("seed")),
     ]
     width = max(len(name) for name, _ in facts)
@@ -146,14 +173,19 @@ def _print_version(version: attune.Version) -> None:
         print(f"\nThe gate {'let it pass' if version.gate.passed else 'rejected it'}.")
         for why in version.gate.reasons:
             print(f"  {why}")
-        checks = [(check.name, check.value, check.limit, "yes" if check.passed else "no") for check in version.gate.checks]
+        checks = [
+            (check.name, check.value, check.limit, "yes" if check.passed else "no") for check in version.gate.checks
+        ]
         if checks:
             print_table(("check", "value", "limit", "passed"), checks, right=("value", "limit"))
 
 
 def promote(
     number: Number,
-    canary: Annotated[float | None, typer.Option(min=0, max=1, help="Only this part of the traffic; 0 ends a canary.", show_default=False)] = None,
+    canary: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Only this part of the traffic; 0 ends a canary.", show_default=False),
+    ] = None,
     url: Url = None,
     key: Key = None,
     as_json: Json = False,
@@ -165,7 +197,10 @@ def promote(
 
 
 def rollback(
-    number: Annotated[int | None, typer.Argument(min=0, help="Number of the version; without it the last good one.", show_default=False)] = None,
+    number: Annotated[
+        int | None,
+        typer.Argument(min=0, help="Number of the version; without it the last good one.", show_default=False),
+    ] = None,
     url: Url = None,
     key: Key = None,
     as_json: Json = False,
@@ -183,11 +218,15 @@ def update(url: Url = None, key: Key = None, as_json: Json = False) -> None:
     if as_json:
         print_json(learner)
     else:
-        print(f"the learner is {learner.state}; {learner.waiting} items wait to be learned; `attune events` shows how it goes")
+        print(
+            f"the learner is {learner.state}; {learner.waiting} items wait to be learned; `attune events` shows how it goes"
+        )
 
 
 def events(
-    after: Annotated[int | None, typer.Option(min=0, help="Begin after this event; 0 is the beginning.", show_default="from now on")] = None,
+    after: Annotated[
+        int | None, typer.Option(min=0, help="Begin after this event; 0 is the beginning.", show_default="from now on")
+    ] = None,
     count: Annotated[int | None, typer.Option(min=1, help="End after so many.", show_default="never")] = None,
     url: Url = None,
     key: Key = None,
@@ -220,11 +259,17 @@ def raters(url: Url = None, key: Key = None, as_json: Json = False) -> None:
             rater.choices,
             rater.agreement,
             rater.trust,
-            "quarantined" + (f": {rater.quarantine_reason}" if rater.quarantine_reason else "") if rater.quarantined else "",
+            "quarantined" + (f": {rater.quarantine_reason}" if rater.quarantine_reason else "")
+            if rater.quarantined
+            else "",
         )
         for rater in found
     ]
-    print_table(("rater", "feedback", "thumbs", "choices", "agreement", "trust", ""), rows, right=("feedback", "choices", "agreement", "trust"))
+    print_table(
+        ("rater", "feedback", "thumbs", "choices", "agreement", "trust", ""),
+        rows,
+        right=("feedback", "choices", "agreement", "trust"),
+    )
 
 
 def erase(
@@ -245,7 +290,9 @@ def erase(
         print_json(erased)
     else:
         gone = f"; withdrawn versions: {', '.join(map(str, erased.versions))}" if erased.versions else ""
-        print(f"erased {rater}: {erased.feedback} feedback, {erased.completions} answers, {erased.conversations} conversations{gone}")
+        print(
+            f"erased {rater}: {erased.feedback} feedback, {erased.completions} answers, {erased.conversations} conversations{gone}"
+        )
 
 
 def export(
@@ -266,8 +313,13 @@ def export(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="JSON Lines as `attune export` writes them, or Open WebUI's feedback.", show_default=False)],
-    format: Annotated[str | None, typer.Option("--format", help=f"One of {IMPORTS}.", show_default="by the file")] = None,
+    file: Annotated[
+        Path,
+        typer.Argument(help="JSON Lines as `attune export` writes them, or Open WebUI's feedback.", show_default=False),
+    ],
+    format: Annotated[
+        str | None, typer.Option("--format", help=f"One of {IMPORTS}.", show_default="by the file")
+    ] = None,
     url: Url = None,
     key: Key = None,
     as_json: Json = False,

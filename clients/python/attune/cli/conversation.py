@@ -12,7 +12,7 @@ import attune
 from attune._types import Reason, Winner
 from attune.cli import last
 from attune.cli.options import console
-from attune.cli.speech import speech
+from attune.cli.rendering import speech
 
 HELP = """\
 /up [why]        a thumb up for the last answer      /down [why]      a thumb down; "why" may begin with a reason:
@@ -20,23 +20,52 @@ HELP = """\
 /retry           answer the last question again      /compare [text]  two answers side by side, and you choose
 /versions        the versions of the model           /new             begin a new conversation
 /help            this                                /quit            leave (or Ctrl-D)"""
-SIDES: dict[str, Winner] = {"1": "A", "a": "A", "2": "B", "b": "B", "t": "tie", "=": "tie", "x": "both_bad", "n": "both_bad"}
+SIDES: dict[str, Winner] = {
+    "1": "A",
+    "a": "A",
+    "2": "B",
+    "b": "B",
+    "t": "tie",
+    "=": "tie",
+    "x": "both_bad",
+    "n": "both_bad",
+}
 REASONS = set(get_args(Reason))
 
 
 class Conversation:
     """One person at one terminal."""
 
-    def __init__(self, client: attune.Client, model: str, sampling: attune.Sampling, begin: list[dict[str, Any]], *, is_plain: bool) -> None:
-        self._client, self._model, self._sampling, self._begin, self._is_plain = client, model, sampling, begin, is_plain
+    def __init__(
+        self,
+        client: attune.Client,
+        model: str,
+        sampling: attune.Sampling,
+        begin: list[dict[str, Any]],
+        *,
+        is_plain: bool,
+    ) -> None:
+        self._client, self._model, self._sampling, self._begin, self._is_plain = (
+            client,
+            model,
+            sampling,
+            begin,
+            is_plain,
+        )
         self._messages = list(begin)
         self._conversation_id: str | None = None
         self._reply: attune.Reply | None = None
         self._live: int | None = None
         self._acts: dict[str, Callable[[str], None]] = {
-            "up": lambda why: self._rate("up", why), "down": lambda why: self._rate("down", why), "fix": self._fix, "retry": self._retry,
-            "compare": self._compare, "versions": self._versions, "new": self._new, "help": self._help,
-        }  # fmt: skip
+            "up": lambda why: self._rate("up", why),
+            "down": lambda why: self._rate("down", why),
+            "fix": self._fix,
+            "retry": self._retry,
+            "compare": self._compare,
+            "versions": self._versions,
+            "new": self._new,
+            "help": self._help,
+        }
 
     def run(self) -> None:
         """Talk until /quit or Ctrl-D. Ctrl-C stops an answer, and at the prompt it ends the command (status 130)."""
@@ -82,7 +111,9 @@ class Conversation:
 
     def _ask(self, messages: list[dict[str, Any]], metadata: dict[str, Any] | None = None) -> None:
         sampling: attune.Sampling = {**self._sampling, "metadata": metadata} if metadata else self._sampling
-        stream = self._client.chat(messages, model=self._model, stream=True, conversation_id=self._conversation_id, **sampling)
+        stream = self._client.chat(
+            messages, model=self._model, stream=True, conversation_id=self._conversation_id, **sampling
+        )
         with stream, speech(self._is_plain) as out:
             for piece in stream:
                 out.say(piece)
@@ -101,7 +132,11 @@ class Conversation:
         reason: Any = word if word in REASONS else None
         comment = (rest if reason else why).strip() or None
         self._answered().rate(thumb, reason=reason, comment=comment)
-        self._print("Noted: that was good." if thumb == "up" else "Noted: that was not good. /fix says what it should have been.")
+        self._print(
+            "Noted: that was good."
+            if thumb == "up"
+            else "Noted: that was not good. /fix says what it should have been."
+        )
 
     def _fix(self, text: str) -> None:
         reply = self._answered()
@@ -142,7 +177,9 @@ class Conversation:
         from rich.table import Table
 
         screen = console()
-        panels = [Panel(Markdown(side.content), title=str(number)) for number, side in enumerate(comparison.candidates, 1)]
+        panels = [
+            Panel(Markdown(side.content), title=str(number)) for number, side in enumerate(comparison.candidates, 1)
+        ]
         if screen.width >= 80:
             grid = Table.grid(expand=True)
             grid.add_column(ratio=1)
@@ -156,7 +193,9 @@ class Conversation:
         for version in self._client.versions():
             rate = f"  wins {version.win_rate:.0%} of comparisons" if version.win_rate is not None else ""
             thumbs = f"{version.thumbs.up} up, {version.thumbs.down} down"
-            print(f"{version.version:>4}  {version.state:10} of {version.items} items; {version.answers} answers, {thumbs}{rate}")
+            print(
+                f"{version.version:>4}  {version.state:10} of {version.items} items; {version.answers} answers, {thumbs}{rate}"
+            )
 
     def _new(self, _: str) -> None:
         self._messages, self._conversation_id, self._reply = list(self._begin), None, None
@@ -183,7 +222,9 @@ def _line_editing(words: list[str]) -> Iterator[None]:
         readline.read_history_file(file)
     readline.set_history_length(1000)
     readline.set_completer_delims(" ")
-    readline.set_completer(lambda text, state: next(iter([word for word in words if text and word.startswith(text)][state:]), None))
+    readline.set_completer(
+        lambda text, state: next(iter([word for word in words if text and word.startswith(text)][state:]), None)
+    )
     readline.parse_and_bind("tab: complete")
     try:
         yield

@@ -29,4 +29,6 @@ def remembered() -> tuple[str, int]:
         kept = json.loads((state_folder() / "last.json").read_text())
         return str(kept["completion_id"]), int(kept["choice"])
     except (OSError, ValueError, KeyError):
-        raise attune.AttuneError("There is no last answer here yet: `attune chat` first, or name the answer by its id.") from None
+        raise attune.AttuneError(
+            "There is no last answer here yet: `attune chat` first, or name the answer by its id."
+        ) from None

@@ -15,8 +15,15 @@ import attune
 if TYPE_CHECKING:
     from rich.console import Console
 
-Url = Annotated[str | None, typer.Option("--url", envvar="ATTUNE_BASE_URL", help="Address of the service.", show_default="http://127.0.0.1:8000")]
-Key = Annotated[str | None, typer.Option("--key", envvar="ATTUNE_API_KEY", help="API key (at-...).", show_default=False)]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url", envvar="ATTUNE_BASE_URL", help="Address of the service.", show_default="http://127.0.0.1:8000"
+    ),
+]
+Key = Annotated[
+    str | None, typer.Option("--key", envvar="ATTUNE_API_KEY", help="API key (at-...).", show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 RETRY = attune.Retry(times=1, first_s=0.3)  # a person waits
 
@@ -29,7 +36,11 @@ def connect(url: str | None, key: str | None, **more: Any) -> attune.Client:
 def plain(value: Any) -> Any:
     """Return records as what JSON has, without our private fields."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {known.name: plain(getattr(value, known.name)) for known in dataclasses.fields(value) if not known.name.startswith("_")}
+        return {
+            known.name: plain(getattr(value, known.name))
+            for known in dataclasses.fields(value)
+            if not known.name.startswith("_")
+        }
     if isinstance(value, (list, tuple)):
         return [plain(one) for one in value]
     if isinstance(value, dict):
@@ -50,7 +61,9 @@ def console() -> Console:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Iterable[str] = ()) -> None:
-    """Print a table; lines of plain text with two spaces between columns where stdout is no terminal, so that nothing is cut off."""
+    """Print a table; lines of plain text with two spaces between columns where stdout is no terminal, so that nothing
+    is cut off.
+    """
     texts = [[_text(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         widths = [max(len(line[i]) for line in [list(columns), *texts]) for i in range(len(columns))]

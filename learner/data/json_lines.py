@@ -1,0 +1,41 @@
+"""JSON Lines: files with one JSON value per line."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from learner.errors import BadData
+
+
+def json_lines(path: Path, what: str) -> Iterator[tuple[int, Any]]:
+    """Yield the number and the value of each line that is not blank. Only a line feed ends a line: U+2028 and its like
+    may stand in strings.
+
+    Raises BadData, naming the line or, with `what` it is, the file, for anything that is not JSON in UTF-8.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise BadData(f"the {what} {path} cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise BadData(f"the {what} {path} is not UTF-8 text ({error.reason} at byte {error.start})") from error
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield number, _value(line, f"{path}, line {number}")
+
+
+def _value(line: str, where: str) -> Any:
+    try:
+        value = json.loads(line)
+        if "\\u" in line:
+            json.dumps(
+                value, ensure_ascii=False
+            ).encode()  # an escape may be half of a character, which no tokenizer takes
+    except RecursionError as error:
+        raise BadData(f"{where}: lists or objects lie too deep in one another") from error
+    except UnicodeEncodeError as error:
+        raise BadData(f"{where}: {error.object[error.start]!a} is half of a surrogate pair and no character") from error
+    except ValueError as error:
+        raise BadData(f"{where}: not JSON ({error})") from error
+    return value

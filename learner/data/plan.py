@@ -1,0 +1,127 @@
+"""What an update does, laid out before it begins: which items, in which batches. The same for the same run, whatever
+happened meanwhile.
+"""
+
+import random
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from learner.errors import NothingToLearn
+from learner.data.examples import Example, for_algorithm
+from learner.data.replay import replay_of
+from learner.settings import LearnerSettings
+from learner.data.weighting import Scales, weighed
+
+MIN_TO_HOLD_OUT = 8  # with fewer new items all are trained on
+COIN = 0.45  # who errs as often as this may be trained on, at a hundredth of a weight, but judges nothing
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One update. `batches` hold indices into `trained`; `held_out` is never trained on here, but by later updates."""
+
+    trained: tuple[Example, ...]
+    held_out: tuple[Example, ...]
+    batches: tuple[tuple[int, ...], ...]
+    seed: int
+
+
+def plan_of(
+    new: Sequence[Example],
+    earlier: Sequence[Example],
+    settings: LearnerSettings,
+    *,
+    seed: int,
+    parent: int,
+    trust: Mapping[str, float],
+) -> Plan:
+    """Return the plan of an update on `new` examples with a replay of `earlier` ones. Raises NothingToLearn."""
+    kept, held_out = without_holdout(new, settings.holdout, seed)
+    kept, held_out = for_algorithm(kept, settings.algorithm), for_algorithm(held_out, settings.algorithm)
+    kept = kept[-settings.max_items :]
+    if not kept:
+        raise NothingToLearn(
+            f"none of the {len(new)} new items says anything that the algorithm {settings.algorithm!r} can learn from"
+        )
+    again = replay_of(for_algorithm(earlier, settings.algorithm), round(settings.replay * len(kept)), seed)
+    scales = Scales.of(settings)
+    trained = weighed([*kept, *again], parent=parent, trust=trust, default_flip_rate=settings.flip_rate, scales=scales)
+    trained = [example for example in trained if example.weight > 0]
+    if not trained:
+        raise NothingToLearn(f"all {len(kept)} new items are of raters or of a kind whose word counts for nothing")
+    judged = weighed(held_out, parent=parent, trust=trust, default_flip_rate=settings.flip_rate, scales=scales)
+    judged = [example for example in judged if example.weight > 0 and example.flip_rate < COIN]
+    together = [
+        (example.prompt_ids, example.feedback_ids) for example in trained
+    ]  # the two thumbs that a pair is for kto share their prompt's row
+    batches = batches_of(len(trained), settings.batch_items, settings.steps, settings.passes, seed, together)
+    return Plan(tuple(trained), tuple(judged), batches, seed)
+
+
+def without_holdout(new: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """Split new examples into those to train on and those to judge by: whole prompts of a rater, so that nothing judged
+    was trained on.
+
+    Which ones is drawn from `seed` and the examples' content. With few examples all are trained on. Nothing is judged
+    by what nobody said
+    in words (`is_implicit`): where it is on a prompt that is held out it is left out altogether.
+    """
+    said = [example for example in new if not example.is_implicit]
+    if share <= 0 or len(said) < MIN_TO_HOLD_OUT:
+        return list(new), []
+    drawn: dict[tuple[str, tuple[int, ...]], str] = {}
+    sizes: dict[tuple[str, tuple[int, ...]], int] = {}
+    for example in said:
+        group = (example.rater_id, example.prompt_ids)
+        drawn[group] = sha256(f"{seed} {group}".encode()).hexdigest()
+        sizes[group] = sizes.get(group, 0) + 1
+    wanted, taken = share * len(said), 0
+    out: set[tuple[str, tuple[int, ...]]] = set()
+    for group in sorted(drawn, key=lambda group: drawn[group]):
+        if taken + sizes[group] / 2 <= wanted:
+            out.add(group)
+            taken += sizes[group]
+    is_out = [(example.rater_id, example.prompt_ids) in out for example in new]
+    kept = [example for example, away in zip(new, is_out, strict=True) if not away]
+    return kept, [example for example, away in zip(new, is_out, strict=True) if away and not example.is_implicit]
+
+
+def batches_of(
+    count: int, size: int, steps: int, passes: float, seed: int, together: Sequence[Hashable] | None = None
+) -> tuple[tuple[int, ...], ...]:
+    """Return batches of `size` indices out of `count`, in shuffled passes one after the other, at most `steps` of them.
+
+    An item comes again only when all others had their turn; with fewer items than `size` a batch is one whole pass.
+    Items with the same key in
+    `together` (one for each) follow one another.
+    """
+    units: dict[Hashable, list[int]] = {}
+    for index, key in enumerate(together if together is not None else range(count)):
+        units.setdefault(key, []).append(index)
+    size = min(size, count)
+    steps = max(1, min(steps, round(passes * count / size)))
+    rng = random.Random(seed)
+    stream: list[int] = []
+    while len(stream) < steps * size:
+        order = list(units.values())
+        rng.shuffle(order)
+        stream += [index for unit in order for index in unit]
+    return tuple(tuple(stream[start * size : (start + 1) * size]) for start in range(steps))
+
+
+def seed_of(base_seed: int, number_of_runs: int, parent: int, upto_seq: int) -> int:
+    """Return the seed of a run: a number below 2^31 that differs from run to run and is the same for the same history."""
+    digest = sha256(f"{base_seed} {number_of_runs} {parent} {upto_seq}".encode()).digest()
+    return int.from_bytes(digest[:4], "little") >> 1
+
+
+def halved(settings: LearnerSettings) -> LearnerSettings:
+    """Return the settings for a second, more careful try: half the steps, half the rounds of those that sample, half
+    the shift that ilql serves.
+    """
+    fewer: dict[str, float] = {"steps": max(1, settings.steps // 2), "passes": settings.passes / 2}
+    fewer["rollout_rounds"] = max(1, settings.rollout_rounds // 2)
+    if settings.q_serving == "shifted":  # no step moves the policy; distilled, the steps go half the way
+        fewer["q_beta"] = settings.q_beta / 2
+    return settings.model_copy(update=fewer)

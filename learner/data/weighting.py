@@ -1,0 +1,120 @@
+"""How much each example of an update counts, and how likely its label is wrong."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from learner.algorithms.example_weights import (
+    KIND_WEIGHTS,
+    SIDE_RATIO,
+    FeedbackKind,
+    capped_by_rater,
+    capped_by_side,
+    freshness,
+    reliability,
+    repetition,
+)
+from learner.data.examples import ASKED_AGAIN, Example
+from learner.settings import LearnerSettings
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What kinds, ages and raters of feedback are measured by."""
+
+    kinds: Mapping[FeedbackKind, float] = field(default_factory=lambda: KIND_WEIGHTS)
+    half_life: float = 8.0  # versions
+    rater_cap: float = 0.1  # share of all weight
+    side_ratio: float = SIDE_RATIO
+
+    @classmethod
+    def of(cls, settings: LearnerSettings) -> "Scales":
+        """Return the scales that the settings ask for."""
+        kinds: dict[FeedbackKind, float] = {
+            "edit": settings.edit_weight,
+            "pair": settings.pair_weight,
+            "thumb": settings.thumb_weight,
+            "implicit": settings.implicit_weight,
+        }
+        return cls(kinds, settings.half_life, settings.rater_cap, settings.side_ratio)
+
+    def kind_weight(self, example: Example) -> float:
+        """Return how much an item of this kind counts. That somebody asked again is a thumb whose `share` holds the
+        usual weight already.
+        """
+        return self.kinds["implicit"] / ASKED_AGAIN if example.is_implicit else self.kinds[example.kind]
+
+
+USUAL = Scales()
+
+
+def flip_rate_of(trust: float | None, default: float) -> float:
+    """Return the chance in [0, 0.45] that a rater's label is wrong; `trust` is the learner's estimate that it is right,
+    None if unknown.
+    """
+    return min(max(1.0 - trust, 0.0), 0.45) if trust is not None else default
+
+
+def weighed(
+    examples: Sequence[Example],
+    *,
+    parent: int,
+    trust: Mapping[str, float],
+    default_flip_rate: float,
+    scales: Scales = USUAL,
+) -> list[Example]:
+    """Return the examples with their weights and flip rates: kind, share, reliability, freshness, repetition, and the
+    caps.
+
+    `parent` is the version that the update starts from; a reply of an older version counts less, since it is less the
+    policy's own.
+    """
+    if not examples:
+        return []
+    flips = [flip_rate_of(trust.get(example.rater_id), default_flip_rate) for example in examples]
+    repeats = _repeats(examples)
+    ages = [freshness(_version_gap(example, parent), half_life=scales.half_life) for example in examples]
+    weights = [
+        scales.kind_weight(example) * example.share * reliability(flip) * age * repeated
+        for example, flip, age, repeated in zip(examples, flips, ages, repeats, strict=True)
+    ]
+    weights = capped_by_rater(weights, [example.rater_id for example in examples], cap=scales.rater_cap)
+    weights = _balanced_thumbs(examples, weights, scales.side_ratio)
+    return [
+        replace(example, weight=weight, flip_rate=flip)
+        for example, weight, flip in zip(examples, weights, flips, strict=True)
+    ]
+
+
+def _repeats(examples: Sequence[Example]) -> list[float]:
+    """Return the factor of each item for what its rater said more than once; the two thumbs that a pair is for kto are
+    one word.
+    """
+    words = [(example.kind, example.rater_id, example.prompt_ids, example.feedback_ids) for example in examples]
+    once = list(dict.fromkeys(words))
+    factors = dict(zip(once, repetition([word[:3] for word in once]), strict=True))
+    return [factors[word] for word in words]
+
+
+def _version_gap(example: Example, parent: int) -> int:
+    made_by = [reply.version for reply in example.replies if reply.version is not None]
+    return max(parent - min(made_by), 0) if made_by else 0
+
+
+def _balanced_thumbs(examples: Sequence[Example], weights: Sequence[float], ratio: float) -> list[float]:
+    # the faint word of asking again is no side of its own: as the only thumb down it would take nearly all weight from
+    # those up
+    at = [index for index, example in enumerate(examples) if example.kind == "thumb" and not example.is_implicit]
+    balanced = capped_by_side([weights[index] for index in at], [examples[index].up for index in at], ratio=ratio)
+    result = list(weights)
+    for index, weight in zip(at, balanced, strict=True):
+        result[index] = weight
+    # Nor may many of them drag all replies down: they fill what room the thumbs up leave beside those down, if anybody
+    # said up at all.
+    ups = sum(result[index] for index in at if examples[index].up)
+    room = max(ratio * ups - sum(result[index] for index in at if not examples[index].up), 0.0)
+    faint = [index for index, example in enumerate(examples) if example.kind == "thumb" and example.is_implicit]
+    whole = sum(result[index] for index in faint)
+    if ups > 0.0 and whole > room:
+        for index in faint:
+            result[index] *= room / whole
+    return result

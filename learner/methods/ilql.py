@@ -1,0 +1,373 @@
+"""ILQL as an update: Q and V over tokens from logged replies, on a frozen policy whose logits they shift.
+
+It is served in one of two ways (`q_serving`). Shifted: heads of low rank are a change of that rank to the output layer,
+so an adapter there says
+at each token what policy and heads would say together, wherever a version runs. Distilled: the adapters of all layers
+learn that policy.
+"""
+
+import logging
+import math
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from learner.algorithms.anchor import TopLogps, forward_kl_loss, top_logps
+from learner.algorithms.ilql import FEEDBACK_REWARDS, QHeads, ilql_loss, shifted_logps
+from learner.algorithms.sft import change_of
+from learner.data.examples import Example
+from learner.errors import CannotLearn, Diverged
+from learner.methods.mixed import Guards, Meter, Progress, Trained, anchor_order
+from learner.methods.steps import anchor_backward
+from learner.model.anchors import TOP, Anchor, stacked
+from learner.model.optimizer import Optimiser, cooled
+from learner.model.resident import Resident
+from learner.model.rollouts import Rollout
+from learner.model.scoring import hidden_states, length_buckets, padded, reply_logits
+from learner.settings import LearnerSettings
+from policy.logprobs import LogitsOf
+
+log = logging.getLogger(__name__)
+Held = tuple[Anchor, Tensor]  # with the states (T, d) of its reply, on the CPU
+HELD = 1024  # anchors
+HALVINGS = 4  # of a shift that goes too far
+MOST_LOGITS = (
+    2**26
+)  # in one table (tokens, vocabulary): 256 MiB of float32, and a pass (two heads, two targets, a policy) holds about eight
+
+
+@dataclass(frozen=True)
+class Logged:
+    """One logged reply with its reward per token, and the states that its tokens were chosen from."""
+
+    prompt_ids: tuple[int, ...]
+    ids: tuple[int, ...]
+    rewards: tuple[float, ...]
+    weight: float
+    states: Tensor  # (T, d), on the CPU
+
+
+def train_ilql(
+    resident: Resident,
+    optimiser: Optimiser,
+    guards: Guards,
+    *,
+    examples: Sequence[Example],
+    samples: Sequence[Rollout],
+    anchors: Sequence[Anchor],
+    settings: LearnerSettings,
+    seed: int,
+    progress: Progress,
+) -> Trained:
+    """Learn heads on the resident weights (the live version's) as they are, then serve the policy that they shift to as
+    `q_serving` says.
+
+    Distilled, it is learned on the states of the logged replies and of `samples`, the live version's own; shifted,
+    these are not looked at.
+    Raises Diverged, CannotLearn for adapters of rank 1, which no two heads can share.
+    """
+    is_shifted = settings.q_serving == "shifted"
+    if is_shifted and resident.lora_rank < 2:  # the settings ask for more, but a live version keeps its own
+        raise CannotLearn(
+            "the live version's adapters are of rank 1, and ilql served as a shift needs 2; set q_serving to distilled"
+        )
+    states = dict.fromkeys((rollout.prompt_ids, rollout.ids) for rollout in samples)
+    states |= dict.fromkeys((example.prompt_ids, reply.ids) for example in examples for reply in example.replies)
+    steps = max(1, min(settings.steps, round(settings.passes * len(states) / (2 * settings.batch_items))))
+    meter = Meter(progress, settings.q_steps + (0 if is_shifted else steps))
+    if is_shifted:
+        resident.put_shift()  # what is frozen is the policy without the shift that it may have; earlier words come by replay
+    logged = logged_replies(resident, examples, settings)
+    through = policy_head(resident, logged[0])
+    kept = held_states(resident, anchors, settings) if is_shifted and settings.anchor > 0 else []
+    heads = _learned_heads(resident, logged, kept, through, settings, seed, meter)
+    if is_shifted:
+        looked, stopped = _shifted(resident, heads, through, guards, settings)
+        trained = meter.trained(stopped)
+        trained.metrics |= looked
+        return trained
+    goals = shifted_distributions(resident, heads, through, list(states), settings)
+    goal_order = anchor_order(len(goals), 2 * settings.batch_items, steps, seed)
+    order = anchor_order(len(anchors), settings.anchor_batch if settings.anchor > 0 else 0, steps, seed + 1)
+    stopped = ""
+    for number in range(steps):
+        batch, held = [goals[index] for index in goal_order[number]], [anchors[index] for index in order[number]]
+        loss, metrics = anchor_backward(resident, batch, 1.0, settings.token_budget)
+        anchor_loss, anchor_metrics = anchor_backward(resident, held, settings.anchor, settings.token_budget)
+        norm = optimiser.step(cooled(number + 1, steps, settings.cooldown))
+        if not math.isfinite(loss + anchor_loss) or not math.isfinite(norm):
+            raise Diverged(
+                f"step {number + 1} gave a loss of {loss + anchor_loss} and a gradient norm of {norm}; live stays as it was"
+            )
+        seen = {"ilql/distance": metrics["anchor/kl"], **anchor_metrics, "gradient_norm": norm}
+        if (number + 1) % 5 == 0 or number + 1 == steps:
+            looked, stopped = guards.look()
+            seen |= looked
+        meter.step(
+            loss + anchor_loss, seen, sum(len(goal.prompt_ids) + len(goal.reply_ids) for goal in [*batch, *held])
+        )
+        if stopped:
+            log.info("stopped after step %d of %d: %s", number + 1, steps, stopped)
+            break
+    return meter.trained(stopped)
+
+
+def logged_replies(resident: Resident, examples: Sequence[Example], settings: LearnerSettings) -> list[Logged]:
+    """Return every reply of the examples with the reward that people's word on it means, on its last token (of what a
+    correction changed).
+    """
+    plain: list[tuple[tuple[int, ...], tuple[int, ...], tuple[float, ...], float]] = []
+    worth = rewards_of(settings)
+    for example in examples:
+        for reply, name, at in _judged(example):
+            rewards = [0.0] * len(reply)
+            rewards[at] = worth[name] * example.share
+            plain.append((example.prompt_ids, reply, tuple(rewards), example.weight))
+    states = reply_states(resident, [(prompt, reply) for prompt, reply, _, _ in plain], settings.token_budget)
+    return [Logged(*item, state) for item, state in zip(plain, states, strict=True)]
+
+
+def rewards_of(settings: LearnerSettings) -> dict[str, float]:
+    """Return the reward of each word that people have for a reply; a thumb is the unit."""
+    pair, edit = settings.q_pair_reward, settings.q_edit_reward
+    return FEEDBACK_REWARDS | {"pair_chosen": pair, "pair_rejected": -pair, "edited": edit, "original": -edit}
+
+
+def _judged(example: Example) -> list[tuple[tuple[int, ...], str, int]]:
+    """Return (reply ids, name of its reward, index of the rewarded token) of each side."""
+    if example.good is not None and example.bad is not None:
+        if example.kind == "edit":
+            last = change_of(example.bad.ids, example.good.ids).last_changed
+            return [(example.good.ids, "edited", last), (example.bad.ids, "original", -1)]
+        return [(example.good.ids, "pair_chosen", -1), (example.bad.ids, "pair_rejected", -1)]
+    return [(example.replies[0].ids, "thumb_up" if example.up else "thumb_down", -1)]
+
+
+@torch.no_grad()
+def reply_states(
+    resident: Resident, replies: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], budget: int
+) -> list[Tensor]:
+    """Return for each (prompt, reply) the hidden states (T, d) of the resident weights that its tokens are chosen from,
+    on the CPU.
+    """
+    found: list[Tensor] = [torch.empty(0)] * len(replies)
+    for group in length_buckets([len(prompt) + len(reply) for prompt, reply in replies], budget):
+        with resident.autocast():
+            hidden = hidden_states(resident.model, [replies[index] for index in group]).float().cpu()
+        for row, index in enumerate(group):
+            prompt, reply = replies[index]
+            found[index] = hidden[row, len(prompt) - 1 : len(prompt) + len(reply) - 1].clone()
+    return found
+
+
+def held_states(resident: Resident, anchors: Sequence[Anchor], settings: LearnerSettings) -> list[Held]:
+    """Return the anchors that a shift is held to with the states of their replies, `HELD` of them at most: states take
+    memory.
+    """
+    some = anchors[:HELD]
+    states = reply_states(resident, [(anchor.prompt_ids, anchor.reply_ids) for anchor in some], settings.token_budget)
+    return list(zip(some, states, strict=True))
+
+
+class PolicyHead:
+    """The frozen policy's logits (..., V), float32, as a function of hidden states (..., d)."""
+
+    def __init__(self, resident: Resident) -> None:
+        self._resident, self._logits = resident, LogitsOf(resident.model)
+        weight = resident.model.get_output_embeddings().weight
+        self.vocabulary, self._dtype = len(weight), weight.dtype
+        self.scale = self._logits.scale
+
+    def __call__(self, states: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Return the logits, shifted by `shift` (..., V) nats; with a gradient for the shift alone."""
+        with torch.set_grad_enabled(shift is not None), self._resident.autocast():
+            return self._logits(states.to(self._dtype), None if shift is None else shift / self.scale).float()
+
+
+@torch.no_grad()
+def policy_head(resident: Resident, known: Logged) -> PolicyHead:
+    """Return the policy's head. Raises CannotLearn where the model makes other logits of its states."""
+    through = PolicyHead(resident)
+    most = _most_tokens(through.vocabulary, resident.settings)
+    with resident.autocast():
+        expected = reply_logits(resident.model, [(known.prompt_ids, known.ids[:most])]).float()
+        is_half = torch.is_autocast_enabled(resident.device.type) or resident.model.dtype in (
+            torch.bfloat16,
+            torch.float16,
+        )
+    apart, room = (through(known.states[:most].to(resident.device)) - expected).abs().max(), 0.1 if is_half else 1e-2
+    if not apart <= room * (1.0 + expected.abs().max()):
+        name = type(resident.base).__name__
+        raise CannotLearn(
+            f"ilql needs the logits of hidden states, and {name} treats its logits in a way of its own; use another algorithm"
+        )
+    return through
+
+
+def _learned_heads(
+    resident: Resident,
+    logged: Sequence[Logged],
+    held: Sequence[Held],
+    through: PolicyHead,
+    settings: LearnerSettings,
+    seed: int,
+    meter: Meter,
+) -> QHeads:
+    rank = resident.lora_rank // 2 if settings.q_serving == "shifted" else 0
+    heads = QHeads(resident.model.get_output_embeddings().weight.detach().float(), rank=rank, seed=seed).to(
+        resident.device
+    )
+    adam = torch.optim.Adam(
+        [parameter for parameter in heads.parameters() if parameter.requires_grad], lr=settings.q_rate
+    )
+    rng = random.Random(seed)
+    order = anchor_order(len(held), settings.anchor_batch, settings.q_steps, seed + 1)
+    total = sum(item.weight for item in logged) / len(logged)
+    for step in range(settings.q_steps):
+        batch = [logged[index] for index in rng.sample(range(len(logged)), min(2 * settings.batch_items, len(logged)))]
+        adam.zero_grad()
+        loss, metrics = head_backward(heads, batch, total, through, settings)
+        if held:
+            kl = shift_backward(heads, [held[index] for index in order[step]], through, settings)
+            loss, metrics = loss + settings.anchor * kl, metrics | {"anchor/kl": kl}
+        if not math.isfinite(loss):
+            raise Diverged(f"step {step + 1} of the Q heads gave a loss of {loss}; live stays as it was")
+        adam.step()
+        heads.follow(settings.q_polyak)
+        meter.step(loss, metrics, sum(len(item.ids) for item in batch))
+    return heads
+
+
+def head_backward(
+    heads: QHeads, batch: Sequence[Logged], mean_weight: float, through: PolicyHead, settings: LearnerSettings
+) -> tuple[float, dict[str, float]]:
+    """Add the gradients of one step's loss to the heads, in as many passes as it needs; return the loss and its
+    metrics, means over all tokens.
+    """
+    most, num_tokens, loss_sum = (
+        _most_tokens(len(heads.embeddings), settings),
+        sum(len(item.ids) for item in batch),
+        0.0,
+    )
+    pieces = [piece for item in batch for piece in _pieces(heads, item, most, settings.q_gamma)]
+    seen: dict[str, float] = defaultdict(float)
+    for group in length_buckets([len(piece.ids) for piece in pieces], most):
+        some = [pieces[index] for index in group]
+        values, metrics = _head_losses(heads, some, through, settings)
+        weights = torch.tensor([piece.weight for piece in some], device=values.device) / mean_weight
+        loss = (values * weights.unsqueeze(1)).sum() / num_tokens
+        loss.backward()
+        loss_sum += loss.item()
+        for name, value in metrics.items():
+            seen[name] += value * sum(len(piece.ids) for piece in some) / num_tokens
+    return loss_sum, dict(seen)
+
+
+def _most_tokens(vocabulary: int, settings: LearnerSettings) -> int:
+    """Return how many tokens, padding included, one pass over all of the vocabulary may hold."""
+    return max(1, min(settings.token_budget, MOST_LOGITS // vocabulary))
+
+
+@torch.no_grad()
+def _pieces(heads: QHeads, item: Logged, most: int, gamma: float) -> list[Logged]:
+    """Return a reply in pieces of at most `most` tokens, each a reply whose last reward has in it what V expects of the
+    next piece.
+    """
+    found = []
+    for start in range(0, len(item.ids), most):
+        end = start + most
+        rewards = item.rewards[start:end]
+        if end < len(item.ids):
+            rewards = (
+                *rewards[:-1],
+                rewards[-1] + gamma * heads.v(item.states[end].to(heads.embeddings.device)).item(),
+            )
+        found.append(replace(item, ids=item.ids[start:end], rewards=rewards, states=item.states[start:end]))
+    return found
+
+
+def _head_losses(
+    heads: QHeads, some: Sequence[Logged], through: PolicyHead, settings: LearnerSettings
+) -> tuple[Tensor, dict[str, float]]:
+    """Return the heads' loss per token of some replies, (N, T), with gradient, and its metrics."""
+    device = heads.embeddings.device
+    states = padded([item.states for item in some]).to(device)
+    actions = padded([torch.tensor(item.ids) for item in some]).to(device)
+    rewards = padded([torch.tensor(item.rewards) for item in some]).to(device)
+    mask = padded([torch.ones(len(item.ids)) for item in some]).to(device)
+    prior = torch.log_softmax(through(states), -1)  # the policy's own, whose words most of these are
+    return ilql_loss(
+        heads.q(states),
+        heads.q_target(states),
+        heads.v(states),
+        actions,
+        rewards,
+        mask,
+        prior=prior,
+        gamma=settings.q_gamma,
+        tau=settings.q_tau,
+        cql=settings.q_cql,
+    )
+
+
+def shift_backward(heads: QHeads, some: Sequence[Held], through: PolicyHead, settings: LearnerSettings) -> float:
+    """Add the gradients of `anchor` times the mean KL from the base model to the shifted policy per token of some
+    anchors; return the KL, in nats.
+    """
+    most, kl_sum = _most_tokens(len(heads.embeddings), settings), 0.0
+    whole, base = (
+        torch.cat([states for _, states in some]),
+        stacked([anchor for anchor, _ in some], torch.device("cpu")),
+    )
+    for start in range(0, len(whole), most):
+        here = slice(start, start + most)
+        states = whole[here].to(heads.embeddings.device)
+        top = TopLogps(*(part[here].to(states.device) for part in base))
+        values, _ = forward_kl_loss(through(states, settings.q_beta * heads.served(states)), top)
+        (settings.anchor * values.sum() / len(whole)).backward()
+        kl_sum += values.sum().item()
+    return kl_sum / len(whole)
+
+
+def _shifted(
+    resident: Resident, heads: QHeads, through: PolicyHead, guards: Guards, settings: LearnerSettings
+) -> tuple[dict[str, float], str]:
+    """Put the shift on the output layer; while it moves the policy too far, halve it. Return what the guards saw last,
+    and what they stop for.
+    """
+    looked: dict[str, float] = {}
+    stopped, beta = "", settings.q_beta
+    for _ in range(HALVINGS + 1):
+        low, high = heads.shift(beta)
+        resident.put_shift(low, high / through.scale)
+        looked, stopped = guards.look()
+        looked["ilql/beta"] = beta
+        if looked.get("guard/kl", 0.0) <= settings.max_kl:
+            break
+        beta /= 2
+    return looked, stopped
+
+
+@torch.no_grad()
+def shifted_distributions(
+    resident: Resident,
+    heads: QHeads,
+    through: PolicyHead,
+    replies: Sequence[tuple[tuple[int, ...], tuple[int, ...]]],
+    settings: LearnerSettings,
+) -> list[Anchor]:
+    """Return each reply with the distribution at each of its tokens that the heads shift the resident weights' to."""
+    goals, most = [], _most_tokens(len(heads.embeddings), settings)
+    for (prompt, reply), states in zip(replies, reply_states(resident, replies, settings.token_budget), strict=True):
+        tops = []
+        for part in states.split(most):
+            hidden = part.to(resident.device)
+            low = torch.stack(heads.q_target(hidden)).amin(0)
+            shifted = shifted_logps(through(hidden), low, heads.v(hidden), beta=settings.q_beta, top_k=0)
+            tops.append(TopLogps(*(column.cpu() for column in top_logps(shifted, TOP))))
+        goals.append(Anchor(prompt, reply, TopLogps(*(torch.cat(column) for column in zip(*tops, strict=True)))))
+    return goals

@@ -1,0 +1,132 @@
+"""AdamW over the resident weights, with a memory that outlives an update: its moments are kept beside the version that
+they led to.
+"""
+
+import logging
+import os
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from learner.model import distributed
+from learner.model.resident import Resident
+from learner.settings import LearnerSettings
+
+log = logging.getLogger(__name__)
+BETAS = (0.9, 0.95)
+KEPT = 4  # files of moments; older ones belong to versions that nobody trains on
+
+
+def cooled(step: int, steps: int, share: float) -> float:
+    """Return what the learning rate is multiplied by at `step` (1..`steps`) of an update: 1, then falling in a straight
+    line over its last `share`.
+
+    The last steps are small, so that the weights end on the mean of where single batches would pull them.
+    """
+    return min(1.0, (steps - step + 1) / (share * steps + 1))
+
+
+def optimiser_of(resident: Resident, settings: LearnerSettings) -> "Optimiser":
+    """Return an optimiser without memory, set up as the settings say."""
+    return Optimiser(
+        resident,
+        learning_rate=resident.learning_rate,
+        warmup_steps=settings.warmup_steps,
+        clip_norm=settings.clip_norm,
+        betas=(settings.adam_beta1, settings.adam_beta2),
+        eps=settings.adam_eps,
+        weight_decay=settings.weight_decay,
+    )
+
+
+class Optimiser:
+    """AdamW with gradient clipping and a learning rate that is constant between a warm-up and an update's cool-down."""
+
+    def __init__(
+        self,
+        resident: Resident,
+        *,
+        learning_rate: float,
+        warmup_steps: int,
+        clip_norm: float,
+        betas: tuple[float, float] = BETAS,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        self._named = dict(resident.trainable())
+        self._clip_norm, self._warmup_steps = clip_norm, warmup_steps
+        self._adamw = torch.optim.AdamW(
+            self._named.values(), lr=learning_rate, betas=betas, eps=eps, weight_decay=weight_decay, fused=True
+        )
+        self._learning_rate = learning_rate
+        self.num_steps = 0  # since the memory began
+
+    def step(self, scale: float = 1.0) -> float:
+        """Apply the gradients (added over all ranks) at `scale` times the learning rate, and clear them; return their
+        norm before clipping (not
+        finite: nothing was applied)."""
+        distributed.add_gradients(self._named.values())
+        norm = float(torch.nn.utils.clip_grad_norm_(self._named.values(), self._clip_norm))
+        if norm == norm and norm != float("inf"):
+            self.num_steps += 1
+            for group in self._adamw.param_groups:
+                group["lr"] = scale * self._learning_rate * min(1.0, self.num_steps / (self._warmup_steps + 1))
+            self._adamw.step()
+        self._adamw.zero_grad(set_to_none=True)
+        return norm
+
+    def write(self, path: Path, digest: str) -> None:
+        """Keep the moments as those that led to the version with this digest, if there are any; the oldest files of the
+        folder go.
+        """
+        if not self._adamw.state:  # no step was taken
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tensors: dict[str, torch.Tensor] = {}
+        for name, parameter in self._named.items():
+            state = self._adamw.state.get(parameter, {})
+            tensors |= {
+                f"{kind}/{name}": state[kind].detach().cpu().contiguous()
+                for kind in ("exp_avg", "exp_avg_sq")
+                if kind in state
+            }
+        unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+        save_file(tensors, unfinished, {"digest": digest, "num_steps": str(self.num_steps)})
+        unfinished.replace(path)
+        for old in sorted(path.parent.glob("*.safetensors"))[:-KEPT]:
+            old.unlink(missing_ok=True)
+
+    def read(self, path: Path, digest: str) -> bool:
+        """Take up the moments that led to the version with this digest; return False, and begin anew, where there are
+        none that fit.
+        """
+        if not path.exists():
+            return False
+        try:
+            with safe_open(path, "pt") as file:
+                about = file.metadata() or {}
+                if about.get("digest") != digest:
+                    return False
+                moments = {
+                    name: (file.get_tensor(f"exp_avg/{name}"), file.get_tensor(f"exp_avg_sq/{name}"))
+                    for name in self._named
+                }
+        except Exception as error:  # half a file, other weights: only a memory
+            log.warning("the optimiser's memory in %s cannot be used (%s); it begins anew", path.name, error)
+            return False
+        if any(mean.shape != self._named[name].shape for name, (mean, _) in moments.items()):
+            return False
+        self.num_steps = int(about["num_steps"])
+        for name, (mean, square) in moments.items():
+            parameter = self._named[name]
+            step = torch.tensor(
+                float(self.num_steps), dtype=torch.float32, device=parameter.device
+            )  # the fused kernel reads it where the weight is
+            self._adamw.state[parameter] = {
+                "step": step,
+                "exp_avg": mean.to(parameter.device),
+                "exp_avg_sq": square.to(parameter.device),
+            }
+        return True

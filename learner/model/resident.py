@@ -1,0 +1,246 @@
+"""The one model in memory: loaded once, its trainable weights replaced in place from version to version."""
+
+import contextlib
+import inspect
+import json
+import logging
+import warnings
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from learner.errors import CannotLearn
+from learner.settings import LearnerSettings, learning_rate_for
+from policy.chat import load_tokenizer
+from policy.model import load_model, model_digest, resolve_device
+from policy.versions import read_version
+
+log = logging.getLogger(__name__)
+Weights = dict[str, Tensor]
+
+
+class Resident:
+    """Base model, tokenizer, and the weights that move: adapters on all linear layers (`lora`) or every weight
+    (`full`).
+
+    The output layer has an adapter only where the settings ask for one (ilql, served as a shift of the logits) or the
+    version brings one.
+
+    `model` is in evaluation mode always (no dropout: the policy must equal its reference at the start of an update);
+    only the trainable
+    weights carry gradients. It is used by one thread at a time. Raises CannotLearn for a model that cannot be trained
+    here, and as
+    `load_model` does.
+    """
+
+    def __init__(self, settings: LearnerSettings) -> None:
+        self.settings = settings
+        self.tokenizer = load_tokenizer(settings.model)
+        self.base_digest = model_digest(settings.model)
+        self._half = settings.dtype == "bfloat16" or (
+            settings.dtype == "auto" and resolve_device(settings.device) == "cuda"
+        )
+        whole = "bfloat16" if self._half and settings.tuning == "lora" else "float32"
+        self.base = load_model(settings.model, settings.device, whole).eval().requires_grad_(False)
+        if (
+            "past_key_values" not in inspect.signature(self.base.forward).parameters
+        ):  # what replies are sampled with; Mamba has a state instead
+            kind = type(self.base).__name__
+            raise CannotLearn(
+                f"{settings.model} is a {kind}, which keeps no keys and values of attention; choose a model that does"
+            )
+        self.device = next(self.base.parameters()).device
+        self.num_parameters = sum(parameter.numel() for parameter in self.base.parameters())
+        self.parent_digest = ""
+        self.model: Any = self.base
+        self._shape: tuple[int, float, bool] | None = None
+        self._base_weights: Weights = {}
+        self._is_shifted = settings.algorithm == "ilql" and settings.q_serving == "shifted"
+        if settings.tuning == "full":
+            self.base.requires_grad_(True)
+            self._base_weights = self.weights()
+        else:
+            self._wrap(settings.lora_rank, settings.lora_alpha, self._is_shifted)
+
+    @property
+    def lora_rank(self) -> int:
+        """Rank of the adapters; 0 where every weight moves."""
+        return self._shape[0] if self._shape else 0
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens that a row may hold, prompt included."""
+        config = self.base.config.get_text_config()
+        return int(getattr(config, "max_position_embeddings", None) or 4096)
+
+    @property
+    def learning_rate(self) -> float:
+        """The step size in force."""
+        return self.settings.learning_rate or learning_rate_for(self.num_parameters, self.settings.tuning)
+
+    def trainable(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        """The weights that move, by name."""
+        return ((name, parameter) for name, parameter in self.model.named_parameters() if parameter.requires_grad)
+
+    def weights(self) -> Weights:
+        """Return a copy of the weights that move."""
+        return {name: parameter.detach().clone() for name, parameter in self.trainable()}
+
+    @torch.no_grad()
+    def put(self, weights: Weights) -> None:
+        """Put a copy made by `weights` back."""
+        for name, parameter in self.trainable():
+            parameter.copy_(weights[name])
+
+    @torch.no_grad()
+    def put_shift(self, low: Tensor | None = None, high: Tensor | None = None) -> None:
+        """Let the output layer say `high low h` more of a hidden state h, with low (R, d) and high (V, R), R at most
+        the rank; or nothing.
+        """
+        head: Any = self.base.get_output_embeddings()
+        down, up = head.lora_A["default"].weight, head.lora_B["default"].weight  # (rank, d), (V, rank)
+        down.zero_()
+        up.zero_()
+        if low is not None and high is not None:
+            down[: len(low)] = low
+            up[:, : len(low)] = high / head.scaling["default"]
+
+    def become(self, folder: Path | None, seed: int) -> None:
+        """Take on the weights of a version folder, or of the base model (None; fresh adapters are drawn from `seed`).
+
+        Raises CannotLearn when the version was tuned in the other way; VersionCorrupt when its files are not what was
+        published.
+        """
+        if folder is None:
+            self._become_base(seed)
+            self.parent_digest = self.base_digest
+            return
+        manifest = read_version(folder)
+        if (manifest.kind == "full") != (self.settings.tuning == "full"):
+            other = "full" if manifest.kind == "full" else "lora"
+            raise CannotLearn(
+                f"version {manifest.version} was made with tuning {other!r}; set tuning to that, or roll back to version 0 first"
+            )
+        if self.settings.tuning == "full":
+            self._read_full(folder)
+        else:
+            self._read_adapter(folder)
+        self.parent_digest = manifest.digest
+
+    def save(self, folder: Path) -> None:
+        """Write the weights as PEFT or transformers load them."""
+        if self.settings.tuning == "full":
+            self.base.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+            return
+        self.model.save_pretrained(
+            folder, save_embedding_layers=False
+        )  # else PEFT asks the hub for the base model's configuration
+        (folder / "README.md").unlink(missing_ok=True)  # a model card full of "more information needed"
+        path = folder / "adapter_config.json"
+        config = json.loads(path.read_text())
+        # the kinds of layers, as people write them, instead of a set of all layers, whose order would change the
+        # version's digest
+        config["target_modules"] = sorted({name.rpartition(".")[2] for name in config["target_modules"]})
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+    @contextlib.contextmanager
+    def holding(self, weights: Weights) -> Generator[Any, None, None]:
+        """The model with other weights for a while, for instance those of the live version."""
+        mine = self.weights()
+        self.put(weights)
+        try:
+            yield self.model
+        finally:
+            self.put(mine)
+
+    @contextlib.contextmanager
+    def as_base(self) -> Generator[Any, None, None]:
+        """The model as the base model for a while."""
+        if self.settings.tuning == "full":
+            with self.holding(self._base_weights):
+                yield self.model
+        else:
+            with self.model.disable_adapter():
+                yield self.model
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """What forward passes run under."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self._half else contextlib.nullcontext()
+
+    def _become_base(self, seed: int) -> None:
+        if self.settings.tuning == "full":
+            self.put(self._base_weights)
+            return
+        shape = (self.settings.lora_rank, self.settings.lora_alpha, self._is_shifted)
+        if self._shape != shape:
+            self._wrap(*shape)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for module in self.model.modules():
+                if hasattr(module, "reset_lora_parameters"):
+                    module.reset_lora_parameters("default", True)
+
+    def _wrap(self, rank: int, alpha: float, with_head: bool) -> None:
+        from peft import LoraConfig, get_peft_model
+
+        if self._shape is not None:
+            self.base = self.model.unload()
+        given = {"r": rank, "lora_alpha": alpha, "lora_dropout": 0.0, "bias": "none", "task_type": "CAUSAL_LM"}
+        warnings.filterwarnings(
+            "ignore", "Model has `tie_word_embeddings=True`", UserWarning
+        )  # merged into a copy: policy/weights.py
+        warnings.filterwarnings(
+            "ignore", "fan_in_fan_out is set to", UserWarning
+        )  # PEFT sets it right for each of GPT-2's layers by itself
+        try:
+            self.model = get_peft_model(self.base, LoraConfig(target_modules="all-linear", **given)).eval()
+            if with_head:  # "all-linear" leaves it out
+                names = [*self.model.peft_config["default"].target_modules, self._head_name()]
+                self.base = self.model.unload()
+                self.model = get_peft_model(self.base, LoraConfig(target_modules=names, **given)).eval()
+        except ValueError as error:  # PEFT's own words, of a kind of layers that it cannot adapt
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise CannotLearn(
+                f"{self.settings.model} takes no adapters on its linear layers; set tuning to full ({reason})"
+            ) from error
+        self.model.peft_config["default"].base_model_name_or_path = self.settings.model
+        self._shape = (rank, alpha, with_head)
+
+    def _head_name(self) -> str:
+        head = self.base.get_output_embeddings()
+        return next((name for name, module in self.base.named_modules() if module is head), "")
+
+    def _read_adapter(self, folder: Path) -> None:
+        from peft import set_peft_model_state_dict
+        from safetensors.torch import load_file
+
+        config = json.loads((folder / "adapter_config.json").read_text())
+        has_head = self._head_name().rpartition(".")[2] in config["target_modules"]
+        shape = (int(config["r"]), float(config["lora_alpha"]), has_head or self._is_shifted)
+        if self._shape != shape:
+            self._wrap(*shape)
+        found = set_peft_model_state_dict(self.model, load_file(folder / "adapter_model.safetensors"))
+        new = f".{self._head_name()}.lora_" if not has_head else None
+        if new and self._is_shifted:
+            self.put_shift()
+        missing = [name for name in found.missing_keys if "lora_" in name and not (new and new in name)]
+        if missing or found.unexpected_keys:
+            raise CannotLearn(
+                f"the adapter in {folder} does not fit the base model {self.settings.model}: {(missing + found.unexpected_keys)[0]}"
+            )
+
+    def _read_full(self, folder: Path) -> None:
+        from safetensors import safe_open
+
+        state: Weights = {}
+        for path in sorted(folder.glob("*.safetensors")):
+            with safe_open(path, "pt") as file:
+                state |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a mapping
+        absent = set(self._base_weights) - set(state)
+        if absent:
+            raise CannotLearn(f"the weights in {folder} lack {min(absent)}")
+        self.put({name: state[name] for name in self._base_weights})

@@ -1,0 +1,142 @@
+"""Replies of the model in memory: batched sampling for the gate, for anchors and for on-policy methods."""
+
+import logging
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from learner.model.scoring import Row, row_logps, row_of
+
+log = logging.getLogger(__name__)
+BATCH = 64
+AUDIT_SHARE, AUDIT_LEAST = 0.05, 4  # of the replies
+SAMPLER_LIMIT = (
+    1e-3  # nats per token; a ratio to the old policy that is off by more is a bias, though far below the clip
+)
+DROP_AT = 0.75  # share of replies still open at which the ended ones leave the batch; each time the cache is copied
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One sampled reply; `logps` (nats) are the model's own at temperature 1. `is_finished`: it ended its turn itself."""
+
+    prompt_ids: tuple[int, ...]
+    ids: tuple[int, ...]
+    logps: tuple[float, ...]
+    is_finished: bool
+
+
+@torch.no_grad()
+def sampled_replies(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    end_ids: Collection[int],
+    max_tokens: int,
+    seed: int,
+    temperature: float = 1.0,
+) -> list[Rollout]:
+    """Return one reply per prompt, in order; temperature 0 is greedy. The same for the same weights, prompts and seed
+    on a CPU.
+    """
+    result: list[Rollout | None] = [None] * len(prompts)
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(0, len(order), BATCH):
+        chosen = order[start : start + BATCH]
+        for index, rollout in zip(
+            chosen,
+            _batch(model, [prompts[i] for i in chosen], end_ids, max_tokens, generator, temperature),
+            strict=True,
+        ):
+            result[index] = rollout
+    return [rollout for rollout in result if rollout is not None]
+
+
+def _batch(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    end_ids: Collection[int],
+    max_tokens: int,
+    generator: torch.Generator,
+    temperature: float,
+) -> list[Rollout]:
+    """Sample a batch of left-padded prompts with one KV cache, out of which replies that have ended are dropped."""
+    device = next(model.parameters()).device
+    longest, count = max(map(len, prompts)), len(prompts)
+    ids = torch.zeros(count, longest, dtype=torch.long)
+    mask = torch.zeros(count, longest, dtype=torch.long)
+    for number, prompt in enumerate(prompts):
+        ids[number, longest - len(prompt) :] = torch.tensor(list(prompt))
+        mask[number, longest - len(prompt) :] = 1
+    fed, mask = ids.to(device), mask.to(device)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    ends = torch.tensor(sorted(end_ids), dtype=torch.long)
+    cache, rows = None, torch.arange(count)  # rows: which replies are still in the batch
+    said: list[list[int]] = [[] for _ in prompts]
+    logps: list[list[float]] = [[] for _ in prompts]
+    finished = [False] * count
+    for _ in range(max_tokens):
+        output = model(
+            input_ids=fed,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        cache = output.past_key_values
+        table = output.logits[:, -1].float().cpu().log_softmax(-1)
+        if temperature == 0.0:
+            token = table.argmax(-1)
+        else:
+            token = torch.multinomial((table / temperature).softmax(-1), 1, generator=generator).squeeze(1)
+        columns = (rows, token, table.gather(1, token.unsqueeze(1)).squeeze(1), torch.isin(token, ends))
+        for row, index, logp, ended in zip(*(column.tolist() for column in columns), strict=True):
+            if not finished[row]:
+                said[row].append(index)
+                logps[row].append(logp)
+                finished[row] = ended
+        open_rows = torch.tensor([not finished[row] for row in rows.tolist()])
+        if not open_rows.any():
+            break
+        fed = token.unsqueeze(1).to(device)
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], 1)
+        positions = positions[:, -1:] + 1
+        if hasattr(cache, "batch_select_indices") and open_rows.sum() <= DROP_AT * len(rows):
+            kept = open_rows.nonzero().squeeze(1)
+            cache.batch_select_indices(kept.to(device))
+            fed, mask, positions, rows = (
+                fed[kept.to(device)],
+                mask[kept.to(device)],
+                positions[kept.to(device)],
+                rows[kept],
+            )
+    return [
+        Rollout(tuple(prompt), tuple(reply), tuple(reply_logps), ended)
+        for prompt, reply, reply_logps, ended in zip(prompts, said, logps, finished, strict=True)
+    ]
+
+
+def sampler_logps(
+    model: torch.nn.Module, rollouts: Sequence[Rollout], rows: Sequence[Row], budget: int, seed: int
+) -> list[Tensor]:
+    """Return each reply's log-probabilities (T,) in nats under the model that sampled it, which `model` still is.
+
+    `rows` hold the same replies in the same order, those to one prompt together. What sampling recorded is returned
+    where computing some of it
+    anew shows that the two differ by rounding alone; in low precision its kernels differ by more, and all are computed.
+    """
+    recorded = [torch.tensor(rollout.logps) for rollout in rollouts]
+    count = min(len(rollouts), max(AUDIT_LEAST, round(AUDIT_SHARE * len(rollouts))))
+    checked = random.Random(seed).sample(range(len(rollouts)), count)
+    again = row_logps(model, [row_of(rollouts[index].prompt_ids, rollouts[index].ids) for index in checked], budget)
+    apart = (torch.cat(again) - torch.cat([recorded[index] for index in checked])).abs().mean().item()
+    if apart <= SAMPLER_LIMIT:
+        return recorded
+    log.info("log-probabilities recorded while sampling are off by %.3g nat per token; they are computed again", apart)
+    return row_logps(model, rows, budget)

@@ -1,0 +1,236 @@
+"""A version's merged weights as one GGUF file, which OpenVINO GenAI, llama.cpp and Ollama read. Llama, Mistral, Qwen2
+and Qwen3 shapes.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from policy.errors import UnsupportedModel
+from policy.model import read_config
+from policy.weights import Array, merged_tensors
+
+ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+TYPES = ("f16", "f32", "q8_0", "q4_0")
+_BLOCK = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+_TOP = {
+    "model.embed_tokens.weight": "token_embd.weight",
+    "model.norm.weight": "output_norm.weight",
+    "lm_head.weight": "output.weight",
+}
+
+
+def reasons_against_gguf(config: dict[str, Any]) -> list[str]:
+    """Return why a model of this config.json cannot be written as GGUF by us; empty when it can."""
+    reasons = []
+    if config["model_type"] not in ARCHITECTURES:
+        return [f"its model_type {config['model_type']!r} is not one of {', '.join(ARCHITECTURES)}"]
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if rope.get("rope_type", rope.get("type", "default")) != "default":
+        reasons.append(f"its rotary embedding is scaled ({rope.get('rope_type', rope.get('type'))})")
+    if config.get("sliding_window") and config.get("use_sliding_window", config["model_type"] == "mistral"):
+        reasons.append(f"its attention slides over {config['sliding_window']} tokens")
+    if config.get("hidden_act", "silu") != "silu":
+        reasons.append(f"its activation is {config['hidden_act']}")
+    if config.get("partial_rotary_factor", rope.get("partial_rotary_factor", 1.0)) != 1.0:
+        reasons.append("only a part of each head is rotated")
+    if config.get("mlp_bias") or (config.get("attention_bias") and config["model_type"] != "qwen2"):
+        reasons.append("its projections have biases")
+    return reasons
+
+
+def write_gguf(
+    base: Path, adapter: Path | None, out: Path, dtype: str = "f16", *, real_tokenizer: bool = False
+) -> Path:
+    """Write base model + adapter as `out`, there whole or not at all; return it.
+
+    `real_tokenizer` writes the model's own vocabulary, merges and chat template, for llama.cpp and Ollama. Without it
+    the vocabulary is a
+    placeholder: our runners speak token ids only, and OpenVINO's reader refuses some real ones. Raises
+    UnsupportedModel.
+    """
+    from gguf import GGUFWriter
+
+    config = read_config(base)
+    reasons = reasons_against_gguf(config)
+    if dtype not in TYPES:
+        raise UnsupportedModel(f"unknown weight type {dtype!r}; choose from {', '.join(TYPES)}")
+    if reasons:
+        raise UnsupportedModel(f"the model in {base} cannot be written as GGUF: {'; '.join(reasons)}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    writer = GGUFWriter(temporary, ARCHITECTURES[config["model_type"]])
+    try:
+        _describe(writer, config, dtype)
+        (_real_vocabulary if real_tokenizer else _placeholder_vocabulary)(writer, base, config)
+        for name, tensor in _named_tensors(base, adapter, config):
+            _add(writer, name, tensor, dtype)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+    finally:
+        writer.close()
+    temporary.replace(out)
+    return out
+
+
+def _describe(writer: Any, config: dict[str, Any], dtype: str) -> None:
+    heads = config["num_attention_heads"]
+    head_size = config.get("head_dim") or config["hidden_size"] // heads
+    rope = config.get("rope_parameters") or {}
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(config.get("num_key_value_heads") or heads)
+    writer.add_key_length(head_size)
+    writer.add_value_length(head_size)
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_rope_freq_base(float(config.get("rope_theta") or rope.get("rope_theta") or 10000.0))
+    writer.add_rope_dimension_count(head_size)
+    writer.add_vocab_size(config["vocab_size"])
+    writer.add_file_type({"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 7}[dtype])
+
+
+def _named_tensors(base: Path, adapter: Path | None, config: dict[str, Any]) -> Iterator[tuple[str, Array]]:
+    heads = config["num_attention_heads"]
+    kv_heads = config.get("num_key_value_heads") or heads
+    for name, tensor in merged_tensors(base, adapter):
+        if name in _TOP:
+            yield _TOP[name], tensor
+            continue
+        layer, _, module = name.removeprefix("model.layers.").partition(".")
+        module, _, kind = module.rpartition(".")
+        if module not in _BLOCK:
+            if module.endswith("rotary_emb"):
+                continue  # old checkpoints keep the frequencies, which follow from the configuration
+            raise UnsupportedModel(f"the tensor {name} in {base} has no place in a GGUF of this kind")
+        if ARCHITECTURES[config["model_type"]] == "llama" and module in ("self_attn.q_proj", "self_attn.k_proj"):
+            tensor = _interleave(tensor, heads if module.endswith("q_proj") else kv_heads)
+        yield f"blk.{layer}.{_BLOCK[module]}.{kind}", tensor
+
+
+def _interleave(weight: Array, heads: int) -> Array:
+    """Reorder each head's rows from halves (rotate-half, as transformers has them) to pairs (as GGUF's llama has them)."""
+    return (
+        weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
+    )
+
+
+def _add(writer: Any, name: str, tensor: Array, dtype: str) -> None:
+    from gguf import GGMLQuantizationType, quants
+
+    if tensor.ndim == 1 or dtype == "f32":
+        writer.add_tensor(name, np.ascontiguousarray(tensor, dtype=np.float32))
+    elif dtype in ("q8_0", "q4_0") and tensor.shape[-1] % 32 == 0:
+        kind = GGMLQuantizationType[dtype.upper()]
+        writer.add_tensor(name, quants.quantize(np.ascontiguousarray(tensor), kind), raw_dtype=kind)
+    else:
+        writer.add_tensor(name, tensor.astype(np.float16))
+
+
+def _placeholder_vocabulary(writer: Any, base: Path, config: dict[str, Any]) -> None:
+    from tokenizers import pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())  # the reader wants to build a byte-level tokenizer from it
+    size = config["vocab_size"]
+    if size < len(alphabet) + 3:
+        raise UnsupportedModel(
+            f"the model in {base} has a vocabulary of {size}; OpenVINO's reader needs {len(alphabet) + 3}"
+        )
+    tokens = ["<pad>", "<s>", "</s>", *alphabet, *(f"<{number}>" for number in range(size - 3 - len(alphabet)))]
+    _add_vocabulary(writer, tokens, [3] * 3 + [1] * (size - 3), [f"{alphabet[0]} {alphabet[1]}"], 1, 2, 0, "default")
+
+
+def _real_vocabulary(writer: Any, base: Path, config: dict[str, Any]) -> None:
+    raw = json.loads((base / "tokenizer.json").read_text())
+    if raw["model"].get("type") != "BPE" or "ByteLevel" not in json.dumps(raw.get("pre_tokenizer") or {}):
+        raise UnsupportedModel(
+            f"the tokenizer in {base} is not a byte-level BPE; export this model as hf and convert it with llama.cpp's own script"
+        )
+    added = {
+        entry["id"]: 3 if entry["special"] else 4 for entry in raw.get("added_tokens", [])
+    }  # GGUF's control and user-defined tokens
+    names = {number: text for text, number in raw["model"]["vocab"].items()}
+    names |= {entry["id"]: entry["content"] for entry in raw.get("added_tokens", [])}
+    tokens = [names.get(number, f"<unused{number}>") for number in range(config["vocab_size"])]
+    types = [added.get(number, 1 if number in names else 5) for number in range(config["vocab_size"])]
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in raw["model"]["merges"]]
+    by_text = {text: number for number, text in names.items()}
+    settings = (
+        json.loads((base / "tokenizer_config.json").read_text()) if (base / "tokenizer_config.json").exists() else {}
+    )
+
+    def named(which: str) -> int | None:
+        token = settings.get(f"{which}_token")
+        return by_text.get(token["content"] if isinstance(token, dict) else token or "")
+
+    _add_vocabulary(
+        writer, tokens, types, merges, named("bos"), named("eos"), named("pad"), _splitting(base, raw["pre_tokenizer"])
+    )
+    template = base / "chat_template.jinja"
+    writer.add_add_bos_token(False)  # the template writes it
+    chat = template.read_text() if template.exists() else settings.get("chat_template")
+    if isinstance(chat, str):
+        writer.add_chat_template(chat)
+
+
+def _splitting(base: Path, pre_tokenizer: dict[str, Any]) -> str:
+    """Return llama.cpp's name for how a tokenizer splits text before its merges. Raises UnsupportedModel for one that
+    has none.
+    """
+    parts = pre_tokenizer["pretokenizers"] if pre_tokenizer["type"] == "Sequence" else [pre_tokenizer]
+    pattern = "".join(part["pattern"].get("Regex", "") for part in parts if part["type"] == "Split")
+    kinds = [part["type"] for part in parts]
+    if kinds == ["ByteLevel"] and parts[0].get("use_regex", True):
+        return "gpt-2"
+    if kinds == ["Digits", "ByteLevel"] and parts[0]["individual_digits"] and parts[1].get("use_regex", True):
+        return "smollm"
+    if "\\p{N}{1,3}" in pattern:
+        return "llama-bpe"
+    if "\\p{N}" in pattern and "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+" in pattern:
+        return "qwen2"
+    raise UnsupportedModel(
+        f"the tokenizer in {base} splits text in a way that llama.cpp has no name for; export this model as hf"
+    )
+
+
+def _add_vocabulary(
+    writer: Any,
+    tokens: list[str],
+    types: list[int],
+    merges: list[str],
+    begin: int | None,
+    end: int | None,
+    pad: int | None,
+    splitting: str,
+) -> None:
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(splitting)
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges(merges)
+    for add, number in (
+        (writer.add_bos_token_id, begin),
+        (writer.add_eos_token_id, end),
+        (writer.add_pad_token_id, pad),
+    ):
+        if number is not None:
+            add(number)

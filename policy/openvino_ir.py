@@ -1,0 +1,123 @@
+"""A version's weights as an OpenVINO model: what GenAI makes of our GGUF file, made exact where it was not.
+
+Two things are mended in the graph. GenAI saves every constant as float16, the frequencies of the rotary embedding too:
+those, the norms and
+the scalars are put back in float32. And its penalties move a logit towards zero, so that a penalised token with a
+negative logit becomes
+likelier: every logit is raised by SHIFT, which changes no probability, leaves none negative, and makes the penalty
+OpenAI's subtraction.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from policy.errors import UnsupportedModel
+from policy.gguf import write_gguf
+from policy.model import read_config
+from policy.weights import Array, model_tensors
+
+MODEL = "openvino_model.xml"
+SHIFT = 128.0  # above any logit's size; in float32 it costs a logit 1e-5 at most
+
+
+def write_ir(base: Path, adapter: Path | None, out: Path, dtype: str = "f16") -> Path:
+    """Write base model + adapter as a folder that OpenVINO GenAI loads, there whole or not at all; return it.
+
+    `dtype` is one of policy.gguf.TYPES but f32, which OpenVINO's reader does not know. Raises UnsupportedModel.
+    """
+    import openvino as ov
+
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        gguf = write_gguf(base, adapter, temporary / "weights.gguf", dtype)
+        _convert(gguf)
+        model = ov.Core().read_model(temporary / MODEL)
+        _restore_float32(model, base)
+        _raise_logits(model)
+        ov.save_model(model, temporary / "exact.xml", compress_to_fp16=False)
+        del model  # it reads its weights from the file that goes now
+        for name in ("weights.gguf", MODEL, MODEL.replace(".xml", ".bin")):
+            (temporary / name).unlink()
+        for suffix in ("bin", "xml"):
+            (temporary / f"exact.{suffix}").rename(temporary / MODEL.replace("xml", suffix))
+        shutil.rmtree(out, ignore_errors=True)
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return out
+
+
+def _convert(gguf: Path) -> None:
+    """Have GenAI read a GGUF file and save what it made of it beside it.
+
+    What it compiles then is not used. It is compiled for float32, since OpenVINO 2026.4 dies of a division by zero
+    where a model is
+    compiled for bfloat16, the default on CPUs with AMX, and one thread.
+    """
+    import openvino_genai as genai
+
+    scheduler = genai.SchedulerConfig()
+    scheduler.num_kv_blocks = 1
+    properties = {"enable_save_ov_model": True, "INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    genai.ContinuousBatchingPipeline(str(gguf), scheduler, "CPU", properties)
+
+
+def _restore_float32(model: Any, base: Path) -> None:
+    """Put back in float32 what was rounded to float16 and is no large matrix: found by its value. Raises
+    UnsupportedModel without frequencies.
+    """
+    from openvino import opset13 as ops
+
+    config = read_config(base)
+    head = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    theta = float(config.get("rope_theta") or (config.get("rope_parameters") or {}).get("rope_theta") or 10000.0)
+    frequencies = (theta ** (-np.arange(0, head, 2, dtype=np.float64) / head)).astype(np.float32)
+    scalars = [np.array([value], np.float32) for value in (config["rms_norm_eps"], head**-0.5)]
+    exact = {
+        _key(values): values
+        for values in (frequencies, *scalars, *(tensor for _, tensor in model_tensors(base) if tensor.ndim == 1))
+    }
+    restored = set()
+    for node in model.get_ops():
+        kind = node.get_output_element_type(0).get_type_name() if node.get_type_name() == "Constant" else ""
+        if kind not in ("f16", "f32"):
+            continue
+        shape = node.get_output_shape(0)
+        values = exact.get(_key(np.asarray(node.data))) if int(np.prod(shape)) == max(shape, default=1) else None
+        if values is None:
+            continue
+        restored.add(_key(values))
+        if kind == "f32":  # as it is in models with quantised matrices
+            continue
+        wide = ops.constant(values.reshape(shape))
+        for user in node.output(0).get_target_inputs():
+            if user.get_node().get_type_name() == "Convert":
+                user.get_node().output(0).replace(wide.output(0))
+    if _key(frequencies) not in restored:
+        raise UnsupportedModel(
+            "the frequencies of the rotary embedding were not found in OpenVINO's graph, where they are float16 only"
+        )
+
+
+def _key(values: Array) -> bytes:
+    """Return what names a vector once it was rounded to float16."""
+    return values.astype(np.float16).tobytes()
+
+
+def _raise_logits(model: Any) -> None:
+    from openvino import opset13 as ops
+
+    result = model.get_results()[0]
+    logits = result.input_value(0)
+    names = logits.get_names()
+    raised = ops.add(logits, ops.constant(np.float32(SHIFT)))
+    logits.set_names(set())
+    raised.output(0).set_names(names)
+    result.input(0).replace_source_output(raised.output(0))
+    model.validate_nodes_and_infer_types()

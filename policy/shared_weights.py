@@ -1,0 +1,98 @@
+"""One copy of the base weights for all versions: a process holds them, and the runners' processes use its tensors with
+their adapters beside.
+
+Tensors cross as handles (CUDA IPC on a GPU, shared memory on a CPU), not as numbers. Whoever handed them out has to
+live as long as they
+are used.
+"""
+
+import io
+import pickle
+import warnings
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from policy.errors import UnsupportedModel
+from policy.model import resolve_model
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    Tensors = dict[str, dict[str, torch.Tensor]]  # parameters and buffers by name
+
+
+def hand_out(name: str, model: "PreTrainedModel") -> bytes:
+    """Return handles of all parameters and buffers of the model of folder `name`, for `model_on` in other processes.
+
+    Raises UnsupportedModel for a model that keeps numbers where they cannot be shared.
+    """
+    import torch.multiprocessing as sharing
+
+    sharing.set_sharing_strategy("file_system")  # names instead of descriptors: these handles cross as bytes
+    tensors = {
+        "parameters": {path: tensor.detach() for path, tensor in model.named_parameters(remove_duplicate=False)},
+        "buffers": dict(model.named_buffers(remove_duplicate=False)),
+    }
+    _assembled(name, tensors)  # it is known here, before any version is loaded
+    out = io.BytesIO()
+    ForkingPickler(out, pickle.HIGHEST_PROTOCOL).dump(tensors)
+    return out.getvalue()
+
+
+def model_on(name: str, handles: bytes, adapter: Path | None) -> "PreTrainedModel":
+    """Return the model of folder `name` on weights that `hand_out` gave away, with a LoRA adapter at work beside them
+    (None for none).
+
+    The adapter computes in the weights' type. Raises UnsupportedModel for an adapter that does not fit the model.
+    """
+    import torch.multiprocessing as sharing
+
+    sharing.set_sharing_strategy("file_system")
+    model = _assembled(name, pickle.loads(handles))
+    if adapter is None:
+        return model
+    from peft import PeftModel
+
+    warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`", UserWarning)  # nothing is merged here
+    try:
+        with_adapter: Any = PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False)
+    except (ValueError, KeyError, RuntimeError, OSError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UnsupportedModel(f"the adapter in {adapter} does not fit the model {name!r} ({reason})") from error
+    return with_adapter.eval().get_base_model()  # type: ignore[no-any-return]
+
+
+def _assembled(name: str, tensors: "Tensors") -> "PreTrainedModel":
+    """Return the model of folder `name` with these tensors in place of its own."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    dtype = next(tensor.dtype for tensor in tensors["parameters"].values() if tensor.is_floating_point())
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(resolve_model(name)), dtype=dtype)
+    for path, tensor in tensors["parameters"].items():
+        _owner(model, path)._parameters[_leaf(path)] = torch.nn.Parameter(tensor, requires_grad=False)
+    for path, tensor in tensors["buffers"].items():
+        _owner(model, path)._buffers[_leaf(path)] = tensor
+    _refuse_left_out(model, name)
+    return model.eval()  # type: ignore[no-any-return]
+
+
+def _owner(model: Any, path: str) -> Any:
+    return model.get_submodule(path.rpartition(".")[0])
+
+
+def _leaf(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def _refuse_left_out(model: Any, name: str) -> None:
+    """Raise UnsupportedModel where a tensor of the model got no numbers."""
+    import torch
+
+    for path, module in model.named_modules():
+        for leaf, value in [*vars(module).items(), *module._parameters.items(), *module._buffers.items()]:
+            if isinstance(value, torch.Tensor) and value.is_meta:
+                raise UnsupportedModel(f"the weights of {name!r} cannot be shared: {path}.{leaf} is not among them")

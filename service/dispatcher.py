@@ -1,0 +1,130 @@
+"""Begins answers: chooses who answers, waits for a place, renders the prompt, and starts."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from service.answer import Answer, Ask, Room
+from service.auth import Caller
+from service.backend_answer import Backend, ForeignAnswer
+from service.engine.admission import Admission, Ticket
+from service.engine.engine import Engine
+from service.engine.router import LIVE_NAME, Route, pinned_number
+from service.engine.slots import Lease
+from service.errors import ModelNotFound, NotFound, Overloaded, RequestError
+from service.local_answer import LocalAnswer
+from service.metrics import Metrics
+from service.model import Model
+from service.prompts import Prompt, fit_prompt
+from service.records import Records
+from service.settings import ServeSettings
+from store.conversations import get_conversation
+from store.errors import UnknownConversation, UnknownVersion
+from store.ids import new_id
+from store.versions import get_version
+
+
+class Answers:
+    """Begins answers. Holds what every answer needs."""
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        model: Model,
+        engine: Engine,
+        admission: Admission,
+        records: Records,
+        metrics: Metrics,
+        backends: Mapping[str, Backend],
+    ) -> None:
+        self.settings, self.model, self.engine, self.backends = settings, model, engine, backends
+        self._admission, self._records, self._metrics = admission, records, metrics
+
+    async def begin(self, ask: Ask) -> Answer:
+        """Return an answer whose replies are being generated.
+
+        Raises ModelNotFound, NotFound for somebody else's conversation, ContextLengthExceeded, Overloaded,
+        EngineFailed, BackendDown.
+        """
+        conversation_id = ask.conversation_id or new_id("conv-")
+        if ask.conversation_id is not None:
+            await self._check_owner(ask.conversation_id, ask.caller)
+        backend = self.backends.get(ask.model)
+        route = await self.route(ask.model, conversation_id) if backend is None else None
+        ticket, lease = await self._place(ask, route)
+        try:
+            room = Room(ticket, self._admission, self._records, self._metrics, self.settings.request_limit_s)
+            answer: LocalAnswer | ForeignAnswer
+            if lease is not None and route is not None:
+                prompts = [await self._prompt(ask, messages, lease) for messages in ask.prompts]
+                answer = LocalAnswer(ask, prompts, conversation_id, route, room, lease, self.model)
+            else:
+                assert backend is not None
+                prompts = [Prompt([], tuple(messages), self.settings.default_max_tokens, 0) for messages in ask.prompts]
+                learned_by = self.model if self.settings.train_on_foreign else None
+                answer = ForeignAnswer(ask, prompts, conversation_id, room, backend, learned_by)
+        except BaseException:
+            if lease is not None:
+                lease.end()
+            self._admission.give_back(ticket)
+            raise
+        try:
+            answer.start()
+        except BaseException:
+            answer.close()
+            raise
+        self._metrics.saw_answer(answer)
+        return answer
+
+    async def _place(self, ask: Ask, route: Route | None) -> tuple[Ticket, Lease | None]:
+        """Wait for a place in the queue and, for one of our versions, for its slot. Raises Overloaded when that takes
+        too long.
+        """
+        limit_s, ticket = self.settings.request_limit_s, None
+        try:
+            async with asyncio.timeout(limit_s):
+                ticket = await self._admission.enter(ask.caller.key_id, ask.caller.rater_id, len(ask.prompts) * ask.n)
+                return ticket, await self.engine.lease(route.number) if route is not None else None
+        except BaseException as error:
+            if ticket is not None:
+                self._admission.give_back(ticket)
+            if isinstance(error, TimeoutError) and not isinstance(error, RequestError):
+                raise Overloaded(
+                    f"no place became free within {limit_s:g} s; try again later", retry_after_s=10
+                ) from error
+            raise
+
+    async def route(self, model: str, conversation_id: str) -> Route:
+        """Return the version that a model name means for a conversation. Raises ModelNotFound, Overloaded while none is
+        loaded yet.
+        """
+        if self.engine.router is None:
+            raise Overloaded("the model is still being loaded; try again in a moment", code="loading", retry_after_s=1)
+        if model == LIVE_NAME:
+            return self.engine.router.choose(conversation_id)
+        number = pinned_number(model)
+        if number is None:
+            raise ModelNotFound(f"there is no model {model!r}; GET /v1/models lists those there are", param="model")
+        try:
+            version = await self._records.read(lambda db: get_version(db, number))
+        except UnknownVersion as error:
+            raise ModelNotFound(
+                f"there is no model {model!r}; GET /v1/models lists those there are", param="model"
+            ) from error
+        if version.state in ("rejected", "withdrawn"):
+            raise ModelNotFound(f"{model} was {version.state} and does not answer", param="model")
+        return Route(number, 1.0)
+
+    async def _prompt(self, ask: Ask, messages: Sequence[dict[str, Any]], lease: Lease) -> Prompt:
+        """Render on a thread: a long conversation takes milliseconds that others should not wait for."""
+        default, context = self.settings.default_max_tokens, lease.slot.runner.context_length
+        return await asyncio.to_thread(
+            fit_prompt, self.model, messages, context, ask.sampling.max_tokens, default, ask.may_drop_turns
+        )
+
+    async def _check_owner(self, conversation_id: str, caller: Caller) -> None:
+        with contextlib.suppress(UnknownConversation):  # a new one may carry the caller's own id
+            found = await self._records.read(lambda db: get_conversation(db, conversation_id))
+            if found.rater_id != caller.rater_id:
+                raise NotFound(f"there is no conversation {conversation_id!r}", param="conversation_id")

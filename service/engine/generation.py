@@ -1,0 +1,124 @@
+"""One reply as it grows: token ids and log-probabilities exactly as sampled, and the text that may be shown of them."""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+from policy.runners.base import Step
+from service.engine.stops import StopFilter
+
+
+class Decoder(Protocol):
+    """Turns token ids into text as they come; never gives half a character."""
+
+    def feed(self, token_id: int) -> str: ...
+
+    def finish(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Token:
+    """One sampled token and its log-probability (nats) under the raw model; `alternatives` are the likeliest in its
+    place, if asked for.
+    """
+
+    id: int
+    logp: float
+    alternatives: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one reply gained: text to show and the tokens that it is made of; `finish_reason` is set on the last piece."""
+
+    index: int
+    text: str
+    tokens: tuple[Token, ...]
+    finish_reason: str | None
+
+    def can_take(self, following: "Piece") -> bool:
+        """Whether the next piece is more of the same reply."""
+        return following.index == self.index
+
+    def with_next(self, following: "Piece") -> "Piece":
+        """Return both as one."""
+        return Piece(self.index, self.text + following.text, self.tokens + following.tokens, following.finish_reason)
+
+
+class TextReply:
+    """A reply of a foreign backend: text alone."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.ids: list[int] = []
+        self.logps: list[float] = []
+        self.text = ""
+        self.finish_reason: str | None = None
+
+    def take(self, text: str) -> Piece:
+        """Add some text."""
+        self.text += text
+        return Piece(self.index, text, (), None)
+
+    def end(self, finish_reason: str) -> Piece:
+        """Say that no more text comes."""
+        self.finish_reason = finish_reason
+        return Piece(self.index, "", (), finish_reason)
+
+
+class Reply:
+    """One reply under way. Pure: steps in, pieces out."""
+
+    def __init__(self, index: int, decoder: Decoder, stops: tuple[str, ...], end_ids: tuple[int, ...]) -> None:
+        self.index = index
+        self.ids: list[int] = []
+        self.logps: list[float] = []
+        self.text = ""
+        self.finish_reason: str | None = None
+        self._decoder, self._filter, self._end_ids = decoder, StopFilter(stops), end_ids
+        self._decoded = 0  # characters decoded so far, shown or held back
+        self._unshown: deque[tuple[Token, int, int]] = deque()  # with the place of its text: [start, end)
+
+    def take(self, step: Step) -> Piece:
+        """Add a step; once a stop string is found, `finish_reason` is set and the rest of the step was not part of the
+        reply.
+        """
+        shown = ""
+        for token_id, logp in zip(step.ids, step.logps, strict=True):
+            self.ids.append(token_id)
+            self.logps.append(logp)
+            text = self._decoder.feed(token_id) if token_id not in self._end_ids else ""
+            if token_id not in self._end_ids:
+                self._unshown.append((Token(token_id, logp), self._decoded, self._decoded + len(text)))
+            shown += self._show(text)
+            if self._filter.found:
+                return self._end(shown, "stop")
+        if step.finish:
+            shown += self._show(self._decoder.finish())
+            if not self._filter.found:
+                shown += self._filter.finish()
+            return self._end(shown, "stop" if self._filter.found else step.finish)
+        return self._piece(shown)
+
+    def _show(self, text: str) -> str:
+        self._decoded += len(text)
+        return self._filter.feed(text) if text else ""
+
+    def _end(self, shown: str, reason: str) -> Piece:
+        self.finish_reason = reason
+        return self._piece(shown)
+
+    def _piece(self, shown: str) -> Piece:
+        self.text += shown
+        tokens = []
+        while self._unshown and self._is_shown(self._unshown[0]):
+            tokens.append(self._unshown.popleft()[0])
+        return Piece(self.index, shown, tuple(tokens), self.finish_reason)
+
+    def _is_shown(self, token: tuple[Token, int, int]) -> bool:
+        _, start, end = token
+        if (
+            self.finish_reason is not None
+        ):  # its whole text, or at least the beginning of it, stands before the stop string
+            return start < len(self.text) or not self._filter.found
+        return end <= len(self.text)

@@ -1,0 +1,54 @@
+import pytest
+import torch
+
+from learner.algorithms.statistics import MovingMoments, masked_moments, masked_whiten
+
+X = torch.tensor([[1.0, 2.0, 99.0], [4.0, 7.0, 3.0]])
+MASK = torch.tensor([[1, 1, 0], [1, 1, 0]])  # 1, 2, 4, 7: mean 3.5, unbiased variance 7
+
+
+def test_moments_leave_padding_out() -> None:
+    mean, variance = masked_moments(X, MASK)
+    assert mean.item() == pytest.approx(3.5)
+    assert variance.item() == pytest.approx(7.0)
+
+
+def test_whitening() -> None:
+    whitened = masked_whiten(X, MASK)
+    assert whitened.flatten().tolist() == pytest.approx(
+        [(x - 3.5) / 7**0.5 for x in (1, 2)] + [0.0] + [(x - 3.5) / 7**0.5 for x in (4, 7)] + [0.0]
+    )
+    kept = masked_whiten(X, MASK, shift=False)
+    torch.testing.assert_close(kept, whitened + 3.5 * MASK)
+
+
+def test_too_few_to_have_a_deviation() -> None:
+    mean, variance = masked_moments(X, torch.tensor([[0, 1, 0], [0, 0, 0]]))
+    assert (mean.item(), variance.item()) == (2.0, 0.0)
+    nothing = masked_moments(X, MASK * 0)
+    assert [x.item() for x in nothing] == [0.0, 0.0]
+    assert masked_whiten(torch.full((1, 3), 5.0), torch.ones(1, 3)).abs().max() == 0.0
+
+
+def test_a_deviation_of_nearly_nothing_is_not_blown_up() -> None:
+    whitened = masked_whiten(torch.tensor([0.0, 1e-4]), torch.ones(2))
+    assert whitened[1].item() == pytest.approx(5e-5 / (5e-9 + 1e-8) ** 0.5, rel=1e-4)
+    assert masked_moments(torch.tensor([1.0, 3.0]), torch.ones(2))[1].item() == pytest.approx(2.0)
+
+
+def test_moving_moments_are_right_from_the_first_update_on() -> None:
+    start = MovingMoments()
+    assert (start.mean, start.std()) == (0.0, 1.0)
+    once = start.updated(4.0, 9.0)
+    assert (once.mean, once.std()) == (pytest.approx(4.0), pytest.approx(3.0))
+    twice = once.updated(8.0, 1.0)
+    weights = 0.9 * 0.1, 0.1
+    assert twice.mean == pytest.approx((weights[0] * 4 + weights[1] * 8) / sum(weights))
+    assert twice.std() == pytest.approx(((weights[0] * 9 + weights[1]) / sum(weights)) ** 0.5)
+    assert once.updated(8.0, 1.0, decay=0.5).mean == pytest.approx((0.05 * 4 + 0.5 * 8) / 0.55)
+
+
+def test_a_deviation_has_a_floor() -> None:
+    tight = MovingMoments().updated(1.0, 1e-6)
+    assert tight.std() == 0.1
+    assert tight.std(floor=0.5) == 0.5

@@ -1,0 +1,63 @@
+"""Anchors come from the built-in prompts and from a file of one's own, of which nothing is left out in silence."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from learner.model.anchors import base_anchors
+from learner.model.resident import Resident
+from learner.settings import LearnerSettings
+from policy.chat import render_prompt
+
+Build = Callable[..., LearnerSettings]
+
+
+def written(folder: Path, count: int) -> tuple[Path, list[str]]:
+    texts = [f"my question {number}" for number in range(count)]
+    path = folder / "mine.jsonl"
+    path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+    return path, texts
+
+
+def asked(resident: Resident, folder: Path, count: int, texts: list[str]) -> tuple[list[int], int]:
+    """Which of the texts are anchors, by place, and how many other anchors there are."""
+    place = {
+        tuple(render_prompt(resident.tokenizer, [{"role": "user", "content": text}])): number
+        for number, text in enumerate(texts)
+    }
+    prompts = [anchor.prompt_ids for anchor in base_anchors(resident, folder / "cache", count)]
+    return [place[prompt] for prompt in prompts if prompt in place], sum(prompt not in place for prompt in prompts)
+
+
+def test_a_file_comes_on_top_where_the_number_is_left_open(make_settings: Build, tmp_path: Path) -> None:
+    file, texts = written(tmp_path, 12)
+    assert asked(Resident(make_settings(anchor_items=0, anchor_file=file)), tmp_path, 8, texts) == (list(range(12)), 8)
+
+
+def test_a_longer_file_than_the_number_asked_for_is_taken_from_all_over_and_says_so(
+    make_settings: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, texts = written(tmp_path, 12)
+    with caplog.at_level(logging.WARNING):
+        assert asked(Resident(make_settings(anchor_items=4, anchor_file=file)), tmp_path, 4, texts) == ([0, 3, 6, 9], 0)
+    assert "8 of the 12 prompts" in caplog.text
+
+
+def test_built_in_prompts_fill_up_a_short_file(
+    make_settings: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, texts = written(tmp_path, 3)
+    assert asked(Resident(make_settings(anchor_items=8, anchor_file=file)), tmp_path, 8, texts) == ([0, 1, 2], 5)
+    assert "prompts of" not in caplog.text
+
+
+def test_a_prompt_that_leaves_no_room_for_a_reply_is_counted_as_left_out(
+    make_settings: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, texts = written(tmp_path, 2)
+    file.write_text(file.read_text() + json.dumps({"prompt": "long " * 5000}) + "\n")
+    assert asked(Resident(make_settings(anchor_items=0, anchor_file=file)), tmp_path, 4, texts) == ([0, 1], 4)
+    assert "1 of the 3 prompts" in caplog.text

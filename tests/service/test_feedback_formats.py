@@ -1,0 +1,164 @@
+"""Feedback out to TRL's forms and in again, and Open WebUI's export."""
+
+import json
+from typing import Any
+
+import pytest
+
+from service.feedback_formats import imported, records_of
+from tests.service.running import Running, running
+
+ASK = {"messages": [{"role": "user", "content": "Hello!"}]}
+
+
+def export(served: Running, form: str) -> list[dict[str, Any]]:
+    text = served.http.get("/v1/export", params={"format": form}).text
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def say_something(served: Running) -> None:
+    """A thumb, a correction, a choice, a tie, and a thumb that was taken back."""
+    up, edit, back = (served.chat(f"say: {text}") for text in ("good", "rnog", "gone"))
+    served.http.post("/v1/feedback", json={"completion_id": up["id"], "thumb": "up"}).raise_for_status()
+    served.http.post("/v1/feedback", json={"completion_id": edit["id"], "correction": "wrong"}).raise_for_status()
+    said = served.http.post("/v1/feedback", json={"completion_id": back["id"], "thumb": "up"}).json()
+    served.http.delete(f"/v1/feedback/{said['id']}").raise_for_status()
+    for winner in ("B", "tie", "both_bad"):
+        asked = served.http.post("/v1/comparisons", json=ASK).json()
+        served.http.post(f"/v1/comparisons/{asked['id']}/choice", json={"winner": winner}).raise_for_status()
+
+
+def test_the_forms_are_those_that_trl_reads(served: Running) -> None:
+    say_something(served)
+    pairs = export(served, "preference")
+    assert pairs[0] == {
+        "prompt": [{"role": "user", "content": "say: rnog"}],
+        "chosen": [{"role": "assistant", "content": "wrong"}],
+        "rejected": [{"role": "assistant", "content": "rnog"}],
+    }
+    assert len(pairs) == 2
+    unpaired = export(served, "unpaired")
+    assert unpaired[0] == {
+        "prompt": [{"role": "user", "content": "say: good"}],
+        "completion": [{"role": "assistant", "content": "good"}],
+        "label": True,
+    }
+    assert [line["label"] for line in unpaired] == [True, False, False]
+    sft = export(served, "sft")
+    assert [line["messages"][-1]["content"] for line in sft[:2]] == ["good", "wrong"]
+    assert all(line["messages"][-1]["role"] == "assistant" for line in sft)
+    raw = export(served, "raw")
+    assert len(raw) == 6
+    assert [line["feedback"]["seq"] for line in raw] == [1, 2, 3, 4, 5, 6]
+    assert raw[2]["feedback"]["retracted_at"] is not None
+    assert served.http.get("/v1/export", params={"format": "csv"}).status_code == 422
+
+
+@pytest.mark.parametrize("form", ["preference", "unpaired", "sft", "raw"])
+def test_what_goes_out_comes_in_again_once(
+    served: Running, tmp_path_factory: pytest.TempPathFactory, form: str
+) -> None:
+    say_something(served)
+    text = served.http.get("/v1/export", params={"format": form}).content
+    with running(tmp_path_factory.mktemp("other") / "data") as other:
+        first = other.http.post("/v1/import", content=text).json()
+        again = other.http.post("/v1/import", content=text, params={"format": form}).json()
+        assert first == {"imported": len(text.splitlines()), "skipped": 0, "already_here": 0, "errors": []}
+        assert again == {"imported": 0, "skipped": first["imported"], "already_here": first["imported"], "errors": []}
+        if form != "raw":
+            assert export(other, form) == export(served, form)
+        else:
+            assert [line["feedback"]["kind"] for line in export(other, "raw")] == [
+                line["feedback"]["kind"] for line in export(served, "raw")
+            ]
+        waiting = other.http.get("/v1/learner").json()["waiting"]
+        assert waiting == {"preference": 2, "unpaired": 3, "sft": 3, "raw": 4}[form]
+        assert other.versions()[0]["answers"] == 0  # nobody here gave these answers
+
+
+@pytest.mark.parametrize("form", ["preference", "raw"])
+def test_characters_that_end_lines_elsewhere_come_through(
+    served: Running, tmp_path_factory: pytest.TempPathFactory, form: str
+) -> None:
+    correction = "one\u2028two\u2029three\u0085four\x0bfive\x1csix"
+    for question in ("say: a\u2028b", "say: c\u0085d"):
+        reply = served.chat(question)
+        served.http.post(
+            "/v1/feedback", json={"completion_id": reply["id"], "correction": correction}
+        ).raise_for_status()
+    text = served.http.get("/v1/export", params={"format": form}).content
+    with running(tmp_path_factory.mktemp("other") / "data") as other:
+        assert other.http.post("/v1/import", content=text).json() == {
+            "imported": 2,
+            "skipped": 0,
+            "already_here": 0,
+            "errors": [],
+        }
+        pairs = other.http.get("/v1/export", params={"format": "preference"}).content
+        assert pairs == served.http.get("/v1/export", params={"format": "preference"}).content
+        assert [json.loads(line)["chosen"][0]["content"] for line in pairs.decode().removesuffix("\n").split("\n")] == [
+            correction,
+            correction,
+        ]
+
+
+def test_lines_at_fault_are_named_and_the_others_taken(served: Running) -> None:
+    lines = [
+        '{"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"}',
+        "{nope",
+        '{"prompt": "Hi", "completion": "Hello!", "label": "yes"}',
+        "[1]",
+        '{"what": 1}',
+        '{"prompt": "Hi", "chosen": "same", "rejected": "same"}',
+        '{"messages": [{"role": "user", "content": "Hi"}]}',
+        '{"prompt": "Hi", "completion": "Hello there!", "label": true}',
+    ]
+    said = served.http.post("/v1/import", content="\n".join(lines)).json()
+    assert (said["imported"], said["skipped"], said["already_here"]) == (2, 6, 0)
+    again = served.http.post("/v1/import", content="\n".join(lines)).json()
+    assert (again["imported"], again["skipped"], again["already_here"], len(again["errors"])) == (0, 8, 2, 6)
+    assert [error.split(":")[0] for error in said["errors"]] == [f"record {number}" for number in (2, 3, 4, 5, 6, 7)]
+    assert served.http.post("/v1/import", content=b"\xff\xfe\x00").status_code == 400
+
+
+def test_open_webuis_export_is_read(served: Running) -> None:
+    messages = {
+        "m1": {"id": "m1", "role": "user", "content": "What is 2+2?", "parentId": None, "childrenIds": ["m2", "m3"]},
+        "m2": {"id": "m2", "role": "assistant", "content": "5", "parentId": "m1"},
+        "m3": {"id": "m3", "role": "assistant", "content": "4", "parentId": "m1"},
+    }
+    record = {
+        "id": "x",
+        "user_id": "u7",
+        "type": "rating",
+        "data": {"rating": -1, "model_id": "a", "reason": "Not factually correct", "comment": "it is 4"},
+        "meta": {"message_id": "m2", "arena": True},
+        "snapshot": {"chat": {"chat": {"history": {"messages": messages, "currentId": "m3"}}}},
+    }
+    wrong = {**record, "meta": {"message_id": "m9"}}
+    said = served.http.post("/v1/import", json=[record, wrong]).json()
+    assert said["imported"] == 1
+    assert "m9" in said["errors"][0]
+    line = export(served, "raw")[0]
+    assert (line["completion"]["text"], line["feedback"]["value"], line["feedback"]["rater_id"]) == (
+        "5",
+        0.0,
+        "openwebui:u7",
+    )
+    assert line["feedback"]["comment"] == "Not factually correct: it is 4"
+    assert line["completion"]["messages"] == [{"role": "user", "content": "What is 2+2?"}]
+
+
+def test_trls_implicit_prompt_and_one_json_object_are_read() -> None:
+    hello = {"role": "user", "content": "Hi"}
+    record = {
+        "chosen": [hello, {"role": "assistant", "content": "Hello!"}],
+        "rejected": [hello, {"role": "assistant", "content": "What?"}],
+    }
+    assert [number for number, _ in records_of(json.dumps(record).encode())] == [1]
+    said = imported(record, None)
+    assert (said.messages, said.replies) == ([hello], ("Hello!", "What?"))
+    with pytest.raises(ValueError, match="same messages"):
+        imported(
+            {**record, "rejected": [{"role": "user", "content": "Ho"}, {"role": "assistant", "content": "What?"}]}, None
+        )
