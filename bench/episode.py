@@ -18,7 +18,7 @@ from clients.simulated.populations import Population, User
 from clients.simulated.questions import Question, asked
 from learner.loop import Loop
 from learner.model.resident import Resident
-from learner.model.rollouts import sampled_replies
+from learner.model.rollouts import sample_rollouts
 from learner.publish import version_folder
 from learner.settings import LearnerSettings, load_settings
 from policy.chat import decode, end_ids, render_prompt
@@ -134,7 +134,7 @@ class Episode:
     def _answers(self, questions: Sequence[Question], number: int, seed: int) -> list[Completion]:
         tokenizer = self.resident.tokenizer
         prompts = [render_prompt(tokenizer, question.messages) for question in questions]
-        rollouts = sampled_replies(
+        rollouts = sample_rollouts(
             self.resident.model,
             prompts,
             end_ids=end_ids(tokenizer),

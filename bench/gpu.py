@@ -25,7 +25,7 @@ from learner.algorithms.dpo import PairLogps, sigmoid_loss
 from learner.algorithms.ppo import ValueHead, advantages_and_returns, token_rewards, value_loss
 from learner.algorithms.reduction import Term, combine
 from learner.algorithms.surrogate import surrogate_loss
-from learner.model.rollouts import Rollout, sampled_replies
+from learner.model.rollouts import Rollout, sample_rollouts
 from learner.model.scoring import hidden_states
 from policy.logprobs import Row, response_logps, score_rows
 
@@ -90,7 +90,7 @@ def random_model(shape: Shape, device: str, dtype: torch.dtype) -> tuple[Any, in
     return get_peft_model(model, lora).eval(), frozen  # adapters are float32: PEFT casts them up
 
 
-def optimiser_of(model: torch.nn.Module) -> torch.optim.Optimizer:
+def optimizer_of(model: torch.nn.Module) -> torch.optim.Optimizer:
     """Return AdamW over what moves."""
     return torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
@@ -100,11 +100,11 @@ def optimiser_of(model: torch.nn.Module) -> torch.optim.Optimizer:
     )
 
 
-def applied(model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> None:
+def applied(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Clip and apply the gradients."""
     torch.nn.utils.clip_grad_norm_([parameter for parameter in model.parameters() if parameter.requires_grad], 1.0)
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
 
 
 def ids(rng: random.Random, shape: Shape, length: int) -> list[int]:
@@ -117,7 +117,7 @@ class DpoStep:
 
     def __init__(self, model: Any, shape: Shape) -> None:
         rng = random.Random(0)
-        self.model, self.optimiser = model, optimiser_of(model)
+        self.model, self.optimizer = model, optimizer_of(model)
         self.rows = [
             Row(ids(rng, shape, shape.prompt), [ids(rng, shape, shape.reply) for _ in range(2)])
             for _ in range(shape.pairs)
@@ -136,7 +136,7 @@ class DpoStep:
         reference = PairLogps(*(side.to(device) for side in self.reference))
         loss = sigmoid_loss(PairLogps(sums[0::2], sums[1::2]), reference, beta=0.1).mean()
         loss.backward()
-        applied(self.model, self.optimiser)
+        applied(self.model, self.optimizer)
         return loss.item()
 
 
@@ -147,7 +147,7 @@ class PpoStep:
 
     def __init__(self, model: Any, shape: Shape) -> None:
         rng = random.Random(1)
-        self.model, self.optimiser, self.shape = model, optimiser_of(model), shape
+        self.model, self.optimizer, self.shape = model, optimizer_of(model), shape
         self.prompts = [ids(rng, shape, shape.prompt) for _ in range(shape.prompts) for _ in range(shape.group)]
         self.head = ValueHead(shape.hidden).to(next(model.parameters()).device)
         self.values = torch.optim.Adam(self.head.parameters(), lr=1e-3)
@@ -158,7 +158,7 @@ class PpoStep:
         shape, model = self.shape, self.model
         device = next(model.parameters()).device
         self.round += 1
-        rollouts = sampled_replies(model, self.prompts, end_ids=(2,), max_tokens=shape.reply, seed=self.round)
+        rollouts = sample_rollouts(model, self.prompts, end_ids=(2,), max_tokens=shape.reply, seed=self.round)
         rows = [Row(rollout.prompt_ids, [rollout.ids]) for rollout in rollouts]
         self.tokens = sum(row.length for row in rows)
         old = padded([branches[0] for branches in score_rows(model, rows, token_budget=8192)], device)
@@ -188,7 +188,7 @@ class PpoStep:
             loss, _ = combine([Term("ppo", losses, mask[here, :width], total)])
             loss.backward()
             loss_sum += loss.item()
-        applied(model, self.optimiser)
+        applied(model, self.optimizer)
         return loss_sum
 
     @torch.no_grad()

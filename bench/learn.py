@@ -148,7 +148,7 @@ def ours(
     from policy.logprobs import Row, length_buckets, score_rows
 
     model = make_model().train()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0, fused=True)
     if method == "dpo":
         rows = [Row(pair["prompt"], [pair["chosen"], pair["rejected"]]) for pair in pairs]
         size = BATCH
@@ -172,8 +172,8 @@ def ours(
         watch.start()
         losses.append(step(model, batch))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
         watch.stop()
     return watch, losses, reference_s
 
@@ -193,7 +193,7 @@ def ours_grpo(groups: list[Group], steps: int, in_round: int) -> tuple[Stopwatch
 
     model = make_model().train()
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0, fused=True)
     watch, losses, size = Stopwatch(), [], 2 * BATCH // GROUP
 
     def flat(scorer: Any, rows: list[Any]) -> list[Any]:
@@ -237,8 +237,8 @@ def ours_grpo(groups: list[Group], steps: int, in_round: int) -> tuple[Stopwatch
                 total += loss.item()
             losses.append(total)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
             watch.stop()
     return watch, losses, 0.0
 

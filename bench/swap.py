@@ -39,7 +39,7 @@ from bench.record import quantiles, record
 from policy.chat import load_tokenizer, render_prompt
 from policy.logprobs import Row, score_rows
 from policy.model import load_model, model_config, model_digest, resolve_model
-from policy.versions import Probe, write_version
+from policy.versions import Fingerprint, write_version
 from policy.weights import merged_tensors
 from store.completions import Completion, get_completion
 from store.database import connect, transaction
@@ -173,16 +173,16 @@ class Weights:
         these weights say.
         """
         scored = score_rows(
-            self.model, [Row(completion.prompt_ids, [completion.reply_ids]) for completion in completions]
+            self.model, [Row(completion.prompt_ids, [completion.completion_ids]) for completion in completions]
         )
         recorded = [torch.tensor(completion.logps) for completion in completions]
         return [(one[0] - known).abs().max().item() for one, known in zip(scored, recorded, strict=True)]
 
     @torch.no_grad()
-    def probe(self, prompt: list[int]) -> Probe:
+    def probe(self, prompt: list[int]) -> Fingerprint:
         """Return what these weights say after a prompt."""
         top = self.model(input_ids=torch.tensor([prompt])).logits[0, -1].float().log_softmax(-1).topk(32)
-        return Probe(prompt, top.indices.tolist(), top.values.tolist())
+        return Fingerprint(prompt, top.indices.tolist(), top.values.tolist())
 
 
 class Publisher:
@@ -256,7 +256,7 @@ def score_again(publisher: Publisher, completions: list[Completion]) -> dict[str
     """
     by_version: dict[int, list[Completion]] = {}
     for completion in completions:
-        if completion.reply_ids:
+        if completion.completion_ids:
             by_version.setdefault(completion.version or 0, []).append(completion)
     own: list[float] = []
     other: list[float] = []
@@ -266,7 +266,7 @@ def score_again(publisher: Publisher, completions: list[Completion]) -> dict[str
         other += publisher.weights.differences(by_version.get(number - 1, by_version.get(number + 1, []))[:NEIGHBOURS])
     return {
         "answers_scored": len(own),
-        "tokens_scored": sum(len(completion.reply_ids) for found in by_version.values() for completion in found),
+        "tokens_scored": sum(len(completion.completion_ids) for found in by_version.values() for completion in found),
         "not_of_their_version": sum(not difference <= TOLERANCE for difference in own),
         "worst_difference_nats": round(max(own), 5),
         "tolerance_nats": TOLERANCE,

@@ -19,8 +19,8 @@ from learner.publish import publish
 from learner.reward_model.model import next_reward_folder
 from learner.schedule import Decision, Situation, Trigger, back_off_s, decision
 from learner.settings import SHARED, LearnerSettings, load_settings
-from learner.tensorboard import Scalars
-from learner.update import Updater, material_of, moments_path
+from learner.tensorboard import TensorBoardLog
+from learner.update import Updater, material_of, optimizer_state_path
 from store.database import open_store, transaction
 from store.feedback import count_to_learn
 from store.ids import new_id, now
@@ -200,7 +200,7 @@ class Loop:
             settings = _settings_of(run, self.settings)
         except BadSetting as error:  # it was planned by another release
             return self._fail(run, f"its settings are refused now: {_one_line(error)}", give_up=False)
-        scalars = Scalars(self.settings.data / "logs" / "runs" / f"{run.id}-{run.attempt}")
+        scalars = TensorBoardLog(self.settings.data / "logs" / "runs" / f"{run.id}-{run.attempt}")
         curve: list[dict[str, float | None]] = []
         kept_at, cost = time.monotonic(), Cost()
 
@@ -251,7 +251,7 @@ class Loop:
                 metrics=metrics,
                 report=result.report,
             )
-            result.optimiser.write(moments_path(settings.data, version.number), version.digest)
+            result.optimizer.write(optimizer_state_path(settings.data, version.number), version.digest)
             if result.rewards is not None:
                 result.rewards.write(
                     next_reward_folder(settings.data), run.seed, run.settings, base_model=settings.model

@@ -13,9 +13,9 @@ from learner.data.datasets import Form, LeftOut, read_examples, render_with, req
 from learner.errors import BadData, BadSetting
 from learner.model import distributed
 from learner.model.resident import Resident
-from learner.publish import probe_of
+from learner.publish import fingerprint_of
 from learner.settings import LearnerSettings
-from learner.tensorboard import Scalars
+from learner.tensorboard import TensorBoardLog
 from learner.update import Material, Phase, Result, Updater
 from policy.errors import CannotWrite
 from policy.versions import Manifest, prove_writable, read_version, write_version
@@ -70,7 +70,7 @@ def train_file(
         if settings.algorithm in CONTRAST:
             require_both_labels(form, examples, file, settings.algorithm)
         opened(form, len(examples), left_out)
-        scalars = Scalars(cache / "logs") if distributed.is_first() else None
+        scalars = TensorBoardLog(cache / "logs") if distributed.is_first() else None
 
         def noted(name: str, step: int, steps: int, loss: float | None, metrics: dict[str, float]) -> None:
             phase(name, step, steps, loss, metrics)
@@ -161,7 +161,7 @@ def _written(
         base_model=settings.model,
         base_digest=resident.base_digest,
         save=save,
-        probe=probe_of(resident),
+        probe=fingerprint_of(resident),
         seed=run.seed,
         settings=settings.model_dump(mode="json", exclude={"data"}),
         kind="full" if settings.tuning == "full" else "adapter",

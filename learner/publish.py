@@ -11,15 +11,15 @@ from sqlite_utils import Database
 
 from learner.model.resident import Resident
 from policy.chat import render_prompt
-from policy.versions import Probe, write_version
+from policy.versions import Fingerprint, write_version
 from store.database import transaction
 from store.ids import now
 from store.learner import set_attempted
 from store.runs import Run, finish_run
 from store.versions import Version, add_version, feedback_of_version, get_version, next_version_number, set_verdict
 
-PROBE_TEXT = "Hello! Who are you, and what is 7 + 5?"
-PROBE_TOP = 32
+FINGERPRINT_TEXT = "Hello! Who are you, and what is 7 + 5?"
+FINGERPRINT_TOP = 32
 
 
 def version_folder(data: Path, number: int) -> Path:
@@ -28,15 +28,15 @@ def version_folder(data: Path, number: int) -> Path:
 
 
 @torch.no_grad()
-def probe_of(resident: Resident) -> Probe:
+def fingerprint_of(resident: Resident) -> Fingerprint:
     """Return what the resident weights say after a fixed prompt, in the precision that the base model was loaded in."""
-    prompt = render_prompt(resident.tokenizer, [{"role": "user", "content": PROBE_TEXT}])
+    prompt = render_prompt(resident.tokenizer, [{"role": "user", "content": FINGERPRINT_TEXT}])
     logits = (
         resident.model(input_ids=torch.tensor([prompt], device=resident.device), use_cache=False).logits[0, -1].float()
     )
-    top = logits.log_softmax(-1).topk(min(PROBE_TOP, logits.numel()))
+    top = logits.log_softmax(-1).topk(min(FINGERPRINT_TOP, logits.numel()))
     precision = "bfloat16" if resident.base.get_input_embeddings().weight.dtype == torch.bfloat16 else "float32"
-    return Probe(prompt, top.indices.tolist(), top.values.tolist(), precision)
+    return Fingerprint(prompt, top.indices.tolist(), top.values.tolist(), precision)
 
 
 def publish(
@@ -62,7 +62,7 @@ def publish(
         base_model=resident.settings.model,
         base_digest=resident.base_digest,
         save=resident.save,
-        probe=probe_of(resident),
+        probe=fingerprint_of(resident),
         seed=run.seed,
         settings=run.settings,
         kind="full" if resident.settings.tuning == "full" else "adapter",

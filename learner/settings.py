@@ -68,7 +68,7 @@ class LearnerSettings(BaseSettings):
     """Where the model is trained: auto, cpu or cuda."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """What the forward passes compute in; auto is float32 on a CPU and bfloat16 autocast on a GPU. Adapters and
-    optimiser stay float32.
+    optimizer stay float32.
     """
     nice: int = Field(0, ge=0, le=19)
     """By how much the learner steps back from the CPU for others, 0 (not at all) to 19."""
@@ -111,7 +111,7 @@ class LearnerSettings(BaseSettings):
     adapters to the base model,
     with full every weight to 0."""
     warmup_steps: int = Field(5, ge=0, le=100_000)
-    """Steps over which the learning rate rises when the optimiser starts without memory."""
+    """Steps over which the learning rate rises when the optimizer starts without memory."""
     cooldown: float = Field(0.0, ge=0, le=1)
     """Share of an update's steps, at its end, over which the learning rate falls to nearly nothing."""
     clip_norm: float = Field(1.0, gt=0)
@@ -163,9 +163,9 @@ class LearnerSettings(BaseSettings):
     """
 
     pair_kind: Literal[
-        "sigmoid", "robust", "ipo", "hinge", "length_normalised", "simpo", "dpop", "length_regularised", "apo_zero"
+        "sigmoid", "robust", "ipo", "hinge", "length_normalized", "simpo", "dpop", "length_regularized", "apo_zero"
     ] = "sigmoid"
-    """mixed and dpo: loss on pairs, and mixed: on corrections; sigmoid is DPO. length_normalised and simpo measure nats
+    """mixed and dpo: loss on pairs, and mixed: on corrections; sigmoid is DPO. length_normalized and simpo measure nats
     per token, not per reply,
     so `beta` should be 2 to 5 for them, not its default of 0.1, with which they hardly learn. ipo is per token too: it
     seeks a margin of
@@ -177,7 +177,7 @@ class LearnerSettings(BaseSettings):
     factor, no unit, 5 to 50.
     """
     length_alpha: float = Field(0.01, ge=0, le=10)
-    """length_regularised: log-odds in nats per token by which the chosen reply is longer; so much of why it won is put
+    """length_regularized: log-odds in nats per token by which the chosen reply is longer; so much of why it won is put
     down to length.
     """
     thumb_kind: Literal["kto", "apo_zero_unpaired"] = "kto"
@@ -209,7 +209,7 @@ class LearnerSettings(BaseSettings):
     beta: float = Field(0.1, gt=0, le=100)
     """mixed, dpo and kto: how hard the losses on pairs and thumbs hold the policy to the live version, per nat (IPO's
     tau for ipo). For
-    length_normalised and simpo, which measure per token, 2 to 5 is usual (see `pair_kind`)."""
+    length_normalized and simpo, which measure per token, 2 to 5 is usual (see `pair_kind`)."""
     flip_rate: float = Field(0.05, ge=0, lt=0.5)
     """Chance that a label is wrong, while nobody's trust was ever estimated."""
     trust_items: int = Field(512, ge=0)

@@ -9,7 +9,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 
-class Scalars:
+class TensorBoardLog:
     """Writes one run's metrics as they come. A disk that is full or a library that is missing costs the curves, never
     the run.
     """

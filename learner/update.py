@@ -16,21 +16,21 @@ from learner.data.weighting import Scales, weighed
 from learner.errors import BadSetting, Diverged
 from learner.gate.checks import checks_of, report_of
 from learner.gate.evidence import Samples, evidence_of, gate_prompts, samples_of
-from learner.gate.skill_probes import Probe, read_probes, right_answers
+from learner.gate.skill_probes import SkillProbe, read_skill_probes, right_answers
 from learner.methods.ilql import train_ilql
 from learner.methods.mixed import Cost, Guards, Progress, Trained, reset_peak_memory, train
 from learner.methods.off_policy import judged_replies
 from learner.methods.on_policy import train_on_policy
 from learner.model import distributed
 from learner.model.anchors import Anchor, anchor_count, base_anchors, with_distributions
-from learner.model.optimizer import Optimiser, optimiser_of
+from learner.model.optimizer import Optimizer, optimizer_of
 from learner.model.reference import Audit, Reference
 from learner.model.resident import Resident, Weights
 from learner.publish import version_folder
 from learner.reward_model.model import RewardModel, calibration_of, trained_reward_model
 from learner.reward_model.trust import TrustEstimator, believed_of
 from learner.settings import ON_POLICY, LearnerSettings
-from policy.chat import render_reply
+from policy.chat import render_completion
 from store.completions import Completion, get_completion
 from store.feedback import feedback_to_learn, ties_to_learn
 from store.raters import raters
@@ -62,7 +62,7 @@ class Result:
     trained: Trained
     report: dict[str, Any]
     metrics: dict[str, Any]
-    optimiser: Optimiser
+    optimizer: Optimizer
     rewards: RewardModel | None
     trust: dict[str, float]
     """What this update estimated, of raters among the newest judgements."""
@@ -94,7 +94,7 @@ def material_of(db: Database, resident: Resident, run: Run) -> Material:
         return get_completion(db, completion_id, choice)
 
     def render(messages: Any, text: str) -> tuple[list[int], list[int]]:
-        return render_reply(resident.tokenizer, messages, text)
+        return render_completion(resident.tokenizer, messages, text)
 
     earlier = examples(0, run.after_seq, REPLAY_POOL) if run.after_seq > 0 else ()
     stored = {rater.id: rater.trust for rater in raters(db) if rater.trust is not None}
@@ -114,7 +114,7 @@ class Work:
     samples: Samples
     anchors: list[Anchor]
     guards: Guards
-    optimiser: Optimiser
+    optimizer: Optimizer
     settings: LearnerSettings
     progress: Progress
 
@@ -136,7 +136,7 @@ class Updater:
         self.reference = Reference(resident, settings.token_budget)
         self.estimator = TrustEstimator(resident, settings)
         self._anchors: list[Anchor] | None = None
-        self._probes: tuple[Probe, ...] | None = None
+        self._probes: tuple[SkillProbe, ...] | None = None
         self._right: dict[str, tuple[bool, ...]] = {}  # by version's digest: which probes it answers rightly
 
     def anchors(self) -> list[Anchor]:
@@ -146,10 +146,10 @@ class Updater:
             self._anchors = distributed.the_first(base_anchors(self.resident, self.settings.data / "cache", count))
         return self._anchors
 
-    def probes(self) -> tuple[Probe, ...]:
+    def probes(self) -> tuple[SkillProbe, ...]:
         """Return the probes in force, reading them the first time. Raises BadData."""
         if self._probes is None:
-            self._probes = tuple(read_probes(self.resident))
+            self._probes = tuple(read_skill_probes(self.resident))
         return self._probes
 
     def samples(self, prompts: Sequence[tuple[int, ...]], seed: int) -> Samples:
@@ -202,8 +202,8 @@ class Updater:
         samples = self.samples(prompts, run.seed)
         with resident.autocast():
             drift = with_distributions(resident.model, [(rollout.prompt_ids, rollout.ids) for rollout in samples.live])
-        optimiser = optimiser_of(resident, settings)
-        remembered = optimiser.read(moments_path(settings.data, run.parent), resident.parent_digest)
+        optimizer = optimizer_of(resident, settings)
+        remembered = optimizer.read(optimizer_state_path(settings.data, run.parent), resident.parent_digest)
         guards = Guards(resident, plan, self.reference, drift, settings)
         ties = weighed(
             material.ties,
@@ -220,7 +220,7 @@ class Updater:
             samples,
             used,
             guards,
-            optimiser,
+            optimizer,
             settings,
             lambda *seen: phase("train", *seen),
         )
@@ -234,7 +234,7 @@ class Updater:
         phase("save", trained.steps, len(plan.batches), None, {})
         metrics = _metrics(material, plan, trained, audit, remembered, believed) | cost.so_far()
         return Result(
-            plan, trained, report, metrics, optimiser, rewards, trust, tuple(ties) if rewards is not None else ()
+            plan, trained, report, metrics, optimizer, rewards, trust, tuple(ties) if rewards is not None else ()
         )
 
     def _trained(self, work: Work) -> tuple[Trained, RewardModel | None]:
@@ -245,7 +245,7 @@ class Updater:
         if settings.algorithm == "ilql":
             trained = train_ilql(
                 resident,
-                work.optimiser,
+                work.optimizer,
                 work.guards,
                 examples=plan.trained,
                 samples=work.samples.live,
@@ -258,7 +258,7 @@ class Updater:
         if settings.algorithm not in ON_POLICY:
             trained = train(
                 resident,
-                work.optimiser,
+                work.optimizer,
                 plan,
                 self.reference,
                 anchors=work.anchors,
@@ -286,7 +286,7 @@ class Updater:
         )  # None too if nothing was recorded
         trained = train_on_policy(
             resident,
-            work.optimiser,
+            work.optimizer,
             work.guards,
             rewards,
             prompts=prompts,
@@ -306,8 +306,8 @@ class Updater:
         return trained, rewards
 
 
-def moments_path(data: Path, version: int) -> Path:
-    """Return where the optimiser's memory of a version lies; losing it costs a warm-up."""
+def optimizer_state_path(data: Path, version: int) -> Path:
+    """Return where the optimizer's memory of a version lies; losing it costs a warm-up."""
     return data / "cache" / "moments" / f"{version:06d}.safetensors"
 
 

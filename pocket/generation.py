@@ -35,10 +35,10 @@ def answers(
     model.eval()
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        reply_ids = generate(
+        completion_ids = generate(
             model, [list(ids[i]) for i in chosen], int(tokenizer.eos_token_id), generator if sampled else None
         )
-        for i, reply in zip(chosen, reply_ids, strict=True):
+        for i, reply in zip(chosen, completion_ids, strict=True):
             replies[i] = str(tokenizer.decode(reply, skip_special_tokens=True))
     model.train(was_training)
     return replies

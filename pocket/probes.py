@@ -23,7 +23,7 @@ TRIED = 24  # answers of each sort that a probe is held against
 DRAWN = 60  # prompts of a skill and language that are tried
 
 
-def probe_of(skill: Skill, prompt: Prompt, rng: random.Random) -> dict[str, Any] | None:
+def fingerprint_of(skill: Skill, prompt: Prompt, rng: random.Random) -> dict[str, Any] | None:
     """Return a probe for a prompt, or None where patterns do not tell right answers from wrong ones as the checker
     does.
     """
@@ -66,7 +66,7 @@ def probes(per_cell: int, seed: int = 0) -> list[dict[str, Any]]:
             drawn = {
                 str(prompt.messages): prompt for prompt in itertools.islice(skill.prompts(rng, lang, "train"), DRAWN)
             }.values()
-            fit = (probe for prompt in drawn if (probe := probe_of(skill, prompt, rng)) is not None)
+            fit = (probe for prompt in drawn if (probe := fingerprint_of(skill, prompt, rng)) is not None)
             found += list(itertools.islice(fit, per_cell))
     return found
 

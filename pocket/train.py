@@ -123,7 +123,7 @@ def stage_at(plan: Plan, step: int) -> Stage:
 
 
 class Run:
-    """One training run: model, optimisers, place in the corpus, and the folder where they are kept."""
+    """One training run: model, optimizers, place in the corpus, and the folder where they are kept."""
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         self.plan, self.folder = plan, folder
@@ -200,7 +200,7 @@ class Run:
         return part_batches(self.encoder, self.plan.seed, self.part, self.plan.tokens, self.stage)
 
     def train_step(self) -> Tensor:
-        """One optimiser step; returns the loss, detached."""
+        """One optimizer step; returns the loss, detached."""
         began = time.perf_counter()
         for optimizer in self.optimizers:
             optimizer.param_groups[0]["lr"] = learning_rate(self.plan, self.step)
@@ -263,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished model")
     parser.add_argument("--run", type=Path, help="folder for the run's state (default: runs/SIZE-SEED)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, help="optimiser steps (default: the plan's)")
+    parser.add_argument("--steps", type=int, help="optimizer steps (default: the plan's)")
     parser.add_argument(
         "--threads",
         type=int,

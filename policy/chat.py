@@ -47,7 +47,9 @@ def render_prompt(tokenizer: Tokenizer, messages: Sequence[dict[str, Any]]) -> l
     return _render(tokenizer, plain_messages(messages), opened=True)
 
 
-def render_reply(tokenizer: Tokenizer, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
+def render_completion(
+    tokenizer: Tokenizer, messages: Sequence[dict[str, Any]], reply: str
+) -> tuple[list[int], list[int]]:
     """Return (prompt ids, reply ids) for a reply that was written and not sampled; the reply ends with the end of turn.
 
     The prompt ids are those of `render_prompt`, so that prompt + reply is what the model would have seen had it said so

@@ -25,7 +25,7 @@ class CannotWrite(PolicyError, OSError):
     """The file system refuses a version or an export: no room, no right, no such place."""
 
 
-class ProbeMismatch(PolicyError, ValueError):
+class FingerprintMismatch(PolicyError, ValueError):
     """Loaded weights do not answer the probe as the trained ones did."""
 
 

@@ -28,18 +28,20 @@ def sampled_logps(logits: Tensor, settings: SamplingSettings, history: Sequence[
     return torch.log_softmax(sampling_scores(logits[None], [settings], [history])[0], -1)
 
 
-def sampled_reply_logps(
-    model: torch.nn.Module, prompt_ids: Sequence[int], reply_ids: Sequence[int], settings: SamplingSettings
+def sampled_completion_logps(
+    model: torch.nn.Module, prompt_ids: Sequence[int], completion_ids: Sequence[int], settings: SamplingSettings
 ) -> Tensor:
     """Return (T,): each reply token's log-probability under the distribution that it was sampled from, by one forward
     pass.
     """
-    packed = response_logps(model, [Row(prompt_ids, [reply_ids])], want=("logp", "logits"))
+    packed = response_logps(model, [Row(prompt_ids, [completion_ids])], want=("logp", "logits"))
     if packed.logits is None:  # an empty reply
         return packed.logp
-    histories = [reply_ids[:place] for place in range(len(reply_ids))]
-    scores = sampling_scores(packed.logits, [settings] * len(reply_ids), histories)
-    return torch.log_softmax(scores, -1).gather(1, torch.tensor(list(reply_ids), device=scores.device)[:, None])[:, 0]
+    histories = [completion_ids[:place] for place in range(len(completion_ids))]
+    scores = sampling_scores(packed.logits, [settings] * len(completion_ids), histories)
+    return torch.log_softmax(scores, -1).gather(1, torch.tensor(list(completion_ids), device=scores.device)[:, None])[
+        :, 0
+    ]
 
 
 @torch.no_grad()

@@ -14,14 +14,14 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from policy.errors import CannotWrite, ProbeMismatch, VersionCorrupt
+from policy.errors import CannotWrite, FingerprintMismatch, VersionCorrupt
 
 MANIFEST = "manifest.json"
-TOLERANCE = {"float32": 0.02, "bfloat16": 0.25, "q8_0": 0.25, "q4_0": 2.0}  # nats; see probe_tolerance
+TOLERANCE = {"float32": 0.02, "bfloat16": 0.25, "q8_0": 0.25, "q4_0": 2.0}  # nats; see fingerprint_tolerance
 
 
 @dataclass(frozen=True)
-class Probe:
+class Fingerprint:
     """What the trained weights say after a fixed prompt: the log-probabilities (nats, temperature 1) of the likeliest
     next tokens.
 
@@ -48,7 +48,7 @@ class Manifest:
     files: dict[str, str]
     digest: str
     seed: int
-    probe: Probe
+    probe: Fingerprint
     created_at: str
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -61,7 +61,7 @@ def write_version(
     base_model: str,
     base_digest: str,
     save: Callable[[Path], None],
-    probe: Probe,
+    probe: Fingerprint,
     seed: int,
     settings: dict[str, Any],
     kind: str = "adapter",
@@ -129,7 +129,7 @@ def read_version(folder: Path, *, verify: bool = True) -> Manifest:
     """
     try:
         raw = json.loads((folder / MANIFEST).read_text())
-        manifest = Manifest(**{**raw, "probe": Probe(**raw["probe"])})
+        manifest = Manifest(**{**raw, "probe": Fingerprint(**raw["probe"])})
     except OSError as error:
         raise VersionCorrupt(f"{folder} is no version folder: it has no {MANIFEST}") from error
     except (ValueError, TypeError, KeyError) as error:
@@ -145,12 +145,12 @@ def read_version(folder: Path, *, verify: bool = True) -> Manifest:
     return manifest
 
 
-def probe_tolerance(precision: str, quantize: str = "none", recorded: str = "float32") -> float:
+def fingerprint_tolerance(precision: str, quantize: str = "none", recorded: str = "float32") -> float:
     """Return how far (nats) a runner's probe may be from the one that training recorded, in the precision `recorded`.
 
     Seen on the bundled model, the largest of 32 tokens: 0.0006 in float32 (merged weights are rounded to float16 on the
     way), 0.02 in
-    bfloat16, 0.05 with q8_0, 1 with q4_0; one optimiser step at 1e-3 moves it by 0.03, ten by 0.8. So float32 tells
+    bfloat16, 0.05 with q8_0, 1 with q4_0; one optimizer step at 1e-3 moves it by 0.03, ten by 0.8. So float32 tells
     every update from its
     parent, bfloat16 and q8_0 all but the smallest, and q4_0 only another model; the files themselves are held to their
     digests.
@@ -158,8 +158,8 @@ def probe_tolerance(precision: str, quantize: str = "none", recorded: str = "flo
     return max(TOLERANCE[precision], TOLERANCE.get(quantize, 0.0), TOLERANCE[recorded])
 
 
-def probe_difference(probe: Probe, seen_logps: Sequence[float], tolerance: float) -> float:
-    """Return the largest difference (nats) between what was recorded and what a runner says. Raises ProbeMismatch past
+def fingerprint_difference(probe: Fingerprint, seen_logps: Sequence[float], tolerance: float) -> float:
+    """Return the largest difference (nats) between what was recorded and what a runner says. Raises FingerprintMismatch past
     `tolerance`.
 
     A NaN is a mismatch.
@@ -167,7 +167,7 @@ def probe_difference(probe: Probe, seen_logps: Sequence[float], tolerance: float
     differences = [abs(seen - recorded) for seen, recorded in zip(seen_logps, probe.top_logps, strict=True)]
     difference = max(differences, default=0.0)
     if not all(one <= tolerance for one in differences):  # one by one: max() may step over a NaN
-        raise ProbeMismatch(
+        raise FingerprintMismatch(
             f"the loaded weights differ from the trained ones by {difference:.3g} nat on the probe; at most {tolerance} is allowed"
         )
     return difference

@@ -11,7 +11,7 @@ from sqlite_utils import Database
 
 from service.auth import Caller
 from service.engine.admission import Admission, Ticket
-from service.engine.generation import Piece, Reply, TextReply, Token
+from service.engine.generation import Generation, TextDelta, TextGeneration, Token
 from service.errors import RequestError, TimedOut
 from service.metrics import Metrics
 from service.prompts import Prompt
@@ -84,11 +84,11 @@ class Answer:
         self.id = new_id("chatcmpl-" if ask.kind != "completion" else "cmpl-")
         self.ask, self.prompts, self.conversation_id = ask, prompts, conversation_id
         self.created_at, self.created = now(), int(time.time())
-        self.replies: list[Reply] | list[TextReply] = []
+        self.replies: list[Generation] | list[TextGeneration] = []
         self.began = time.monotonic()
         self.first_token_at: float | None = None
         self._propensity, self._room = propensity, room
-        self._news: asyncio.Queue[Piece | RequestError] = asyncio.Queue()
+        self._news: asyncio.Queue[TextDelta | RequestError] = asyncio.Queue()
         self._is_recorded = self._is_released = False
         error = TimedOut(f"the answer took longer than {room.limit_s:g} s and was cut")
         self._timer = asyncio.get_running_loop().call_later(room.limit_s, self.fail, error)
@@ -113,17 +113,17 @@ class Answer:
         """How many tokens were sampled, those that end a turn included."""
         return sum(len(reply.ids) for reply in self.replies)
 
-    async def pieces(self) -> AsyncIterator[Piece]:
+    async def pieces(self) -> AsyncIterator[TextDelta]:
         """Give what the replies gain, until all have ended. Raises the RequestError that ended them early."""
         ended, held = 0, None
         while ended < len(self.replies):
             news = held if held is not None else await self._news.get()
             held = None
             while (
-                isinstance(news, Piece) and not self._news.empty()
+                isinstance(news, TextDelta) and not self._news.empty()
             ):  # the reader is slower than the model: larger pieces, fewer of them
                 held = self._news.get_nowait()
-                if not isinstance(held, Piece) or not news.can_take(held):
+                if not isinstance(held, TextDelta) or not news.can_take(held):
                     break
                 news, held = news.with_next(held), None
             if isinstance(news, RequestError):
@@ -174,7 +174,7 @@ class Answer:
             with contextlib.suppress(Exception):  # the store is closing: nobody is left to be told
                 self._room.records.submit(self._write)
 
-    def gain(self, piece: Piece) -> None:
+    def gain(self, piece: TextDelta) -> None:
         """Take what a reply gained."""
         if self.first_token_at is None:
             self.first_token_at = time.monotonic()
@@ -233,7 +233,7 @@ class Answer:
             add_feedback(db, again)
             self._room.metrics.feedback.labels(again.kind).inc()
 
-    def _completion(self, reply: Reply | TextReply) -> Completion:
+    def _completion(self, reply: Generation | TextGeneration) -> Completion:
         prompt, ask = self.prompts[reply.index // self.ask.n], self.ask
         said = {"stop": list(ask.sampling.stop) if ask.sampling.stop else None, "metadata": ask.metadata or None}
         return Completion(
@@ -246,7 +246,7 @@ class Answer:
             version=self.number,
             messages=list(prompt.messages),
             prompt_ids=prompt.ids,
-            reply_ids=reply.ids,
+            completion_ids=reply.ids,
             logps=reply.logps,
             text=reply.text,
             finish_reason=reply.finish_reason or "cancelled",

@@ -13,7 +13,7 @@ from importlib.metadata import version as installed_version
 from fastapi import FastAPI
 
 from service.backend_answer import Backend
-from service.dispatcher import Answers
+from service.dispatcher import Dispatcher
 from service.engine.admission import Admission
 from service.engine.engine import Engine, EngineLimits, Loaded
 from service.engine.router import Router
@@ -27,7 +27,7 @@ from service.errors import (
     VersionRefused,
     install_error_handlers,
 )
-from service.event_signal import News
+from service.event_signal import EventSignal
 from service.learner_child import LearnerChild, check_learner
 from service.limits import BodyLimit, Rates
 from service.metrics import Measured, Metrics
@@ -96,7 +96,7 @@ class Service:
         self.is_open = False  # a version is loaded and requests are answered
         self._make_model = make_model
         self._model: Model | None = None
-        self._dispatcher: Answers | None = None
+        self._dispatcher: Dispatcher | None = None
         self._swapping = asyncio.Lock()  # one change of traffic at a time
         self._followed: Traffic | None = None  # the split that the engine was last set to
         self._load_failures: dict[int, tuple[int, float]] = {}  # candidate -> (failures, when it may be tried again)
@@ -114,7 +114,7 @@ class Service:
         return self._model
 
     @property
-    def dispatcher(self) -> Answers:
+    def dispatcher(self) -> Dispatcher:
         """What begins answers. Raises Overloaded while there is no version to answer."""
         if self._dispatcher is None:
             raise Overloaded("the model is still being loaded; try again in a moment", code="loading", retry_after_s=1)
@@ -125,7 +125,7 @@ class Service:
         settings = self.settings
         open_store(settings.data).close()
         self.records = Records(settings.data)
-        self.metrics, self.event_signal, self.rates = Metrics(), News(), Rates(settings.requests_per_minute)
+        self.metrics, self.event_signal, self.rates = Metrics(), EventSignal(), Rates(settings.requests_per_minute)
         self.admission = Admission(settings.max_active, settings.max_queued)
         limits = EngineLimits(settings.max_slots, settings.idle_unload_s, settings.drain_limit_s, settings.memory_gib)
         self.engine = Engine(self._load, limits, self._runner_died, self._need)
@@ -144,7 +144,7 @@ class Service:
             await self._load_live()
         except (StoreError, EngineFailed, VersionRefused, LookupError, ValueError, OSError, RuntimeError) as error:
             raise error if isinstance(error, CannotStart) else CannotStart(str(error)) from error
-        self._dispatcher = Answers(
+        self._dispatcher = Dispatcher(
             self.settings, self.model, self.engine, self.admission, self.records, self.metrics, self.backends
         )
         self.is_open = True

@@ -13,7 +13,7 @@ from typing import Any
 from policy.errors import InvalidChat, RunnerFailed
 from policy.runners.remote import Breaker
 from service.answer import Answer, Ask, Room
-from service.engine.generation import Reply, TextReply, Token
+from service.engine.generation import Generation, TextGeneration, Token
 from service.errors import BackendDown, BadRequest, RequestError
 from service.model import Model
 from service.prompts import Prompt
@@ -52,10 +52,10 @@ class Backend:
         await self.client.close()
 
 
-class ForeignAnswer(Answer):
+class BackendAnswer(Answer):
     """All replies come from one backend, as text."""
 
-    replies: list[TextReply]
+    replies: list[TextGeneration]
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class ForeignAnswer(Answer):
         super().__init__(ask, prompts, conversation_id, 1.0, room)
         self._learned_by = learned_by
         self.backend = backend.name
-        self.replies = [TextReply(place) for place in range(len(prompts) * ask.n)]
+        self.replies = [TextGeneration(place) for place in range(len(prompts) * ask.n)]
         self._backend = backend
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._ids: dict[
@@ -90,7 +90,7 @@ class ForeignAnswer(Answer):
         for reply in self.replies:
             self._tasks[reply.index] = asyncio.create_task(self._generate(reply))
 
-    async def _generate(self, reply: TextReply) -> None:
+    async def _generate(self, reply: TextGeneration) -> None:
         import openai
 
         try:
@@ -106,7 +106,7 @@ class ForeignAnswer(Answer):
             self._backend.breaker.failed()
             self._fail_with(error, refused=False)
 
-    async def _read_stream(self, reply: TextReply) -> None:
+    async def _read_stream(self, reply: TextGeneration) -> None:
         asked, prompt = self._settings(reply.index), self.prompts[reply.index // self.ask.n]
         top_k = asked.pop("top_k", 0)
         stop = list(self.ask.sampling.stop) or None
@@ -163,7 +163,7 @@ class ForeignAnswer(Answer):
                 for reply, ids in zip(missing, await asyncio.to_thread(self._encoded, missing), strict=True)
             }
 
-    def _encoded(self, replies: Sequence[TextReply]) -> list[tuple[list[int], list[int]]]:
+    def _encoded(self, replies: Sequence[TextGeneration]) -> list[tuple[list[int], list[int]]]:
         """Return prompt and reply ids of each; none where there is no text, or where the template refuses what the
         backend took.
         """
@@ -172,20 +172,22 @@ class ForeignAnswer(Answer):
         for reply in replies:
             try:
                 messages = list(self.prompts[reply.index // self.ask.n].messages)
-                prompt_ids, reply_ids = self._learned_by.reply_ids(messages, reply.text) if reply.text else ([], [])
+                prompt_ids, completion_ids = (
+                    self._learned_by.completion_ids(messages, reply.text) if reply.text else ([], [])
+                )
             except InvalidChat as error:
                 log.warning("%s is kept without token ids, so nothing is learned from it: %s", self.id, error)
-                prompt_ids, reply_ids = [], []
-            found.append((prompt_ids, reply_ids if reply.finish_reason == "stop" else reply_ids[:-1]))
+                prompt_ids, completion_ids = [], []
+            found.append((prompt_ids, completion_ids if reply.finish_reason == "stop" else completion_ids[:-1]))
         return found
 
-    def _completion(self, reply: Reply | TextReply) -> Completion:
+    def _completion(self, reply: Generation | TextGeneration) -> Completion:
         kept = super()._completion(reply)
-        if self._learned_by is None or not isinstance(reply, TextReply):
+        if self._learned_by is None or not isinstance(reply, TextGeneration):
             return kept
         # not encoded yet where the reader left before the end: then this is the writer's thread
-        prompt_ids, reply_ids = self._ids.get(reply.index) or self._encoded([reply])[0]
-        return replace(kept, prompt_ids=prompt_ids, reply_ids=reply_ids)
+        prompt_ids, completion_ids = self._ids.get(reply.index) or self._encoded([reply])[0]
+        return replace(kept, prompt_ids=prompt_ids, completion_ids=completion_ids)
 
     def _settings(self, index: int) -> dict[str, Any]:
         sampling = self.ask.sampling

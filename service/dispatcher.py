@@ -7,7 +7,7 @@ from typing import Any
 
 from service.answer import Answer, Ask, Room
 from service.auth import Caller
-from service.backend_answer import Backend, ForeignAnswer
+from service.backend_answer import Backend, BackendAnswer
 from service.engine.admission import Admission, Ticket
 from service.engine.engine import Engine
 from service.engine.router import LIVE_NAME, Route, pinned_number
@@ -25,7 +25,7 @@ from store.ids import new_id
 from store.versions import get_version
 
 
-class Answers:
+class Dispatcher:
     """Begins answers. Holds what every answer needs."""
 
     def __init__(
@@ -55,15 +55,15 @@ class Answers:
         ticket, lease = await self._place(ask, route)
         try:
             room = Room(ticket, self._admission, self._records, self._metrics, self.settings.request_limit_s)
-            answer: LocalAnswer | ForeignAnswer
+            answer: LocalAnswer | BackendAnswer
             if lease is not None and route is not None:
                 prompts = [await self._prompt(ask, messages, lease) for messages in ask.prompts]
                 answer = LocalAnswer(ask, prompts, conversation_id, route, room, lease, self.model)
             else:
                 assert backend is not None
                 prompts = [Prompt([], tuple(messages), self.settings.default_max_tokens, 0) for messages in ask.prompts]
-                learned_by = self.model if self.settings.train_on_foreign else None
-                answer = ForeignAnswer(ask, prompts, conversation_id, room, backend, learned_by)
+                learned_by = self.model if self.settings.train_on_backends else None
+                answer = BackendAnswer(ask, prompts, conversation_id, room, backend, learned_by)
         except BaseException:
             if lease is not None:
                 lease.end()

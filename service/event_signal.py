@@ -3,7 +3,7 @@
 import asyncio
 
 
-class News:
+class EventSignal:
     """The newest event's sequence number, and a bell that rings when it grows."""
 
     def __init__(self) -> None:

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from policy.errors import PolicyError
-from policy.runners.base import SamplingSettings, Step
+from policy.runners.base import SamplingSettings, TokenDelta
 from service.answer import Answer, Ask, Room
-from service.engine.generation import Reply, Token
+from service.engine.generation import Generation, Token
 from service.engine.router import Route, version_name
 from service.engine.slots import Lease
 from service.errors import AnswerCut, EngineFailed
@@ -27,7 +27,7 @@ NEXT_SEED = 0x9E3779B1  # odd, so that the seeds of one request's replies never 
 class LocalAnswer(Answer):
     """All replies come from one slot, so from one version."""
 
-    replies: list[Reply]
+    replies: list[Generation]
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class LocalAnswer(Answer):
             settings_of(ask, prompts[place // ask.n], (seed + place * NEXT_SEED) % SEEDS, model.end_ids)
             for place in places
         ]
-        self.replies = [Reply(place, model.text_stream(), ask.sampling.stop, model.end_ids) for place in places]
+        self.replies = [Generation(place, model.text_stream(), ask.sampling.stop, model.end_ids) for place in places]
 
     @property
     def model_name(self) -> str:
@@ -87,8 +87,8 @@ class LocalAnswer(Answer):
         if self._kept is not None:
             self._kept.end()
 
-    def _receiver(self, reply: Reply) -> Any:
-        def receive(step: Step) -> None:
+    def _receiver(self, reply: Generation) -> Any:
+        def receive(step: TokenDelta) -> None:
             if reply.finish_reason is not None:
                 return  # its stop string was found in an earlier step, or it was cancelled
             if step.finish == "error":

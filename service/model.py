@@ -12,14 +12,14 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Protocol
 
-from policy.chat import TextStream, end_ids, load_tokenizer, render_prompt, render_reply
-from policy.errors import ProbeMismatch, RunnerFailed, VersionCorrupt
+from policy.chat import TextStream, end_ids, load_tokenizer, render_completion, render_prompt
+from policy.errors import FingerprintMismatch, RunnerFailed, VersionCorrupt
 from policy.memory import memory_need, weights_need
 from policy.model import model_digest, resolve_model
 from policy.runners.base import Runner, RunnerOptions, SamplingSettings, VersionSource, generate_all
 from policy.runners.process import RunnerProcess, WeightsProcess, WorkerProcess, runner_kinds
 from policy.runners.vllm import VllmRunner
-from policy.versions import Manifest, probe_difference, probe_tolerance, read_version
+from policy.versions import Manifest, fingerprint_difference, fingerprint_tolerance, read_version
 from service.engine.generation import Decoder
 from service.errors import VersionRefused
 from service.settings import ServeSettings
@@ -39,7 +39,7 @@ class Model(Protocol):
     def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         """Return what the runner is fed for a conversation."""
 
-    def reply_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
+    def completion_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
         """Return the prompt's and the reply's ids, end of turn included."""
 
     def text_stream(self) -> Decoder:
@@ -113,8 +113,8 @@ class LocalModel:
     def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         return render_prompt(self._tokenizer, messages)
 
-    def reply_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
-        return render_reply(self._tokenizer, messages, reply)
+    def completion_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
+        return render_completion(self._tokenizer, messages, reply)
 
     def text_stream(self) -> Decoder:
         return TextStream(self._tokenizer)
@@ -135,12 +135,12 @@ class LocalModel:
         try:
             if manifest is not None:
                 seen = runner.probe(manifest.probe.prompt_ids, manifest.probe.top_ids)
-                usual = probe_tolerance(self._precision, self._settings.quantize, manifest.probe.precision)
-                tolerance = self._settings.probe_tolerance or usual
-                difference = probe_difference(manifest.probe, seen, tolerance)
+                usual = fingerprint_tolerance(self._precision, self._settings.quantize, manifest.probe.precision)
+                tolerance = self._settings.fingerprint_tolerance or usual
+                difference = fingerprint_difference(manifest.probe, seen, tolerance)
                 log.info("version %d answers its probe within %.2g nat", version.number, difference)
             self._warm_up(runner)
-        except ProbeMismatch as error:
+        except FingerprintMismatch as error:
             runner.close()
             raise VersionRefused(f"version {version.number}: {error}") from error
         except BaseException:

@@ -55,9 +55,9 @@ class ServeSettings(BaseSettings):
     """
     compare: Annotated[tuple[str, ...], NoDecode] = ()
     """OpenAI-compatible backends to compare with, each NAME=URL; a key is in ATTUNE_COMPARE_KEY_NAME. Not learned from
-    without train_on_foreign.
+    without train_on_backends.
     """
-    train_on_foreign: bool = False
+    train_on_backends: bool = False
     """Whether what people say of other backends' answers is learned from too: those are then recorded as token ids of
     our own tokenizer.
     """
@@ -105,7 +105,7 @@ class ServeSettings(BaseSettings):
     """Seconds that open answers may still take when the service stops; then they are cut with an error."""
     load_limit_s: float = Field(600.0, gt=0)
     """Seconds that loading a version may take."""
-    probe_tolerance: float | None = Field(None, gt=0)
+    fingerprint_tolerance: float | None = Field(None, gt=0)
     """Largest difference (nats) between a version's recorded probe and what was loaded; None: what suits the precision.
     """
     precision: str = Field("float32", pattern="^(float32|bfloat16)$")

@@ -19,9 +19,9 @@ _SPACES = "".join(
 class Completion:
     """One reply (`choice` of the request `id`) as it was sampled.
 
-    `prompt_ids` and `reply_ids` are the token ids that the model was fed and gave (its end-of-turn id included),
+    `prompt_ids` and `completion_ids` are the token ids that the model was fed and gave (its end-of-turn id included),
     `logps` (nats) the raw
-    log-probability of each reply id at temperature 1, so `len(logps) == len(reply_ids)`. A foreign backend's reply has
+    log-probability of each reply id at temperature 1, so `len(logps) == len(completion_ids)`. A foreign backend's reply has
     `version` None
     and may have no ids. `propensity` is the probability with which the router chose this version.
     """
@@ -35,7 +35,7 @@ class Completion:
     version: int | None
     messages: list[dict[str, Any]]
     prompt_ids: list[int]
-    reply_ids: list[int]
+    completion_ids: list[int]
     logps: list[float]
     text: str
     finish_reason: str
@@ -65,7 +65,7 @@ def completions_of_conversation(db: Database, conversation_id: str) -> list[Comp
     return [_completion(row) for row in rows]
 
 
-def replies_saying(db: Database, texts: Iterable[str]) -> list[Completion]:
+def completions_with_texts(db: Database, texts: Iterable[str]) -> list[Completion]:
     """Return the chat replies of our own versions with one of these texts (without spaces around), newest first. Reads
     the whole table once.
     """
@@ -96,7 +96,7 @@ def _row(completion: Completion) -> dict[str, Any]:
         "messages": json.dumps(completion.messages, ensure_ascii=False),
         "settings": json.dumps(completion.settings, ensure_ascii=False),
         "prompt_ids": pack_ids(completion.prompt_ids),
-        "reply_ids": pack_ids(completion.reply_ids),
+        "completion_ids": pack_ids(completion.completion_ids),
         "logps": pack_logps(completion.logps),
     }
 
@@ -108,7 +108,7 @@ def _completion(row: dict[str, Any]) -> Completion:
             "messages": json.loads(row["messages"]),
             "settings": json.loads(row["settings"]),
             "prompt_ids": unpack_ids(row["prompt_ids"]),
-            "reply_ids": unpack_ids(row["reply_ids"]),
+            "completion_ids": unpack_ids(row["completion_ids"]),
             "logps": unpack_logps(row["logps"]),
         }
     )

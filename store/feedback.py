@@ -113,7 +113,7 @@ def list_feedback(
 
 # What counts for learning: not retracted, its rater not in quarantine, on a reply whose token ids are known (our own
 # model's, and others'
-# where `train_on_foreign` records them), not replaced by a later word of the same
+# where `train_on_backends` records them), not replaced by a later word of the same
 # rater on the same thing (thumbs and scores replace each other; a second choice replaces the first), and saying
 # something (a tie says it to a
 # reward model alone). Having asked for another answer says little, and nothing once the rater said in words of any kind
@@ -122,7 +122,7 @@ _STANDS = """
     FROM feedback f
     JOIN completions c ON c.id = f.completion_id AND c.choice = f.choice
     JOIN raters r ON r.id = f.rater_id
-    WHERE f.retracted_at IS NULL AND r.quarantined_at IS NULL AND length(c.reply_ids) > 0
+    WHERE f.retracted_at IS NULL AND r.quarantined_at IS NULL AND length(c.completion_ids) > 0
       AND NOT (f.kind = 'regenerate' AND EXISTS (
         SELECT 1 FROM feedback g WHERE g.kind != 'regenerate' AND g.rater_id = f.rater_id AND g.retracted_at IS NULL AND (
             (g.completion_id = f.completion_id AND g.choice = f.choice)

@@ -36,7 +36,7 @@ CREATE UNIQUE INDEX one_live_version ON versions(state) WHERE state = 'live';
 CREATE TABLE completions (
     id TEXT NOT NULL, choice INTEGER NOT NULL, conversation_id TEXT REFERENCES conversations(id),
     rater_id TEXT NOT NULL REFERENCES raters(id), kind TEXT NOT NULL, asked_model TEXT NOT NULL, backend TEXT NOT NULL,
-    version INTEGER REFERENCES versions(number), messages TEXT NOT NULL, prompt_ids BLOB NOT NULL, reply_ids BLOB NOT NULL,
+    version INTEGER REFERENCES versions(number), messages TEXT NOT NULL, prompt_ids BLOB NOT NULL, completion_ids BLOB NOT NULL,
     logps BLOB NOT NULL, text TEXT NOT NULL, settings TEXT NOT NULL, finish_reason TEXT NOT NULL, propensity REAL NOT NULL,
     created_at TEXT NOT NULL, PRIMARY KEY (id, choice)
 );

@@ -1,6 +1,6 @@
 """Write attune/_sync from attune/_async, so that the two clients cannot differ: `python make_sync.py [--check]`.
 
-Only the async modules are written by hand. What tells the two apart is a list of words, and the check that
+Only the async modules are written by hand. What tells the two apart is a list of replacements, and the check that
 the result is in the repository is a test.
 """
 
@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import argparse
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
 SOURCE, TARGET = HERE / "attune" / "_async", HERE / "attune" / "_sync"
-HEADER = "# Written by make_sync.py from attune/_async/{name}: change that file, then run `python clients/python/make_sync.py`.\n"
-WORDS = [
+HEADER = """\
+# Written by make_sync.py from attune/_async/{name}.
+# Change that file, then run `python clients/python/make_sync.py`.
+"""
+REPLACEMENTS = [
     (r"\basync (def|for|with)\b", r"\1"),
     (r"\bawait ", ""),
     (r"\basyncio\.sleep\b", "time.sleep"),
@@ -30,9 +34,19 @@ WORDS = [
 
 
 def sync_text(name: str, text: str) -> str:
-    """Return the sync twin of one async module."""
-    for pattern, word in WORDS:
-        text = re.sub(pattern, word, text)
+    """Return the sync twin of one async module, formatted as the formatter would."""
+    for pattern, replacement in REPLACEMENTS:
+        text = re.sub(pattern, replacement, text)
+    ruff = [sys.executable, "-m", "ruff"]
+    for command in (["check", "--quiet", "--select", "I", "--fix"], ["format", "--quiet"]):
+        text = subprocess.run(
+            [*ruff, *command, "--stdin-filename", TARGET / name, "-"],
+            input=text,
+            capture_output=True,
+            check=True,
+            text=True,
+            encoding="utf-8",
+        ).stdout
     return HEADER.format(name=name) + text
 
 

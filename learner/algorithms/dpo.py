@@ -12,7 +12,7 @@ from torch import Tensor
 from learner.algorithms.precision import plain_floats, working
 
 PairKind = Literal[
-    "sigmoid", "robust", "ipo", "hinge", "length_normalised", "simpo", "dpop", "length_regularised", "apo_zero"
+    "sigmoid", "robust", "ipo", "hinge", "length_normalized", "simpo", "dpop", "length_regularized", "apo_zero"
 ]
 PAIR_KINDS: tuple[PairKind, ...] = get_args(PairKind)
 
@@ -95,7 +95,7 @@ def hinge_loss(policy: PairLogps, reference: PairLogps, *, beta: float, flip_rat
     return _either_way(lambda pair: torch.relu(1.0 - beta * _margin(pair)), log_ratios(policy, reference), flip_rate)
 
 
-def length_normalised_loss(
+def length_normalized_loss(
     policy: PairLogps, reference: PairLogps, lengths: PairLengths, *, beta: float, flip_rate: float | Tensor
 ) -> Tensor:
     """DPO on per-token log-ratios (Lambert et al. 2411.15124), (B,). The scale is per token: `beta` of 2 to 5, not 0.1."""
@@ -123,7 +123,7 @@ def dpop_loss(
     return _logistic(beta * (_margin(h) - penalty * torch.relu(-h.chosen)), flip_rate)
 
 
-def length_regularised_loss(
+def length_regularized_loss(
     policy: PairLogps,
     reference: PairLogps,
     lengths: PairLengths,
@@ -177,10 +177,10 @@ def pair_loss(
         "robust": lambda: robust_loss(policy, reference, beta=beta, flip_rate=flip_rate),
         "ipo": lambda: ipo_loss(policy, reference, lengths, tau=beta, flip_rate=flip_rate),
         "hinge": lambda: hinge_loss(policy, reference, beta=beta, flip_rate=flip_rate),
-        "length_normalised": lambda: length_normalised_loss(policy, reference, lengths, beta=beta, flip_rate=flip_rate),
+        "length_normalized": lambda: length_normalized_loss(policy, reference, lengths, beta=beta, flip_rate=flip_rate),
         "simpo": lambda: simpo_loss(policy, lengths, beta=beta, gamma=gamma, flip_rate=flip_rate),
         "dpop": lambda: dpop_loss(policy, reference, beta=beta, penalty=penalty, flip_rate=flip_rate),
-        "length_regularised": lambda: length_regularised_loss(
+        "length_regularized": lambda: length_regularized_loss(
             policy, reference, lengths, beta=beta, length_alpha=length_alpha, flip_rate=flip_rate
         ),
         "apo_zero": lambda: apo_zero_loss(policy, reference, beta=beta, flip_rate=flip_rate),

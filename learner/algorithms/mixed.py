@@ -43,7 +43,7 @@ class Thumbs(NamedTuple):
     weights: Tensor
 
 
-class Edits(NamedTuple):
+class Corrections(NamedTuple):
     """Corrections: `chosen` is the corrected reply, `rejected` the original one."""
 
     policy: PairLogps
@@ -95,11 +95,11 @@ class MixedSettings:
 def totals_of(
     pair_weights: Sequence[float],
     thumbs: Sequence[tuple[float, bool]],
-    edit_weights: Sequence[float],
+    correction_weights: Sequence[float],
     num_anchor_tokens: int,
 ) -> Totals:
     """Return an update's totals from all its items' weights; a thumb is (weight, up)."""
-    shared = sum(pair_weights) + sum(edit_weights)
+    shared = sum(pair_weights) + sum(correction_weights)
     return Totals(
         feedback=shared + sum(weight for weight, _ in thumbs),
         nll=shared + sum(weight for weight, up in thumbs if up),
@@ -113,7 +113,7 @@ def mixed_loss(
     *,
     pairs: Pairs | None = None,
     thumbs: Thumbs | None = None,
-    edits: Edits | None = None,
+    edits: Corrections | None = None,
     anchor_kl: Tensor | None = None,
     z0: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
@@ -130,7 +130,7 @@ def mixed_loss(
     if thumbs is not None:
         terms += _thumb_terms(thumbs, totals, settings, z0, metrics)
     if edits is not None:
-        terms += _edit_terms(edits, totals, settings, metrics)
+        terms += _correction_terms(edits, totals, settings, metrics)
     if anchor_kl is not None:
         terms.append(Term("anchor", anchor_kl, torch.ones_like(anchor_kl), totals.anchor_tokens, settings.anchor))
     loss, shares = combine(terms)
@@ -170,7 +170,9 @@ def _thumb_terms(
     ]
 
 
-def _edit_terms(edits: Edits, totals: Totals, settings: MixedSettings, metrics: dict[str, float]) -> list[Term]:
+def _correction_terms(
+    edits: Corrections, totals: Totals, settings: MixedSettings, metrics: dict[str, float]
+) -> list[Term]:
     values, seen = _pair_values(settings, edits.policy, edits.reference, edits.lengths, settings.edit_flip_rate)
     metrics |= {f"edit/{name.removeprefix('pair/')}": value for name, value in seen.items()}
     pair_weights = edits.weights * (edits.num_changed / settings.edit_full_tokens).clamp(max=1.0)

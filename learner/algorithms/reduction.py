@@ -1,6 +1,6 @@
 """The one place where losses become a scalar: `scale * sum_i w_i l_i / W`, with W the weight of the whole update.
 
-W spans every micro-batch and every rank of one optimiser step and is known from the items alone, before any forward
+W spans every micro-batch and every rank of one optimizer step and is known from the items alone, before any forward
 pass.
 Then the sum of the micro-batches' losses is the loss of the update, however its items are cut, padded, shuffled or
 spread.
@@ -24,7 +24,7 @@ class Term(NamedTuple):
     name: str
     values: Tensor  # any shape, usually (B,); in nats
     weights: Tensor  # as values, >= 0, no gradient
-    total: float  # W > 0: the weights' sum over all micro-batches and ranks of the optimiser step
+    total: float  # W > 0: the weights' sum over all micro-batches and ranks of the optimizer step
     scale: float = 1.0
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learner.algorithms.precision import plain_floats, working
-from learner.algorithms.statistics import MovingMoments
+from learner.algorithms.statistics import MovingStatistics
 
 
 class RewardHeads(nn.Module):
@@ -109,7 +109,7 @@ def bias_prior_loss(rater_bias: Tensor) -> Tensor:
     return 0.5 * working(rater_bias) ** 2
 
 
-def edit_margin(num_changed: Tensor, lengths: Tensor) -> Tensor:
+def correction_margin(num_changed: Tensor, lengths: Tensor) -> Tensor:
     """Return by how much a corrected reply should lead the original, (B,): half the share of its tokens that changed,
     at most 0.5.
     """
@@ -117,7 +117,7 @@ def edit_margin(num_changed: Tensor, lengths: Tensor) -> Tensor:
 
 
 def lower_confidence_bound(
-    scores: Tensor, moments: MovingMoments, *, pessimism: float = 1.0, limit: float = 5.0
+    scores: Tensor, moments: MovingStatistics, *, pessimism: float = 1.0, limit: float = 5.0
 ) -> Tensor:
     """Return what a policy may be trained on, (B,): the heads' mean, scaled and clipped to +-`limit`, less `pessimism`
     times their deviation.

@@ -10,7 +10,7 @@ from learner.algorithms.precision import plain_floats, working
 from learner.algorithms.surrogate import clipped_objective, is_clipped
 
 
-def penalised_rewards(
+def penalized_rewards(
     scores: Tensor, logps: Tensor, reference_logps: Tensor, mask: Tensor, *, kl_weight: float = 0.05
 ) -> Tensor:
     """Return `score - kl_weight * sum_t (logp_t - reference_t)` per reply, (N,), no gradient.

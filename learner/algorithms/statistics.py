@@ -9,7 +9,7 @@ from learner.algorithms.precision import working
 from learner.algorithms.reduction import summed_over_ranks
 
 
-def masked_moments(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def masked_statistics(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean and the unbiased variance, both (), of the entries where `mask` is 1, over all ranks. Too few
     give variance 0.
     """
@@ -24,22 +24,22 @@ def masked_whiten(x: Tensor, mask: Tensor, *, shift: bool = True) -> Tensor:
     """Return `(x - mean) / std` where `mask` is 1, else 0; padding has no part in the moments. Without `shift` the mean
     is kept.
     """
-    mean, variance = masked_moments(x, mask)
+    mean, variance = masked_statistics(x, mask)
     whitened = (working(x) - mean) * torch.rsqrt(variance + 1e-8)
     return (whitened if shift else whitened + mean) * working(mask)
 
 
-class MovingMoments(NamedTuple):
+class MovingStatistics(NamedTuple):
     """An exponential average of a mean and a variance, with its start corrected for (Kingma & Ba 1412.6980, section 3)."""
 
     mean_sum: float = 0.0
     variance_sum: float = 0.0
     weight: float = 0.0
 
-    def updated(self, mean: float, variance: float, *, decay: float = 0.9) -> "MovingMoments":
+    def updated(self, mean: float, variance: float, *, decay: float = 0.9) -> "MovingStatistics":
         """Return the average after one more update's moments."""
         keep, take = decay, 1.0 - decay
-        return MovingMoments(
+        return MovingStatistics(
             keep * self.mean_sum + take * mean, keep * self.variance_sum + take * variance, keep * self.weight + take
         )
 

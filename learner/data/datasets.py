@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from learner.errors import BadData
-from learner.data.examples import Example, Kind, RenderReply, Reply, says_something
+from learner.data.examples import Example, Kind, RenderCompletion, CompletionTokens, says_something
 from learner.data.json_lines import json_lines
 
 Form = Literal["preference", "unpaired", "sft"]
@@ -36,7 +36,7 @@ class LeftOut(NamedTuple):
         return ", ".join(f"{count} {reason}" for count, reason in zip(self, reasons, strict=True) if count)
 
 
-def read_examples(path: Path, render_reply: RenderReply, *, max_tokens: int) -> tuple[Form, list[Example], LeftOut]:
+def read_examples(path: Path, render_completion: RenderCompletion, *, max_tokens: int) -> tuple[Form, list[Example], LeftOut]:
     """Return the form of a file, its examples in order, and how many lines were left out, as longer than `max_tokens`
     or as saying nothing.
 
@@ -50,7 +50,7 @@ def read_examples(path: Path, render_reply: RenderReply, *, max_tokens: int) -> 
             raise BadData(
                 f"{path}, line {number}: a line is an object with prompt and replies, not {type(row).__name__}"
             )
-        its_form, example = _example(row, render_reply, f"{path}, line {number}", number)
+        its_form, example = _example(row, render_completion, f"{path}, line {number}", number)
         if form is not None and its_form != form:
             raise BadData(
                 f"{path}, line {number}: this is a line in the {its_form} form, but the file began in the {form} form; split it"
@@ -79,7 +79,7 @@ def require_both_labels(form: Form, examples: Sequence[Example], file: Path, lea
         )
 
 
-def _example(row: Mapping[str, Any], render: RenderReply, where: str, number: int) -> tuple[Form, Example]:
+def _example(row: Mapping[str, Any], render: RenderCompletion, where: str, number: int) -> tuple[Form, Example]:
     if row.get("tools"):
         raise BadData(f"{where}: tool calls are not supported, and this line has tools")
     if "chosen" in row and "rejected" in row:
@@ -103,12 +103,12 @@ def _example(row: Mapping[str, Any], render: RenderReply, where: str, number: in
 
 
 def _built(
-    kind: Kind, render: RenderReply, prompt: Messages, good: str | None, bad: str | None, number: int
+    kind: Kind, render: RenderCompletion, prompt: Messages, good: str | None, bad: str | None, number: int
 ) -> Example:
-    def rendered(text: str | None) -> Reply | None:
+    def rendered(text: str | None) -> CompletionTokens | None:
         if text is None:
             return None
-        return Reply(
+        return CompletionTokens(
             tuple(render(prompt, text)[1]) if text.strip() else ()
         )  # rendered, an empty one would be an end of turn
 
@@ -221,9 +221,9 @@ def _part(part: Any, where: str) -> str:
 
 def render_with(tokenizer: Any) -> Callable[[Sequence[Mapping[str, Any]], str], tuple[list[int], list[int]]]:
     """Return the one rendering of a conversation and a written reply to token ids, for this tokenizer."""
-    from policy.chat import render_reply
+    from policy.chat import render_completion
 
     # a line that is too long is counted and left out, and never runs through the model: transformers need not warn of
     # it
     tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
-    return lambda messages, text: render_reply(tokenizer, [dict(message) for message in messages], text)
+    return lambda messages, text: render_completion(tokenizer, [dict(message) for message in messages], text)

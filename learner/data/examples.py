@@ -21,7 +21,7 @@ from store.errors import UnknownCompletion
 from store.feedback import Feedback
 
 Kind = Literal["pair", "thumb", "edit"]
-RenderReply = Callable[[Sequence[Mapping[str, Any]], str], tuple[list[int], list[int]]]
+RenderCompletion = Callable[[Sequence[Mapping[str, Any]], str], tuple[list[int], list[int]]]
 SAME_PROMPT_PAIR = 0.5  # weight of a pair that two thumbs make, against a pair that somebody chose
 ONE_SIDED_CHOICE = 0.5  # weight of a thumb that a choice against another model's reply makes
 PLAIN = {
@@ -37,7 +37,7 @@ ASKED_AGAIN = (
 
 
 @dataclass(frozen=True)
-class Reply:
+class CompletionTokens:
     """One reply of a training row. `logps` (nats, one per id) were recorded when version `version` sampled it; both
     None for people's own text.
 
@@ -68,8 +68,8 @@ class Example:
 
     kind: Kind
     prompt_ids: tuple[int, ...]
-    good: Reply | None
-    bad: Reply | None
+    good: CompletionTokens | None
+    bad: CompletionTokens | None
     rater_id: str
     feedback_ids: tuple[str, ...]
     seq: int
@@ -85,7 +85,7 @@ class Example:
         return self.good is not None
 
     @property
-    def replies(self) -> tuple[Reply, ...]:
+    def replies(self) -> tuple[CompletionTokens, ...]:
         """The replies that are there, good before bad."""
         return tuple(reply for reply in (self.good, self.bad) if reply is not None)
 
@@ -106,7 +106,7 @@ class Example:
 def examples_of(
     feedback: Iterable[Feedback],
     completion_of: Callable[[str, int], Completion],
-    render_reply: RenderReply,
+    render_completion: RenderCompletion,
     *,
     max_tokens: int,
 ) -> list[Example]:
@@ -115,17 +115,17 @@ def examples_of(
 
     Items that teach nothing are left out: equal replies, replies of other models without token ids, rows longer than
     `max_tokens`
-    (cutting inside an answer would judge another answer). `render_reply(messages, text)` gives (prompt_ids, reply_ids).
+    (cutting inside an answer would judge another answer). `render_completion(messages, text)` gives (prompt_ids, completion_ids).
     """
     found: list[Example] = []
     for row in feedback:
         with contextlib.suppress(UnknownCompletion):  # the other side of a choice was erased with its person
-            found += _of_row(row, completion_of, render_reply)
+            found += _of_row(row, completion_of, render_completion)
     found += _pairs_of_thumbs(found)
     return [example for example in found if _teaches(example, max_tokens)]
 
 
-def _of_row(row: Feedback, completion_of: Callable[[str, int], Completion], render_reply: RenderReply) -> list[Example]:
+def _of_row(row: Feedback, completion_of: Callable[[str, int], Completion], render_completion: RenderCompletion) -> list[Example]:
     completion = completion_of(row.completion_id, row.choice)
     if row.kind == "thumb":
         return [_thumb(row, completion, up=row.value == 1.0)]
@@ -134,8 +134,8 @@ def _of_row(row: Feedback, completion_of: Callable[[str, int], Completion], rend
     if row.kind == "regenerate":
         return [replace(_thumb(row, completion, up=False, share=ASKED_AGAIN), is_implicit=True)]
     if row.kind == "correction" and row.text is not None:
-        _, edited_ids = render_reply(completion.messages, row.text)
-        return [_two(row, "edit", completion, good=Reply(tuple(edited_ids)), bad=_reply(completion))]
+        _, edited_ids = render_completion(completion.messages, row.text)
+        return [_two(row, "edit", completion, good=CompletionTokens(tuple(edited_ids)), bad=_reply(completion))]
     if row.other_completion_id is None or row.kind not in ("preference", "choice"):
         return []
     other = completion_of(row.other_completion_id, row.other_choice or 0)
@@ -154,12 +154,12 @@ def _of_row(row: Feedback, completion_of: Callable[[str, int], Completion], rend
 
 
 def _is_ours(completion: Completion) -> bool:
-    return bool(completion.prompt_ids) and bool(completion.reply_ids)
+    return bool(completion.prompt_ids) and bool(completion.completion_ids)
 
 
-def _reply(completion: Completion) -> Reply:
+def _reply(completion: Completion) -> CompletionTokens:
     is_plain = all(completion.settings.get(name, usual) == usual for name, usual in PLAIN.items())
-    return Reply(tuple(completion.reply_ids), tuple(completion.logps) or None, completion.version, is_plain)
+    return CompletionTokens(tuple(completion.completion_ids), tuple(completion.logps) or None, completion.version, is_plain)
 
 
 def _thumb(row: Feedback, completion: Completion, *, up: bool, share: float = 1.0) -> Example:
@@ -168,7 +168,7 @@ def _thumb(row: Feedback, completion: Completion, *, up: bool, share: float = 1.
     return Example("thumb", tuple(completion.prompt_ids), good, bad, row.rater_id, (row.id,), row.seq or 0, share)
 
 
-def _two(row: Feedback, kind: Kind, completion: Completion, *, good: Reply, bad: Reply) -> Example:
+def _two(row: Feedback, kind: Kind, completion: Completion, *, good: CompletionTokens, bad: CompletionTokens) -> Example:
     return Example(kind, tuple(completion.prompt_ids), good, bad, row.rater_id, (row.id,), row.seq or 0)
 
 

@@ -7,14 +7,14 @@ import torch
 
 from learner.data.examples import Example
 from learner.gate.checks import Evidence
-from learner.gate.skill_probes import Probe, right_answers
-from learner.methods.mixed import drift_per_reply
+from learner.gate.skill_probes import SkillProbe, right_answers
+from learner.methods.mixed import drift_per_completion
 from learner.model import distributed
 from learner.model.anchors import Anchor
 from learner.model.reference import Reference
 from learner.model.resident import Resident, Weights
-from learner.model.rollouts import Rollout, sampled_replies
-from learner.model.scoring import Ids, reply_sums
+from learner.model.rollouts import Rollout, sample_rollouts
+from learner.model.scoring import Ids, completion_sums
 from policy.chat import end_ids
 
 
@@ -29,7 +29,7 @@ class Samples:
     prompts: tuple[tuple[int, ...], ...]
     live: tuple[Rollout, ...]
     seed: int
-    probes: tuple[Probe, ...] = ()
+    probes: tuple[SkillProbe, ...] = ()
     live_right: tuple[bool, ...] = ()
     base_right: tuple[bool, ...] = ()
 
@@ -51,7 +51,7 @@ def samples_of(resident: Resident, prompts: Sequence[Ids], seed: int) -> list[Ro
     most = resident.settings.gate_max_tokens
     with resident.autocast():
         return distributed.the_first(
-            sampled_replies(resident.model, prompts, end_ids=end_ids(resident.tokenizer), max_tokens=most, seed=seed)
+            sample_rollouts(resident.model, prompts, end_ids=end_ids(resident.tokenizer), max_tokens=most, seed=seed)
         )
 
 
@@ -74,21 +74,21 @@ def evidence_of(
     own = samples_of(resident, samples.prompts, samples.seed)
     replies = [(rollout.prompt_ids, rollout.ids) for rollout in own]
     with resident.autocast():
-        mine = reply_sums(resident.model, replies, budget)
+        mine = completion_sums(resident.model, replies, budget)
         with resident.holding(live_weights):
-            theirs = reply_sums(resident.model, replies, budget)
+            theirs = completion_sums(resident.model, replies, budget)
         if live == 0:
             base = theirs
         else:
             with resident.as_base():
-                base = reply_sums(resident.model, replies, budget)
-    anchor_tokens = sum(len(anchor.reply_ids) for anchor in kept)
+                base = completion_sums(resident.model, replies, budget)
+    anchor_tokens = sum(len(anchor.completion_ids) for anchor in kept)
     right = right_answers(resident, samples.probes)
     return Evidence(
         gains=gains,
         live_kl=(mine - theirs).mean().item(),
         base_kl=(mine - base).mean().item(),
-        anchor_kl=drift_per_reply(resident, kept, budget) * len(kept) / anchor_tokens if kept else 0.0,
+        anchor_kl=drift_per_completion(resident, kept, budget) * len(kept) / anchor_tokens if kept else 0.0,
         length_ratio=_mean_length(own) / max(_mean_length(samples.live), 1e-9),
         endless_rise=_share(own, endless=True) - _share(samples.live, endless=True),
         empty_rise=_share(own, endless=False) - _share(samples.live, endless=False),
@@ -106,7 +106,7 @@ def _gains(resident: Resident, held_out: Sequence[Example], reference: Reference
     if not held_out:
         return ()
     with resident.autocast():
-        now = reply_sums(
+        now = completion_sums(
             resident.model,
             [(example.prompt_ids, reply.ids) for example in held_out for reply in example.replies],
             budget,

@@ -17,7 +17,7 @@ from learner.data.prompt_files import read_prompts
 from learner.errors import BadData
 from learner.gate.checks import MIN_PROBES
 from learner.model.resident import Resident
-from learner.model.rollouts import sampled_replies
+from learner.model.rollouts import sample_rollouts
 from learner.settings import LearnerSettings
 from policy.chat import decode, end_ids, render_prompt
 from policy.model import BUNDLED, resolve_model
@@ -27,7 +27,7 @@ NAME = "probes.jsonl"
 
 
 @dataclass(frozen=True)
-class Probe:
+class SkillProbe:
     """One prompt and what a right answer says."""
 
     prompt_ids: tuple[int, ...]
@@ -41,7 +41,7 @@ class Probe:
         )
 
 
-def probe_file(settings: LearnerSettings) -> Path | None:
+def skill_probe_file(settings: LearnerSettings) -> Path | None:
     """Return the file of probes in force: the one of the settings, else that in the model's folder or beside the
     bundled models', if any.
     """
@@ -52,14 +52,14 @@ def probe_file(settings: LearnerSettings) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def read_probes(resident: Resident) -> list[Probe]:
+def read_skill_probes(resident: Resident) -> list[SkillProbe]:
     """Return the probes in force for the resident model, at most `gate_probe_items`, spread over the file.
 
     Raises BadData for a file that is none, and where settings ask for probes of which there are too few to decide
     anything.
     """
     settings = resident.settings
-    path = probe_file(settings)
+    path = skill_probe_file(settings)
     if (
         settings.gate_probes is not None and not settings.gate_probes.expanduser().is_file()
     ):  # said even where nothing would be asked
@@ -80,7 +80,7 @@ def read_probes(resident: Resident) -> list[Probe]:
             raise BadData(f"{where}: want expect or forbid, lists of regular expressions, or every answer is right")
         ids = render_prompt(resident.tokenizer, messages)
         if len(ids) + settings.gate_max_tokens <= resident.context_length:
-            found.append(Probe(tuple(ids), expect, forbid))
+            found.append(SkillProbe(tuple(ids), expect, forbid))
     if len(found) < MIN_PROBES:
         room = f"room for a reply of gate_max_tokens={settings.gate_max_tokens}"
         few = f"{len(found)} probes of {path} leave {room}; fewer than {MIN_PROBES} decide nothing"
@@ -91,10 +91,10 @@ def read_probes(resident: Resident) -> list[Probe]:
     return [found[place * len(found) // most] for place in range(most)]
 
 
-def right_answers(resident: Resident, probes: Sequence[Probe]) -> tuple[bool, ...]:
+def right_answers(resident: Resident, probes: Sequence[SkillProbe]) -> tuple[bool, ...]:
     """Return which probes the resident weights answer rightly, taking the likeliest token each time."""
     with resident.autocast():
-        replies = sampled_replies(
+        replies = sample_rollouts(
             resident.model,
             [probe.prompt_ids for probe in probes],
             end_ids=end_ids(resident.tokenizer),

@@ -24,10 +24,10 @@ from learner.errors import CannotLearn, Diverged
 from learner.methods.mixed import Guards, Meter, Progress, Trained, anchor_order
 from learner.methods.steps import anchor_backward
 from learner.model.anchors import TOP, Anchor, stacked
-from learner.model.optimizer import Optimiser, cooled
+from learner.model.optimizer import Optimizer, cooled
 from learner.model.resident import Resident
 from learner.model.rollouts import Rollout
-from learner.model.scoring import hidden_states, length_buckets, padded, reply_logits
+from learner.model.scoring import completion_logits, hidden_states, length_buckets, padded
 from learner.settings import LearnerSettings
 from policy.logprobs import LogitsOf
 
@@ -53,7 +53,7 @@ class Logged:
 
 def train_ilql(
     resident: Resident,
-    optimiser: Optimiser,
+    optimizer: Optimizer,
     guards: Guards,
     *,
     examples: Sequence[Example],
@@ -98,7 +98,7 @@ def train_ilql(
         batch, held = [goals[index] for index in goal_order[number]], [anchors[index] for index in order[number]]
         loss, metrics = anchor_backward(resident, batch, 1.0, settings.token_budget)
         anchor_loss, anchor_metrics = anchor_backward(resident, held, settings.anchor, settings.token_budget)
-        norm = optimiser.step(cooled(number + 1, steps, settings.cooldown))
+        norm = optimizer.step(cooled(number + 1, steps, settings.cooldown))
         if not math.isfinite(loss + anchor_loss) or not math.isfinite(norm):
             raise Diverged(
                 f"step {number + 1} gave a loss of {loss + anchor_loss} and a gradient norm of {norm}; live stays as it was"
@@ -108,7 +108,7 @@ def train_ilql(
             looked, stopped = guards.look()
             seen |= looked
         meter.step(
-            loss + anchor_loss, seen, sum(len(goal.prompt_ids) + len(goal.reply_ids) for goal in [*batch, *held])
+            loss + anchor_loss, seen, sum(len(goal.prompt_ids) + len(goal.completion_ids) for goal in [*batch, *held])
         )
         if stopped:
             log.info("stopped after step %d of %d: %s", number + 1, steps, stopped)
@@ -127,7 +127,7 @@ def logged_replies(resident: Resident, examples: Sequence[Example], settings: Le
             rewards = [0.0] * len(reply)
             rewards[at] = worth[name] * example.share
             plain.append((example.prompt_ids, reply, tuple(rewards), example.weight))
-    states = reply_states(resident, [(prompt, reply) for prompt, reply, _, _ in plain], settings.token_budget)
+    states = completion_states(resident, [(prompt, reply) for prompt, reply, _, _ in plain], settings.token_budget)
     return [Logged(*item, state) for item, state in zip(plain, states, strict=True)]
 
 
@@ -148,7 +148,7 @@ def _judged(example: Example) -> list[tuple[tuple[int, ...], str, int]]:
 
 
 @torch.no_grad()
-def reply_states(
+def completion_states(
     resident: Resident, replies: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], budget: int
 ) -> list[Tensor]:
     """Return for each (prompt, reply) the hidden states (T, d) of the resident weights that its tokens are chosen from,
@@ -169,7 +169,9 @@ def held_states(resident: Resident, anchors: Sequence[Anchor], settings: Learner
     memory.
     """
     some = anchors[:HELD]
-    states = reply_states(resident, [(anchor.prompt_ids, anchor.reply_ids) for anchor in some], settings.token_budget)
+    states = completion_states(
+        resident, [(anchor.prompt_ids, anchor.completion_ids) for anchor in some], settings.token_budget
+    )
     return list(zip(some, states, strict=True))
 
 
@@ -194,7 +196,7 @@ def policy_head(resident: Resident, known: Logged) -> PolicyHead:
     through = PolicyHead(resident)
     most = _most_tokens(through.vocabulary, resident.settings)
     with resident.autocast():
-        expected = reply_logits(resident.model, [(known.prompt_ids, known.ids[:most])]).float()
+        expected = completion_logits(resident.model, [(known.prompt_ids, known.ids[:most])]).float()
         is_half = torch.is_autocast_enabled(resident.device.type) or resident.model.dtype in (
             torch.bfloat16,
             torch.float16,
@@ -362,7 +364,9 @@ def shifted_distributions(
 ) -> list[Anchor]:
     """Return each reply with the distribution at each of its tokens that the heads shift the resident weights' to."""
     goals, most = [], _most_tokens(len(heads.embeddings), settings)
-    for (prompt, reply), states in zip(replies, reply_states(resident, replies, settings.token_budget), strict=True):
+    for (prompt, reply), states in zip(
+        replies, completion_states(resident, replies, settings.token_budget), strict=True
+    ):
         tops = []
         for part in states.split(most):
             hidden = part.to(resident.device)

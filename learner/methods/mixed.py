@@ -16,13 +16,13 @@ from torch import Tensor
 from learner.algorithms.anchor import forward_kl_loss
 from learner.data.plan import Plan
 from learner.errors import Diverged
-from learner.methods.steps import MismatchedReplies, backward, mixed_settings, num_good, step_totals
+from learner.methods.steps import MismatchedCompletions, backward, mixed_settings, num_good, step_totals
 from learner.model import distributed
 from learner.model.anchors import Anchor, stacked
-from learner.model.optimizer import Optimiser, cooled
+from learner.model.optimizer import Optimizer, cooled
 from learner.model.reference import Reference
 from learner.model.resident import Resident
-from learner.model.scoring import length_buckets, reply_logits, reply_sums
+from learner.model.scoring import completion_logits, completion_sums, length_buckets
 from learner.settings import LearnerSettings
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Trained:
 
 def train(
     resident: Resident,
-    optimiser: Optimiser,
+    optimizer: Optimizer,
     plan: Plan,
     reference: Reference,
     *,
@@ -59,7 +59,7 @@ def train(
     """
     meter = Meter(progress, len(plan.batches))
     mixed, budget = mixed_settings(settings), settings.token_budget
-    mismatched = MismatchedReplies.of(resident, plan.trained, mixed, plan.seed, budget)
+    mismatched = MismatchedCompletions.of(resident, plan.trained, mixed, plan.seed, budget)
     order = anchor_order(
         len(anchors), settings.anchor_batch if settings.anchor > 0 else 0, len(plan.batches), plan.seed
     )
@@ -67,9 +67,9 @@ def train(
     for number, batch in enumerate(plan.batches, 1):
         examples = [plan.trained[index] for index in batch]
         some = [anchors[index] for index in order[number - 1]]
-        totals = step_totals(plan.trained, len(batch), sum(len(anchor.reply_ids) for anchor in some))
+        totals = step_totals(plan.trained, len(batch), sum(len(anchor.completion_ids) for anchor in some))
         loss, metrics = backward(resident, examples, some, reference, totals, mixed, budget, mismatched.baseline.z0)
-        norm = optimiser.step(cooled(number, len(plan.batches), settings.cooldown))
+        norm = optimizer.step(cooled(number, len(plan.batches), settings.cooldown))
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise Diverged(
                 f"step {number} of {len(plan.batches)} gave a loss of {loss} and a gradient norm of {norm}; live stays as it was"
@@ -81,7 +81,7 @@ def train(
             seen, stopped = guards.look(good.taken())
             metrics |= seen | {"kto/z0": mismatched.baseline.z0}
         tokens = sum(example.num_tokens for example in examples) + sum(
-            len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in some
+            len(anchor.prompt_ids) + len(anchor.completion_ids) for anchor in some
         )
         meter.step(loss, metrics, tokens)
         if stopped:
@@ -180,7 +180,7 @@ class Guards:
         the steps since the last look.
         """
         seen = (
-            {"guard/kl": drift_per_reply(self._resident, self._drift, self._settings.token_budget)}
+            {"guard/kl": drift_per_completion(self._resident, self._drift, self._settings.token_budget)}
             if self._drift
             else {}
         )
@@ -229,7 +229,7 @@ class Guards:
         """
         sides = [(example.prompt_ids, reply.ids) for example in self._judged for reply in example.replies]
         with self._resident.autocast():
-            now = reply_sums(self._resident.model, sides, self._settings.token_budget)
+            now = completion_sums(self._resident.model, sides, self._settings.token_budget)
         h = now - self._reference.sums(self._judged)
         sides_of = [
             (place, up)
@@ -254,15 +254,15 @@ class Guards:
 
 
 @torch.no_grad()
-def drift_per_reply(resident: Resident, drift: Sequence[Anchor], budget: int) -> float:
+def drift_per_completion(resident: Resident, drift: Sequence[Anchor], budget: int) -> float:
     """Return the mean over replies of KL(recorded distribution || resident policy), summed over a reply's tokens, in
     nats.
     """
     total = 0.0
-    for group in length_buckets([len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in drift], budget):
+    for group in length_buckets([len(anchor.prompt_ids) + len(anchor.completion_ids) for anchor in drift], budget):
         some = [drift[index] for index in group]
         with resident.autocast():
-            logits = reply_logits(resident.model, [(anchor.prompt_ids, anchor.reply_ids) for anchor in some])
+            logits = completion_logits(resident.model, [(anchor.prompt_ids, anchor.completion_ids) for anchor in some])
         total += forward_kl_loss(logits, stacked(some, logits.device))[0].sum().item()
     return total / len(drift) if drift else 0.0
 

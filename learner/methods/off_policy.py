@@ -18,7 +18,7 @@ from torch import Tensor
 
 from learner.algorithms.reduction import Term, combine
 from learner.algorithms.surrogate import is_usable, surrogate_loss, truncated_weights
-from learner.data.examples import Example, Reply
+from learner.data.examples import CompletionTokens, Example
 from learner.methods.steps import micro_batches, summary_of, surrogate_settings
 from learner.model import distributed
 from learner.model.resident import Resident
@@ -134,5 +134,5 @@ def judged_backward(
     return sum(distributed.gathered(loss_sum)), summary_of(found), sum(lengths)
 
 
-def _is_recorded(reply: Reply) -> bool:
+def _is_recorded(reply: CompletionTokens) -> bool:
     return reply.version is not None and reply.logps is not None and len(reply.logps) == len(reply.ids)

@@ -15,7 +15,7 @@ from learner.algorithms.grpo import group_advantages, grpo_loss, has_contrast
 from learner.algorithms.kl import kl_estimate
 from learner.algorithms.ppo import ValueHead, adapted_kl_weight, advantages_and_returns, token_rewards, value_loss
 from learner.algorithms.reduction import Term, combine, token_weights
-from learner.algorithms.rloo import leave_one_out_advantages, penalised_rewards, rloo_loss
+from learner.algorithms.rloo import leave_one_out_advantages, penalized_rewards, rloo_loss
 from learner.algorithms.statistics import masked_whiten
 from learner.algorithms.surrogate import surrogate_loss
 from learner.data.plan import batches_of
@@ -25,12 +25,12 @@ from learner.methods.off_policy import Judged, judged_backward
 from learner.methods.steps import anchor_backward, micro_batches, summary_of, surrogate_settings
 from learner.model import distributed
 from learner.model.anchors import Anchor
-from learner.model.optimizer import Optimiser, cooled
+from learner.model.optimizer import Optimizer, cooled
 from learner.model.resident import Resident, Weights
-from learner.model.rollouts import Rollout, sampled_replies, sampler_logps
+from learner.model.rollouts import Rollout, sample_rollouts, sampler_logps
 from learner.model.scoring import Ids, hidden_states, length_buckets, padded, row_logps, row_of, score
 from learner.reward_model.functions import RewardFunction, reward_function
-from learner.reward_model.model import RewardModel, reply_features
+from learner.reward_model.model import RewardModel, completion_features
 from learner.settings import LearnerSettings
 from policy.chat import decode, end_ids
 
@@ -58,7 +58,7 @@ class Batch:
 
 def train_on_policy(
     resident: Resident,
-    optimiser: Optimiser,
+    optimizer: Optimizer,
     guards: Guards,
     rewards: RewardModel,
     *,
@@ -109,7 +109,7 @@ def train_on_policy(
                 extra, told, read = judged_backward(resident, judged, next(turns), settings)
                 loss, metrics, tokens = loss + extra, metrics | told, tokens + read
             anchor_loss, anchor_metrics = anchor_backward(resident, anchors_now, settings.anchor, settings.token_budget)
-            norm = optimiser.step(cooled(meter.taken + 1, meter.steps, settings.cooldown))
+            norm = optimizer.step(cooled(meter.taken + 1, meter.steps, settings.cooldown))
             if not math.isfinite(loss + anchor_loss) or not math.isfinite(norm):
                 raise Diverged(
                     f"round {number + 1} gave a loss of {loss + anchor_loss} and a gradient norm of {norm}; live stays as it was"
@@ -121,7 +121,7 @@ def train_on_policy(
             meter.step(
                 loss + anchor_loss,
                 metrics,
-                tokens + sum(len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in anchors_now),
+                tokens + sum(len(anchor.prompt_ids) + len(anchor.completion_ids) for anchor in anchors_now),
             )
             if stopped:
                 break
@@ -145,7 +145,7 @@ def sampled_batch(
     """
     asked = [prompt for prompt in prompts for _ in range(settings.rollout_group)]
     with resident.autocast():
-        sampled = sampled_replies(
+        sampled = sample_rollouts(
             resident.model, asked, end_ids=end_ids(resident.tokenizer), max_tokens=settings.rollout_tokens, seed=seed
         )
         rollouts = distributed.the_first(sampled)
@@ -160,7 +160,7 @@ def sampled_batch(
         if live_weights is not None:
             with resident.holding(live_weights):
                 live = row_logps(resident.model, rows, settings.token_budget)
-    features = reply_features(resident, replies, settings.token_budget)
+    features = completion_features(resident, replies, settings.token_budget)
     scores = rewards.rewards(features, pessimism=settings.reward_pessimism, limit=settings.reward_clip)
     if function is not None:
         texts = [(decode(resident.tokenizer, prompt), decode(resident.tokenizer, reply)) for prompt, reply in replies]
@@ -255,7 +255,7 @@ def _advantages(batch: Batch, critic: Critic | None, settings: LearnerSettings) 
         "rollout/length": batch.mask.sum(1).mean().item(),
     }
     if settings.algorithm == "rloo":
-        rewards = penalised_rewards(batch.rewards, batch.old, batch.live, batch.mask, kl_weight=settings.kl_weight)
+        rewards = penalized_rewards(batch.rewards, batch.old, batch.live, batch.mask, kl_weight=settings.kl_weight)
         return leave_one_out_advantages(rewards, batch.groups), seen
     if critic is not None:
         rewards = token_rewards(batch.rewards, batch.old, batch.live, batch.mask, kl_weight=settings.kl_weight)

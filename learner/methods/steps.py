@@ -1,4 +1,4 @@
-"""One optimiser step of the mixed update: a batch of examples and some anchors, in passes that fit the token budget,
+"""One optimizer step of the mixed update: a batch of examples and some anchors, in passes that fit the token budget,
 spread over all ranks.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from learner.algorithms.anchor import forward_kl_loss
 from learner.algorithms.dpo import PairLengths, PairLogps
 from learner.algorithms.kto import KlBaseline, mismatches
-from learner.algorithms.mixed import Edits, MixedSettings, Pairs, Thumbs, Totals, mixed_loss, totals_of
+from learner.algorithms.mixed import Corrections, MixedSettings, Pairs, Thumbs, Totals, mixed_loss, totals_of
 from learner.algorithms.reduction import Term, combine
 from learner.algorithms.sft import change_of, weighted_nll_loss
 from learner.data.examples import Example
@@ -22,7 +22,16 @@ from learner.model import distributed
 from learner.model.anchors import Anchor, stacked
 from learner.model.reference import Reference
 from learner.model.resident import Resident
-from learner.model.scoring import Row, Scored, least_fill_for, length_buckets, reply_logits, reply_sums, row_of, score
+from learner.model.scoring import (
+    Row,
+    Scored,
+    completion_logits,
+    completion_sums,
+    least_fill_for,
+    length_buckets,
+    row_of,
+    score,
+)
 from learner.settings import LearnerSettings
 
 KINDS = ("pair", "edit", "thumb")
@@ -78,7 +87,7 @@ def step_totals(trained: Sequence[Example], batch_size: int, num_anchor_tokens: 
 
 
 @dataclass
-class MismatchedReplies:
+class MismatchedCompletions:
     """KTO's baseline z0: how likely the policy finds replies to other prompts, against the live version. Looked at
     every few steps.
     """
@@ -96,7 +105,7 @@ class MismatchedReplies:
         seed: int,
         budget: int,
         most: int = 16,
-    ) -> "MismatchedReplies":
+    ) -> "MismatchedCompletions":
         """Choose rows among the thumbs and score them with the live version, which the resident weights must be; none
         where no loss reads z0.
 
@@ -109,13 +118,13 @@ class MismatchedReplies:
         rows = [(thumbs[i].prompt_ids, thumbs[j].replies[0].ids) for i, j in pairs]
         rows = [row for row in rows if len(row[0]) + len(row[1]) <= resident.context_length][:most]
         with resident.autocast():
-            return cls(rows, reply_sums(resident.model, rows, budget), KlBaseline())
+            return cls(rows, completion_sums(resident.model, rows, budget), KlBaseline())
 
     def look(self, resident: Resident, budget: int, decay: float) -> None:
         """Bring the baseline up to date with the resident weights."""
         if self.rows:
             with resident.autocast():
-                now = reply_sums(resident.model, self.rows, budget)
+                now = completion_sums(resident.model, self.rows, budget)
             self.baseline = self.baseline.updated((now - self.reference).sum().item(), len(self.rows), decay=decay)
 
 
@@ -182,13 +191,13 @@ def anchor_backward(
     """
     if not anchors:
         return 0.0, {}
-    num_tokens, kl_sum = sum(len(anchor.reply_ids) for anchor in anchors), 0.0
-    lengths = [len(anchor.prompt_ids) + len(anchor.reply_ids) for anchor in anchors]
+    num_tokens, kl_sum = sum(len(anchor.completion_ids) for anchor in anchors), 0.0
+    lengths = [len(anchor.prompt_ids) + len(anchor.completion_ids) for anchor in anchors]
     mine = distributed.share(lengths)
     for group in micro_batches(resident, [lengths[index] for index in mine], budget):
         some = [anchors[mine[index]] for index in group]
         with resident.autocast():
-            logits = reply_logits(resident.model, [(anchor.prompt_ids, anchor.reply_ids) for anchor in some])
+            logits = completion_logits(resident.model, [(anchor.prompt_ids, anchor.completion_ids) for anchor in some])
         kl, _ = forward_kl_loss(logits, stacked(some, logits.device))
         loss, _ = combine([Term("anchor", kl, torch.ones_like(kl), num_tokens, scale)])
         loss.backward()
@@ -234,7 +243,7 @@ def num_good(examples: Sequence[Example]) -> int:
 
 class _Inputs(NamedTuple):
     pairs: Pairs | None
-    edits: Edits | None
+    edits: Corrections | None
     thumbs: Thumbs | None
 
     @torch.no_grad()
@@ -268,10 +277,12 @@ def _pairs(members: Sequence[Example], scored: Scored, reference: Tensor, start:
     return Pairs(policy, theirs, lengths, flips, _weights(members, scored))
 
 
-def _edits(members: Sequence[Example], scored: Scored, reference: Tensor, start: int, unchanged_weight: float) -> Edits:
+def _edits(
+    members: Sequence[Example], scored: Scored, reference: Tensor, start: int, unchanged_weight: float
+) -> Corrections:
     policy, theirs, lengths = _sides(len(members), scored, reference, start)
     changed_nll, num_changed = _changes(members, scored, start, unchanged_weight)
-    return Edits(policy, theirs, lengths, changed_nll, num_changed, _weights(members, scored))
+    return Corrections(policy, theirs, lengths, changed_nll, num_changed, _weights(members, scored))
 
 
 def _thumbs(members: Sequence[Example], scored: Scored, reference: Tensor, start: int) -> Thumbs:

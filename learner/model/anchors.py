@@ -21,8 +21,8 @@ from learner.data.prompt_files import Messages, read_prompts
 from learner.errors import BadSetting
 from learner.model.anchor_prompts import anchor_prompts
 from learner.model.resident import Resident
-from learner.model.rollouts import sampled_replies
-from learner.model.scoring import reply_logits
+from learner.model.rollouts import sample_rollouts
+from learner.model.scoring import completion_logits
 from learner.settings import LearnerSettings
 from policy.chat import end_ids, render_prompt
 
@@ -39,7 +39,7 @@ class Anchor:
     """One sample with its reference distribution: `top` has one row per reply token."""
 
     prompt_ids: tuple[int, ...]
-    reply_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
     top: TopLogps
 
 
@@ -67,7 +67,7 @@ def base_anchors(resident: Resident, cache: Path, count: int) -> list[Anchor]:
             log.warning("anchors in %s cannot be read (%s); made again", path.name, error)
     with resident.as_base() as model, resident.autocast():
         ends = end_ids(resident.tokenizer)
-        made = sampled_replies(model, prompts, end_ids=ends, max_tokens=resident.settings.gate_max_tokens, seed=SEED)
+        made = sample_rollouts(model, prompts, end_ids=ends, max_tokens=resident.settings.gate_max_tokens, seed=SEED)
         anchors = with_distributions(model, [(rollout.prompt_ids, rollout.ids) for rollout in made])
     _write(path, anchors)
     return anchors
@@ -107,7 +107,7 @@ def with_distributions(model: torch.nn.Module, replies: Sequence[tuple[Sequence[
     anchors = []
     for start in range(0, len(replies), CHUNK):
         chunk = replies[start : start + CHUNK]
-        top = top_logps(reply_logits(model, chunk), TOP)
+        top = top_logps(completion_logits(model, chunk), TOP)
         lengths = [len(reply) for _, reply in chunk]
         pieces = [part.cpu().split(lengths) for part in (top.ids, top.logps, top.rest)]
         for (prompt, reply), ids, logps, rest in zip(chunk, *pieces, strict=True):
@@ -124,7 +124,7 @@ def stacked(anchors: Sequence[Anchor], device: torch.device) -> TopLogps:
 def _write(path: Path, anchors: Sequence[Anchor]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     everything = stacked(anchors, torch.device("cpu"))
-    replies = json.dumps([[anchor.prompt_ids, anchor.reply_ids] for anchor in anchors])
+    replies = json.dumps([[anchor.prompt_ids, anchor.completion_ids] for anchor in anchors])
     tensors = {"ids": everything.ids.to(torch.int32), "logps": everything.logps, "rest": everything.rest}
     unfinished = path.with_suffix(f".{os.getpid()}.tmp")
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, {"replies": replies})

@@ -28,9 +28,9 @@ def cooled(step: int, steps: int, share: float) -> float:
     return min(1.0, (steps - step + 1) / (share * steps + 1))
 
 
-def optimiser_of(resident: Resident, settings: LearnerSettings) -> "Optimiser":
-    """Return an optimiser without memory, set up as the settings say."""
-    return Optimiser(
+def optimizer_of(resident: Resident, settings: LearnerSettings) -> "Optimizer":
+    """Return an optimizer without memory, set up as the settings say."""
+    return Optimizer(
         resident,
         learning_rate=resident.learning_rate,
         warmup_steps=settings.warmup_steps,
@@ -41,7 +41,7 @@ def optimiser_of(resident: Resident, settings: LearnerSettings) -> "Optimiser":
     )
 
 
-class Optimiser:
+class Optimizer:
     """AdamW with gradient clipping and a learning rate that is constant between a warm-up and an update's cool-down."""
 
     def __init__(
@@ -114,7 +114,7 @@ class Optimiser:
                     for name in self._named
                 }
         except Exception as error:  # half a file, other weights: only a memory
-            log.warning("the optimiser's memory in %s cannot be used (%s); it begins anew", path.name, error)
+            log.warning("the optimizer's memory in %s cannot be used (%s); it begins anew", path.name, error)
             return False
         if any(mean.shape != self._named[name].shape for name, (mean, _) in moments.items()):
             return False

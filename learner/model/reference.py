@@ -12,7 +12,7 @@ from torch import Tensor
 
 from learner.data.examples import Example
 from learner.model.resident import Resident
-from learner.model.scoring import reply_logps
+from learner.model.scoring import completion_logps
 from store.blobs import pack_ids
 
 log = logging.getLogger(__name__)
@@ -66,15 +66,15 @@ class Reference:
             self._remember(recorded.items())
         rest = [key for key in wanted if key not in self._known]
         with self._resident.autocast():
-            computed = reply_logps(self._resident.model, [wanted[key] for key in rest], self._budget)
+            computed = completion_logps(self._resident.model, [wanted[key] for key in rest], self._budget)
         self._remember(zip(rest, computed, strict=True))
         return audit
 
-    def token_logps(self, prompt_ids: Sequence[int], reply_ids: Sequence[int]) -> Tensor:
+    def token_logps(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> Tensor:
         """Return one reply's log-probabilities per token, (T,), in nats. Raises KeyError for one that was never
         learned.
         """
-        return self._known[self._key(prompt_ids, reply_ids)]
+        return self._known[self._key(prompt_ids, completion_ids)]
 
     def sums(self, examples: Sequence[Example]) -> Tensor:
         """Return the summed log-probability of every reply of these examples, (K,), row by row, good before bad."""
@@ -105,7 +105,7 @@ class Reference:
         count = min(len(known), max(AUDIT_LEAST, round(AUDIT_SHARE * len(known))))
         keys = random.Random(seed).sample(sorted(known), count)
         with self._resident.autocast():
-            computed = reply_logps(self._resident.model, [wanted[key] for key in keys], self._budget)
+            computed = completion_logps(self._resident.model, [wanted[key] for key in keys], self._budget)
         apart = torch.cat([(known[key] - ours).abs() for key, ours in zip(keys, computed, strict=True)])
         mean, tail = apart.mean().item(), torch.quantile(apart, 0.999).item()
         trusted = mean <= MEAN_LIMIT and tail <= TAIL_LIMIT
@@ -125,8 +125,8 @@ class Reference:
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
 
-    def _key(self, prompt_ids: Sequence[int], reply_ids: Sequence[int]) -> str:
-        content = pack_ids(prompt_ids) + b"|" + pack_ids(reply_ids)
+    def _key(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> str:
+        content = pack_ids(prompt_ids) + b"|" + pack_ids(completion_ids)
         return sha256(
             self._resident.parent_digest.encode() + str(self._resident.model.dtype).encode() + content
         ).hexdigest()

@@ -31,7 +31,7 @@ class Rollout:
 
 
 @torch.no_grad()
-def sampled_replies(
+def sample_rollouts(
     model: Any,
     prompts: Sequence[Sequence[int]],
     *,
@@ -117,8 +117,8 @@ def _batch(
                 rows[kept],
             )
     return [
-        Rollout(tuple(prompt), tuple(reply), tuple(reply_logps), ended)
-        for prompt, reply, reply_logps, ended in zip(prompts, said, logps, finished, strict=True)
+        Rollout(tuple(prompt), tuple(reply), tuple(completion_logps), ended)
+        for prompt, reply, completion_logps, ended in zip(prompts, said, logps, finished, strict=True)
     ]
 
 

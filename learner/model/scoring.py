@@ -34,7 +34,7 @@ def score(model: torch.nn.Module, rows: Sequence[Row]) -> Scored:
     return Scored(packed.logp, packed.branch, packed.sums(), packed.lengths())
 
 
-def reply_logps(model: torch.nn.Module, replies: Sequence[tuple[Ids, Ids]], budget: int) -> list[Tensor]:
+def completion_logps(model: torch.nn.Module, replies: Sequence[tuple[Ids, Ids]], budget: int) -> list[Tensor]:
     """Return each (prompt, reply)'s token log-probabilities, (T,) in nats on the CPU, in the order given, without
     gradient.
     """
@@ -48,12 +48,14 @@ def row_logps(model: torch.nn.Module, rows: Sequence[Row], budget: int) -> list[
     return [logps for branches in score_rows(model, rows, token_budget=budget) for logps in branches]
 
 
-def reply_sums(model: torch.nn.Module, replies: Sequence[tuple[Ids, Ids]], budget: int) -> Tensor:
+def completion_sums(model: torch.nn.Module, replies: Sequence[tuple[Ids, Ids]], budget: int) -> Tensor:
     """Return each (prompt, reply)'s summed log-probability, (N,) in nats on the CPU, without gradient."""
-    return torch.stack([logps.sum() for logps in reply_logps(model, replies, budget)]) if replies else torch.zeros(0)
+    return (
+        torch.stack([logps.sum() for logps in completion_logps(model, replies, budget)]) if replies else torch.zeros(0)
+    )
 
 
-def reply_logits(model: torch.nn.Module, replies: Sequence[tuple[Ids, Ids]]) -> Tensor:
+def completion_logits(model: torch.nn.Module, replies: Sequence[tuple[Ids, Ids]]) -> Tensor:
     """Return the logits (M, V) that each reply token was drawn from, reply by reply, in one forward pass."""
     logits = response_logps(model, [row_of(*reply) for reply in replies], want=("logits",)).logits
     if logits is None:
@@ -85,13 +87,13 @@ __all__ = [
     "Ids",
     "Row",
     "Scored",
+    "completion_logits",
+    "completion_logps",
+    "completion_sums",
     "hidden_states",
     "least_fill_for",
     "length_buckets",
     "padded",
-    "reply_logits",
-    "reply_logps",
-    "reply_sums",
     "row_logps",
     "row_of",
     "score",

@@ -23,19 +23,19 @@ from learner.algorithms.reward import (
     bias_prior_loss,
     bootstrap_weights,
     bradley_terry_loss,
-    edit_margin,
+    correction_margin,
     expected_calibration_error,
     lower_confidence_bound,
     thumb_loss,
 )
 from learner.algorithms.sft import change_of
-from learner.algorithms.statistics import MovingMoments
+from learner.algorithms.statistics import MovingStatistics
 from learner.data.examples import Example
 from learner.errors import NothingToLearn
 from learner.model.resident import Resident
 from learner.model.scoring import Ids, hidden_states, length_buckets
 from learner.settings import LearnerSettings
-from policy.versions import Probe, read_version, write_version
+from policy.versions import Fingerprint, read_version, write_version
 
 log = logging.getLogger(__name__)
 FORMAT = 1
@@ -68,10 +68,10 @@ class Calibration:
 
 
 class RewardModel:
-    """Heads over frozen features. `features` must come from `reply_features` on the same base model."""
+    """Heads over frozen features. `features` must come from `completion_features` on the same base model."""
 
     def __init__(
-        self, heads: RewardHeads, centre: Tensor, scale: Tensor, moments: MovingMoments, base_digest: str
+        self, heads: RewardHeads, centre: Tensor, scale: Tensor, moments: MovingStatistics, base_digest: str
     ) -> None:
         self.heads, self.centre, self.scale, self.moments, self.base_digest = heads, centre, scale, moments, base_digest
 
@@ -104,7 +104,7 @@ class RewardModel:
             base_model=base_model,
             base_digest=self.base_digest,
             save=save,
-            probe=Probe([], [], []),
+            probe=Fingerprint([], [], []),
             seed=seed,
             settings=settings,
             kind="reward",
@@ -122,12 +122,12 @@ class RewardModel:
         with torch.no_grad():
             heads.weight.copy_(weight)
             heads.initial.copy_(initial)
-        moments = MovingMoments(*json.loads((folder / "reward.json").read_text())["moments"])
+        moments = MovingStatistics(*json.loads((folder / "reward.json").read_text())["moments"])
         return cls(heads, centre, scale, moments, manifest.base_digest)
 
 
 @torch.no_grad()
-def reply_features(resident: Resident, replies: Sequence[tuple[Ids, Ids]], budget: int) -> Tensor:
+def completion_features(resident: Resident, replies: Sequence[tuple[Ids, Ids]], budget: int) -> Tensor:
     """Return (N, 2 d) float32 on the CPU: the base model's last hidden state of each reply, and the mean over the
     reply's tokens.
     """
@@ -151,7 +151,7 @@ def trained_reward_model(
     if len(examples) < settings.reward_min_labels:
         raise NothingToLearn(f"a reward model wants {settings.reward_min_labels} judgements, there are {len(examples)}")
     replies = [(example.prompt_ids, reply.ids) for example in examples for reply in example.replies]
-    features = reply_features(resident, replies, settings.token_budget)
+    features = completion_features(resident, replies, settings.token_budget)
     centre, scale = features.mean(0), features.std(0).clamp(min=1e-3) * features.size(1) ** 0.5 / 4.0
     data = _Judgements.of(examples)
     heads = RewardHeads(features.size(1), settings.reward_heads, seed=seed)
@@ -171,7 +171,7 @@ def trained_reward_model(
         adam.step()
     with torch.no_grad():
         mean = heads(ready).mean(0)
-    moments = MovingMoments().updated(mean.mean().item(), mean.var().item())
+    moments = MovingStatistics().updated(mean.mean().item(), mean.var().item())
     model = RewardModel(heads, centre, scale, moments, resident.base_digest)
     return model, {
         "reward/loss": loss.item(),
@@ -243,14 +243,14 @@ def _margin(example: Example) -> float:
     if example.kind != "edit" or example.good is None or example.bad is None:
         return 0.0
     change = change_of(example.bad.ids, example.good.ids)
-    return float(edit_margin(torch.tensor(float(change.num_changed)), torch.tensor(float(len(example.good.ids)))))
+    return float(correction_margin(torch.tensor(float(change.num_changed)), torch.tensor(float(len(example.good.ids)))))
 
 
 @torch.no_grad()
 def calibration_of(model: RewardModel, resident: Resident, examples: Sequence[Example], budget: int) -> Calibration:
     """Measure a reward model on judgements that it was not trained on."""
     replies = [(example.prompt_ids, reply.ids) for example in examples for reply in example.replies]
-    scores = model.scores(reply_features(resident, replies, budget)).mean(0)
+    scores = model.scores(completion_features(resident, replies, budget)).mean(0)
     data = _Judgements.of(examples)
     right: list[bool] = []
     equal: list[bool] = []

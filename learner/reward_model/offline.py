@@ -15,9 +15,9 @@ from learner.reward_model.model import (
     Calibration,
     RewardModel,
     calibration_of,
+    completion_features,
     newest_reward_folder,
     next_reward_folder,
-    reply_features,
     trained_reward_model,
 )
 from learner.reward_model.trust import TrustEstimator, believed_of
@@ -76,7 +76,7 @@ def scores_of(settings: LearnerSettings, asked: Sequence[tuple[str, str]]) -> li
     longest, most = max(len(prompt) + len(reply) for prompt, reply in replies), resident.context_length
     if longest > most:
         raise BadData(f"prompt and reply are {longest} tokens, and {settings.model} reads {most} at most; shorten them")
-    scores = model.scores(reply_features(resident, replies, settings.token_budget)).detach()
+    scores = model.scores(completion_features(resident, replies, settings.token_budget)).detach()
     spread = model.moments.std()
     means, doubts = (scores.mean(0) - model.moments.mean) / spread, scores.std(0, unbiased=False) / spread
     return [{"score": mean, "doubt": doubt} for mean, doubt in zip(means.tolist(), doubts.tolist(), strict=True)]

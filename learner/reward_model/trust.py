@@ -25,7 +25,7 @@ from learner.algorithms.example_weights import capped_by_rater
 from learner.algorithms.raters import pair_raters, thumb_raters
 from learner.data.examples import Example
 from learner.model.resident import Resident
-from learner.reward_model.model import reply_features
+from learner.reward_model.model import completion_features
 from learner.settings import LearnerSettings
 
 MIN_RATERS = 3  # two who disagree do not tell which of them is right
@@ -80,7 +80,7 @@ class TrustEstimator:
             )
             for example in newest
         ]
-        return honesty_of(
+        return trust_of_raters(
             self._features(replies),
             judgements,
             pinned=gold_of(settings),
@@ -92,7 +92,7 @@ class TrustEstimator:
         """Return (R, D): the reward model's features and the reply's log length."""
         keys = [sha256(repr(reply).encode()).hexdigest() for reply in replies]
         new = [number for number, key in enumerate(keys) if key not in self._known]
-        found = reply_features(self._resident, [replies[number] for number in new], self._settings.token_budget)
+        found = completion_features(self._resident, [replies[number] for number in new], self._settings.token_budget)
         for number, row in zip(new, found, strict=True):
             self._known[keys[number]] = torch.cat([row, torch.tensor([float(len(replies[number][1]))]).log1p()])
         features = torch.stack([self._known[key] for key in keys])
@@ -120,7 +120,7 @@ def believed_of(
     return {rater: estimates.get(rater, stored.get(rater, settings.trust_prior)) for rater in raters}
 
 
-def honesty_of(
+def trust_of_raters(
     features: Tensor,
     judgements: Sequence[Judgement],
     *,

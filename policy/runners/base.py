@@ -32,7 +32,7 @@ class SamplingSettings:
 
 
 @dataclass(frozen=True)
-class Step:
+class TokenDelta:
     """What came of one request since its last step.
 
     `ids` are the sampled token ids (the one that ended the reply included) and `logps` (nats) each one's raw
@@ -82,7 +82,7 @@ class RunnerOptions:
 
 
 class Runner(Protocol):
-    """One version's weights, generating. Calls return at once; `on_step` is called from another thread and must not
+    """One version's weights, generating. Calls return at once; `on_delta` is called from another thread and must not
     block.
     """
 
@@ -91,7 +91,11 @@ class Runner(Protocol):
     on_exit: Callable[[str], None] | None
 
     def submit(
-        self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings, on_step: Callable[[Step], None]
+        self,
+        request_id: str,
+        prompt_ids: Sequence[int],
+        settings: SamplingSettings,
+        on_delta: Callable[[TokenDelta], None],
     ) -> None:
         """Start one reply; the replies of one answer have ids that differ after their last hyphen alone.
 
@@ -107,7 +111,7 @@ class Runner(Protocol):
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         """Return each (prompt, reply)'s raw log-probabilities of the reply's tokens (nats)."""
 
-    def alternatives(self, prompt_ids: Sequence[int], reply_ids: Sequence[int], count: int) -> Alternatives:
+    def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
         """Return the `count` likeliest tokens in the place of each reply token, under the raw model, by one forward
         pass.
         """
@@ -144,8 +148,8 @@ def generate_all(
     left, done = [len(prompts)], threading.Event()
     lock = threading.Lock()
 
-    def receiver(place: int) -> Callable[[Step], None]:
-        def receive(step: Step) -> None:
+    def receiver(place: int) -> Callable[[TokenDelta], None]:
+        def receive(step: TokenDelta) -> None:
             reply = gathered[place]
             reply.ids += step.ids
             reply.logps += step.logps

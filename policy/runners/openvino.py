@@ -16,7 +16,7 @@ from policy.errors import UnsupportedModel
 from policy.gguf import reasons_against_gguf
 from policy.model import model_config, resolve_model
 from policy.openvino_ir import MODEL, write_ir
-from policy.runners.base import Alternatives, Finish, RunnerOptions, SamplingSettings, Step, VersionSource
+from policy.runners.base import Alternatives, Finish, RunnerOptions, SamplingSettings, TokenDelta, VersionSource
 
 KEPT = 8  # folders of the versions used last; any other is made again in a moment
 FORWARD = 64  # tokens whose logits are held at once where alternatives are asked for
@@ -166,15 +166,15 @@ class OpenVinoEngine:
         config.frequency_penalty = settings.frequency_penalty
         self._handles[request_id] = (self._request(self._pipeline, prompt_ids, config), frozenset(settings.end_ids))
 
-    def cancel(self, request_id: str) -> Step | None:
+    def cancel(self, request_id: str) -> TokenDelta | None:
         """Close a reply; return its last step, None when it is not open."""
         handle = self._handles.pop(request_id, None)
         if handle is None:
             return None
         handle[0].cancel()
-        return Step(request_id, finish="cancelled")
+        return TokenDelta(request_id, finish="cancelled")
 
-    def step(self) -> list[Step]:
+    def step(self) -> list[TokenDelta]:
         """Make one token for each open reply, and return what came."""
         self._pipeline.step()
         steps = []
@@ -214,7 +214,7 @@ class OpenVinoEngine:
             for values, (prompt, reply) in zip(found, sequences, strict=True)
         ]
 
-    def alternatives(self, prompt_ids: Sequence[int], reply_ids: Sequence[int], count: int) -> Alternatives:
+    def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
         """See Runner. May be called from any thread: it has its own copy of the weights, loaded the first time, and
         disturbs no open reply.
         """
@@ -223,7 +223,7 @@ class OpenVinoEngine:
         with self._forward_lock:
             if self._forward is None:
                 self._forward = self._ov.Core().compile_model(str(self._folder() / MODEL), "CPU", self._properties)
-            ids, first = [*prompt_ids, *reply_ids][:-1], len(prompt_ids) - 1
+            ids, first = [*prompt_ids, *completion_ids][:-1], len(prompt_ids) - 1
             request, found = self._forward.create_infer_request(), []
             for at in range(0, len(ids), FORWARD):  # its state keeps the keys and values of what came before
                 part = np.array([ids[at : at + FORWARD]], dtype=np.int64)
@@ -252,7 +252,7 @@ class OpenVinoEngine:
         self._numbers += 1  # a number used twice at once breaks the pipeline, so none is used twice at all
         return pipeline.add_request(self._numbers, self._ov.Tensor(np.array([ids], dtype=np.int64)), config)
 
-    def _read(self, request_id: str, handle: Any, ends: frozenset[int]) -> Step | None:
+    def _read(self, request_id: str, handle: Any, ends: frozenset[int]) -> TokenDelta | None:
         ids: list[int] = []
         logps: list[float] = []
         reason = self._genai.GenerationFinishReason.NONE
@@ -263,10 +263,10 @@ class OpenVinoEngine:
                 reason = output.finish_reason
         status, statuses = handle.get_status(), self._genai.GenerationStatus
         if status == statuses.RUNNING:
-            return Step(request_id, tuple(ids), tuple(logps)) if ids else None
+            return TokenDelta(request_id, tuple(ids), tuple(logps)) if ids else None
         finish: Finish = "length"
         if status == statuses.IGNORED:
-            return Step(
+            return TokenDelta(
                 request_id,
                 tuple(ids),
                 tuple(logps),
@@ -275,7 +275,7 @@ class OpenVinoEngine:
             )
         if reason == self._genai.GenerationFinishReason.STOP or (ids and ids[-1] in ends):
             finish = "stop"
-        return Step(request_id, tuple(ids), tuple(logps), finish)
+        return TokenDelta(request_id, tuple(ids), tuple(logps), finish)
 
 
 def _end_nowhere(config: Any) -> None:

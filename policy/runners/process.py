@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from policy.errors import PromptTooLong, RunnerFailed
-from policy.runners.base import Alternatives, RunnerOptions, SamplingSettings, Step, VersionSource
+from policy.runners.base import Alternatives, RunnerOptions, SamplingSettings, TokenDelta, VersionSource
 
 log = logging.getLogger(__name__)
 ROOT = Path(__file__).parent.parent.parent
@@ -140,7 +140,7 @@ class RunnerProcess:
         self.on_exit: Callable[[str], None] | None = None
         self._worker = worker
         self._lock = threading.Lock()
-        self._open: dict[str, Callable[[Step], None]] = {}
+        self._open: dict[str, Callable[[TokenDelta], None]] = {}
         self._calls: dict[int, Future[Any]] = {}
         self._numbers = 0
         self._closed = False
@@ -184,7 +184,11 @@ class RunnerProcess:
         return cls(worker, kind, context_length, vocabulary)
 
     def submit(
-        self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings, on_step: Callable[[Step], None]
+        self,
+        request_id: str,
+        prompt_ids: Sequence[int],
+        settings: SamplingSettings,
+        on_delta: Callable[[TokenDelta], None],
     ) -> None:
         """See Runner."""
         if not prompt_ids:
@@ -200,7 +204,7 @@ class RunnerProcess:
                 raise RunnerFailed("this runner is closed")
             if request_id in self._open:
                 raise ValueError(f"the request id {request_id!r} is in use")
-            self._open[request_id] = on_step
+            self._open[request_id] = on_delta
         self._out.put(("submit", request_id, list(prompt_ids), settings))
 
     def _check_ids(self, ids: Sequence[int]) -> None:
@@ -227,11 +231,11 @@ class RunnerProcess:
             scores += self._call("score", (plain[at : at + SCORED_AT_ONCE],))
         return scores
 
-    def alternatives(self, prompt_ids: Sequence[int], reply_ids: Sequence[int], count: int) -> Alternatives:
+    def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
         """See Runner."""
-        self._check_sequence(prompt_ids, reply_ids)
+        self._check_sequence(prompt_ids, completion_ids)
         found: Alternatives = (
-            self._call("alternatives", (list(prompt_ids), list(reply_ids), count)) if reply_ids else []
+            self._call("alternatives", (list(prompt_ids), list(completion_ids), count)) if completion_ids else []
         )
         return found
 
@@ -300,10 +304,10 @@ class RunnerProcess:
             if self.on_exit is not None:
                 self.on_exit(reason)
 
-    def _hand_on(self, step: Step) -> None:
-        on_step = self._open.pop(step.request_id, None) if step.finish else self._open.get(step.request_id)
-        if on_step is not None:
-            self._tell(on_step, step)
+    def _hand_on(self, step: TokenDelta) -> None:
+        on_delta = self._open.pop(step.request_id, None) if step.finish else self._open.get(step.request_id)
+        if on_delta is not None:
+            self._tell(on_delta, step)
 
     def _answer(self, word: str, number: int, value: Any) -> None:
         future = self._calls.pop(number, None)
@@ -318,14 +322,14 @@ class RunnerProcess:
         with self._lock:
             left, self._open = self._open, {}
             calls, self._calls = self._calls, {}
-        for request_id, on_step in left.items():
-            self._tell(on_step, Step(request_id, finish="error", error=reason))
+        for request_id, on_delta in left.items():
+            self._tell(on_delta, TokenDelta(request_id, finish="error", error=reason))
         for future in calls.values():
             future.set_exception(RunnerFailed(reason))
 
     @staticmethod
-    def _tell(on_step: Callable[[Step], None], step: Step) -> None:
+    def _tell(on_delta: Callable[[TokenDelta], None], step: TokenDelta) -> None:
         try:
-            on_step(step)
+            on_delta(step)
         except Exception:  # one caller's mistake must not end the others' replies
             log.exception("what waits for request %s failed", step.request_id)

@@ -20,7 +20,7 @@ from torch import Tensor
 from policy.errors import UnsupportedModel
 from policy.logprobs import Row, response_logps, score_rows
 from policy.model import load_merged
-from policy.runners.base import Alternatives, Finish, RunnerOptions, SamplingSettings, Step, VersionSource
+from policy.runners.base import Alternatives, Finish, RunnerOptions, SamplingSettings, TokenDelta, VersionSource
 from policy.sampler import sampled_tokens
 from policy.shared_weights import model_on
 
@@ -116,16 +116,16 @@ class TransformersEngine:
         self._open[name] = _Open(request_id, settings)
         self._names[request_id] = name
 
-    def cancel(self, request_id: str) -> Step | None:
+    def cancel(self, request_id: str) -> TokenDelta | None:
         """Close a reply; return its last step, None when it is not open. The next step frees its memory."""
         name = self._names.pop(request_id, None)
         if name is None:
             return None
         del self._open[name]
         self._manager.cancel_request(name)
-        return Step(request_id, finish="cancelled")
+        return TokenDelta(request_id, finish="cancelled")
 
-    def step(self) -> list[Step]:
+    def step(self) -> list[TokenDelta]:
         """Make one token for each open reply that has its turn, and return what came."""
         if self._batches.prepare_next_batch():
             self._batches._generation_step(self._model)
@@ -140,10 +140,10 @@ class TransformersEngine:
         with self._plain_attention():
             return [replies[0].tolist() for replies in score_rows(self._model, rows)]
 
-    def alternatives(self, prompt_ids: Sequence[int], reply_ids: Sequence[int], count: int) -> Alternatives:
+    def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
         """See Runner."""
         with self._plain_attention(), torch.no_grad():
-            logits = response_logps(self._model, [Row(prompt_ids, [reply_ids])], want=("logp", "logits")).logits
+            logits = response_logps(self._model, [Row(prompt_ids, [completion_ids])], want=("logp", "logits")).logits
         assert logits is not None
         logps, ids = torch.log_softmax(logits.float(), -1).topk(min(count, logits.shape[-1]), dim=-1)
         return [list(zip(*both, strict=True)) for both in zip(ids.tolist(), logps.tolist(), strict=True)]
@@ -185,22 +185,24 @@ class TransformersEngine:
             )
         self.tokens = 0
 
-    def _step_of(self, name: str) -> Step | None:
+    def _step_of(self, name: str) -> TokenDelta | None:
         reply = self._open[name]
         if len(reply.ids) == reply.sent:
             return None
-        step = Step(reply.request_id, tuple(reply.ids[reply.sent :]), tuple(reply.logps[reply.sent :]), reply.finish)
+        step = TokenDelta(
+            reply.request_id, tuple(reply.ids[reply.sent :]), tuple(reply.logps[reply.sent :]), reply.finish
+        )
         reply.sent = len(reply.ids)
         if step.finish:
             self._close_reply(name)
         return step
 
-    def _refused(self) -> list[Step]:
+    def _refused(self) -> list[TokenDelta]:
         """Return the last steps of replies that the scheduler gave up; what it says of finished ones we know already."""
         steps = []
         while (output := self._manager.get_result(timeout=0)) is not None:
             if output.error is not None and output.request_id in self._open:
-                steps.append(Step(self._open[output.request_id].request_id, finish="error", error=output.error))
+                steps.append(TokenDelta(self._open[output.request_id].request_id, finish="error", error=output.error))
                 self._close_reply(output.request_id)
         return steps
 

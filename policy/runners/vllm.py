@@ -17,7 +17,7 @@ import httpx
 
 from policy.errors import PromptTooLong, RunnerFailed, UnsupportedModel
 from policy.model import model_config
-from policy.runners.base import Alternatives, Finish, SamplingSettings, Step, VersionSource
+from policy.runners.base import Alternatives, Finish, SamplingSettings, TokenDelta, VersionSource
 from policy.runners.remote import Breaker, LoopThread, jittered, readable, with_retries
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class VllmRunner:
         self._http = httpx.AsyncClient(
             base_url=url.rstrip("/").removesuffix("/v1"), timeout=TIMEOUT, headers=headers, limits=limits
         )
-        self._open: dict[str, tuple[Future[None], Callable[[Step], None]]] = {}
+        self._open: dict[str, tuple[Future[None], Callable[[TokenDelta], None]]] = {}
         self._lock = threading.Lock()
         self._tokens, self._closed = 0, False
         self.vocabulary = int(model_config(source.base)["vocab_size"])
@@ -75,7 +75,11 @@ class VllmRunner:
             raise
 
     def submit(
-        self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings, on_step: Callable[[Step], None]
+        self,
+        request_id: str,
+        prompt_ids: Sequence[int],
+        settings: SamplingSettings,
+        on_delta: Callable[[TokenDelta], None],
     ) -> None:
         """See Runner."""
         if len(prompt_ids) + settings.max_tokens > self.context_length:
@@ -89,7 +93,10 @@ class VllmRunner:
             if request_id in self._open:
                 raise ValueError(f"the request id {request_id!r} is in use")
             self._breaker.check(answer_of(request_id))
-            self._open[request_id] = (self._loop.start(self._generate(request_id, list(prompt_ids), settings)), on_step)
+            self._open[request_id] = (
+                self._loop.start(self._generate(request_id, list(prompt_ids), settings)),
+                on_delta,
+            )
 
     def cancel(self, request_id: str) -> None:
         """See Runner. The connection is closed, which makes the server stop."""
@@ -97,7 +104,7 @@ class VllmRunner:
             entry[0].cancel()
             self._breaker.left_off(answer_of(request_id))
             self._finish(
-                request_id, Step(request_id, finish="cancelled")
+                request_id, TokenDelta(request_id, finish="cancelled")
             )  # here: what has not begun yet will never see that it was cancelled
 
     def probe(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
@@ -112,9 +119,11 @@ class VllmRunner:
             found.append(self._wait(self._at_once(places)))
         return found
 
-    def alternatives(self, prompt_ids: Sequence[int], reply_ids: Sequence[int], count: int) -> Alternatives:
+    def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
         """See Runner. One request for each token."""
-        places = [self._likeliest([*prompt_ids, *reply_ids[:place]], count) for place in range(len(reply_ids))]
+        places = [
+            self._likeliest([*prompt_ids, *completion_ids[:place]], count) for place in range(len(completion_ids))
+        ]
         return self._wait(self._at_once(places))
 
     def stats(self) -> dict[str, Any]:
@@ -128,9 +137,9 @@ class VllmRunner:
                 return
             self._closed = True
             entries = list(self._open.items())
-        for request_id, (_, on_step) in entries:
+        for request_id, (_, on_delta) in entries:
             if self._open.pop(request_id, None) is not None:
-                on_step(Step(request_id, finish="error", error="the runner was closed"))
+                on_delta(TokenDelta(request_id, finish="error", error="the runner was closed"))
         if self._source.adapter is not None:
             with contextlib.suppress(
                 Exception
@@ -202,12 +211,14 @@ class VllmRunner:
                             began = True
                             self._hand_on(request_id, json.loads(line[6:]))
                 self._breaker.succeeded()
-                self._finish(request_id, Step(request_id, finish="error", error=f"{self._name} ended the stream early"))
+                self._finish(
+                    request_id, TokenDelta(request_id, finish="error", error=f"{self._name} ended the stream early")
+                )
                 return
             except asyncio.CancelledError:
                 if began:
                     self._breaker.succeeded()
-                self._finish(request_id, Step(request_id, finish="cancelled"))
+                self._finish(request_id, TokenDelta(request_id, finish="cancelled"))
                 raise
             except (httpx.HTTPError, RunnerFailed, KeyError, ValueError) as error:
                 down = isinstance(error, httpx.TransportError) or (
@@ -220,7 +231,7 @@ class VllmRunner:
                 else:
                     self._breaker.left_off(answer_of(request_id))
                 if not down or began or turn == 2:  # what has begun cannot be begun again
-                    self._finish(request_id, Step(request_id, finish="error", error=readable(self._name, error)))
+                    self._finish(request_id, TokenDelta(request_id, finish="error", error=readable(self._name, error)))
                     return
                 await asyncio.sleep(jittered(turn))
 
@@ -240,14 +251,16 @@ class VllmRunner:
         reason: Finish = {"stop": "stop", "length": "length"}.get(choice.get("finish_reason") or "", "")  # type: ignore[assignment]
         if choice.get("finish_reason") and not reason:
             reason = "error"
-        step = Step(request_id, ids, logps, reason, "" if reason != "error" else f"{self._name} aborted the reply")
+        step = TokenDelta(
+            request_id, ids, logps, reason, "" if reason != "error" else f"{self._name} aborted the reply"
+        )
         if reason:
             self._breaker.succeeded()  # before anybody hears of it and asks the next thing
             self._finish(request_id, step)
         elif (entry := self._open.get(request_id)) is not None:
             entry[1](step)
 
-    def _finish(self, request_id: str, step: Step) -> None:
+    def _finish(self, request_id: str, step: TokenDelta) -> None:
         if (entry := self._open.pop(request_id, None)) is not None:
             entry[1](step)
 

@@ -6,7 +6,7 @@ Messages are pickled tuples over a socket pair.
 In: ("load", source, options, kinds), ("hold", base, options, room), ("submit", id, ids, settings), ("cancel", id),
 ("call", number, name, arguments), ("close",).
 Out: ("loaded", kind, context length, vocabulary, why no better kind), ("held", handles), ("failed", reason), ("steps",
-[Step]),
+[TokenDelta]),
 ("result", number, value), ("error", number, reason).
 """
 
@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from policy.errors import ModelCorrupt, ModelNotFound, PolicyError, RunnerFailed
-from policy.runners.base import RunnerOptions, Step, VersionSource
+from policy.runners.base import RunnerOptions, TokenDelta, VersionSource
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Worker:
             try:
                 self._engine.add(request_id, prompt_ids, settings)
             except Exception as error:  # one bad request must not end the others
-                self._send(("steps", [Step(request_id, finish="error", error=_reason(error))]))
+                self._send(("steps", [TokenDelta(request_id, finish="error", error=_reason(error))]))
         elif order == "cancel":
             if (last := self._engine.cancel(rest[0])) is not None:
                 self._send(("steps", [last]))

@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
-from policy.runners.base import Step
+from policy.runners.base import TokenDelta
 from service.engine.stops import StopFilter
 
 
@@ -28,7 +28,7 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Piece:
+class TextDelta:
     """What one reply gained: text to show and the tokens that it is made of; `finish_reason` is set on the last piece."""
 
     index: int
@@ -36,16 +36,18 @@ class Piece:
     tokens: tuple[Token, ...]
     finish_reason: str | None
 
-    def can_take(self, following: "Piece") -> bool:
+    def can_take(self, following: "TextDelta") -> bool:
         """Whether the next piece is more of the same reply."""
         return following.index == self.index
 
-    def with_next(self, following: "Piece") -> "Piece":
+    def with_next(self, following: "TextDelta") -> "TextDelta":
         """Return both as one."""
-        return Piece(self.index, self.text + following.text, self.tokens + following.tokens, following.finish_reason)
+        return TextDelta(
+            self.index, self.text + following.text, self.tokens + following.tokens, following.finish_reason
+        )
 
 
-class TextReply:
+class TextGeneration:
     """A reply of a foreign backend: text alone."""
 
     def __init__(self, index: int) -> None:
@@ -55,18 +57,18 @@ class TextReply:
         self.text = ""
         self.finish_reason: str | None = None
 
-    def take(self, text: str) -> Piece:
+    def take(self, text: str) -> TextDelta:
         """Add some text."""
         self.text += text
-        return Piece(self.index, text, (), None)
+        return TextDelta(self.index, text, (), None)
 
-    def end(self, finish_reason: str) -> Piece:
+    def end(self, finish_reason: str) -> TextDelta:
         """Say that no more text comes."""
         self.finish_reason = finish_reason
-        return Piece(self.index, "", (), finish_reason)
+        return TextDelta(self.index, "", (), finish_reason)
 
 
-class Reply:
+class Generation:
     """One reply under way. Pure: steps in, pieces out."""
 
     def __init__(self, index: int, decoder: Decoder, stops: tuple[str, ...], end_ids: tuple[int, ...]) -> None:
@@ -79,7 +81,7 @@ class Reply:
         self._decoded = 0  # characters decoded so far, shown or held back
         self._unshown: deque[tuple[Token, int, int]] = deque()  # with the place of its text: [start, end)
 
-    def take(self, step: Step) -> Piece:
+    def take(self, step: TokenDelta) -> TextDelta:
         """Add a step; once a stop string is found, `finish_reason` is set and the rest of the step was not part of the
         reply.
         """
@@ -104,16 +106,16 @@ class Reply:
         self._decoded += len(text)
         return self._filter.feed(text) if text else ""
 
-    def _end(self, shown: str, reason: str) -> Piece:
+    def _end(self, shown: str, reason: str) -> TextDelta:
         self.finish_reason = reason
         return self._piece(shown)
 
-    def _piece(self, shown: str) -> Piece:
+    def _piece(self, shown: str) -> TextDelta:
         self.text += shown
         tokens = []
         while self._unshown and self._is_shown(self._unshown[0]):
             tokens.append(self._unshown.popleft()[0])
-        return Piece(self.index, shown, tuple(tokens), self.finish_reason)
+        return TextDelta(self.index, shown, tuple(tokens), self.finish_reason)
 
     def _is_shown(self, token: tuple[Token, int, int]) -> bool:
         _, start, end = token

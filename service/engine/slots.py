@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
-from policy.runners.base import Runner, SamplingSettings, Step
+from policy.runners.base import Runner, SamplingSettings, TokenDelta
 
 
 class SlotState(StrEnum):
@@ -22,13 +22,13 @@ class Post:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._bag: deque[tuple[Callable[[Step], None], Step]] = deque()
+        self._bag: deque[tuple[Callable[[TokenDelta], None], TokenDelta]] = deque()
         self._called = False
 
-    def to(self, receive: Callable[[Step], None]) -> Callable[[Step], None]:
+    def to(self, receive: Callable[[TokenDelta], None]) -> Callable[[TokenDelta], None]:
         """Return a callback for any thread that has `receive(step)` run on the event loop, in order."""
 
-        def carry(step: Step) -> None:
+        def carry(step: TokenDelta) -> None:
             self._bag.append((receive, step))
             if not self._called:
                 self._called = True
@@ -81,12 +81,16 @@ class Lease:
         self._open: set[str] = set()
 
     def submit(
-        self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings, receive: Callable[[Step], None]
+        self,
+        request_id: str,
+        prompt_ids: Sequence[int],
+        settings: SamplingSettings,
+        receive: Callable[[TokenDelta], None],
     ) -> None:
         """Start one reply; its steps come to `receive` on the event loop, the last with a finish."""
         self._open.add(request_id)
 
-        def on_loop(step: Step) -> None:
+        def on_loop(step: TokenDelta) -> None:
             if step.finish:
                 self._open.discard(request_id)
             receive(step)

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 
 from service.answer import Answer, Ask, Sampling
 from service.auth import Caller, Chatter, Judge, service_of
-from service.dispatcher import Answers
+from service.dispatcher import Dispatcher
 from service.engine.router import LIVE_NAME, version_name
 from service.errors import Overloaded, RequestError
 from service.routes.chat import CLIENT_CLOSED
@@ -161,7 +161,7 @@ def choose_pair(
 
 
 async def _candidates(
-    answers: Answers, body: ComparisonBody, caller: Caller, wanted: int
+    answers: Dispatcher, body: ComparisonBody, caller: Caller, wanted: int
 ) -> tuple[list[Completion], list[str]]:
     """Generate what may be shown: `wanted` replies of live, half of them of the canary while there is one, or one of
     each named model.
@@ -189,7 +189,7 @@ async def _candidates(
 
 
 async def _replies(
-    answers: Answers, body: ComparisonBody, caller: Caller, model: str, n: int
+    answers: Dispatcher, body: ComparisonBody, caller: Caller, model: str, n: int
 ) -> list[Completion] | RequestError:
     """Return one arm's replies, or why it does not answer just now; what is wrong with the request itself is raised."""
     answer: Answer | None = None
@@ -206,14 +206,14 @@ async def _replies(
             answer.close()
 
 
-def _arms(answers: Answers, wanted: int) -> list[tuple[str, int]]:
+def _arms(answers: Dispatcher, wanted: int) -> list[tuple[str, int]]:
     router = answers.engine.router
     if router is None or router.canary is None or router.share <= 0.0:
         return [(version_name(router.live) if router is not None else LIVE_NAME, wanted)]
     return [(version_name(router.live), wanted - wanted // 2), (version_name(router.canary), wanted // 2)]
 
 
-def _ask(answers: Answers, body: ComparisonBody, caller: Caller, model: str, n: int) -> Ask:
+def _ask(answers: Dispatcher, body: ComparisonBody, caller: Caller, model: str, n: int) -> Ask:
     temperature = body.temperature if body.temperature is not None else answers.settings.default_temperature
     sampling = Sampling(temperature=temperature, max_tokens=body.max_tokens)
     messages = tuple(message.plain() for message in body.messages)

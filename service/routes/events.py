@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from service.auth import Anyone, Caller, service_of
-from service.event_signal import News
+from service.event_signal import EventSignal
 from service.records import Records
 from service.routes.streams import EventStream
 from store.events import Event, events_after
@@ -34,16 +34,16 @@ async def events(
     return EventStream(stream, on_end=lambda: None, headers={})
 
 
-async def _events(records: Records, news: News, caller: Caller, seq: int) -> AsyncIterator[bytes]:
+async def _events(records: Records, event_signal: EventSignal, caller: Caller, seq: int) -> AsyncIterator[bytes]:
     yield b"retry: 1000\n\n"
-    while not news.closed:
+    while not event_signal.closed:
         found = await records.read(lambda db, seq=seq: events_after(db, seq, BATCH))  # type: ignore[misc]
         for one in found:
             yield _frame(one, caller)
             seq = one.seq
         if len(found) == BATCH:
             await asyncio.sleep(0)
-        elif not await news.wait(seq, QUIET_S) and not news.closed:
+        elif not await event_signal.wait(seq, QUIET_S) and not event_signal.closed:
             yield b": nothing new\n\n"
 
 

@@ -24,7 +24,7 @@ from service.feedback_formats import (
 )
 from service.model import Model
 from service.records import Records
-from store.completions import Completion, add_completions, get_completion, replies_saying
+from store.completions import Completion, add_completions, completions_with_texts, get_completion
 from store.errors import UnknownCompletion, UnknownFeedback
 from store.feedback import Feedback, add_feedback, feedback_to_learn, get_feedback, list_feedback
 from store.ids import now
@@ -101,7 +101,7 @@ def answers_given(db: Database, records: list[tuple[int, Any]], form: ImportForm
     for _, record in records:
         with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
             texts += [imported(record, form).replies[0].strip()] if is_open_webuis(record, form) else []
-    return replies_saying(db, texts) if texts else []
+    return completions_with_texts(db, texts) if texts else []
 
 
 def _rows_of(
@@ -148,7 +148,7 @@ def of_imported(said: Imported, model: Model, live: int, given: list[Completion]
         return [], feedback
     completions = []
     for choice, text in enumerate(said.replies):
-        prompt_ids, reply_ids = model.reply_ids(said.messages, text)
+        prompt_ids, completion_ids = model.completion_ids(said.messages, text)
         completions.append(
             Completion(
                 id=said.replies_id,
@@ -160,7 +160,7 @@ def of_imported(said: Imported, model: Model, live: int, given: list[Completion]
                 version=live,
                 messages=list(said.messages),
                 prompt_ids=prompt_ids,
-                reply_ids=reply_ids,
+                completion_ids=completion_ids,
                 logps=[],
                 text=text,
                 finish_reason="stop",

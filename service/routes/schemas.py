@@ -96,7 +96,7 @@ class SamplingBody(Body):
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
     @property
-    def reply_limit(self) -> int | None:
+    def completion_limit(self) -> int | None:
         """The reply length asked for, in tokens."""
         return self.max_tokens
 
@@ -107,7 +107,7 @@ class SamplingBody(Body):
             temperature=self.temperature if self.temperature is not None else default_temperature,
             top_p=self.top_p if self.top_p is not None else 1.0,
             top_k=self.top_k or 0,
-            max_tokens=self.reply_limit,
+            max_tokens=self.completion_limit,
             seed=self.seed % 2**32 if self.seed is not None else None,
             presence_penalty=self.presence_penalty or 0.0,
             frequency_penalty=self.frequency_penalty or 0.0,
@@ -160,7 +160,7 @@ class ChatBody(SamplingBody):
         return self
 
     @property
-    def reply_limit(self) -> int | None:
+    def completion_limit(self) -> int | None:
         return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
 
 

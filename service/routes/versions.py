@@ -10,7 +10,7 @@ from sqlite_utils import Database
 
 from service.answer import Ask, Sampling
 from service.auth import Admin, Anyone, Caller, service_of
-from service.dispatcher import Answers
+from service.dispatcher import Dispatcher
 from service.engine.engine import Engine
 from service.engine.router import version_name
 from service.routes.feedback import said
@@ -117,7 +117,7 @@ async def promote(request: Request, number: int, caller: Admin, body: PromoteBod
 
 
 async def _texts(
-    answers: Answers, caller: Caller, number: int, prompts: Sequence[list[dict[str, Any]]], sampling: Sampling
+    answers: Dispatcher, caller: Caller, number: int, prompts: Sequence[list[dict[str, Any]]], sampling: Sampling
 ) -> list[str]:
     ask = Ask(caller, "comparison", version_name(number), tuple(tuple(messages) for messages in prompts), sampling)
     answer = await answers.begin(ask)

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from policy.errors import RunnerFailed
-from policy.runners.base import RunnerOptions, SamplingSettings, Step, VersionSource, generate_all
+from policy.runners.base import RunnerOptions, SamplingSettings, TokenDelta, VersionSource, generate_all
 from policy.runners.process import RunnerProcess
 from policy.runners.vllm import VllmRunner, adapter_name
 from tests.models import tiny_adapter
@@ -83,7 +83,7 @@ def test_a_seed_gives_the_same_reply_and_cancel_stops_it(url: str, model: Path, 
     settings = SamplingSettings(temperature=1.0, max_tokens=32, seed=7, end_ids=(2,))
     once, again = generate_all(runner, [PROMPTS[0]] * 2, [settings] * 2)
     assert once[0] == again[0]
-    steps: list[Step] = []
+    steps: list[TokenDelta] = []
     runner.submit("long", PROMPTS[0], SamplingSettings(max_tokens=480, seed=1), steps.append)
     while not steps:
         time.sleep(0.01)

@@ -13,7 +13,7 @@ from peft import PeftModel
 
 from policy.chat import load_tokenizer, render_prompt
 from policy.model import load_model, model_digest
-from policy.versions import Probe, write_version
+from policy.versions import Fingerprint, write_version
 from service.model import LocalModel
 from store.completions import Completion, get_completion
 from store.ids import now
@@ -33,7 +33,7 @@ def remote(url: str, model: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         make_model=LocalModel,
         model=str(model),
         vllm=url,
-        probe_tolerance=0.02,
+        fingerprint_tolerance=0.02,
     ) as served:
         yield served
 
@@ -83,7 +83,7 @@ def publish(served: Running, model: Path, adapter: Path) -> int:
             base_model=str(model),
             base_digest=model_digest(str(model)),
             save=save,
-            probe=Probe(ids, top.indices.tolist(), top.values.tolist()),
+            probe=Fingerprint(ids, top.indices.tolist(), top.values.tolist()),
             seed=0,
             settings={},
         )
@@ -128,8 +128,8 @@ def test_the_same_conversation_with_the_same_adapter_is_answered_alike(
         said = ["well then", "Paris.", "apple fig pear", "you are welcome"]
         for theirs, ours in zip(converse(remote, version, said), converse(local, version, said), strict=True):
             assert theirs.prompt_ids == ours.prompt_ids
-            logits = logits_after(truth, [*ours.prompt_ids, *ours.reply_ids])[len(ours.prompt_ids) - 1 : -1]
-            for place, (their, our) in enumerate(zip(theirs.reply_ids, ours.reply_ids, strict=False)):
+            logits = logits_after(truth, [*ours.prompt_ids, *ours.completion_ids])[len(ours.prompt_ids) - 1 : -1]
+            for place, (their, our) in enumerate(zip(theirs.completion_ids, ours.completion_ids, strict=False)):
                 first, second = logits[place].topk(2).values.tolist()
                 if their != our:
                     assert first - second <= 1e-3  # from here on the two say different things
@@ -160,8 +160,8 @@ def test_chat_streams_and_takes_feedback(remote: Running) -> None:
     with remote.db() as db:
         kept = [get_completion(db, chunks[0].id, choice) for choice in (0, 1)]
     assert kept[0].text == "".join(c.delta.content or "" for chunk in chunks for c in chunk.choices if c.index == 0)
-    assert [len(one.logps) for one in kept] == [len(one.reply_ids) for one in kept]
-    assert chunks[-1].usage.completion_tokens == sum(len(one.reply_ids) for one in kept)
+    assert [len(one.logps) for one in kept] == [len(one.completion_ids) for one in kept]
+    assert chunks[-1].usage.completion_tokens == sum(len(one.completion_ids) for one in kept)
     rated = remote.http.post("/v1/feedback", json={"completion_id": chunks[0].id, "choice": 1, "thumb": "up"})
     assert rated.status_code == 201
     top = client.chat.completions.create(
@@ -230,8 +230,8 @@ def test_a_swap_under_load_drops_nothing_and_leaves_no_adapter_behind(
         ]
     truth = plain(model, adapters[1])
     for one in fitting:
-        logits = logits_after(truth, [*one.prompt_ids, *one.reply_ids])[len(one.prompt_ids) - 1 : -1]
-        own = logits.log_softmax(-1).gather(1, torch.tensor(one.reply_ids)[:, None])[:, 0]
+        logits = logits_after(truth, [*one.prompt_ids, *one.completion_ids])[len(one.prompt_ids) - 1 : -1]
+        own = logits.log_softmax(-1).gather(1, torch.tensor(one.completion_ids)[:, None])[:, 0]
         assert one.logps == pytest.approx(own.tolist(), abs=1e-3)
     wait_until(
         lambda: adapters_at(url) == [f"attune-{number:06d}-{digest[:16]}"],
@@ -255,7 +255,7 @@ def test_an_adapter_that_is_not_what_was_trained_never_answers(
             base_model=str(model),
             base_digest=model_digest(str(model)),
             save=lambda folder: [shutil.copy(file, folder) for file in adapters[0].glob("adapter_*")] and None,
-            probe=Probe([1, 4, 70, 5], [10, 11], [-1.0, -20.0]),
+            probe=Fingerprint([1, 4, 70, 5], [10, 11], [-1.0, -20.0]),
             seed=0,
             settings={},
         )

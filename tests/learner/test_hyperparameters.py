@@ -10,21 +10,21 @@ import torch
 from learner.algorithms.dpo import PairLengths, PairLogps
 from learner.algorithms.ilql import FEEDBACK_REWARDS, QHeads
 from learner.algorithms.kto import KlBaseline
-from learner.algorithms.mixed import Edits, MixedSettings, Pairs, Thumbs, Totals, mixed_loss
+from learner.algorithms.mixed import Corrections, MixedSettings, Pairs, Thumbs, Totals, mixed_loss
 from learner.algorithms.surrogate import surrogate_loss
-from learner.data.examples import ASKED_AGAIN, Example, Reply
+from learner.data.examples import ASKED_AGAIN, CompletionTokens, Example
 from learner.data.plan import plan_of
 from learner.data.weighting import Scales
 from learner.methods.ilql import Logged, head_backward, rewards_of
 from learner.methods.off_policy import judged_replies
 from learner.methods.on_policy import Batch, Critic, _loss, sampled_batch
-from learner.methods.steps import MismatchedReplies, backward, mixed_settings, step_totals, surrogate_settings
-from learner.model.optimizer import Optimiser, optimiser_of
+from learner.methods.steps import MismatchedCompletions, backward, mixed_settings, step_totals, surrogate_settings
+from learner.model.optimizer import Optimizer, optimizer_of
 from learner.model.reference import Reference
 from learner.model.resident import Resident
 from learner.model.rollouts import Rollout
 from learner.model.scoring import row_logps, row_of
-from learner.reward_model.model import reply_features, trained_reward_model
+from learner.reward_model.model import completion_features, trained_reward_model
 from learner.settings import LearnerSettings
 from tests.learner.reward_model.test_model import long_over_short
 
@@ -36,7 +36,7 @@ ONES = torch.ones(2)
 FEEDBACK: dict[str, Any] = {
     "pairs": Pairs(POLICY, REFERENCE, LENGTHS, 0.1 * ONES, ONES),
     "thumbs": Thumbs(POLICY.chosen, REFERENCE.chosen, LENGTHS.chosen, torch.tensor([True, False]), ONES),
-    "edits": Edits(POLICY, REFERENCE, LENGTHS, torch.tensor([1.5, 0.5]), torch.tensor([2, 16]), ONES),
+    "edits": Corrections(POLICY, REFERENCE, LENGTHS, torch.tensor([1.5, 0.5]), torch.tensor([2, 16]), ONES),
 }
 
 
@@ -65,7 +65,7 @@ def test_by_default_all_is_as_the_losses_have_it() -> None:
     [
         ("simpo_gamma", 0.4, {"pair_kind": "simpo"}, {"pairs", "edits"}),
         ("dpop_penalty", 9.0, {"pair_kind": "dpop"}, {"pairs", "edits"}),
-        ("length_alpha", 0.2, {"pair_kind": "length_regularised"}, {"pairs", "edits"}),
+        ("length_alpha", 0.2, {"pair_kind": "length_regularized"}, {"pairs", "edits"}),
         ("thumb_scale", 1.0, {}, {"thumbs"}),
         ("thumb_up_weight", 1.5, {}, {"thumbs"}),
         ("thumb_down_weight", 1.5, {"thumb_kind": "apo_zero_unpaired"}, {"thumbs"}),
@@ -83,7 +83,9 @@ def test_factors_of_the_mixed_update(name: str, value: float, more: dict[str, An
 def test_what_a_correction_left_counts_as_it_is_told(make_settings: Build) -> None:
     resident = Resident(make_settings())
     resident.become(None, 0)
-    edit = Example("edit", (1, 4, 40, 2, 5), Reply((90, 91, 92, 2)), Reply((90, 93, 92, 2)), "ann", ("e",), 9)
+    edit = Example(
+        "edit", (1, 4, 40, 2, 5), CompletionTokens((90, 91, 92, 2)), CompletionTokens((90, 93, 92, 2)), "ann", ("e",), 9
+    )
     reference = Reference(resident, 4096)
     reference.learn([edit], 0, 0)
 
@@ -101,10 +103,10 @@ def test_what_a_correction_left_counts_as_it_is_told(make_settings: Build) -> No
 
 def test_the_baseline_of_kto_keeps_as_much_as_it_is_told(make_settings: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [((1, 4, 20 + n), (50 + n, 2)) for n in range(8)]
-    monkeypatch.setattr("learner.methods.steps.reply_sums", lambda *_: torch.full((8,), -1.0))
+    monkeypatch.setattr("learner.methods.steps.completion_sums", lambda *_: torch.full((8,), -1.0))
     resident = Resident(make_settings())
     for decay, expected in ((0.0, 3.0), (0.5, 1.5), (0.75, 0.75)):
-        mismatched = MismatchedReplies(rows, torch.full((8,), -4.0), KlBaseline())
+        mismatched = MismatchedCompletions(rows, torch.full((8,), -4.0), KlBaseline())
         mismatched.look(resident, 4096, decay)
         assert mismatched.baseline.z0 == pytest.approx(expected)
 
@@ -113,7 +115,7 @@ def test_rewards_are_clipped_and_scores_centred_as_they_are_told(make_settings: 
     resident = Resident(make_settings())
     resident.become(None, 0)
     judged = long_over_short(16)
-    features = reply_features(
+    features = completion_features(
         resident, [(example.prompt_ids, reply.ids) for example in judged for reply in example.replies], 4096
     )
     plain, centred = (
@@ -155,7 +157,7 @@ def test_what_is_too_far_is_as_it_is_told(
     made = []
     for n, (ids, up) in enumerate((((50, 51, 2), True), ((60, 61, 2), False))):
         logps = row_logps(resident.model, [row_of(prompt, ids)], 4096)[0] + off
-        reply = Reply(ids, tuple(logps.tolist()), version)
+        reply = CompletionTokens(ids, tuple(logps.tolist()), version)
         made.append(Example("thumb", prompt, reply if up else None, None if up else reply, "ann", (f"t{n}",), n))
     judged = judged_replies(resident, made, 1, settings)
     assert judged is not None
@@ -166,7 +168,9 @@ def test_importance_weights_are_truncated_as_they_are_told(make_settings: Build)
     resident = Resident(make_settings())
     resident.become(None, 0)
     logps = row_logps(resident.model, [row_of((1, 4, 30, 2, 5), (50, 51, 2))], 4096)[0] - 0.6
-    thumb = Example("thumb", (1, 4, 30, 2, 5), Reply((50, 51, 2), tuple(logps.tolist()), 0), None, "ann", ("t",), 1)
+    thumb = Example(
+        "thumb", (1, 4, 30, 2, 5), CompletionTokens((50, 51, 2), tuple(logps.tolist()), 0), None, "ann", ("t",), 1
+    )
     for cap, most in ((1.2, 1.2), (2.0, 1.822)):
         judged = judged_replies(resident, [thumb], 0, make_settings(algorithm="ppo", off_policy_cap=cap))
         assert judged is not None
@@ -198,7 +202,7 @@ def said() -> list[Example]:
     made = []
     for n in range(24):
         version, rater = n // 3 % 2 * 8, "loud" if n % 4 else f"rater{n}"
-        reply, other = Reply((50 + n, 2), None, version), Reply((90, 91, 2), None, version)
+        reply, other = CompletionTokens((50 + n, 2), None, version), CompletionTokens((90, 91, 2), None, version)
         kind: Any = ("thumb", "pair", "edit", "thumb")[n // 2 % 4]
         good, bad = (reply, other) if kind != "thumb" else ((None, reply) if n in (0, 6, 14) else (reply, None))
         made.append(Example(kind, (1, 4, n), good, bad, rater, (f"f{n}",), n))
@@ -246,15 +250,15 @@ def test_the_optimiser_is_set_up_as_the_settings_say(make_settings: Build) -> No
         settings = make_settings(lora_rank=2, learning_rate=1e-2, warmup_steps=0, clip_norm=1e9, **flags)
         resident = Resident(settings)
         resident.become(None, 0)
-        before, optimiser = resident.weights(), optimiser_of(resident, settings)
+        before, optimizer = resident.weights(), optimizer_of(resident, settings)
         for size in (1.0, 1e-3):
             for _, parameter in resident.trainable():
                 parameter.grad = torch.full_like(parameter, size)
-            optimiser.step()
+            optimizer.step()
         return {name: (weight - before[name]).abs().mean().item() for name, weight in resident.weights().items()}
 
     usual = moved()
-    plain = Optimiser(Resident(make_settings(lora_rank=2)), learning_rate=1e-2, warmup_steps=0, clip_norm=1e9)
+    plain = Optimizer(Resident(make_settings(lora_rank=2)), learning_rate=1e-2, warmup_steps=0, clip_norm=1e9)
     assert {key: plain._adamw.defaults[key] for key in ("betas", "eps", "weight_decay")} == {
         "betas": (0.9, 0.95),
         "eps": 1e-8,

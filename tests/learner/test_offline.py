@@ -11,7 +11,7 @@ from learner.model.resident import Resident
 from learner.offline import train_file
 from learner.settings import LearnerSettings
 from policy.model import load_merged
-from policy.versions import probe_difference, probe_tolerance, read_version
+from policy.versions import fingerprint_difference, fingerprint_tolerance, read_version
 from tests.learner.data.test_datasets import preferences
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -70,4 +70,4 @@ def test_a_file_becomes_a_version_that_loads_again(
             .float()
             .log_softmax(-1)
         )
-    probe_difference(manifest.probe, said[manifest.probe.top_ids].tolist(), probe_tolerance(dtype))
+    fingerprint_difference(manifest.probe, said[manifest.probe.top_ids].tolist(), fingerprint_tolerance(dtype))

@@ -13,10 +13,10 @@ from learner.data.plan import Plan
 from learner.errors import Diverged
 from learner.methods.mixed import Guards
 from learner.model.anchors import with_distributions
-from learner.model.optimizer import Optimiser
+from learner.model.optimizer import Optimizer
 from learner.model.reference import Reference
 from learner.model.resident import Resident
-from learner.model.scoring import reply_sums
+from learner.model.scoring import completion_sums
 from learner.settings import LearnerSettings
 from learner.update import Result, Updater, material_of
 from store.ids import now
@@ -75,13 +75,13 @@ def test_every_method_cools_down(
     world: World, make_settings: Build, monkeypatch: pytest.MonkeyPatch, algorithm: str
 ) -> None:
     scales = []
-    step = Optimiser.step
+    step = Optimizer.step
 
-    def noted(self: Optimiser, scale: float = 1.0) -> float:
+    def noted(self: Optimizer, scale: float = 1.0) -> float:
         scales.append(scale)
         return step(self, scale)
 
-    monkeypatch.setattr(Optimiser, "step", noted)
+    monkeypatch.setattr(Optimizer, "step", noted)
     world.likes_short(10)
     updated(world, make_settings(algorithm=algorithm, cooldown=1.0, steps=4, max_kl=1e9, **FEW))
     assert len(scales) == 4
@@ -183,9 +183,9 @@ def test_weights_that_were_put_back_leave_no_loss_behind(
         iter([4.0, 2.0, 0.5]),
     )  # a shift that is halved twice: the loss rises
     monkeypatch.setattr(
-        "learner.methods.mixed.reply_sums", lambda *_: at_start + next(rises) * torch.tensor([0.0, 1.0]).repeat(16)
+        "learner.methods.mixed.completion_sums", lambda *_: at_start + next(rises) * torch.tensor([0.0, 1.0]).repeat(16)
     )
-    monkeypatch.setattr("learner.methods.mixed.drift_per_reply", lambda *_: next(kls))
+    monkeypatch.setattr("learner.methods.mixed.drift_per_completion", lambda *_: next(kls))
     assert [bool(guards.look()[1]) for _ in range(3)] == [True, True, False]
     assert guards.moved
 
@@ -201,7 +201,7 @@ def test_thumbs_are_held_out_judgements_too(world: World, make_settings: Build) 
     with torch.no_grad():
         for name, parameter in resident.trainable():
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
-    h = reply_sums(
+    h = completion_sums(
         resident.model, [(thumb.prompt_ids, thumb.replies[0].ids) for thumb in thumbs], 4096
     ) - reference.sums(thumbs)
     up = torch.tensor([thumb.up for thumb in thumbs])
@@ -271,7 +271,7 @@ def test_a_rise_on_held_out_pairs_stops_an_update_where_it_is_no_chance(
         moved[1::2] += looks[0] * torch.tensor([rise(number) for number in range(16)])
         return moved
 
-    monkeypatch.setattr("learner.methods.mixed.reply_sums", sums)
+    monkeypatch.setattr("learner.methods.mixed.completion_sums", sums)
     reasons, losses = [], []
     for look in range(3):
         looks[0] = look

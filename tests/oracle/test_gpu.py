@@ -86,7 +86,7 @@ def test_advantages_are_those_of_float64(device: str) -> None:
 def test_a_dpo_step_begins_at_log_two_and_goes_down(device: str) -> None:
     model, frozen = random_model(TINY[0], device, torch.float32 if device == "cpu" else torch.bfloat16)
     step = DpoStep(model, TINY[0])
-    for group in step.optimiser.param_groups:
+    for group in step.optimizer.param_groups:
         group["lr"] = 1e-2
     assert step() == pytest.approx(0.693147, abs=tolerance(device)["atol"])
     for _ in range(10):

@@ -12,7 +12,7 @@ from torch import Tensor
 from learner.algorithms.dpo import PairLengths, PairLogps
 from learner.algorithms.grpo import grpo_loss
 from learner.algorithms.ilql import ilql_loss
-from learner.algorithms.mixed import Edits, MixedSettings, Pairs, Thumbs, Totals, mixed_loss, totals_of
+from learner.algorithms.mixed import Corrections, MixedSettings, Pairs, Thumbs, Totals, mixed_loss, totals_of
 from learner.algorithms.ppo import advantages_and_returns, value_loss
 from learner.algorithms.reduction import (
     Reduction,
@@ -55,7 +55,7 @@ class Update:
         self.up, self.thumb_weights = draw(NUM_THUMBS) > 0, draw(NUM_THUMBS).abs()
         self.edit_features, self.edit_reference = draw(2, NUM_EDITS, 5), draw(2, NUM_EDITS)
         self.edit_lengths = (lengths(NUM_EDITS), lengths(NUM_EDITS))
-        self.edit_nll, self.num_changed, self.edit_weights = (
+        self.edit_nll, self.num_changed, self.correction_weights = (
             draw(NUM_EDITS, 5),
             lengths(NUM_EDITS) * 2,
             draw(NUM_EDITS).abs(),
@@ -65,7 +65,7 @@ class Update:
     @property
     def totals(self) -> Totals:
         thumbs = list(zip(self.thumb_weights.tolist(), self.up.tolist(), strict=True))
-        return totals_of(self.pair_weights.tolist(), thumbs, self.edit_weights.tolist(), NUM_ANCHORS)
+        return totals_of(self.pair_weights.tolist(), thumbs, self.correction_weights.tolist(), NUM_ANCHORS)
 
     def share(self, pairs: list[int], thumbs: list[int], edits: list[int], anchors: list[int]) -> Tensor:
         """Loss of the micro-batch that holds those items."""
@@ -87,13 +87,13 @@ class Update:
                 self.up[thumbs],
                 self.thumb_weights[thumbs],
             ),
-            edits=Edits(
+            edits=Corrections(
                 PairLogps(e[0, edits], e[1, edits]),
                 PairLogps(self.edit_reference[0, edits], self.edit_reference[1, edits]),
                 PairLengths(self.edit_lengths[0][edits], self.edit_lengths[1][edits]),
                 (self.edit_nll @ self.theta)[edits],
                 self.num_changed[edits],
-                self.edit_weights[edits],
+                self.correction_weights[edits],
             ),
             anchor_kl=((self.anchor_features @ self.theta) ** 2)[anchors],
             z0=0.3,
@@ -159,7 +159,7 @@ def test_twice_the_weight_is_the_item_twice() -> None:
 def test_a_micro_batch_of_nothing_but_weightless_rows_has_a_gradient_of_zero() -> None:
     update = Update()
     update.pair_weights = torch.zeros(NUM_PAIRS)
-    update.thumb_weights, update.edit_weights = torch.zeros(NUM_THUMBS), torch.zeros(NUM_EDITS)
+    update.thumb_weights, update.correction_weights = torch.zeros(NUM_THUMBS), torch.zeros(NUM_EDITS)
     value, gradient = update.result([(*everything()[:3], [])])
     assert value == 0.0
     assert gradient.tolist() == [0.0] * 5

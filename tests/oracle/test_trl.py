@@ -51,7 +51,7 @@ def pair_parts(pairs: Replies, reference: Tensor) -> tuple[PairLogps, PairLogps,
         ("robust", "robust", 0.3, 0.15),
         ("hinge", "hinge", 0.3, 0.0),
         ("ipo", "ipo", 0.2, 0.0),
-        ("length_normalised", "sigmoid_norm", 2.0, 0.0),
+        ("length_normalized", "sigmoid_norm", 2.0, 0.0),
         ("apo_zero", "apo_zero", 0.3, 0.0),
     ],
 )
@@ -119,7 +119,7 @@ def reduced(values: Tensor, samples: Replies, how: Reduction, max_length: int = 
 
 def policy_parts(seed: int) -> tuple[Replies, Tensor, Tensor, Tensor]:
     samples = replies(8, seed)
-    logps = samples.reply_logps.detach()
+    logps = samples.completion_logps.detach()
     old = (logps + random_like(logps, seed, 0.3)) * samples.mask
     reference = (logps + random_like(logps, seed + 1, 0.3)) * samples.mask
     return samples, old, reference, random_like(samples.lengths, seed, 1.0)
@@ -144,7 +144,7 @@ def test_group_losses(
     how: Reduction, theirs: str, ours_more: dict[str, Any], theirs_more: dict[str, Any], seed: int
 ) -> None:
     samples, old, reference, advantages = policy_parts(seed)
-    values, _ = grpo_loss(samples.reply_logps, old, reference, advantages, samples.mask, **ours_more)
+    values, _ = grpo_loss(samples.completion_logps, old, reference, advantages, samples.mask, **ours_more)
     oracle = trl_stub.grpo_loss(samples, old, reference, advantages, theirs, **({"beta": 0.0} | theirs_more))
     assert_equal(reduced(values, samples, how), oracle, samples.leaf)
 
@@ -154,7 +154,7 @@ def test_stale_replies(seed: int) -> None:
     samples, behaviour, _, advantages = policy_parts(seed)
     behaviour = behaviour + samples.mask * 0.1
     usable = is_usable(
-        samples.reply_logps,
+        samples.completion_logps,
         behaviour,
         advantages,
         samples.mask,
@@ -168,7 +168,7 @@ def test_stale_replies(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_rloo(seed: int) -> None:
     samples, old, _, advantages = policy_parts(seed)
-    values, _ = rloo_loss((samples.reply_logps * samples.mask).sum(1), old.sum(1), advantages)
+    values, _ = rloo_loss((samples.completion_logps * samples.mask).sum(1), old.sum(1), advantages)
     assert_equal(values.mean(), trl_stub.rloo_loss(samples, old, advantages), samples.leaf)
 
 

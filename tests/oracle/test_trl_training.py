@@ -112,7 +112,7 @@ def trl_losses(folder: Path) -> list[float]:
     return seen
 
 
-def reply_logps(model: Any, batch: list[Pair], side: str) -> Tensor:
+def completion_logps(model: Any, batch: list[Pair], side: str) -> Tensor:
     """(B,), each row by itself: no padding, no mask, nothing shared with what is tested."""
     sums = []
     for pair in batch:
@@ -131,7 +131,8 @@ def our_losses() -> list[float]:
     for start in range(0, len(data), PAIRS_PER_STEP):
         batch = data[start : start + PAIRS_PER_STEP]
         policy, ref = (
-            PairLogps(reply_logps(m, batch, "chosen"), reply_logps(m, batch, "rejected")) for m in (model, reference)
+            PairLogps(completion_logps(m, batch, "chosen"), completion_logps(m, batch, "rejected"))
+            for m in (model, reference)
         )
         values = sigmoid_loss(policy, ref, beta=BETA)
         loss, _ = combine([Term("pair", values, torch.ones(len(batch)), len(batch))])

@@ -39,7 +39,7 @@ class Replies:
         return self.completion[:, PROMPT:].float()
 
     @property
-    def reply_logps(self) -> Tensor:
+    def completion_logps(self) -> Tensor:
         """(N, LONGEST)"""
         return self.token_logps[:, PROMPT - 1 :]
 
@@ -201,8 +201,8 @@ def grpo_loss(
         max_completion_length=max_length,
         _entropy_bonus_enabled=False,
         _get_per_token_logps_and_entropies=lambda *a, **k: (
-            samples.reply_logps,
-            torch.zeros_like(samples.reply_logps),
+            samples.completion_logps,
+            torch.zeros_like(samples.completion_logps),
             None,
         ),
     )
@@ -214,7 +214,9 @@ def off_policy_mask(samples: Replies, behaviour: Tensor, advantages: Tensor, thr
     """GRPOTrainer's mask of replies that are near enough, (N,) bool."""
     from trl import GRPOTrainer
 
-    kept = GRPOTrainer.get_off_policy_mask(advantages[:, None], samples.reply_logps, behaviour, samples.mask, threshold)
+    kept = GRPOTrainer.get_off_policy_mask(
+        advantages[:, None], samples.completion_logps, behaviour, samples.mask, threshold
+    )
     return kept.squeeze(1).bool()
 
 
@@ -226,8 +228,8 @@ def rloo_loss(samples: Replies, old: Tensor, advantages: Tensor) -> Tensor:
         epsilon_low=0.2,
         epsilon_high=0.2,
         _get_per_token_logps_and_entropies=lambda *a, **k: (
-            samples.reply_logps,
-            torch.zeros_like(samples.reply_logps),
+            samples.completion_logps,
+            torch.zeros_like(samples.completion_logps),
             None,
         ),
     )

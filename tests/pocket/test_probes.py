@@ -4,7 +4,7 @@ import json
 import random
 import re
 
-from pocket.probes import DEFAULT, probe_of, probes, says
+from pocket.probes import DEFAULT, fingerprint_of, probes, says
 from pocket.skills import SKILLS
 
 
@@ -14,7 +14,7 @@ def test_probes_tell_right_answers_from_wrong_ones_that_they_were_not_made_with(
     found = [
         (prompt, probe)
         for number, prompt in enumerate(prompts)
-        if (probe := probe_of(skill, prompt, random.Random(number))) is not None
+        if (probe := fingerprint_of(skill, prompt, random.Random(number))) is not None
     ]
     assert len(found) >= 8
     rng, same = random.Random(99), []

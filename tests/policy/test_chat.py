@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy.chat import TextStream, decode, end_ids, load_tokenizer, render_prompt, render_reply
+from policy.chat import TextStream, decode, end_ids, load_tokenizer, render_completion, render_prompt
 from policy.errors import InvalidChat, ModelCorrupt
 from tests.models import SPECIAL, tiny_model, tiny_tokenizer
 
@@ -23,7 +23,7 @@ MESSAGES = st.lists(st.fixed_dictionaries({"role": ROLES, "content": st.text(max
 @given(MESSAGES, st.text(max_size=40))
 @settings(max_examples=150, deadline=None)
 def test_the_prompt_is_what_was_served_and_the_reply_ends_its_turn(messages: list[dict[str, str]], reply: str) -> None:
-    prompt, said = render_reply(TOKENIZER, messages, reply)
+    prompt, said = render_completion(TOKENIZER, messages, reply)
     assert prompt == render_prompt(TOKENIZER, messages)
     assert said[-1] == 2
     assert said.count(2) == 1
@@ -78,7 +78,7 @@ def templated(tmp_path: Path, template: str | None, **config: Any) -> Any:
 
 def test_a_model_without_a_template_gets_a_plain_one(tmp_path: Path) -> None:
     tokenizer = templated(tmp_path, None)
-    prompt, said = render_reply(tokenizer, USER, "Paris.")
+    prompt, said = render_completion(tokenizer, USER, "Paris.")
     assert tokenizer.decode(prompt) == "<|begin|>User: what is the capital of France?\nAssistant:"
     assert tokenizer.decode([*prompt, *said]).endswith("Assistant: Paris.<|end|>")
 
@@ -88,7 +88,7 @@ def test_a_template_that_rewrites_the_past_still_has_the_prompt_as_prefix(tmp_pa
         tmp_path,
         "{% if add_generation_prompt %}Q{{ messages[0]['content'] }}A{% else %}all: {{ messages | length }}{% endif %}",
     )
-    prompt, said = render_reply(tokenizer, USER, "Paris.")
+    prompt, said = render_completion(tokenizer, USER, "Paris.")
     assert prompt == render_prompt(tokenizer, USER)
     assert said == [*tokenizer.encode("Paris.", add_special_tokens=False), 2]
 

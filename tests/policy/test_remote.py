@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from policy.errors import RunnerFailed
-from policy.runners.base import SamplingSettings, Step, VersionSource, generate_all
+from policy.runners.base import SamplingSettings, TokenDelta, VersionSource, generate_all
 from policy.runners.remote import Breaker, jittered, readable, with_retries
 from policy.runners.vllm import VllmRunner
 from tests.models import tiny_model
@@ -85,12 +85,12 @@ def runner(server: Server, tmp_path: Path) -> Iterator[VllmRunner]:
     made.close()
 
 
-def end_of(runner: VllmRunner, request_id: str = "r") -> Step:
+def end_of(runner: VllmRunner, request_id: str = "r") -> TokenDelta:
     """Ask once and return the last step."""
-    steps: list[Step] = []
+    steps: list[TokenDelta] = []
     done = threading.Event()
 
-    def take(step: Step) -> None:
+    def take(step: TokenDelta) -> None:
         steps.append(step)
         if step.finish:
             done.set()
@@ -199,7 +199,7 @@ def test_a_server_that_refuses_is_up(server: Server, tried_again: VllmRunner) ->
 
 
 def test_who_leaves_during_the_try_leaves_it_to_the_next(tried_again: VllmRunner) -> None:
-    steps: list[Step] = []
+    steps: list[TokenDelta] = []
     tried_again.submit("left-0", [1, 4, 5], SamplingSettings(max_tokens=4, seed=1, end_ids=(2,)), steps.append)
     tried_again.cancel("left-0")
     assert end_of(tried_again, "next-0").finish == "stop"

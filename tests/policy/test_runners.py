@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from policy.errors import PromptTooLong, RunnerFailed, UnsupportedModel
-from policy.runners.base import RunnerOptions, SamplingSettings, Step, generate_all
+from policy.runners.base import RunnerOptions, SamplingSettings, TokenDelta, generate_all
 from policy.runners.process import RunnerProcess, WeightsProcess, WorkerProcess
 from tests.models import tiny_adapter, tiny_model
 from tests.policy.conftest import plain_model, rounded_model, source_of
@@ -40,18 +40,18 @@ class Listener:
     """Keeps a reply's steps; `wait` gives them when the last has come."""
 
     def __init__(self) -> None:
-        self.steps: list[Step] = []
+        self.steps: list[TokenDelta] = []
         self.done = threading.Event()
         self.some = threading.Event()
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: TokenDelta) -> None:
         self.steps.append(step)
         if step.ids:
             self.some.set()
         if step.finish:
             self.done.set()
 
-    def wait(self) -> Step:
+    def wait(self) -> TokenDelta:
         assert self.done.wait(60), "no last step came"
         return self.steps[-1]
 
@@ -538,7 +538,7 @@ def test_a_spare_worker_is_used_and_a_dead_one_replaced(models: Callable[[str], 
 
 
 def test_one_callers_mistake_does_not_end_the_others(runner: RunnerProcess, caplog: pytest.LogCaptureFixture) -> None:
-    def broken(step: Step) -> None:
+    def broken(step: TokenDelta) -> None:
         raise ValueError("a mistake of the caller's")
 
     good = Listener()

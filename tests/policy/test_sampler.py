@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from policy.errors import PromptTooLong
 from policy.runners.base import SamplingSettings, generate_all
 from policy.runners.process import RunnerProcess
-from policy.sampler import generate, sampled_logps, sampled_reply_logps, sampled_tokens, sampling_scores, uniform_number
+from policy.sampler import (
+    generate,
+    sampled_completion_logps,
+    sampled_logps,
+    sampled_tokens,
+    sampling_scores,
+    uniform_number,
+)
 from tests.policy.conftest import plain_model
 
 SETTINGS = st.builds(
@@ -124,7 +131,7 @@ def test_a_replys_log_probability_as_sampled_takes_one_forward(models: Callable[
     prompt = [1, 4, 90, 91, 5]
     ids, _, _ = generate(model, prompt, setting)
     with torch.no_grad():
-        together = sampled_reply_logps(model, prompt, ids, setting)
+        together = sampled_completion_logps(model, prompt, ids, setting)
         one_by_one = []
         for place, token in enumerate(ids):
             logits = model(torch.tensor([[*prompt, *ids[:place]]])).logits[0, -1]

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from policy.errors import CannotWrite, ProbeMismatch, VersionCorrupt
+from policy.errors import CannotWrite, FingerprintMismatch, VersionCorrupt
 from policy.versions import (
     MANIFEST,
     TOLERANCE,
+    Fingerprint,
     Manifest,
-    Probe,
-    probe_difference,
-    probe_tolerance,
+    fingerprint_difference,
+    fingerprint_tolerance,
     read_version,
     write_version,
 )
 
-PROBE = Probe([1, 4, 5], [9, 7, 30], [-0.5, -1.5, -2.25])
+PROBE = Fingerprint([1, 4, 5], [9, 7, 30], [-0.5, -1.5, -2.25])
 
 
 def save(folder: Path) -> None:
@@ -165,16 +165,18 @@ def test_the_manifest_is_on_disk_before_the_folder_has_its_name(
 
 
 def test_the_probe_tells_other_weights_apart() -> None:
-    assert probe_difference(PROBE, [-0.5, -1.51, -2.25], TOLERANCE["float32"]) == pytest.approx(0.01)
-    with pytest.raises(ProbeMismatch, match="by 0.5 nat"):
-        probe_difference(PROBE, [-0.5, -2.0, -2.25], TOLERANCE["float32"])
+    assert fingerprint_difference(PROBE, [-0.5, -1.51, -2.25], TOLERANCE["float32"]) == pytest.approx(0.01)
+    with pytest.raises(FingerprintMismatch, match="by 0.5 nat"):
+        fingerprint_difference(PROBE, [-0.5, -2.0, -2.25], TOLERANCE["float32"])
     for nan in ([float("nan"), -1.5, -2.25], [-0.5, -1.5, float("nan")]):
-        with pytest.raises(ProbeMismatch):
-            probe_difference(PROBE, nan, TOLERANCE["bfloat16"])
+        with pytest.raises(FingerprintMismatch):
+            fingerprint_difference(PROBE, nan, TOLERANCE["bfloat16"])
     with pytest.raises(ValueError, match="longer"):
-        probe_difference(PROBE, [-0.5, -1.5], 1.0)
-    assert probe_difference(replace(PROBE, top_ids=[], top_logps=[]), [], 0.0) == 0.0
-    assert probe_tolerance("float32") < probe_tolerance("bfloat16") == probe_tolerance("float32", "q8_0")
-    assert probe_tolerance("float32", recorded="bfloat16") == probe_tolerance(
+        fingerprint_difference(PROBE, [-0.5, -1.5], 1.0)
+    assert fingerprint_difference(replace(PROBE, top_ids=[], top_logps=[]), [], 0.0) == 0.0
+    assert (
+        fingerprint_tolerance("float32") < fingerprint_tolerance("bfloat16") == fingerprint_tolerance("float32", "q8_0")
+    )
+    assert fingerprint_tolerance("float32", recorded="bfloat16") == fingerprint_tolerance(
         "bfloat16"
     )  # trained on a GPU, served on a CPU

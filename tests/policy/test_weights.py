@@ -21,7 +21,7 @@ from policy.errors import ModelCorrupt, UnsupportedModel, VersionCorrupt
 from policy.exports import Weights, export, weights_of
 from policy.gguf import reasons_against_gguf, write_gguf
 from policy.model import load_merged, model_digest, read_config, resolve_model
-from policy.versions import Probe, write_version
+from policy.versions import Fingerprint, write_version
 from policy.weights import merged_tensors, read_tensors
 from tests.models import tiny_adapter, tiny_config, tiny_model
 
@@ -185,7 +185,7 @@ def publish(data: Path, adapted: Weights, number: int = 1) -> Path:
         base_model=str(adapted.model),
         base_digest=model_digest(str(adapted.model)),
         save=lambda path: shutil.copytree(adapter, path, dirs_exist_ok=True),
-        probe=Probe([1], [2], [-1.0]),
+        probe=Fingerprint([1], [2], [-1.0]),
         seed=0,
         settings={},
     )

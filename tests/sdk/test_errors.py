@@ -97,19 +97,19 @@ def test_faults_that_are_not_httpx_get_through() -> None:
 )
 def test_another_service_at_the_address_is_noticed(either: Either, client: Any, fake: FakeService, body: bytes) -> None:
     fake.fault("/v1/chat", status=200, body=body)
-    with pytest.raises(attune.UnexpectedReply, match="Attune service"):
+    with pytest.raises(attune.UnexpectedResponse, match="Attune service"):
         either.get(client.chat("Hello!"))
 
 
 def test_a_list_that_is_none_is_noticed(either: Either, client: Any, fake: FakeService) -> None:
     fake.fault("/v1/versions", status=200, body={"versions": []})
-    with pytest.raises(attune.UnexpectedReply):
+    with pytest.raises(attune.UnexpectedResponse):
         either.get(client.versions())
 
 
 def test_a_redirect_names_the_place(either: Either, client: Any, fake: FakeService) -> None:
     fake.fault("/v1/versions", status=307, headers={"Location": "https://example.org/"})
-    with pytest.raises(attune.UnexpectedReply, match=r"https://example\.org/"):
+    with pytest.raises(attune.UnexpectedResponse, match=r"https://example\.org/"):
         either.get(client.versions())
 
 

@@ -53,7 +53,7 @@ def test_numbers_that_json_does_not_have_come_as_words() -> None:
 
 @pytest.mark.parametrize("told", [None, [], "text", 3, {}, {"state": "live"}, {"version": None}])
 def test_what_is_no_version_is_refused(told: object) -> None:
-    with pytest.raises(attune.UnexpectedReply):
+    with pytest.raises(attune.UnexpectedResponse):
         read(attune.Version, told)
 
 

@@ -22,7 +22,7 @@ def sync_program() -> None:
             "stop": ["\n"],
             "logprobs": True,
         }
-        reply: attune.Reply = client.chat(
+        reply: attune.Answer = client.chat(
             "Hi", model="attune@1", conversation_id="c", top_logprobs=2, presence_penalty=0.1, frequency_penalty=0.1
         )
         text: str = client.chat(
@@ -37,12 +37,12 @@ def sync_program() -> None:
             reply.correct("Ho"),
         ]
         said.append(reply.choices[0].prefer_over(reply.choices[1]))
-        more: attune.Reply = reply.ask("More?").regenerate()
+        more: attune.Answer = reply.ask("More?").regenerate()
         under_way: attune.Stream = client.chat("Hi", stream=True)
         under_way.close()
         with client.chat("Hi", stream=True) as stream:
             pieces: list[str] = list(stream)
-            done: attune.Reply = stream.reply
+            done: attune.Answer = stream.reply
         done = client.chat("Hi", stream=True).finish()
         comparison: attune.Comparison = client.compare("Hi", ("attune@0", "attune@1"), temperature=1.0, max_tokens=9)
         sides: tuple[attune.Candidate, ...] = (comparison.a, comparison.b, *comparison.candidates)
@@ -117,7 +117,7 @@ def sync_program() -> None:
 
 async def async_program() -> None:
     async with attune.AsyncClient() as client:
-        reply: attune.AsyncReply = await client.chat("Hi")
+        reply: attune.AsyncAnswer = await client.chat("Hi")
         feedback: attune.Feedback = await reply.rate("up")
         async with await client.chat("Hi", stream=True) as stream:
             async for piece in stream:
@@ -162,7 +162,7 @@ try:
     asyncio.run(async_program())
 except attune.APIError as error:
     print(refused(error))
-except (attune.ServiceUnreachable, attune.Timeout, attune.UnexpectedReply) as error:
+except (attune.ServiceUnreachable, attune.Timeout, attune.UnexpectedResponse) as error:
     print(error)
 except attune.AttuneError as error:
     print(error)

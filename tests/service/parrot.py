@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from policy.runners.base import Alternatives, Finish, Runner, SamplingSettings, Step
+from policy.runners.base import Alternatives, Finish, Runner, SamplingSettings, TokenDelta
 from service.errors import VersionRefused
 from store.versions import Version
 
@@ -43,7 +43,7 @@ class Talk:
     request_id: str
     ids: list[int]
     settings: SamplingSettings
-    on_step: Callable[[Step], None]
+    on_delta: Callable[[TokenDelta], None]
     place: int = 0
 
 
@@ -63,9 +63,13 @@ class ParrotRunner:
         self._thread.start()
 
     def submit(
-        self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings, on_step: Callable[[Step], None]
+        self,
+        request_id: str,
+        prompt_ids: Sequence[int],
+        settings: SamplingSettings,
+        on_delta: Callable[[TokenDelta], None],
     ) -> None:
-        self._orders.put(Talk(request_id, self._reply(list(prompt_ids), settings), settings, on_step))
+        self._orders.put(Talk(request_id, self._reply(list(prompt_ids), settings), settings, on_delta))
 
     def cancel(self, request_id: str) -> None:
         self._orders.put(request_id)
@@ -76,8 +80,8 @@ class ParrotRunner:
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         return [[logp_of(token) for token in reply] for _, reply in sequences]
 
-    def alternatives(self, prompt_ids: Sequence[int], reply_ids: Sequence[int], count: int) -> Alternatives:
-        return [[((token + place) % 256, logp_of(token) - place) for place in range(count)] for token in reply_ids]
+    def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
+        return [[((token + place) % 256, logp_of(token) - place) for place in range(count)] for token in completion_ids]
 
     def stats(self) -> dict[str, Any]:
         return {"active": len(self._open)}
@@ -102,7 +106,7 @@ class ParrotRunner:
                     self._open[order.request_id] = order
                 elif order in self._open:
                     self.cancelled.append(order)
-                    self._open.pop(order).on_step(Step(order, (), (), "cancelled"))
+                    self._open.pop(order).on_delta(TokenDelta(order, (), (), "cancelled"))
                 order = self._order_if_any()
             self._step()
 
@@ -129,11 +133,11 @@ class ParrotRunner:
                 return
             if finish:
                 del self._open[talk.request_id]
-            talk.on_step(Step(talk.request_id, (token,), (logp_of(token),), finish))
+            talk.on_delta(TokenDelta(talk.request_id, (token,), (logp_of(token),), finish))
 
     def _end_all(self, reason: str, is_crash: bool) -> None:
         for talk in self._open.values():
-            talk.on_step(Step(talk.request_id, (), (), "error", reason))
+            talk.on_delta(TokenDelta(talk.request_id, (), (), "error", reason))
         self._open.clear()
         if is_crash and self.on_exit is not None:
             self.on_exit(reason)
@@ -183,7 +187,7 @@ class ParrotModel:
             ids += [ROLES[message["role"]], *message["content"].encode(), END]
         return [*ids, ASSISTANT]
 
-    def reply_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
+    def completion_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
         return self.prompt_ids(messages), [*reply.encode(), END]
 
     def text_stream(self) -> ByteStream:

@@ -37,7 +37,13 @@ def test_a_backend_is_listed_and_answers_under_its_name(pair: tuple[Running, Run
     )
     with served.db() as db:
         kept = get_completion(db, reply.id)
-    assert (kept.version, kept.backend, kept.text, kept.reply_ids, kept.logps) == (None, "other", "Good day", [], [])
+    assert (kept.version, kept.backend, kept.text, kept.completion_ids, kept.logps) == (
+        None,
+        "other",
+        "Good day",
+        [],
+        [],
+    )
 
 
 def test_a_backend_streams_with_n_replies_and_settings(pair: tuple[Running, Running]) -> None:
@@ -98,7 +104,7 @@ def test_foreign_answers_are_learned_from_only_where_the_operator_says_so(
 
     _, other = pair
     for allowed in (False, True):
-        with running(tmp_path / str(allowed), compare=(f"other={other.url}",), train_on_foreign=allowed) as served:
+        with running(tmp_path / str(allowed), compare=(f"other={other.url}",), train_on_backends=allowed) as served:
             reply = served.openai().chat.completions.create(model="other", messages=ASK)
             cut = served.openai().chat.completions.create(model="other", messages=ASK, max_tokens=3)
             for completion_id in (reply.id, cut.id):
@@ -111,19 +117,21 @@ def test_foreign_answers_are_learned_from_only_where_the_operator_says_so(
                 kept = [get_completion(db, completion_id) for completion_id in (reply.id, cut.id)]
             assert all((one.backend, one.version, one.logps) == ("other", None, []) for one in kept)
             model = served.model
-            whole = model.reply_ids([dict(message) for message in ASK], kept[0].text)
-            assert (kept[0].prompt_ids, kept[0].reply_ids) == (whole if allowed else ([], []))
-            assert bytes(kept[1].reply_ids) == (kept[1].text.encode() if allowed else b"")  # it was cut: no end of turn
+            whole = model.completion_ids([dict(message) for message in ASK], kept[0].text)
+            assert (kept[0].prompt_ids, kept[0].completion_ids) == (whole if allowed else ([], []))
+            assert bytes(kept[1].completion_ids) == (
+                kept[1].text.encode() if allowed else b""
+            )  # it was cut: no end of turn
 
 
 class Picky(ParrotModel):
     """A model whose template takes no conversation that ends in a reply; it knows which threads asked it."""
 
-    def reply_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
+    def completion_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
         asked_on.append(threading.current_thread().name)
         if "refuse" in messages[0]["content"]:
             raise InvalidChat("this model's chat template refuses messages in the order: user")
-        return super().reply_ids(messages, reply)
+        return super().completion_ids(messages, reply)
 
 
 asked_on: list[str] = []
@@ -134,7 +142,7 @@ def test_an_answer_that_the_models_template_refuses_is_given_and_kept_as_text(
 ) -> None:
     _, other = pair
     asked_on.clear()
-    with running(tmp_path / "data", Picky(), compare=(f"other={other.url}",), train_on_foreign=True) as served:
+    with running(tmp_path / "data", Picky(), compare=(f"other={other.url}",), train_on_backends=True) as served:
         texts = ("say: refuse", "say: this")
         replies = [
             served.openai().chat.completions.create(model="other", messages=[{"role": "user", "content": text}])
@@ -150,7 +158,7 @@ def test_an_answer_that_the_models_template_refuses_is_given_and_kept_as_text(
         assert chunks[-1].choices[0].finish_reason == "stop"
         with served.db() as db:
             kept = [get_completion(db, reply.id) for reply in replies]
-    assert [(one.text, bool(one.reply_ids), bool(one.prompt_ids)) for one in kept] == [
+    assert [(one.text, bool(one.completion_ids), bool(one.prompt_ids)) for one in kept] == [
         ("refuse", False, False),
         ("this", True, True),
     ]

@@ -39,8 +39,8 @@ def test_a_reply_names_its_version_and_is_recorded_as_it_was_sampled(shared: Run
     ]
     with shared.db() as db:
         kept = get_completion(db, reply.id)
-    assert kept.reply_ids == [*b"Good day", END]
-    assert kept.logps == [logp_of(token) for token in kept.reply_ids]
+    assert kept.completion_ids == [*b"Good day", END]
+    assert kept.logps == [logp_of(token) for token in kept.completion_ids]
     assert kept.prompt_ids == ParrotModel().prompt_ids([{"role": "user", "content": "say: Good day"}])
     assert (kept.version, kept.text, kept.settings["seed"], kept.settings["metadata"]) == (
         0,
@@ -251,9 +251,9 @@ def test_alternatives_under_way_keep_their_places_and_take_nobody_elses_threads(
     gate, runner = threading.Event(), served.model.runners[0]
     given = runner.alternatives
 
-    def slow(prompt_ids: Sequence[int], reply_ids: Sequence[int], count: int) -> Alternatives:
+    def slow(prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
         assert gate.wait(60)
-        return given(prompt_ids, reply_ids, count)
+        return given(prompt_ids, completion_ids, count)
 
     monkeypatch.setattr(runner, "alternatives", slow)
     num_asked = min(32, (os.cpu_count() or 1) + 4) + 1  # more than the event loop has threads

@@ -31,7 +31,7 @@ def test_a_question_shows_two_different_texts_without_names(served: Running) -> 
     )
     assert kept.propensity == pytest.approx(1 / 12)  # one of six pairs, on one of two orders
     assert (left.text, left.version, left.kind) == (a["content"], 0, "comparison")
-    assert len(left.logps) == len(left.reply_ids) > 0
+    assert len(left.logps) == len(left.completion_ids) > 0
 
 
 def test_a_choice_names_the_models_and_a_second_one_is_another_row(served: Running) -> None:

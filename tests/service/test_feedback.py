@@ -152,8 +152,8 @@ def test_an_answer_whose_reader_left_can_still_be_judged(served: Running) -> Non
     with served.db() as db:
         kept = get_completion(db, chunks[0].id)
     assert kept.finish_reason == "cancelled"
-    assert 0 < len(kept.reply_ids) < 400
-    assert len(kept.logps) == len(kept.reply_ids)
+    assert 0 < len(kept.completion_ids) < 400
+    assert len(kept.logps) == len(kept.completion_ids)
 
 
 def test_asking_again_is_kept_as_a_weak_word_of_the_same_person(served: Running) -> None:

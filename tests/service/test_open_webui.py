@@ -172,7 +172,7 @@ def test_an_export_with_a_user_who_cannot_be_a_rater_says_which_line(served: Run
 class Picky(ParrotModel):
     """A model whose template takes no conversation that ends in a reply."""
 
-    def reply_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
+    def completion_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
         raise InvalidChat("this model's chat template refuses messages in the order: user")
 
 

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 from policy.chat import load_tokenizer, render_prompt
 from policy.errors import RunnerFailed
 from policy.model import model_digest
-from policy.versions import Probe, write_version
+from policy.versions import Fingerprint, write_version
 from service.model import LocalModel, token_bytes
 from service.settings import ServeSettings
 from store.completions import get_completion
@@ -40,13 +40,13 @@ class Tiny:
     served: Running
     folder: Path
 
-    def probe(self, adapter: Path) -> Probe:
+    def probe(self, adapter: Path) -> Fingerprint:
         """Return what the trained weights say after a prompt."""
         ids = render_prompt(load_tokenizer(str(self.folder)), PROMPT)
         top = logits_of(self.folder, adapter, ids)[-1].log_softmax(-1).topk(32)
-        return Probe(ids, top.indices.tolist(), top.values.tolist())
+        return Fingerprint(ids, top.indices.tolist(), top.values.tolist())
 
-    def publish(self, adapter: Path, probe: Probe, damage: bool = False) -> int:
+    def publish(self, adapter: Path, probe: Fingerprint, damage: bool = False) -> int:
         """Write a version and say that it passed its gate."""
         with self.served.db() as db:
             number = next_version_number(db)
@@ -109,9 +109,11 @@ def test_what_is_recorded_is_what_the_version_named_would_say(tiny: Tiny, tmp_pa
         assert reply.model == (f"attune@{number}" if weights else "attune@0")
         with tiny.served.db() as db:
             kept = get_completion(db, reply.id)
-        logits = logits_of(tiny.folder, weights, [*kept.prompt_ids, *kept.reply_ids])
+        logits = logits_of(tiny.folder, weights, [*kept.prompt_ids, *kept.completion_ids])
         expected = (
-            logits[len(kept.prompt_ids) - 1 : -1].log_softmax(-1).gather(1, torch.tensor(kept.reply_ids)[:, None])[:, 0]
+            logits[len(kept.prompt_ids) - 1 : -1]
+            .log_softmax(-1)
+            .gather(1, torch.tensor(kept.completion_ids)[:, None])[:, 0]
         )
         assert kept.logps == pytest.approx(expected.tolist(), abs=0.02)
         shown = reply.choices[0].logprobs
@@ -128,9 +130,11 @@ def answers_are_what_was_trained(made: Tiny, adapter: Path, tolerance: float) ->
         reply = made.served.openai().chat.completions.create(model=name, messages=PROMPT, max_tokens=16, seed=3)  # type: ignore[arg-type]
         with made.served.db() as db:
             kept = get_completion(db, reply.id)
-        logits = logits_of(made.folder, weights, [*kept.prompt_ids, *kept.reply_ids])
+        logits = logits_of(made.folder, weights, [*kept.prompt_ids, *kept.completion_ids])
         expected = (
-            logits[len(kept.prompt_ids) - 1 : -1].log_softmax(-1).gather(1, torch.tensor(kept.reply_ids)[:, None])[:, 0]
+            logits[len(kept.prompt_ids) - 1 : -1]
+            .log_softmax(-1)
+            .gather(1, torch.tensor(kept.completion_ids)[:, None])[:, 0]
         )
         assert kept.logps == pytest.approx(expected.tolist(), abs=tolerance)
 
@@ -254,11 +258,11 @@ def test_top_logprobs_are_the_versions_likeliest_tokens(tiny: Tiny, stream: bool
         with tiny.served.db() as db:
             kept = get_completion(db, completion_id, choice)
         best = (
-            logits_of(tiny.folder, None, [*kept.prompt_ids, *kept.reply_ids])[len(kept.prompt_ids) - 1 : -1]
+            logits_of(tiny.folder, None, [*kept.prompt_ids, *kept.completion_ids])[len(kept.prompt_ids) - 1 : -1]
             .log_softmax(-1)
             .topk(4)
         )
-        assert len(tokens) >= len(kept.reply_ids) - 1 > 0
+        assert len(tokens) >= len(kept.completion_ids) - 1 > 0
         for token, own, logps in zip(tokens, kept.logps, best.values.tolist(), strict=False):
             assert token.logprob == pytest.approx(own, abs=1e-6)
             assert [other.logprob for other in token.top_logprobs] == pytest.approx(logps, abs=0.02)
@@ -300,7 +304,7 @@ def test_streamed_text_is_whole_and_the_same(tiny: Tiny) -> None:
 
 
 def test_tokens_are_shown_with_their_bytes(tiny: Tiny) -> None:
-    ids = list(LocalModel.reply_ids(tiny.served.service.model, PROMPT, "🦜")[1][:-1])  # type: ignore[arg-type]
+    ids = list(LocalModel.completion_ids(tiny.served.service.model, PROMPT, "🦜")[1][:-1])  # type: ignore[arg-type]
     octets = [octet for token in ids for octet in tiny.served.service.model.token(token)[1]]
     assert bytes(octets) == "🦜".encode()
     assert token_bytes("<0xE4>") == b"\xe4"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.runners.base import SamplingSettings, Step
+from policy.runners.base import SamplingSettings, TokenDelta
 from service.engine.engine import Engine, EngineLimits, Loaded
 from service.engine.router import Route, Router, pinned_number, version_name
 from service.engine.slots import Post
@@ -64,7 +64,7 @@ def test_steps_arrive_in_order_on_the_loop_whoever_sends_them() -> None:
 
         def send() -> None:
             for number in range(5000):
-                carry(Step("r", (number,), (0.0,)))
+                carry(TokenDelta("r", (number,), (0.0,)))
 
         thread = threading.Thread(target=send)
         thread.start()
@@ -255,7 +255,7 @@ def test_a_lease_outlives_the_swap_and_the_old_slot_goes_after_it() -> None:
         engine = engine_of([])
         await engine.load(0)
         engine.follow(Router(0))
-        got: list[Step] = []
+        got: list[TokenDelta] = []
         lease = await engine.lease(0)
         lease.submit("r", [256, *b"say: still version zero", 259, 257], SamplingSettings(max_tokens=100), got.append)
         await engine.load(1)

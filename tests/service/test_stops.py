@@ -6,8 +6,8 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy.runners.base import Step
-from service.engine.generation import Reply
+from policy.runners.base import TokenDelta
+from service.engine.generation import Generation
 from service.engine.stops import StopFilter
 from tests.service.parrot import END, ByteStream, logp_of
 
@@ -58,12 +58,12 @@ def test_a_reply_shows_whole_characters_and_keeps_what_was_sampled(
     text: str, stops: list[str], rng: random.Random
 ) -> None:
     ids = [*text.encode(), END]
-    reply, pieces, place = Reply(0, ByteStream(), tuple(stops), (END,)), [], 0
+    reply, pieces, place = Generation(0, ByteStream(), tuple(stops), (END,)), [], 0
     while reply.finish_reason is None:
         size = rng.randint(1, 5)
         part = tuple(ids[place : place + size])
         place += size
-        pieces.append(reply.take(Step("r", part, tuple(map(logp_of, part)), "stop" if place >= len(ids) else "")))
+        pieces.append(reply.take(TokenDelta("r", part, tuple(map(logp_of, part)), "stop" if place >= len(ids) else "")))
     shown = "".join(piece.text for piece in pieces)
     assert shown == reply.text
     assert text.startswith(shown)
@@ -82,7 +82,7 @@ def test_a_reply_shows_whole_characters_and_keeps_what_was_sampled(
 
 def test_half_a_character_at_the_end_shows_as_the_replacement_character() -> None:
     half = "🦜".encode()[:2]
-    reply = Reply(0, ByteStream(), (), (END,))
-    last = reply.take(Step("r", tuple(b"ok" + half), (0.0,) * 4, "length"))
+    reply = Generation(0, ByteStream(), (), (END,))
+    last = reply.take(TokenDelta("r", tuple(b"ok" + half), (0.0,) * 4, "length"))
     assert last.text == "ok" + codecs.decode(half, errors="replace")
     assert last.finish_reason == "length"

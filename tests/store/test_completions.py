@@ -13,9 +13,9 @@ from store.completions import (
     Completion,
     add_completions,
     completions_of_conversation,
+    completions_with_texts,
     get_completion,
     recent_prompts,
-    replies_saying,
 )
 from store.errors import UnknownCompletion
 
@@ -42,7 +42,7 @@ def test_replies_are_found_whatever_spaces_are_around_them(
     add_completions(
         db, [replace(reply("x"), id="y", text=f"{space}a\nb{space}"), replace(reply("z"), id="other", text="ab")]
     )
-    assert [found.id for found in replies_saying(db, ["a\nb"])] == ["y"]
+    assert [found.id for found in completions_with_texts(db, ["a\nb"])] == ["y"]
 
 
 @given(st.lists(st.integers(0, 2**32 - 1)), st.lists(st.floats(width=32, allow_nan=False)))

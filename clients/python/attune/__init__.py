@@ -8,7 +8,7 @@ Hello to you!
 >>> feedback = reply.rate("up")
 """
 
-from attune._async.answers import AsyncComparison, AsyncReply, AsyncStream
+from attune._async.answers import AsyncAnswer, AsyncComparison, AsyncStream
 from attune._async.client import AsyncClient
 from attune._async.events import AsyncEvents
 from attune._errors import (
@@ -25,10 +25,10 @@ from attune._errors import (
     TooLarge,
     TooManyRequests,
     Unauthorized,
-    UnexpectedReply,
+    UnexpectedResponse,
     Unprocessable,
 )
-from attune._sync.answers import Comparison, Reply, Stream
+from attune._sync.answers import Answer, Comparison, Stream
 from attune._sync.client import Client
 from attune._sync.events import Events
 from attune._tracking import track
@@ -63,10 +63,11 @@ from attune._types import (
 
 __all__ = [
     "APIError",
+    "Answer",
+    "AsyncAnswer",
     "AsyncClient",
     "AsyncComparison",
     "AsyncEvents",
-    "AsyncReply",
     "AsyncStream",
     "AttuneError",
     "BadRequest",
@@ -93,7 +94,6 @@ __all__ = [
     "Overloaded",
     "Rater",
     "Record",
-    "Reply",
     "Retry",
     "Run",
     "Sample",
@@ -108,7 +108,7 @@ __all__ = [
     "TooManyRequests",
     "Trigger",
     "Unauthorized",
-    "UnexpectedReply",
+    "UnexpectedResponse",
     "Unprocessable",
     "Usage",
     "Version",

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from attune._errors import UnexpectedReply
+from attune._errors import UnexpectedResponse
 from attune._types import Message, Token, Usage, read
 
 Messages = str | Sequence[Message | Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Answer:
+class AnswerData:
     """One answer: its text, what it is called, and who wrote it.
 
     `id` and `choice` are what feedback points to. `model` names the exact version (`attune@12`), `version` is its
@@ -67,18 +67,20 @@ def turns(messages: Messages) -> tuple[dict[str, Any], ...]:
     return found
 
 
-def answers_of(body: Any, version_header: str | None, question: Asked) -> tuple[Answer, ...]:
-    """Return the answers of a whole reply, by choice. Raises UnexpectedReply for anything else."""
+def answers_of(body: Any, version_header: str | None, question: Asked) -> tuple[AnswerData, ...]:
+    """Return the answers of a whole reply, by choice. Raises UnexpectedResponse for anything else."""
     if not isinstance(body, Mapping) or not body.get("choices"):
-        raise UnexpectedReply("The service answered a chat without a choice in it. Is this an Attune service?")
+        raise UnexpectedResponse("The service answered a chat without a choice in it. Is this an Attune service?")
     found = [_answer(body, choice, version_header, question) for choice in body["choices"]]
     return tuple(sorted(found, key=lambda answer: answer.choice))
 
 
-def _answer(body: Mapping[str, Any], choice: Mapping[str, Any], version_header: str | None, question: Asked) -> Answer:
+def _answer(
+    body: Mapping[str, Any], choice: Mapping[str, Any], version_header: str | None, question: Asked
+) -> AnswerData:
     text = (choice.get("message") or {}).get("content") or ""
     model = str(body.get("model") or "")
-    return Answer(
+    return AnswerData(
         id=str(body.get("id") or ""),
         text=text,
         choice=int(choice.get("index") or 0),

@@ -3,7 +3,7 @@
 AttuneError
 ├── ServiceUnreachable        nothing answers, or the connection broke
 ├── Timeout                   it answered too late
-├── UnexpectedReply           something answers, but it does not speak Attune's contract
+├── UnexpectedResponse           something answers, but it does not speak Attune's contract
 └── APIError                  the service said no: `status`, `code`, `param`, `request_id`
     ├── BadRequest            400 and other 4xx: the request makes no sense
     │   ├── Unprocessable     422: a field is wrong
@@ -59,10 +59,10 @@ class Timeout(AttuneError, TimeoutError):
     """
 
 
-class UnexpectedReply(AttuneError, ValueError):
+class UnexpectedResponse(AttuneError, ValueError):
     """Something answers at the address, but not as Attune's contract says. Is the address right?
 
-    >>> issubclass(attune.UnexpectedReply, ValueError)
+    >>> issubclass(attune.UnexpectedResponse, ValueError)
     True
     """
 

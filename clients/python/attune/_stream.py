@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from attune._errors import UnexpectedReply, error_from_event
+from attune._errors import UnexpectedResponse, error_from_event
 
 DONE = "[DONE]"
 
@@ -55,15 +55,15 @@ class EventReader:
 
 
 def json_of(event: ServerEvent) -> dict[str, Any]:
-    """Return an event's data. Raises ServerError for an error that the service sent, UnexpectedReply for anything but
+    """Return an event's data. Raises ServerError for an error that the service sent, UnexpectedResponse for anything but
     an object.
     """
     try:
         told = json.loads(event.data)
     except ValueError:
-        raise UnexpectedReply(f"The service streamed something other than JSON: {event.data[:60]!r}.") from None
+        raise UnexpectedResponse(f"The service streamed something other than JSON: {event.data[:60]!r}.") from None
     if not isinstance(told, dict):
-        raise UnexpectedReply(f"The service streamed {event.data[:60]!r} where an object was expected.")
+        raise UnexpectedResponse(f"The service streamed {event.data[:60]!r} where an object was expected.")
     if isinstance(told.get("error"), dict) and "choices" not in told:
         raise error_from_event(told["error"])
     return told

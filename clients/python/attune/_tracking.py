@@ -17,7 +17,7 @@ SAID = ("rate", "score", "correct")
 
 def track(openai_client: C, *, rater: str | None = None) -> C:
     """Give the replies of an openai client's `chat.completions.create` the methods `rate`, `score` and `correct`, as
-    `Reply` has them.
+    `Answer` has them.
 
     The client is changed and returned. It must point to an Attune service; address and key are taken from it. With
     `openai.AsyncOpenAI`
@@ -130,15 +130,15 @@ class TrackedStream:
         await self._stream.__aexit__(*raised)
 
     def rate(self, *args: Any, **kwargs: Any) -> Any:
-        """As `Reply.rate`."""
+        """As `Answer.rate`."""
         return self._client.rate(self._known_id(), *args, **kwargs)
 
     def score(self, *args: Any, **kwargs: Any) -> Any:
-        """As `Reply.score`."""
+        """As `Answer.score`."""
         return self._client.score(self._known_id(), *args, **kwargs)
 
     def correct(self, *args: Any, **kwargs: Any) -> Any:
-        """As `Reply.correct`."""
+        """As `Answer.correct`."""
         return self._client.correct(self._known_id(), *args, **kwargs)
 
     def _known_id(self) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from attune._errors import APIError, ServiceUnreachable, Timeout, UnexpectedReply, error_from_response
+from attune._errors import APIError, ServiceUnreachable, Timeout, UnexpectedResponse, error_from_response
 
 if TYPE_CHECKING:
     import httpx
@@ -183,7 +183,7 @@ def faults_of(address: Address) -> Iterator[None]:
     except httpx.InvalidURL as fault:
         raise ServiceUnreachable(f"{address.url!r} is no address: {fault}.") from fault
     except (httpx.HTTPError, httpx.StreamError) as fault:
-        raise UnexpectedReply(f"{address.url} does not answer like an Attune service: {fault}.") from fault
+        raise UnexpectedResponse(f"{address.url} does not answer like an Attune service: {fault}.") from fault
 
 
 def _never_sent(error: ServiceUnreachable | Timeout) -> Exception:
@@ -194,19 +194,19 @@ def _never_sent(error: ServiceUnreachable | Timeout) -> Exception:
 def raise_for_status(response: httpx.Response) -> None:
     """Raise what a response of status 300 and above stands for; its body has been read."""
     if 300 <= response.status_code < 400:
-        raise UnexpectedReply(f"The service sends us on to {response.headers.get('location')!r}; use that address.")
+        raise UnexpectedResponse(f"The service sends us on to {response.headers.get('location')!r}; use that address.")
     if response.status_code >= 400:
         raise error_from_response(response.status_code, response.headers, response.content)
 
 
 def body_of(response: httpx.Response) -> Any:
-    """The JSON body, None where there is none. Raises UnexpectedReply for anything else."""
+    """The JSON body, None where there is none. Raises UnexpectedResponse for anything else."""
     if not response.content:
         return None
     try:
         return json.loads(response.content)
     except ValueError:
-        raise UnexpectedReply(
+        raise UnexpectedResponse(
             f"{response.url} answered with something other than JSON. Is this an Attune service?"
         ) from None
 

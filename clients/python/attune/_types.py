@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
 
-from attune._errors import UnexpectedReply
+from attune._errors import UnexpectedResponse
 
 Thumb = Literal["up", "down"]
 Winner = Literal["A", "B", "tie", "both_bad"]
@@ -497,9 +497,9 @@ class Imported:
 
 
 def read(kind: type[T], told: object) -> T:
-    """Return `told`, a JSON value, as a record of the kind asked for. Raises UnexpectedReply where it cannot be one."""
+    """Return `told`, a JSON value, as a record of the kind asked for. Raises UnexpectedResponse where it cannot be one."""
     if not isinstance(told, Mapping):
-        raise UnexpectedReply(
+        raise UnexpectedResponse(
             f"The service sent {_brief(told)} where {kind.__name__} was expected. Is this an Attune service?"
         )
     hints = _hints(kind)
@@ -508,7 +508,7 @@ def read(kind: type[T], told: object) -> T:
         value = told.get(known.name)
         has_default = known.default is not MISSING or known.default_factory is not MISSING
         if value is None and not has_default:
-            raise UnexpectedReply(
+            raise UnexpectedResponse(
                 f"The service sent a {kind.__name__} without {known.name!r}. Is this an Attune service?"
             )
         if value is not None:

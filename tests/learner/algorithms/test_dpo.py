@@ -11,7 +11,7 @@ from learner.algorithms.dpo import (
     PairLengths,
     PairLogps,
     dpop_loss,
-    length_regularised_loss,
+    length_regularized_loss,
     pair_loss,
     pair_metrics,
     simpo_loss,
@@ -39,7 +39,7 @@ def test_values_by_hand() -> None:
     assert values("sigmoid").tolist() == pytest.approx([math.log1p(math.exp(0.1)), math.log1p(math.exp(0.3))])
     assert values("hinge").tolist() == pytest.approx([1.1, 1.3])
     assert values("ipo").tolist() == pytest.approx([(0.5 / 3 - 1 / 4 - 2.5) ** 2, (-1 / 5 - 0.5 / 2 - 2.5) ** 2])
-    assert values("length_normalised").tolist() == pytest.approx(
+    assert values("length_normalized").tolist() == pytest.approx(
         [math.log1p(math.exp(-0.2 * (0.5 / 3 - 1 / 4))), math.log1p(math.exp(0.2 * (1 / 5 + 0.5 / 2)))]
     )
 
@@ -59,12 +59,12 @@ def test_dpo_positive_punishes_a_chosen_reply_that_falls() -> None:
 def test_length_regularised_asks_less_of_a_longer_winner() -> None:
     expected = -F.logsigmoid(torch.tensor([-0.1, -0.3]) + 0.5 * torch.tensor([-1.0, 3.0]))
     torch.testing.assert_close(
-        length_regularised_loss(EQUAL, REFERENCE, LENGTHS, beta=0.2, length_alpha=0.5, flip_rate=0.0), expected
+        length_regularized_loss(EQUAL, REFERENCE, LENGTHS, beta=0.2, length_alpha=0.5, flip_rate=0.0), expected
     )
-    torch.testing.assert_close(values("length_regularised"), -F.logsigmoid(torch.tensor([-0.1 - 0.01, -0.3 + 0.03])))
+    torch.testing.assert_close(values("length_regularized"), -F.logsigmoid(torch.tensor([-0.1 - 0.01, -0.3 + 0.03])))
 
 
-@pytest.mark.parametrize("kind", ["sigmoid", "ipo", "hinge", "length_normalised", "apo_zero"])
+@pytest.mark.parametrize("kind", ["sigmoid", "ipo", "hinge", "length_normalized", "apo_zero"])
 def test_a_flip_rate_is_the_expectation_over_both_labels(kind: Any) -> None:
     eps = torch.tensor([0.1, 0.4])
     swapped, _ = pair_loss(
@@ -73,7 +73,7 @@ def test_a_flip_rate_is_the_expectation_over_both_labels(kind: Any) -> None:
     torch.testing.assert_close(values(kind, flip_rate=eps), (1 - eps) * values(kind) + eps * swapped)
 
 
-@pytest.mark.parametrize("kind", ["simpo", "dpop", "length_regularised"])
+@pytest.mark.parametrize("kind", ["simpo", "dpop", "length_regularized"])
 def test_a_flip_rate_is_a_wrong_label_on_the_same_logit(kind: Any) -> None:
     logit = -torch.log(torch.expm1(values(kind)))  # of -log sigmoid(x)
     torch.testing.assert_close(

@@ -3,7 +3,7 @@ import torch
 
 from learner.algorithms.dpo import PairKind, PairLengths, PairLogps, pair_loss
 from learner.algorithms.kto import apo_zero_unpaired_loss, kto_loss
-from learner.algorithms.mixed import Edits, MixedSettings, Pairs, Thumbs, Totals, mixed_loss, totals_of
+from learner.algorithms.mixed import Corrections, MixedSettings, Pairs, Thumbs, Totals, mixed_loss, totals_of
 from learner.algorithms.sft import change_of
 
 POLICY = PairLogps(torch.tensor([-5.0, -7.0]), torch.tensor([-6.0, -2.0]))
@@ -12,7 +12,9 @@ LENGTHS = PairLengths(torch.tensor([3, 5]), torch.tensor([4, 2]))
 PAIRS = Pairs(POLICY, REFERENCE, LENGTHS, torch.tensor([0.0, 0.2]), torch.tensor([1.0, 0.5]))
 UP = torch.tensor([True, False])
 THUMBS = Thumbs(POLICY.chosen, REFERENCE.chosen, LENGTHS.chosen, UP, torch.tensor([0.7, 0.4]))
-EDITS = Edits(POLICY, REFERENCE, LENGTHS, torch.tensor([1.5, 0.5]), torch.tensor([2, 16]), torch.tensor([1.5, 3.0]))
+EDITS = Corrections(
+    POLICY, REFERENCE, LENGTHS, torch.tensor([1.5, 0.5]), torch.tensor([2, 16]), torch.tensor([1.5, 3.0])
+)
 KL = torch.tensor([0.1, 0.3, 0.2])
 NLL = torch.tensor([5 / 3, 7 / 5])
 BARE = MixedSettings(nll=0.0, anchor=0.0)
@@ -32,7 +34,7 @@ def test_pairs_alone_are_conservative_dpo() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "own", "other"),
-    [("simpo", "gamma", 0.4), ("dpop", "penalty", 9.0), ("length_regularised", "length_alpha", 0.2)],
+    [("simpo", "gamma", 0.4), ("dpop", "penalty", 9.0), ("length_regularized", "length_alpha", 0.2)],
 )
 def test_losses_on_pairs_have_their_own_factors(kind: PairKind, own: str, other: float) -> None:
     for more in ({}, {own: other}):  # what is not given is as `pair_loss` has it

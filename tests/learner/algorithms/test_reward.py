@@ -10,12 +10,12 @@ from learner.algorithms.reward import (
     bias_prior_loss,
     bootstrap_weights,
     bradley_terry_loss,
-    edit_margin,
+    correction_margin,
     expected_calibration_error,
     lower_confidence_bound,
     thumb_loss,
 )
-from learner.algorithms.statistics import MovingMoments
+from learner.algorithms.statistics import MovingStatistics
 
 CHOSEN, REJECTED = torch.tensor([1.0, -0.5, 2.0]), torch.tensor([0.5, 0.5, 2.0])  # ahead by 0.5, -1, 0
 
@@ -78,7 +78,7 @@ def test_losses_take_an_ensemble() -> None:
 
 
 def test_edits_lead_by_what_they_changed() -> None:
-    assert edit_margin(torch.tensor([1, 4, 9, 1, 0]), torch.tensor([4, 4, 4, 1, 0])).tolist() == [
+    assert correction_margin(torch.tensor([1, 4, 9, 1, 0]), torch.tensor([4, 4, 4, 1, 0])).tolist() == [
         0.125,
         0.5,
         0.5,
@@ -158,7 +158,7 @@ def test_bootstrap_weights_stay_with_their_item() -> None:
 
 def test_doubt_comes_off_the_score() -> None:
     scores = torch.tensor([[1.0, 4.0, 100.0], [3.0, 4.0, 100.0]])
-    moments = MovingMoments().updated(2.0, 4.0)
+    moments = MovingStatistics().updated(2.0, 4.0)
     bound = lower_confidence_bound(scores, moments)
     assert bound.tolist() == pytest.approx([0.0 - 0.5, 1.0, 5.0])
     assert lower_confidence_bound(-scores, moments)[2].item() == pytest.approx(-5.0)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from learner.algorithms.rloo import leave_one_out_advantages, penalised_rewards, rloo_loss
+from learner.algorithms.rloo import leave_one_out_advantages, penalized_rewards, rloo_loss
 
 
 def test_each_reply_against_the_mean_of_the_others() -> None:
@@ -18,8 +18,8 @@ def test_two_replies_are_measured_against_each_other() -> None:
 def test_the_kl_comes_off_the_score() -> None:
     logps, reference = torch.tensor([[-1.0, -2.0, 5.0]]), torch.tensor([[-2.0, -2.5, 0.0]])
     mask, scores = torch.tensor([[1, 1, 0]]), torch.tensor([3.0])
-    assert penalised_rewards(scores, logps, reference, mask).item() == pytest.approx(3 - 0.05 * 1.5)
-    assert penalised_rewards(scores, logps, reference, mask, kl_weight=1.0).item() == pytest.approx(1.5)
+    assert penalized_rewards(scores, logps, reference, mask).item() == pytest.approx(3 - 0.05 * 1.5)
+    assert penalized_rewards(scores, logps, reference, mask, kl_weight=1.0).item() == pytest.approx(1.5)
 
 
 def test_loss_by_hand() -> None:

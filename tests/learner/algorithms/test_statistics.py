@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from learner.algorithms.statistics import MovingMoments, masked_moments, masked_whiten
+from learner.algorithms.statistics import MovingStatistics, masked_statistics, masked_whiten
 
 X = torch.tensor([[1.0, 2.0, 99.0], [4.0, 7.0, 3.0]])
 MASK = torch.tensor([[1, 1, 0], [1, 1, 0]])  # 1, 2, 4, 7: mean 3.5, unbiased variance 7
 
 
 def test_moments_leave_padding_out() -> None:
-    mean, variance = masked_moments(X, MASK)
+    mean, variance = masked_statistics(X, MASK)
     assert mean.item() == pytest.approx(3.5)
     assert variance.item() == pytest.approx(7.0)
 
@@ -23,9 +23,9 @@ def test_whitening() -> None:
 
 
 def test_too_few_to_have_a_deviation() -> None:
-    mean, variance = masked_moments(X, torch.tensor([[0, 1, 0], [0, 0, 0]]))
+    mean, variance = masked_statistics(X, torch.tensor([[0, 1, 0], [0, 0, 0]]))
     assert (mean.item(), variance.item()) == (2.0, 0.0)
-    nothing = masked_moments(X, MASK * 0)
+    nothing = masked_statistics(X, MASK * 0)
     assert [x.item() for x in nothing] == [0.0, 0.0]
     assert masked_whiten(torch.full((1, 3), 5.0), torch.ones(1, 3)).abs().max() == 0.0
 
@@ -33,11 +33,11 @@ def test_too_few_to_have_a_deviation() -> None:
 def test_a_deviation_of_nearly_nothing_is_not_blown_up() -> None:
     whitened = masked_whiten(torch.tensor([0.0, 1e-4]), torch.ones(2))
     assert whitened[1].item() == pytest.approx(5e-5 / (5e-9 + 1e-8) ** 0.5, rel=1e-4)
-    assert masked_moments(torch.tensor([1.0, 3.0]), torch.ones(2))[1].item() == pytest.approx(2.0)
+    assert masked_statistics(torch.tensor([1.0, 3.0]), torch.ones(2))[1].item() == pytest.approx(2.0)
 
 
 def test_moving_moments_are_right_from_the_first_update_on() -> None:
-    start = MovingMoments()
+    start = MovingStatistics()
     assert (start.mean, start.std()) == (0.0, 1.0)
     once = start.updated(4.0, 9.0)
     assert (once.mean, once.std()) == (pytest.approx(4.0), pytest.approx(3.0))
@@ -49,6 +49,6 @@ def test_moving_moments_are_right_from_the_first_update_on() -> None:
 
 
 def test_a_deviation_has_a_floor() -> None:
-    tight = MovingMoments().updated(1.0, 1e-6)
+    tight = MovingStatistics().updated(1.0, 1e-6)
     assert tight.std() == 0.1
     assert tight.std(floor=0.5) == 0.5

@@ -16,14 +16,14 @@ from tests.learner.world import END, World
 PROMPT = (1, 4, 20, 2, 5)
 
 
-def render_reply(messages: Sequence[Any], text: str) -> tuple[list[int], list[int]]:
+def render_completion(messages: Sequence[Any], text: str) -> tuple[list[int], list[int]]:
     return [9, 9, 9], [ord(letter) for letter in text] + [END]
 
 
 def built(world: World, max_tokens: int = 64) -> list[Example]:
     rows = feedback_to_learn(world.db, 0)
     return examples_of(
-        rows, lambda name, choice: get_completion(world.db, name, choice), render_reply, max_tokens=max_tokens
+        rows, lambda name, choice: get_completion(world.db, name, choice), render_completion, max_tokens=max_tokens
     )
 
 

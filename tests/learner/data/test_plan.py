@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from learner.errors import NothingToLearn
-from learner.data.examples import Example, Reply, for_algorithm
+from learner.data.examples import Example, CompletionTokens, for_algorithm
 from learner.data.plan import batches_of, halved, plan_of, seed_of, without_holdout
 from learner.data.replay import replay_of
 from learner.settings import LearnerSettings
@@ -21,8 +21,8 @@ def pair(number: int, rater: str = "ann", *, version: int = 0, prompt: int | Non
     return Example(
         "pair",
         (1, prompt if prompt is not None else number),
-        Reply((number, 2), None, version),
-        Reply((number, 3, 2), None, version),
+        CompletionTokens((number, 2), None, version),
+        CompletionTokens((number, 3, 2), None, version),
         rater,
         (f"f{number}",),
         number,
@@ -30,7 +30,7 @@ def pair(number: int, rater: str = "ann", *, version: int = 0, prompt: int | Non
 
 
 def thumb(number: int, up: bool, rater: str = "ann") -> Example:
-    reply = Reply((number, 2), None, 0)
+    reply = CompletionTokens((number, 2), None, 0)
     return Example("thumb", (1, number), reply if up else None, None if up else reply, rater, (f"t{number}",), number)
 
 

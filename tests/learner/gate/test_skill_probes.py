@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from learner.errors import BadData
-from learner.gate.skill_probes import probe_file, read_probes, right_answers
+from learner.gate.skill_probes import read_skill_probes, right_answers, skill_probe_file
 from learner.loop import Loop
 from learner.model.resident import Resident
-from learner.model.rollouts import sampled_replies
+from learner.model.rollouts import sample_rollouts
 from learner.settings import LearnerSettings
 from learner.update import Updater, material_of
 from policy.chat import decode, end_ids, render_prompt
@@ -39,7 +39,7 @@ def test_an_answer_is_right_when_all_that_is_expected_is_there_and_nothing_that_
         {"prompt": "hi", "forbid": ["sorry"]},
         *FILL,
     )
-    capital, manners, *_ = read_probes(Resident(make_settings(gate_probes=file)))
+    capital, manners, *_ = read_skill_probes(Resident(make_settings(gate_probes=file)))
     assert capital.is_right("Paris is a CITY.")
     assert not capital.is_right("Paris is a citystate.")
     assert not capital.is_right("Paris, not Rome, is a city.")
@@ -53,7 +53,7 @@ def known_answers(settings: LearnerSettings, count: int, folder: Path) -> Path:
     texts = [f"question number {number}?" for number in range(count)]
     prompts = [render_prompt(resident.tokenizer, [{"role": "user", "content": text}]) for text in texts]
     ends, most = end_ids(resident.tokenizer), settings.gate_max_tokens
-    said = sampled_replies(resident.model, prompts, end_ids=ends, max_tokens=most, seed=0, temperature=0.0)
+    said = sample_rollouts(resident.model, prompts, end_ids=ends, max_tokens=most, seed=0, temperature=0.0)
     answers = [decode(resident.tokenizer, reply.ids) for reply in said]
     escape = {ord(character): f"\\{character}" for character in r"\.^$*+?{}[]|()"}
     rows = [
@@ -102,27 +102,27 @@ def broken(resident: Resident, updater: Updater) -> Callable[..., Any]:
 
 
 def test_bundled_models_bring_their_probes_and_others_have_none(make_settings: Build) -> None:
-    assert probe_file(make_settings()) is None
-    assert read_probes(Resident(make_settings())) == []
-    path = probe_file(LearnerSettings(model="pocket-nano"))
+    assert skill_probe_file(make_settings()) is None
+    assert read_skill_probes(Resident(make_settings())) == []
+    path = skill_probe_file(LearnerSettings(model="pocket-nano"))
     assert path is not None
     assert path.name == "probes.jsonl"
 
 
 def test_at_most_so_many_are_asked_spread_over_the_file(make_settings: Build, tmp_path: Path) -> None:
     file = write(tmp_path / "p.jsonl", *({"prompt": f"hi {number}", "expect": [str(number)]} for number in range(40)))
-    chosen = read_probes(Resident(make_settings(gate_probes=file, gate_probe_items=20)))
+    chosen = read_skill_probes(Resident(make_settings(gate_probes=file, gate_probe_items=20)))
     assert [probe.expect[0].pattern for probe in chosen] == [str(number) for number in range(0, 40, 2)]
 
 
 def test_probes_that_are_too_few_to_decide_anything_are_refused_in_words(make_settings: Build, tmp_path: Path) -> None:
     file = write(tmp_path / "p.jsonl", *FILL[:15])
     with pytest.raises(BadData, match=r"15 probes of .*p\.jsonl .* fewer than 16 decide nothing: add some"):
-        read_probes(Resident(make_settings(gate_probes=file)))
+        read_skill_probes(Resident(make_settings(gate_probes=file)))
     with pytest.raises(BadData, match="gate_probe_items is 15: fewer than 16"):
-        read_probes(Resident(make_settings(gate_probes=write(file, *FILL), gate_probe_items=15)))
-    assert len(read_probes(Resident(make_settings(gate_probes=file)))) == 16
-    assert read_probes(Resident(make_settings(gate_probes=file, gate_probe_items=0))) == []
+        read_skill_probes(Resident(make_settings(gate_probes=write(file, *FILL), gate_probe_items=15)))
+    assert len(read_skill_probes(Resident(make_settings(gate_probes=file)))) == 16
+    assert read_skill_probes(Resident(make_settings(gate_probes=file, gate_probe_items=0))) == []
 
 
 def test_a_file_that_holds_no_probes_is_noticed_when_the_learner_starts(
@@ -146,10 +146,10 @@ def test_a_file_that_holds_no_probes_is_noticed_when_the_learner_starts(
 )
 def test_what_is_no_probe_is_named(make_settings: Build, tmp_path: Path, row: Any, says: str) -> None:
     with pytest.raises(BadData, match=says.replace("(", r"\(")):
-        read_probes(Resident(make_settings(gate_probes=write(tmp_path / "p.jsonl", row))))
+        read_skill_probes(Resident(make_settings(gate_probes=write(tmp_path / "p.jsonl", row))))
 
 
 def test_a_file_that_is_not_there_is_named(make_settings: Build, tmp_path: Path) -> None:
     for count in (160, 0):  # also where none would be asked
         with pytest.raises(BadData, match="nowhere.jsonl cannot be read"):
-            read_probes(Resident(make_settings(gate_probes=tmp_path / "nowhere.jsonl", gate_probe_items=count)))
+            read_skill_probes(Resident(make_settings(gate_probes=tmp_path / "nowhere.jsonl", gate_probe_items=count)))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from learner.algorithms.ilql import QHeads
-from learner.data.examples import Example, Reply
+from learner.data.examples import CompletionTokens, Example
 from learner.errors import CannotLearn
 from learner.methods.ilql import (
     Logged,
@@ -24,7 +24,7 @@ from learner.methods.ilql import (
 from learner.methods.mixed import Trained
 from learner.model.anchors import with_distributions
 from learner.model.resident import Resident
-from learner.model.scoring import reply_logits
+from learner.model.scoring import completion_logits
 from learner.settings import LearnerSettings
 from tests.learner.methods.test_on_policy import PROMPTS, judged, parts
 from tests.learner.model.test_resident import written
@@ -39,7 +39,9 @@ def test_q_learning_shifts_the_logits_that_the_model_has(shape: str, tmp_path: P
     resident = Resident(make_settings(model=str(tiny_model(tmp_path / "model", shape, **capped)), q_beta=0.0))
     resident.become(None, 0)
     (known,) = logged_replies(
-        resident, [Example("thumb", PROMPTS[0], Reply(tuple(range(60, 80))), None, "ann", ("t",), 1)], resident.settings
+        resident,
+        [Example("thumb", PROMPTS[0], CompletionTokens(tuple(range(60, 80))), None, "ann", ("t",), 1)],
+        resident.settings,
     )
     through = policy_head(resident, known)
     heads = QHeads(resident.model.get_output_embeddings().weight.detach().float(), seed=0)
@@ -47,7 +49,7 @@ def test_q_learning_shifts_the_logits_that_the_model_has(shape: str, tmp_path: P
         resident, heads, through, [(known.prompt_ids, known.ids)], resident.settings
     )  # by nothing at q_beta 0
     with torch.no_grad():
-        own = reply_logits(resident.model, [(known.prompt_ids, known.ids)]).log_softmax(-1)
+        own = completion_logits(resident.model, [(known.prompt_ids, known.ids)]).log_softmax(-1)
     torch.testing.assert_close(own.gather(-1, goal.top.ids.long()), goal.top.logps.float(), rtol=0, atol=2e-3)
 
 
@@ -57,7 +59,9 @@ def test_q_learning_is_refused_where_logits_are_made_in_an_unknown_way(
     resident = Resident(make_settings())
     resident.become(None, 0)
     (known,) = logged_replies(
-        resident, [Example("thumb", PROMPTS[0], Reply((60, 61, 2)), None, "ann", ("t",), 1)], resident.settings
+        resident,
+        [Example("thumb", PROMPTS[0], CompletionTokens((60, 61, 2)), None, "ann", ("t",), 1)],
+        resident.settings,
     )
     forward = resident.base.forward
 
@@ -81,7 +85,7 @@ def test_a_shift_of_the_output_layer_is_what_policy_and_heads_say_together(
     resident.become(None, 0)
     reply = (PROMPTS[0], tuple(range(60, 80)))
     (known,) = logged_replies(
-        resident, [Example("thumb", reply[0], Reply(reply[1]), None, "ann", ("t",), 1)], resident.settings
+        resident, [Example("thumb", reply[0], CompletionTokens(reply[1]), None, "ann", ("t",), 1)], resident.settings
     )
     through = policy_head(resident, known)
     heads = QHeads(resident.model.get_output_embeddings().weight.detach().float(), rank=3, initial_scale=1.0, seed=0)
@@ -90,9 +94,9 @@ def test_a_shift_of_the_output_layer_is_what_policy_and_heads_say_together(
     low, high = heads.shift(2.0)
     resident.put_shift(low, high / through.scale)
     with torch.no_grad():
-        torch.testing.assert_close(reply_logits(resident.model, [reply]), expected.detach(), rtol=0, atol=2e-3)
+        torch.testing.assert_close(completion_logits(resident.model, [reply]), expected.detach(), rtol=0, atol=2e-3)
         resident.put_shift()
-        torch.testing.assert_close(reply_logits(resident.model, [reply]), through(known.states), rtol=0, atol=2e-3)
+        torch.testing.assert_close(completion_logits(resident.model, [reply]), through(known.states), rtol=0, atol=2e-3)
     assert not torch.allclose(expected, through(known.states), atol=0.1)
 
 
@@ -112,7 +116,16 @@ def noting_tokens(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def lengths_and_weights(resident: Resident) -> list[Logged]:
     some = [(2, 1.0), (9, 0.5), (5, 2.0), (1, 1.0), (5, 0.7)]
     examples = [
-        Example("thumb", prompt, Reply(tuple(range(60, 60 + length))), None, "ann", (f"t{length}",), 1, weight=weight)
+        Example(
+            "thumb",
+            prompt,
+            CompletionTokens(tuple(range(60, 60 + length))),
+            None,
+            "ann",
+            (f"t{length}",),
+            1,
+            weight=weight,
+        )
         for prompt, (length, weight) in zip(PROMPTS, some, strict=False)
     ]
     return logged_replies(resident, examples, resident.settings)
@@ -188,9 +201,9 @@ def test_goals_are_the_same_in_pieces(make_settings: Build, monkeypatch: pytest.
     cut = shifted_distributions(resident, heads, PolicyHead(resident), replies, resident.settings)
     assert max(seen) == 2
     for one, other in zip(cut, whole, strict=True):
-        assert (one.prompt_ids, one.reply_ids, one.top.ids.tolist()) == (
+        assert (one.prompt_ids, one.completion_ids, one.top.ids.tolist()) == (
             other.prompt_ids,
-            other.reply_ids,
+            other.completion_ids,
             other.top.ids.tolist(),
         )
         torch.testing.assert_close(one.top.logps, other.top.logps)
@@ -202,13 +215,13 @@ SHIFTED = {"algorithm": "ilql", "q_serving": "shifted", "q_steps": 60, "q_rate":
 
 def shifted(settings: LearnerSettings, parent: Path | None = None) -> tuple[Resident, Trained]:
     """Make an update of words that like replies which begin with 60."""
-    resident, optimiser, guards, _ = parts(settings)
+    resident, optimizer, guards, _ = parts(settings)
     if parent is not None:
         resident.become(parent, 0)
     anchors = with_distributions(resident.model, [(prompt, (50, 51, 2)) for prompt in PROMPTS])
     result = train_ilql(
         resident,
-        optimiser,
+        optimizer,
         guards,
         examples=judged(24),
         samples=[],

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from learner.data.examples import Example, Reply
+from learner.data.examples import CompletionTokens, Example
 from learner.methods.off_policy import Judged, advantages_of, judged_backward, judged_replies
 from learner.methods.on_policy import train_on_policy
 from learner.model.resident import Resident
-from learner.model.scoring import reply_logps, reply_sums
+from learner.model.scoring import completion_logps, completion_sums
 from learner.settings import LearnerSettings
 from tests.learner.methods.test_on_policy import PROMPTS, SMALL, parts
 
@@ -26,9 +26,11 @@ def fresh(settings: LearnerSettings) -> Resident:
 
 def recorded(
     resident: Resident, prompt: tuple[int, ...], ids: tuple[int, ...], *, version: int = 0, off: float = 0.0
-) -> Reply:
+) -> CompletionTokens:
     """A reply as the resident weights sampled it; `off` nats per token likelier in the record."""
-    return Reply(ids, tuple((reply_logps(resident.model, [(prompt, ids)], 4096)[0] + off).tolist()), version)
+    return CompletionTokens(
+        ids, tuple((completion_logps(resident.model, [(prompt, ids)], 4096)[0] + off).tolist()), version
+    )
 
 
 def thumbs(resident: Resident, **record: float) -> list[Example]:
@@ -109,7 +111,9 @@ def test_what_is_far_from_the_live_version_or_has_no_record_is_not_used(make_set
         for item in items
     ]
     assert judged_replies(resident, bare, 0, settings) is None
-    edit = Example("edit", PROMPTS[0], Reply(GOOD), recorded(resident, PROMPTS[0], BAD), "ann", ("e",), 1, weight=2.0)
+    edit = Example(
+        "edit", PROMPTS[0], CompletionTokens(GOOD), recorded(resident, PROMPTS[0], BAD), "ann", ("e",), 1, weight=2.0
+    )
     found = judged_replies(resident, [edit], 0, settings)
     assert found is not None
     assert [tuple(row.branches[0]) for row in found.rows] == [BAD]  # of a correction, what was sampled
@@ -150,21 +154,22 @@ def test_ppo_learns_from_judged_replies_where_the_reward_says_nothing(make_setti
         settings = make_settings(
             algorithm="ppo", off_policy=weight, reward_pessimism=0.0, **{**SMALL, "rollout_rounds": 6}
         )
-        resident, optimiser, guards, rewards = parts(settings)
+        resident, optimizer, guards, rewards = parts(settings)
         judged = judged_replies(resident, thumbs(resident), 0, settings)
         assert judged is not None
         rewards.rewards = lambda features, pessimism, limit: torch.zeros(len(features))  # type: ignore[method-assign, assignment]
 
         def leaning(resident: Resident = resident) -> float:
             good, bad = (
-                reply_sums(resident.model, [(prompt, ids) for prompt in PROMPTS], 4096).mean() for ids in (GOOD, BAD)
+                completion_sums(resident.model, [(prompt, ids) for prompt in PROMPTS], 4096).mean()
+                for ids in (GOOD, BAD)
             )
             return float(good - bad)
 
         before, told = leaning(), list[dict[str, float]]()
         train_on_policy(
             resident,
-            optimiser,
+            optimizer,
             guards,
             rewards,
             prompts=PROMPTS,

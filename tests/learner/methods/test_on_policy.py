@@ -8,17 +8,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from learner.data.examples import Example, Reply
+from learner.data.examples import CompletionTokens, Example
 from learner.data.plan import Plan
 from learner.errors import Diverged
 from learner.methods.ilql import logged_replies, train_ilql
 from learner.methods.mixed import Guards, Trained
 from learner.methods.on_policy import Critic, sampled_batch, train_on_policy
 from learner.model.anchors import with_distributions
-from learner.model.optimizer import Optimiser
+from learner.model.optimizer import Optimizer
 from learner.model.reference import Reference
 from learner.model.resident import Resident
-from learner.model.rollouts import Rollout, sampled_replies, sampler_logps
+from learner.model.rollouts import Rollout, sample_rollouts, sampler_logps
 from learner.model.scoring import Row, padded, row_logps, row_of
 from learner.reward_model.model import RewardModel, trained_reward_model
 from learner.settings import LearnerSettings
@@ -43,24 +43,24 @@ def counts_low_ids(prompt: str, reply: str) -> float:
     return 2.0 * sum("a" <= letter <= "m" for letter in reply.lower())
 
 
-def parts(settings: LearnerSettings) -> tuple[Resident, Optimiser, Guards, RewardModel]:
+def parts(settings: LearnerSettings) -> tuple[Resident, Optimizer, Guards, RewardModel]:
     resident = Resident(settings)
     resident.become(None, 0)
     rewards, _ = trained_reward_model(resident, long_over_short(16), settings, seed=0)
     drift = with_distributions(resident.model, [(prompt, (50, 51, 2)) for prompt in PROMPTS])
     guards = Guards(resident, Plan((), (), (), 0), Reference(resident, 4096), drift, settings)
-    optimiser = Optimiser(
+    optimizer = Optimizer(
         resident, learning_rate=resident.learning_rate, warmup_steps=settings.warmup_steps, clip_norm=1.0
     )
-    return resident, optimiser, guards, rewards
+    return resident, optimizer, guards, rewards
 
 
 def trained(settings: LearnerSettings) -> tuple[Resident, Trained, list[float]]:
-    resident, optimiser, guards, rewards = parts(settings)
+    resident, optimizer, guards, rewards = parts(settings)
     told: list[float] = []
     result = train_on_policy(
         resident,
-        optimiser,
+        optimizer,
         guards,
         rewards,
         prompts=PROMPTS,
@@ -134,7 +134,7 @@ def test_what_sampling_recorded_is_used_while_it_is_right(
 ) -> None:
     settings = make_settings(algorithm="grpo", **SMALL)
     resident, *_ = parts(settings)
-    replies = sampled_replies(
+    replies = sample_rollouts(
         resident.model, [prompt for prompt in PROMPTS for _ in range(8)], end_ids=[2], max_tokens=8, seed=1
     )
     rows = [row_of(prompt, *(reply.ids for reply in replies[8 * k : 8 * k + 8])) for k, prompt in enumerate(PROMPTS)]
@@ -185,10 +185,10 @@ def test_the_weight_of_the_kl_follows_its_target(make_settings: Build) -> None:
     for target in (0.0, 1e-3, 1e3):
         settings = make_settings(algorithm="grpo", kl_target=target, kl_horizon=48.0, **{**SMALL, "rollout_rounds": 4})
         seen: list[float] = []
-        resident, optimiser, guards, rewards = parts(settings)
+        resident, optimizer, guards, rewards = parts(settings)
         train_on_policy(
             resident,
-            optimiser,
+            optimizer,
             guards,
             rewards,
             prompts=PROMPTS,
@@ -246,15 +246,25 @@ def judged(count: int) -> list[Example]:
     for n in range(count):
         prompt = PROMPTS[n % len(PROMPTS)]
         made.append(
-            Example("pair", prompt, Reply((60, 61 + n % 3, 2)), Reply((90, 61 + n % 3, 2)), "ann", (f"p{n}",), n)
+            Example(
+                "pair",
+                prompt,
+                CompletionTokens((60, 61 + n % 3, 2)),
+                CompletionTokens((90, 61 + n % 3, 2)),
+                "ann",
+                (f"p{n}",),
+                n,
+            )
         )
     return made
 
 
 def test_rewards_lie_on_the_tokens_that_earned_them(make_settings: Build) -> None:
     resident = Resident(make_settings())
-    edit = Example("edit", PROMPTS[0], Reply((60, 61, 62, 2)), Reply((60, 99, 62, 2)), "ann", ("e",), 1)
-    up = Example("thumb", PROMPTS[1], Reply((60, 2)), None, "ann", ("t",), 2, share=0.5)
+    edit = Example(
+        "edit", PROMPTS[0], CompletionTokens((60, 61, 62, 2)), CompletionTokens((60, 99, 62, 2)), "ann", ("e",), 1
+    )
+    up = Example("thumb", PROMPTS[1], CompletionTokens((60, 2)), None, "ann", ("t",), 2, share=0.5)
     found = [(item.ids, item.rewards) for item in logged_replies(resident, [edit, up], resident.settings)]
     assert found == [
         ((60, 61, 62, 2), (0.0, 0.5, 0.0, 0.0)),
@@ -275,7 +285,7 @@ def test_q_learning_moves_the_policy_towards_what_was_liked(make_settings: Build
         max_kl=50,
         anchor=0,
     )
-    resident, optimiser, guards, _ = parts(settings)
+    resident, optimizer, guards, _ = parts(settings)
 
     def leaning() -> float:
         with torch.no_grad():
@@ -283,12 +293,12 @@ def test_q_learning_moves_the_policy_towards_what_was_liked(make_settings: Build
         return float((logits[:, 60] - logits[:, 90]).mean())
 
     def replies() -> list[Rollout]:
-        return sampled_replies(resident.model, PROMPTS * 2, end_ids=end_ids(resident.tokenizer), max_tokens=8, seed=1)
+        return sample_rollouts(resident.model, PROMPTS * 2, end_ids=end_ids(resident.tokenizer), max_tokens=8, seed=1)
 
     before, told = leaning(), []
     result = train_ilql(
         resident,
-        optimiser,
+        optimizer,
         guards,
         examples=judged(24),
         samples=replies(),
@@ -305,10 +315,10 @@ def test_q_learning_moves_the_policy_towards_what_was_liked(make_settings: Build
 
 def test_no_step_is_made_without_a_prompt(make_settings: Build) -> None:
     settings = make_settings(algorithm="grpo", **{**SMALL, "rollout_minibatches": 4, "rollout_rounds": 2})
-    resident, optimiser, guards, rewards = parts(settings)
+    resident, optimizer, guards, rewards = parts(settings)
     result = train_on_policy(
         resident,
-        optimiser,
+        optimizer,
         guards,
         rewards,
         prompts=PROMPTS[:3],

@@ -11,12 +11,12 @@ import torch
 from learner.algorithms.dpo import PairLogps, sigmoid_loss
 from learner.algorithms.kto import kto_loss
 from learner.algorithms.mixed import MixedSettings
-from learner.data.examples import Example, Reply, for_algorithm
-from learner.methods.steps import MismatchedReplies, backward, mixed_settings, step_totals
+from learner.data.examples import CompletionTokens, Example, for_algorithm
+from learner.methods.steps import MismatchedCompletions, backward, mixed_settings, step_totals
 from learner.model.anchors import with_distributions
 from learner.model.reference import Reference
 from learner.model.resident import Resident
-from learner.model.scoring import reply_sums, score
+from learner.model.scoring import completion_sums, score
 from learner.settings import LearnerSettings
 
 PLAIN = MixedSettings(nll=0.0, anchor=0.0)
@@ -24,8 +24,8 @@ PAIRS = [
     Example(
         "pair",
         (1, 4, 20 + n, 2, 5),
-        Reply((50 + n, 2)),
-        Reply((60, 61 + n, 62, 2)),
+        CompletionTokens((50 + n, 2)),
+        CompletionTokens((60, 61 + n, 62, 2)),
         "ann",
         (f"p{n}",),
         n,
@@ -37,15 +37,19 @@ THUMBS = [
     Example(
         "thumb",
         (1, 4, 30 + n, 2, 5),
-        Reply((70 + n, 2)) if n % 2 else None,
-        None if n % 2 else Reply((80, 81 + n, 2)),
+        CompletionTokens((70 + n, 2)) if n % 2 else None,
+        None if n % 2 else CompletionTokens((80, 81 + n, 2)),
         "ann",
         (f"t{n}",),
         n,
     )
     for n in range(4)
 ]
-EDITS = [Example("edit", (1, 4, 40, 2, 5), Reply((90, 91, 92, 2)), Reply((90, 93, 92, 2)), "ann", ("e",), 9)]
+EDITS = [
+    Example(
+        "edit", (1, 4, 40, 2, 5), CompletionTokens((90, 91, 92, 2)), CompletionTokens((90, 93, 92, 2)), "ann", ("e",), 9
+    )
+]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +97,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance
 
 def test_pairs_alone_are_dpo(resident: Resident, reference: Reference) -> None:
     loss, _ = gradients(resident, reference, PAIRS)
-    now = reply_sums(resident.model, [(e.prompt_ids, reply.ids) for e in PAIRS for reply in e.replies], 4096)
+    now = completion_sums(resident.model, [(e.prompt_ids, reply.ids) for e in PAIRS for reply in e.replies], 4096)
     theirs = reference.sums(PAIRS)
     values = sigmoid_loss(PairLogps(now[0::2], now[1::2]), PairLogps(theirs[0::2], theirs[1::2]), beta=0.1)
     weights = torch.tensor([example.weight for example in PAIRS])
@@ -103,7 +107,7 @@ def test_pairs_alone_are_dpo(resident: Resident, reference: Reference) -> None:
 
 def test_thumbs_alone_are_kto(resident: Resident, reference: Reference) -> None:
     loss, _ = gradients(resident, reference, THUMBS, z0=0.4)
-    now = reply_sums(resident.model, [(e.prompt_ids, e.replies[0].ids) for e in THUMBS], 4096)
+    now = completion_sums(resident.model, [(e.prompt_ids, e.replies[0].ids) for e in THUMBS], 4096)
     values, _ = kto_loss(now, reference.sums(THUMBS), torch.tensor([e.up for e in THUMBS]), 0.4, beta=0.1)
     assert loss == pytest.approx(float(2.0 * values.mean()), abs=1e-6)
 
@@ -154,7 +158,7 @@ def test_metrics_are_means_over_their_own_kind_however_a_step_is_cut(resident: R
         backward(resident, batch, [], reference, step_totals(batch, len(batch), 0), PLAIN, budget, 0.0)[1]
         for budget in (4096, 1, 40)
     ]
-    now = reply_sums(
+    now = completion_sums(
         resident.model, [(e.prompt_ids, reply.ids) for e in batch for reply in e.replies], 4096
     ) - reference.sums(batch)
     sides = [
@@ -189,15 +193,16 @@ def test_mismatched_replies_fit_the_context_and_are_there_for_kto_alone(
 ) -> None:
     long, short = (
         replace(THUMBS[1], prompt_ids=(1, *range(10, 40))),
-        replace(THUMBS[3], good=Reply(tuple(range(50, 80)))),
+        replace(THUMBS[3], good=CompletionTokens(tuple(range(50, 80)))),
     )
-    assert len(MismatchedReplies.of(resident, [long, short], PLAIN, 0, 4096).rows) == 2
+    assert len(MismatchedCompletions.of(resident, [long, short], PLAIN, 0, 4096).rows) == 2
     monkeypatch.setattr(Resident, "context_length", 40)  # each fits, but not the one's reply to the other's prompt
     assert [
-        len(prompt) + len(reply) for prompt, reply in MismatchedReplies.of(resident, [long, short], PLAIN, 0, 4096).rows
+        len(prompt) + len(reply)
+        for prompt, reply in MismatchedCompletions.of(resident, [long, short], PLAIN, 0, 4096).rows
     ] == [7]
     for mixed in (MixedSettings(thumb_scale=0.0), MixedSettings(thumb_kind="apo_zero_unpaired")):
-        assert MismatchedReplies.of(resident, [long, short], mixed, 0, 4096).rows == []
+        assert MismatchedCompletions.of(resident, [long, short], mixed, 0, 4096).rows == []
 
 
 def test_the_batches_of_an_update_add_up_to_it(resident: Resident, reference: Reference) -> None:
@@ -211,7 +216,7 @@ def test_the_batches_of_an_update_add_up_to_it(resident: Resident, reference: Re
 def test_sft_has_no_preference_terms(resident: Resident, reference: Reference) -> None:
     ups = [example for example in THUMBS if example.up]
     loss, _ = gradients(resident, reference, ups, mixed=mixed_settings(LearnerSettings(algorithm="sft")))
-    now = reply_sums(resident.model, [(e.prompt_ids, e.replies[0].ids) for e in ups], 4096)
+    now = completion_sums(resident.model, [(e.prompt_ids, e.replies[0].ids) for e in ups], 4096)
     lengths = torch.tensor([len(e.replies[0].ids) for e in ups])
     assert loss == pytest.approx(float((-now / lengths).mean()), abs=1e-6)
 

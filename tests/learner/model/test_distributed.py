@@ -112,7 +112,7 @@ with distributed.joined("cpu"):
         for name, parameter in resident.trainable():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
     reason = Guards(resident, Plan((), (), (), 0), Reference(resident, 4096), drift, settings).look()[1]
-    seen = [[anchor.reply_ids for anchor in known], [rollout.ids for rollout in drawn], reason]
+    seen = [[anchor.completion_ids for anchor in known], [rollout.ids for rollout in drawn], reason]
     (Path(folder) / f"{rank}.json").write_text(json.dumps(seen))
 """
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from learner.data.examples import Example, Reply
+from learner.data.examples import CompletionTokens, Example
 from learner.model.reference import Reference
 from learner.model.resident import Resident
-from learner.model.scoring import reply_logps
+from learner.model.scoring import completion_logps
 from learner.settings import LearnerSettings
 
 Build = Callable[..., LearnerSettings]
@@ -23,9 +23,15 @@ def resident(make_settings: Build) -> Resident:
 
 def example(resident: Resident, number: int, *, version: int = 0, off: float = 0.0) -> Example:
     prompt, ids = (1, 4, 20 + number, 2, 5), (50 + number, 51, 2)
-    (logps,) = reply_logps(resident.model, [(prompt, ids)], 4096)
+    (logps,) = completion_logps(resident.model, [(prompt, ids)], 4096)
     return Example(
-        "thumb", prompt, Reply(ids, tuple((logps + off).tolist()), version), None, "ann", (f"f{number}",), number
+        "thumb",
+        prompt,
+        CompletionTokens(ids, tuple((logps + off).tolist()), version),
+        None,
+        "ann",
+        (f"f{number}",),
+        number,
     )
 
 
@@ -46,7 +52,7 @@ def test_records_that_are_off_are_computed_again(resident: Resident, off: float)
     right = torch.stack(
         [
             logps.sum()
-            for logps in reply_logps(resident.model, [(e.prompt_ids, e.replies[0].ids) for e in examples], 4096)
+            for logps in completion_logps(resident.model, [(e.prompt_ids, e.replies[0].ids) for e in examples], 4096)
         ]
     )
     assert torch.allclose(reference.sums(examples), right, atol=1e-5)
@@ -56,7 +62,7 @@ def test_replies_of_other_versions_and_of_people_are_computed(resident: Resident
     reference = Reference(resident, 4096)
     other = example(resident, 1, version=3, off=5.0)
     assert reference.learn([other], live=0, seed=0).checked == 0
-    (right,) = reply_logps(resident.model, [(other.prompt_ids, other.replies[0].ids)], 4096)
+    (right,) = completion_logps(resident.model, [(other.prompt_ids, other.replies[0].ids)], 4096)
     assert torch.allclose(reference.sums([other]), right.sum(), atol=1e-5)
 
 
@@ -67,9 +73,9 @@ def test_only_a_sample_is_computed_twice_for_a_version_and_everything_again_for_
 
     def counted(model: torch.nn.Module, replies: list[object], budget: int) -> list[torch.Tensor]:
         computed.append(len(replies))
-        return reply_logps(model, replies, budget)  # type: ignore[arg-type]
+        return completion_logps(model, replies, budget)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("learner.model.reference.reply_logps", counted)
+    monkeypatch.setattr("learner.model.reference.completion_logps", counted)
     items = [example(resident, n, version=7) for n in range(100)]
     reference.learn(items, live=0, seed=0)
     reference.learn(items, live=0, seed=0)
@@ -89,6 +95,9 @@ def test_what_is_remembered_and_not_so_any_more_is_computed_again(
     reference.learn(items, live=0, seed=0)
     assert "remembered log-probabilities are off" in caplog.text
     right = torch.stack(
-        [logps.sum() for logps in reply_logps(resident.model, [(e.prompt_ids, e.replies[0].ids) for e in items], 4096)]
+        [
+            logps.sum()
+            for logps in completion_logps(resident.model, [(e.prompt_ids, e.replies[0].ids) for e in items], 4096)
+        ]
     )
     assert torch.allclose(reference.sums(items), right, atol=1e-5)

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from learner.errors import CannotLearn
-from learner.model.optimizer import Optimiser, cooled
+from learner.model.optimizer import Optimizer, cooled
 from learner.model.resident import Resident
-from learner.model.scoring import reply_sums
-from learner.publish import probe_of
+from learner.model.scoring import completion_sums
+from learner.publish import fingerprint_of
 from learner.settings import LearnerSettings
 from policy.versions import Manifest, write_version
 from tests.models import tiny_tokenizer
@@ -28,7 +28,7 @@ def written(resident: Resident, folder: Path, kind: str = "adapter") -> Manifest
         base_model="tiny",
         base_digest=resident.base_digest,
         save=resident.save,
-        probe=probe_of(resident),
+        probe=fingerprint_of(resident),
         seed=0,
         settings={},
         kind=kind,
@@ -45,29 +45,29 @@ def moved(resident: Resident, amount: float = 0.02) -> None:
 def test_a_version_comes_back_as_it_was_saved(make_settings: Build, tmp_path: Path, tuning: str) -> None:
     resident = Resident(make_settings(tuning=tuning))
     resident.become(None, seed=0)
-    base = reply_sums(resident.model, REPLIES, 4096)
+    base = completion_sums(resident.model, REPLIES, 4096)
     moved(resident)
-    trained = reply_sums(resident.model, REPLIES, 4096)
+    trained = completion_sums(resident.model, REPLIES, 4096)
     manifest = written(resident, tmp_path / "v1", "full" if tuning == "full" else "adapter")
     resident.become(None, seed=0)
-    assert torch.equal(reply_sums(resident.model, REPLIES, 4096), base)
+    assert torch.equal(completion_sums(resident.model, REPLIES, 4096), base)
     resident.become(tmp_path / "v1", seed=0)
-    assert torch.allclose(reply_sums(resident.model, REPLIES, 4096), trained, atol=1e-6)
+    assert torch.allclose(completion_sums(resident.model, REPLIES, 4096), trained, atol=1e-6)
     assert resident.parent_digest == manifest.digest
     assert not torch.allclose(trained, base, atol=1e-3)
     with resident.as_base() as model:
-        assert torch.allclose(reply_sums(model, REPLIES, 4096), base, atol=1e-6)
-    assert torch.allclose(reply_sums(resident.model, REPLIES, 4096), trained, atol=1e-6)
+        assert torch.allclose(completion_sums(model, REPLIES, 4096), base, atol=1e-6)
+    assert torch.allclose(completion_sums(resident.model, REPLIES, 4096), trained, atol=1e-6)
 
 
 def test_fresh_adapters_change_nothing_and_are_drawn_from_the_seed(make_settings: Build) -> None:
     resident = Resident(make_settings())
     with resident.as_base() as model:
-        base = reply_sums(model, REPLIES, 4096)
+        base = completion_sums(model, REPLIES, 4096)
     drawn = []
     for seed in (1, 1, 2):
         resident.become(None, seed)
-        assert torch.equal(reply_sums(resident.model, REPLIES, 4096), base)
+        assert torch.equal(completion_sums(resident.model, REPLIES, 4096), base)
         drawn.append(torch.cat([weight.flatten() for weight in resident.weights().values()]))
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
@@ -80,7 +80,9 @@ def test_a_live_version_keeps_the_rank_that_it_was_made_with(make_settings: Buil
     written(first, tmp_path / "v1")
     other = Resident(make_settings(lora_rank=8))
     other.become(tmp_path / "v1", 0)
-    assert torch.allclose(reply_sums(other.model, REPLIES, 4096), reply_sums(first.model, REPLIES, 4096), atol=1e-5)
+    assert torch.allclose(
+        completion_sums(other.model, REPLIES, 4096), completion_sums(first.model, REPLIES, 4096), atol=1e-5
+    )
     other.become(None, 0)
     assert {weight.shape[0] for name, weight in other.weights().items() if "lora_A" in name} == {8}
 
@@ -113,19 +115,19 @@ def test_the_adapter_is_on_all_linear_layers_but_the_head_and_its_folder_names_n
 def test_other_weights_can_be_held_for_a_while(make_settings: Build) -> None:
     resident = Resident(make_settings())
     resident.become(None, 0)
-    before, live = reply_sums(resident.model, REPLIES, 4096), resident.weights()
+    before, live = completion_sums(resident.model, REPLIES, 4096), resident.weights()
     moved(resident)
-    after = reply_sums(resident.model, REPLIES, 4096)
+    after = completion_sums(resident.model, REPLIES, 4096)
     with resident.holding(live) as model:
-        assert torch.equal(reply_sums(model, REPLIES, 4096), before)
-    assert torch.equal(reply_sums(resident.model, REPLIES, 4096), after)
+        assert torch.equal(completion_sums(model, REPLIES, 4096), before)
+    assert torch.equal(completion_sums(resident.model, REPLIES, 4096), after)
 
 
-def stepped(resident: Resident, optimiser: Optimiser, steps: int) -> None:
+def stepped(resident: Resident, optimizer: Optimizer, steps: int) -> None:
     for step in range(steps):
         for _, parameter in resident.trainable():
             parameter.grad = torch.full_like(parameter, 1.0 + step)
-        optimiser.step()
+        optimizer.step()
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
@@ -134,14 +136,14 @@ def test_the_optimiser_goes_on_where_it_stopped(make_settings: Build, tmp_path: 
     resident = Resident(make_settings(lora_rank=2, device=device))
     resident.become(None, 0)
     start = resident.weights()
-    whole = Optimiser(resident, **settings)
+    whole = Optimizer(resident, **settings)
     stepped(resident, whole, 3)
     expected = resident.weights()
     resident.put(start)
-    first = Optimiser(resident, **settings)
+    first = Optimizer(resident, **settings)
     stepped(resident, first, 2)
     first.write(tmp_path / "m" / "000001.safetensors", "digest")
-    second = Optimiser(resident, **settings)
+    second = Optimizer(resident, **settings)
     assert second.read(tmp_path / "m" / "000001.safetensors", "digest")
     for _, parameter in resident.trainable():
         parameter.grad = torch.full_like(parameter, 3.0)
@@ -153,10 +155,10 @@ def test_the_optimiser_s_memory_lies_where_the_weights_are(
     make_settings: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resident = Resident(make_settings(lora_rank=2))
-    first = Optimiser(resident, learning_rate=1e-3, warmup_steps=0, clip_norm=1.0)
+    first = Optimizer(resident, learning_rate=1e-3, warmup_steps=0, clip_norm=1.0)
     stepped(resident, first, 1)
     first.write(tmp_path / "000001.safetensors", "digest")
-    second = Optimiser(resident, learning_rate=1e-3, warmup_steps=0, clip_norm=1.0)
+    second = Optimizer(resident, learning_rate=1e-3, warmup_steps=0, clip_norm=1.0)
     plain = torch.tensor  # as on a GPU: what names no device is made elsewhere than the weights are
     monkeypatch.setattr(torch, "tensor", lambda value, **named: plain(value, **{"device": "meta", **named}))
     assert second.read(tmp_path / "000001.safetensors", "digest")
@@ -173,21 +175,21 @@ def test_an_update_cools_down_over_its_last_share_of_steps(make_settings: Build)
     moves = []
     for scale in (1.0, 0.25):
         resident.put(start)
-        optimiser = Optimiser(resident, learning_rate=1e-3, warmup_steps=0, clip_norm=1.0)
+        optimizer = Optimizer(resident, learning_rate=1e-3, warmup_steps=0, clip_norm=1.0)
         for _, parameter in resident.trainable():
             parameter.grad = torch.ones_like(parameter)
-        optimiser.step(scale)
+        optimizer.step(scale)
         moves.append(sum((weight - start[name]).abs().sum().item() for name, weight in resident.weights().items()))
     assert moves[1] == pytest.approx(0.25 * moves[0], rel=1e-3)
 
 
 def test_moments_of_another_version_or_in_a_broken_file_are_not_taken_up(make_settings: Build, tmp_path: Path) -> None:
     resident = Resident(make_settings(lora_rank=2))
-    optimiser = Optimiser(resident, learning_rate=1e-3, warmup_steps=0, clip_norm=1.0)
-    stepped(resident, optimiser, 1)
+    optimizer = Optimizer(resident, learning_rate=1e-3, warmup_steps=0, clip_norm=1.0)
+    stepped(resident, optimizer, 1)
     path = tmp_path / "000001.safetensors"
-    optimiser.write(path, "digest")
-    fresh = Optimiser(resident, learning_rate=1e-3, warmup_steps=0, clip_norm=1.0)
+    optimizer.write(path, "digest")
+    fresh = Optimizer(resident, learning_rate=1e-3, warmup_steps=0, clip_norm=1.0)
     assert not fresh.read(path, "another digest")
     assert not fresh.read(tmp_path / "absent.safetensors", "digest")
     path.write_bytes(path.read_bytes()[:50])
@@ -198,10 +200,10 @@ def test_moments_of_another_version_or_in_a_broken_file_are_not_taken_up(make_se
 def test_a_gradient_that_is_not_finite_moves_nothing(make_settings: Build) -> None:
     resident = Resident(make_settings(lora_rank=2))
     before = resident.weights()
-    optimiser = Optimiser(resident, learning_rate=1e-3, warmup_steps=0, clip_norm=1.0)
+    optimizer = Optimizer(resident, learning_rate=1e-3, warmup_steps=0, clip_norm=1.0)
     for _, parameter in resident.trainable():
         parameter.grad = torch.full_like(parameter, float("nan"))
-    assert optimiser.step() != optimiser.step()  # NaN, then no gradient left: 0
+    assert optimizer.step() != optimizer.step()  # NaN, then no gradient left: 0
     assert all(torch.equal(weight, before[name]) for name, weight in resident.weights().items())
 
 

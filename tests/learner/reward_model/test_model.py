@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from learner.data.examples import Example, Reply
+from learner.data.examples import CompletionTokens, Example
 from learner.errors import BadData, BadSetting, NothingToLearn
 from learner.model.resident import Resident
 from learner.reward_model.functions import reward_function
-from learner.reward_model.model import RewardModel, calibration_of, reply_features, trained_reward_model
+from learner.reward_model.model import RewardModel, calibration_of, completion_features, trained_reward_model
 from learner.reward_model.offline import measure_reward_model, scores_of, train_reward_model
 from learner.settings import LearnerSettings
 from policy.versions import read_version
@@ -26,7 +26,10 @@ Build = Callable[..., LearnerSettings]
 def long_over_short(count: int, first: int = 0) -> list[Example]:
     made = []
     for n in range(first, first + count):
-        short, long = Reply((50 + n % 40, 2)), Reply((60 + n % 30, 61, 62 + n % 7, 63, 64 + n % 5, 2))
+        short, long = (
+            CompletionTokens((50 + n % 40, 2)),
+            CompletionTokens((60 + n % 30, 61, 62 + n % 7, 63, 64 + n % 5, 2)),
+        )
         made.append(Example("pair", (1, 4, 10 + n, 2, 5), long, short, "ann", (f"p{n}",), n))
     return made
 
@@ -60,9 +63,11 @@ def test_it_knows_when_it_does_not_know(resident: Resident, make_settings: Build
     seen = [(pair.prompt_ids, reply.ids) for pair in long_over_short(40) for reply in pair.replies]
     generator = torch.Generator().manual_seed(0)
     strange = [(prompt, tuple(torch.randint(6, 320, (40,), generator=generator).tolist())) for prompt, _ in seen[:40]]
-    doubts = [model.scores(reply_features(resident, replies, 4096)).std(0).mean() for replies in (seen, strange)]
+    doubts = [model.scores(completion_features(resident, replies, 4096)).std(0).mean() for replies in (seen, strange)]
     assert doubts[1] > doubts[0]
-    confident, wary = (model.rewards(reply_features(resident, strange, 4096), pessimism=kappa) for kappa in (0.0, 1.0))
+    confident, wary = (
+        model.rewards(completion_features(resident, strange, 4096), pessimism=kappa) for kappa in (0.0, 1.0)
+    )
     assert bool((wary < confident).all())
 
 
@@ -71,7 +76,7 @@ def test_it_comes_back_from_disk_as_it_was(resident: Resident, make_settings: Bu
     model.write(tmp_path / "000001", 0, {}, base_model="tiny")
     assert read_version(tmp_path / "000001").base_model == "tiny"
     again = RewardModel.read(tmp_path / "000001")
-    features = reply_features(resident, [((1, 4, 20, 2, 5), (50, 51, 2))], 4096)
+    features = completion_features(resident, [((1, 4, 20, 2, 5), (50, 51, 2))], 4096)
     assert torch.equal(again.rewards(features, pessimism=1.0), model.rewards(features, pessimism=1.0))
     assert again.base_digest == resident.base_digest
 
@@ -102,7 +107,7 @@ def test_a_tie_draws_two_replies_together(resident: Resident, make_settings: Bui
         model, _ = trained_reward_model(resident, examples, make_settings(), seed=0)
         some = long_over_short(20, 60)
         good, bad = ([(pair.prompt_ids, pair.replies[which].ids) for pair in some] for which in (0, 1))
-        scores = [model.scores(reply_features(resident, replies, 4096)).mean().item() for replies in (good, bad)]
+        scores = [model.scores(completion_features(resident, replies, 4096)).mean().item() for replies in (good, bad)]
         return scores[0] - scores[1]
 
     assert 0.0 < lead([*pairs, *ties]) < 0.6 * lead(pairs)
@@ -115,8 +120,8 @@ def test_too_few_judgements_make_no_model(resident: Resident, make_settings: Bui
 
 def test_features_do_not_depend_on_what_is_scored_beside_them(resident: Resident) -> None:
     replies = [((1, 4, 20, 2, 5), (50, 51, 2)), ((1, 4, 21, 9, 9, 9, 2, 5), (50, 51, 52, 53, 2)), ((1, 2), (7,))]
-    together = reply_features(resident, replies, 4096)
-    apart = torch.cat([reply_features(resident, [reply], 4096) for reply in replies])
+    together = completion_features(resident, replies, 4096)
+    apart = torch.cat([completion_features(resident, [reply], 4096) for reply in replies])
     assert torch.allclose(together, apart, atol=1e-5)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from learner.data.examples import Example, Reply
+from learner.data.examples import CompletionTokens, Example
 from learner.model.resident import Resident
-from learner.model.scoring import reply_sums
-from learner.reward_model.trust import Judgement, believed_of, honesty_of
+from learner.model.scoring import completion_sums
+from learner.reward_model.trust import Judgement, believed_of, trust_of_raters
 from learner.settings import LearnerSettings
 from learner.update import Result, Updater, material_of
 from store.database import transaction
@@ -51,9 +51,9 @@ def preference(resident: Resident) -> float:
         ((1, 4, 230, 10 + number, 2, 5), ((51 + number, END), (60, 61, 62, 63, 64, 65, END))) for number in range(16)
     ]
     replies = [(prompt, reply) for prompt, both in unseen for reply in both]
-    now_ = reply_sums(resident.model, replies, 4096)
+    now_ = completion_sums(resident.model, replies, 4096)
     with resident.as_base():
-        moved = now_ - reply_sums(resident.model, replies, 4096)
+        moved = now_ - completion_sums(resident.model, replies, 4096)
     return float((moved[0::2] - moved[1::2]).mean())
 
 
@@ -120,7 +120,7 @@ def test_what_was_found_of_somebody_holds_when_their_word_has_left_the_newest_ju
 
 
 def test_the_last_estimates_speak_when_too_few_people_do_for_new_ones(make_settings: Build) -> None:
-    reply = Reply((5, END), None, 0)
+    reply = CompletionTokens((5, END), None, 0)
     said = [
         Example("thumb", (1,), reply, None, name, (name,), number) for number, name in enumerate(["ann", "ben", "gold"])
     ]
@@ -157,7 +157,7 @@ def judgements(
 def test_contrarians_are_told_from_the_others(thumbs: bool) -> None:
     names = [f"r{number}" for number in range(10)]
     features, said = judgements(names, {"r3", "r7"}, 20, thumbs=thumbs)
-    honesty = honesty_of(features, said)
+    honesty = trust_of_raters(features, said)
     assert max(honesty["r3"], honesty["r7"]) < 0.5
     assert min(eta for name, eta in honesty.items() if name not in ("r3", "r7")) > 0.75
 
@@ -211,8 +211,8 @@ def of_colluders(honesty: dict[str, float]) -> float:
 @pytest.mark.parametrize("thumbs", [False, True])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_two_accounts_of_one_person_do_not_vouch_for_each_other(thumbs: bool, seed: int) -> None:
-    alone = of_colluders(honesty_of(*shared(1, thumbs=thumbs, seed=seed)))
-    both = honesty_of(*shared(2, thumbs=thumbs, seed=seed))
+    alone = of_colluders(trust_of_raters(*shared(1, thumbs=thumbs, seed=seed)))
+    both = trust_of_raters(*shared(2, thumbs=thumbs, seed=seed))
     assert of_colluders(both) == pytest.approx(alone, abs=0.1)
     assert of_colluders(both) < 0.7
     assert min(eta for name, eta in both.items() if name.startswith("honest")) > 0.75
@@ -220,17 +220,17 @@ def test_two_accounts_of_one_person_do_not_vouch_for_each_other(thumbs: bool, se
 
 @pytest.mark.parametrize("thumbs", [False, True])
 def test_votes_of_others_on_the_same_replies_count_where_features_tell_nothing(thumbs: bool) -> None:
-    honesty = honesty_of(*shared(1, thumbs=thumbs, on_shared=3, telling=False))
+    honesty = trust_of_raters(*shared(1, thumbs=thumbs, on_shared=3, telling=False))
     assert honesty["colluder-0"] < 0.5
     assert min(eta for name, eta in honesty.items() if name.startswith("honest")) > 0.7
-    unseen = honesty_of(*shared(1, thumbs=thumbs, telling=False))
+    unseen = trust_of_raters(*shared(1, thumbs=thumbs, telling=False))
     assert unseen["colluder-0"] > 0.6  # without them there is nothing to tell
 
 
 def test_gold_raters_say_which_way_is_up_when_most_work_against_them() -> None:
     names = [f"r{number}" for number in range(5)]
     features, said = judgements(names, {"r2", "r3", "r4"}, 20)
-    honesty = honesty_of(features, said, pinned={"r0": 0.95, "r1": 0.95})
+    honesty = trust_of_raters(features, said, pinned={"r0": 0.95, "r1": 0.95})
     assert honesty["r0"] == honesty["r1"] == 0.95
     assert max(honesty[name] for name in ("r2", "r3", "r4")) < 0.5
 
@@ -243,29 +243,29 @@ def test_one_gold_rater_holds_against_five_who_speak_with_one_voice(thumbs: bool
     else:
         five = [f"colluder-{number}" for number in range(5)]
         features, said = judgements(["gold-0", *five], set(five), 20, thumbs=thumbs)
-    honesty = honesty_of(features, said, pinned={"gold-0": 0.95})
+    honesty = trust_of_raters(features, said, pinned={"gold-0": 0.95})
     assert honesty.pop("gold-0") == 0.95
     assert len(honesty) == 5
     assert max(honesty.values()) < 0.5
     assert (
-        min(honesty_of(features, said).values()) < 0.5 < of_colluders(honesty_of(features, said))
+        min(trust_of_raters(features, said).values()) < 0.5 < of_colluders(trust_of_raters(features, said))
     )  # unless it is said to be gold
 
 
 def test_one_gold_thumb_is_enough_to_speak_beside_the_scorer() -> None:
     features = torch.zeros(2, 3)  # tells nothing
     said = [Judgement("gold", 0, None), Judgement("ann", 0, None), Judgement("ben", None, 0), Judgement("eve", 1, None)]
-    honesty = honesty_of(features, said, pinned={"gold": 0.95})
+    honesty = trust_of_raters(features, said, pinned={"gold": 0.95})
     assert honesty["ann"] > honesty["eve"] > honesty["ben"]
 
 
 def test_where_all_are_gold_there_is_nothing_to_estimate() -> None:
     features, said = judgements(["a", "b"], set(), 3)
-    assert honesty_of(features, said, pinned={"a": 0.95, "b": 0.9, "away": 0.5}) == {"a": 0.95, "b": 0.9}
+    assert trust_of_raters(features, said, pinned={"a": 0.95, "b": 0.9, "away": 0.5}) == {"a": 0.95, "b": 0.9}
 
 
 def test_with_little_said_the_prior_speaks() -> None:
     names = [f"r{number}" for number in range(6)]
     features, said = judgements(names, set(), 1)
-    honesty = honesty_of(features, said, prior_mean=0.7, prior_strength=100.0)
+    honesty = trust_of_raters(features, said, prior_mean=0.7, prior_strength=100.0)
     assert all(eta == pytest.approx(0.7, abs=0.02) for eta in honesty.values())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from attune._answers import Answer, Asked, Draft, answers_of
+from attune._answers import AnswerData, Asked, Draft, answers_of
 from attune._errors import APIError, AttuneError, ServiceUnreachable
 from attune._stream import DONE, EventReader, ServerEvent, json_of
 from attune._transport import faults_of
@@ -25,7 +25,7 @@ REGENERATED_CHOICE = "regenerated_choice"  # which of several
 
 
 @dataclass(frozen=True, kw_only=True)
-class AsyncReply(Answer):
+class AsyncAnswer(AnswerData):
     """One answer of the service, and what you can say about it.
 
     >>> reply = await client.chat("Hello!")
@@ -37,10 +37,10 @@ class AsyncReply(Answer):
     """
 
     _client: AsyncClient = field(repr=False, compare=False)
-    _siblings: tuple[Answer, ...] = field(default=(), repr=False, compare=False)
+    _siblings: tuple[AnswerData, ...] = field(default=(), repr=False, compare=False)
 
     @property
-    def choices(self) -> tuple[AsyncReply, ...]:
+    def choices(self) -> tuple[AsyncAnswer, ...]:
         """All answers to the same question, where `n` asked for several. Each can be rated by itself.
 
         >>> reply = await client.chat("Hello!", n=2)
@@ -79,7 +79,9 @@ class AsyncReply(Answer):
         """
         return await self._client.correct(self.id, text, choice=self.choice, comment=comment)
 
-    async def prefer_over(self, worse: Answer, *, reason: Reason | None = None, comment: str | None = None) -> Feedback:
+    async def prefer_over(
+        self, worse: AnswerData, *, reason: Reason | None = None, comment: str | None = None
+    ) -> Feedback:
         """Say that this answer is better than another one to the same prompt.
 
         >>> first = await client.chat("Hello!", n=2)
@@ -89,7 +91,7 @@ class AsyncReply(Answer):
         """
         return await self._client.prefer(self, worse, reason=reason, comment=comment)
 
-    async def ask(self, text: str) -> AsyncReply:
+    async def ask(self, text: str) -> AsyncAnswer:
         """Go on: ask the next thing in this conversation, sampled in the same way.
 
         >>> first = await client.chat("What is 7 + 5?")
@@ -99,10 +101,10 @@ class AsyncReply(Answer):
         """
         messages = [*self.messages, {"role": "user", "content": text}]
         settings = _without_origin(self.settings)
-        reply: AsyncReply = await self._client.chat(messages, conversation_id=self.conversation_id, **settings)
+        reply: AsyncAnswer = await self._client.chat(messages, conversation_id=self.conversation_id, **settings)
         return reply
 
-    async def regenerate(self) -> AsyncReply:
+    async def regenerate(self) -> AsyncAnswer:
         """Ask the same thing again. The service notes that this answer did not satisfy: a weak signal, far less than a
         thumb down.
 
@@ -116,7 +118,7 @@ class AsyncReply(Answer):
         }  # the same seed would say the same again
         origin = {REGENERATED_FROM: self.id, **({REGENERATED_CHOICE: str(self.choice)} if self.choice else {})}
         settings["metadata"] = {**_own_metadata(self.settings), **origin}
-        reply: AsyncReply = await self._client.chat(
+        reply: AsyncAnswer = await self._client.chat(
             self.messages[:-1], conversation_id=self.conversation_id, **settings
         )
         return reply
@@ -137,11 +139,11 @@ def _own_metadata(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def reply_of(client: AsyncClient, answers: tuple[Answer, ...], choice: int) -> AsyncReply:
+def reply_of(client: AsyncClient, answers: tuple[AnswerData, ...], choice: int) -> AsyncAnswer:
     """Return one of the answers to one question, able to act."""
     answer = next((answer for answer in answers if answer.choice == choice), answers[0])
-    known = {known.name: getattr(answer, known.name) for known in fields(Answer)}
-    return AsyncReply(**known, _client=client, _siblings=answers)
+    known = {known.name: getattr(answer, known.name) for known in fields(AnswerData)}
+    return AsyncAnswer(**known, _client=client, _siblings=answers)
 
 
 class AsyncStream(AsyncIterator[str]):
@@ -166,7 +168,7 @@ class AsyncStream(AsyncIterator[str]):
         self._reader = EventReader()
         self._events: deque[ServerEvent] = deque()
         self._draft = Draft()
-        self._reply: AsyncReply | None = None
+        self._reply: AsyncAnswer | None = None
         self._is_closed = False
         self._text: list[str] = []
 
@@ -183,7 +185,7 @@ class AsyncStream(AsyncIterator[str]):
         return "".join(self._text)
 
     @property
-    def reply(self) -> AsyncReply:
+    def reply(self) -> AsyncAnswer:
         """The finished answer. Raises AttuneError while pieces are still to come.
 
         >>> stream = await client.chat("Hello!", stream=True)
@@ -195,7 +197,7 @@ class AsyncStream(AsyncIterator[str]):
             raise AttuneError("The answer is not finished: read the stream to its end first.")
         return self._reply
 
-    async def finish(self) -> AsyncReply:
+    async def finish(self) -> AsyncAnswer:
         """Read what is still to come, and return the finished answer.
 
         >>> stream = await client.chat("Hello!", stream=True)

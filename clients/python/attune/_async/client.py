@@ -10,12 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Literal, overload
 
-from attune._answers import Answer, Messages, answers_of, asked, turns
-from attune._async.answers import AsyncComparison, AsyncReply, AsyncStream, reply_of
+from attune._answers import AnswerData, Messages, answers_of, asked, turns
+from attune._async.answers import AsyncAnswer, AsyncComparison, AsyncStream, reply_of
 from attune._async.connection import AsyncConnection
 from attune._async.events import AsyncEvents
 from attune._async.steering import AsyncSteering
-from attune._errors import UnexpectedReply
+from attune._errors import UnexpectedResponse
 from attune._transfer import CHUNK_BYTES, content_type_of, sink_of
 from attune._transport import Address, Request, Retry, body_of, faults_of, get, post, post_once, segment
 from attune._types import (
@@ -101,7 +101,7 @@ class AsyncClient(AsyncSteering):
         stream: Literal[False] = ...,
         conversation_id: str | None = ...,
         **sampling: Unpack[Sampling],
-    ) -> AsyncReply: ...
+    ) -> AsyncAnswer: ...
 
     @overload
     async def chat(
@@ -122,7 +122,7 @@ class AsyncClient(AsyncSteering):
         stream: bool = False,
         conversation_id: str | None = None,
         **sampling: Unpack[Sampling],
-    ) -> AsyncReply | AsyncStream:
+    ) -> AsyncAnswer | AsyncStream:
         """Ask something: one sentence, or a whole conversation as messages.
 
         `model` is "attune" (whatever is live), "attune@N" (that version) or the name of a backend. `sampling` is
@@ -183,7 +183,7 @@ class AsyncClient(AsyncSteering):
         }
         told = await self._connection.json(post("/v1/comparisons", **body))
         if not isinstance(told, Mapping) or len(told.get("candidates") or ()) != 2:
-            raise UnexpectedReply(
+            raise UnexpectedResponse(
                 "The service answered a comparison without two candidates. Is this an Attune service?"
             )
         sides = sorted((read(Candidate, one) for one in told["candidates"]), key=lambda side: side.label)
@@ -297,7 +297,12 @@ class AsyncClient(AsyncSteering):
         return await self.feedback(completion_id, choice=choice, correction=text, comment=comment)
 
     async def prefer(
-        self, better: Answer | str, worse: Answer | str, *, reason: Reason | None = None, comment: str | None = None
+        self,
+        better: AnswerData | str,
+        worse: AnswerData | str,
+        *,
+        reason: Reason | None = None,
+        comment: str | None = None,
     ) -> Feedback:
         """Say which of two answers to the same prompt is better; replies or their ids.
 
@@ -448,7 +453,7 @@ class AsyncClient(AsyncSteering):
         return Health(alive == 200, ready == 200, detail if isinstance(detail, dict) else {})
 
 
-def _pointer(answer: Answer | str) -> tuple[str, int]:
+def _pointer(answer: AnswerData | str) -> tuple[str, int]:
     return (answer, 0) if isinstance(answer, str) else (answer.id, answer.choice)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attune._async.waiting import pause
-from attune._errors import APIError, AttuneError, UnexpectedReply
+from attune._errors import APIError, AttuneError, UnexpectedResponse
 from attune._transport import (
     Address,
     Request,
@@ -49,7 +49,9 @@ class AsyncConnection:
         while True:
             page = await self.json(request)
             if not isinstance(page, Mapping) or not isinstance(page.get("data"), list):
-                raise UnexpectedReply(f"The service answered {request.path} without a list. Is this an Attune service?")
+                raise UnexpectedResponse(
+                    f"The service answered {request.path} without a list. Is this an Attune service?"
+                )
             for item in page["data"]:
                 yield read(kind, item)
             if not page.get("next_cursor"):
@@ -104,7 +106,7 @@ class AsyncConnection:
 
     async def status(self, path: str) -> tuple[int, Any]:
         """Ask once, and return the status and body even of a refusal: for health checks. Raises ServiceUnreachable,
-        Timeout, UnexpectedReply.
+        Timeout, UnexpectedResponse.
         """
         try:
             return 200, body_of(await self._attempt(Request("GET", path), False, None))

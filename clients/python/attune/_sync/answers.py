@@ -1,5 +1,5 @@
-# Written by make_sync.py from attune/_async/replies.py: change that file, then run `python
-# clients/python/make_sync.py`.
+# Written by make_sync.py from attune/_async/answers.py.
+# Change that file, then run `python clients/python/make_sync.py`.
 """What the client hands out that can be acted on: a reply, a reply under way, a comparison."""
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from attune._answers import Answer, Asked, Draft, answers_of
+from attune._answers import AnswerData, Asked, Draft, answers_of
 from attune._errors import APIError, AttuneError, ServiceUnreachable
 from attune._stream import DONE, EventReader, ServerEvent, json_of
 from attune._transport import faults_of
@@ -27,7 +27,7 @@ REGENERATED_CHOICE = "regenerated_choice"  # which of several
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reply(Answer):
+class Answer(AnswerData):
     """One answer of the service, and what you can say about it.
 
     >>> reply = client.chat("Hello!")
@@ -39,10 +39,10 @@ class Reply(Answer):
     """
 
     _client: Client = field(repr=False, compare=False)
-    _siblings: tuple[Answer, ...] = field(default=(), repr=False, compare=False)
+    _siblings: tuple[AnswerData, ...] = field(default=(), repr=False, compare=False)
 
     @property
-    def choices(self) -> tuple[Reply, ...]:
+    def choices(self) -> tuple[Answer, ...]:
         """All answers to the same question, where `n` asked for several. Each can be rated by itself.
 
         >>> reply = client.chat("Hello!", n=2)
@@ -81,7 +81,7 @@ class Reply(Answer):
         """
         return self._client.correct(self.id, text, choice=self.choice, comment=comment)
 
-    def prefer_over(self, worse: Answer, *, reason: Reason | None = None, comment: str | None = None) -> Feedback:
+    def prefer_over(self, worse: AnswerData, *, reason: Reason | None = None, comment: str | None = None) -> Feedback:
         """Say that this answer is better than another one to the same prompt.
 
         >>> first = client.chat("Hello!", n=2)
@@ -91,7 +91,7 @@ class Reply(Answer):
         """
         return self._client.prefer(self, worse, reason=reason, comment=comment)
 
-    def ask(self, text: str) -> Reply:
+    def ask(self, text: str) -> Answer:
         """Go on: ask the next thing in this conversation, sampled in the same way.
 
         >>> first = client.chat("What is 7 + 5?")
@@ -101,10 +101,10 @@ class Reply(Answer):
         """
         messages = [*self.messages, {"role": "user", "content": text}]
         settings = _without_origin(self.settings)
-        reply: Reply = self._client.chat(messages, conversation_id=self.conversation_id, **settings)
+        reply: Answer = self._client.chat(messages, conversation_id=self.conversation_id, **settings)
         return reply
 
-    def regenerate(self) -> Reply:
+    def regenerate(self) -> Answer:
         """Ask the same thing again. The service notes that this answer did not satisfy: a weak signal, far less than a
         thumb down.
 
@@ -113,10 +113,12 @@ class Reply(Answer):
         >>> again.id != reply.id
         True
         """
-        settings = {name: value for name, value in self.settings.items() if name != "seed"}  # the same seed would say the same again
+        settings = {
+            name: value for name, value in self.settings.items() if name != "seed"
+        }  # the same seed would say the same again
         origin = {REGENERATED_FROM: self.id, **({REGENERATED_CHOICE: str(self.choice)} if self.choice else {})}
         settings["metadata"] = {**_own_metadata(self.settings), **origin}
-        reply: Reply = self._client.chat(self.messages[:-1], conversation_id=self.conversation_id, **settings)
+        reply: Answer = self._client.chat(self.messages[:-1], conversation_id=self.conversation_id, **settings)
         return reply
 
 
@@ -128,21 +130,25 @@ def _without_origin(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _own_metadata(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.get("metadata", {}).items() if name not in (REGENERATED_FROM, REGENERATED_CHOICE)}
+    return {
+        name: value
+        for name, value in settings.get("metadata", {}).items()
+        if name not in (REGENERATED_FROM, REGENERATED_CHOICE)
+    }
 
 
-def reply_of(client: Client, answers: tuple[Answer, ...], choice: int) -> Reply:
+def reply_of(client: Client, answers: tuple[AnswerData, ...], choice: int) -> Answer:
     """Return one of the answers to one question, able to act."""
     answer = next((answer for answer in answers if answer.choice == choice), answers[0])
-    known = {known.name: getattr(answer, known.name) for known in fields(Answer)}
-    return Reply(**known, _client=client, _siblings=answers)
+    known = {known.name: getattr(answer, known.name) for known in fields(AnswerData)}
+    return Answer(**known, _client=client, _siblings=answers)
 
 
 class Stream(Iterator[str]):
     """An answer under way: iterate over its pieces of text, then `reply` is the finished answer.
 
-    Leaving early (`close`, or the end of `with`) makes the service stop. With `n` above 1 the pieces are those of the
-    first
+    Leaving early (`close`, or the end of `with`) makes the service stop. With `n` above 1 the pieces are those of
+    the first
     answer; `reply.choices` has all.
 
     >>> with client.chat("Hello!", stream=True) as stream:
@@ -160,7 +166,7 @@ class Stream(Iterator[str]):
         self._reader = EventReader()
         self._events: deque[ServerEvent] = deque()
         self._draft = Draft()
-        self._reply: Reply | None = None
+        self._reply: Answer | None = None
         self._is_closed = False
         self._text: list[str] = []
 
@@ -177,7 +183,7 @@ class Stream(Iterator[str]):
         return "".join(self._text)
 
     @property
-    def reply(self) -> Reply:
+    def reply(self) -> Answer:
         """The finished answer. Raises AttuneError while pieces are still to come.
 
         >>> stream = client.chat("Hello!", stream=True)
@@ -189,7 +195,7 @@ class Stream(Iterator[str]):
             raise AttuneError("The answer is not finished: read the stream to its end first.")
         return self._reply
 
-    def finish(self) -> Reply:
+    def finish(self) -> Answer:
         """Read what is still to come, and return the finished answer.
 
         >>> stream = client.chat("Hello!", stream=True)
@@ -240,7 +246,9 @@ class Stream(Iterator[str]):
     def _end(self) -> None:
         self.close()
         if not self._draft.is_whole:
-            raise ServiceUnreachable(f"The connection to {self._client.address.url} broke in the middle of an answer; ask again.")
+            raise ServiceUnreachable(
+                f"The connection to {self._client.address.url} broke in the middle of an answer; ask again."
+            )
         answers = answers_of(self._draft.body, self._response.headers.get("x-attune-version"), self._question)
         self._reply = reply_of(self._client, answers, 0)
 
@@ -258,7 +266,9 @@ class Stream(Iterator[str]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

@@ -1,4 +1,5 @@
-# Written by make_sync.py from attune/_async/client.py: change that file, then run `python clients/python/make_sync.py`.
+# Written by make_sync.py from attune/_async/client.py.
+# Change that file, then run `python clients/python/make_sync.py`.
 """The client: chat, what people say about the answers, conversations, data and events. Operators' methods are in
 `steering`.
 """
@@ -11,12 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Literal, overload
 
-from attune._answers import Answer, Messages, answers_of, asked, turns
+from attune._answers import AnswerData, Messages, answers_of, asked, turns
+from attune._sync.answers import Answer, Comparison, Stream, reply_of
 from attune._sync.connection import Connection
 from attune._sync.events import Events
-from attune._sync.answers import Comparison, Reply, Stream, reply_of
 from attune._sync.steering import Steering
-from attune._errors import UnexpectedReply
+from attune._errors import UnexpectedResponse
 from attune._transfer import CHUNK_BYTES, content_type_of, sink_of
 from attune._transport import Address, Request, Retry, body_of, faults_of, get, post, post_once, segment
 from attune._types import (
@@ -86,7 +87,9 @@ class Client(Steering):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     # Chat
@@ -100,11 +103,17 @@ class Client(Steering):
         stream: Literal[False] = ...,
         conversation_id: str | None = ...,
         **sampling: Unpack[Sampling],
-    ) -> Reply: ...
+    ) -> Answer: ...
 
     @overload
     def chat(
-        self, messages: Messages, *, model: str = ..., stream: Literal[True], conversation_id: str | None = ..., **sampling: Unpack[Sampling]
+        self,
+        messages: Messages,
+        *,
+        model: str = ...,
+        stream: Literal[True],
+        conversation_id: str | None = ...,
+        **sampling: Unpack[Sampling],
     ) -> Stream: ...
 
     def chat(
@@ -115,7 +124,7 @@ class Client(Steering):
         stream: bool = False,
         conversation_id: str | None = None,
         **sampling: Unpack[Sampling],
-    ) -> Reply | Stream:
+    ) -> Answer | Stream:
         """Ask something: one sentence, or a whole conversation as messages.
 
         `model` is "attune" (whatever is live), "attune@N" (that version) or the name of a backend. `sampling` is
@@ -126,8 +135,8 @@ class Client(Steering):
         >>> reply = client.chat("Hello!", temperature=0, max_tokens=48)
         >>> reply.text
         'Hello to you!'
-        >>> reply = client.chat([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello!"}],
-        model="attune@0")
+        >>> reply = client.chat([{"role": "system", "content": "Be brief."}, {"role": "user", "content":
+        "Hello!"}], model="attune@0")
         >>> reply.version
         0
         """
@@ -168,15 +177,28 @@ class Client(Steering):
         'tie'
         """
         sampling = {"temperature": temperature, "max_tokens": max_tokens}
-        body = {"messages": turns(messages), "conversation_id": conversation_id, "models": list(models) if models else None, **sampling}
+        body = {
+            "messages": turns(messages),
+            "conversation_id": conversation_id,
+            "models": list(models) if models else None,
+            **sampling,
+        }
         told = self._connection.json(post("/v1/comparisons", **body))
         if not isinstance(told, Mapping) or len(told.get("candidates") or ()) != 2:
-            raise UnexpectedReply("The service answered a comparison without two candidates. Is this an Attune service?")
+            raise UnexpectedResponse(
+                "The service answered a comparison without two candidates. Is this an Attune service?"
+            )
         sides = sorted((read(Candidate, one) for one in told["candidates"]), key=lambda side: side.label)
         return Comparison(str(told.get("id")), tuple(sides), self)
 
     def choose(
-        self, comparison_id: str, winner: Winner, *, reason: Reason | None = None, comment: str | None = None, idempotency_key: str | None = None
+        self,
+        comparison_id: str,
+        winner: Winner,
+        *,
+        reason: Reason | None = None,
+        comment: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Choice:
         """Say which side of a comparison is better, where only its id is at hand. Otherwise `comparison.choose` is
         shorter.
@@ -219,10 +241,24 @@ class Client(Steering):
         """
         worse = {"completion_id": preferred_over[0], "choice": preferred_over[1]} if preferred_over else None
         said = {"thumb": thumb, "score": score, "correction": correction, "preferred_over": worse}
-        about = {"completion_id": completion_id, "choice": choice, "reason": reason, "comment": comment, "metadata": metadata}
+        about = {
+            "completion_id": completion_id,
+            "choice": choice,
+            "reason": reason,
+            "comment": comment,
+            "metadata": metadata,
+        }
         return read(Feedback, self._connection.json(post_once("/v1/feedback", idempotency_key, **about, **said)))
 
-    def rate(self, completion_id: str, thumb: Thumb, *, choice: int = 0, reason: Reason | None = None, comment: str | None = None) -> Feedback:
+    def rate(
+        self,
+        completion_id: str,
+        thumb: Thumb,
+        *,
+        choice: int = 0,
+        reason: Reason | None = None,
+        comment: str | None = None,
+    ) -> Feedback:
         """Give an answer a thumb, "up" or "down", where only its id is at hand.
 
         >>> reply = client.chat("Hello!")
@@ -232,7 +268,15 @@ class Client(Steering):
         """
         return self.feedback(completion_id, choice=choice, thumb=thumb, reason=reason, comment=comment)
 
-    def score(self, completion_id: str, score: float, *, choice: int = 0, reason: Reason | None = None, comment: str | None = None) -> Feedback:
+    def score(
+        self,
+        completion_id: str,
+        score: float,
+        *,
+        choice: int = 0,
+        reason: Reason | None = None,
+        comment: str | None = None,
+    ) -> Feedback:
         """Give an answer a score from 0.0 to 1.0, where only its id is at hand.
 
         >>> reply = client.chat("Hello!")
@@ -252,7 +296,14 @@ class Client(Steering):
         """
         return self.feedback(completion_id, choice=choice, correction=text, comment=comment)
 
-    def prefer(self, better: Answer | str, worse: Answer | str, *, reason: Reason | None = None, comment: str | None = None) -> Feedback:
+    def prefer(
+        self,
+        better: AnswerData | str,
+        worse: AnswerData | str,
+        *,
+        reason: Reason | None = None,
+        comment: str | None = None,
+    ) -> Feedback:
         """Say which of two answers to the same prompt is better; replies or their ids.
 
         >>> one = client.chat("Hello!", model="attune@1")
@@ -264,7 +315,9 @@ class Client(Steering):
         (completion_id, choice), lost = _pointer(better), _pointer(worse)
         return self.feedback(completion_id, choice=choice, preferred_over=lost, reason=reason, comment=comment)
 
-    def list_feedback(self, *, completion_id: str | None = None, rater: str | None = None, limit: int | None = None) -> Iterator[Feedback]:
+    def list_feedback(
+        self, *, completion_id: str | None = None, rater: str | None = None, limit: int | None = None
+    ) -> Iterator[Feedback]:
         """All feedback, newest first, page by page as you go on; `limit` is the size of a page. Needs an admin key.
 
         >>> reply = client.chat("Hello!")
@@ -272,7 +325,9 @@ class Client(Steering):
         >>> [one.thumb for one in client.list_feedback(completion_id=reply.id)]
         ['up']
         """
-        for one in self._connection.pages(get("/v1/feedback", completion_id=completion_id, rater=rater, limit=limit), Feedback):
+        for one in self._connection.pages(
+            get("/v1/feedback", completion_id=completion_id, rater=rater, limit=limit), Feedback
+        ):
             yield one
 
     def retract(self, feedback: Feedback | str) -> None:
@@ -316,7 +371,11 @@ class Client(Steering):
     # Data
 
     def export_file(
-        self, target: str | PathLike[str] | IO[bytes], format: ExportFormat = "preference", *, progress: Progress | None = None
+        self,
+        target: str | PathLike[str] | IO[bytes],
+        format: ExportFormat = "preference",
+        *,
+        progress: Progress | None = None,
     ) -> int:
         """Write what was learned from, as JSON Lines that TRL reads; return how many lines. "raw" is everything that
         was said.
@@ -341,7 +400,9 @@ class Client(Steering):
         finally:
             response.close()
 
-    def import_file(self, path: str | PathLike[str], format: ImportFormat | None = None, *, progress: Progress | None = None) -> Imported:
+    def import_file(
+        self, path: str | PathLike[str], format: ImportFormat | None = None, *, progress: Progress | None = None
+    ) -> Imported:
         """Take in preferences, ratings or demonstrations that were gathered elsewhere: what `export_file` writes, or
         Open WebUI's feedback.
 
@@ -355,7 +416,13 @@ class Client(Steering):
         >>> imported.imported
         2
         """
-        request = Request("POST", "/v1/import", {"format": format}, headers={"Content-Type": content_type_of(Path(path))}, timeout_s=600.0)
+        request = Request(
+            "POST",
+            "/v1/import",
+            {"format": format},
+            headers={"Content-Type": content_type_of(Path(path))},
+            timeout_s=600.0,
+        )
         response = self._connection.respond(request, content=_chunks(Path(path), progress))
         return read(Imported, body_of(response) or {})
 
@@ -386,7 +453,7 @@ class Client(Steering):
         return Health(alive == 200, ready == 200, detail if isinstance(detail, dict) else {})
 
 
-def _pointer(answer: Answer | str) -> tuple[str, int]:
+def _pointer(answer: AnswerData | str) -> tuple[str, int]:
     return (answer, 0) if isinstance(answer, str) else (answer.id, answer.choice)
 
 

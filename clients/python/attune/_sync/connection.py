@@ -1,5 +1,5 @@
-# Written by make_sync.py from attune/_async/connection.py: change that file, then run `python
-# clients/python/make_sync.py`.
+# Written by make_sync.py from attune/_async/connection.py.
+# Change that file, then run `python clients/python/make_sync.py`.
 """The connection pool to one service: sends a request, tries again what may be tried again, raises our errors."""
 
 from __future__ import annotations
@@ -9,8 +9,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attune._sync.waiting import pause
-from attune._errors import APIError, AttuneError, UnexpectedReply
-from attune._transport import Address, Request, Retry, body_of, faults_of, is_worth_another_try, patience, pool_settings, raise_for_status
+from attune._errors import APIError, AttuneError, UnexpectedResponse
+from attune._transport import (
+    Address,
+    Request,
+    Retry,
+    body_of,
+    faults_of,
+    is_worth_another_try,
+    patience,
+    pool_settings,
+    raise_for_status,
+)
 from attune._types import read
 
 if TYPE_CHECKING:
@@ -37,19 +47,22 @@ class Connection:
         return body_of(self.respond(request))
 
     def pages(self, request: Request, kind: type[T]) -> Iterator[T]:
-        """Give the items of a list, `{"data": [...], "next_cursor": ...}`, asking for the next page when it is needed.
-        """
+        """Give the items of a list, `{"data": [...], "next_cursor": ...}`, asking for the next page when it is needed."""
         while True:
             page = self.json(request)
             if not isinstance(page, Mapping) or not isinstance(page.get("data"), list):
-                raise UnexpectedReply(f"The service answered {request.path} without a list. Is this an Attune service?")
+                raise UnexpectedResponse(
+                    f"The service answered {request.path} without a list. Is this an Attune service?"
+                )
             for item in page["data"]:
                 yield read(kind, item)
             if not page.get("next_cursor"):
                 return
             request = replace(request, params={**request.params, "cursor": page["next_cursor"]})
 
-    def respond(self, request: Request, *, stream: bool = False, content: Iterable[bytes] | None = None) -> httpx.Response:
+    def respond(
+        self, request: Request, *, stream: bool = False, content: Iterable[bytes] | None = None
+    ) -> httpx.Response:
         """Send a request; return its response, read to the end unless `stream`. `content` replaces the JSON body and is
         sent once.
         """
@@ -95,7 +108,7 @@ class Connection:
 
     def status(self, path: str) -> tuple[int, Any]:
         """Ask once, and return the status and body even of a refusal: for health checks. Raises ServiceUnreachable,
-        Timeout, UnexpectedReply.
+        Timeout, UnexpectedResponse.
         """
         try:
             return 200, body_of(self._attempt(Request("GET", path), False, None))

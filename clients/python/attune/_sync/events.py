@@ -1,4 +1,5 @@
-# Written by make_sync.py from attune/_async/events.py: change that file, then run `python clients/python/make_sync.py`.
+# Written by make_sync.py from attune/_async/events.py.
+# Change that file, then run `python clients/python/make_sync.py`.
 """What happens at the service, one event after the other, across broken connections and restarts."""
 
 from __future__ import annotations
@@ -77,7 +78,9 @@ class Events(Iterator[Event]):
     def _connect(self) -> None:
         resumed = {"Last-Event-ID": str(self.last_seq)} if self.last_seq is not None else {}
         headers = {"Accept": "text/event-stream", **resumed}
-        request = Request("GET", "/v1/events", {"after": self.last_seq}, headers=headers, safe=True, timeout_s=SILENCE_S)
+        request = Request(
+            "GET", "/v1/events", {"after": self.last_seq}, headers=headers, safe=True, timeout_s=SILENCE_S
+        )
         began, tried = time.monotonic(), 0
         while True:
             try:
@@ -113,5 +116,7 @@ class Events(Iterator[Event]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

@@ -1,5 +1,5 @@
-# Written by make_sync.py from attune/_async/steering.py: change that file, then run `python
-# clients/python/make_sync.py`.
+# Written by make_sync.py from attune/_async/steering.py.
+# Change that file, then run `python clients/python/make_sync.py`.
 """What operators do: versions, the learner, raters. Reading needs any key, acting one with the scope `admin`."""
 
 from __future__ import annotations

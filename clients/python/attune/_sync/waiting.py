@@ -1,5 +1,5 @@
-# Written by make_sync.py from attune/_async/waiting.py: change that file, then run `python
-# clients/python/make_sync.py`.
+# Written by make_sync.py from attune/_async/waiting.py.
+# Change that file, then run `python clients/python/make_sync.py`.
 """Waiting, the one thing that the two clients do by different means."""
 
 

@@ -54,7 +54,7 @@ class Conversation:
         )
         self._messages = list(begin)
         self._conversation_id: str | None = None
-        self._reply: attune.Reply | None = None
+        self._reply: attune.Answer | None = None
         self._live: int | None = None
         self._acts: dict[str, Callable[[str], None]] = {
             "up": lambda why: self._rate("up", why),
@@ -122,7 +122,7 @@ class Conversation:
         self._conversation_id = self._reply.conversation_id
         last.remember(self._reply)
 
-    def _answered(self) -> attune.Reply:
+    def _answered(self) -> attune.Answer:
         if self._reply is None:
             raise attune.AttuneError("There is no answer yet: say something first.")
         return self._reply

@@ -14,7 +14,7 @@ def state_folder() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "attune"
 
 
-def remember(reply: attune.Reply) -> None:
+def remember(reply: attune.Answer) -> None:
     """Keep which answer this is. A home that cannot be written is no reason to fail."""
     try:
         state_folder().mkdir(parents=True, exist_ok=True)

@@ -20,13 +20,13 @@ def can_show_markdown() -> bool:
     return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
-class PlainSpeech:
+class PlainRendering:
     """Writes pieces as they come, and a line end at the end."""
 
     def __init__(self) -> None:
         self._ends_line = True
 
-    def __enter__(self) -> PlainSpeech:
+    def __enter__(self) -> PlainRendering:
         return self
 
     def say(self, piece: str) -> None:
@@ -42,7 +42,7 @@ class PlainSpeech:
             print(flush=True)
 
 
-class MarkdownSpeech(PlainSpeech):
+class MarkdownRendering(PlainRendering):
     """Shows markdown while it comes: a finished block is printed for good, only the last one is drawn anew with each
     piece.
 
@@ -54,7 +54,7 @@ class MarkdownSpeech(PlainSpeech):
         self._open = ""
         self._live: Live | None = None
 
-    def __enter__(self) -> MarkdownSpeech:
+    def __enter__(self) -> MarkdownRendering:
         from rich.live import Live
 
         self._live = Live(console=self._console, refresh_per_second=12, transient=True, vertical_overflow="ellipsis")
@@ -101,6 +101,6 @@ def finished_blocks(text: str) -> tuple[str, str]:
     return text[:cut], text[cut:]
 
 
-def speech(is_plain: bool) -> PlainSpeech:
+def speech(is_plain: bool) -> PlainRendering:
     """Return the way to show an answer here."""
-    return PlainSpeech() if is_plain or not can_show_markdown() else MarkdownSpeech()
+    return PlainRendering() if is_plain or not can_show_markdown() else MarkdownRendering()
