@@ -102,14 +102,14 @@ class Status:
 @contextlib.contextmanager
 def one_line_errors() -> Generator[Status, None, None]:
     """Turn the errors that the rooms raise on purpose into one line and the exit status 1."""
-    from policy.errors import PolicyError
+    from policy.errors import PolicyError, first_line
     from store.errors import StoreError
 
     status = Status()
     try:
         yield status
     except (LearnerError, PolicyError, StoreError) as error:
-        print((str(error).strip() or type(error).__name__).splitlines()[0], file=sys.stderr)
+        print(first_line(error), file=sys.stderr)
         status.code = 1
 
 

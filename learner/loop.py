@@ -21,6 +21,7 @@ from learner.schedule import Decision, Situation, Trigger, back_off_s, decision
 from learner.settings import SHARED, LearnerSettings, load_settings
 from learner.tensorboard import TensorBoardLog
 from learner.update import Updater, material_of, optimizer_state_path
+from policy.errors import first_line
 from store.database import open_store, transaction
 from store.feedback import count_to_learn
 from store.ids import new_id, now
@@ -336,5 +337,4 @@ def _not_before(last: list[Run]) -> datetime | None:
 
 
 def _one_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return json.dumps(text.splitlines()[0], ensure_ascii=False)[1:-1][:500]
+    return json.dumps(first_line(error), ensure_ascii=False)[1:-1][:500]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from policy.errors import InvalidChat, ModelCorrupt
+from policy.errors import InvalidChat, ModelCorrupt, first_line
 from policy.model import resolve_model
 
 FALLBACK_TEMPLATE = (  # for base models without a template of their own: plain text that any tokenizer can write
@@ -26,9 +26,7 @@ def load_tokenizer(name: str) -> Tokenizer:
     try:
         tokenizer = _tokenizer_class(folder).from_pretrained(folder)
     except Exception as error:  # the tokenizers library raises bare Exceptions for files that it cannot read
-        raise ModelCorrupt(
-            f"the tokenizer in {folder} cannot be loaded ({str(error).strip().splitlines()[0]})"
-        ) from error
+        raise ModelCorrupt(f"the tokenizer in {folder} cannot be loaded ({first_line(error)})") from error
     if not tokenizer.chat_template:
         tokenizer.chat_template = FALLBACK_TEMPLATE
     return tokenizer

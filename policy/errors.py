@@ -1,6 +1,11 @@
 """What can go wrong with a model. One root; leaves also are the builtin that they stand for."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the name of its class where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class PolicyError(Exception):
     """Root of the policy's errors."""
 

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from policy.errors import first_line
 from policy.shared_prefix import SharedPrompts, is_worth_it
 
 log = logging.getLogger(__name__)
@@ -200,9 +201,7 @@ def _packs(model: torch.nn.Module, length: int) -> bool:
         try:
             one, *_ = _scored(model, _laid_out([packed]), device, 1.0, frozenset(), CHUNK_BYTES)
         except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
-            log.info(
-                "a mask of our own is refused: %s", str(error).splitlines()[0] if str(error) else type(error).__name__
-            )
+            log.info("a mask of our own is refused: %s", first_line(error))
             return False
         other, *_ = _scored(model, _laid_out(apart), device, 1.0, frozenset(), CHUNK_BYTES)
     return bool((one - other).abs().max() <= (1e-3 if _is_exact(model) else 0.2))

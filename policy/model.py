@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from policy.errors import ModelCorrupt, ModelNotFound, UnsupportedModel
+from policy.errors import ModelCorrupt, ModelNotFound, UnsupportedModel, first_line
 from policy.versions import MANIFEST
 
 if TYPE_CHECKING:
@@ -112,10 +112,10 @@ def load_model(name: str, device: str = "auto", dtype: str = "auto") -> "PreTrai
         )
     except (ValueError, KeyError, ImportError) as error:  # no such model type, or not one that writes text
         raise UnsupportedModel(
-            f"the model {name!r} in {folder} cannot be loaded as a causal language model ({_first_line(error)})"
+            f"the model {name!r} in {folder} cannot be loaded as a causal language model ({first_line(error)})"
         ) from error
     except Exception as error:  # whatever a reader of broken weights raises
-        raise ModelCorrupt(f"the model {name!r} in {folder} cannot be loaded ({_first_line(error)})") from error
+        raise ModelCorrupt(f"the model {name!r} in {folder} cannot be loaded ({first_line(error)})") from error
     lacking = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in report.get(kind, ()))
     if lacking:  # transformers only warns, and fills them with random numbers
         raise ModelCorrupt(
@@ -163,7 +163,7 @@ def load_merged(name: str, adapter: Path | None, device: str = "auto", dtype: st
         merged: Any = PeftModel.from_pretrained(base, adapter).merge_and_unload()
     except (ValueError, KeyError, RuntimeError, OSError) as error:
         raise UnsupportedModel(
-            f"the adapter in {adapter} does not fit the model {name!r} ({_first_line(error)})"
+            f"the adapter in {adapter} does not fit the model {name!r} ({first_line(error)})"
         ) from error
     merged_model: PreTrainedModel = merged.to(device=place, dtype=getattr(torch, kind)).eval()
     return merged_model
@@ -228,7 +228,7 @@ def _fetch(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=_WANTED))
     except Exception as error:
         raise ModelNotFound(
-            f"the model {name!r} is no folder here and could not be fetched from the hub ({_first_line(error)})"
+            f"the model {name!r} is no folder here and could not be fetched from the hub ({first_line(error)})"
         ) from error
 
 
@@ -280,7 +280,3 @@ def _check_weights(path: Path) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

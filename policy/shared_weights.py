@@ -13,7 +13,7 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from policy.errors import UnsupportedModel
+from policy.errors import UnsupportedModel, first_line
 from policy.model import resolve_model
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def model_on(name: str, handles: bytes, adapter: Path | None) -> "PreTrainedMode
     try:
         with_adapter: Any = PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False)
     except (ValueError, KeyError, RuntimeError, OSError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UnsupportedModel(f"the adapter in {adapter} does not fit the model {name!r} ({reason})") from error
     return with_adapter.eval().get_base_model()  # type: ignore[no-any-return]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from policy.errors import CannotWrite, FingerprintMismatch, VersionCorrupt
+from policy.errors import CannotWrite, FingerprintMismatch, VersionCorrupt, first_line
 
 MANIFEST = "manifest.json"
 TOLERANCE = {"float32": 0.02, "bfloat16": 0.25, "q8_0": 0.25, "q4_0": 2.0}  # nats; see fingerprint_tolerance
@@ -181,7 +181,7 @@ def _temporary(folder: Path) -> Path:
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or (str(error).strip() or type(error).__name__).splitlines()[0]
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def _digest(base_digest: str, files: dict[str, str]) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 from learner.errors import CannotLearn
 from learner.settings import LearnerSettings, learning_rate_for
 from policy.chat import load_tokenizer
+from policy.errors import first_line
 from policy.model import load_model, model_digest, resolve_device
 from policy.versions import read_version
 
@@ -203,7 +204,7 @@ class Resident:
                 self.base = self.model.unload()
                 self.model = get_peft_model(self.base, LoraConfig(target_modules=names, **given)).eval()
         except ValueError as error:  # PEFT's own words, of a kind of layers that it cannot adapt
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             raise CannotLearn(
                 f"{self.settings.model} takes no adapters on its linear layers; set tuning to full ({reason})"
             ) from error

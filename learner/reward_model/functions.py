@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from learner.errors import BadSetting
+from policy.errors import first_line
 
 RewardFunction = Callable[[str, str], float]
 
@@ -30,7 +31,7 @@ def _named_function(name: str) -> RewardFunction:
     try:
         found: Any = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a module may raise anything while it is imported
-        raise BadSetting(f"the reward function {name!r} cannot be loaded ({_first_line(error)})") from error
+        raise BadSetting(f"the reward function {name!r} cannot be loaded ({first_line(error)})") from error
     if not callable(found):
         raise BadSetting(f"the reward function {name!r} is no function")
 
@@ -39,7 +40,7 @@ def _named_function(name: str) -> RewardFunction:
             value = found(prompt, reply)
         except Exception as error:
             raise BadSetting(
-                f"the reward function {name!r} failed on a reply with {type(error).__name__}: {_first_line(error)}"
+                f"the reward function {name!r} failed on a reply with {type(error).__name__}: {first_line(error)}"
             ) from error
         try:
             number = float(value)
@@ -57,7 +58,3 @@ def _named_function(name: str) -> RewardFunction:
         return number
 
     return checked
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

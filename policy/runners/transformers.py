@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from policy.errors import UnsupportedModel
+from policy.errors import UnsupportedModel, first_line
 from policy.logprobs import Row, response_logps, score_rows
 from policy.model import load_merged
 from policy.runners.base import Alternatives, Finish, RunnerOptions, SamplingSettings, TokenDelta, VersionSource
@@ -84,7 +84,7 @@ class TransformersEngine:
             self._manager.logit_processor.clear()
             self._manager.warmup()  # makes the cache and the batch processor
         except (ValueError, AttributeError, KeyError, NotImplementedError, RuntimeError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             raise UnsupportedModel(f"continuous batching cannot run {type(self._model).__name__}: {reason}") from error
         self._batches: Any = self._manager.batch_processor
         self._batches.model_runner._sample = self._sample
