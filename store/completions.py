@@ -70,9 +70,9 @@ def completions_with_texts(db: Database, texts: Iterable[str]) -> list[Completio
     the whole table once.
     """
     wanted = sorted(set(texts))
-    places = ",".join("?" * len(wanted))
+    marks = ",".join("?" * len(wanted))
     rows = db.query(
-        f"SELECT * FROM completions WHERE kind = 'chat' AND backend = 'local' AND trim(text, ?) IN ({places}) ORDER BY created_at DESC",
+        f"SELECT * FROM completions WHERE kind = 'chat' AND backend = 'local' AND trim(text, ?) IN ({marks}) ORDER BY created_at DESC",
         [_SPACES, *wanted],
     )
     return [_completion(row) for row in rows]

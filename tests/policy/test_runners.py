@@ -300,7 +300,7 @@ def test_scores_are_the_raw_log_probabilities_also_while_replies_are_open(
     assert sum(len(step.ids) for step in open_reply.steps) == 200
     alone = generate_all(runner, [PROMPTS[0]], [SamplingSettings(temperature=0.9, max_tokens=200, seed=3)])[0]
     assert [token for step in open_reply.steps for token in step.ids] == alone[0]
-    assert runner.probe(PROMPTS[2], [7, 99, 300]) == pytest.approx(
+    assert runner.fingerprint(PROMPTS[2], [7, 99, 300]) == pytest.approx(
         [runner.score([(PROMPTS[2], [token])])[0][0] for token in (7, 99, 300)]
     )
 

@@ -185,7 +185,7 @@ def publish(data: Path, adapted: Weights, number: int = 1) -> Path:
         base_model=str(adapted.model),
         base_digest=model_digest(str(adapted.model)),
         save=lambda path: shutil.copytree(adapter, path, dirs_exist_ok=True),
-        probe=Fingerprint([1], [2], [-1.0]),
+        fingerprint=Fingerprint([1], [2], [-1.0]),
         seed=0,
         settings={},
     )

@@ -13,7 +13,7 @@ from store.errors import UnknownConversation, UnknownKey
 from store.events import events_after
 from store.feedback import Feedback, add_feedback
 from store.ids import now
-from store.learner import add_order, learner_status, say, set_attempted, set_paused, take_orders
+from store.learner import add_order, learner_status, report_status, set_attempted, set_paused, take_orders
 from store.tallies import tallies, wilson_interval
 from store.versions import Version, add_version
 
@@ -53,8 +53,8 @@ def test_orders_are_taken_once_and_a_change_of_state_is_one_event(db: Database) 
     assert take_orders(db) == []
     with pytest.raises(ValueError, match="'dance'"):
         add_order(db, "dance")
-    say(db, "running", run_id="r", progress={"step": 1})
-    say(db, "running", run_id="r", progress={"step": 2})
+    report_status(db, "running", run_id="r", progress={"step": 1})
+    report_status(db, "running", run_id="r", progress={"step": 2})
     assert [event.data for event in events_after(db, 0) if event.kind == "learner.state"] == [{"state": "running"}]
     assert learner_status(db).progress == {"step": 2}
     set_paused(db, True)
