@@ -97,7 +97,9 @@ def measured(
         for streams in STREAMS:
             began = time.perf_counter()
             generations = generate_all(runners[0], prompts[:streams], settings[:streams])
-            speeds[f"tokens_per_s_{streams}"] = sum(len(generation[0]) for generation in generations) / (time.perf_counter() - began)
+            speeds[f"tokens_per_s_{streams}"] = sum(len(generation[0]) for generation in generations) / (
+                time.perf_counter() - began
+            )
         pids = [runner.stats()["pid"] for runner in runners] + ([held.pid] if held else [])
         return {"load_s": loads[-1], **speeds, "mib": memory_mib(pids, options.device, free)}
     finally:
