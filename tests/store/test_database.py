@@ -77,17 +77,17 @@ def test_a_transaction_is_all_or_nothing(db: Database) -> None:
     assert "carl" not in [rater.id for rater in raters(db)]
 
 
-def test_the_writer_commits_what_holds_and_tells_each_caller_its_own_error(
-    folder: Path, db: Database, reply: Callable[..., Completion], said: Callable[..., Feedback]
+def test_the_writer_commits_what_holds_and_each_caller_gets_its_own_error(
+    folder: Path, db: Database, make_completion: Callable[..., Completion], make_feedback: Callable[..., Feedback]
 ) -> None:
-    completion = reply()
+    completion = make_completion()
     db.conn.commit()
     writer = Writer(folder)
     gate = threading.Event()
     writer.submit(lambda _: gate.wait(5))  # so that the next three share one commit
-    good = writer.submit(lambda db: add_feedback(db, said(completion, idempotency_key="k")))
-    bad = writer.submit(lambda db: add_feedback(db, said(completion, value=0.0, idempotency_key="k")))
-    also_good = writer.submit(lambda db: add_feedback(db, said(completion, idempotency_key="other")))
+    good = writer.submit(lambda db: add_feedback(db, make_feedback(completion, idempotency_key="k")))
+    bad = writer.submit(lambda db: add_feedback(db, make_feedback(completion, value=0.0, idempotency_key="k")))
+    also_good = writer.submit(lambda db: add_feedback(db, make_feedback(completion, idempotency_key="other")))
     gate.set()
     assert good.result(5)[1] is False
     assert also_good.result(5)[1] is False
@@ -99,7 +99,7 @@ def test_the_writer_commits_what_holds_and_tells_each_caller_its_own_error(
         writer.submit(lambda _: None)
 
 
-def test_nobody_is_told_that_it_is_done_when_the_commit_fails(folder: Path, db: Database) -> None:
+def test_no_write_is_reported_as_done_when_the_commit_fails(folder: Path, db: Database) -> None:
     writer = Writer(folder)
 
     def orphan(db: Database) -> None:

@@ -63,17 +63,17 @@ def test_orders_are_taken_once_and_a_change_of_state_is_one_event(db: Database) 
     assert (learner_status(db).paused, learner_status(db).attempted_seq) == (True, 5)
 
 
-def test_tallies_count_last_words_and_only_comparisons_of_two_versions(
-    db: Database, reply: Callable[..., Completion], said: Callable[..., Feedback]
+def test_tallies_count_the_last_feedback_and_only_comparisons_of_two_versions(
+    db: Database, make_completion: Callable[..., Completion], make_feedback: Callable[..., Feedback]
 ) -> None:
     add_version(db, Version(1, 0, "candidate", "d", "versions/000001", 0, "mixed", now()), ())
-    old, new, same = reply(), reply(version=1), reply()
+    old, new, same = make_completion(), make_completion(version=1), make_completion()
     for number, (a, b, winner) in enumerate([(old, new, "B"), (new, old, "A"), (old, new, "tie"), (old, same, "A")]):
         add_comparison(db, Comparison(f"q{number}", "ann", "talk", a.id, 0, b.id, 0, "asked", 0.5, now()))
         other = {"other_completion_id": b.id, "other_choice": 0, "comparison_id": f"q{number}"}
-        add_feedback(db, said(a, "choice", winner=winner, **other))
-    add_feedback(db, said(new, value=0.0))
-    add_feedback(db, said(new))
+        add_feedback(db, make_feedback(a, "choice", winner=winner, **other))
+    add_feedback(db, make_feedback(new, value=0.0))
+    add_feedback(db, make_feedback(new))
     found = tallies(db)
     assert (found[1].wins, found[1].losses, found[1].ties, found[1].up, found[1].down) == (2, 0, 1, 1, 0)
     assert (found[0].wins, found[0].losses, found[0].ties) == (0, 2, 1)
