@@ -580,7 +580,7 @@ def test_the_cache_keeps_neither_old_files_nor_what_dead_workers_left(
         dead.wait()
     cache = tmp_path / "cache"
     half = [cache / f".{'1' * 32}-f16.{pid}" for pid in (dead.pid, os.getpid())]
-    for folder in (*half, cache / "optimizer", cache / "more-of-something"):
+    for folder in (*half, cache / "moments", cache / "more-of-something"):
         folder.mkdir(parents=True)
         (folder / "file").write_text("x")
     for name in (f"{'1' * 32}-f16.gguf", f".{'1' * 32}-q8_0.gguf.{dead.pid}", "anchors-1-2-3.safetensors"):
@@ -589,7 +589,7 @@ def test_the_cache_keeps_neither_old_files_nor_what_dead_workers_left(
     assert {path.name for path in cache.iterdir()} == {
         made.name,
         half[1].name,
-        "optimizer",
+        "moments",
         "more-of-something",
         "anchors-1-2-3.safetensors",
     }
