@@ -1,4 +1,5 @@
-"""For the documentation site: examples in docstrings (`>>> ...`) become code blocks, as they stand between blank lines."""
+"""For the documentation site: examples in docstrings (`>>> ...`) become code blocks, as they stand between blank lines.
+"""
 
 from typing import Any
 

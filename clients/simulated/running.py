@@ -1,4 +1,5 @@
-"""The people at work: rounds of chats, thumbs, choices and corrections against a real service, through the SDK alone."""
+"""The people at work: rounds of chats, thumbs, choices and corrections against a real service, through the SDK alone.
+"""
 
 import asyncio
 import contextlib
