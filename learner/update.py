@@ -19,7 +19,6 @@ from learner.gate.evidence import Samples, evidence_of, gate_prompts, samples_of
 from learner.gate.skill_probes import SkillProbe, read_skill_probes, right_answers
 from learner.methods.ilql import train_ilql
 from learner.methods.mixed import Cost, Guards, Progress, Trained, reset_peak_memory, train
-from learner.methods.off_policy import judged_replies
 from learner.methods.on_policy import train_on_policy
 from learner.model import distributed
 from learner.model.anchors import Anchor, anchor_count, base_anchors, with_distributions
@@ -109,7 +108,6 @@ class Work:
 
     plan: Plan
     ties: list[Example]
-    parent: int
     live_weights: Weights
     samples: Samples
     anchors: list[Anchor]
@@ -215,7 +213,6 @@ class Updater:
         work = Work(
             plan,
             ties,
-            run.parent,
             live_weights,
             samples,
             used,
@@ -226,7 +223,7 @@ class Updater:
         )
         trained, rewards = self._trained(work)
         if trained.stopped and not guards.moved:
-            advice = "lower learning_rate (q_beta for a shift), or widen the limit"
+            advice = "lower learning_rate, or widen the limit"
             raise Diverged(f"no weights after the first steps were within the limits ({trained.stopped}); {advice}")
         phase("gate", trained.steps, len(plan.batches), None, {})
         evidence = evidence_of(resident, live_weights, run.parent, samples, plan.held_out, self.reference, kept)
@@ -280,10 +277,6 @@ class Updater:
             raise BadSetting(
                 f"rollout_tokens {most} leaves no prompt room in the model's context of {room + most} tokens; lower it"
             )
-        wanted = settings.algorithm == "ppo" and settings.off_policy > 0
-        judged = (
-            judged_replies(resident, plan.trained, work.parent, settings) if wanted else None
-        )  # None too if nothing was recorded
         trained = train_on_policy(
             resident,
             work.optimizer,
@@ -295,13 +288,7 @@ class Updater:
             settings=settings,
             seed=plan.seed,
             progress=work.progress,
-            judged=judged if judged and judged.rows else None,
         )
-        if wanted:
-            seen |= {
-                "judged/used": float(len(judged.rows)) if judged else 0.0,
-                "judged/dropped": float(judged.num_dropped) if judged else 0.0,
-            }
         trained.metrics |= seen
         return trained, rewards
 

@@ -117,11 +117,7 @@ def seed_of(base_seed: int, number_of_runs: int, parent: int, upto_seq: int) -> 
 
 
 def halved(settings: LearnerSettings) -> LearnerSettings:
-    """Return the settings for a second, more careful try: half the steps, half the rounds of those that sample, half
-    the shift that ilql serves.
-    """
+    """Return the settings for a second, more careful try: half the steps, and half the rounds of those that sample."""
     fewer: dict[str, float] = {"steps": max(1, settings.steps // 2), "passes": settings.passes / 2}
     fewer["rollout_rounds"] = max(1, settings.rollout_rounds // 2)
-    if settings.q_serving == "shifted":  # no step moves the policy; distilled, the steps go half the way
-        fewer["q_beta"] = settings.q_beta / 2
     return settings.model_copy(update=fewer)

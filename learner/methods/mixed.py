@@ -19,7 +19,7 @@ from learner.errors import Diverged
 from learner.methods.steps import MismatchedCompletions, backward, mixed_settings, num_good, step_totals
 from learner.model import distributed
 from learner.model.anchors import Anchor, stacked
-from learner.model.optimizer import Optimizer, cooled
+from learner.model.optimizer import Optimizer
 from learner.model.reference import Reference
 from learner.model.resident import Resident
 from learner.model.scoring import completion_logits, completion_sums, length_buckets
@@ -69,7 +69,7 @@ def train(
         some = [anchors[index] for index in order[number - 1]]
         totals = step_totals(plan.trained, len(batch), sum(len(anchor.completion_ids) for anchor in some))
         loss, metrics = backward(resident, examples, some, reference, totals, mixed, budget, mismatched.baseline.z0)
-        norm = optimizer.step(cooled(number, len(plan.batches), settings.cooldown))
+        norm = optimizer.step()
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise Diverged(
                 f"step {number} of {len(plan.batches)} gave a loss of {loss} and a gradient norm of {norm}; live stays as it was"
@@ -190,7 +190,7 @@ class Guards:
         if reason:
             self._resident.put(self._good)
             if "held_out/loss" in seen:
-                self._held_out_losses.pop()  # of weights that are gone; a shift that is halved is looked at again
+                self._held_out_losses.pop()  # of weights that are gone
         else:
             self._good, self.moved = self._resident.weights(), True
         return seen, reason

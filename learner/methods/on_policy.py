@@ -18,14 +18,12 @@ from learner.algorithms.reduction import Term, combine, token_weights
 from learner.algorithms.rloo import leave_one_out_advantages, penalized_rewards, rloo_loss
 from learner.algorithms.statistics import masked_whiten
 from learner.algorithms.surrogate import surrogate_loss
-from learner.data.plan import batches_of
 from learner.errors import Diverged
 from learner.methods.mixed import Guards, Meter, Progress, Trained, anchor_order
-from learner.methods.off_policy import Judged, judged_backward
 from learner.methods.steps import anchor_backward, micro_batches, summary_of, surrogate_settings
 from learner.model import distributed
 from learner.model.anchors import Anchor
-from learner.model.optimizer import Optimizer, cooled
+from learner.model.optimizer import Optimizer
 from learner.model.resident import Resident, Weights
 from learner.model.rollouts import Rollout, sample_rollouts, sampler_logps
 from learner.model.scoring import Ids, hidden_states, length_buckets, padded, row_logps, row_of, score
@@ -68,12 +66,8 @@ def train_on_policy(
     settings: LearnerSettings,
     seed: int,
     progress: Progress,
-    judged: Judged | None = None,
 ) -> Trained:
-    """Run the rounds of an update on the resident weights, which are the live version's at the start. Raises Diverged.
-
-    Each step learns from some of the `judged` replies too, if there are any.
-    """
+    """Run the rounds of an update on the resident weights, which are the live version's at the start. Raises Diverged."""
     settings = settings.model_copy(
         update={"rollout_minibatches": min(settings.rollout_minibatches, len(prompts))}
     )  # no step without a prompt
@@ -82,9 +76,6 @@ def train_on_policy(
     critic = Critic(resident, settings) if settings.algorithm == "ppo" else None
     per_step = settings.anchor_batch if settings.anchor > 0 else 0
     order = iter(anchor_order(len(anchors), per_step, meter.steps, seed))
-    turns = iter(
-        batches_of(len(judged.rows), settings.batch_items, meter.steps, float(meter.steps), seed) if judged else ()
-    )
     rng, stopped, kl_weight = random.Random(seed), "", settings.kl_weight
     for number in range(settings.rollout_rounds):
         asked = rng.sample(list(prompts), min(settings.rollout_prompts, len(prompts)))
@@ -105,11 +96,8 @@ def train_on_policy(
         for place, part in enumerate(_minibatches(batch, settings, seed + number), 1):
             anchors_now = [anchors[index] for index in next(order)]
             loss, metrics, tokens = _step_gradients(resident, batch, weights, part, settings)
-            if judged is not None:
-                extra, told, read = judged_backward(resident, judged, next(turns), settings)
-                loss, metrics, tokens = loss + extra, metrics | told, tokens + read
             anchor_loss, anchor_metrics = anchor_backward(resident, anchors_now, settings.anchor, settings.token_budget)
-            norm = optimizer.step(cooled(meter.taken + 1, meter.steps, settings.cooldown))
+            norm = optimizer.step()
             if not math.isfinite(loss + anchor_loss) or not math.isfinite(norm):
                 raise Diverged(
                     f"round {number + 1} gave a loss of {loss + anchor_loss} and a gradient norm of {norm}; live stays as it was"

@@ -19,15 +19,6 @@ BETAS = (0.9, 0.95)
 KEPT = 4  # files of moments; older ones belong to versions that nobody trains on
 
 
-def cooled(step: int, steps: int, share: float) -> float:
-    """Return what the learning rate is multiplied by at `step` (1..`steps`) of an update: 1, then falling in a straight
-    line over its last `share`.
-
-    The last steps are small, so that the weights end on the mean of where single batches would pull them.
-    """
-    return min(1.0, (steps - step + 1) / (share * steps + 1))
-
-
 def optimizer_of(resident: Resident, settings: LearnerSettings) -> "Optimizer":
     """Return an optimizer without memory, set up as the settings say."""
     return Optimizer(
@@ -63,16 +54,17 @@ class Optimizer:
         self._learning_rate = learning_rate
         self.num_steps = 0  # since the memory began
 
-    def step(self, scale: float = 1.0) -> float:
-        """Apply the gradients (added over all ranks) at `scale` times the learning rate, and clear them; return their
-        norm before clipping (not
-        finite: nothing was applied)."""
+    def step(self) -> float:
+        """Apply the gradients, added over all ranks, and clear them; return their norm before clipping.
+
+        Where the norm is not finite, nothing is applied.
+        """
         distributed.add_gradients(self._named.values())
         norm = float(torch.nn.utils.clip_grad_norm_(self._named.values(), self._clip_norm))
         if norm == norm and norm != float("inf"):
             self.num_steps += 1
             for group in self._adamw.param_groups:
-                group["lr"] = scale * self._learning_rate * min(1.0, self.num_steps / (self._warmup_steps + 1))
+                group["lr"] = self._learning_rate * min(1.0, self.num_steps / (self._warmup_steps + 1))
             self._adamw.step()
         self._adamw.zero_grad(set_to_none=True)
         return norm

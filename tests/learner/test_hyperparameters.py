@@ -16,7 +16,6 @@ from learner.data.examples import ASKED_AGAIN, CompletionTokens, Example
 from learner.data.plan import plan_of
 from learner.data.weighting import Scales
 from learner.methods.ilql import Logged, head_backward, rewards_of
-from learner.methods.off_policy import judged_replies
 from learner.methods.on_policy import Batch, Critic, _loss, sampled_batch
 from learner.methods.steps import MismatchedCompletions, backward, mixed_settings, step_totals, surrogate_settings
 from learner.model.optimizer import Optimizer, optimizer_of
@@ -135,46 +134,6 @@ def test_rewards_are_clipped_and_scores_centred_as_they_are_told(make_settings: 
     )
     batch = sampled_batch(resident, plain, None, [(1, 4, 30, 2, 5)], None, settings, seed=1)
     assert batch.rewards.abs().max() <= 0.1 + 1e-6
-
-
-@pytest.mark.parametrize(
-    ("limits", "version", "off", "used"),
-    [
-        ({}, 0, 0.0, 2),
-        ({"off_policy_gap": 0}, 0, 0.0, 0),  # of version 0, and live is 1
-        ({"off_policy_ratio": 1.5}, 0, 0.45, 0),  # e^0.45 is 1.57
-        ({}, 0, 0.45, 2),
-        ({"off_policy_drift": 0.4}, 0, 0.45, 1),  # the good one stays
-    ],
-)
-def test_what_is_too_far_is_as_it_is_told(
-    make_settings: Build, limits: dict[str, float], version: int, off: float, used: int
-) -> None:
-    settings = make_settings(algorithm="ppo", **limits)
-    resident = Resident(settings)
-    resident.become(None, 0)
-    prompt = (1, 4, 30, 2, 5)
-    made = []
-    for n, (ids, up) in enumerate((((50, 51, 2), True), ((60, 61, 2), False))):
-        logps = row_logps(resident.model, [row_of(prompt, ids)], 4096)[0] + off
-        reply = CompletionTokens(ids, tuple(logps.tolist()), version)
-        made.append(Example("thumb", prompt, reply if up else None, None if up else reply, "ann", (f"t{n}",), n))
-    judged = judged_replies(resident, made, 1, settings)
-    assert judged is not None
-    assert len(judged.rows) == used
-
-
-def test_importance_weights_are_truncated_as_they_are_told(make_settings: Build) -> None:
-    resident = Resident(make_settings())
-    resident.become(None, 0)
-    logps = row_logps(resident.model, [row_of((1, 4, 30, 2, 5), (50, 51, 2))], 4096)[0] - 0.6
-    thumb = Example(
-        "thumb", (1, 4, 30, 2, 5), CompletionTokens((50, 51, 2), tuple(logps.tolist()), 0), None, "ann", ("t",), 1
-    )
-    for cap, most in ((1.2, 1.2), (2.0, 1.822)):
-        judged = judged_replies(resident, [thumb], 0, make_settings(algorithm="ppo", off_policy_cap=cap))
-        assert judged is not None
-        assert judged.corrections.max().item() == pytest.approx(most, abs=1e-3)
 
 
 def test_rewards_of_pairs_and_corrections_are_as_they_are_told() -> None:

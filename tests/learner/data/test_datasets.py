@@ -464,16 +464,6 @@ def test_replies_longer_than_the_context_are_refused_before_training(
     assert "train" not in told
 
 
-def test_replies_of_a_file_have_no_record(make_settings: Callable[..., LearnerSettings], tmp_path: Path) -> None:
-    with pytest.raises(BadSetting, match="off_policy is 0.5, but nobody recorded"):
-        train_file(
-            preferences(tmp_path / "p.jsonl"),
-            tmp_path / "out",
-            make_settings(algorithm="ppo", off_policy=0.5),
-            lambda *_: None,
-        )
-
-
 def attune(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [str(Path(sys.executable).parent / "attune"), *arguments]
     return subprocess.run(

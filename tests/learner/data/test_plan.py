@@ -223,6 +223,5 @@ def test_untrusted_raters_leave_nothing_to_learn(make_settings: Build) -> None:
         plan_of(silent, [], make_settings(), seed=0, parent=0, trust={})
 
 
-def test_a_second_try_shifts_half_as_far(make_settings: Build) -> None:
-    assert halved(make_settings(algorithm="ilql", q_serving="shifted", q_beta=8)).q_beta == 4
+def test_a_second_try_of_ilql_shifts_the_policy_as_far(make_settings: Build) -> None:
     assert halved(make_settings(algorithm="ilql", q_beta=8)).q_beta == 8
