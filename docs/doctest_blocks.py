@@ -1,5 +1,4 @@
-"""For the documentation site: examples in docstrings (`>>> ...`) become code blocks, as they stand between blank lines.
-"""
+"""For the documentation site: examples in docstrings (`>>> ...`) become code blocks, as they stand between blank lines."""
 
 from typing import Any
 

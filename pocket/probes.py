@@ -58,8 +58,7 @@ def says(probe: dict[str, Any], answer: str) -> bool:
 
 
 def probes(per_cell: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Return at most `per_cell` probes of each feedback skill and language, in training phrasings, the same for a seed.
-    """
+    """Return at most `per_cell` probes of each feedback skill and language, in training phrasings, the same for a seed."""
     found = []
     for skill in FEEDBACK_SKILLS.values():
         for lang in skill.languages:

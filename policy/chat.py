@@ -33,8 +33,7 @@ def load_tokenizer(name: str) -> Tokenizer:
 
 
 def plain_messages(messages: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """Return messages with role and text alone; text parts are joined. Raises ValueError for a part that is not text.
-    """
+    """Return messages with role and text alone; text parts are joined. Raises ValueError for a part that is not text."""
     return [{"role": message["role"], "content": _text(message.get("content"))} for message in messages]
 
 

@@ -128,8 +128,7 @@ def _named_tensors(base: Path, adapter: Path | None, config: dict[str, Any]) -> 
 
 
 def _interleave(weight: Array, heads: int) -> Array:
-    """Reorder each head's rows from halves (rotate-half, as transformers has them) to pairs (as GGUF's llama has them).
-    """
+    """Reorder each head's rows from halves (rotate-half, as transformers has them) to pairs (as GGUF's llama has them)."""
     return (
         weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
     )

@@ -159,8 +159,7 @@ def fingerprint_tolerance(precision: str, quantize: str = "none", recorded: str 
 
 
 def fingerprint_difference(probe: Fingerprint, seen_logps: Sequence[float], tolerance: float) -> float:
-    """Return the largest difference (nats) between what was recorded and what a runner says. Raises FingerprintMismatch
-    past
+    """Return the largest difference (nats) between what was recorded and what a runner says. Raises FingerprintMismatch past
     `tolerance`.
 
     A NaN is a mismatch.

@@ -1,5 +1,4 @@
-"""What was learned: each version's win rate against version 0 on held-out questions, as the population would judge it.
-"""
+"""What was learned: each version's win rate against version 0 on held-out questions, as the population would judge it."""
 
 import asyncio
 from collections.abc import Callable, Sequence

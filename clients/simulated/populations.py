@@ -49,8 +49,7 @@ class User:
         return "up" if (value > usual) != self._says_the_opposite() else "down"
 
     def correction(self, question: Question, answer: str) -> str | None:
-        """What the answer should have been, when they care to write it, know it, and like it better than what was said.
-        """
+        """What the answer should have been, when they care to write it, know it, and like it better than what was said."""
         if self.temper in ("lazy", "contrarian"):
             return None
         better = question.good_answer(self.taste.main, self.rng)

@@ -1,5 +1,4 @@
-"""What simulated users ask: questions of the bundled model's skills, each with its truth, the same for the same seed.
-"""
+"""What simulated users ask: questions of the bundled model's skills, each with its truth, the same for the same seed."""
 
 import itertools
 import random

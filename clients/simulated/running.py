@@ -1,5 +1,4 @@
-"""The people at work: rounds of chats, thumbs, choices and corrections against a real service, through the SDK alone.
-"""
+"""The people at work: rounds of chats, thumbs, choices and corrections against a real service, through the SDK alone."""
 
 import asyncio
 import contextlib

@@ -52,8 +52,7 @@ class VersionSource:
     """Where a version's weights are: the base model (name or folder) and, for a learned version, an adapter or full
     weights.
 
-    `weights` are handles of the base weights in another process (`policy.shared_weights`), b"" where a runner has its
-    own copy.
+    `weights` are handles of the base weights in another process (`policy.shared_weights`), b"" where a runner has its own copy.
     """
 
     number: int
@@ -107,8 +106,7 @@ class Runner(Protocol):
         """End one reply within a step; its last step says "cancelled". An id that is not in use changes nothing."""
 
     def probe(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
-        """Return the log-probability (nats, temperature 1) of each of `token_ids` as the next token after the prompt.
-        """
+        """Return the log-probability (nats, temperature 1) of each of `token_ids` as the next token after the prompt."""
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         """Return each (prompt, reply)'s raw log-probabilities of the reply's tokens (nats)."""

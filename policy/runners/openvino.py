@@ -1,7 +1,6 @@
 """OpenVINO GenAI's continuous batching on a CPU. Lives in a worker process: its step() holds Python's lock.
 
-It is fed an OpenVINO model of the version's merged weights (policy/openvino_ir.py), made once and kept in the cache
-folder
+It is fed an OpenVINO model of the version's merged weights (policy/openvino_ir.py), made once and kept in the cache folder
 under the version's digest.
 """
 
@@ -27,8 +26,7 @@ _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 
 
 def ir_of(source: VersionSource, quantize: str) -> Path:
-    """Return the folder of a version's OpenVINO model, written unless the cache has it: float16, or as `quantize` says.
-    """
+    """Return the folder of a version's OpenVINO model, written unless the cache has it: float16, or as `quantize` says."""
     dtype = quantize if quantize != "none" else "f16"
     path = source.cache / f"{source.digest[:32]}-{dtype}"
     if not path.exists():

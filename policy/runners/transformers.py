@@ -198,8 +198,7 @@ class TransformersEngine:
         return step
 
     def _refused(self) -> list[TokenDelta]:
-        """Return the last steps of replies that the scheduler gave up; what it says of finished ones we know already.
-        """
+        """Return the last steps of replies that the scheduler gave up; what it says of finished ones we know already."""
         steps = []
         while (output := self._manager.get_result(timeout=0)) is not None:
             if output.error is not None and output.request_id in self._open:

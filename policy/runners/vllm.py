@@ -281,8 +281,7 @@ class VllmRunner:
         return await asyncio.gather(*map(one, several))
 
     async def _logp(self, ids: list[int], token: int) -> float:
-        """Return the raw log-probability (nats) of one token after `ids`: the only one that the server may take there.
-        """
+        """Return the raw log-probability (nats) of one token after `ids`: the only one that the server may take there."""
         given = await self._next(ids, {"allowed_token_ids": [token], "logprobs": 0})
         return float(given["token_logprobs"][0])
 

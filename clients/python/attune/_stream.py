@@ -55,8 +55,7 @@ class EventReader:
 
 
 def json_of(event: ServerEvent) -> dict[str, Any]:
-    """Return an event's data. Raises ServerError for an error that the service sent, UnexpectedResponse for anything
-    but
+    """Return an event's data. Raises ServerError for an error that the service sent, UnexpectedResponse for anything but
     an object.
     """
     try:

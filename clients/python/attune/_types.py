@@ -497,8 +497,7 @@ class Imported:
 
 
 def read(kind: type[T], told: object) -> T:
-    """Return `told`, a JSON value, as a record of the kind asked for. Raises UnexpectedResponse where it cannot be one.
-    """
+    """Return `told`, a JSON value, as a record of the kind asked for. Raises UnexpectedResponse where it cannot be one."""
     if not isinstance(told, Mapping):
         raise UnexpectedResponse(
             f"The service sent {_brief(told)} where {kind.__name__} was expected. Is this an Attune service?"

@@ -45,8 +45,7 @@ class AsyncConnection:
         return body_of(await self.respond(request))
 
     async def pages(self, request: Request, kind: type[T]) -> AsyncIterator[T]:
-        """Give the items of a list, `{"data": [...], "next_cursor": ...}`, asking for the next page when it is needed.
-        """
+        """Give the items of a list, `{"data": [...], "next_cursor": ...}`, asking for the next page when it is needed."""
         while True:
             page = await self.json(request)
             if not isinstance(page, Mapping) or not isinstance(page.get("data"), list):

@@ -47,8 +47,7 @@ class Connection:
         return body_of(self.respond(request))
 
     def pages(self, request: Request, kind: type[T]) -> Iterator[T]:
-        """Give the items of a list, `{"data": [...], "next_cursor": ...}`, asking for the next page when it is needed.
-        """
+        """Give the items of a list, `{"data": [...], "next_cursor": ...}`, asking for the next page when it is needed."""
         while True:
             page = self.json(request)
             if not isinstance(page, Mapping) or not isinstance(page.get("data"), list):

@@ -10,8 +10,7 @@ import typer
 
 
 def one_of(known: Sequence[str], said: str | None, what: str) -> Any:
-    """Return `said` if it is known (None stays None). Raises typer.BadParameter with the likeliest word that was meant.
-    """
+    """Return `said` if it is known (None stays None). Raises typer.BadParameter with the likeliest word that was meant."""
     if said is None or said in known:
         return said
     meant = get_close_matches(said, known, 1)
