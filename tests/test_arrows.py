@@ -33,9 +33,8 @@ MUST_NOT = {
 # The learner's wings: the pure losses stand on nothing of the learner's, and no wing on the files that conduct.
 CONDUCTORS = {f"learner.{name}" for name in ("loop", "update", "publish", "schedule", "heartbeat", "offline")}
 WINGS = ("gate", "methods", "reward_model", "model", "data")
-EXCEPTIONS = {
-    "learner/reward_model/offline.py": {"learner.update", "learner.update.Material", "learner.update.material_of"}
-}  # a command that trains a reward model alone reads what an update reads
+# The command that trains a reward model alone reads the feedback that an update reads.
+EXCEPTIONS = {"learner/reward_model/offline.py": {"learner.update"}}
 # Folders of other rooms that a file may name by path.
 FOLDERS = {"service/routes/page.py": {"clients"}}  # the service serves the page's files, and imports none of them
 
@@ -57,7 +56,7 @@ def imports_of(path: Path) -> set[str]:
 
 
 def folders_of(path: Path) -> Iterator[str]:
-    """Yield the rooms' folders that a file names: `x / "room"`, `x.joinpath("room")`, or "room/file" where that exists."""
+    """Yield the rooms' folders that a file names: `x / "room"`, `x.joinpath("room")`, or an existing "room/file"."""
     for node in ast.walk(ast.parse(path.read_text(), str(path))):
         parts = []
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):

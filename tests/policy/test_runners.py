@@ -267,7 +267,7 @@ def test_what_cannot_be_done_is_refused_with_the_number(runner: RunnerProcess) -
         return runner.submit("refused", prompt, settings, Listener())
 
     assert runner.context_length == 512
-    with pytest.raises(PromptTooLong, match="500 tokens of prompt and 24 of reply .* 512"):
+    with pytest.raises(PromptTooLong, match="500 tokens of prompt and 24 of answer .* 512"):
         refused([7] * 500)
     with pytest.raises(ValueError, match="token id 320 "):
         refused([1, 320])

@@ -121,7 +121,7 @@ def test_the_plain_sampler_stops_at_ends_and_refuses_what_does_not_fit(models: C
     cut = generate(model, [1, 4, 5], SamplingSettings(temperature=1.0, max_tokens=30, seed=1, end_ids=(ids[4],)))
     assert cut[0] == ids[: ids.index(ids[4]) + 1]
     assert cut[2] == "stop"
-    with pytest.raises(PromptTooLong, match="500 tokens of prompt and 30 of reply"):
+    with pytest.raises(PromptTooLong, match="500 tokens of prompt and 30 of answer"):
         generate(model, [1] * 500, SamplingSettings(max_tokens=30))
 
 

@@ -240,11 +240,11 @@ def test_a_folder_may_stand_for_a_number(adapted: Weights, tmp_path: Path) -> No
     for arguments, message in (
         (
             [folder, "--data", tmp_path / "data"],
-            "is no version number, and of a folder --data says nothing; leave it out",
+            "is no version number, and --data does not apply to a folder; leave it out",
         ),
         ([tmp_path / "absent"], "absent is neither a version number nor a folder that `attune train` wrote"),
         ([tmp_path / "hf"], "hf is no version folder: it has no manifest.json"),
-        ([folder, "--model", other], f"was not trained on the model that is in {other} now; name its own with --model"),
+        ([folder, "--model", other], f"was not trained on the model in {other}; name its base model with --model"),
     ):
         refused = attune(*arguments, "--format", "hf", "--out", tmp_path / "x")
         assert (refused.exit_code, refused.output.count("\n")) == (1, 1)
@@ -288,7 +288,7 @@ def test_what_cannot_be_exported_is_one_line_and_status_1(adapted: Weights, tmp_
         return str(done.output)
 
     assert "000007 is no version folder" in refused(7, "--out", tmp_path / "x")
-    assert "is there already" in refused(1, "--out", tmp_path / "there")
+    assert "exists already" in refused(1, "--out", tmp_path / "there")
     assert "'onnx'" in refused(1, "--out", tmp_path / "x", "--format", "onnx")
     assert "is no adapter" in refused(0, "--out", tmp_path / "x", "--format", "peft")
     (folder / "adapter_config.json").write_text("{}")
