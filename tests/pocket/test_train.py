@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer
 
 from pocket.errors import RunMismatch
-from pocket.optimizer import orthogonalised
+from pocket.optimizer import orthogonalized
 from pocket.tokenizer import CHINESE
 from pocket.train import PLANS, Run, learning_rate
 
@@ -77,9 +77,9 @@ def test_learning_rate_is_the_same_for_two_lengths_until_half_of_the_shorter():
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 20), (2, 20, 8)])
-def test_orthogonalised_has_singular_values_near_one(shape):
+def test_orthogonalized_has_singular_values_near_one(shape):
     torch.manual_seed(0)
-    values = torch.linalg.svdvals(orthogonalised(torch.randn(shape)))
+    values = torch.linalg.svdvals(orthogonalized(torch.randn(shape)))
     assert values.min() > 0.5
     assert values.max() < 1.4
 

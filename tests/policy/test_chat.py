@@ -1,5 +1,4 @@
-"""Rendering and decoding: the prompt is a strict prefix of what is trained on, and text survives the way through ids.
-"""
+"""Rendering and decoding: the prompt is a strict prefix of what is trained on, and ids keep the text."""
 
 import json
 import subprocess
@@ -128,7 +127,8 @@ def test_the_light_modules_import_no_torch(tmp_path: Path) -> None:
     folder = tiny_model(tmp_path / "model")
     code = (
         "import sys\n"
-        "import policy.chat, policy.model, policy.versions, policy.runners.base, policy.runners.process, policy.errors\n"
+        "import policy.chat, policy.model, policy.versions, policy.errors\n"
+        "import policy.runners.base, policy.runners.process\n"
         "assert not {'torch', 'transformers', 'numpy'} & set(sys.modules), 'an import alone is heavy'\n"
         f"tokenizer = policy.chat.load_tokenizer({str(folder)!r})\n"
         "ids = policy.chat.render_prompt(tokenizer, [{'role': 'user', 'content': 'hi'}])\n"
