@@ -53,7 +53,7 @@ ASKED = [
     "Spell the word house.",
     "What colour is the sky?",
 ]
-NEIGHBOURS = 20  # answers of each version that are also scored with another one's weights
+NEIGHBORS = 20  # answers of each version that are also scored with another one's weights
 TOLERANCE = 0.02  # nats per token between the runner's float16 weights and torch's float32
 SETTINGS: list[dict[str, Any]] = [
     {"temperature": 1.0, "max_tokens": 96, "stream": True, "logprobs": True},
@@ -256,7 +256,7 @@ def score_again(publisher: Publisher, completions: list[Completion]) -> dict[str
     for number in range(max(by_version) + 1):
         publisher.weights.put(publisher.folder(number) if number > 0 else None)
         own += publisher.weights.differences(by_version.get(number, []))
-        other += publisher.weights.differences(by_version.get(number - 1, by_version.get(number + 1, []))[:NEIGHBOURS])
+        other += publisher.weights.differences(by_version.get(number - 1, by_version.get(number + 1, []))[:NEIGHBORS])
     return {
         "answers_scored": len(own),
         "tokens_scored": sum(len(completion.completion_ids) for found in by_version.values() for completion in found),

@@ -98,7 +98,7 @@ def sampling_scores(logits: Tensor, settings: Sequence[SamplingSettings], histor
     scores = logits.clone() if logits.dtype == torch.float64 else logits.float().clone()
     for row, (setting, history) in enumerate(zip(settings, histories, strict=True)):
         if history and (setting.presence_penalty or setting.frequency_penalty):
-            scores[row] = _penalised(scores[row], setting, history)
+            scores[row] = _penalized(scores[row], setting, history)
     greedy = [row for row, setting in enumerate(settings) if setting.temperature == 0]
     best = scores[greedy].argmax(-1)
     scores /= torch.tensor(
@@ -129,6 +129,6 @@ def _truncated(scores: Tensor, settings: Sequence[SamplingSettings]) -> Tensor:
     return torch.empty_like(scores).scatter_(-1, order, ordered)
 
 
-def _penalised(scores: Tensor, settings: SamplingSettings, history: Sequence[int]) -> Tensor:
+def _penalized(scores: Tensor, settings: SamplingSettings, history: Sequence[int]) -> Tensor:
     counts = torch.bincount(torch.tensor(list(history), device=scores.device), minlength=len(scores)).to(scores.dtype)
     return scores - settings.presence_penalty * counts.clamp(max=1.0) - settings.frequency_penalty * counts

@@ -1,4 +1,4 @@
-"""The corpus: the same for a seed, raw in the stated share, and free of what is held out."""
+"""The corpus: the same for a seed, with the stated share of flaws, and without held-out prompts."""
 
 import itertools
 import subprocess

@@ -1,4 +1,4 @@
-"""Training: the same seed gives the same weights, and a run that was stopped goes on as if it had not been."""
+"""Training: the same seed gives the same weights, and a resumed run equals an uninterrupted one."""
 
 import json
 import re
@@ -64,9 +64,7 @@ def test_a_run_does_not_go_on_under_other_settings(tmp_path, tokenizer_folder):
     assert new_run(tmp_path / "run", tokenizer_folder, replace(TINY, steps=20)).step == 3
     with pytest.raises(RunMismatch, match="other settings"):
         new_run(tmp_path / "run", tokenizer_folder, replace(TINY, seed=1))
-    with pytest.raises(
-        RunMismatch, match="other settings"
-    ):  # too late: with four steps the rate would have fallen already
+    with pytest.raises(RunMismatch, match="other settings"):  # too late: with four steps the rate falls earlier
         new_run(tmp_path / "run", tokenizer_folder, replace(TINY, steps=4))
 
 

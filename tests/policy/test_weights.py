@@ -120,9 +120,7 @@ def test_weights_that_are_no_safetensors_are_left_to_others(adapted: Weights, tm
 @pytest.mark.parametrize("shape", ["llama", "mistral", "qwen2", "qwen3"])
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_gguf_reads_back_as_the_same_model(shape: str, tied: bool, tmp_path: Path) -> None:
-    """transformers' own GGUF reader, which undoes the reordering of heads, is the judge (it takes every Qwen3's heads
-    to be 128 wide).
-    """
+    """transformers' GGUF reader undoes the reordering of heads. It takes all heads of Qwen3 to be 128 wide."""
     folder = tiny_model(tmp_path / "model", shape, tie_word_embeddings=tied, head_dim=128 if shape == "qwen3" else 16)
     path = write_gguf(folder, None, tmp_path / "out" / "model.gguf", "f32", real_tokenizer=True)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -174,7 +172,7 @@ def test_a_failed_write_leaves_nothing(models: Callable[[str], Path], tmp_path: 
 
 
 def publish(data: Path, adapted: Weights, number: int = 1) -> Path:
-    """The adapter as version `number` of a data folder."""
+    """Publish the adapter as version `number` of a data folder."""
     assert adapted.adapter is not None
     folder = data / "versions" / f"{number:06d}"
     adapter = adapted.adapter
@@ -195,7 +193,7 @@ def publish(data: Path, adapted: Weights, number: int = 1) -> Path:
 def attune(*arguments: object) -> Any:
     app = typer.Typer()
     register(app)
-    app.command("other")(lambda: None)  # with one command alone, typer takes its name for an argument
+    app.command("other")(lambda: None)  # with a single command typer takes its name as an argument
     return CliRunner().invoke(app, ["export-model", *map(str, arguments)])
 
 

@@ -1,4 +1,4 @@
-"""Opening, refusing, and committing in groups."""
+"""Opening, migrating, refusing, and committing in groups."""
 
 import contextlib
 import sqlite3
@@ -104,7 +104,7 @@ def test_no_write_is_reported_as_done_when_the_commit_fails(folder: Path, db: Da
     writer = Writer(folder)
 
     def orphan(db: Database) -> None:
-        db.execute("PRAGMA defer_foreign_keys = ON")  # then the commit alone checks, and no statement before it fails
+        db.execute("PRAGMA defer_foreign_keys = ON")  # then the commit fails, and no statement before it
         db.execute("INSERT INTO conversations VALUES ('c', 'nobody', '', '', '', NULL)")
 
     future = writer.submit(orphan)
