@@ -1,4 +1,5 @@
-"""One update on a tiny model: the same run gives the same weights, everything that should move does, and nothing else."""
+"""One update on a tiny model: the same run gives the same weights, everything that should move does, and nothing else.
+"""
 
 import math
 from collections.abc import Callable
