@@ -30,7 +30,7 @@ class Scales:
     def of(cls, settings: LearnerSettings) -> "Scales":
         """Return the scales that the settings ask for."""
         kinds: dict[FeedbackKind, float] = {
-            "edit": settings.edit_weight,
+            "correction": settings.edit_weight,
             "pair": settings.pair_weight,
             "thumb": settings.thumb_weight,
             "implicit": settings.implicit_weight,

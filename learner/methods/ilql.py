@@ -113,15 +113,15 @@ def logged_replies(resident: Resident, examples: Sequence[Example], settings: Le
 def rewards_of(settings: LearnerSettings) -> dict[str, float]:
     """Return the reward of each word that people have for a reply; a thumb is the unit."""
     pair, edit = settings.q_pair_reward, settings.q_edit_reward
-    return FEEDBACK_REWARDS | {"pair_chosen": pair, "pair_rejected": -pair, "edited": edit, "original": -edit}
+    return FEEDBACK_REWARDS | {"pair_chosen": pair, "pair_rejected": -pair, "corrected": edit, "original": -edit}
 
 
 def _judged(example: Example) -> list[tuple[tuple[int, ...], str, int]]:
     """Return (reply ids, name of its reward, index of the rewarded token) of each side."""
     if example.good is not None and example.bad is not None:
-        if example.kind == "edit":
+        if example.kind == "correction":
             last = change_of(example.bad.ids, example.good.ids).last_changed
-            return [(example.good.ids, "edited", last), (example.bad.ids, "original", -1)]
+            return [(example.good.ids, "corrected", last), (example.bad.ids, "original", -1)]
         return [(example.good.ids, "pair_chosen", -1), (example.bad.ids, "pair_rejected", -1)]
     return [(example.replies[0].ids, "thumb_up" if example.up else "thumb_down", -1)]
 

@@ -229,7 +229,7 @@ class _Judgements:
                 margin=self.margins,
                 flip_rate=self.flip_rates[which],
                 is_tie=self.is_tie,
-                centring=centring,
+                centering=centring,
             )
             result = result.index_add(1, which, values)
         if self.one:
@@ -240,7 +240,7 @@ class _Judgements:
 
 
 def _margin(example: Example) -> float:
-    if example.kind != "edit" or example.good is None or example.bad is None:
+    if example.kind != "correction" or example.good is None or example.bad is None:
         return 0.0
     change = change_of(example.bad.ids, example.good.ids)
     return float(correction_margin(torch.tensor(float(change.num_changed)), torch.tensor(float(len(example.good.ids)))))
