@@ -98,7 +98,7 @@ def test_values_are_unbiased(kind: KlKind) -> None:
 
 
 def minimized(loss, size: int = 6) -> Tensor:
-    """Log-probabilities of the softmax over `size` arms that minimises `loss(logps)`."""
+    """Log-probabilities of the softmax over `size` arms that minimizes `loss(logps)`."""
     theta = torch.zeros(size, dtype=F64, requires_grad=True)
     optimizer = torch.optim.LBFGS(
         [theta], max_iter=1000, tolerance_grad=1e-12, tolerance_change=1e-15, line_search_fn="strong_wolfe"

@@ -60,7 +60,7 @@ def test_a_rater_of_whom_little_is_known_keeps_the_prior() -> None:
     assert pair_raters([]) == ({}, {})
 
 
-def test_scores_maximise_the_posterior() -> None:
+def test_scores_maximize_the_posterior() -> None:
     # Two completions, a rater who is right, 3 marks one way and 1 the other: the score s solves 3 - 4 sigmoid(2s) - 0.3 s = 0.
     found = pair_raters([("a", "x", "y")] * 3 + [("a", "y", "x")], pinned={"a": 1.0 - 1e-9})
     s = found.scores["x"]
@@ -70,7 +70,7 @@ def test_scores_maximise_the_posterior() -> None:
     assert 3 - 4 / (1 + np.exp(-2 * t)) - 3.0 * t == pytest.approx(0.0, abs=1e-6)
 
 
-def test_trust_is_a_fixed_point_of_expectation_maximisation() -> None:
+def test_trust_is_a_fixed_point_of_expectation_maximization() -> None:
     comparisons, _ = marks(num_bad=2, num_raters=6, num_items=8, per_rater=12)
     found = pair_raters(comparisons, num_rounds=2000)
     for rater, eta in found.trust.items():
@@ -104,7 +104,7 @@ def test_thumbs_of_a_rater_who_always_gives_up_carry_nothing() -> None:
     assert sum(careful) / len(careful) == pytest.approx(0.87, abs=0.05)
 
 
-def test_thumb_rates_are_a_fixed_point_of_expectation_maximisation() -> None:
+def test_thumb_rates_are_a_fixed_point_of_expectation_maximization() -> None:
     ratings, _ = thumbs(num_bad=2)
     found = thumb_raters(ratings, num_rounds=2000, good_share=0.4)
     for item, good in found.good.items():
