@@ -1,4 +1,4 @@
-"""The gradient of every loss is the slope that finite differences measure in float64, and float64 passes through."""
+"""The gradient of every loss equals the slope by finite differences in float64; float64 is kept throughout."""
 
 from collections.abc import Callable
 from typing import Any
@@ -61,7 +61,7 @@ def ilql_values(x: Tensor, part: str) -> Tensor:
 
 
 def ilql_value_part(x: Tensor) -> Tensor:
-    """Of V, only its own regression has a gradient: targets are held, and gamma = 0 leaves just that."""
+    """Return the loss as a function of V: with targets held and gamma = 0, only V's own regression depends on it."""
     q = [seeded(ROWS, TOKENS, VOCABULARY, seed=i) for i in range(2)]
     return ilql_loss(q, q, x, ACTIONS, OLD, MASK, gamma=0.0, tau=0.8, cql=0.1)[0]
 

@@ -1,4 +1,4 @@
-"""Every loss that TRL 1.16 has too equals TRL's, value and gradient, to 1e-6 in float32."""
+"""Every loss that TRL 1.16 has equals TRL's, value and gradient, to 1e-6 in float32."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def random_like(x: Tensor, seed: int, scale: float) -> Tensor:
 
 
 def assert_equal(ours: Tensor, theirs: Tensor, *leaves: Tensor) -> None:
-    """Equal values () and equal gradients with respect to each leaf."""
+    """Check equal values () and equal gradients with respect to each leaf."""
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-6, rel=1e-6)
     for a, b in zip(
         torch.autograd.grad(ours, leaves, retain_graph=True), torch.autograd.grad(theirs, leaves), strict=True

@@ -1,7 +1,7 @@
 """TRL 1.16's own loss code, called on stub trainers: no model, no data set, no weights.
 
-The methods are private, hence the pinned version. Everything imports TRL inside functions, so it is paid once, by the
-first test that asks.
+The methods are private, hence the pinned version. TRL is imported inside functions, so only tests that use it pay for
+the import.
 """
 
 import os
@@ -20,7 +20,7 @@ PROMPT, LONGEST = 4, 6
 
 @dataclass(frozen=True)
 class Completions:
-    """Completions of ragged length after prompts of one length, right padded as TRL has them."""
+    """Completions of several lengths after prompts of one length, right-padded as in TRL."""
 
     ids: Tensor  # (N, PROMPT + LONGEST)
     attention: Tensor
@@ -40,7 +40,7 @@ class Completions:
 
     @property
     def completion_logps(self) -> Tensor:
-        """(N, LONGEST)"""
+        """(N, LONGEST), log-probabilities of completion tokens."""
         return self.token_logps[:, PROMPT - 1 :]
 
 
@@ -93,7 +93,7 @@ def _model_output(token_logps: Tensor) -> Any:
 
 
 def dpo_loss(pairs: Completions, reference: Tensor, kind: str, *, beta: float, label_smoothing: float = 0.0) -> Tensor:
-    """DPOTrainer's loss on [chosen..., rejected...] with reference log-probabilities (N,), shape ()."""
+    """Return DPOTrainer's loss on [chosen..., rejected...] with reference log-probabilities (N,), shape ()."""
     from trl import DPOTrainer
 
     trainer = _trainer(
@@ -118,7 +118,7 @@ def dpo_loss(pairs: Completions, reference: Tensor, kind: str, *, beta: float, l
 
 
 def simpo_loss(chosen: Tensor, rejected: Tensor, *, beta: float, gamma: float, label_smoothing: float) -> Tensor:
-    """CPOTrainer's SimPO on mean token log-probabilities, (B,)."""
+    """Return CPOTrainer's SimPO on mean token log-probabilities, (B,)."""
     from trl.experimental.cpo import CPOTrainer
 
     trainer = _trainer(alpha=0.0, loss_type="simpo", simpo_gamma=gamma, beta=beta, label_smoothing=label_smoothing)
@@ -136,7 +136,7 @@ def kto_loss(
     up_weight: float,
     down_weight: float,
 ) -> Tensor:
-    """KTOTrainer's loss, shape (); `mismatched` (N,) are the log-ratios of completions after other prompts."""
+    """Return KTOTrainer's loss, shape (); `mismatched` (N,) are the log-ratios of completions after other prompts."""
     from trl import KTOTrainer
 
     trainer = _trainer(
@@ -183,7 +183,7 @@ def grpo_loss(
     is_corrected: bool = True,
     max_length: int = 16,
 ) -> Tensor:
-    """GRPOTrainer's loss, shape (); `old` and `reference` are (N, LONGEST)."""
+    """Return GRPOTrainer's loss, shape (); `old` and `reference` are (N, LONGEST)."""
     from trl import GRPOTrainer
 
     trainer = _trainer(
@@ -211,7 +211,7 @@ def grpo_loss(
 
 
 def rloo_loss(samples: Completions, old: Tensor, advantages: Tensor) -> Tensor:
-    """RLOOTrainer's loss, shape (); `old` is (N, LONGEST)."""
+    """Return RLOOTrainer's loss, shape (); `old` is (N, LONGEST)."""
     from trl import RLOOTrainer
 
     trainer = _trainer(
@@ -228,7 +228,7 @@ def rloo_loss(samples: Completions, old: Tensor, advantages: Tensor) -> Tensor:
 
 
 def reward_loss(chosen: Tensor, rejected: Tensor, *, margin: Tensor | None, centering: float | None) -> Tensor:
-    """RewardTrainer's loss on scores (B,), shape ()."""
+    """Return RewardTrainer's loss on scores (B,), shape ()."""
     from trl import RewardTrainer
 
     trainer = _trainer(args=SimpleNamespace(center_rewards_coefficient=centering))

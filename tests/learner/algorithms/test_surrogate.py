@@ -75,7 +75,7 @@ def test_clipped_tokens_have_no_gradient() -> None:
     assert leaf.grad[0].tolist() == pytest.approx([-1.0, 0.0, -0.2])
 
 
-def test_another_kind_is_refused_and_nothing_is_no_error() -> None:
+def test_another_kind_is_refused_and_an_empty_mask_is_no_error() -> None:
     with pytest.raises(ValueError, match="unknown surrogate 'trpo'"):
         surrogate_loss(NEW, OLD, torch.ones(2), MASK, kind="trpo")  # type: ignore[arg-type]
     _, metrics = surrogate_loss(NEW, OLD, torch.ones(2), MASK * 0)
