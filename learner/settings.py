@@ -14,10 +14,11 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from config.errors import ConfigError
+from config.fields import flat, groups_of
 from config.loader import Group, Settings, load
 from config.names import Names
 from learner.errors import BadSetting
-from learner.setting_names import RENAMED
+from learner.setting_names import RENAMED, renamed
 
 Algorithm = Literal["mixed", "dpo", "kto", "sft", "grpo", "rloo", "ppo", "ilql"]
 ON_POLICY = ("grpo", "rloo", "ppo")
@@ -308,6 +309,11 @@ def load_settings(
         return load(LearnerSettings, NAMES, flags, config, defaults)
     except ConfigError as error:
         raise BadSetting(str(error)) from error
+
+
+def settings_of_run(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's recorded settings by path; those of an earlier release under today's names."""
+    return renamed(flat(dict(recorded), groups_of(LearnerSettings)))
 
 
 def learning_rate_for(num_parameters: int, tuning: str) -> float:

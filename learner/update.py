@@ -12,7 +12,7 @@ from sqlite_utils import Database
 
 from learner.data.examples import Example, examples_of
 from learner.data.plan import Plan, plan_of
-from learner.data.weighting import Scales, weighed
+from learner.data.weighting import FLIP_RATE, Scales, weighed
 from learner.errors import BadSetting, Diverged
 from learner.gate.checks import checks_of, report_of
 from learner.gate.evidence import Samples, evidence_of, gate_prompts, samples_of
@@ -194,8 +194,8 @@ class Updater:
         prompts = gate_prompts(
             [*plan.held_out, *plan.trained],
             kept,
-            settings.gate_samples,
-            resident.context_length - settings.gate_max_tokens,
+            settings.gate.num_samples,
+            resident.context_length - settings.gate.max_tokens,
         )
         samples = self.samples(prompts, run.seed)
         with resident.autocast():
@@ -207,7 +207,7 @@ class Updater:
             material.ties,
             parent=run.parent,
             trust=believed,
-            default_flip_rate=settings.flip_rate,
+            default_flip_rate=FLIP_RATE,
             scales=Scales.of(settings),
         )
         work = Work(
@@ -269,11 +269,11 @@ class Updater:
         if plan.held_out:
             measured = calibration_of(rewards, resident, plan.held_out, settings.token_budget)
             seen |= {f"reward/held_out_{name}": value for name, value in asdict(measured).items() if value == value}
-        room = resident.context_length - settings.rollout_tokens
+        room = resident.context_length - settings.rollout.max_tokens
         newest_first = sorted(plan.trained, key=lambda example: -example.seq)
-        prompts = gate_prompts(newest_first, work.anchors, 4 * settings.rollout_prompts, room)
+        prompts = gate_prompts(newest_first, work.anchors, 4 * settings.rollout.prompts, room)
         if not prompts:
-            most = settings.rollout_tokens
+            most = settings.rollout.max_tokens
             raise BadSetting(
                 f"rollout_tokens {most} leaves no prompt room in the model's context of {room + most} tokens; lower it"
             )

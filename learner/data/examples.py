@@ -106,7 +106,8 @@ def examples_of(
 
     Items that teach nothing are left out: equal replies, replies of other models without token ids, rows longer than
     `max_tokens`
-    (cutting inside an answer would judge another answer). `render_completion(messages, text)` gives (prompt_ids, completion_ids).
+    (cutting inside an answer would judge another answer). `render_completion(messages, text)` gives (prompt_ids,
+    completion_ids).
     """
     found: list[Example] = []
     for row in feedback:

@@ -29,6 +29,10 @@ from learner.settings import LearnerSettings
 from policy.logprobs import LogitsOf
 
 log = logging.getLogger(__name__)
+LEARNING_RATE = 1e-3  # of Adam on the heads
+GAMMA = 1.0  # discount per token
+CQL_WEIGHT = 0.1  # of the term that keeps unseen tokens from looking good
+POLYAK = 0.05  # share of the way to the heads that the target heads go with each step
 MOST_LOGITS = (
     2**26
 )  # in one table (tokens, vocabulary): 256 MiB of float32, and a pass (two heads, two targets, a policy) holds about eight
@@ -64,19 +68,21 @@ def train_ilql(
     """
     states = dict.fromkeys((rollout.prompt_ids, rollout.ids) for rollout in samples)
     states |= dict.fromkeys((example.prompt_ids, reply.ids) for example in examples for reply in example.replies)
-    steps = max(1, min(settings.steps, round(settings.passes * len(states) / (2 * settings.batch_items))))
-    meter = Meter(progress, settings.q_steps + steps)
+    steps = max(1, min(settings.steps, round(settings.passes * len(states) / (2 * settings.batch_size))))
+    meter = Meter(progress, settings.ilql.steps + steps)
     logged = logged_replies(resident, examples, settings)
     through = policy_head(resident, logged[0])
     heads = _learned_heads(resident, logged, through, settings, seed, meter)
     goals = shifted_distributions(resident, heads, through, list(states), settings)
-    goal_order = anchor_order(len(goals), 2 * settings.batch_items, steps, seed)
-    order = anchor_order(len(anchors), settings.anchor_batch if settings.anchor > 0 else 0, steps, seed + 1)
+    goal_order = anchor_order(len(goals), 2 * settings.batch_size, steps, seed)
+    order = anchor_order(
+        len(anchors), settings.anchors.batch_size if settings.anchors.weight > 0 else 0, steps, seed + 1
+    )
     stopped = ""
     for number in range(steps):
         batch, held = [goals[index] for index in goal_order[number]], [anchors[index] for index in order[number]]
         loss, metrics = anchor_backward(resident, batch, 1.0, settings.token_budget)
-        anchor_loss, anchor_metrics = anchor_backward(resident, held, settings.anchor, settings.token_budget)
+        anchor_loss, anchor_metrics = anchor_backward(resident, held, settings.anchors.weight, settings.token_budget)
         norm = optimizer.step()
         if not math.isfinite(loss + anchor_loss) or not math.isfinite(norm):
             raise Diverged(
@@ -100,20 +106,13 @@ def logged_replies(resident: Resident, examples: Sequence[Example], settings: Le
     correction changed).
     """
     plain: list[tuple[tuple[int, ...], tuple[int, ...], tuple[float, ...], float]] = []
-    worth = rewards_of(settings)
     for example in examples:
         for reply, name, at in _judged(example):
             rewards = [0.0] * len(reply)
-            rewards[at] = worth[name] * example.share
+            rewards[at] = FEEDBACK_REWARDS[name] * example.share
             plain.append((example.prompt_ids, reply, tuple(rewards), example.weight))
     states = completion_states(resident, [(prompt, reply) for prompt, reply, _, _ in plain], settings.token_budget)
     return [Logged(*item, state) for item, state in zip(plain, states, strict=True)]
-
-
-def rewards_of(settings: LearnerSettings) -> dict[str, float]:
-    """Return the reward of each word that people have for a reply; a thumb is the unit."""
-    pair, edit = settings.q_pair_reward, settings.q_edit_reward
-    return FEEDBACK_REWARDS | {"pair_chosen": pair, "pair_rejected": -pair, "corrected": edit, "original": -edit}
 
 
 def _judged(example: Example) -> list[tuple[tuple[int, ...], str, int]]:
@@ -189,18 +188,18 @@ def _learned_heads(
     embeddings = resident.model.get_output_embeddings().weight.detach().float()
     heads = QHeads(embeddings, seed=seed).to(resident.device)
     adam = torch.optim.Adam(
-        [parameter for parameter in heads.parameters() if parameter.requires_grad], lr=settings.q_rate
+        [parameter for parameter in heads.parameters() if parameter.requires_grad], lr=LEARNING_RATE
     )
     rng = random.Random(seed)
     total = sum(item.weight for item in logged) / len(logged)
-    for step in range(settings.q_steps):
-        batch = [logged[index] for index in rng.sample(range(len(logged)), min(2 * settings.batch_items, len(logged)))]
+    for step in range(settings.ilql.steps):
+        batch = [logged[index] for index in rng.sample(range(len(logged)), min(2 * settings.batch_size, len(logged)))]
         adam.zero_grad()
         loss, metrics = head_backward(heads, batch, total, through, settings)
         if not math.isfinite(loss):
             raise Diverged(f"step {step + 1} of the Q heads gave a loss of {loss}; live stays as it was")
         adam.step()
-        heads.follow(settings.q_polyak)
+        heads.follow(POLYAK)
         meter.step(loss, metrics, sum(len(item.ids) for item in batch))
     return heads
 
@@ -216,7 +215,7 @@ def head_backward(
         sum(len(item.ids) for item in batch),
         0.0,
     )
-    pieces = [piece for item in batch for piece in _pieces(heads, item, most, settings.q_gamma)]
+    pieces = [piece for item in batch for piece in _pieces(heads, item, most, GAMMA)]
     seen: dict[str, float] = defaultdict(float)
     for group in length_buckets([len(piece.ids) for piece in pieces], most):
         some = [pieces[index] for index in group]
@@ -271,9 +270,9 @@ def _head_losses(
         rewards,
         mask,
         prior=prior,
-        gamma=settings.q_gamma,
-        tau=settings.q_tau,
-        cql=settings.q_cql,
+        gamma=GAMMA,
+        tau=settings.ilql.tau,
+        cql=CQL_WEIGHT,
     )
 
 
@@ -294,7 +293,7 @@ def shifted_distributions(
         for part in states.split(most):
             hidden = part.to(resident.device)
             low = torch.stack(heads.q_target(hidden)).amin(0)
-            shifted = shifted_logps(through(hidden), low, heads.v(hidden), beta=settings.q_beta)
+            shifted = shifted_logps(through(hidden), low, heads.v(hidden), beta=settings.ilql.beta)
             tops.append(TopLogps(*(column.cpu() for column in top_logps(shifted, TOP))))
         goals.append(Anchor(prompt, reply, TopLogps(*(torch.cat(column) for column in zip(*tops, strict=True)))))
     return goals

@@ -16,6 +16,9 @@ from learner.settings import LearnerSettings
 
 log = logging.getLogger(__name__)
 BETAS = (0.9, 0.95)
+EPS = 1e-8  # in units of a gradient
+WARMUP_STEPS = 5  # over which the learning rate rises where there is no optimizer state
+CLIP_NORM = 1.0  # a longer gradient is scaled down to it
 KEPT = 4  # files of moments; older ones belong to versions that nobody trains on
 
 
@@ -24,11 +27,9 @@ def optimizer_of(resident: Resident, settings: LearnerSettings) -> "Optimizer":
     return Optimizer(
         resident,
         learning_rate=resident.learning_rate,
-        warmup_steps=settings.warmup_steps,
-        clip_norm=settings.clip_norm,
-        betas=(settings.adam_beta1, settings.adam_beta2),
-        eps=settings.adam_eps,
-        weight_decay=settings.weight_decay,
+        warmup_steps=WARMUP_STEPS,
+        clip_norm=CLIP_NORM,
+        weight_decay=settings.optimizer.weight_decay,
     )
 
 
@@ -43,7 +44,7 @@ class Optimizer:
         warmup_steps: int,
         clip_norm: float,
         betas: tuple[float, float] = BETAS,
-        eps: float = 1e-8,
+        eps: float = EPS,
         weight_decay: float = 0.0,
     ) -> None:
         self._named = dict(resident.trainable())

@@ -20,6 +20,7 @@ from policy.model import load_model, model_digest, resolve_device
 from policy.versions import read_version
 
 log = logging.getLogger(__name__)
+LORA_ALPHA = 32.0  # adapters are scaled by alpha / rank
 Weights = dict[str, Tensor]
 
 
@@ -62,7 +63,7 @@ class Resident:
             self.base.requires_grad_(True)
             self._base_weights = self.weights()
         else:
-            self._wrap(settings.lora_rank, settings.lora_alpha, False)
+            self._wrap(settings.lora_rank, LORA_ALPHA, False)
 
     @property
     def context_length(self) -> int:
@@ -73,7 +74,7 @@ class Resident:
     @property
     def learning_rate(self) -> float:
         """The step size in force."""
-        return self.settings.learning_rate or learning_rate_for(self.num_parameters, self.settings.tuning)
+        return self.settings.optimizer.learning_rate or learning_rate_for(self.num_parameters, self.settings.tuning)
 
     def trainable(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         """The weights that move, by name."""
@@ -156,7 +157,7 @@ class Resident:
         if self.settings.tuning == "full":
             self.put(self._base_weights)
             return
-        shape = (self.settings.lora_rank, self.settings.lora_alpha, False)
+        shape = (self.settings.lora_rank, LORA_ALPHA, False)
         if self._shape != shape:
             self._wrap(*shape)
         with torch.random.fork_rng(devices=[]):

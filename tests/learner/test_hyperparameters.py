@@ -95,7 +95,7 @@ def test_what_a_correction_left_counts_as_it_is_told(make_settings: Build) -> No
     reference.learn([edit], 0, 0)
 
     def loss(**flags: float) -> float:
-        mixed = mixed_settings(make_settings(nll=0.0, anchor=0.0, **flags))
+        mixed = mixed_settings(make_settings(nll_weight=0.0, anchors__weight=0.0, **flags))
         return backward(resident, [edit], [], reference, step_totals([edit], 1, 0), mixed, 4096, 0.0)[1][
             "loss/correction_nll"
         ]
@@ -136,7 +136,12 @@ def test_rewards_are_clipped_and_scores_centred_as_they_are_told(make_settings: 
     assert free.abs().max() > 0.9
     assert torch.equal(clipped, free.clamp(-0.5, 0.5))
     settings = make_settings(
-        algorithm="grpo", rollout_group=2, rollout_tokens=8, reward_clip=0.1, reward_pessimism=0.0, cut_off_penalty=0.0
+        algorithm="grpo",
+        rollout__group_size=2,
+        rollout__max_tokens=8,
+        reward_clip=0.1,
+        reward_model__pessimism=0.0,
+        cut_off_penalty=0.0,
     )
     batch = sampled_batch(resident, plain, None, [(1, 4, 30, 2, 5)], None, settings, seed=1)
     assert batch.rewards.abs().max() <= 0.1 + 1e-6
@@ -199,20 +204,22 @@ def shares(settings: LearnerSettings, of: Callable[[Example], bool]) -> float:
 def test_what_feedback_weighs(
     make_settings: Build, name: str, value: float, of: Callable[[Example], bool], rises: bool
 ) -> None:
-    usual, other = (shares(make_settings(holdout=0, **more), of) for more in ({}, {name: value}))
+    usual, other = (shares(make_settings(gate__holdout=0, **more), of) for more in ({}, {name: value}))
     assert usual > 0.0
     assert other > 1.1 * usual if rises else other < 0.9 * usual
 
 
 def test_a_kind_without_weight_is_left_out(make_settings: Build) -> None:
-    plan = plan_of(said(), [], make_settings(holdout=0, edit_weight=0, implicit_weight=0), seed=1, parent=8, trust={})
+    plan = plan_of(
+        said(), [], make_settings(gate__holdout=0, corrections__weight=0, implicit_weight=0), seed=1, parent=8, trust={}
+    )
     assert {(example.kind, example.is_implicit) for example in plan.trained} == {("pair", False), ("thumb", False)}
 
 
 def test_the_optimiser_is_set_up_as_the_settings_say(make_settings: Build) -> None:
     def moved(**flags: Any) -> dict[str, float]:
         """How far each weight goes in two steps of the gradients 1 and 1e-3, by its mean."""
-        settings = make_settings(lora_rank=2, learning_rate=1e-2, warmup_steps=0, clip_norm=1e9, **flags)
+        settings = make_settings(lora_rank=2, optimizer__learning_rate=1e-2, warmup_steps=0, clip_norm=1e9, **flags)
         resident = Resident(settings)
         resident.become(None, 0)
         before, optimizer = resident.weights(), optimizer_of(resident, settings)
@@ -272,7 +279,7 @@ def test_replies_that_were_cut_off_and_discounts_count_as_they_are_told(make_set
     prompts = [(1, 4, 30 + n, 2, 5) for n in range(4)]
     batches = {}
     for penalty in (0.0, 1.0, 3.0):
-        settings = make_settings(algorithm="ppo", rollout_group=2, rollout_tokens=8, cut_off_penalty=penalty)
+        settings = make_settings(algorithm="ppo", rollout__group_size=2, rollout__max_tokens=8, cut_off_penalty=penalty)
         resident = Resident(settings)
         resident.become(None, 0)
         rewards, _ = trained_reward_model(resident, long_over_short(16), settings, seed=0)

@@ -30,7 +30,7 @@ Build = Callable[..., LearnerSettings]
 @pytest.mark.parametrize("shape", SHAPES)
 def test_q_learning_shifts_the_logits_that_the_model_has(shape: str, tmp_path: Path, make_settings: Build) -> None:
     capped = {"final_logit_softcapping": 5.0} if shape == "gemma2" else {}
-    resident = Resident(make_settings(model=str(tiny_model(tmp_path / "model", shape, **capped)), q_beta=0.0))
+    resident = Resident(make_settings(model=str(tiny_model(tmp_path / "model", shape, **capped)), ilql__beta=0.0))
     resident.become(None, 0)
     (known,) = logged_replies(
         resident,

@@ -152,7 +152,7 @@ def stepped(resident: Resident, optimizer: Optimizer, steps: int) -> None:
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_the_optimiser_goes_on_where_it_stopped(make_settings: Build, tmp_path: Path, device: str) -> None:
-    settings = {"learning_rate": 1e-3, "warmup_steps": 2, "clip_norm": 1.0}
+    settings = {"optimizer.learning_rate": 1e-3, "warmup_steps": 2, "clip_norm": 1.0}
     resident = Resident(make_settings(lora_rank=2, device=device))
     resident.become(None, 0)
     start = resident.weights()
