@@ -63,7 +63,6 @@ def grpo_loss(
     *,
     eps_low: float = 0.2,
     eps_high: float = 0.28,
-    dual_clip: float | None = None,
     level: RatioLevel = "token",
     kind: SurrogateKind = "clip",
     kl_weight: float = 0.04,
@@ -82,7 +81,6 @@ def grpo_loss(
         mask,
         eps_low=eps_low,
         eps_high=eps_high,
-        dual_clip=dual_clip,
         level=level,
         kind=kind,
     )

@@ -64,21 +64,17 @@ def bradley_terry_loss(
     margin: float | Tensor = 0.0,
     flip_rate: float | Tensor = 0.0,
     is_tie: Tensor | None = None,
-    centering: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
     """Return `-log P(label)` per pair under Bradley-Terry with rater noise, (B,) or (E, B), and means.
 
     `chosen` and `rejected` are scores of equal shape. `margin` (B,) is the lead that the better completion should have.
     `flip_rate` in [0, 0.5) is the rater's rate of error (Chen et al. WSDM 2013). `is_tie` (B,) bool marks completions
-    found equally good: a half label each way and no margin. `centering` times (chosen + rejected)^2 keeps scores near 0
-    (Eisenstein et al. 2312.09244).
+    found equally good: a half label each way and no margin.
     """
     ahead = working(chosen) - working(rejected)
     values = -_log_noisy_sigmoid(ahead - margin, flip_rate)
     if is_tie is not None:
         values = torch.where(is_tie, -0.5 * (F.logsigmoid(ahead) + F.logsigmoid(-ahead)), values)
-    if centering:
-        values = values + centering * (working(chosen) + working(rejected)) ** 2
     if not values.numel():
         return values, {}
     return values, plain_floats({"reward/margin": ahead.mean(), "reward/accuracy": (ahead > 0).double().mean()})

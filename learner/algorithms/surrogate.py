@@ -32,17 +32,12 @@ def probability_ratio(logps: Tensor, old_logps: Tensor, mask: Tensor, level: Rat
     return bounded_exp(log_ratio)
 
 
-def clipped_objective(
-    ratio: Tensor, advantages: Tensor, *, eps_low: float, eps_high: float, dual_clip: float | None = None
-) -> Tensor:
+def clipped_objective(ratio: Tensor, advantages: Tensor, *, eps_low: float, eps_high: float) -> Tensor:
     """PPO's clipped surrogate as a loss (Schulman et al. 1707.06347, eq. 7), any shape.
 
-    It is `-min(r A, clip(r, 1 - low, 1 + high) A)`. `dual_clip` > 1 also bounds the ratio of tokens with a negative
-    advantage (Ye et al. 1912.09729).
+    It is `-min(r A, clip(r, 1 - low, 1 + high) A)`.
     """
-    clipped = ratio.clamp(1.0 - eps_low, 1.0 + eps_high)
-    bounded = ratio if dual_clip is None else ratio.clamp(max=dual_clip)
-    return -torch.minimum(bounded * advantages, clipped * advantages)
+    return -torch.minimum(ratio * advantages, ratio.clamp(1.0 - eps_low, 1.0 + eps_high) * advantages)
 
 
 def is_clipped(ratio: Tensor, advantages: Tensor, *, eps_low: float, eps_high: float) -> Tensor:
@@ -61,7 +56,6 @@ def surrogate_loss(
     *,
     eps_low: float = 0.2,
     eps_high: float = 0.28,
-    dual_clip: float | None = None,
     level: RatioLevel = "token",
     kind: SurrogateKind = "clip",
 ) -> tuple[Tensor, dict[str, float]]:
@@ -77,7 +71,7 @@ def surrogate_loss(
     advantage = advantage.unsqueeze(1) if advantage.dim() == 1 else advantage
     ratio = probability_ratio(logps, old_logps, mask, level)
     if kind == "clip":
-        values = clipped_objective(ratio, advantage, eps_low=eps_low, eps_high=eps_high, dual_clip=dual_clip)
+        values = clipped_objective(ratio, advantage, eps_low=eps_low, eps_high=eps_high)
         clipped = is_clipped(ratio, advantage, eps_low=eps_low, eps_high=eps_high)
     elif kind == "cispo":
         values = -ratio.detach().clamp(max=eps_high) * advantage * working(logps)

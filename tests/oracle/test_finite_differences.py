@@ -67,9 +67,7 @@ def ilql_value_part(x: Tensor) -> Tensor:
 
 
 def noisy_ends(x: Tensor, flip_rate: float) -> Tensor:
-    return bradley_terry_loss(
-        x[:2], x[2:], margin=torch.tensor([0.1, 0.4], dtype=F64), flip_rate=flip_rate, centering=0.01
-    )[0]
+    return bradley_terry_loss(x[:2], x[2:], margin=torch.tensor([0.1, 0.4], dtype=F64), flip_rate=flip_rate)[0]
 
 
 LOSSES: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
@@ -88,10 +86,6 @@ LOSSES: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
     "anchor": (lambda x: forward_kl_loss(x, BASE)[0], seeded(ROWS, VOCABULARY)),
     "value": (lambda x: value_loss(x, OLD, REFERENCE, MASK, clip=0.2)[0], seeded(ROWS, TOKENS)),
     "clip": (lambda x: surrogate_loss(x, OLD, seeded(ROWS), MASK)[0], OLD + 0.2 * seeded(ROWS, TOKENS)),
-    "dual clip": (
-        lambda x: surrogate_loss(x, OLD, seeded(ROWS), MASK, dual_clip=1.4)[0],
-        OLD + 0.4 * seeded(ROWS, TOKENS),
-    ),
     "sequence": (
         lambda x: surrogate_loss(x, OLD, seeded(ROWS), MASK, level="sequence")[0],
         OLD + 0.2 * seeded(ROWS, TOKENS),

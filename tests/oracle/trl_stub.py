@@ -178,7 +178,6 @@ def grpo_loss(
     *,
     beta: float,
     level: str = "token",
-    delta: float | None = None,
     eps_high: float = 0.28,
     is_corrected: bool = True,
     max_length: int = 16,
@@ -191,7 +190,7 @@ def grpo_loss(
         off_policy_mask_threshold=None,
         importance_sampling_level=level,
         beta=beta,
-        args=SimpleNamespace(delta=delta, use_bias_correction_kl=is_corrected, steps_per_generation=1),
+        args=SimpleNamespace(delta=None, use_bias_correction_kl=is_corrected, steps_per_generation=1),
         epsilon_low=0.2,
         epsilon_high=eps_high,
         loss_type=kind,
@@ -227,11 +226,11 @@ def rloo_loss(samples: Completions, old: Tensor, advantages: Tensor) -> Tensor:
     return RLOOTrainer._compute_loss(trainer, None, _policy_batch(samples, advantages) | more)
 
 
-def reward_loss(chosen: Tensor, rejected: Tensor, *, margin: Tensor | None, centering: float | None) -> Tensor:
+def reward_loss(chosen: Tensor, rejected: Tensor, *, margin: Tensor | None) -> Tensor:
     """Return RewardTrainer's loss on scores (B,), shape ()."""
     from trl import RewardTrainer
 
-    trainer = _trainer(args=SimpleNamespace(center_rewards_coefficient=centering))
+    trainer = _trainer(args=SimpleNamespace(center_rewards_coefficient=None))
     scores = torch.cat([chosen, rejected]).unsqueeze(1)
     batch: dict[str, Any] = {"attention_mask": torch.ones(len(scores), 1)}
     if margin is not None:
