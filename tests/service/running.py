@@ -12,7 +12,8 @@ import uvicorn
 from openai import OpenAI
 from sqlite_utils import Database
 
-from service.app import MakeModel, Service, create_app
+from service.app import create_app
+from service.lifecycle import MakeModel, Service
 from service.serving import Server, listen
 from service.settings import ServeSettings
 from store.database import connect, transaction

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.feedback_formats import imported, records_of
+from service.feedback_formats import parse_record, records_of
 from tests.service.running import Running, running
 
 ASK = {"messages": [{"role": "user", "content": "Hello!"}]}
@@ -156,9 +156,9 @@ def test_trls_implicit_prompt_and_one_json_object_are_read() -> None:
         "rejected": [hello, {"role": "assistant", "content": "What?"}],
     }
     assert [number for number, _ in records_of(json.dumps(record).encode())] == [1]
-    said = imported(record, None)
-    assert (said.messages, said.replies) == ([hello], ("Hello!", "What?"))
+    imported = parse_record(record, None)
+    assert (imported.messages, imported.completions) == ([hello], ("Hello!", "What?"))
     with pytest.raises(ValueError, match="same messages"):
-        imported(
+        parse_record(
             {**record, "rejected": [{"role": "user", "content": "Ho"}, {"role": "assistant", "content": "What?"}]}, None
         )

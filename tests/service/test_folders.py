@@ -25,13 +25,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_doctor_looks_and_leaves_no_trace(home: Path) -> None:
     findings = {finding.check: finding for finding in examine({"model": "pocket-nano", "no_learner": True}, None)}
     assert all(findings[name].ok for name in ("data folder", "database", "versions", "disk", "keys"))
-    assert "--data data" in findings["data folder"].said
+    assert "--data data" in findings["data folder"].detail
     assert list(home.iterdir()) == []
     found = {
         finding.check: finding
         for finding in examine({"model": "pocket-nano", "no_learner": True, "data": Path("data")}, None)
     }
-    assert found["data folder"].said == "data can be written"
+    assert found["data folder"].detail == "data can be written"
 
 
 def test_keys_are_looked_for_where_there_is_a_service(home: Path, capsys: Capture) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from policy.runners.base import SamplingSettings, TokenDelta
 from service.engine.engine import Engine, EngineLimits, Loaded
 from service.engine.router import Route, Router, pinned_number, version_name
-from service.engine.slots import Post
+from service.engine.slots import EventLoopMailbox
 from service.errors import EngineFailed, NoMemory
 from tests.service.parrot import ParrotRunner
 
@@ -59,8 +59,8 @@ def test_names_of_versions(name: str, number: int | None) -> None:
 
 def test_steps_arrive_in_order_on_the_loop_whoever_sends_them() -> None:
     async def run() -> None:
-        post, got, here = Post(asyncio.get_running_loop()), [], threading.get_ident()
-        carry = post.to(lambda step: got.append((step.ids[0], threading.get_ident())))
+        mailbox, got, here = EventLoopMailbox(asyncio.get_running_loop()), [], threading.get_ident()
+        carry = mailbox.callback(lambda delta: got.append((delta.ids[0], threading.get_ident())))
 
         def send() -> None:
             for number in range(5000):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from policy.sampler import uniform_number
 from service.local_answer import NEXT_SEED, SEEDS
-from service.routes.schemas import ChatBody
+from service.http.schemas import ChatBody
 from tests.service.running import Running
 
 MESSAGES: Any = [{"role": "user", "content": "Hello!"}]

@@ -63,7 +63,7 @@ def test_a_reply_shows_whole_characters_and_keeps_what_was_sampled(
         size = rng.randint(1, 5)
         part = tuple(ids[place : place + size])
         place += size
-        pieces.append(reply.take(TokenDelta("r", part, tuple(map(logp_of, part)), "stop" if place >= len(ids) else "")))
+        pieces.append(reply.add(TokenDelta("r", part, tuple(map(logp_of, part)), "stop" if place >= len(ids) else "")))
     shown = "".join(piece.text for piece in pieces)
     assert shown == reply.text
     assert text.startswith(shown)
@@ -83,6 +83,6 @@ def test_a_reply_shows_whole_characters_and_keeps_what_was_sampled(
 def test_half_a_character_at_the_end_shows_as_the_replacement_character() -> None:
     half = "🦜".encode()[:2]
     reply = Generation(0, ByteStream(), (), (END,))
-    last = reply.take(TokenDelta("r", tuple(b"ok" + half), (0.0,) * 4, "length"))
+    last = reply.add(TokenDelta("r", tuple(b"ok" + half), (0.0,) * 4, "length"))
     assert last.text == "ok" + codecs.decode(half, errors="replace")
     assert last.finish_reason == "length"
