@@ -34,7 +34,7 @@ def url(model: Path) -> Iterator[str]:
 
 
 @contextmanager
-def vllm_server(model: Path, told: Path) -> Iterator[str]:
+def vllm_server(model: Path, log_path: Path) -> Iterator[str]:
     """A server of this model for the length of a with-block; yields its address. What it says goes to the file `told`."""
     port = free_port()
     flags = "--dtype float32 --max-model-len 512 --enforce-eager --enable-lora --max-lora-rank 16 --max-loras 3 --host 127.0.0.1"
@@ -50,13 +50,13 @@ def vllm_server(model: Path, told: Path) -> Iterator[str]:
         "--port",
         str(port),
     ]
-    with told.open("wb") as log:
+    with log_path.open("wb") as log:
         server = subprocess.Popen(command, env={**os.environ, **settings}, stdout=log, stderr=subprocess.STDOUT)
     base = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + START_S
         while True:
-            assert server.poll() is None, told.read_text()[-3000:]
+            assert server.poll() is None, log_path.read_text()[-3000:]
             assert time.monotonic() < deadline, f"the vLLM server was not ready within {START_S} s"
             try:
                 if httpx.get(base + "/health", timeout=2).status_code == 200:

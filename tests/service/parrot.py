@@ -44,7 +44,7 @@ class Talk:
     ids: list[int]
     settings: SamplingSettings
     on_delta: Callable[[TokenDelta], None]
-    place: int = 0
+    position: int = 0
 
 
 class ParrotRunner:
@@ -69,7 +69,7 @@ class ParrotRunner:
         settings: SamplingSettings,
         on_delta: Callable[[TokenDelta], None],
     ) -> None:
-        self._orders.put(Talk(request_id, self._reply(list(prompt_ids), settings), settings, on_delta))
+        self._orders.put(Talk(request_id, self._completion(list(prompt_ids), settings), settings, on_delta))
 
     def cancel(self, request_id: str) -> None:
         self._orders.put(request_id)
@@ -78,10 +78,10 @@ class ParrotRunner:
         return [-float(token) for token in token_ids]
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
-        return [[logp_of(token) for token in reply] for _, reply in sequences]
+        return [[logp_of(token) for token in completion] for _, completion in sequences]
 
     def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
-        return [[((token + place) % 256, logp_of(token) - place) for place in range(count)] for token in completion_ids]
+        return [[((token + rank) % 256, logp_of(token) - rank) for rank in range(count)] for token in completion_ids]
 
     def stats(self) -> dict[str, Any]:
         return {"active": len(self._open)}
@@ -120,12 +120,12 @@ class ParrotRunner:
         if self.step_s:
             time.sleep(self.step_s)
         for talk in list(self._open.values()):
-            token, talk.place = talk.ids[talk.place], talk.place + 1
+            token, talk.position = talk.ids[talk.position], talk.position + 1
             finish: Finish = (
                 "stop"
                 if token == END
                 else "length"
-                if talk.place >= min(talk.settings.max_tokens, len(talk.ids))
+                if talk.position >= min(talk.settings.max_tokens, len(talk.ids))
                 else ""
             )
             if token == DIES:
@@ -142,17 +142,17 @@ class ParrotRunner:
         if is_crash and self.on_exit is not None:
             self.on_exit(reason)
 
-    def _reply(self, prompt: list[int], settings: SamplingSettings) -> list[int]:
+    def _completion(self, prompt: list[int], settings: SamplingSettings) -> list[int]:
         last = len(prompt) - prompt[::-1].index(USER)
-        said = bytes(token for token in prompt[last:] if token < 256).decode()
-        if said.startswith("say: "):
-            return [*said[5:].encode(), END]
-        if said == "die":
+        order_text = bytes(token for token in prompt[last:] if token < 256).decode()
+        if order_text.startswith("say: "):
+            return [*order_text[5:].encode(), END]
+        if order_text == "die":
             return [*b"I am ", DIES]
         rng = random.Random(settings.seed if settings.temperature else 0)
-        num_words = settings.max_tokens if said == "long" else rng.randint(2, 6)
-        words = " ".join(f"w{self.number}-{rng.randrange(1000):03d}" for _ in range(num_words))
-        return [*words.encode(), END]
+        num_parts = settings.max_tokens if order_text == "long" else rng.randint(2, 6)
+        text = " ".join(f"w{self.number}-{rng.randrange(1000):03d}" for _ in range(num_parts))
+        return [*text.encode(), END]
 
 
 _NOTHING = object()
@@ -187,8 +187,8 @@ class ParrotModel:
             ids += [ROLES[message["role"]], *message["content"].encode(), END]
         return [*ids, ASSISTANT]
 
-    def completion_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
-        return self.prompt_ids(messages), [*reply.encode(), END]
+    def completion_ids(self, messages: Sequence[dict[str, Any]], text: str) -> tuple[list[int], list[int]]:
+        return self.prompt_ids(messages), [*text.encode(), END]
 
     def text_stream(self) -> ByteStream:
         return ByteStream()

@@ -35,11 +35,11 @@ class Running:
 
     def chat(self, text: str = "Hello!", **more: Any) -> dict[str, Any]:
         """Ask one thing, and return the reply's body."""
-        reply = self.http.post(
+        response = self.http.post(
             "/v1/chat/completions", json={"model": "attune", "messages": [{"role": "user", "content": text}], **more}
         )
-        assert reply.status_code == 200, reply.text
-        body: dict[str, Any] = reply.json()
+        assert response.status_code == 200, response.text
+        body: dict[str, Any] = response.json()
         return body
 
     @contextlib.contextmanager

@@ -80,7 +80,7 @@ def test_a_full_queue_of_one_key_makes_room_for_another() -> None:
     asyncio.run(run())
 
 
-def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
+def test_a_full_queue_refuses_with_retry_after() -> None:
     async def run() -> None:
         admission = Admission(1, 1)
         ticket = await admission.enter("a", "r", 1)
@@ -182,7 +182,7 @@ def test_an_answer_past_the_time_limit_is_cut(tmp_path: Path) -> None:
         assert served.service.admission.active == 0
 
 
-def test_a_client_that_reads_nothing_holds_no_place(tmp_path: Path) -> None:
+def test_a_client_that_reads_nothing_holds_no_ticket(tmp_path: Path) -> None:
     with running(tmp_path / "data", ParrotModel()) as served:
         ask = {
             "model": "attune",
@@ -220,7 +220,7 @@ def test_stopping_lets_answers_finish_and_cuts_those_that_take_too_long(tmp_path
     assert ends == {"short": "length", "long": "the service is stopping"}
 
 
-def test_while_the_model_is_read_requests_are_told_to_wait(tmp_path: Path) -> None:
+def test_while_the_model_loads_requests_get_503_with_retry_after(tmp_path: Path) -> None:
     model = ParrotModel(load_s=0.5)
     with running(tmp_path / "data", model) as served:
         served.service.engine.router, kept = None, served.service.engine.router

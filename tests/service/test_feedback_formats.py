@@ -18,11 +18,11 @@ def export(served: Running, form: str) -> list[dict[str, Any]]:
 
 def say_something(served: Running) -> None:
     """A thumb, a correction, a choice, a tie, and a thumb that was taken back."""
-    up, edit, back = (served.chat(f"say: {text}") for text in ("good", "rnog", "gone"))
+    up, corrected, back = (served.chat(f"say: {text}") for text in ("good", "rnog", "gone"))
     served.http.post("/v1/feedback", json={"completion_id": up["id"], "thumb": "up"}).raise_for_status()
-    served.http.post("/v1/feedback", json={"completion_id": edit["id"], "correction": "wrong"}).raise_for_status()
-    said = served.http.post("/v1/feedback", json={"completion_id": back["id"], "thumb": "up"}).json()
-    served.http.delete(f"/v1/feedback/{said['id']}").raise_for_status()
+    served.http.post("/v1/feedback", json={"completion_id": corrected["id"], "correction": "wrong"}).raise_for_status()
+    response = served.http.post("/v1/feedback", json={"completion_id": back["id"], "thumb": "up"}).json()
+    served.http.delete(f"/v1/feedback/{response['id']}").raise_for_status()
     for winner in ("B", "tie", "both_bad"):
         asked = served.http.post("/v1/comparisons", json=ASK).json()
         served.http.post(f"/v1/comparisons/{asked['id']}/choice", json={"winner": winner}).raise_for_status()
@@ -82,9 +82,9 @@ def test_characters_that_end_lines_elsewhere_come_through(
 ) -> None:
     correction = "one\u2028two\u2029three\u0085four\x0bfive\x1csix"
     for question in ("say: a\u2028b", "say: c\u0085d"):
-        reply = served.chat(question)
+        answer = served.chat(question)
         served.http.post(
-            "/v1/feedback", json={"completion_id": reply["id"], "correction": correction}
+            "/v1/feedback", json={"completion_id": answer["id"], "correction": correction}
         ).raise_for_status()
     text = served.http.get("/v1/export", params={"format": form}).content
     with running(tmp_path_factory.mktemp("other") / "data") as other:
@@ -113,11 +113,13 @@ def test_lines_at_fault_are_named_and_the_others_taken(served: Running) -> None:
         '{"messages": [{"role": "user", "content": "Hi"}]}',
         '{"prompt": "Hi", "completion": "Hello there!", "label": true}',
     ]
-    said = served.http.post("/v1/import", content="\n".join(lines)).json()
-    assert (said["imported"], said["skipped"], said["already_here"]) == (2, 6, 0)
+    response = served.http.post("/v1/import", content="\n".join(lines)).json()
+    assert (response["imported"], response["skipped"], response["already_here"]) == (2, 6, 0)
     again = served.http.post("/v1/import", content="\n".join(lines)).json()
     assert (again["imported"], again["skipped"], again["already_here"], len(again["errors"])) == (0, 8, 2, 6)
-    assert [error.split(":")[0] for error in said["errors"]] == [f"record {number}" for number in (2, 3, 4, 5, 6, 7)]
+    assert [error.split(":")[0] for error in response["errors"]] == [
+        f"record {number}" for number in (2, 3, 4, 5, 6, 7)
+    ]
     assert served.http.post("/v1/import", content=b"\xff\xfe\x00").status_code == 400
 
 
@@ -136,9 +138,9 @@ def test_open_webuis_export_is_read(served: Running) -> None:
         "snapshot": {"chat": {"chat": {"history": {"messages": messages, "currentId": "m3"}}}},
     }
     wrong = {**record, "meta": {"message_id": "m9"}}
-    said = served.http.post("/v1/import", json=[record, wrong]).json()
-    assert said["imported"] == 1
-    assert "m9" in said["errors"][0]
+    response = served.http.post("/v1/import", json=[record, wrong]).json()
+    assert response["imported"] == 1
+    assert "m9" in response["errors"][0]
     line = export(served, "raw")[0]
     assert (line["completion"]["text"], line["feedback"]["value"], line["feedback"]["rater_id"]) == (
         "5",

@@ -44,7 +44,7 @@ def test_keys_are_looked_for_where_there_is_a_service(home: Path, capsys: Captur
     assert list(home.iterdir()) == []
 
 
-def test_a_new_key_says_which_service_it_is_for(home: Path, capsys: Capture) -> None:
+def test_a_new_key_is_printed_with_the_data_folder_it_is_for(home: Path, capsys: Capture) -> None:
     create_key("me")
     assert "--data data" in capsys.readouterr().err
     create_key("me", data=Path("data"))

@@ -25,7 +25,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_it_is_brought_back_and_its_words_are_kept(
+def test_it_is_restarted_and_its_output_is_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(learner_child, "WAITS_S", (0.05,))

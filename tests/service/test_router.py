@@ -235,7 +235,7 @@ def test_who_waits_for_memory_does_not_take_it_from_the_one_before() -> None:
     asyncio.run(run())
 
 
-def test_who_waits_is_told_when_the_memory_went_to_a_canary() -> None:
+def test_a_waiter_wakes_when_the_memory_went_to_a_canary() -> None:
     async def run() -> None:
         engine = tight_engine(gate := threading.Event(), [])
         canary, waiting = await load_beside(engine, 2, 1, gate, first_for_traffic=True)
