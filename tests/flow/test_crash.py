@@ -43,7 +43,7 @@ def parrot_server(data: Path, port: int) -> Generator[subprocess.Popen[bytes], N
 def test_acknowledged_feedback_survives_twenty_kills_and_none_is_there_twice(tmp_path: Path) -> None:
     data, port, rng = tmp_path / "data", free_port(), random.Random(0)
     acknowledged: dict[str, str] = {}  # idempotency key -> feedback id
-    open_key: tuple[str, dict[str, str]] | None = None  # sent, and perhaps taken, before the kill
+    open_key: tuple[str, dict[str, str]] | None = None  # sent, and perhaps stored, before the kill
     for _ in range(KILLS):
         with (
             parrot_server(data, port) as process,

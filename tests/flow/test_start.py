@@ -1,4 +1,4 @@
-"""What `attune serve` says when it cannot start: one line on stderr that names what and what to do, and status 1."""
+"""When `attune serve` cannot start: one line on stderr that names the cause and what to do, and status 1."""
 
 import os
 import shutil
@@ -166,7 +166,8 @@ def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     heavy = ("torch", "transformers", "fastapi", "numpy")
-    code = f"import sys, typer, service.commands as c; c.register(typer.Typer()); print([name for name in {heavy} if name in sys.modules])"
+    register = "import sys, typer, service.commands as c; c.register(typer.Typer())"
+    code = f"{register}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -24,9 +24,7 @@ def source(model: Path, number: int, adapter: Path | None, cache: Path) -> Versi
 def test_greedy_answers_equal_the_local_runners_and_log_probs_agree(
     url: str, model: Path, adapters: list[Path], tmp_path: Path
 ) -> None:
-    """OpenVINO stores merged weights as float16, so beside it the bounds are wider; test_vllm_service.py holds the
-    float32 runner to 1e-3.
-    """
+    """OpenVINO stores merged weights as float16, so bounds are wider; test_vllm_service.py compares float32 to 1e-3."""
     settings = [
         SamplingSettings(
             temperature=0,

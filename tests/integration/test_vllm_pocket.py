@@ -39,7 +39,7 @@ def prompts() -> list[Prompt]:
 
 
 def test_pocket_answers_in_vllm_as_in_transformers(pocket_url: str, prompts: list[Prompt]) -> None:
-    """By vLLM's own chat endpoint and chat template; a tie of two logits may fall the other way."""
+    """By vLLM's own chat endpoint and chat template; a tie of two logits may resolve differently."""
     from_vllm = [
         httpx.post(
             pocket_url + "/v1/chat/completions",

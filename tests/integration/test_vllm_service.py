@@ -65,7 +65,7 @@ def logits_after(model: Any, ids: list[int]) -> torch.Tensor:
 
 
 def publish(served: Running, model: Path, adapter: Path) -> int:
-    """Do what the learner does when a version has passed its gate."""
+    """Publish a version that passed its gate, as the learner does."""
     ids = render_prompt(load_tokenizer(str(model)), [{"role": "user", "content": TURNS[0]}])
     top = logits_after(plain(model, adapter), ids)[-1].log_softmax(-1).topk(32)
 
@@ -96,9 +96,7 @@ def publish(served: Running, model: Path, adapter: Path) -> int:
 
 
 def converse(served: Running, version: int, assistant_turns: list[str]) -> list[Completion]:
-    """Hold a conversation whose assistant turns are given, so that both services are asked the same; return the replies
-    as recorded.
-    """
+    """Ask each turn of a conversation with given assistant turns; return the completions as recorded."""
     messages: list[dict[str, str]] = []
     kept = []
     for turn, before in zip(TURNS, assistant_turns, strict=True):
@@ -134,7 +132,7 @@ def test_the_same_conversation_with_the_same_adapter_is_answered_alike(
             for index, (their, our) in enumerate(zip(theirs.completion_ids, ours.completion_ids, strict=False)):
                 first, second = logits[index].topk(2).values.tolist()
                 if their != our:
-                    assert first - second <= 1e-3  # from here on the two say different things
+                    assert first - second <= 1e-3  # from here on the two differ
                     break
                 assert theirs.logps[index] == pytest.approx(ours.logps[index], abs=1e-3)
                 assert ours.logps[index] == pytest.approx(logits[index].log_softmax(-1)[our].item(), abs=1e-3)

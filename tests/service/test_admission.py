@@ -1,4 +1,4 @@
-"""The queue before the engine: bounded, fair, and clear when it is full."""
+"""The queue in front of the engine: bounded, fair, and with a clear error when it is full."""
 
 import asyncio
 import random
@@ -65,10 +65,8 @@ def test_a_full_queue_of_one_key_makes_room_for_another() -> None:
         others = [asyncio.create_task(admission.enter("b", "r", 1)) for _ in range(2)]
         await asyncio.sleep(0.01)
         assert [task.done() for task in (*crowd, *others)] == [False, False, True, False, True]
-        for refused in (
-            crowd[2],
-            others[1],
-        ):  # the newest of the crowd went for b's first; then both had as many, or nearly
+        # the newest of the crowd gave way to b's first; then both had as many, or nearly
+        for refused in (crowd[2], others[1]):
             with pytest.raises(Overloaded, match="3 requests wait already"):
                 await refused
         admission.give_back(first)
@@ -164,7 +162,7 @@ def test_a_client_that_leaves_ends_its_generation_within_a_step(tmp_path: Path) 
             served.http.post("/v1/chat/completions", json=ask, timeout=0.3)
         runner = served.model.runners[0]
         wait_until(lambda: len(runner.cancelled) == 2, 3, "both generations ended")
-        wait_until(lambda: served.service.admission.active == 0, 3, "their places are free")
+        wait_until(lambda: served.service.admission.active == 0, 3, "their tickets are given back")
         assert not served.service.engine.slots[0].leases
 
 

@@ -1,4 +1,4 @@
-"""Foreign backends: another OpenAI-compatible service to compare with, here a second Attune with its own parrot."""
+"""Backends: another OpenAI-compatible service to compare with, here a second Attune with its own parrot."""
 
 import threading
 from collections.abc import Generator, Sequence
@@ -121,13 +121,12 @@ def test_backend_answers_are_learned_from_only_where_the_operator_allows_it(
             model = served.model
             whole = model.completion_ids([dict(message) for message in ASK], kept[0].text)
             assert (kept[0].prompt_ids, kept[0].completion_ids) == (whole if allowed else ([], []))
-            assert bytes(kept[1].completion_ids) == (
-                kept[1].text.encode() if allowed else b""
-            )  # it was cut: no end of turn
+            cut_ids = kept[1].text.encode() if allowed else b""  # it was cut: no end of turn
+            assert bytes(kept[1].completion_ids) == cut_ids
 
 
 class Picky(ParrotModel):
-    """A model whose template takes no conversation that ends in a reply; it knows which threads asked it."""
+    """A model whose template takes no conversation that ends in an answer; it records which threads called it."""
 
     def completion_ids(self, messages: Sequence[dict[str, Any]], answer: str) -> tuple[list[int], list[int]]:
         asked_on.append(threading.current_thread().name)
@@ -165,9 +164,8 @@ def test_an_answer_that_the_models_template_refuses_is_given_and_kept_as_text(
         ("this", True, True),
     ]
     assert len(asked_on) == 4
-    assert all(
-        name.startswith(("asyncio_", "uvloop_")) for name in asked_on
-    )  # the loop's threads; neither the loop nor the store's writer
+    # the loop's thread pool; neither the loop's own thread nor the store's writer
+    assert all(name.startswith(("asyncio_", "uvloop_")) for name in asked_on)
 
 
 def test_a_backend_that_is_down_is_a_readable_error_and_is_given_a_rest(pair: tuple[Running, Running]) -> None:

@@ -271,4 +271,4 @@ def test_alternatives_under_way_keep_their_tickets_and_take_no_shared_threads(
         finally:
             gate.set()
         assert all(len(one.result()["choices"][0]["logprobs"]["content"][0]["top_logprobs"]) == 2 for one in asked)
-    wait_until(lambda: served.service.admission.active == 0, what="all places are free")
+    wait_until(lambda: served.service.admission.active == 0, what="all tickets are given back")

@@ -1,6 +1,6 @@
-"""Every field of OpenAI's two completion requests, and what happens to it here; docs/openai.md shows this table.
+"""Every field of OpenAI's two completion requests, and how the service treats it; docs/openai.md shows this table.
 
-python -m tests.service.test_conformance     # writes docs/openai.md anew
+python -m tests.service.test_conformance     # regenerates docs/openai.md
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ CHAT = (
         "top_logprobs",
         3,
         "honoured",
-        "0 to 20, with logprobs; from one forward pass over the reply, so in a stream they come after its text",
+        "0 to 20, with logprobs; from one forward pass over the answer, so in a stream they come after its text",
     ),
     Case("max_tokens", 3, "honoured", "at least the context: 400 `context_length_exceeded`"),
     Case("max_completion_tokens", 3, "honoured", "the same as max_tokens"),
@@ -116,11 +116,12 @@ def page() -> str:
         return "\n".join(["| field | what happens | |", "|---|---|---|", *rows])
 
     return (
-        "# OpenAI's fields\n\nEach row is a test that sends the field through the openai SDK. Fields that neither OpenAI nor Attune knows are\n"
-        "refused with 422, and so are values out of range; the error's `param` names the field.\n\n"
+        "# OpenAI's fields\n\nEach row is a test that sends the field through the openai SDK.\n"
+        "Fields that neither OpenAI nor Attune knows are refused with 422, and so are values out of range.\n"
+        "The error's `param` names the field.\n\n"
         f"## `POST /v1/chat/completions`\n\n{table(CHAT)}\n\n"
         "Ours: `top_k` (0 is off), `conversation_id`, `truncation` (`auto`: a conversation past the context\n"
-        "loses its oldest turns, and the reply's `metadata.dropped_messages` says how many messages; `disabled`: 400).\n\n"
+        "loses its oldest turns, and `metadata.dropped_messages` of the answer counts them; `disabled`: 400).\n\n"
         f"## `POST /v1/completions`\n\n{table(LEGACY)}\n"
     )
 
@@ -141,7 +142,7 @@ def test_the_table_has_every_field_that_the_sdk_can_send() -> None:
 
 
 def test_the_documentation_shows_this_table() -> None:
-    assert PAGE.read_text() == page(), "write it anew: python -m tests.service.test_conformance"
+    assert PAGE.read_text() == page(), "regenerate it: python -m tests.service.test_conformance"
 
 
 @pytest.mark.parametrize("case", CHAT, ids=lambda case: case.field)

@@ -1,4 +1,4 @@
-"""Feedback: exactly one thing said, known answers only, one row per key, on disk before 201."""
+"""Feedback: exactly one rating, of known answers only, one row per key, on disk before 201."""
 
 import concurrent.futures
 import json

@@ -1,4 +1,4 @@
-"""Commands that only look make no data folder, and name the one that was probably meant."""
+"""Commands that only read make no data folder, and name the one that was probably meant."""
 
 from pathlib import Path
 

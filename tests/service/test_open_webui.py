@@ -1,4 +1,4 @@
-"""Open WebUI as a front end: its users are raters of their own, and its thumbs reach the answers that were given here."""
+"""Open WebUI as a front end: its users are raters of their own, and its thumbs rate the answers of this service."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,7 +93,7 @@ def test_a_return_to_the_first_thumb_counts(served: Running) -> None:
     assert served.versions()[0]["thumbs"] == {"up": 1, "down": 0}
     assert (
         served.http.post("/v1/webhooks/open-webui", json=revisions[1]).status_code == 200
-    )  # delivered twice: the last word stands
+    )  # delivered twice: the latest thumb stands
     assert served.http.post("/v1/import", json=[revisions[2]]).json()["imported"] == 0
     assert [row["thumb"] for row in feedback(served)] == ["up", "down", "up"]
 
@@ -111,7 +111,7 @@ def test_of_many_answers_with_one_text_the_raters_own_is_meant(served: Running) 
 
 
 def test_an_answer_of_somebody_else_is_taken_with_its_text(served: Running) -> None:
-    body = served.http.post("/v1/webhooks/open-webui", json=record("another model's words", -1)).json()
+    body = served.http.post("/v1/webhooks/open-webui", json=record("another model's text", -1)).json()
     assert body["ours"] is False
     assert body["completion_id"].startswith("import-")
     assert served.versions()[0]["thumbs"] == {"up": 0, "down": 0}
@@ -165,12 +165,13 @@ def test_an_export_with_a_user_who_cannot_be_a_rater_names_the_record(served: Ru
     response = served.http.post("/v1/import", json=[record("four", 1), record("four", 1, user="a/b")]).json()
     assert (response["imported"], response["skipped"]) == (1, 1)
     assert response["errors"] == [
-        "record 2: user_id must make a rater's name of at most 128 printable characters and no slash, unlike 'openwebui:a/b'"
+        "record 2: user_id must make a rater's name of at most 128 printable characters and no slash, "
+        "unlike 'openwebui:a/b'"
     ]
 
 
 class Picky(ParrotModel):
-    """A model whose template takes no conversation that ends in a reply."""
+    """A model whose template takes no conversation that ends in an answer."""
 
     def completion_ids(self, messages: Sequence[dict[str, Any]], answer: str) -> tuple[list[int], list[int]]:
         raise InvalidChat("this model's chat template refuses messages in the order: user")

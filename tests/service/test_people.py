@@ -1,4 +1,4 @@
-"""Raters, conversations, the learner's state, events: what the page shows of people and of learning."""
+"""Raters, conversations, the learner's state and events, which the page shows."""
 
 import json
 import threading
@@ -157,7 +157,7 @@ def test_erasing_a_person_ends_the_trial_of_the_canary_that_learned_from_them(tm
         assert served.versions()[canary]["state"] == "withdrawn"
         with served.db() as db:
             assert (current_traffic(db).live, current_traffic(db).canary) == (0, None)
-            assert learner_status(db).attempted_seq == 0  # what the others said waits for learning again
+            assert learner_status(db).attempted_seq == 0  # the others' feedback waits for learning again
         served.wait_for_state(served.add_candidate(), "canary")  # and the next candidate has its turn
 
 

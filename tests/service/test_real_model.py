@@ -1,4 +1,4 @@
-"""The service over a real (tiny, random) model in real runner processes: versions are what was trained, or they do not
+"""The service over a real (tiny, random) model in real runner processes: a version is what was trained, or it does not
 answer.
 """
 
@@ -41,13 +41,13 @@ class Tiny:
     folder: Path
 
     def probe(self, adapter: Path) -> Fingerprint:
-        """Return what the trained weights say after a prompt."""
+        """Return what the trained weights compute after a prompt."""
         ids = render_prompt(load_tokenizer(str(self.folder)), PROMPT)
         top = logits_of(self.folder, adapter, ids)[-1].log_softmax(-1).topk(32)
         return Fingerprint(ids, top.indices.tolist(), top.values.tolist())
 
     def publish(self, adapter: Path, probe: Fingerprint, damage: bool = False) -> int:
-        """Write a version and say that it passed its gate."""
+        """Write a version and record that it passed its gate."""
         with self.served.db() as db:
             number = next_version_number(db)
         folder = self.served.data / "versions" / f"{number:06d}"
@@ -123,9 +123,7 @@ def test_what_is_recorded_is_what_the_version_named_would_say(tiny: Tiny, tmp_pa
 
 
 def answers_are_what_was_trained(made: Tiny, adapter: Path, tolerance: float) -> None:
-    """Hold the log-probabilities of an answer by the live version, and of one by the base model, to PEFT's, within
-    `tolerance` nats.
-    """
+    """Compare log-probabilities of the live version and of the base model with PEFT's, within `tolerance` nats."""
     for name, weights in (("attune", adapter), ("attune@0", None)):
         answer = made.served.openai().chat.completions.create(model=name, messages=PROMPT, max_tokens=16, seed=3)  # type: ignore[arg-type]
         with made.served.db() as db:

@@ -1,4 +1,4 @@
-"""Each answer of the service names its request, whatever became of it."""
+"""Each response of the service has its request's id, after failures too."""
 
 import logging
 from typing import Any

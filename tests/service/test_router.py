@@ -78,7 +78,7 @@ def test_steps_arrive_in_order_on_the_loop_whoever_sends_them() -> None:
 
 
 def engine_of(loads: list[int], limits: EngineLimits | None = None, load_s: float = 0.0) -> Engine:
-    """An engine over parrots that notes what it loads; version 9 cannot be loaded."""
+    """An engine over parrots that records what it loads; version 9 cannot be loaded."""
 
     def load(number: int) -> Loaded:
         time.sleep(load_s)
@@ -163,9 +163,7 @@ def test_versions_keep_to_the_memory_they_may_take() -> None:
 
 
 def tight_engine(gate: threading.Event, loads: list[int]) -> Engine:
-    """An engine with memory for two parrots, of which version 0 takes one; loading any other waits for the gate, and 9
-    cannot be loaded.
-    """
+    """An engine with memory for two parrots. Loads of all but version 0 wait for the gate; 9 cannot be loaded."""
 
     def load(number: int) -> Loaded:
         if number:

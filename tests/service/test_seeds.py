@@ -1,4 +1,4 @@
-"""Seeds: the same one gives the same replies, and no two replies of one request share one."""
+"""Seeds: the same seed gives the same answer, and no two generations of one request share one."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Stop strings, and replies as they grow."""
+"""Stop strings, and generations as they grow."""
 
 import codecs
 import random
@@ -16,7 +16,7 @@ STOPS = st.lists(st.text(alphabet="ab你🦜 \n", min_size=1, max_size=5), max_s
 
 
 def cut(text: str, stops: list[str]) -> str:
-    """The plain way: everything before the stop string that comes first."""
+    """The simple way: everything before the first stop string."""
     starts = [start for stop in stops if (start := text.find(stop)) >= 0]
     return text[: min(starts)] if starts else text
 
@@ -35,8 +35,7 @@ def test_deltas_are_the_text_before_the_first_stop_however_it_is_cut(
         if filtered.found:
             break
     shown += filtered.finish()
-    # two stops may begin at different places of one piece: what counts is the text at the moment when the first was
-    # complete
+    # two stops may begin in one delta: what counts is the text at the moment when the first was complete
     seen = text[:start]
     assert shown == cut(seen, stops)
     assert filtered.found == any(stop in seen for stop in stops)

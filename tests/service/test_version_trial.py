@@ -1,4 +1,4 @@
-"""A version on trial: the bet against it, the canary, and the way back when people like it less."""
+"""A version on trial: the bet against it, the canary, and the rollback when people like it less."""
 
 import random
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Versions: who answers, candidates that come live, canaries, rollback, and weights that are not what was trained."""
+"""Versions: who answers, candidates that go live, canaries, rollback, and weights that are not what was trained."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ LONG: dict[str, Any] = {"model": "attune", "messages": [{"role": "user", "conten
 
 
 def versions_in(text: str) -> set[str]:
-    """Return which versions gave the words of a parrot's reply."""
+    """Return which versions gave the parts of a parrot's completion."""
     return {part.split("-")[0] for part in text.split() if "-" in part}
 
 
@@ -70,7 +70,7 @@ def test_a_candidate_that_does_not_fit_waits_with_one_event(tmp_path: Path, monk
             with served.db() as db:
                 return [row["data"] for row in db.query("SELECT data FROM events WHERE kind = 'slot.failed'")]
 
-        wait_until(lambda: failures(), what="it is said")
+        wait_until(lambda: failures(), what="the failure is an event")
         refused = served.http.post("/v1/chat/completions", json={**LONG, "model": f"attune@{late}"})
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "out_of_memory")
         assert "memory_gib" in failures()[0]
