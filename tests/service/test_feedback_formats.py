@@ -164,3 +164,24 @@ def test_trls_implicit_prompt_and_one_json_object_are_read() -> None:
         parse_record(
             {**record, "rejected": [{"role": "user", "content": "Ho"}, {"role": "assistant", "content": "What?"}]}, None
         )
+
+
+def test_an_import_takes_the_prompt_that_chosen_and_rejected_begin_with(served: Running) -> None:
+    """TRL's implicit prompt: two texts that begin alike, or conversations beside a prompt as text."""
+    hello = {"role": "user", "content": "Hi"}
+    yes, no = {"role": "assistant", "content": "Hello!"}, {"role": "assistant", "content": "What?"}
+    lines = [
+        {"chosen": "The sky is blue.", "rejected": "The sky is green."},
+        {"prompt": "Hi", "chosen": [hello, yes], "rejected": [hello, no]},
+        {"chosen": "nothing", "rejected": "in common"},
+        {"messages": [hello, {**yes, "tool_calls": [{"type": "function"}]}]},
+    ]
+    report = served.http.post("/v1/import", content="\n".join(map(json.dumps, lines))).json()
+    assert (report["imported"], report["skipped"]) == (2, 2)
+    assert "record 3: without a prompt, chosen and rejected begin with the same text" in report["errors"][0]
+    assert "record 4: tool calls are not supported" in report["errors"][1]
+    pairs = export(served, "preference")
+    assert [(pair["prompt"][0]["content"], pair["chosen"][0]["content"]) for pair in pairs] == [
+        ("The sky is", " blue."),
+        ("Hi", "Hello!"),
+    ]
