@@ -40,8 +40,8 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Ask:
-    """What a request asks for: `n` completions for each of `prompts`, which are conversations."""
+class AnswerRequest:
+    """What is asked for: `n` completions for each of `prompts`, which are conversations."""
 
     caller: Caller
     kind: str  # chat | completion | comparison
@@ -77,10 +77,15 @@ class Answer:
     backend = "local"
 
     def __init__(
-        self, ask: Ask, prompts: Sequence[Prompt], conversation_id: str, propensity: float, context: AnswerContext
+        self,
+        request: AnswerRequest,
+        prompts: Sequence[Prompt],
+        conversation_id: str,
+        propensity: float,
+        context: AnswerContext,
     ) -> None:
-        self.id = new_id("chatcmpl-" if ask.kind != "completion" else "cmpl-")
-        self.ask, self.prompts, self.conversation_id = ask, prompts, conversation_id
+        self.id = new_id("chatcmpl-" if request.kind != "completion" else "cmpl-")
+        self.request, self.prompts, self.conversation_id = request, prompts, conversation_id
         self.created_at, self.created = now(), int(time.time())
         self.generations: list[Generation] | list[TextGeneration] = []
         self.began = time.monotonic()
@@ -169,7 +174,7 @@ class Answer:
         self._context.admission.give_back(self._context.ticket)
         if (
             not self._is_recorded
-            and self.ask.kind != "comparison"
+            and self.request.kind != "comparison"
             and any(generation.text or generation.ids for generation in self.generations)
         ):
             self._is_recorded = True
@@ -205,7 +210,7 @@ class Answer:
             self._context.metrics.count_answer_end(self.answered_by, self.completion_tokens, first_token_s)
             self._timer.cancel()
             self._release_generator()
-            if not self.ask.alternatives:  # they are computed after the last token, under the same ticket
+            if not self.request.alternatives:  # they are computed after the last token, under the same ticket
                 self._context.admission.give_back(self._context.ticket)
 
     def _cancel(self, index: int) -> None:
@@ -221,30 +226,30 @@ class Answer:
         raise NotImplementedError
 
     def _write(self, db: Database) -> None:
-        ask = self.ask
-        ensure_rater(db, ask.caller.rater_id)
-        if ask.kind == "chat":
-            ensure_conversation(db, self.conversation_id, ask.caller.rater_id, _title(ask.prompts[0]))
+        request = self.request
+        ensure_rater(db, request.caller.rater_id)
+        if request.kind == "chat":
+            ensure_conversation(db, self.conversation_id, request.caller.rater_id, _title(request.prompts[0]))
         completions = self.completions()
         add_completions(db, completions)
         add_event(db, "completion", {"completion_id": self.id, "version": self.number})
         if (
-            ask.kind == "chat"
-            and ask.caller.may("feedback")
-            and (regeneration := regeneration_of(db, completions[0], ask.metadata)) is not None
+            request.kind == "chat"
+            and request.caller.may("feedback")
+            and (regeneration := regeneration_of(db, completions[0], request.metadata)) is not None
         ):
             add_feedback(db, regeneration)
             self._context.metrics.feedback.labels(regeneration.kind).inc()
 
     def _completion(self, generation: Generation | TextGeneration) -> Completion:
-        prompt, ask = self.prompts[generation.index // self.ask.n], self.ask
-        extra = {"stop": list(ask.sampling.stop) or None, "metadata": ask.metadata or None}
+        prompt, request = self.prompts[generation.index // self.request.n], self.request
+        extra = {"stop": list(request.sampling.stop) or None, "metadata": request.metadata or None}
         return Completion(
             id=self.id,
             choice=generation.index,
-            rater_id=ask.caller.rater_id,
-            kind=ask.kind,
-            asked_model=ask.model,
+            rater_id=request.caller.rater_id,
+            kind=request.kind,
+            asked_model=request.model,
             backend=self.backend,
             version=self.number,
             messages=list(prompt.messages),
@@ -254,7 +259,7 @@ class Answer:
             text=generation.text,
             finish_reason=generation.finish_reason or "cancelled",
             created_at=self.created_at,
-            conversation_id=self.conversation_id if ask.kind == "chat" else None,
+            conversation_id=self.conversation_id if request.kind == "chat" else None,
             settings={
                 **self._settings(generation.index),
                 **{name: value for name, value in extra.items() if value is not None},

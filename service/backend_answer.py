@@ -13,7 +13,7 @@ from typing import Any
 
 from policy.errors import InvalidChat, RunnerFailed
 from policy.runners.remote import Breaker
-from service.answer import Answer, AnswerContext, Ask
+from service.answer import Answer, AnswerContext, AnswerRequest
 from service.engine.generation import Generation, TextGeneration, Token
 from service.errors import BackendDown, BadRequest, RequestError
 from service.model import Model
@@ -64,7 +64,7 @@ class BackendAnswer(Answer):
 
     def __init__(
         self,
-        ask: Ask,
+        request: AnswerRequest,
         prompts: Sequence[Prompt],
         conversation_id: str,
         context: AnswerContext,
@@ -72,10 +72,10 @@ class BackendAnswer(Answer):
         learned_by: Model | None = None,
     ) -> None:
         """`learned_by` is the model whose token ids are recorded beside the text, where it may be learned from."""
-        super().__init__(ask, prompts, conversation_id, 1.0, context)
+        super().__init__(request, prompts, conversation_id, 1.0, context)
         self._learned_by = learned_by
         self.backend = backend.name
-        self.generations = [TextGeneration(index) for index in range(len(prompts) * ask.n)]
+        self.generations = [TextGeneration(index) for index in range(len(prompts) * request.n)]
         self._backend = backend
         self._tasks: dict[int, asyncio.Task[None]] = {}
         # by index: prompt and completion ids under the tokenizer of the model that learns from them
@@ -111,9 +111,9 @@ class BackendAnswer(Answer):
             self._fail_with(error, refused=False)
 
     async def _read_stream(self, generation: TextGeneration) -> None:
-        settings, prompt = self._settings(generation.index), self.prompts[generation.index // self.ask.n]
+        settings, prompt = self._settings(generation.index), self.prompts[generation.index // self.request.n]
         top_k = settings.pop("top_k", 0)
-        stop = list(self.ask.sampling.stop) or None
+        stop = list(self.request.sampling.stop) or None
         body: dict[str, Any] = {
             **settings,
             "model": await self._backend.model(),
@@ -173,7 +173,7 @@ class BackendAnswer(Answer):
         assert self._learned_by is not None
         found: list[tuple[list[int], list[int]]] = []
         for generation in generations:
-            messages = list(self.prompts[generation.index // self.ask.n].messages)
+            messages = list(self.prompts[generation.index // self.request.n].messages)
             prompt_ids: list[int] = []
             completion_ids: list[int] = []
             try:
@@ -193,12 +193,12 @@ class BackendAnswer(Answer):
         return replace(completion, prompt_ids=prompt_ids, completion_ids=completion_ids)
 
     def _settings(self, index: int) -> dict[str, Any]:
-        sampling = self.ask.sampling
+        sampling = self.request.sampling
         settings = {
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,
-            "max_tokens": sampling.max_tokens or self.prompts[index // self.ask.n].max_tokens,
+            "max_tokens": sampling.max_tokens or self.prompts[index // self.request.n].max_tokens,
             "presence_penalty": sampling.presence_penalty,
             "frequency_penalty": sampling.frequency_penalty,
         }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from service.answer import Answer, Ask
+from service.answer import Answer, AnswerRequest
 from service.dispatcher import Dispatcher
 from service.engine.router import LIVE_NAME, version_name
 from service.errors import Overloaded, RequestError
@@ -46,34 +46,34 @@ def choose_pair(
 
 
 async def generate_candidates(
-    dispatcher: Dispatcher, ask: Ask, models: Sequence[str] | None, wanted: int
+    dispatcher: Dispatcher, request: AnswerRequest, models: Sequence[str] | None, wanted: int
 ) -> tuple[list[Completion], list[str]]:
     """Generate the candidates for one question; return them with the names of models that did not answer.
 
     Without `models` there are `wanted` candidates of live, half of them of the canary while there is one. Else there is
-    one of each named model; where one of two does not answer, the other gives both. `ask.model` and `ask.n` are not
-    used. Raises the RequestError of a model where none answers.
+    one of each named model; where one of two does not answer, the other gives both. The model and the count in `request`
+    are not used. Raises the RequestError of a model where none answers.
     """
     arms = [(name, 1) for name in models] if models is not None else _arms(dispatcher, wanted)
-    found = await asyncio.gather(*(_generate(dispatcher, replace(ask, model=model, n=n)) for model, n in arms))
+    found = await asyncio.gather(*(_generate(dispatcher, replace(request, model=model, n=n)) for model, n in arms))
     missing = [model for (model, _), result in zip(arms, found, strict=True) if isinstance(result, RequestError)]
     candidates = [completion for result in found if not isinstance(result, RequestError) for completion in result]
     if not candidates:
         raise next(result for result in found if isinstance(result, RequestError))
     if len(candidates) == 1:  # one of two named models is left
         left = next(model for model, _ in arms if model not in missing)
-        more = await _generate(dispatcher, replace(ask, model=left, n=1))
+        more = await _generate(dispatcher, replace(request, model=left, n=1))
         if isinstance(more, RequestError):
             raise more
         candidates += more
     return candidates, missing
 
 
-async def _generate(dispatcher: Dispatcher, ask: Ask) -> list[Completion] | RequestError:
+async def _generate(dispatcher: Dispatcher, request: AnswerRequest) -> list[Completion] | RequestError:
     """Return one model's completions, or why it does not answer just now. Raises what is wrong with the request."""
     answer: Answer | None = None
     try:
-        answer = await dispatcher.begin(ask)
+        answer = await dispatcher.begin(request)
         await answer.read()
         return answer.completions()
     except RequestError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from policy.errors import PolicyError
 from policy.runners.base import SamplingSettings, TokenDelta
-from service.answer import Answer, AnswerContext, Ask
+from service.answer import Answer, AnswerContext, AnswerRequest
 from service.engine.generation import Generation, Token
 from service.engine.router import Route, version_name
 from service.engine.slots import Lease
@@ -30,7 +30,7 @@ class LocalAnswer(Answer):
 
     def __init__(
         self,
-        ask: Ask,
+        request: AnswerRequest,
         prompts: Sequence[Prompt],
         conversation_id: str,
         route: Route,
@@ -38,19 +38,19 @@ class LocalAnswer(Answer):
         lease: Lease,
         model: Model,
     ) -> None:
-        super().__init__(ask, prompts, conversation_id, route.propensity, context)
+        super().__init__(request, prompts, conversation_id, route.propensity, context)
         self.number, self.digest = lease.slot.number, lease.slot.digest
         self._lease = lease
         # alternatives come from the same weights after the last token, so they need a lease of their own
-        self._alternatives_lease = lease.again() if ask.alternatives else None
-        seed = ask.sampling.seed if ask.sampling.seed is not None else secrets.randbelow(SEEDS)
-        indices = range(len(prompts) * ask.n)
+        self._alternatives_lease = lease.again() if request.alternatives else None
+        seed = request.sampling.seed if request.sampling.seed is not None else secrets.randbelow(SEEDS)
+        indices = range(len(prompts) * request.n)
         self._sampling_settings = [
-            settings_of(ask, prompts[index // ask.n], (seed + index * NEXT_SEED) % SEEDS, model.end_ids)
+            settings_of(request, prompts[index // request.n], (seed + index * NEXT_SEED) % SEEDS, model.end_ids)
             for index in indices
         ]
         self.generations = [
-            Generation(index, model.text_stream(), ask.sampling.stop, model.end_ids) for index in indices
+            Generation(index, model.text_stream(), request.sampling.stop, model.end_ids) for index in indices
         ]
 
     @property
@@ -61,7 +61,10 @@ class LocalAnswer(Answer):
         """Give all generations to the runner. Raises EngineFailed when it does not take them."""
         try:
             for generation, settings in zip(self.generations, self._sampling_settings, strict=True):
-                request_id, prompt = self._request_id(generation.index), self.prompts[generation.index // self.ask.n]
+                request_id, prompt = (
+                    self._request_id(generation.index),
+                    self.prompts[generation.index // self.request.n],
+                )
                 self._lease.submit(request_id, prompt.ids, settings, self._receiver(generation))
         except (PolicyError, ValueError) as error:
             raise EngineFailed(f"{self.model_name} did not take the request: {error}") from error
@@ -70,10 +73,10 @@ class LocalAnswer(Answer):
         """See Answer. Raises EngineFailed."""
         if self._alternatives_lease is None:
             return tokens
-        runner, count = self._lease.slot.runner, self.ask.alternatives
+        runner, count = self._lease.slot.runner, self.request.alternatives
         shown: list[list[Token]] = []
         for generation, plain in zip(self.generations, tokens, strict=True):
-            prompt = self.prompts[generation.index // self.ask.n]
+            prompt = self.prompts[generation.index // self.request.n]
             arguments = (prompt.ids, generation.ids[: len(plain)], count)
             try:
                 found = await asyncio.get_running_loop().run_in_executor(
@@ -126,9 +129,9 @@ def _with(token: Token, likeliest: Sequence[tuple[int, float]]) -> Token:
     return replace(token, alternatives=alternatives)
 
 
-def settings_of(ask: Ask, prompt: Prompt, seed: int, end_ids: tuple[int, ...]) -> SamplingSettings:
+def settings_of(request: AnswerRequest, prompt: Prompt, seed: int, end_ids: tuple[int, ...]) -> SamplingSettings:
     """Return the runner's settings for one generation."""
-    sampling = ask.sampling
+    sampling = request.sampling
     return SamplingSettings(
         temperature=sampling.temperature,
         top_p=sampling.top_p,

@@ -2,7 +2,7 @@
 
 A version is on trial while it is a canary, and after it went live by itself. Each outcome x is 1 (better), 0 (worse) or
 0.5 (undecided). A bettor stakes on "worse". If the version is at least as good, the bettor's wealth passes 1/alpha with
-a probability of at most alpha, however often one looks (Ville 1939; Waudby-Smith and Ramdas 2024).
+a probability of at most alpha, however often one looks. Sources: Ville 1939; Waudby-Smith and Ramdas 2024.
 """
 
 from collections.abc import Iterable

@@ -98,8 +98,7 @@ def _missing(row: Mapping[str, Any]) -> str:
 def _sides(row: Mapping[str, Any]) -> tuple[Messages, str, str]:
     """Return the prompt, the chosen and the rejected text.
 
-    As in TRL, the prompt is what both sides begin with where it is missing, or where it is a string and the sides are
-    conversations.
+    As in TRL, a missing prompt is what both sides begin with. So is a prompt that is a string beside conversations.
     """
     chosen, rejected = row["chosen"], row["rejected"]
     prompt = _prompt(row["prompt"]) if "prompt" in row else None

@@ -124,7 +124,7 @@ class Admission:
             self._refuse(ticket, Overloaded(reason, code="shutting_down", retry_after_s=5))
 
     def _full(self) -> Overloaded:
-        busy = f"all {self.max_active} places are taken and {self.queued} requests wait already"
+        busy = f"{self.active} of {self.max_active} answers are under way and {self.queued} requests wait already"
         return Overloaded(f"{busy}; try again soon", retry_after_s=1.0 + self.queued / self.max_active)
 
     def _refuse(self, ticket: Ticket, error: Overloaded) -> None:

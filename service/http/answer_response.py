@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from fastapi import Request, Response
 from starlette.responses import JSONResponse
 
-from service.answer import Answer, Ask
+from service.answer import Answer, AnswerRequest
 from service.engine.generation import TextDelta, Token
 from service.errors import RequestError, as_request_error
 from service.http.dependencies import service_of
@@ -42,11 +42,17 @@ class MakeFormat(Protocol):
 
 
 async def respond(
-    request: Request, ask: Ask, make_format: MakeFormat, *, stream: bool, with_logprobs: bool, with_usage: bool
+    request: Request,
+    answer_request: AnswerRequest,
+    make_format: MakeFormat,
+    *,
+    stream: bool,
+    with_logprobs: bool,
+    with_usage: bool,
 ) -> Response:
     """Begin an answer and return it as a whole or as a stream. Raises RequestError, ReaderLeft among them."""
     service = service_of(request)
-    answer = await unless_reader_leaves(request, service.dispatcher.begin(ask))
+    answer = await unless_reader_leaves(request, service.dispatcher.begin(answer_request))
     form = make_format(answer)
     if stream:
         chunks = _chunks(answer, form, with_logprobs=with_logprobs, with_usage=with_usage)
@@ -103,7 +109,7 @@ async def _delta_choices(answer: Answer, form: AnswerFormat, with_logprobs: bool
     Alternatives come from one forward pass over the whole generation, so log-probabilities with alternatives follow
     the text in chunks of their own.
     """
-    wants_alternatives = answer.ask.alternatives > 0
+    wants_alternatives = answer.request.alternatives > 0
     logprobs_now = with_logprobs and not wants_alternatives
     shown: list[list[Token]] = [[] for _ in answer.generations]
     async for delta in answer.deltas():

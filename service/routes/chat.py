@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from service.answer import Answer, Ask
+from service.answer import Answer, AnswerRequest
 from service.engine.generation import Token
 from service.http.answer_response import Choice, respond
 from service.http.dependencies import ChatCaller, service_of
@@ -20,7 +20,7 @@ async def chat(request: Request, body: ChatBody, caller: ChatCaller) -> Response
     """Answer a conversation, streamed or not. Feedback refers to the id of the response."""
     refuse_unsupported(body)
     service = service_of(request)
-    ask = Ask(
+    answer_request = AnswerRequest(
         caller=caller.acting_as(body.user, "user"),
         kind="chat",
         model=body.model,
@@ -34,7 +34,7 @@ async def chat(request: Request, body: ChatBody, caller: ChatCaller) -> Response
     )
     return await respond(
         request,
-        ask,
+        answer_request,
         lambda answer: ChatFormat(answer, service.model),
         stream=bool(body.stream),
         with_logprobs=bool(body.logprobs),
@@ -51,7 +51,7 @@ class ChatFormat:
     def head(self, *, is_chunk: bool) -> dict[str, Any]:
         answer = self._answer
         dropped = answer.prompts[0].dropped
-        metadata = {**answer.ask.metadata, **({"dropped_messages": str(dropped)} if dropped else {})}
+        metadata = {**answer.request.metadata, **({"dropped_messages": str(dropped)} if dropped else {})}
         return {
             "id": answer.id,
             "object": "chat.completion.chunk" if is_chunk else "chat.completion",

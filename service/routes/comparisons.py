@@ -9,7 +9,7 @@ from pydantic import Field
 from sqlite_utils import Database
 from starlette.responses import JSONResponse
 
-from service.answer import Ask, Sampling
+from service.answer import AnswerRequest, Sampling
 from service.comparisons import choose_pair, generate_candidates
 from service.engine.router import version_name
 from service.feedback_intake import acknowledgement, digest_of, store_feedback
@@ -53,9 +53,11 @@ async def compare(request: Request, body: ComparisonBody, caller: ChatCaller) ->
     temperature = body.temperature if body.temperature is not None else default
     sampling = Sampling(temperature=temperature, max_tokens=body.max_tokens)
     messages = tuple(message.plain() for message in body.messages)
-    ask = Ask(caller, "comparison", "", (messages,), sampling, conversation_id=body.conversation_id)
+    answer_request = AnswerRequest(
+        caller, "comparison", "", (messages,), sampling, conversation_id=body.conversation_id
+    )
     wanted = service.settings.candidates
-    generating = generate_candidates(service.dispatcher, ask, body.models, wanted)
+    generating = generate_candidates(service.dispatcher, answer_request, body.models, wanted)
     candidates, missing = await unless_reader_leaves(request, generating)
     texts, numbers = [candidate.text for candidate in candidates], [candidate.version for candidate in candidates]
     pair = choose_pair(texts, numbers, _random, is_named=body.models is not None)

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from service.answer import Answer, Ask
+from service.answer import Answer, AnswerRequest
 from service.engine.generation import Token
 from service.http.answer_response import Choice, respond
 from service.http.dependencies import ChatCaller, service_of
@@ -24,7 +24,7 @@ async def complete(request: Request, body: CompletionsBody, caller: ChatCaller) 
     refuse_unsupported(body)
     service = service_of(request)
     prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
-    ask = Ask(
+    answer_request = AnswerRequest(
         caller=caller.acting_as(body.user, "user"),
         kind="completion",
         model=body.model,
@@ -36,7 +36,7 @@ async def complete(request: Request, body: CompletionsBody, caller: ChatCaller) 
     )
     return await respond(
         request,
-        ask,
+        answer_request,
         lambda answer: CompletionsFormat(answer, service.model),
         stream=bool(body.stream),
         with_logprobs=body.logprobs is not None,

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from sqlite_utils import Database
 
-from service.answer import Ask, Sampling
+from service.answer import AnswerRequest, Sampling
 from service.auth import Caller
 from service.dispatcher import Dispatcher
 from service.engine.engine import Engine
@@ -121,8 +121,10 @@ async def promote(
 async def _texts(
     dispatcher: Dispatcher, caller: Caller, number: int, prompts: Sequence[list[dict[str, Any]]], sampling: Sampling
 ) -> list[str]:
-    ask = Ask(caller, "comparison", version_name(number), tuple(tuple(messages) for messages in prompts), sampling)
-    answer = await dispatcher.begin(ask)
+    answer_request = AnswerRequest(
+        caller, "comparison", version_name(number), tuple(tuple(messages) for messages in prompts), sampling
+    )
+    answer = await dispatcher.begin(answer_request)
     try:
         await answer.read()
     finally:

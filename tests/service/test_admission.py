@@ -211,7 +211,7 @@ def test_stopping_lets_answers_finish_and_cuts_those_that_take_too_long(tmp_path
         threads = [threading.Thread(target=talk, args=args) for args in (("short", 20), ("long", 900))]
         for thread in threads:
             thread.start()
-        wait_until(lambda: served.service.admission.active == 2, what="both talk")
+        wait_until(lambda: served.service.admission.active == 2, what="both generate")
         time.sleep(0.05)
     for thread in threads:
         thread.join(10)

@@ -91,9 +91,8 @@ def test_a_return_to_the_first_thumb_counts(served: Running) -> None:
     for revision in revisions:
         assert served.http.post("/v1/webhooks/open-webui", json=revision).status_code == 201
     assert served.versions()[0]["thumbs"] == {"up": 1, "down": 0}
-    assert (
-        served.http.post("/v1/webhooks/open-webui", json=revisions[1]).status_code == 200
-    )  # delivered twice: the latest thumb stands
+    twice = served.http.post("/v1/webhooks/open-webui", json=revisions[1])
+    assert twice.status_code == 200  # delivered twice: the latest thumb stands
     assert served.http.post("/v1/import", json=[revisions[2]]).json()["imported"] == 0
     assert [row["thumb"] for row in feedback(served)] == ["up", "down", "up"]
 

@@ -1,6 +1,4 @@
-"""The service over a real (tiny, random) model in real runner processes: a version is what was trained, or it does not
-answer.
-"""
+"""The service over a real (tiny, random) model in real runner processes: only what was trained answers."""
 
 import json
 import os
