@@ -51,8 +51,8 @@ async def generate_candidates(
     """Generate the candidates for one question; return them with the names of models that did not answer.
 
     Without `models` there are `wanted` candidates of live, half of them of the canary while there is one. Else there is
-    one of each named model; where one of two does not answer, the other gives both. The model and count in `request` are
-    not used. Raises the RequestError of a model where none answers.
+    one of each named model; where one of two does not answer, the other gives both. The model and the count in
+    `request` are not used. Raises the RequestError of a model where none answers.
     """
     arms = [(name, 1) for name in models] if models is not None else _arms(dispatcher, wanted)
     found = await asyncio.gather(*(_generate(dispatcher, replace(request, model=model, n=n)) for model, n in arms))
