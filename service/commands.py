@@ -98,7 +98,7 @@ def doctor(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is wrong with this installation, if anything."""
+    """Check this installation and show what is wrong with it."""
     from service.doctor import examine
     from service.errors import CannotStart
 
@@ -107,10 +107,10 @@ def doctor(
     except CannotStart as error:
         _fail(error)
     if as_json:
-        _print_json([{"check": finding.check, "ok": finding.ok, "said": finding.said} for finding in findings])
+        _print_json([{"check": finding.check, "ok": finding.ok, "detail": finding.detail} for finding in findings])
     else:
         for finding in findings:
-            print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.check}: {finding.said}")
+            print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.check}: {finding.detail}")
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 
@@ -176,7 +176,7 @@ def revoke_key(
 
 
 def _open(data: Path | None, config: Path | None, *, must_exist: bool = False) -> tuple[Path, Any]:
-    """Return the data folder and its store; whoever only looks (`must_exist`) makes none."""
+    """Return the data folder and its store; with `must_exist` a missing one is an error, else it is made."""
     from service.errors import CannotStart
     from service.folders import hint_of_another_folder, is_data_folder
     from service.settings import load_settings

@@ -1,4 +1,4 @@
-"""The service on a free port in a thread of its own, with a parrot for a model: what most tests talk to."""
+"""The service on a free port in a thread of its own, with a parrot for a model: what most tests use."""
 
 import contextlib
 import threading
@@ -12,7 +12,8 @@ import uvicorn
 from openai import OpenAI
 from sqlite_utils import Database
 
-from service.app import MakeModel, Service, create_app
+from service.app import create_app
+from service.lifecycle import MakeModel, Service
 from service.serving import Server, listen
 from service.settings import ServeSettings
 from store.database import connect, transaction
@@ -22,7 +23,7 @@ from tests.service.parrot import ParrotModel
 
 
 class Running:
-    """One running service and everything that tests do to it."""
+    """One running service and what tests do with it."""
 
     def __init__(self, url: str, data: Path, model: ParrotModel, service: Service) -> None:
         self.url, self.data, self.model, self.service = url, data, model, service
@@ -33,12 +34,12 @@ class Running:
         return OpenAI(base_url=self.url + "/v1", api_key=key, max_retries=0, **options)
 
     def chat(self, text: str = "Hello!", **more: Any) -> dict[str, Any]:
-        """Ask one thing, and return the reply's body."""
-        reply = self.http.post(
+        """Ask one question, and return the body of the answer."""
+        response = self.http.post(
             "/v1/chat/completions", json={"model": "attune", "messages": [{"role": "user", "content": text}], **more}
         )
-        assert reply.status_code == 200, reply.text
-        body: dict[str, Any] = reply.json()
+        assert response.status_code == 200, response.text
+        body: dict[str, Any] = response.json()
         return body
 
     @contextlib.contextmanager
@@ -52,7 +53,7 @@ class Running:
             db.close()
 
     def add_candidate(self, *, passed: bool = True, parent: int | None = None, folder: str = "") -> int:
-        """Do what the learner does when an update is done: add a version with its gate's verdict."""
+        """Add a version with its gate's verdict, as the learner does after an update."""
         with self.db() as db:
             number = next_version_number(db)
             live = next(iter(db.query("SELECT number FROM versions WHERE state = 'live'")))["number"]
