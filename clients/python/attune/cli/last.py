@@ -1,4 +1,4 @@
-"""The answer that `attune chat` gave last on this machine, so that `attune rate last up` knows which."""
+"""The id of the last answer of `attune chat` on this machine, for `attune rate last up`."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import attune
 
 
 def state_folder() -> Path:
-    """Where the command keeps its history (XDG base directories)."""
+    """Return the folder of the command's history (XDG base directories)."""
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "attune"
 
 
-def remember(reply: attune.Answer) -> None:
-    """Keep which answer this is. A home that cannot be written is no reason to fail."""
+def remember(answer: attune.Answer) -> None:
+    """Save the id and choice of an answer, if the folder can be written."""
     try:
         state_folder().mkdir(parents=True, exist_ok=True)
-        (state_folder() / "last.json").write_text(json.dumps({"completion_id": reply.id, "choice": reply.choice}))
+        (state_folder() / "last.json").write_text(json.dumps({"completion_id": answer.id, "choice": answer.choice}))
     except OSError:
         return
 
 
 def remembered() -> tuple[str, int]:
-    """Return the id and choice of the last answer. Raises AttuneError before there is one."""
+    """Return the id and choice of the last answer. Raises AttuneError when there is none."""
     try:
         kept = json.loads((state_folder() / "last.json").read_text())
         return str(kept["completion_id"]), int(kept["choice"])
     except (OSError, ValueError, KeyError):
         raise attune.AttuneError(
-            "There is no last answer here yet: `attune chat` first, or name the answer by its id."
+            "There is no last answer on this machine: run `attune chat` first, or give the answer's id."
         ) from None

@@ -1,4 +1,4 @@
-"""What the commands have in common: the options that lead to a service, and the two ways to print."""
+"""What the commands share: the options that name a service, and printing as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def connect(url: str | None, key: str | None, **more: Any) -> attune.Client:
 
 
 def plain(value: Any) -> Any:
-    """Return records as what JSON has, without our private fields."""
+    """Return records as JSON values, without private fields."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             known.name: plain(getattr(value, known.name))
@@ -54,16 +54,14 @@ def print_json(value: Any) -> None:
 
 
 def console() -> Console:
-    """The terminal, or whatever stdout is."""
+    """Return a console on stdout."""
     from rich.console import Console
 
     return Console(highlight=False)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Iterable[str] = ()) -> None:
-    """Print a table; lines of plain text with two spaces between columns where stdout is no terminal, so that nothing
-    is cut off.
-    """
+    """Print a table; without a terminal, print plain lines in full, with two spaces between columns."""
     texts = [[_text(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         widths = [max(len(line[i]) for line in [list(columns), *texts]) for i in range(len(columns))]
