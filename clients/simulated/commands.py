@@ -142,10 +142,8 @@ def _print(outcome: "Outcome", path: Path, *, as_json: bool) -> None:
     print_table(columns, rows, right=("version", "items", "win rate", "length", "taste", "right"))
     counts = ", ".join(f"{count} {kind}s" for kind, count in sorted(outcome.feedback_given.items()))
     settings = outcome.settings
-    print(
-        f"\nFeedback of {settings.users} users in {outcome.seconds:.0f} s: {counts}. Win rates are against version 0,"
-    )
-    print(f"by the users' taste, on {settings.samples} answers to each of {settings.prompts} held-out questions.")
-    print(f"Picture: {path}")
+    print(f"\nFeedback of {settings.users} users in {outcome.seconds:.0f} s: {counts}.")
+    print("Win rates are against version 0, by the users' taste,")
+    print(f"on {settings.samples} answers to each of {settings.prompts} held-out questions. The curve: {path}")
     if not outcome.settled:
         print("The learner was still at work when the wait ended (--wait).", file=sys.stderr)

@@ -15,7 +15,7 @@ from clients.simulated.errors import LearnerAway
 from clients.simulated.populations import Population, User
 from clients.simulated.questions import Question, asked
 
-MIX = (("choice", 0.5), ("thumb", 0.35), ("correction", 0.15))  # shares of a user's actions
+MIX = {"choice": 0.5, "thumb": 0.35, "correction": 0.15}  # shares of a user's actions
 MAX_TOKENS = 96
 AHEAD = 2  # users wait while more than this many triggers' worth of feedback is waiting
 POLL_S = 0.5
@@ -69,8 +69,7 @@ async def run_rounds(
     learner is down or paused during that wait.
     """
     questions = asked(seed, rounds * len(people.users))
-    kinds, shares = zip(*MIX, strict=True)
-    actions = random.Random(f"acts {seed}").choices(kinds, shares, k=len(questions))
+    actions = random.Random(f"acts {seed}").choices(list(MIX), list(MIX.values()), k=len(questions))
     progress = Progress()
     for number in range(rounds):
         turn = slice(number * len(people.users), (number + 1) * len(people.users))

@@ -1,4 +1,4 @@
-"""The numbers of a simulation, on data where they are known."""
+"""The numbers of a simulation, on data with known results."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_tastes_count_alike() -> None:
     assert win_table(mine, base).tolist() == [0.5]
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_truth_as_often_as_it_should() -> None:
     rng = np.random.default_rng(1)
     covered = 0
     for _ in range(300):

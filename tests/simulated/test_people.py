@@ -1,4 +1,4 @@
-"""Tastes, tempers and questions: what simulated users like, say and ask."""
+"""Tastes, tempers and questions of simulated users."""
 
 import random
 
