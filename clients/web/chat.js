@@ -1,4 +1,4 @@
-// The chat: sends questions, shows answers as they are written, and keeps the conversation.
+// The chat: it sends questions, shows answers while they stream, and keeps the conversation.
 
 import { streamChat } from "./api.js";
 import { listenForKeys, mayNudge, nudge, openPair, settlePair } from "./compare.js";
@@ -17,8 +17,8 @@ import { welcome } from "./welcome.js";
 export function mountChat(root, on, signal) {
   let conversation = fresh();
   let views = [];
-  let wanted = ""; // the conversation asked for last, which may still be on its way
-  let asking = false; // whether the gentle question is on show
+  let wanted = ""; // id of the conversation to show; it may still be loading
+  let asking = false; // whether the offer of a comparison is shown
   const opened = new Map();
   const log = h("div", { class: "log", role: "log", "aria-label": t("chat.log"), "aria-live": "off" });
   const frame = h("div", { class: "scroll", tabindex: -1 }, log);
@@ -37,7 +37,7 @@ export function mountChat(root, on, signal) {
         welcome((text) => submit(text)),
       );
     const last = conversation.exchanges.length - 1;
-    views = conversation.exchanges.map((exchange, place) => exchangeView(exchange, actsOf(conversation, exchange, place), place === last));
+    views = conversation.exchanges.map((exchange, index) => exchangeView(exchange, actionsOf(conversation, exchange, index), index === last));
     return show(
       log,
       views,
@@ -45,18 +45,18 @@ export function mountChat(root, on, signal) {
     );
   }
 
-  /** Draw one exchange anew, and put the focus back where it was. */
+  /** Redraw one exchange and restore the focus. */
   function redraw(one, exchange) {
     remember(one);
     if (!isInView(one)) return;
-    const place = one.exchanges.indexOf(exchange);
-    const old = views[place];
-    if (place < 0 || !old) return draw();
+    const index = one.exchanges.indexOf(exchange);
+    const old = views[index];
+    if (index < 0 || !old) return draw();
     const held = old.contains(document.activeElement) ? (document.activeElement.dataset.focus ?? "") : null;
     const wasAtEnd = isAtEnd();
-    const now = exchangeView(exchange, actsOf(one, exchange, place), place === one.exchanges.length - 1);
+    const now = exchangeView(exchange, actionsOf(one, exchange, index), index === one.exchanges.length - 1);
     old.replaceWith(now);
-    views[place] = now;
+    views[index] = now;
     if (held !== null && !now.contains(document.activeElement))
       (held && now.querySelector(`[data-focus="${held}"]`)
         ? $(`[data-focus="${held}"]`, now)
@@ -65,17 +65,17 @@ export function mountChat(root, on, signal) {
     if (wasAtEnd) toEnd();
   }
 
-  function actsOf(one, exchange, place) {
+  function actionsOf(one, exchange, index) {
     const changed = (isVisible = true) => (isVisible ? redraw(one, exchange) : remember(one));
     return {
       changed,
       retry: () => retry(one, exchange),
-      again: () => answer(one, place, { regenerated: shownAnswer(exchange) }),
-      compare: () => comparePair(one, place),
+      again: () => answer(one, index, { regenerated: shownAnswer(exchange) }),
+      compare: () => comparePair(one, index),
       choose: (winner) => (settlePair(exchange, winner, changed), write.focus(), on.saved()),
-      edit: () => ((exchange.editing = exchange.text), changed()),
-      leaveEdit: () => (delete exchange.editing, changed()),
-      saveEdit: (text) => saveEdit(one, exchange, place, text),
+      changeQuestion: () => ((exchange.editing = exchange.text), changed()),
+      leaveQuestion: () => (delete exchange.editing, changed()),
+      saveQuestion: (text) => saveQuestion(one, exchange, index, text),
       prefer: (verdict) => preferAnswer(exchange, verdict, changed),
     };
   }
@@ -86,7 +86,7 @@ export function mountChat(root, on, signal) {
     for (const exchange of conversation.exchanges)
       for (const it of exchange.answers) {
         it.asking = false;
-        if (it.draft === it.text) delete it.draft; // a correction that was opened and not begun
+        if (it.draft === it.text) delete it.draft; // an open correction without changes
       }
     conversation.exchanges.push(ask(text));
     remember(conversation);
@@ -99,42 +99,42 @@ export function mountChat(root, on, signal) {
     start(conversation, conversation.exchanges.length - 1);
   }
 
-  function start(one, place) {
-    if (write.isComparing()) comparePair(one, place);
-    else answer(one, place);
+  function start(one, index) {
+    if (write.isComparing()) comparePair(one, index);
+    else answer(one, index);
   }
 
   function retry(one, exchange) {
     const wasPair = exchange.pair?.state === "failed";
     exchange.answers = exchange.answers.filter((it) => it.state !== "failed");
     exchange.shown = exchange.answers.length - 1;
-    const place = one.exchanges.indexOf(exchange);
-    if (wasPair) comparePair(one, place);
-    else answer(one, place);
+    const index = one.exchanges.indexOf(exchange);
+    if (wasPair) comparePair(one, index);
+    else answer(one, index);
   }
 
-  function saveEdit(one, exchange, place, text) {
+  function saveQuestion(one, exchange, index, text) {
     delete exchange.editing;
-    one.exchanges.splice(place, one.exchanges.length, ask(text));
+    one.exchanges.splice(index, one.exchanges.length, ask(text));
     remember(one);
     draw();
-    start(one, place);
+    start(one, index);
   }
 
-  /** Run a generation, with the stop button while its conversation is in view. */
-  async function run(one, tell, work) {
+  /** Run a generation; show the stop button while its conversation is in view. */
+  async function run(one, onWait, work) {
     if (isInView(one)) set("busy", true);
     try {
-      await generate(one.id, tell, work);
+      await generate(one.id, onWait, work);
     } finally {
       if (isInView(one)) set("busy", false);
     }
   }
 
-  async function answer(one, place, { regenerated = null } = {}) {
+  async function answer(one, index, { regenerated = null } = {}) {
     if (isRunning(one.id)) return;
-    const exchange = one.exchanges[place];
-    const request = { model: one.model ?? "attune", messages: messagesUpTo(one, place), conversation_id: one.id };
+    const exchange = one.exchanges[index];
+    const request = { model: one.model ?? "attune", messages: messagesUpTo(one, index), conversation_id: one.id };
     if (regenerated?.id) request.metadata = { regenerated_from: regenerated.id };
     exchange.pair = null;
     const made = addAnswer(exchange);
@@ -146,11 +146,11 @@ export function mountChat(root, on, signal) {
         (error) => waitFor(one, exchange, made, error),
         async (stopping) => {
           if (made.state !== "writing") ((made.state = "writing"), redraw(one, exchange));
-          for await (const piece of streamChat(request, stopping)) {
-            if (piece.id) made.id = piece.id;
-            if (piece.model) made.model = piece.model;
-            made.text += piece.text;
-            if (piece.text) paint(one, exchange, made);
+          for await (const chunk of streamChat(request, stopping)) {
+            if (chunk.id) made.id = chunk.id;
+            if (chunk.model) made.model = chunk.model;
+            made.text += chunk.text;
+            if (chunk.text) paint(one, exchange, made);
           }
         },
       );
@@ -172,7 +172,7 @@ export function mountChat(root, on, signal) {
   }
 
   function waitFor(one, exchange, made, error) {
-    if (made.text) throw Object.assign(error, { mayRepeat: false }); // half an answer is there: people decide themselves
+    if (made.text) throw Object.assign(error, { mayRepeat: false }); // part of the answer is shown: the person decides
     made.state = "waiting";
     made.error = error.status === 0 ? t("chat.waiting") : t("chat.busy");
     redraw(one, exchange);
@@ -192,9 +192,9 @@ export function mountChat(root, on, signal) {
     });
   }
 
-  async function comparePair(one, place) {
+  async function comparePair(one, index) {
     if (isRunning(one.id)) return;
-    const exchange = one.exchanges[place];
+    const exchange = one.exchanges[index];
     const before = { answers: exchange.answers, shown: exchange.shown };
     exchange.pair = { state: "writing", sides: [] };
     asking = false;
@@ -204,7 +204,7 @@ export function mountChat(root, on, signal) {
       await run(
         one,
         () => ((exchange.pair.state = "waiting"), redraw(one, exchange)),
-        (stopping) => openPair(exchange, { messages: messagesUpTo(one, place), conversation_id: one.id }, stopping),
+        (stopping) => openPair(exchange, { messages: messagesUpTo(one, index), conversation_id: one.id }, stopping),
       );
       announce(t("compare.ready"));
     } catch (error) {
@@ -213,7 +213,7 @@ export function mountChat(root, on, signal) {
     }
     finish(one, exchange);
     if (isInView(one) && exchange.pair?.state === "open" && !write.text())
-      views[place]?.querySelector(".pair")?.focus({ preventScroll: true });
+      views[index]?.querySelector(".pair")?.focus({ preventScroll: true });
   }
 
   function finish(one, exchange) {
@@ -252,7 +252,7 @@ export function mountChat(root, on, signal) {
       show(log, h("p", { class: "empty" }, t("state.loading")));
       try {
         found = await load(id);
-        if (wanted !== id) return; // somebody was quicker than the service
+        if (wanted !== id) return; // the person opened another conversation meanwhile
       } catch (error) {
         if (wanted !== id) return;
         conversation = { ...fresh(), id };
@@ -275,7 +275,7 @@ export function mountChat(root, on, signal) {
   function startNew(model = null) {
     if (conversation.exchanges.length || conversation !== opened.get("new")) bring(fresh(), "new");
     pin(model);
-    if (matchMedia("(hover: hover)").matches) write.focus(); // elsewhere the focus would bring up the keyboard
+    if (matchMedia("(hover: hover)").matches) write.focus(); // on a phone the focus would open the keyboard
   }
 
   function bring(next, draftId = next.id) {
@@ -293,15 +293,15 @@ export function mountChat(root, on, signal) {
 
   let room = frame.clientHeight;
   const resized = new ResizeObserver(() => {
-    // a notice above or a longer message below takes room: the end stays in view
+    // keep the end in view when a notice or a longer message takes space
     if (frame.scrollHeight - frame.scrollTop - room < 90) toEnd();
     room = frame.clientHeight;
   });
   resized.observe(frame);
   signal.addEventListener("abort", () => resized.disconnect(), { once: true });
   listenForKeys(() => {
-    const place = conversation.exchanges.findIndex((exchange) => exchange.pair?.state === "open");
-    return place < 0 || root.hidden ? null : actsOf(conversation, conversation.exchanges[place], place);
+    const index = conversation.exchanges.findIndex((exchange) => exchange.pair?.state === "open");
+    return index < 0 || root.hidden ? null : actionsOf(conversation, conversation.exchanges[index], index);
   }, signal);
   watch("routes", () => conversation.exchanges.length && !isRunning(conversation.id) && draw(), signal);
   bring(fresh(), "new");

@@ -30,7 +30,7 @@ def test_a_streamed_answer_can_be_rated(fake: FakeService) -> None:
     client = attune.track(openai.OpenAI(base_url=fake.url + "/v1", api_key="none"))
     with client.chat.completions.create(**ASK, stream=True) as stream:
         tracked: Any = stream
-        with pytest.raises(ValueError, match="Nothing has come"):
+        with pytest.raises(ValueError, match="Nothing has arrived"):
             tracked.rate("up")
         text = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
     assert text == "Hello to you!"
