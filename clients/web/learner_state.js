@@ -13,7 +13,7 @@ export function shareDone(learner) {
   return steps ? Math.min(1, step / steps) : 0;
 }
 
-/** Whether a share says how long the update takes: not before the first step, nor after the last one, in the gate. */
+/** Whether a share is known: it is unknown before the first step and after the last one, in the gate. */
 export const isCounted = (share) => share > 0 && share < 1;
 
 /** Return {text, phase} of the update under way: what it learns from, and what it does with it. */
