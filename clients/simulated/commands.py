@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from clients.simulated.running import Progress
+    from clients.simulated.rounds import Progress
     from clients.simulated.simulation import Outcome, Settings
 
 Share = typer.Option(min=0, max=1)
@@ -49,8 +49,8 @@ def simulate(
     """Let simulated users chat and give feedback by a taste, then measure every version against version 0."""
     import asyncio
 
+    from clients.simulated.curve import draw_curve
     from clients.simulated.errors import SimulatedError
-    from clients.simulated.picture import draw_curve
     from clients.simulated.simulation import Settings
 
     settings = Settings(
@@ -123,7 +123,7 @@ def _print(outcome: "Outcome", path: Path, *, as_json: bool) -> None:
         fields = {"said" if name == "feedback_given" else name: value for name, value in asdict(outcome).items()}
         print(json.dumps({**fields, "png": str(path)}, ensure_ascii=False))  # programs read the key "said"
         return
-    from attune.cli.options import print_table
+    from attune.cli.printing import print_table
 
     columns = ("version", "state", "items", "win rate", "95 % interval", "length", "taste", "right")
     rows = [

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import attune
-from clients.simulated.measuring import Point, measure_versions
+from clients.simulated.measurement import Point, measure_versions
 from clients.simulated.populations import population
 from clients.simulated.questions import held_out
-from clients.simulated.running import Progress, Report, clients_for, run_rounds, wait_until_learned
+from clients.simulated.rounds import Progress, Report, clients_for, run_rounds, wait_until_learned
 
 
 @dataclass(frozen=True)

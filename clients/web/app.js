@@ -7,13 +7,13 @@ import { startFeedback } from "./feedback.js";
 import { history } from "./history.js";
 import { applyLanguage, t } from "./i18n.js";
 import { icon } from "./icons.js";
-import { watchForKey } from "./keydialog.js";
+import { watchForKey } from "./key_dialog.js";
 import { learningScreen } from "./learning.js";
 import { settingsScreen } from "./settings.js";
 import { set } from "./state.js";
-import { mountStrip } from "./strip.js";
+import { mountStrip } from "./status_strip.js";
 import { versionsScreen } from "./versions.js";
-import { wave } from "./wave.js";
+import { logo } from "./logo.js";
 
 const SCREENS = { chat: null, versions: versionsScreen, learning: learningScreen, settings: settingsScreen };
 let frameLife = new AbortController();
@@ -36,7 +36,7 @@ export function mount() {
     h(
       "div",
       { class: "brand" },
-      wave(46, 22),
+      logo(46, 22),
       h("span", {}, "Attune"),
       h(
         "button",

@@ -5,9 +5,9 @@ import { forgetAllChats } from "./conversation.js";
 import { notice } from "./dialog.js";
 import { h, show } from "./dom.js";
 import { chooseLanguage, chosenLanguage, named, number, t } from "./i18n.js";
-import { askForKey } from "./keydialog.js";
+import { askForKey } from "./key_dialog.js";
 import { stateName } from "./learner_state.js";
-import { segments } from "./segments.js";
+import { radioGroup } from "./radio_group.js";
 import { get, has, liveVersion, watch } from "./state.js";
 import { keep, recall } from "./storage.js";
 
@@ -27,7 +27,7 @@ export function settingsScreen(root, { signal, mount }) {
         "section",
         { class: "block" },
         h("h3", {}, t("settings.look")),
-        segments(
+        radioGroup(
           t("settings.language"),
           "language",
           [
@@ -38,7 +38,7 @@ export function settingsScreen(root, { signal, mount }) {
           chosenLanguage(),
           (value) => (chooseLanguage(value), mount()),
         ),
-        segments(
+        radioGroup(
           t("settings.theme"),
           "theme",
           [

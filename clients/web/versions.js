@@ -10,7 +10,7 @@ import { icon } from "./icons.js";
 import { lineage } from "./lineage.js";
 import { samplesBlock } from "./samples.js";
 import { get, has, liveVersion, watch } from "./state.js";
-import { actions } from "./traffic.js";
+import { versionActions } from "./version_actions.js";
 
 const pill = (state) => h("span", { class: `pill ${state}` }, named("vstate", state));
 const compared = ({ comparisons }) => (comparisons ? comparisons.wins + comparisons.losses + comparisons.ties : 0);
@@ -125,7 +125,7 @@ function detailView(version, perform, chatWith, signal) {
       "header",
       { class: "detail-head" },
       h("div", {}, h("h2", {}, t("strip.version", { v: version.version })), pill(version.state)),
-      actions(version, perform, chatWith),
+      versionActions(version, perform, chatWith),
     ),
     h(
       "p",

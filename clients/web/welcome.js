@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { t } from "./i18n.js";
-import { wave } from "./wave.js";
+import { logo } from "./logo.js";
 
 /** Return the welcome; `ask(text)` sends an example. */
 export function welcome(ask) {
@@ -10,7 +10,7 @@ export function welcome(ask) {
   return h(
     "section",
     { class: "welcome" },
-    wave(),
+    logo(),
     h("h2", {}, t("welcome.title")),
     h("p", { class: "lead" }, t("welcome.lead")),
     h(

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from attune.cli.app import run
-from clients.simulated import running
-from clients.simulated.measuring import Point
-from clients.simulated.picture import draw_curve
+from clients.simulated import rounds
+from clients.simulated.curve import draw_curve
+from clients.simulated.measurement import Point
 from tests.sdk.fake_service import FakeService
 
 SMALL = ("--users", "4", "--rounds", "6", "--prompts", "8", "--samples", "2")
@@ -20,8 +20,8 @@ SMALL = ("--users", "4", "--rounds", "6", "--prompts", "8", "--samples", "2")
 def learned(fake: FakeService, monkeypatch: pytest.MonkeyPatch) -> FakeService:
     """A service whose version 1 is brief, with an idle learner."""
     fake.is_verbose, fake.is_obeyed, fake.learner_state, fake.waiting = True, False, "idle", 0
-    monkeypatch.setattr(running, "POLL_S", 0.02)
-    monkeypatch.setattr(running, "AWAY_S", 0.2)
+    monkeypatch.setattr(rounds, "POLL_S", 0.02)
+    monkeypatch.setattr(rounds, "AWAY_S", 0.2)
     return fake
 
 

@@ -1,4 +1,4 @@
-"""The client: chat, feedback, conversations, data and events. Operators' methods are in `steering`."""
+"""The client: chat, feedback, conversations, data and events. Operators' methods are in `operators`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attune._answers import AnswerData, Messages, answers_of, asked, turns
 from attune._async.answers import AsyncAnswer, AsyncComparison, AsyncStream, answer_of
 from attune._async.connection import AsyncConnection
 from attune._async.events import AsyncEvents
-from attune._async.steering import AsyncSteering
+from attune._async.operators import AsyncOperatorMethods
 from attune._errors import UnexpectedResponse
 from attune._transfer import CHUNK_BYTES, content_type_of, sink_of
 from attune._transport import Address, Request, Retry, body_of, faults_of, get, post, post_once, segment
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
 
-class AsyncClient(AsyncSteering):
+class AsyncClient(AsyncOperatorMethods):
     """A connection to an Attune service.
 
     `base_url` and `api_key` default to `ATTUNE_BASE_URL` and `ATTUNE_API_KEY`; without either, the address is port 8000

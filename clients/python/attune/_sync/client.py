@@ -1,6 +1,6 @@
 # Written by make_sync.py from attune/_async/client.py.
 # Change that file, then run `python clients/python/make_sync.py`.
-"""The client: chat, feedback, conversations, data and events. Operators' methods are in `steering`."""
+"""The client: chat, feedback, conversations, data and events. Operators' methods are in `operators`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from attune._answers import AnswerData, Messages, answers_of, asked, turns
 from attune._sync.answers import Answer, Comparison, Stream, answer_of
 from attune._sync.connection import Connection
 from attune._sync.events import Events
-from attune._sync.steering import Steering
+from attune._sync.operators import OperatorMethods
 from attune._errors import UnexpectedResponse
 from attune._transfer import CHUNK_BYTES, content_type_of, sink_of
 from attune._transport import Address, Request, Retry, body_of, faults_of, get, post, post_once, segment
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
 
-class Client(Steering):
+class Client(OperatorMethods):
     """A connection to an Attune service.
 
     `base_url` and `api_key` default to `ATTUNE_BASE_URL` and `ATTUNE_API_KEY`; without either, the address is port 8000

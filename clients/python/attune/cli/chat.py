@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 import attune
-from attune.cli import last
-from attune.cli.options import Json, Key, Url, connect, print_json
+from attune.cli import last_answer
+from attune.cli.options import Json, Key, Url, connect
+from attune.cli.printing import print_json
 from attune.cli.rendering import rendering_for
 
 
@@ -60,4 +61,4 @@ def chat(
                 for delta in stream:
                     out.add(delta)
                 answer = stream.answer
-    last.remember(answer)
+    last_answer.remember(answer)

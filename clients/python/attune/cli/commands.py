@@ -10,8 +10,9 @@ import typer
 
 import attune
 from attune._types import ExportFormat, ImportFormat, Reason
-from attune.cli import last
-from attune.cli.options import Json, Key, Url, connect, plain, print_json, print_table
+from attune.cli import last_answer
+from attune.cli.options import Json, Key, Url, connect
+from attune.cli.printing import plain, print_json, print_table
 from attune.cli.suggestions import one_of
 
 Number = Annotated[int, typer.Argument(min=0, help="Number of the version.", show_default=False)]
@@ -61,7 +62,7 @@ def rate(
     """Give feedback on an answer: a thumb, a score or a correction."""
     if sum(value is not None for value in (thumb, score, correction)) != 1:
         raise typer.BadParameter("give exactly one thing: up or down, --score, or --correction")
-    completion_id, kept_choice = last.remembered() if completion == "last" else (completion, choice)
+    completion_id, kept_choice = last_answer.remembered() if completion == "last" else (completion, choice)
     with connect(url, key) as client:
         feedback = client.feedback(
             completion_id,

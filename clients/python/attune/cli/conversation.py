@@ -10,8 +10,8 @@ from typing import Any, get_args
 
 import attune
 from attune._types import Reason, Winner
-from attune.cli import last
-from attune.cli.options import console
+from attune.cli import last_answer
+from attune.cli.printing import console
 from attune.cli.rendering import rendering_for
 
 HELP = """\
@@ -115,7 +115,7 @@ class Conversation:
             self._answer = stream.answer
         self._messages = list(self._answer.messages)
         self._conversation_id = self._answer.conversation_id
-        last.remember(self._answer)
+        last_answer.remember(self._answer)
 
     def _last_answer(self) -> attune.Answer:
         if self._answer is None:
@@ -206,7 +206,7 @@ def _line_editing(commands: list[str]) -> Iterator[None]:
     except ImportError:
         yield
         return
-    file = last.state_folder() / "chat-history"
+    file = last_answer.state_folder() / "chat-history"
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         readline.read_history_file(file)

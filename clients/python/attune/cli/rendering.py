@@ -7,7 +7,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from attune.cli.options import console
+from attune.cli.printing import console
 
 if TYPE_CHECKING:
     from rich.live import Live

@@ -5,14 +5,14 @@ import { confirmed } from "./dialog.js";
 import { h } from "./dom.js";
 import { percent, t } from "./i18n.js";
 import { icon } from "./icons.js";
-import { segments } from "./segments.js";
+import { radioGroup } from "./radio_group.js";
 import { get, has, liveVersion } from "./state.js";
 
 const SHARES = [0.05, 0.1, 0.25, 0.5];
 const ALL = "1";
 
 /** Return buttons for what a version's state and this key allow. `perform(work, done)` runs the work and shows `done`. */
-export function actions(version, perform, chatWith) {
+export function versionActions(version, perform, chatWith) {
   const live = liveVersion();
   const { version: n, state } = version;
   const mayPromote = get("admin") && has("POST /v1/versions/{}/promote");
@@ -66,7 +66,7 @@ async function promote({ version: n, share: present, state }, perform, { share, 
   const options = share === 1 ? [...shares, [ALL, t("versions.everybody")]] : shares;
   const hint = h("p", { class: "soft share-hint" });
   const drawHint = () => (hint.textContent = chosen === ALL ? t("versions.promote_text", { v: n }) : t("versions.share_text", { v: n }));
-  const control = segments(t("versions.who"), "share", options, chosen, (value) => ((chosen = value), drawHint()));
+  const control = radioGroup(t("versions.who"), "share", options, chosen, (value) => ((chosen = value), drawHint()));
   drawHint();
   const isSure = await confirmed({
     title: t(share === 1 ? "versions.promote_title" : "versions.try_title", { v: n }),

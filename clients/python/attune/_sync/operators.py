@@ -1,4 +1,4 @@
-# Written by make_sync.py from attune/_async/steering.py.
+# Written by make_sync.py from attune/_async/operators.py.
 # Change that file, then run `python clients/python/make_sync.py`.
 """Operators' methods: versions, the learner, raters. Reading needs any key, acting one with the scope `admin`."""
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from attune._sync.connection import Connection
 
 
-class Steering:
-    """The operators' half of `Client`."""
+class OperatorMethods:
+    """The operators' methods of `Client`."""
 
     _connection: Connection
 

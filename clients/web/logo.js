@@ -3,7 +3,7 @@
 import { s } from "./dom.js";
 
 /** Return the logo as SVG, `width` by `height` units. */
-export function wave(width = 220, height = 44) {
+export function logo(width = 220, height = 44) {
   const middle = height / 2;
   const at = (x) => {
     const part = x / width;

@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 
 /** Return the control. `options` are [value, text]; `choose` is called with the new value. */
-export function segments(label, name, options, value, choose) {
+export function radioGroup(label, name, options, value, choose) {
   return h(
     "fieldset",
     { class: "setting" },

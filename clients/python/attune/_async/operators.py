@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from attune._async.connection import AsyncConnection
 
 
-class AsyncSteering:
-    """The operators' half of `AsyncClient`."""
+class AsyncOperatorMethods:
+    """The operators' methods of `AsyncClient`."""
 
     _connection: AsyncConnection
 

@@ -9,7 +9,7 @@ import numpy as np
 import attune
 from clients.simulated.populations import Population
 from clients.simulated.questions import Question
-from clients.simulated.running import MAX_TOKENS
+from clients.simulated.rounds import MAX_TOKENS
 
 RESAMPLES = 2000
 AT_ONCE = 16  # requests under way at the same time

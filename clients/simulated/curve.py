@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from clients.simulated.measuring import Point
+from clients.simulated.measurement import Point
 
 INK, ACCENT, QUIET = "#1f2933", "#0b6e8f", "#9aa5b1"
 

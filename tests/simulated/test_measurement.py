@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import attune
-from clients.simulated.measuring import bootstrap_interval, items_behind, spread, win_table
+from clients.simulated.measurement import bootstrap_interval, items_behind, spread, win_table
 
 
 def test_every_sample_meets_every_other_and_ties_count_half() -> None:
