@@ -15,29 +15,29 @@ import { welcome } from "./welcome.js";
 
 /** Mount the chat. `on` is {saved(), began(id)}. Returns {open(id), startNew(), pin(model)}. */
 export function mountChat(root, on, signal) {
-  let conversation = fresh();
+  let current = fresh();
   let views = [];
   let wanted = ""; // id of the conversation to show; it may still be loading
   let asking = false; // whether the offer of a comparison is shown
   const opened = new Map();
   const log = h("div", { class: "log", role: "log", "aria-label": t("chat.log"), "aria-live": "off" });
   const frame = h("div", { class: "scroll", tabindex: -1 }, log);
-  const write = composer({ send: submit, stop: () => stop(conversation.id), unpin: () => pin(null) }, signal);
+  const write = composer({ send: submit, stop: () => stop(current.id), unpin: () => pin(null) }, signal);
   show(root, frame, h("div", { class: "composer-dock" }, write.node));
 
-  const isInView = (one) => one === conversation;
+  const isInView = (conversation) => conversation === current;
   const isAtEnd = () => frame.scrollHeight - frame.scrollTop - frame.clientHeight < 90;
   const toEnd = () => (frame.scrollTop = frame.scrollHeight);
 
   function draw() {
     views = [];
-    if (!conversation.exchanges.length)
+    if (!current.exchanges.length)
       return show(
         log,
         welcome((text) => submit(text)),
       );
-    const last = conversation.exchanges.length - 1;
-    views = conversation.exchanges.map((exchange, index) => exchangeView(exchange, actionsOf(conversation, exchange, index), index === last));
+    const last = current.exchanges.length - 1;
+    views = current.exchanges.map((exchange, index) => exchangeView(exchange, actionsOf(current, exchange, index), index === last));
     return show(
       log,
       views,
@@ -46,15 +46,15 @@ export function mountChat(root, on, signal) {
   }
 
   /** Redraw one exchange and restore the focus. */
-  function redraw(one, exchange) {
-    remember(one);
-    if (!isInView(one)) return;
-    const index = one.exchanges.indexOf(exchange);
+  function redraw(conversation, exchange) {
+    remember(conversation);
+    if (!isInView(conversation)) return;
+    const index = conversation.exchanges.indexOf(exchange);
     const old = views[index];
     if (index < 0 || !old) return draw();
     const held = old.contains(document.activeElement) ? (document.activeElement.dataset.focus ?? "") : null;
     const wasAtEnd = isAtEnd();
-    const now = exchangeView(exchange, actionsOf(one, exchange, index), index === one.exchanges.length - 1);
+    const now = exchangeView(exchange, actionsOf(conversation, exchange, index), index === conversation.exchanges.length - 1);
     old.replaceWith(now);
     views[index] = now;
     if (held !== null && !now.contains(document.activeElement))
@@ -65,92 +65,92 @@ export function mountChat(root, on, signal) {
     if (wasAtEnd) toEnd();
   }
 
-  function actionsOf(one, exchange, index) {
-    const changed = (isVisible = true) => (isVisible ? redraw(one, exchange) : remember(one));
+  function actionsOf(conversation, exchange, index) {
+    const changed = (isVisible = true) => (isVisible ? redraw(conversation, exchange) : remember(conversation));
     return {
       changed,
-      retry: () => retry(one, exchange),
-      again: () => answer(one, index, { regenerated: shownAnswer(exchange) }),
-      compare: () => comparePair(one, index),
+      retry: () => retry(conversation, exchange),
+      again: () => answer(conversation, index, { regenerated: shownAnswer(exchange) }),
+      compare: () => comparePair(conversation, index),
       choose: (winner) => (settlePair(exchange, winner, changed), write.focus(), on.saved()),
       changeQuestion: () => ((exchange.editing = exchange.text), changed()),
       leaveQuestion: () => (delete exchange.editing, changed()),
-      saveQuestion: (text) => saveQuestion(one, exchange, index, text),
+      saveQuestion: (text) => saveQuestion(conversation, exchange, index, text),
       prefer: (verdict) => preferAnswer(exchange, verdict, changed),
     };
   }
 
   function submit(text) {
-    if (isRunning(conversation.id)) return;
+    if (isRunning(current.id)) return;
     asking = false;
-    for (const exchange of conversation.exchanges)
+    for (const exchange of current.exchanges)
       for (const it of exchange.answers) {
         it.asking = false;
         if (it.draft === it.text) delete it.draft; // an open correction without changes
       }
-    conversation.exchanges.push(ask(text));
-    remember(conversation);
-    if (conversation.exchanges.length === 1) on.began(conversation.id);
-    write.open(conversation.id);
+    current.exchanges.push(ask(text));
+    remember(current);
+    if (current.exchanges.length === 1) on.began(current.id);
+    write.open(current.id);
     keep("draft.new", null);
     draw();
     toEnd();
     on.saved();
-    start(conversation, conversation.exchanges.length - 1);
+    start(current, current.exchanges.length - 1);
   }
 
-  function start(one, index) {
-    if (write.isComparing()) comparePair(one, index);
-    else answer(one, index);
+  function start(conversation, index) {
+    if (write.isComparing()) comparePair(conversation, index);
+    else answer(conversation, index);
   }
 
-  function retry(one, exchange) {
+  function retry(conversation, exchange) {
     const wasPair = exchange.pair?.state === "failed";
     exchange.answers = exchange.answers.filter((it) => it.state !== "failed");
     exchange.shown = exchange.answers.length - 1;
-    const index = one.exchanges.indexOf(exchange);
-    if (wasPair) comparePair(one, index);
-    else answer(one, index);
+    const index = conversation.exchanges.indexOf(exchange);
+    if (wasPair) comparePair(conversation, index);
+    else answer(conversation, index);
   }
 
-  function saveQuestion(one, exchange, index, text) {
+  function saveQuestion(conversation, exchange, index, text) {
     delete exchange.editing;
-    one.exchanges.splice(index, one.exchanges.length, ask(text));
-    remember(one);
+    conversation.exchanges.splice(index, conversation.exchanges.length, ask(text));
+    remember(conversation);
     draw();
-    start(one, index);
+    start(conversation, index);
   }
 
   /** Run a generation; show the stop button while its conversation is in view. */
-  async function run(one, onWait, work) {
-    if (isInView(one)) set("busy", true);
+  async function run(conversation, onWait, work) {
+    if (isInView(conversation)) set("busy", true);
     try {
-      await generate(one.id, onWait, work);
+      await generate(conversation.id, onWait, work);
     } finally {
-      if (isInView(one)) set("busy", false);
+      if (isInView(conversation)) set("busy", false);
     }
   }
 
-  async function answer(one, index, { regenerated = null } = {}) {
-    if (isRunning(one.id)) return;
-    const exchange = one.exchanges[index];
-    const request = { model: one.model ?? "attune", messages: messagesUpTo(one, index), conversation_id: one.id };
+  async function answer(conversation, index, { regenerated = null } = {}) {
+    if (isRunning(conversation.id)) return;
+    const exchange = conversation.exchanges[index];
+    const request = { model: conversation.model ?? "attune", messages: messagesUpTo(conversation, index), conversation_id: conversation.id };
     if (regenerated?.id) request.metadata = { regenerated_from: regenerated.id };
     exchange.pair = null;
     const made = addAnswer(exchange);
-    endBetterAsks(one);
-    redraw(one, exchange);
+    endBetterAsks(conversation);
+    redraw(conversation, exchange);
     try {
       await run(
-        one,
-        (error) => waitFor(one, exchange, made, error),
+        conversation,
+        (error) => waitFor(conversation, exchange, made, error),
         async (stopping) => {
-          if (made.state !== "writing") ((made.state = "writing"), redraw(one, exchange));
+          if (made.state !== "writing") ((made.state = "writing"), redraw(conversation, exchange));
           for await (const chunk of streamChat(request, stopping)) {
             if (chunk.id) made.id = chunk.id;
             if (chunk.model) made.model = chunk.model;
             made.text += chunk.text;
-            if (chunk.text) paint(one, exchange, made);
+            if (chunk.text) paint(conversation, exchange, made);
           }
         },
       );
@@ -166,25 +166,25 @@ export function mountChat(root, on, signal) {
     if (made.state === "done") {
       made.askBetter = Boolean(regenerated?.id && regenerated.text !== made.text && has("POST /v1/feedback"));
       announce(t("chat.answered", { text: made.text.slice(0, 600) }));
-      asking = isInView(one) && !regenerated && mayNudge();
+      asking = isInView(conversation) && !regenerated && mayNudge();
     }
-    finish(one, exchange);
+    finish(conversation, exchange);
   }
 
-  function waitFor(one, exchange, made, error) {
+  function waitFor(conversation, exchange, made, error) {
     if (made.text) throw Object.assign(error, { mayRepeat: false }); // part of the answer is shown: the person decides
     made.state = "waiting";
     made.error = error.status === 0 ? t("chat.waiting") : t("chat.busy");
-    redraw(one, exchange);
+    redraw(conversation, exchange);
   }
 
   let painting = false;
-  function paint(one, exchange, made) {
-    if (!isInView(one) || painting) return;
+  function paint(conversation, exchange, made) {
+    if (!isInView(conversation) || painting) return;
     painting = true;
     requestAnimationFrame(() => {
       painting = false;
-      const body = views[one.exchanges.indexOf(exchange)]?.querySelector(".answer .prose");
+      const body = views[conversation.exchanges.indexOf(exchange)]?.querySelector(".answer .prose");
       if (!body || made.state !== "writing") return;
       const wasAtEnd = isAtEnd();
       fillAnswer(body, made);
@@ -192,33 +192,33 @@ export function mountChat(root, on, signal) {
     });
   }
 
-  async function comparePair(one, index) {
-    if (isRunning(one.id)) return;
-    const exchange = one.exchanges[index];
+  async function comparePair(conversation, index) {
+    if (isRunning(conversation.id)) return;
+    const exchange = conversation.exchanges[index];
     const before = { answers: exchange.answers, shown: exchange.shown };
     exchange.pair = { state: "writing", sides: [] };
     asking = false;
-    if (isInView(one)) draw();
+    if (isInView(conversation)) draw();
     toEnd();
     try {
       await run(
-        one,
-        () => ((exchange.pair.state = "waiting"), redraw(one, exchange)),
-        (stopping) => openPair(exchange, { messages: messagesUpTo(one, index), conversation_id: one.id }, stopping),
+        conversation,
+        () => ((exchange.pair.state = "waiting"), redraw(conversation, exchange)),
+        (stopping) => openPair(exchange, { messages: messagesUpTo(conversation, index), conversation_id: conversation.id }, stopping),
       );
       announce(t("compare.ready"));
     } catch (error) {
       if (error.name === "AbortError") Object.assign(exchange, before, { pair: null });
       else Object.assign(exchange.pair, { state: "failed", error: error.message });
     }
-    finish(one, exchange);
-    if (isInView(one) && exchange.pair?.state === "open" && !write.text())
+    finish(conversation, exchange);
+    if (isInView(conversation) && exchange.pair?.state === "open" && !write.text())
       views[index]?.querySelector(".pair")?.focus({ preventScroll: true });
   }
 
-  function finish(one, exchange) {
-    redraw(one, exchange);
-    if (asking && isInView(one)) {
+  function finish(conversation, exchange) {
+    redraw(conversation, exchange);
+    if (asking && isInView(conversation)) {
       const wasAtEnd = isAtEnd();
       draw();
       if (wasAtEnd) toEnd();
@@ -226,25 +226,25 @@ export function mountChat(root, on, signal) {
     on.saved();
   }
 
-  function endBetterAsks(one) {
-    for (const exchange of one.exchanges) for (const it of exchange.answers) delete it.askBetter;
+  function endBetterAsks(conversation) {
+    for (const exchange of conversation.exchanges) for (const it of exchange.answers) delete it.askBetter;
   }
 
   function endNudge(isWanted) {
     asking = false;
     draw();
-    if (isWanted) comparePair(conversation, conversation.exchanges.length - 1);
+    if (isWanted) comparePair(current, current.exchanges.length - 1);
     else write.focus();
   }
 
   function pin(model) {
-    conversation.model = model ?? undefined;
+    current.model = model ?? undefined;
     write.showPin(model);
   }
 
   async function open(id) {
     wanted = id;
-    if (id === conversation.id) return;
+    if (id === current.id) return;
     asking = false;
     set("busy", isRunning(id));
     let found = opened.get(id);
@@ -255,7 +255,7 @@ export function mountChat(root, on, signal) {
         if (wanted !== id) return; // the person opened another conversation meanwhile
       } catch (error) {
         if (wanted !== id) return;
-        conversation = { ...fresh(), id };
+        current = { ...fresh(), id };
         show(
           log,
           h(
@@ -273,13 +273,13 @@ export function mountChat(root, on, signal) {
   }
 
   function startNew(model = null) {
-    if (conversation.exchanges.length || conversation !== opened.get("new")) bring(fresh(), "new");
+    if (current.exchanges.length || current !== opened.get("new")) bring(fresh(), "new");
     pin(model);
     if (matchMedia("(hover: hover)").matches) write.focus(); // on a phone the focus would open the keyboard
   }
 
   function bring(next, draftId = next.id) {
-    conversation = next;
+    current = next;
     wanted = next.id;
     opened.set(draftId, next);
     opened.set(next.id, next);
@@ -300,15 +300,15 @@ export function mountChat(root, on, signal) {
   resized.observe(frame);
   signal.addEventListener("abort", () => resized.disconnect(), { once: true });
   listenForKeys(() => {
-    const index = conversation.exchanges.findIndex((exchange) => exchange.pair?.state === "open");
-    return index < 0 || root.hidden ? null : actionsOf(conversation, conversation.exchanges[index], index);
+    const index = current.exchanges.findIndex((exchange) => exchange.pair?.state === "open");
+    return index < 0 || root.hidden ? null : actionsOf(current, current.exchanges[index], index);
   }, signal);
-  watch("routes", () => conversation.exchanges.length && !isRunning(conversation.id) && draw(), signal);
+  watch("routes", () => current.exchanges.length && !isRunning(current.id) && draw(), signal);
   bring(fresh(), "new");
   return {
     open,
     startNew,
-    current: () => (conversation.exchanges.length ? conversation.id : ""),
+    current: () => (current.exchanges.length ? current.id : ""),
     stopAll,
     forget: (id) => opened.delete(id),
   };
