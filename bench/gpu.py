@@ -172,7 +172,7 @@ class PpoStep:
         rewards = token_rewards(scores, old, reference, mask, kl_weight=0.05)
         values = self.head(states) * mask
         advantages, returns = advantages_and_returns(rewards, values.detach(), mask)
-        critic, _ = value_loss(values, values.detach(), returns, mask)
+        critic, _ = value_loss(values, values.detach(), returns, mask, clip=0.2)
         (critic.sum() / mask.sum()).backward()
         self.values.step()
         self.values.zero_grad()

@@ -216,7 +216,8 @@ def ours_grpo(groups: list[Group], steps: int, in_round: int) -> tuple[Stopwatch
         )  # a round of one step is sampled by what it trains
         reference = flat(frozen, rows)
         numbers = torch.arange(len(some)).repeat_interleave(GROUP)
-        advantages = group_advantages(torch.tensor([reward_of(reply) for _, reply in replies]), numbers)
+        scores = torch.tensor([reward_of(reply) for _, reply in replies])
+        advantages = group_advantages(scores, numbers, scale="group")
         tokens = sum(len(logps) for logps in reference) / in_round
         for start in range(0, len(rows), size):
             total = 0.0

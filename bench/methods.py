@@ -51,21 +51,20 @@ ROUNDS = {
 }  # each method's budget, in rounds of `ACTS`
 # Settings of the learner that differ from the defaults: for all, and by method.
 COMMON: dict[str, Any] = {
-    "gate_probe_items": 0,
-    "anchor": 2.5,
-    "anchor_batch": 32,
-    "anchor_items": 2048,
-    "batch_items": 16,
-    "cooldown": 0.5,
+    "gate.num_skill_probes": 0,
+    "anchors.weight": 2.5,
+    "anchors.batch_size": 32,
+    "anchors.count": 2048,
+    "batch_size": 16,
 }
 SETTINGS: dict[str, dict[str, Any]] = {
-    "mixed": {"learning_rate": 8e-4},
-    "dpo": {"learning_rate": 1e-3, "anchor": 3.3},
-    "kto": {"learning_rate": 1.3e-3, "anchor": 1.7},
-    "ppo": {"rollout_rounds": 13, "cooldown": 0.0},
-    "grpo": {"rollout_rounds": 8, "anchor": 1.0, "anchor_batch": 64, "cooldown": 0.0},
-    "rloo": {"rollout_rounds": 6, "anchor": 2.0, "cooldown": 0.0},
-    "ilql": {"q_steps": 400, "anchor": 2.2, "batch_items": 8, "cooldown": 0.0},
+    "mixed": {"optimizer.learning_rate": 8e-4},
+    "dpo": {"optimizer.learning_rate": 1e-3, "anchors.weight": 3.3},
+    "kto": {"optimizer.learning_rate": 1.3e-3, "anchors.weight": 1.7},
+    "ppo": {"rollout.rounds": 13},
+    "grpo": {"rollout.rounds": 8, "anchors.weight": 1.0, "anchors.batch_size": 64},
+    "rloo": {"rollout.rounds": 6, "anchors.weight": 2.0},
+    "ilql": {"ilql.steps": 400, "anchors.weight": 2.2, "batch_size": 8},
 }
 
 

@@ -4,37 +4,51 @@ them.
 
 from pathlib import Path
 
-from pydantic_settings import BaseSettings
-
-from learner.settings import LearnerSettings, range_of
-from service.settings import ServeSettings
+from config.fields import fields_of, groups_of, range_of
+from config.names import Names
+from learner.settings import NAMES as LEARNER
+from service.settings import NAMES as SERVICE
 
 PAGE = Path(__file__).parent / "settings.md"
 HEAD = """# Settings
 
-Each setting is a flag (`attune serve --max-slots 6`), an environment variable (`ATTUNE_MAX_SLOTS=6`) and a line of a TOML file
-(`--config attune.toml`); a flag wins over the environment, which wins over the file. The learner's settings stand in the file's `[learner]` table
-and in `ATTUNE_LEARNER_*`. An unknown name or a value out of range is one line of error before any model loads.
-This page is written from the code by `python docs/settings_page.py`.
+A setting has one path, and three spellings:
+
+| where | `engine.max_slots` of the service | `optimizer.learning_rate` of the learner |
+| --- | --- | --- |
+| flag | `attune serve --engine.max-slots 6` | `attune learn --optimizer.learning-rate 1e-4` |
+| environment | `ATTUNE_ENGINE__MAX_SLOTS=6` | `ATTUNE_LEARNER__OPTIMIZER__LEARNING_RATE=1e-4` |
+| TOML file (`--config attune.toml`) | `max_slots = 6` under `[engine]` | `learning_rate = 1e-4` under `[learner.optimizer]` |
+
+A flag wins over the environment, and the environment wins over the file. An unknown name or a value out of range is
+one line of error, before any model loads. An old name is refused with its new one. The service and the learner share
+`data`, `model` and `device`. `python docs/settings_page.py` writes this page from the code.
 """
 
 
-def table(settings: type[BaseSettings], prefix: str, skip: frozenset[str] = frozenset()) -> str:
-    """Return one settings class as a Markdown table."""
-    rows = ["| setting | default | range | what it is |", "| --- | --- | --- | --- |"]
-    for name, field in settings.model_fields.items():
-        if name not in skip:
+def tables(names: Names, skip: tuple[str, ...] = ()) -> str:
+    """Return one process's settings as Markdown, a section per group."""
+    groups = groups_of(names.kind)
+    sections: dict[str, list[str]] = {"": []}
+    for path, field in fields_of(names.kind):
+        group = path.rpartition(".")[0]
+        if path not in skip:
             what = " ".join((field.description or "").split())
-            rows.append(f"| `{name}`<br>`{prefix}{name.upper()}` | `{field.default}` | {range_of(field)} | {what} |")
-    return "\n".join(rows)
+            row = f"| `{path}` | `{field.default}` | {range_of(field)} | {what} |"
+            sections.setdefault(group, []).append(row)
+    parts = []
+    for group, rows in sections.items():
+        if group:
+            title = ".".join(part for part in (names.table, group) if part)
+            parts.append(f"### `[{title}]`\n\n{(groups[group].__doc__ or '').strip()}")
+        parts.append("\n".join(["| setting | default | range | what it is |", "| --- | --- | --- | --- |", *rows]))
+    return "\n\n".join(parts)
 
 
 def page() -> str:
     """Return the whole page."""
-    learner = table(LearnerSettings, "ATTUNE_LEARNER_", frozenset({"data", "model", "device"}))
-    return (
-        f"{HEAD}\n## Serving\n\n{table(ServeSettings, 'ATTUNE_')}\n\n## Learning: the `[learner]` table\n\n{learner}\n"
-    )
+    learner = tables(LEARNER, LEARNER.shared)
+    return f"{HEAD}\n## The service\n\n{tables(SERVICE)}\n\n## The learner: `[learner]`\n\n{learner}\n"
 
 
 if __name__ == "__main__":

@@ -9,14 +9,18 @@ import os
 import re
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from config.errors import ConfigError
+from config.fields import as_flag, fields_of, range_of
+from config.flags import flags_of
 from learner.errors import BadData, BadSetting, LearnerError
-from learner.settings import LearnerSettings, load_settings, range_of
+from learner.settings import NAMES, LearnerSettings, load_settings
 
 INTERRUPTED = 130
 
@@ -31,64 +35,46 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser: one flag per setting, with the setting's own description."""
-    made = _Parser("attune learn", description="Turn feedback into better versions of the model.", allow_abbrev=False)
+    """Return the parser of everything that is no setting; its help lists each setting as a flag."""
+    made = _Parser(
+        "attune learn",
+        description="Turn feedback into better versions of the model.",
+        epilog=settings_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     made.add_argument("--config", type=Path, help="TOML file; the learner's settings are in its [learner] table")
     made.add_argument("--check", action="store_true", help="say whether the settings are right, and end")
     made.add_argument("--once", action="store_true", help="make one update with whatever waits, and end")
-    _add_settings(made)
     return made
 
 
-def _add_settings(made: argparse.ArgumentParser) -> None:
-    for name, field in LearnerSettings.model_fields.items():
+def settings_help() -> str:
+    """Return every setting as a flag, with its description, range and default."""
+    lines = ["settings:"]
+    for path, field in fields_of(LearnerSettings):
         allowed = f" Range: {range_of(field)}." if range_of(field) else ""
-        text = f"{field.description}{allowed} Default: {field.default}.".replace("%", "%%")
-        made.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar="X", help=text)
+        text = f"{' '.join(str(field.description).split())}{allowed} Default: {field.default}."
+        lines += [f"  {as_flag(path)} X", *textwrap.wrap(text, 100, initial_indent=" " * 8, subsequent_indent=" " * 8)]
+    return "\n".join(lines)
 
 
-def flags_of(arguments: Sequence[str]) -> dict[str, Any]:
-    """Return the settings among command-line flags, as text. Raises BadSetting for anything else."""
-    settings = _Parser("attune learn", allow_abbrev=False, add_help=False)
-    _add_settings(settings)
-    return {name: value for name, value in _parsed(settings, arguments).items() if value is not None}
-
-
-def _parsed(made: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
-    given, rest = made.parse_known_args(_with_negative_numbers(arguments))
-    if rest:
-        raise BadSetting(f"unknown option {rest[0]!r}; `attune learn --help` lists the settings")
-    return vars(given)
-
-
-def _with_negative_numbers(arguments: Sequence[str]) -> list[str]:
-    """Return the words with each negative number joined to its flag: argparse takes the -1e9 of `--nll -1e9` for one."""
-    words: list[str] = []
-    for word in arguments:
-        if words and re.fullmatch(r"--[^=]+", words[-1]) and word.startswith("-") and _is_number(word):
-            words[-1] += f"={word}"
-        else:
-            words.append(word)
-    return words
-
-
-def _is_number(word: str) -> bool:
+def settings_of_flags(arguments: Sequence[str]) -> dict[str, str]:
+    """Return the settings among command-line flags, by path, as text. Raises BadSetting for anything else."""
     try:
-        float(word)
-    except ValueError:
-        return False
-    return True
+        return flags_of(arguments, NAMES)
+    except ConfigError as error:
+        raise BadSetting(str(error)) from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the learner until it is told to stop; return the exit status."""
     with one_line_errors() as status:
-        given = _parsed(parser(), sys.argv[1:] if arguments is None else arguments)
-        config, check, once = given.pop("config"), given.pop("check"), given.pop("once")
-        settings = load_settings(given, config)
+        given, rest = parser().parse_known_args(sys.argv[1:] if arguments is None else arguments)
+        settings = load_settings(settings_of_flags(rest), given.config)
         check_start(settings)
-        if not check:
-            status.code = _learn(settings, once=once)
+        if not given.check:
+            status.code = _learn(settings, once=given.once)
     return status.code
 
 

@@ -127,12 +127,12 @@ def _reward(
 ) -> None:
     import json
 
-    from learner.__main__ import flags_of, one_line_errors, prepare_process
+    from learner.__main__ import one_line_errors, prepare_process, settings_of_flags
     from learner.settings import load_settings
     from policy.model import resolve_model
 
     with one_line_errors() as status:
-        settings = load_settings(flags_of(more) | flags, config)
+        settings = load_settings(settings_of_flags(more) | flags, config)
         resolve_model(settings.model)
         prepare_process(settings)
         from learner.reward_model import offline
@@ -143,14 +143,14 @@ def _reward(
 
 
 def _train(data: Path, out: Path, flags: dict[str, Any], config: Path | None, more: list[str]) -> int:
-    from learner.__main__ import INTERRUPTED, flags_of, one_line_errors
+    from learner.__main__ import INTERRUPTED, one_line_errors, settings_of_flags
     from learner.settings import OFFLINE, load_settings
     from policy.versions import MANIFEST
 
     was_there = (out / MANIFEST).is_file()
     try:
         with _terminable(), one_line_errors() as status:
-            settings = load_settings(flags_of(more) | flags, config, OFFLINE)
+            settings = load_settings(settings_of_flags(more) | flags, config, OFFLINE)
             _run_training(data, out, settings)
     except (KeyboardInterrupt, Terminated) as signalled:
         if os.environ.get("RANK", "0") == "0":  # of several processes all are told to end

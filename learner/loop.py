@@ -18,7 +18,7 @@ from learner.model.resident import Resident
 from learner.publish import publish
 from learner.reward_model.model import next_reward_folder
 from learner.schedule import Decision, Situation, Trigger, back_off_s, decision
-from learner.settings import SHARED, LearnerSettings, load_settings
+from learner.settings import SHARED, LearnerSettings, load_settings, settings_of_run
 from learner.tensorboard import TensorBoardLog
 from learner.update import Updater, material_of, optimizer_state_path
 from policy.errors import first_line
@@ -49,7 +49,7 @@ class Loop:
         self._ordered, self._closed = False, False
         self.why_none = ""  # why `run(once=True)` had no update to make
         self.failure = ""  # of the last run, as it is on record
-        self._trigger = Trigger(settings.trigger_items, settings.trigger_seconds, settings.trigger_min_items)
+        self._trigger = Trigger(settings.trigger.feedback, settings.trigger.seconds, settings.trigger.min_feedback)
         self.resident = Resident(settings)
         with transaction(self.db):
             ensure_base_version(self.db, self.resident.base_digest)
@@ -302,7 +302,7 @@ class Interrupted(BaseException):
 
 def _settings_of(run: Run, settings: LearnerSettings) -> LearnerSettings:
     """Return the settings that a run was planned with, on this process's data, model and device."""
-    kept = {name: value for name, value in run.settings.items() if name != RETRY_OF}
+    kept = settings_of_run({name: value for name, value in run.settings.items() if name != RETRY_OF})
     return load_settings({**kept, **{name: getattr(settings, name) for name in NOT_KEPT}})
 
 

@@ -48,10 +48,6 @@ def train_file(
     there already, no folder or
     nothing can be written there, or the algorithm cannot learn from this form, NothingToLearn, Diverged, CannotWrite.
     """
-    if settings.algorithm == "ppo" and settings.off_policy > 0:
-        raise BadSetting(
-            f"off_policy is {settings.off_policy:g}, but nobody recorded how likely the replies of a file were; leave it at 0"
-        )
     out = out.expanduser().resolve()
     with _place_for(out), _cache() as cache:
         settings = settings.model_copy(update={"data": cache})

@@ -12,14 +12,13 @@ from sqlite_utils import Database
 
 from learner.data.examples import Example, examples_of
 from learner.data.plan import Plan, plan_of
-from learner.data.weighting import Scales, weighed
+from learner.data.weighting import FLIP_RATE, Scales, weighed
 from learner.errors import BadSetting, Diverged
 from learner.gate.checks import checks_of, report_of
 from learner.gate.evidence import Samples, evidence_of, gate_prompts, samples_of
 from learner.gate.skill_probes import SkillProbe, read_skill_probes, right_answers
 from learner.methods.ilql import train_ilql
 from learner.methods.mixed import Cost, Guards, Progress, Trained, reset_peak_memory, train
-from learner.methods.off_policy import judged_replies
 from learner.methods.on_policy import train_on_policy
 from learner.model import distributed
 from learner.model.anchors import Anchor, anchor_count, base_anchors, with_distributions
@@ -109,7 +108,6 @@ class Work:
 
     plan: Plan
     ties: list[Example]
-    parent: int
     live_weights: Weights
     samples: Samples
     anchors: list[Anchor]
@@ -196,8 +194,8 @@ class Updater:
         prompts = gate_prompts(
             [*plan.held_out, *plan.trained],
             kept,
-            settings.gate_samples,
-            resident.context_length - settings.gate_max_tokens,
+            settings.gate.num_samples,
+            resident.context_length - settings.gate.max_tokens,
         )
         samples = self.samples(prompts, run.seed)
         with resident.autocast():
@@ -209,13 +207,12 @@ class Updater:
             material.ties,
             parent=run.parent,
             trust=believed,
-            default_flip_rate=settings.flip_rate,
+            default_flip_rate=FLIP_RATE,
             scales=Scales.of(settings),
         )
         work = Work(
             plan,
             ties,
-            run.parent,
             live_weights,
             samples,
             used,
@@ -226,7 +223,7 @@ class Updater:
         )
         trained, rewards = self._trained(work)
         if trained.stopped and not guards.moved:
-            advice = "lower learning_rate (q_beta for a shift), or widen the limit"
+            advice = "lower learning_rate, or widen the limit"
             raise Diverged(f"no weights after the first steps were within the limits ({trained.stopped}); {advice}")
         phase("gate", trained.steps, len(plan.batches), None, {})
         evidence = evidence_of(resident, live_weights, run.parent, samples, plan.held_out, self.reference, kept)
@@ -272,18 +269,14 @@ class Updater:
         if plan.held_out:
             measured = calibration_of(rewards, resident, plan.held_out, settings.token_budget)
             seen |= {f"reward/held_out_{name}": value for name, value in asdict(measured).items() if value == value}
-        room = resident.context_length - settings.rollout_tokens
+        room = resident.context_length - settings.rollout.max_tokens
         newest_first = sorted(plan.trained, key=lambda example: -example.seq)
-        prompts = gate_prompts(newest_first, work.anchors, 4 * settings.rollout_prompts, room)
+        prompts = gate_prompts(newest_first, work.anchors, 4 * settings.rollout.prompts, room)
         if not prompts:
-            most = settings.rollout_tokens
+            most = settings.rollout.max_tokens
             raise BadSetting(
                 f"rollout_tokens {most} leaves no prompt room in the model's context of {room + most} tokens; lower it"
             )
-        wanted = settings.algorithm == "ppo" and settings.off_policy > 0
-        judged = (
-            judged_replies(resident, plan.trained, work.parent, settings) if wanted else None
-        )  # None too if nothing was recorded
         trained = train_on_policy(
             resident,
             work.optimizer,
@@ -295,13 +288,7 @@ class Updater:
             settings=settings,
             seed=plan.seed,
             progress=work.progress,
-            judged=judged if judged and judged.rows else None,
         )
-        if wanted:
-            seen |= {
-                "judged/used": float(len(judged.rows)) if judged else 0.0,
-                "judged/dropped": float(judged.num_dropped) if judged else 0.0,
-            }
         trained.metrics |= seen
         return trained, rewards
 

@@ -347,7 +347,8 @@ class Service:
         )
 
     async def _load_live(self) -> None:
-        """Load what is live; a version that is not what was trained is rolled back, down to the base model if need be."""
+        """Load what is live; a version that is not what was trained is rolled back, down to the base model if need be.
+        """
         while True:
             live = await self.records.read(live_version)
             try:

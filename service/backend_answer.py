@@ -153,7 +153,8 @@ class BackendAnswer(Answer):
         await super().record()
 
     async def _encode(self) -> None:
-        """Have the ids of what was said ready, on a thread: long texts take a while that nobody else should wait for."""
+        """Have the ids of what was said ready, on a thread: long texts take a while that nobody else should wait for.
+        """
         missing = (
             [reply for reply in self.replies if reply.index not in self._ids] if self._learned_by is not None else []
         )

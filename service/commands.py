@@ -58,7 +58,7 @@ def serve(
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Answer people, and learn from them meanwhile. Every other setting is a flag too, such as --quantize q8_0: see
+    """Answer people, and learn from them meanwhile. Every other setting is a flag too, such as --engine.quantize q8_0: see
     docs/settings.md.
     """
     from service.errors import CannotStart
@@ -79,21 +79,17 @@ def serve(
         _fail(error)
 
 
-def _more_flags(words: list[str]) -> dict[str, str]:
-    """Return settings given as `--name value` or `--name=value`. Raises CannotStart for what is no setting."""
+def _more_flags(arguments: list[str]) -> dict[str, str]:
+    """Return settings given as `--name value` or `--name=value`, by path. Raises CannotStart for what is no setting."""
+    from config.errors import ConfigError
+    from config.flags import flags_of
     from service.errors import CannotStart
-    from service.settings import ServeSettings
+    from service.settings import NAMES
 
-    given, left = {}, list(words)
-    while left:
-        flag, has_value, value = left.pop(0).partition("=")
-        name = flag.removeprefix("--").replace("-", "_")
-        if not flag.startswith("--") or name not in ServeSettings.model_fields:
-            raise CannotStart(f"{flag} is no flag of attune serve; docs/settings.md lists them all")
-        if not has_value and not left:
-            raise CannotStart(f"{flag} needs a value")
-        given[name] = value if has_value else left.pop(0)
-    return given
+    try:
+        return flags_of(arguments, NAMES)
+    except ConfigError as error:
+        raise CannotStart(str(error)) from error
 
 
 def doctor(

@@ -17,7 +17,8 @@ _THEIRS = re.compile(
 
 
 class RequestIds:
-    """ASGI middleware that names each request and says the name in `X-Request-Id`; one that comes with a name keeps it."""
+    """ASGI middleware that names each request and says the name in `X-Request-Id`; one that comes with a name keeps it.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -23,7 +23,8 @@ SHUTDOWN_GRACE_S = 3.0  # after open answers were cut, for their last bytes
 
 
 class Server(uvicorn.Server):
-    """uvicorn that tells the service before it waits for open connections, since streams end only when they are told."""
+    """uvicorn that tells the service before it waits for open connections, since streams end only when they are told.
+    """
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         app = self.config.app

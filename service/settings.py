@@ -1,43 +1,130 @@
 """How the service is set up: flags over `ATTUNE_*` in the environment over a TOML file over these defaults."""
 
-import difflib
-import os
 import re
-import tomllib
-from collections.abc import Mapping
-from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from config.errors import ConfigError
+from config.loader import Group, Settings, load
+from config.names import Names
 from service.errors import CannotStart
 
-_file_values: ContextVar[dict[str, Any]] = ContextVar("_file_values", default={})  # noqa: B039 -- never changed in place
-LEARNER_TABLE = "learner"  # the learner's part of the same file; it reads that itself
-# Variables of the same prefix that are no settings: the clients', secrets, the tests', and what the learner looks at
-# itself.
-OTHER_VARIABLES = ("API_KEY", "BASE_URL", "DEBUG", "LOG_LEVEL", "VLLM_KEY", "VLLM_PYTHON")
-OTHER_PREFIXES = ("COMPARE_KEY_", "LEARNER_")
-# Variables that Kubernetes and Docker set for a service called attune.
-_LINK = re.compile(r"\w*_(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_\w+)=.*|\w*_PORT=\w+://.*", re.DOTALL)
+# The names that settings had before they stood in groups.
+RENAMED: dict[str, str | None] = {
+    "default_temperature": "sampling.temperature",
+    "default_max_tokens": "sampling.max_tokens",
+    "candidates": "sampling.candidates",
+    "train_on_foreign": "train_on_backends",
+    "max_active": "limits.max_active",
+    "max_queued": "limits.max_queued",
+    "request_limit_s": "limits.request_s",
+    "requests_per_minute": "limits.requests_per_minute",
+    "max_body_mb": "limits.body_mb",
+    "drain_limit_s": "limits.drain_s",
+    "shutdown_limit_s": "limits.shutdown_s",
+    "load_limit_s": "limits.load_s",
+    "canary_share": "canary.share",
+    "canary_s": "canary.seconds",
+    "canary_items": "canary.feedback",
+    "rollback_alpha": "canary.rollback_alpha",
+    "max_slots": "engine.max_slots",
+    "idle_unload_s": "engine.idle_unload_s",
+    "probe_tolerance": "engine.fingerprint_tolerance",
+    "precision": "engine.precision",
+    "runner": "engine.runner",
+    "quantize": "engine.quantize",
+    "adapters": "engine.adapters",
+    "memory_gib": "engine.memory_gib",
+    "kv_gib": "engine.kv_gib",
+    "threads": "engine.threads",
+    "poll_s": "engine.poll_s",
+}
 
 
-class _TomlValues(PydanticBaseSettingsSource):
-    """The TOML file's top level, already read by `load_settings`."""
+class SamplingDefaults(Group):
+    """How answers are sampled where a request says nothing."""
 
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        return None, field_name, False
+    temperature: float = Field(1.0, ge=0, le=2)
+    """Sampling temperature of requests that name none."""
+    max_tokens: int = Field(512, ge=1)
+    """Answer length in tokens of requests that name none; less where the context ends."""
+    candidates: int = Field(4, ge=2, le=16)
+    """Answers sampled for a side-by-side question, of which two are shown."""
 
-    def __call__(self) -> dict[str, Any]:
-        return _file_values.get()
+
+class LimitSettings(Group):
+    """How much at once, and how long."""
+
+    max_active: int = Field(64, ge=1)
+    """Answers generated at the same time; more wait in the queue."""
+    max_queued: int = Field(256, ge=0)
+    """Requests that may wait; more are refused with 503."""
+    request_s: float = Field(300.0, gt=0)
+    """Seconds that one request may take, its wait included."""
+    requests_per_minute: int = Field(0, ge=0)
+    """Requests of one API key per minute, with bursts of a tenth (at least 10). 0 means no limit."""
+    body_mb: float = Field(4.0, gt=0)
+    """Largest request body in MiB; imports may be 64 times as large."""
+    drain_s: float = Field(120.0, ge=0)
+    """Seconds that answers of a replaced version may still take; then an error cuts them."""
+    shutdown_s: float = Field(10.0, ge=0)
+    """Seconds that open answers may still take when the service stops; then an error cuts them."""
+    load_s: float = Field(600.0, gt=0)
+    """Seconds that loading a version may take."""
 
 
-class ServeSettings(BaseSettings):
-    """Everything that `attune serve` can be told."""
+class CanarySettings(Group):
+    """How a new version is tried on people, and when it is taken back."""
 
-    model_config = SettingsConfigDict(env_prefix="ATTUNE_", extra="forbid", frozen=True, use_attribute_docstrings=True)
+    share: float = Field(0.0, ge=0, lt=1)
+    """Share of conversations that a version answers at first, after its gate; 0 lets it answer all at once."""
+    seconds: float = Field(600.0, ge=0)
+    """Fewest seconds that a canary takes before it answers everybody."""
+    feedback: int = Field(8, ge=0)
+    """Outcomes on a canary (each rater once a day) that are waited for before it answers everybody."""
+    rollback_alpha: float = Field(0.05, ge=0, le=0.5)
+    """Chance with which people's feedback takes back a version that is as good as the one before; 0 takes none back."""
+
+
+class EngineSettings(Group):
+    """The versions in memory, and what computes them."""
+
+    max_slots: int = Field(4, ge=2)
+    """Versions held in memory at the same time."""
+    idle_unload_s: float = Field(300.0, ge=0)
+    """Seconds after which a version that nobody asks for leaves memory (live and canary stay)."""
+    memory_gib: float = Field(0.0, ge=0)
+    """Memory in GiB that all versions together may take here; a swap needs room for two. 0 means no limit."""
+    kv_gib: float = Field(1.0, gt=0)
+    """Memory in GiB for the keys and values of answers under way, per version."""
+    threads: int = Field(0, ge=0)
+    """CPU threads of each version's runner; 0 leaves it to the runner."""
+    runner: Literal["auto", "openvino", "transformers"] = "auto"
+    """What generates here. auto takes openvino on a CPU, transformers on CUDA and for models that openvino cannot load.
+    """
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Numbers that are computed with on a CPU."""
+    quantize: Literal["none", "q8_0", "q4_0"] = "none"
+    """Weights on a CPU: none (float16), q8_0 (half of that) or q4_0 (a quarter); docs/operating.md says what that
+    costs."""
+    adapters: Literal["auto", "merged", "shared"] = "auto"
+    """Adapters in the transformers runner. merged: each version has weights of its own, fastest. shared: one copy of
+    the
+    base weights, adapters beside them. auto: merged where `max_slots` versions fit the memory."""
+    fingerprint_tolerance: float | None = Field(None, gt=0)
+    """Largest difference, in nats, between a version's recorded fingerprint and what was loaded. None takes what suits
+    the precision."""
+    poll_s: float = Field(0.2, gt=0)
+    """Seconds between two looks at the store for what the learner did."""
+
+
+class ServeSettings(Settings):
+    """Every setting of `attune serve`."""
+
+    model_config = SettingsConfigDict(env_prefix="ATTUNE_")
 
     host: str = "127.0.0.1"
     """Address to listen on. Beyond loopback it needs at least one API key."""
@@ -50,89 +137,21 @@ class ServeSettings(BaseSettings):
     device: str = Field("auto", pattern="^(auto|cpu|cuda)$")
     """Where models run: auto, cpu or cuda."""
     vllm: str | None = Field(None, pattern="^https?://.+")
-    """URL of a vLLM server of the same base model that generates in place of this machine; its key is in
-    ATTUNE_VLLM_KEY.
-    """
+    """URL of a vLLM server of the same base model that generates in place of this machine. Its key is in
+    ATTUNE_VLLM_KEY."""
     compare: Annotated[tuple[str, ...], NoDecode] = ()
-    """OpenAI-compatible backends to compare with, each NAME=URL; a key is in ATTUNE_COMPARE_KEY_NAME. Not learned from
-    without train_on_backends.
-    """
+    """OpenAI-compatible backends to compare with, each NAME=URL. A key is in ATTUNE_COMPARE_KEY_NAME."""
     train_on_backends: bool = False
-    """Whether what people say of other backends' answers is learned from too: those are then recorded as token ids of
-    our own tokenizer.
-    """
+    """Whether feedback on other backends' answers is learned from too, as token ids of our own tokenizer."""
     config: Path | None = None
     """The TOML file that was read; None means none."""
     no_learner: bool = False
     """Serve without the learner as a child process."""
 
-    default_temperature: float = Field(1.0, ge=0, le=2)
-    """Sampling temperature of requests that name none."""
-    default_max_tokens: int = Field(512, ge=1)
-    """Reply length in tokens of requests that name none; less where the context ends."""
-    candidates: int = Field(4, ge=2, le=16)
-    """Replies sampled for a side-by-side question, of which two are shown."""
-
-    max_active: int = Field(64, ge=1)
-    """Replies generated at the same time; more wait in the queue."""
-    max_queued: int = Field(256, ge=0)
-    """Requests that may wait; more are refused with 503."""
-    request_limit_s: float = Field(300.0, gt=0)
-    """Seconds that one request may take, its wait included."""
-    requests_per_minute: int = Field(0, ge=0)
-    """Requests that one API key may make in a minute (short bursts of a tenth of it at least 10); 0 means no limit."""
-    max_body_mb: float = Field(4.0, gt=0)
-    """Largest request body in MiB; imports may be 64 times as large."""
-
-    canary_share: float = Field(0.0, ge=0, lt=1)
-    """Share of conversations that a version which passed its gate answers at first; 0 lets it answer all at once."""
-    canary_s: float = Field(600.0, ge=0)
-    """Seconds that a canary has at least, before it answers everybody."""
-    canary_items: int = Field(8, ge=0)
-    """Judgements on a canary (each rater once a day) that are waited for, before it answers everybody."""
-    rollback_alpha: float = Field(0.05, ge=0, le=0.5)
-    """Chance with which a version that is as good as the one before may be taken back by what people say of it; 0 takes
-    none back.
-    """
-
-    max_slots: int = Field(4, ge=2)
-    """Versions held in memory at the same time."""
-    idle_unload_s: float = Field(300.0, ge=0)
-    """Seconds after which a version that nobody asks for leaves memory (live and canary stay)."""
-    drain_limit_s: float = Field(120.0, ge=0)
-    """Seconds that answers of a replaced version may still take; then they are cut with an error."""
-    shutdown_limit_s: float = Field(10.0, ge=0)
-    """Seconds that open answers may still take when the service stops; then they are cut with an error."""
-    load_limit_s: float = Field(600.0, gt=0)
-    """Seconds that loading a version may take."""
-    fingerprint_tolerance: float | None = Field(None, gt=0)
-    """Largest difference (nats) between a version's recorded probe and what was loaded; None: what suits the precision.
-    """
-    precision: str = Field("float32", pattern="^(float32|bfloat16)$")
-    """Numbers that are computed with on a CPU: float32 or bfloat16."""
-    runner: str = Field("auto", pattern="^(auto|openvino|transformers)$")
-    """What generates on this machine: auto (openvino on a CPU, transformers on CUDA and for models that openvino cannot
-    load), or one of them.
-    """
-    quantize: str = Field("none", pattern="^(none|q8_0|q4_0)$")
-    """Weights on a CPU: none (float16), q8_0 (half of that) or q4_0 (a quarter); docs/operating.md says what that
-    costs.
-    """
-    adapters: str = Field("auto", pattern="^(auto|merged|shared)$")
-    """What the transformers runner does with adapters: merged (each version has weights of its own: fastest), shared
-    (one copy of the base weights
-    for all versions, adapters beside them), auto (merged where `max_slots` versions fit the GPU's memory and
-    `memory_gib`, else shared).
-    """
-    memory_gib: float = Field(0.0, ge=0)
-    """Memory in GiB that all versions together may take on this machine; a swap needs room for two. 0 means no limit.
-    """
-    kv_gib: float = Field(1.0, gt=0)
-    """Memory in GiB for the keys and values of answers under way, per version."""
-    threads: int = Field(0, ge=0)
-    """CPU threads of each version's runner; 0 leaves it to the runner."""
-    poll_s: float = Field(0.2, gt=0)
-    """Seconds between two looks at the store for what the learner did."""
+    sampling: SamplingDefaults = SamplingDefaults()
+    limits: LimitSettings = LimitSettings()
+    canary: CanarySettings = CanarySettings()
+    engine: EngineSettings = EngineSettings()
 
     @field_validator("data", "config")
     @classmethod
@@ -161,19 +180,8 @@ class ServeSettings(BaseSettings):
 
     @property
     def backends(self) -> dict[str, str]:
-        """URLs by the names of foreign backends."""
+        """URLs by the names of backends."""
         return dict(part.split("=", 1) for part in self.compare)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, _TomlValues(settings_cls)
 
     @property
     def is_loopback(self) -> bool:
@@ -186,72 +194,32 @@ def is_loopback(host: str) -> bool:
     return host in ("localhost", "::1", "[::1]") or host.startswith("127.")
 
 
+NAMES = Names(
+    ServeSettings,
+    command="attune serve",
+    renamed=RENAMED,
+    # Variables of the clients, secrets, the tests' variables, and what the learner checks itself.
+    others=(
+        "API_KEY",
+        "BASE_URL",
+        "DEBUG",
+        "LOG_LEVEL",
+        "VLLM_KEY",
+        "VLLM_PYTHON",
+        "COMPARE_KEY_",
+        "LEARNER_",
+    ),
+    other_tables=("learner",),
+    hint="; the learner's are ATTUNE_LEARNER__* and stand in the [learner] table",
+)
+
+
 def load_settings(flags: dict[str, Any], config: Path | None = None) -> ServeSettings:
-    """Return the settings in force; flags that are None count as not given. Raises CannotStart with one line that names
-    the value at fault.
+    """Return the settings in force; a flag that is None counts as not given.
+
+    Raises CannotStart with one line that names the value at fault.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
-    _check_names(os.environ)
-    config = config or (Path(os.environ["ATTUNE_CONFIG"]) if os.environ.get("ATTUNE_CONFIG") else None)
-    token = _file_values.set(_read_toml(config) if config is not None else {})
     try:
-        return ServeSettings(**{**given, **({"config": config} if config is not None else {})})
-    except ValidationError as error:
-        raise CannotStart(_one_line(error, given, config)) from error
-    finally:
-        _file_values.reset(token)
-
-
-def _check_names(environment: Mapping[str, str]) -> None:
-    """Raise CannotStart for an `ATTUNE_*` variable that is no setting, and that nothing else of ours reads."""
-    known = {name.upper() for name in ServeSettings.model_fields} | set(OTHER_VARIABLES)
-    for variable, value in sorted(environment.items()):
-        prefix, _, name = variable.upper().partition("ATTUNE_")
-        if (
-            prefix
-            or not name
-            or name in known
-            or name.startswith(OTHER_PREFIXES)
-            or _LINK.fullmatch(f"{variable.upper()}={value}")
-        ):
-            continue
-        near = difflib.get_close_matches(name, sorted(known), 1)
-        said = (
-            f"did you mean ATTUNE_{near[0]}?"
-            if near
-            else "docs/settings.md lists them all; the learner's begin with ATTUNE_LEARNER_"
-        )
-        raise CannotStart(f"{variable} is no setting; {said}")
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        values = tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CannotStart(
-            f"the settings file {path} cannot be read ({error.strerror}); name another with --config"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CannotStart(f"the settings file {path} is not TOML: {error}") from error
-    return {name: value for name, value in values.items() if name != LEARNER_TABLE}
-
-
-def _one_line(error: ValidationError, flags: dict[str, Any], config: Path | None) -> str:
-    first = error.errors()[0]
-    name = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, ServeSettings.model_fields, 1)
-        said = (
-            f"did you mean {near[0]}?"
-            if near
-            else "docs/settings.md lists them all; the learner's belong in the [learner] table"
-        )
-        return f"the setting {name!r} in {config} is unknown; {said}"
-    source = (
-        f"--{name.replace('_', '-')}"
-        if name in flags
-        else f"{name} (from {config})"
-        if name in _file_values.get()
-        else f"ATTUNE_{name.upper()}"
-    )
-    return f"{source} cannot be {first['input']!r}: {first['msg'][0].lower() + first['msg'][1:]}"
+        return load(ServeSettings, NAMES, flags, config)
+    except ConfigError as error:
+        raise CannotStart(str(error)) from error

@@ -45,7 +45,8 @@ class Verdict:
 
 
 def greatest_wealth(seen: Iterable[float]) -> float:
-    """Return the largest wealth so far of the bet that outcomes (0..1) lie below one half on average; it starts at 1."""
+    """Return the largest wealth so far of the bet that outcomes (0..1) lie below one half on average; it starts at 1.
+    """
     wealths, greatest = [1.0] * len(STAKES), 1.0
     for outcome in seen:
         wealths = [wealth * (1 + stake * (0.5 - outcome)) for wealth, stake in zip(wealths, STAKES, strict=True)]
@@ -54,7 +55,8 @@ def greatest_wealth(seen: Iterable[float]) -> float:
 
 
 def trial_under_way(db: Database) -> Trial | None:
-    """Return the trial that traffic stands in now, None where the operator decided or there is nothing to compare with."""
+    """Return the trial that traffic stands in now, None where the operator decided or there is nothing to compare with.
+    """
     traffic = current_traffic(db)
     if traffic.canary is None:
         traffic = made_live(db)  # a canary that has ended since changes nothing about the live version's trial

@@ -21,7 +21,8 @@ class Completion:
 
     `prompt_ids` and `completion_ids` are the token ids that the model was fed and gave (its end-of-turn id included),
     `logps` (nats) the raw
-    log-probability of each reply id at temperature 1, so `len(logps) == len(completion_ids)`. A foreign backend's reply has
+    log-probability of each reply id at temperature 1, so `len(logps) == len(completion_ids)`. A foreign backend's reply
+    has
     `version` None
     and may have no ids. `propensity` is the probability with which the router chose this version.
     """

@@ -10,7 +10,8 @@ from store.ids import now
 
 @dataclass(frozen=True)
 class Rater:
-    """One person or program that gives feedback. `trust` is the learner's estimate in 0..1, None before there is one."""
+    """One person or program that gives feedback. `trust` is the learner's estimate in 0..1, None before there is one.
+    """
 
     id: str
     created_at: str

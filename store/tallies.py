@@ -11,7 +11,8 @@ from sqlite_utils import Database
 
 @dataclass
 class Tally:
-    """One version's record with people. Only comparisons between two different versions count as wins, losses and ties."""
+    """One version's record with people. Only comparisons between two different versions count as wins, losses and ties.
+    """
 
     answers: int = 0
     up: int = 0

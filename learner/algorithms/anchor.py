@@ -31,7 +31,7 @@ def _bucketed(logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     return kept, logits.scatter(-1, ids, -torch.inf).logsumexp(-1) - normaliser
 
 
-def top_logps(logits: Tensor, k: int = 64) -> TopLogps:
+def top_logps(logits: Tensor, k: int) -> TopLogps:
     """Return what to cache of the base's logits (M, V): its k most likely tokens per position (all V if there are
     fewer).
     """

@@ -1,7 +1,7 @@
 """GRPO and its kin: advantages within a group of replies to one prompt, the clipped loss, and a KL term inside the
 loss.
 
-The reduction over tokens (grpo, bnpo, dapo, dr_grpo) is `reduction.token_weights` with `reduction_total`; GSPO is
+The reduction over tokens (grpo, dapo, dr_grpo) is `reduction.token_weights`; GSPO is
 `level="sequence"`.
 """
 
@@ -24,7 +24,7 @@ def group_means(values: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
     return (sums / sizes)[groups], sizes[groups]
 
 
-def group_advantages(rewards: Tensor, groups: Tensor, *, scale: AdvantageScale = "group") -> Tensor:
+def group_advantages(rewards: Tensor, groups: Tensor, *, scale: AdvantageScale) -> Tensor:
     """Return `(R - group mean) / (std + 1e-4)` per reply, (N,), no gradient (DeepSeekMath 2402.03300, section 4.1.2).
 
     `rewards` (N,), `groups` (N,) long, the number of the prompt. The deviation is the group's own (unbiased), the

@@ -64,12 +64,12 @@ class QHeads(nn.Module):
 
     embeddings: Tensor
 
-    def __init__(self, embeddings: Tensor, *, rank: int = 0, initial_scale: float = 0.01, seed: int = 0) -> None:
+    def __init__(self, embeddings: Tensor, *, initial_scale: float = 0.01, seed: int = 0) -> None:
         super().__init__()
         size = embeddings.size(1)
         self.register_buffer("embeddings", embeddings.detach(), persistent=False)
         generator = torch.Generator().manual_seed(seed)
-        self.online = nn.ModuleList(_head(size, rank, initial_scale, generator) for _ in range(2))
+        self.online = nn.ModuleList(_head(size, initial_scale, generator) for _ in range(2))
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self.state_value = nn.Linear(size, 1)
         nn.init.zeros_(self.state_value.weight)
@@ -88,46 +88,20 @@ class QHeads(nn.Module):
         """Return V(s), (M,)."""
         return self.state_value(hidden).squeeze(-1)
 
-    def served(self, hidden: Tensor) -> Tensor:
-        """Return what `shift` serves, (M, V): the mean of both heads' Q, with gradient."""
-        return torch.stack(self.q(hidden)).mean(0)
-
     @torch.no_grad()
-    def shift(self, beta: float) -> tuple[Tensor, Tensor]:
-        """Return low (2r, d) and high (V, 2r) such that `high low h` is `beta` times the mean of both targets' Q, for
-        heads with a rank.
-
-        The mean, since the minimum is no linear map of h. V(s) is left out: it is the same for all tokens of a state.
-        """
-        pairs: list[tuple[Tensor, Tensor]] = []
-        for head in self.target:
-            if not isinstance(head, nn.Sequential):
-                raise ValueError("only heads with a rank are a shift of the output layer; build QHeads with one")
-            low, high = head.parameters()
-            pairs.append((low, self.embeddings @ high))
-        return torch.cat([low for low, _ in pairs]), beta / len(pairs) * torch.cat([high for _, high in pairs], 1)
-
-    @torch.no_grad()
-    def follow(self, alpha: float = 0.005) -> None:
+    def follow(self, alpha: float) -> None:
         """Move the targets by `alpha` towards the heads (Polyak); `alpha` is the weight of the new."""
         for online, target in zip(self.online, self.target, strict=True):
             for theirs, ours in zip(target.parameters(), online.parameters(), strict=True):
                 theirs.lerp_(ours.to(theirs), alpha)
 
 
-def _head(size: int, rank: int, initial_scale: float, generator: torch.Generator) -> nn.Module:
-    """Return a map of hidden states (M, d) to (M, d) whose weights, multiplied out, have a deviation of `initial_scale`
-    / sqrt(d).
-    """
-    if not rank:
-        whole = nn.Linear(size, size)
-        nn.init.normal_(whole.weight, std=initial_scale / size**0.5, generator=generator)
-        nn.init.zeros_(whole.bias)
-        return whole
-    low, high = nn.Linear(size, rank, bias=False), nn.Linear(rank, size, bias=False)
-    nn.init.normal_(low.weight, std=size**-0.5, generator=generator)
-    nn.init.normal_(high.weight, std=initial_scale / rank**0.5, generator=generator)
-    return nn.Sequential(low, high)
+def _head(size: int, initial_scale: float, generator: torch.Generator) -> nn.Module:
+    """Return a linear map of hidden states (M, d) to (M, d); its weights have a deviation of `initial_scale` / sqrt(d)."""
+    head = nn.Linear(size, size)
+    nn.init.normal_(head.weight, std=initial_scale / size**0.5, generator=generator)
+    nn.init.zeros_(head.bias)
+    return head
 
 
 def expectile_loss(error: Tensor, tau: float) -> Tensor:
@@ -145,14 +119,10 @@ def ilql_loss(
     rewards: Tensor,
     mask: Tensor,
     *,
-    logits: Tensor | None = None,
+    gamma: float,
+    tau: float,
+    cql: float,
     prior: Tensor | None = None,
-    gamma: float = 1.0,
-    tau: float = 0.8,
-    cql: float = 0.1,
-    awac: float = 1.0,
-    awac_beta: float = 0.0,
-    awac_cap: float = 20.0,
 ) -> tuple[Tensor, dict[str, float]]:
     """Return the ILQL loss per token, (N, T), 0 outside the mask, and plain-float means of its parts.
 
@@ -188,10 +158,6 @@ def ilql_loss(
         ).sum(0),
     }
     loss = parts["q"] + parts["v"] + cql * parts["cql"]
-    if logits is not None:
-        weights = (awac_beta * advantage.detach()).exp().clamp(max=awac_cap)
-        parts["awac"] = weights * _cross_entropy(logits, actions)
-        loss = loss + awac * parts["awac"]
     total = counted.sum().clamp(min=1.0)
     return loss * counted, plain_floats(
         {f"ilql/{name}": (part.detach() * counted).sum() / total for name, part in parts.items()}
@@ -202,19 +168,10 @@ def _cross_entropy(table: Tensor, actions: Tensor) -> Tensor:
     return F.cross_entropy(working(table).flatten(0, -2), actions.flatten(), reduction="none").view(actions.shape)
 
 
-def shifted_logps(
-    logits: Tensor, q: Tensor, v: Tensor, *, beta: float, temperature: float = 1.0, top_k: int = 20
-) -> Tensor:
-    """Return the log-probabilities that are served, (M, V): `log softmax((log pi + beta (Q - V)) / temperature)` on its
-    `top_k` best tokens.
+def shifted_logps(logits: Tensor, q: Tensor, v: Tensor, *, beta: float) -> Tensor:
+    """Return the log-probabilities of the shifted policy, (M, V): `log softmax(log pi + beta (Q - V))`.
 
-    `logits` and `q` (the heads' minimum) are (M, V), `v` (M,). All other tokens get -inf; `top_k` 0 keeps all. What is
-    sampled
-    from this is the behaviour whose log-probability is recorded. At `beta` 0 it is the base policy, cut to its top
-    tokens.
+    `logits` of pi and `q` (the minimum of both heads) are (M, V), `v` is (M,). At `beta` 0 it is pi itself.
     """
     scores = torch.log_softmax(working(logits), -1) + beta * (working(q) - working(v).unsqueeze(-1))
-    if 0 < top_k < scores.size(-1):
-        kept = scores.topk(top_k, dim=-1)
-        scores = torch.full_like(scores, -torch.inf).scatter(-1, kept.indices, kept.values)
-    return torch.log_softmax(scores / temperature, -1)
+    return torch.log_softmax(scores, -1)

@@ -16,7 +16,6 @@ So k1 belongs detached inside a reward, k2 or corrected_k3 inside a loss, k3 int
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from learner.algorithms.precision import working
@@ -51,10 +50,3 @@ def kl_estimate(logps: Tensor, reference_logps: Tensor, kind: KlKind, *, old_log
             raise ValueError("corrected_k3 needs old_logps, the log-probabilities under the policy that sampled")
         return k3 * bounded_exp(working(logps) - working(old_logps.detach()))
     raise ValueError(f"unknown KL estimate {kind!r}; use k1, k2, k3 or corrected_k3")
-
-
-def exact_kl(logits: Tensor, reference_logits: Tensor) -> Tensor:
-    """Return KL(policy || reference) per position, (M,), in nats, from both logits (M, V): cheap where V is small."""
-    logps = torch.log_softmax(working(logits), -1)
-    reference = torch.log_softmax(working(reference_logits.detach()), -1)
-    return (logps.exp() * (logps - reference)).sum(-1)

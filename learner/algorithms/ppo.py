@@ -71,7 +71,7 @@ def advantages_and_returns(
 
 
 def value_loss(
-    values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, *, clip: float = 0.2
+    values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, *, clip: float
 ) -> tuple[Tensor, dict[str, float]]:
     """Clipped value loss per token, (N, T), 0 outside the mask: `max((V - R)^2, (V_clipped - R)^2) / 2`, V within
     `clip` of its old value.
@@ -92,9 +92,7 @@ def value_loss(
     return loss, {"value/loss": seen["value/loss"], "value/explained": explained}
 
 
-def adapted_kl_weight(
-    kl_weight: float, kl: float, *, target: float, num_sequences: int, horizon: float = 10_000.0
-) -> float:
+def adapted_kl_weight(kl_weight: float, kl: float, *, target: float, num_sequences: int, horizon: float) -> float:
     """Return the KL penalty's next weight (Ziegler et al. 1909.08593, section 2.2): up where `kl` exceeds `target`,
     else down.
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from learner.algorithms.precision import plain_floats, working
 
-Reduction = Literal["grpo", "bnpo", "dapo", "dr_grpo"]
+Reduction = Literal["grpo", "dapo", "dr_grpo"]
 
 
 class Term(NamedTuple):
@@ -53,12 +53,12 @@ def combine(terms: Iterable[Term]) -> tuple[Tensor, dict[str, float]]:
     return torch.stack([part.to(next(iter(parts.values()))) for part in parts.values()]).sum(), plain_floats(parts)
 
 
-def summed_over_ranks(values: Tensor, group: "torch.distributed.ProcessGroup | None" = None) -> Tensor:
+def summed_over_ranks(values: Tensor) -> Tensor:
     """Return `values` (sums and counts, never means) added over all ranks; unchanged where nothing is distributed."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return values
     summed = values.detach().clone()
-    torch.distributed.all_reduce(summed, group=group)
+    torch.distributed.all_reduce(summed)
     return summed
 
 
@@ -77,21 +77,12 @@ def token_weights(mask: Tensor, how: Reduction) -> Tensor:
     `mask` (N, T) is 1 on the tokens that count. With N sequences and M counted tokens in the whole update the totals
     are
     grpo: N, the mean of the sequences' means (DeepSeekMath 2402.03300, eq. 3; favours short good and long bad answers);
-    dapo: M, the mean over tokens (DAPO 2503.14476, eq. 8); bnpo: M of the micro-batch alone;
+    dapo: M, the mean over tokens (DAPO 2503.14476, eq. 8);
     dr_grpo: N times a constant length, usually the longest answer allowed (Dr. GRPO 2503.20783).
     """
     counted = working(mask)
     if how == "grpo":
         return counted / counted.sum(1, keepdim=True).clamp(min=1.0)
-    if how in ("bnpo", "dapo", "dr_grpo"):
+    if how in ("dapo", "dr_grpo"):
         return counted
-    raise ValueError(f"unknown reduction {how!r}; use grpo, bnpo, dapo or dr_grpo")
-
-
-def reduction_total(how: Reduction, *, num_sequences: float, num_tokens: float, max_length: float) -> float:
-    """Return the total that belongs to `token_weights`: counts of the whole update (for bnpo: of the micro-batch
-    alone).
-
-    `max_length` is dr_grpo's constant, in tokens.
-    """
-    return {"grpo": num_sequences, "bnpo": num_tokens, "dapo": num_tokens, "dr_grpo": num_sequences * max_length}[how]
+    raise ValueError(f"unknown reduction {how!r}; use grpo, dapo or dr_grpo")

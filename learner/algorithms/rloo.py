@@ -11,7 +11,7 @@ from learner.algorithms.surrogate import clipped_objective, is_clipped
 
 
 def penalized_rewards(
-    scores: Tensor, logps: Tensor, reference_logps: Tensor, mask: Tensor, *, kl_weight: float = 0.05
+    scores: Tensor, logps: Tensor, reference_logps: Tensor, mask: Tensor, *, kl_weight: float
 ) -> Tensor:
     """Return `score - kl_weight * sum_t (logp_t - reference_t)` per reply, (N,), no gradient.
 
@@ -34,7 +34,7 @@ def leave_one_out_advantages(rewards: Tensor, groups: Tensor) -> Tensor:
 
 
 def rloo_loss(
-    logps: Tensor, old_logps: Tensor, advantages: Tensor, *, eps_low: float = 0.2, eps_high: float = 0.2
+    logps: Tensor, old_logps: Tensor, advantages: Tensor, *, eps_low: float, eps_high: float
 ) -> tuple[Tensor, dict[str, float]]:
     """Return the clipped loss per reply, (N,), and plain-float means.
 

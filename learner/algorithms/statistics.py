@@ -20,13 +20,10 @@ def masked_statistics(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return mean, squares / (count - 1.0).clamp(min=1.0)
 
 
-def masked_whiten(x: Tensor, mask: Tensor, *, shift: bool = True) -> Tensor:
-    """Return `(x - mean) / std` where `mask` is 1, else 0; padding has no part in the moments. Without `shift` the mean
-    is kept.
-    """
+def masked_whiten(x: Tensor, mask: Tensor) -> Tensor:
+    """Return `(x - mean) / std` where `mask` is 1, else 0; padding has no part in mean and deviation."""
     mean, variance = masked_statistics(x, mask)
-    whitened = (working(x) - mean) * torch.rsqrt(variance + 1e-8)
-    return (whitened if shift else whitened + mean) * working(mask)
+    return (working(x) - mean) * torch.rsqrt(variance + 1e-8) * working(mask)
 
 
 class MovingStatistics(NamedTuple):

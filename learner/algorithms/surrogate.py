@@ -101,35 +101,3 @@ def surrogate_metrics(
     k3 = bounded_exp(moved) - moved - 1.0  # samples come from the old policy, so this is KL(old || policy)
     means = {"ratio": ratio.detach(), "clip_share": clipped.to(mask.dtype), "moved_kl": k3}
     return plain_floats({f"policy/{name}": (value * mask).sum() / total for name, value in means.items()})
-
-
-def truncated_weights(old_logps: Tensor, behaviour_logps: Tensor, *, cap: float = 2.0) -> Tensor:
-    """Return `min(old / behaviour, cap)` per token, without gradient: corrects for samples of an earlier version
-    (V-trace's rho-bar).
-    """
-    return bounded_exp(working(old_logps.detach()) - working(behaviour_logps.detach())).clamp(max=cap)
-
-
-def is_usable(
-    logps: Tensor,
-    behaviour_logps: Tensor,
-    advantages: Tensor,
-    mask: Tensor,
-    version_gap: Tensor,
-    *,
-    max_gap: int = 8,
-    max_drift: float = 0.5,
-    ratio_bounds: tuple[float, float] = (0.5, 2.0),
-) -> Tensor:
-    """Return (N,) bool: which replies are near enough to the policy for a policy gradient.
-
-    Out go replies more than `max_gap` versions old, those with a negative advantage that the policy has drifted from by
-    more
-    than `max_drift` nats per token (DeepSeek-V3.2 2512.02556), and those whose ratio per token, as a geometric mean,
-    leaves `ratio_bounds`. `advantages` and `version_gap` are (N,), the rest (N, T).
-    """
-    counted = working(mask)
-    drift = ((working(behaviour_logps) - working(logps)).detach() * counted).sum(1) / counted.sum(1).clamp(min=1.0)
-    ratio = bounded_exp(-drift)
-    near = (ratio >= ratio_bounds[0]) & (ratio <= ratio_bounds[1])
-    return (version_gap <= max_gap) & near & ((advantages >= 0) | (drift <= max_drift))

@@ -24,13 +24,6 @@ Kind = Literal["pair", "thumb", "edit"]
 RenderCompletion = Callable[[Sequence[Mapping[str, Any]], str], tuple[list[int], list[int]]]
 SAME_PROMPT_PAIR = 0.5  # weight of a pair that two thumbs make, against a pair that somebody chose
 ONE_SIDED_CHOICE = 0.5  # weight of a thumb that a choice against another model's reply makes
-PLAIN = {
-    "temperature": 1.0,
-    "top_p": 1.0,
-    "top_k": 0,
-    "presence_penalty": 0.0,
-    "frequency_penalty": 0.0,
-}  # settings that leave the model's odds
 ASKED_AGAIN = (
     KIND_WEIGHTS["implicit"] / KIND_WEIGHTS["thumb"]
 )  # weight of the thumb down that asking for another answer makes
@@ -41,14 +34,12 @@ class CompletionTokens:
     """One reply of a training row. `logps` (nats, one per id) were recorded when version `version` sampled it; both
     None for people's own text.
 
-    They are the model's own. `is_plain`: the reply was drawn by just these, not at another temperature, from a cut or
-    with penalties.
+    They are the model's own, whatever the temperature that the reply was drawn at.
     """
 
     ids: tuple[int, ...]
     logps: tuple[float, ...] | None = None
     version: int | None = None
-    is_plain: bool = True
 
 
 @dataclass(frozen=True)
@@ -115,7 +106,8 @@ def examples_of(
 
     Items that teach nothing are left out: equal replies, replies of other models without token ids, rows longer than
     `max_tokens`
-    (cutting inside an answer would judge another answer). `render_completion(messages, text)` gives (prompt_ids, completion_ids).
+    (cutting inside an answer would judge another answer). `render_completion(messages, text)` gives (prompt_ids,
+    completion_ids).
     """
     found: list[Example] = []
     for row in feedback:
@@ -158,8 +150,7 @@ def _is_ours(completion: Completion) -> bool:
 
 
 def _reply(completion: Completion) -> CompletionTokens:
-    is_plain = all(completion.settings.get(name, usual) == usual for name, usual in PLAIN.items())
-    return CompletionTokens(tuple(completion.completion_ids), tuple(completion.logps) or None, completion.version, is_plain)
+    return CompletionTokens(tuple(completion.completion_ids), tuple(completion.logps) or None, completion.version)
 
 
 def _thumb(row: Feedback, completion: Completion, *, up: bool, share: float = 1.0) -> Example:

@@ -11,7 +11,7 @@ from learner.errors import NothingToLearn
 from learner.data.examples import Example, for_algorithm
 from learner.data.replay import replay_of
 from learner.settings import LearnerSettings
-from learner.data.weighting import Scales, weighed
+from learner.data.weighting import FLIP_RATE, Scales, weighed
 
 MIN_TO_HOLD_OUT = 8  # with fewer new items all are trained on
 COIN = 0.45  # who errs as often as this may be trained on, at a hundredth of a weight, but judges nothing
@@ -37,25 +37,25 @@ def plan_of(
     trust: Mapping[str, float],
 ) -> Plan:
     """Return the plan of an update on `new` examples with a replay of `earlier` ones. Raises NothingToLearn."""
-    kept, held_out = without_holdout(new, settings.holdout, seed)
+    kept, held_out = without_holdout(new, settings.gate.holdout, seed)
     kept, held_out = for_algorithm(kept, settings.algorithm), for_algorithm(held_out, settings.algorithm)
-    kept = kept[-settings.max_items :]
+    kept = kept[-settings.max_examples :]
     if not kept:
         raise NothingToLearn(
             f"none of the {len(new)} new items says anything that the algorithm {settings.algorithm!r} can learn from"
         )
     again = replay_of(for_algorithm(earlier, settings.algorithm), round(settings.replay * len(kept)), seed)
     scales = Scales.of(settings)
-    trained = weighed([*kept, *again], parent=parent, trust=trust, default_flip_rate=settings.flip_rate, scales=scales)
+    trained = weighed([*kept, *again], parent=parent, trust=trust, default_flip_rate=FLIP_RATE, scales=scales)
     trained = [example for example in trained if example.weight > 0]
     if not trained:
         raise NothingToLearn(f"all {len(kept)} new items are of raters or of a kind whose word counts for nothing")
-    judged = weighed(held_out, parent=parent, trust=trust, default_flip_rate=settings.flip_rate, scales=scales)
+    judged = weighed(held_out, parent=parent, trust=trust, default_flip_rate=FLIP_RATE, scales=scales)
     judged = [example for example in judged if example.weight > 0 and example.flip_rate < COIN]
     together = [
         (example.prompt_ids, example.feedback_ids) for example in trained
     ]  # the two thumbs that a pair is for kto share their prompt's row
-    batches = batches_of(len(trained), settings.batch_items, settings.steps, settings.passes, seed, together)
+    batches = batches_of(len(trained), settings.batch_size, settings.steps, settings.passes, seed, together)
     return Plan(tuple(trained), tuple(judged), batches, seed)
 
 
@@ -111,17 +111,14 @@ def batches_of(
 
 
 def seed_of(base_seed: int, number_of_runs: int, parent: int, upto_seq: int) -> int:
-    """Return the seed of a run: a number below 2^31 that differs from run to run and is the same for the same history."""
+    """Return the seed of a run: a number below 2^31 that differs from run to run and is the same for the same history.
+    """
     digest = sha256(f"{base_seed} {number_of_runs} {parent} {upto_seq}".encode()).digest()
     return int.from_bytes(digest[:4], "little") >> 1
 
 
 def halved(settings: LearnerSettings) -> LearnerSettings:
-    """Return the settings for a second, more careful try: half the steps, half the rounds of those that sample, half
-    the shift that ilql serves.
-    """
-    fewer: dict[str, float] = {"steps": max(1, settings.steps // 2), "passes": settings.passes / 2}
-    fewer["rollout_rounds"] = max(1, settings.rollout_rounds // 2)
-    if settings.q_serving == "shifted":  # no step moves the policy; distilled, the steps go half the way
-        fewer["q_beta"] = settings.q_beta / 2
+    """Return the settings for a second, more careful try: half the steps, and half the rounds of those that sample."""
+    rollout = settings.rollout.model_copy(update={"rounds": max(1, settings.rollout.rounds // 2)})
+    fewer = {"steps": max(1, settings.steps // 2), "passes": settings.passes / 2, "rollout": rollout}
     return settings.model_copy(update=fewer)

@@ -30,12 +30,12 @@ class Scales:
     def of(cls, settings: LearnerSettings) -> "Scales":
         """Return the scales that the settings ask for."""
         kinds: dict[FeedbackKind, float] = {
-            "edit": settings.edit_weight,
-            "pair": settings.pair_weight,
-            "thumb": settings.thumb_weight,
-            "implicit": settings.implicit_weight,
+            "edit": settings.corrections.weight,
+            "pair": settings.pairs.weight,
+            "thumb": settings.thumbs.weight,
+            "implicit": KIND_WEIGHTS["implicit"],
         }
-        return cls(kinds, settings.half_life, settings.rater_cap, settings.side_ratio)
+        return cls(kinds, rater_cap=settings.trust.rater_cap)
 
     def kind_weight(self, example: Example) -> float:
         """Return how much an item of this kind counts. That somebody asked again is a thumb whose `share` holds the
@@ -45,6 +45,7 @@ class Scales:
 
 
 USUAL = Scales()
+FLIP_RATE = 0.05  # chance that a label is wrong, while nobody's trust was ever estimated
 
 
 def flip_rate_of(trust: float | None, default: float) -> float:

@@ -12,6 +12,10 @@ from learner.settings import LearnerSettings
 
 MIN_HELD_OUT = 4  # fewer held-out judgements decide nothing
 MIN_PROBES = 16  # fewer probes decide nothing
+MAX_LIVE_KL = 4.0  # nats per sample, to live
+MAX_ENDLESS_RISE = 0.25  # by how much the share of samples that do not end may rise over live
+MAX_EMPTY_RISE = 0.1  # the same of empty samples
+MIN_GAIN = 0.0  # nats of held-out feedback over live, that the upper 95 % bound must reach
 Z95 = 1.645  # one-sided
 
 
@@ -55,24 +59,24 @@ class Check:
 def checks_of(evidence: Evidence, limits: LearnerSettings) -> list[Check]:
     """Return every check of the gate."""
     at_most = (
-        ("kl_to_live", evidence.live_kl, limits.gate_max_kl),
-        ("kl_to_base", evidence.base_kl, limits.gate_max_base_kl),
-        ("retention_kl", evidence.anchor_kl, limits.gate_max_anchor_kl),
-        ("endless_rise", evidence.endless_rise, limits.gate_max_endless_rise),
-        ("empty_rise", evidence.empty_rise, limits.gate_max_empty_rise),
+        ("kl_to_live", evidence.live_kl, MAX_LIVE_KL),
+        ("kl_to_base", evidence.base_kl, limits.gate.max_base_kl),
+        ("retention_kl", evidence.anchor_kl, limits.gate.max_anchor_kl),
+        ("endless_rise", evidence.endless_rise, MAX_ENDLESS_RISE),
+        ("empty_rise", evidence.empty_rise, MAX_EMPTY_RISE),
     )
     checks = [Check("weights_finite", float(evidence.weights_finite), ">= 1", evidence.weights_finite)]
     checks += [Check(name, value, f"<= {limit:g}", value <= limit) for name, value, limit in at_most]
-    low, high = 1.0 / limits.gate_max_length_ratio, limits.gate_max_length_ratio
+    low, high = 1.0 / limits.gate.max_length_ratio, limits.gate.max_length_ratio
     checks.append(
         Check("length_ratio", evidence.length_ratio, f"{low:.3g} .. {high:g}", low <= evidence.length_ratio <= high)
     )
     if len(evidence.gains) >= MIN_HELD_OUT:
         bound = upper_bound(evidence.gains, evidence.gain_weights)
-        checks.append(Check("held_out_gain", bound, f">= {limits.gate_min_gain:g}", bound >= limits.gate_min_gain))
+        checks.append(Check("held_out_gain", bound, f">= {MIN_GAIN:g}", bound >= MIN_GAIN))
     for name, gains, limit in (
-        ("skills_to_live", evidence.skill_gains, limits.gate_max_skill_drop),
-        ("skills_to_base", evidence.base_skill_gains, 2.0 * limits.gate_max_skill_drop),
+        ("skills_to_live", evidence.skill_gains, limits.gate.max_skill_drop),
+        ("skills_to_base", evidence.base_skill_gains, 2.0 * limits.gate.max_skill_drop),
     ):
         if len(gains) >= MIN_PROBES:
             bound = upper_bound(gains)

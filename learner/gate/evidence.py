@@ -48,7 +48,7 @@ def gate_prompts(
 
 def samples_of(resident: Resident, prompts: Sequence[Ids], seed: int) -> list[Rollout]:
     """Return one reply per prompt from the resident weights, at temperature 1."""
-    most = resident.settings.gate_max_tokens
+    most = resident.settings.gate.max_tokens
     with resident.autocast():
         return distributed.the_first(
             sample_rollouts(resident.model, prompts, end_ids=end_ids(resident.tokenizer), max_tokens=most, seed=seed)

@@ -45,8 +45,8 @@ def skill_probe_file(settings: LearnerSettings) -> Path | None:
     """Return the file of probes in force: the one of the settings, else that in the model's folder or beside the
     bundled models', if any.
     """
-    if settings.gate_probes is not None:
-        return settings.gate_probes
+    if settings.gate.skill_probes is not None:
+        return settings.gate.skill_probes
     folder = resolve_model(settings.model)
     places = [folder / NAME, *([BUNDLED / NAME] if folder.parent.resolve() == BUNDLED.resolve() else [])]
     return next((place for place in places if place.is_file()), None)
@@ -61,16 +61,16 @@ def read_skill_probes(resident: Resident) -> list[SkillProbe]:
     settings = resident.settings
     path = skill_probe_file(settings)
     if (
-        settings.gate_probes is not None and not settings.gate_probes.expanduser().is_file()
+        settings.gate.skill_probes is not None and not settings.gate.skill_probes.expanduser().is_file()
     ):  # said even where nothing would be asked
         raise BadData(
-            f"the file of probes {settings.gate_probes} cannot be read: there is no such file; set gate_probes to one, or leave it out"
+            f"the file of probes {settings.gate.skill_probes} cannot be read: there is no such file; set gate_probes to one, or leave it out"
         )
-    if path is None or not settings.gate_probe_items:
+    if path is None or not settings.gate.num_skill_probes:
         return []
-    if settings.gate_probe_items < MIN_PROBES:
+    if settings.gate.num_skill_probes < MIN_PROBES:
         raise BadData(
-            f"gate_probe_items is {settings.gate_probe_items}: fewer than {MIN_PROBES} probes decide nothing; 0 asks none"
+            f"gate_probe_items is {settings.gate.num_skill_probes}: fewer than {MIN_PROBES} probes decide nothing; 0 asks none"
         )
     found = []
     for number, (messages, row) in enumerate(read_prompts(path), 1):
@@ -79,15 +79,15 @@ def read_skill_probes(resident: Resident) -> list[SkillProbe]:
         if not expect and not forbid:
             raise BadData(f"{where}: want expect or forbid, lists of regular expressions, or every answer is right")
         ids = render_prompt(resident.tokenizer, messages)
-        if len(ids) + settings.gate_max_tokens <= resident.context_length:
+        if len(ids) + settings.gate.max_tokens <= resident.context_length:
             found.append(SkillProbe(tuple(ids), expect, forbid))
     if len(found) < MIN_PROBES:
-        room = f"room for a reply of gate_max_tokens={settings.gate_max_tokens}"
+        room = f"room for a reply of gate_max_tokens={settings.gate.max_tokens}"
         few = f"{len(found)} probes of {path} leave {room}; fewer than {MIN_PROBES} decide nothing"
-        if settings.gate_probes is not None:
+        if settings.gate.skill_probes is not None:
             raise BadData(f"{few}: add some, shorten them, or set gate_probe_items to 0")
         log.warning(few)
-    most = min(len(found), settings.gate_probe_items)
+    most = min(len(found), settings.gate.num_skill_probes)
     return [found[place * len(found) // most] for place in range(most)]
 
 
@@ -98,7 +98,7 @@ def right_answers(resident: Resident, probes: Sequence[SkillProbe]) -> tuple[boo
             resident.model,
             [probe.prompt_ids for probe in probes],
             end_ids=end_ids(resident.tokenizer),
-            max_tokens=resident.settings.gate_max_tokens,
+            max_tokens=resident.settings.gate.max_tokens,
             seed=0,
             temperature=0.0,
         )

@@ -1,9 +1,6 @@
 """ILQL as an update: Q and V over tokens from logged replies, on a frozen policy whose logits they shift.
 
-It is served in one of two ways (`q_serving`). Shifted: heads of low rank are a change of that rank to the output layer,
-so an adapter there says
-at each token what policy and heads would say together, wherever a version runs. Distilled: the adapters of all layers
-learn that policy.
+The adapters of all layers then learn the policy with the shifted logits.
 """
 
 import logging
@@ -16,15 +13,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from learner.algorithms.anchor import TopLogps, forward_kl_loss, top_logps
+from learner.algorithms.anchor import TopLogps, top_logps
 from learner.algorithms.ilql import FEEDBACK_REWARDS, QHeads, ilql_loss, shifted_logps
 from learner.algorithms.sft import change_of
 from learner.data.examples import Example
 from learner.errors import CannotLearn, Diverged
 from learner.methods.mixed import Guards, Meter, Progress, Trained, anchor_order
 from learner.methods.steps import anchor_backward
-from learner.model.anchors import TOP, Anchor, stacked
-from learner.model.optimizer import Optimizer, cooled
+from learner.model.anchors import TOP, Anchor
+from learner.model.optimizer import Optimizer
 from learner.model.resident import Resident
 from learner.model.rollouts import Rollout
 from learner.model.scoring import completion_logits, hidden_states, length_buckets, padded
@@ -32,9 +29,10 @@ from learner.settings import LearnerSettings
 from policy.logprobs import LogitsOf
 
 log = logging.getLogger(__name__)
-Held = tuple[Anchor, Tensor]  # with the states (T, d) of its reply, on the CPU
-HELD = 1024  # anchors
-HALVINGS = 4  # of a shift that goes too far
+LEARNING_RATE = 1e-3  # of Adam on the heads
+GAMMA = 1.0  # discount per token
+CQL_WEIGHT = 0.1  # of the term that keeps unseen tokens from looking good
+POLYAK = 0.05  # share of the way to the heads that the target heads go with each step
 MOST_LOGITS = (
     2**26
 )  # in one table (tokens, vocabulary): 256 MiB of float32, and a pass (two heads, two targets, a policy) holds about eight
@@ -63,42 +61,29 @@ def train_ilql(
     seed: int,
     progress: Progress,
 ) -> Trained:
-    """Learn heads on the resident weights (the live version's) as they are, then serve the policy that they shift to as
-    `q_serving` says.
+    """Learn heads on the resident weights (the live version's) as they are, then distil the policy that they shift to.
 
-    Distilled, it is learned on the states of the logged replies and of `samples`, the live version's own; shifted,
-    these are not looked at.
-    Raises Diverged, CannotLearn for adapters of rank 1, which no two heads can share.
+    It is distilled on the states of the logged replies and of `samples`, the live version's own. Raises Diverged,
+    and CannotLearn where the model computes its logits in an unknown way.
     """
-    is_shifted = settings.q_serving == "shifted"
-    if is_shifted and resident.lora_rank < 2:  # the settings ask for more, but a live version keeps its own
-        raise CannotLearn(
-            "the live version's adapters are of rank 1, and ilql served as a shift needs 2; set q_serving to distilled"
-        )
     states = dict.fromkeys((rollout.prompt_ids, rollout.ids) for rollout in samples)
     states |= dict.fromkeys((example.prompt_ids, reply.ids) for example in examples for reply in example.replies)
-    steps = max(1, min(settings.steps, round(settings.passes * len(states) / (2 * settings.batch_items))))
-    meter = Meter(progress, settings.q_steps + (0 if is_shifted else steps))
-    if is_shifted:
-        resident.put_shift()  # what is frozen is the policy without the shift that it may have; earlier words come by replay
+    steps = max(1, min(settings.steps, round(settings.passes * len(states) / (2 * settings.batch_size))))
+    meter = Meter(progress, settings.ilql.steps + steps)
     logged = logged_replies(resident, examples, settings)
     through = policy_head(resident, logged[0])
-    kept = held_states(resident, anchors, settings) if is_shifted and settings.anchor > 0 else []
-    heads = _learned_heads(resident, logged, kept, through, settings, seed, meter)
-    if is_shifted:
-        looked, stopped = _shifted(resident, heads, through, guards, settings)
-        trained = meter.trained(stopped)
-        trained.metrics |= looked
-        return trained
+    heads = _learned_heads(resident, logged, through, settings, seed, meter)
     goals = shifted_distributions(resident, heads, through, list(states), settings)
-    goal_order = anchor_order(len(goals), 2 * settings.batch_items, steps, seed)
-    order = anchor_order(len(anchors), settings.anchor_batch if settings.anchor > 0 else 0, steps, seed + 1)
+    goal_order = anchor_order(len(goals), 2 * settings.batch_size, steps, seed)
+    order = anchor_order(
+        len(anchors), settings.anchors.batch_size if settings.anchors.weight > 0 else 0, steps, seed + 1
+    )
     stopped = ""
     for number in range(steps):
         batch, held = [goals[index] for index in goal_order[number]], [anchors[index] for index in order[number]]
         loss, metrics = anchor_backward(resident, batch, 1.0, settings.token_budget)
-        anchor_loss, anchor_metrics = anchor_backward(resident, held, settings.anchor, settings.token_budget)
-        norm = optimizer.step(cooled(number + 1, steps, settings.cooldown))
+        anchor_loss, anchor_metrics = anchor_backward(resident, held, settings.anchors.weight, settings.token_budget)
+        norm = optimizer.step()
         if not math.isfinite(loss + anchor_loss) or not math.isfinite(norm):
             raise Diverged(
                 f"step {number + 1} gave a loss of {loss + anchor_loss} and a gradient norm of {norm}; live stays as it was"
@@ -121,20 +106,13 @@ def logged_replies(resident: Resident, examples: Sequence[Example], settings: Le
     correction changed).
     """
     plain: list[tuple[tuple[int, ...], tuple[int, ...], tuple[float, ...], float]] = []
-    worth = rewards_of(settings)
     for example in examples:
         for reply, name, at in _judged(example):
             rewards = [0.0] * len(reply)
-            rewards[at] = worth[name] * example.share
+            rewards[at] = FEEDBACK_REWARDS[name] * example.share
             plain.append((example.prompt_ids, reply, tuple(rewards), example.weight))
     states = completion_states(resident, [(prompt, reply) for prompt, reply, _, _ in plain], settings.token_budget)
     return [Logged(*item, state) for item, state in zip(plain, states, strict=True)]
-
-
-def rewards_of(settings: LearnerSettings) -> dict[str, float]:
-    """Return the reward of each word that people have for a reply; a thumb is the unit."""
-    pair, edit = settings.q_pair_reward, settings.q_edit_reward
-    return FEEDBACK_REWARDS | {"pair_chosen": pair, "pair_rejected": -pair, "edited": edit, "original": -edit}
 
 
 def _judged(example: Example) -> list[tuple[tuple[int, ...], str, int]]:
@@ -164,17 +142,6 @@ def completion_states(
     return found
 
 
-def held_states(resident: Resident, anchors: Sequence[Anchor], settings: LearnerSettings) -> list[Held]:
-    """Return the anchors that a shift is held to with the states of their replies, `HELD` of them at most: states take
-    memory.
-    """
-    some = anchors[:HELD]
-    states = completion_states(
-        resident, [(anchor.prompt_ids, anchor.completion_ids) for anchor in some], settings.token_budget
-    )
-    return list(zip(some, states, strict=True))
-
-
 class PolicyHead:
     """The frozen policy's logits (..., V), float32, as a function of hidden states (..., d)."""
 
@@ -182,12 +149,12 @@ class PolicyHead:
         self._resident, self._logits = resident, LogitsOf(resident.model)
         weight = resident.model.get_output_embeddings().weight
         self.vocabulary, self._dtype = len(weight), weight.dtype
-        self.scale = self._logits.scale
 
-    def __call__(self, states: Tensor, shift: Tensor | None = None) -> Tensor:
-        """Return the logits, shifted by `shift` (..., V) nats; with a gradient for the shift alone."""
-        with torch.set_grad_enabled(shift is not None), self._resident.autocast():
-            return self._logits(states.to(self._dtype), None if shift is None else shift / self.scale).float()
+    @torch.no_grad()
+    def __call__(self, states: Tensor) -> Tensor:
+        """Return the logits, without gradient."""
+        with self._resident.autocast():
+            return self._logits(states.to(self._dtype)).float()
 
 
 @torch.no_grad()
@@ -213,33 +180,26 @@ def policy_head(resident: Resident, known: Logged) -> PolicyHead:
 def _learned_heads(
     resident: Resident,
     logged: Sequence[Logged],
-    held: Sequence[Held],
     through: PolicyHead,
     settings: LearnerSettings,
     seed: int,
     meter: Meter,
 ) -> QHeads:
-    rank = resident.lora_rank // 2 if settings.q_serving == "shifted" else 0
-    heads = QHeads(resident.model.get_output_embeddings().weight.detach().float(), rank=rank, seed=seed).to(
-        resident.device
-    )
+    embeddings = resident.model.get_output_embeddings().weight.detach().float()
+    heads = QHeads(embeddings, seed=seed).to(resident.device)
     adam = torch.optim.Adam(
-        [parameter for parameter in heads.parameters() if parameter.requires_grad], lr=settings.q_rate
+        [parameter for parameter in heads.parameters() if parameter.requires_grad], lr=LEARNING_RATE
     )
     rng = random.Random(seed)
-    order = anchor_order(len(held), settings.anchor_batch, settings.q_steps, seed + 1)
     total = sum(item.weight for item in logged) / len(logged)
-    for step in range(settings.q_steps):
-        batch = [logged[index] for index in rng.sample(range(len(logged)), min(2 * settings.batch_items, len(logged)))]
+    for step in range(settings.ilql.steps):
+        batch = [logged[index] for index in rng.sample(range(len(logged)), min(2 * settings.batch_size, len(logged)))]
         adam.zero_grad()
         loss, metrics = head_backward(heads, batch, total, through, settings)
-        if held:
-            kl = shift_backward(heads, [held[index] for index in order[step]], through, settings)
-            loss, metrics = loss + settings.anchor * kl, metrics | {"anchor/kl": kl}
         if not math.isfinite(loss):
             raise Diverged(f"step {step + 1} of the Q heads gave a loss of {loss}; live stays as it was")
         adam.step()
-        heads.follow(settings.q_polyak)
+        heads.follow(POLYAK)
         meter.step(loss, metrics, sum(len(item.ids) for item in batch))
     return heads
 
@@ -255,7 +215,7 @@ def head_backward(
         sum(len(item.ids) for item in batch),
         0.0,
     )
-    pieces = [piece for item in batch for piece in _pieces(heads, item, most, settings.q_gamma)]
+    pieces = [piece for item in batch for piece in _pieces(heads, item, most, GAMMA)]
     seen: dict[str, float] = defaultdict(float)
     for group in length_buckets([len(piece.ids) for piece in pieces], most):
         some = [pieces[index] for index in group]
@@ -310,48 +270,10 @@ def _head_losses(
         rewards,
         mask,
         prior=prior,
-        gamma=settings.q_gamma,
-        tau=settings.q_tau,
-        cql=settings.q_cql,
+        gamma=GAMMA,
+        tau=settings.ilql.tau,
+        cql=CQL_WEIGHT,
     )
-
-
-def shift_backward(heads: QHeads, some: Sequence[Held], through: PolicyHead, settings: LearnerSettings) -> float:
-    """Add the gradients of `anchor` times the mean KL from the base model to the shifted policy per token of some
-    anchors; return the KL, in nats.
-    """
-    most, kl_sum = _most_tokens(len(heads.embeddings), settings), 0.0
-    whole, base = (
-        torch.cat([states for _, states in some]),
-        stacked([anchor for anchor, _ in some], torch.device("cpu")),
-    )
-    for start in range(0, len(whole), most):
-        here = slice(start, start + most)
-        states = whole[here].to(heads.embeddings.device)
-        top = TopLogps(*(part[here].to(states.device) for part in base))
-        values, _ = forward_kl_loss(through(states, settings.q_beta * heads.served(states)), top)
-        (settings.anchor * values.sum() / len(whole)).backward()
-        kl_sum += values.sum().item()
-    return kl_sum / len(whole)
-
-
-def _shifted(
-    resident: Resident, heads: QHeads, through: PolicyHead, guards: Guards, settings: LearnerSettings
-) -> tuple[dict[str, float], str]:
-    """Put the shift on the output layer; while it moves the policy too far, halve it. Return what the guards saw last,
-    and what they stop for.
-    """
-    looked: dict[str, float] = {}
-    stopped, beta = "", settings.q_beta
-    for _ in range(HALVINGS + 1):
-        low, high = heads.shift(beta)
-        resident.put_shift(low, high / through.scale)
-        looked, stopped = guards.look()
-        looked["ilql/beta"] = beta
-        if looked.get("guard/kl", 0.0) <= settings.max_kl:
-            break
-        beta /= 2
-    return looked, stopped
 
 
 @torch.no_grad()
@@ -371,7 +293,7 @@ def shifted_distributions(
         for part in states.split(most):
             hidden = part.to(resident.device)
             low = torch.stack(heads.q_target(hidden)).amin(0)
-            shifted = shifted_logps(through(hidden), low, heads.v(hidden), beta=settings.q_beta, top_k=0)
+            shifted = shifted_logps(through(hidden), low, heads.v(hidden), beta=settings.ilql.beta)
             tops.append(TopLogps(*(column.cpu() for column in top_logps(shifted, TOP))))
         goals.append(Anchor(prompt, reply, TopLogps(*(torch.cat(column) for column in zip(*tops, strict=True)))))
     return goals

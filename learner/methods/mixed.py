@@ -19,13 +19,15 @@ from learner.errors import Diverged
 from learner.methods.steps import MismatchedCompletions, backward, mixed_settings, num_good, step_totals
 from learner.model import distributed
 from learner.model.anchors import Anchor, stacked
-from learner.model.optimizer import Optimizer, cooled
+from learner.model.optimizer import Optimizer
 from learner.model.reference import Reference
 from learner.model.resident import Resident
 from learner.model.scoring import completion_logits, completion_sums, length_buckets
 from learner.settings import LearnerSettings
 
 log = logging.getLogger(__name__)
+Z0_DECAY = 0.5  # share of its old value that KTO's baseline keeps at each look
+MIN_GOOD_LOG_RATIO = -1.0  # nats per completion by which good completions may become less likely
 LOOK_EVERY = 5  # steps between two looks of the guards
 ONE_SIDED_95 = 1.645  # standard errors
 MIN_HELD_OUT = 8  # fewer held-out judgements cannot tell a fall from noise
@@ -61,7 +63,7 @@ def train(
     mixed, budget = mixed_settings(settings), settings.token_budget
     mismatched = MismatchedCompletions.of(resident, plan.trained, mixed, plan.seed, budget)
     order = anchor_order(
-        len(anchors), settings.anchor_batch if settings.anchor > 0 else 0, len(plan.batches), plan.seed
+        len(anchors), settings.anchors.batch_size if settings.anchors.weight > 0 else 0, len(plan.batches), plan.seed
     )
     stopped, good = "", _Mean()
     for number, batch in enumerate(plan.batches, 1):
@@ -69,7 +71,7 @@ def train(
         some = [anchors[index] for index in order[number - 1]]
         totals = step_totals(plan.trained, len(batch), sum(len(anchor.completion_ids) for anchor in some))
         loss, metrics = backward(resident, examples, some, reference, totals, mixed, budget, mismatched.baseline.z0)
-        norm = optimizer.step(cooled(number, len(plan.batches), settings.cooldown))
+        norm = optimizer.step()
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise Diverged(
                 f"step {number} of {len(plan.batches)} gave a loss of {loss} and a gradient norm of {norm}; live stays as it was"
@@ -77,7 +79,7 @@ def train(
         metrics["gradient_norm"] = norm
         good.add(metrics.get("good/log_ratio", 0.0), num_good(examples))
         if number % LOOK_EVERY == 0 or number == len(plan.batches):
-            mismatched.look(resident, budget, settings.z0_decay)
+            mismatched.look(resident, budget, Z0_DECAY)
             seen, stopped = guards.look(good.taken())
             metrics |= seen | {"kto/z0": mismatched.baseline.z0}
         tokens = sum(example.num_tokens for example in examples) + sum(
@@ -190,7 +192,7 @@ class Guards:
         if reason:
             self._resident.put(self._good)
             if "held_out/loss" in seen:
-                self._held_out_losses.pop()  # of weights that are gone; a shift that is halved is looked at again
+                self._held_out_losses.pop()  # of weights that are gone
         else:
             self._good, self.moved = self._resident.weights(), True
         return seen, reason
@@ -199,10 +201,8 @@ class Guards:
         kl = seen.get("guard/kl", 0.0)
         if not kl <= self._settings.max_kl:
             return f"KL to the live version {kl:.2f} > {self._settings.max_kl:g} nats per reply"
-        if not good_log_ratio >= self._settings.min_chosen_log_ratio:
-            return (
-                f"good replies became less likely: {good_log_ratio:.2f} < {self._settings.min_chosen_log_ratio:g} nats"
-            )
+        if not good_log_ratio >= MIN_GOOD_LOG_RATIO:
+            return f"good replies became less likely: {good_log_ratio:.2f} < {MIN_GOOD_LOG_RATIO:g} nats"
         rises = [float((self._shares * losses).sum()) for losses in self._held_out_losses]
         if (
             len(rises) >= 3

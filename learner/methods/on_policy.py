@@ -6,26 +6,26 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from learner.algorithms.grpo import group_advantages, grpo_loss, has_contrast
-from learner.algorithms.kl import kl_estimate
+from learner.algorithms.kl import KlKind, kl_estimate
 from learner.algorithms.ppo import ValueHead, adapted_kl_weight, advantages_and_returns, token_rewards, value_loss
 from learner.algorithms.reduction import Term, combine, token_weights
 from learner.algorithms.rloo import leave_one_out_advantages, penalized_rewards, rloo_loss
 from learner.algorithms.statistics import masked_whiten
 from learner.algorithms.surrogate import surrogate_loss
-from learner.data.plan import batches_of
 from learner.errors import Diverged
 from learner.methods.mixed import Guards, Meter, Progress, Trained, anchor_order
-from learner.methods.off_policy import Judged, judged_backward
-from learner.methods.steps import anchor_backward, micro_batches, summary_of, surrogate_settings
+from learner.methods.steps import anchor_backward, micro_batches, summary_of
+from learner.methods.variants import VARIANTS
 from learner.model import distributed
 from learner.model.anchors import Anchor
-from learner.model.optimizer import Optimizer, cooled
+from learner.model.optimizer import Optimizer
 from learner.model.resident import Resident, Weights
 from learner.model.rollouts import Rollout, sample_rollouts, sampler_logps
 from learner.model.scoring import Ids, hidden_states, length_buckets, padded, row_logps, row_of, score
@@ -35,6 +35,15 @@ from learner.settings import LearnerSettings
 from policy.chat import decode, end_ids
 
 log = logging.getLogger(__name__)
+KL_HORIZON = 256.0  # rollouts over which the KL's weight changes by a fifth at most
+# The estimate of the KL in GRPO's loss whose gradient is that of KL(policy || live), over several steps of a round too.
+KL_KIND: KlKind = "corrected_k3"
+REWARD_CLIP = 5.0  # largest size of the heads' mean, in units of reward
+TRUNCATION_PENALTY = 1.0  # taken off the reward of a rollout that did not end, in units of reward
+RLOO_CLIP = (0.2, 0.28)
+GAMMA, GAE_LAMBDA = 1.0, 0.95  # per token
+VALUE_LEARNING_RATE = 1e-3
+VALUE_WARMUP_STEPS = 20  # of the value head alone, before the policy moves
 
 
 @dataclass(frozen=True)
@@ -68,54 +77,44 @@ def train_on_policy(
     settings: LearnerSettings,
     seed: int,
     progress: Progress,
-    judged: Judged | None = None,
 ) -> Trained:
-    """Run the rounds of an update on the resident weights, which are the live version's at the start. Raises Diverged.
-
-    Each step learns from some of the `judged` replies too, if there are any.
-    """
-    settings = settings.model_copy(
-        update={"rollout_minibatches": min(settings.rollout_minibatches, len(prompts))}
-    )  # no step without a prompt
-    meter = Meter(progress, settings.rollout_rounds * settings.rollout_epochs * settings.rollout_minibatches)
-    function = reward_function(settings.reward_function)
+    """Run the rounds of an update on the resident weights, which are the live version's at the start. Raises Diverged."""
+    settings = _with(settings, "rollout", minibatches=min(settings.rollout.minibatches, len(prompts)))
+    meter = Meter(progress, settings.rollout.rounds * settings.rollout.minibatches)
+    function = reward_function(settings.reward_model.functions)
     critic = Critic(resident, settings) if settings.algorithm == "ppo" else None
-    per_step = settings.anchor_batch if settings.anchor > 0 else 0
+    per_step = settings.anchors.batch_size if settings.anchors.weight > 0 else 0
     order = iter(anchor_order(len(anchors), per_step, meter.steps, seed))
-    turns = iter(
-        batches_of(len(judged.rows), settings.batch_items, meter.steps, float(meter.steps), seed) if judged else ()
-    )
-    rng, stopped, kl_weight = random.Random(seed), "", settings.kl_weight
-    for number in range(settings.rollout_rounds):
-        asked = rng.sample(list(prompts), min(settings.rollout_prompts, len(prompts)))
+    rng, stopped, kl_weight = random.Random(seed), "", settings.ppo.kl_weight
+    for number in range(settings.rollout.rounds):
+        asked = rng.sample(list(prompts), min(settings.rollout.prompts, len(prompts)))
         batch = sampled_batch(
             resident, rewards, function, asked, live_weights if number else None, settings, seed + number
         )
-        settings = settings.model_copy(update={"kl_weight": kl_weight})
+        settings = _with(settings, "ppo", kl_weight=kl_weight)
         weights, seen = _advantages(batch, critic, settings)
-        if settings.kl_target > 0 and number:  # the first round's policy is the live version
+        if settings.ppo.kl_target > 0 and number:  # the first round's policy is the live version
             kl_weight = adapted_kl_weight(
                 kl_weight,
                 seen["rollout/kl"],
-                target=settings.kl_target,
+                target=settings.ppo.kl_target,
                 num_sequences=len(batch.rollouts),
-                horizon=settings.kl_horizon,
+                horizon=KL_HORIZON,
             )
         meter.count(batch.num_tokens)
         for place, part in enumerate(_minibatches(batch, settings, seed + number), 1):
             anchors_now = [anchors[index] for index in next(order)]
             loss, metrics, tokens = _step_gradients(resident, batch, weights, part, settings)
-            if judged is not None:
-                extra, told, read = judged_backward(resident, judged, next(turns), settings)
-                loss, metrics, tokens = loss + extra, metrics | told, tokens + read
-            anchor_loss, anchor_metrics = anchor_backward(resident, anchors_now, settings.anchor, settings.token_budget)
-            norm = optimizer.step(cooled(meter.taken + 1, meter.steps, settings.cooldown))
+            anchor_loss, anchor_metrics = anchor_backward(
+                resident, anchors_now, settings.anchors.weight, settings.token_budget
+            )
+            norm = optimizer.step()
             if not math.isfinite(loss + anchor_loss) or not math.isfinite(norm):
                 raise Diverged(
                     f"round {number + 1} gave a loss of {loss + anchor_loss} and a gradient norm of {norm}; live stays as it was"
                 )
             metrics |= seen | anchor_metrics | {"gradient_norm": norm}
-            if place % settings.rollout_minibatches == 0:  # the end of a pass
+            if place % settings.rollout.minibatches == 0:  # the end of a pass
                 looked, stopped = guards.look()
                 metrics |= looked
             meter.step(
@@ -126,7 +125,7 @@ def train_on_policy(
             if stopped:
                 break
         if stopped:
-            log.info("stopped after round %d of %d: %s", number + 1, settings.rollout_rounds, stopped)
+            log.info("stopped after round %d of %d: %s", number + 1, settings.rollout.rounds, stopped)
             break
     return meter.trained(stopped)
 
@@ -143,14 +142,18 @@ def sampled_batch(
     """Sample a group of replies to each prompt from the resident weights and score them; `live_weights` is None where
     these are the live ones.
     """
-    asked = [prompt for prompt in prompts for _ in range(settings.rollout_group)]
+    asked = [prompt for prompt in prompts for _ in range(settings.rollout.group_size)]
     with resident.autocast():
         sampled = sample_rollouts(
-            resident.model, asked, end_ids=end_ids(resident.tokenizer), max_tokens=settings.rollout_tokens, seed=seed
+            resident.model,
+            asked,
+            end_ids=end_ids(resident.tokenizer),
+            max_tokens=settings.rollout.max_tokens,
+            seed=seed,
         )
         rollouts = distributed.the_first(sampled)
         replies = [(rollout.prompt_ids, rollout.ids) for rollout in rollouts]
-        size = settings.rollout_group
+        size = settings.rollout.group_size
         rows = [
             row_of(prompt, *(rollout.ids for rollout in rollouts[k * size : (k + 1) * size]))
             for k, prompt in enumerate(prompts)
@@ -161,14 +164,12 @@ def sampled_batch(
             with resident.holding(live_weights):
                 live = row_logps(resident.model, rows, settings.token_budget)
     features = completion_features(resident, replies, settings.token_budget)
-    scores = rewards.rewards(features, pessimism=settings.reward_pessimism, limit=settings.reward_clip)
+    scores = rewards.rewards(features, pessimism=settings.reward_model.pessimism, limit=REWARD_CLIP)
     if function is not None:
         texts = [(decode(resident.tokenizer, prompt), decode(resident.tokenizer, reply)) for prompt, reply in replies]
         scores = scores + torch.tensor([function(*text) for text in texts])
-    scores = scores - settings.cut_off_penalty * torch.tensor(
-        [0.0 if rollout.is_finished else 1.0 for rollout in rollouts]
-    )
-    groups = torch.arange(len(prompts)).repeat_interleave(settings.rollout_group)
+    scores = scores - TRUNCATION_PENALTY * torch.tensor([0.0 if rollout.is_finished else 1.0 for rollout in rollouts])
+    groups = torch.arange(len(prompts)).repeat_interleave(settings.rollout.group_size)
     device = resident.device
     return Batch(
         rollouts,
@@ -188,7 +189,7 @@ class Critic:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.head = ValueHead(resident.base.config.get_text_config().hidden_size).to(resident.device)
-        self._adam = torch.optim.Adam(self.head.parameters(), lr=settings.value_rate, eps=1e-5)
+        self._adam = torch.optim.Adam(self.head.parameters(), lr=VALUE_LEARNING_RATE, eps=1e-5)
         self._is_warm = False
 
     def learn(self, batch: Batch, rewards: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -201,17 +202,14 @@ class Critic:
         states = self._states(batch)
         if not self._is_warm:
             nothing = torch.zeros_like(rewards)
-            _, followed = advantages_and_returns(rewards, nothing, batch.mask, gamma=self._settings.gae_gamma, lam=1.0)
-            self._fit(states, nothing, followed, batch.mask, self._settings.value_warmup, clip=math.inf)
+            _, followed = advantages_and_returns(rewards, nothing, batch.mask, gamma=GAMMA, lam=1.0)
+            self._fit(states, nothing, followed, batch.mask, VALUE_WARMUP_STEPS, clip=math.inf)
             self._is_warm = True
         with torch.no_grad():
             old = self.head(states) * batch.mask
-        advantages, returns = advantages_and_returns(
-            rewards, old, batch.mask, gamma=self._settings.gae_gamma, lam=self._settings.gae_lambda
-        )
-        steps = self._settings.rollout_minibatches * self._settings.rollout_epochs
+        advantages, returns = advantages_and_returns(rewards, old, batch.mask, gamma=GAMMA, lam=GAE_LAMBDA)
         return advantages, self._fit(
-            states, old, returns, batch.mask, steps, clip=self._settings.value_clip or math.inf
+            states, old, returns, batch.mask, self._settings.rollout.minibatches, clip=math.inf
         )
 
     def _fit(
@@ -251,17 +249,17 @@ def _advantages(batch: Batch, critic: Critic | None, settings: LearnerSettings) 
     seen = {"reward/mean": batch.rewards.mean().item(), "reward/deviation": batch.rewards.std().item()}
     seen |= {
         "rollout/kl": kl.item(),
-        "rollout/kl_weight": settings.kl_weight,
+        "rollout/kl_weight": settings.ppo.kl_weight,
         "rollout/length": batch.mask.sum(1).mean().item(),
     }
     if settings.algorithm == "rloo":
-        rewards = penalized_rewards(batch.rewards, batch.old, batch.live, batch.mask, kl_weight=settings.kl_weight)
+        rewards = penalized_rewards(batch.rewards, batch.old, batch.live, batch.mask, kl_weight=settings.ppo.kl_weight)
         return leave_one_out_advantages(rewards, batch.groups), seen
     if critic is not None:
-        rewards = token_rewards(batch.rewards, batch.old, batch.live, batch.mask, kl_weight=settings.kl_weight)
+        rewards = token_rewards(batch.rewards, batch.old, batch.live, batch.mask, kl_weight=settings.ppo.kl_weight)
         advantages, metrics = critic.learn(batch, rewards)
         return masked_whiten(advantages, batch.mask), seen | metrics
-    advantages = group_advantages(batch.rewards, batch.groups, scale=settings.advantage_scale)
+    advantages = group_advantages(batch.rewards, batch.groups, scale=VARIANTS[settings.ppo.variant].advantage_scale)
     contrast = has_contrast(batch.rewards, batch.groups)
     return advantages * contrast, seen | {"rollout/contrast": contrast.double().mean().item()}
 
@@ -270,13 +268,12 @@ def _minibatches(batch: Batch, settings: LearnerSettings, seed: int) -> list[lis
     """Return the round's steps as indices of replies; whole prompts stay together, since their replies share a row."""
     rng, parts = random.Random(seed), []
     count = int(batch.groups.max()) + 1
-    size = settings.rollout_group
-    for _ in range(settings.rollout_epochs):
-        order = list(range(count))
-        rng.shuffle(order)
-        for number in range(settings.rollout_minibatches):
-            chosen = order[number :: settings.rollout_minibatches]
-            parts.append([group * size + place for group in chosen for place in range(size)])
+    size = settings.rollout.group_size
+    order = list(range(count))
+    rng.shuffle(order)
+    for number in range(settings.rollout.minibatches):
+        some = order[number :: settings.rollout.minibatches]
+        parts.append([group * size + index for group in some for index in range(size)])
     return parts
 
 
@@ -284,7 +281,7 @@ def _step_gradients(
     resident: Resident, batch: Batch, advantages: Tensor, part: Sequence[int], settings: LearnerSettings
 ) -> tuple[float, dict[str, float], int]:
     """Add one step's gradients; return its loss, metrics and number of tokens."""
-    size, budget = settings.rollout_group, settings.token_budget
+    size, budget = settings.rollout.group_size, settings.token_budget
     firsts = list(part[::size])  # one row per prompt, with all its replies
     lengths = [
         len(batch.rollouts[first].prompt_ids) + sum(len(batch.rollouts[first + k].ids) for k in range(size))
@@ -320,9 +317,10 @@ def _total(mask: Tensor, settings: LearnerSettings) -> float:
     """Return what the step's losses are divided by: the number of replies, their tokens, or replies times the longest
     allowed.
     """
-    if settings.algorithm == "rloo" or settings.token_reduction == "grpo":
+    reduction = VARIANTS[settings.ppo.variant].reduction
+    if settings.algorithm == "rloo" or reduction == "grpo":
         return float(mask.size(0))
-    return float(mask.sum()) if settings.token_reduction == "dapo" else float(mask.size(0) * settings.rollout_tokens)
+    return float(mask.sum()) if reduction == "dapo" else float(mask.size(0) * settings.rollout.max_tokens)
 
 
 def _loss(
@@ -343,12 +341,13 @@ def _loss(
             (logps * mask).sum(1),
             (old * mask).sum(1),
             advantages,
-            eps_low=settings.clip_low,
-            eps_high=settings.clip_high,
+            eps_low=RLOO_CLIP[0],
+            eps_high=RLOO_CLIP[1],
         )
         weights = torch.ones_like(values)
     else:
-        bounds = surrogate_settings(settings)
+        variant = VARIANTS[settings.ppo.variant]
+        bounds: dict[str, Any] = {"eps_low": variant.clip_low, "eps_high": variant.clip_high, "kind": variant.kind}
         if settings.algorithm == "ppo":
             values, metrics = surrogate_loss(logps, old, advantages[:, :width], mask, **bounds)
         else:
@@ -358,14 +357,19 @@ def _loss(
                 live,
                 advantages,
                 mask,
-                level=settings.ratio_level,
-                kl_weight=settings.kl_weight,
-                kl_kind=settings.kl_kind,
+                level=variant.ratio_level,
+                kl_weight=settings.ppo.kl_weight,
+                kl_kind=KL_KIND,
                 **bounds,
             )
-        weights = token_weights(mask, settings.token_reduction)
+        weights = token_weights(mask, variant.reduction)
     loss, shares = combine([Term(settings.algorithm, values, weights, total)])
     return loss, metrics | shares
+
+
+def _with(settings: LearnerSettings, group: str, **values: Any) -> LearnerSettings:
+    """Return the settings with some of a group's changed."""
+    return settings.model_copy(update={group: getattr(settings, group).model_copy(update=values)})
 
 
 def _mask(rollouts: Sequence[Rollout]) -> Tensor:

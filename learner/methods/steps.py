@@ -6,7 +6,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,33 +43,13 @@ def mixed_settings(settings: LearnerSettings) -> MixedSettings:
     """
     sft = settings.algorithm == "sft"
     return MixedSettings(
-        pair_kind=settings.pair_kind,
-        thumb_kind=settings.thumb_kind,
+        pair_kind=settings.pairs.loss,
+        thumb_kind=settings.thumbs.loss,
         beta=settings.beta,
-        gamma=settings.simpo_gamma,
-        penalty=settings.dpop_penalty,
-        length_alpha=settings.length_alpha,
-        thumb_scale=0.0 if sft else settings.thumb_scale,
-        up_weight=settings.thumb_up_weight,
-        down_weight=settings.thumb_down_weight,
-        edit_flip_rate=settings.edit_flip_rate,
-        edit_full_tokens=float("inf") if sft else settings.edit_full_tokens,
-        edit_unchanged_weight=settings.edit_unchanged_weight,
-        edit_nll=settings.edit_nll,
-        nll=settings.nll if not sft else max(settings.nll, 1.0),
-        anchor=settings.anchor,
+        nll=settings.nll_weight if not sft else max(settings.nll_weight, 1.0),
+        anchor=settings.anchors.weight,
+        **({"thumb_scale": 0.0, "edit_full_tokens": float("inf")} if sft else {}),
     )
-
-
-def surrogate_settings(settings: LearnerSettings) -> dict[str, Any]:
-    """Return how `surrogate_loss` treats ratios: PPO's clip, or CISPO, which bounds the weight and keeps the gradient."""
-    high = settings.clip_high if settings.surrogate == "clip" else settings.cispo_bound
-    return {
-        "eps_low": settings.clip_low,
-        "eps_high": high,
-        "dual_clip": settings.dual_clip or None,
-        "kind": settings.surrogate,
-    }
 
 
 def step_totals(trained: Sequence[Example], batch_size: int, num_anchor_tokens: int) -> Totals:

@@ -54,12 +54,12 @@ def base_anchors(resident: Resident, cache: Path, count: int) -> list[Anchor]:
     """
     prompts = _prompts(resident, count)
     if not prompts:
-        most = resident.settings.gate_max_tokens
+        most = resident.settings.gate.max_tokens
         raise BadSetting(
             f"gate_max_tokens {most} leaves no prompt room in the model's context of {resident.context_length} tokens; lower it"
         )
     digest = sha256(json.dumps(prompts).encode()).hexdigest()[:16]
-    path = cache / f"anchors-{resident.base_digest[:16]}-{digest}-{resident.settings.gate_max_tokens}.safetensors"
+    path = cache / f"anchors-{resident.base_digest[:16]}-{digest}-{resident.settings.gate.max_tokens}.safetensors"
     if path.exists():
         try:
             return _read(path)
@@ -67,7 +67,7 @@ def base_anchors(resident: Resident, cache: Path, count: int) -> list[Anchor]:
             log.warning("anchors in %s cannot be read (%s); made again", path.name, error)
     with resident.as_base() as model, resident.autocast():
         ends = end_ids(resident.tokenizer)
-        made = sample_rollouts(model, prompts, end_ids=ends, max_tokens=resident.settings.gate_max_tokens, seed=SEED)
+        made = sample_rollouts(model, prompts, end_ids=ends, max_tokens=resident.settings.gate.max_tokens, seed=SEED)
         anchors = with_distributions(model, [(rollout.prompt_ids, rollout.ids) for rollout in made])
     _write(path, anchors)
     return anchors
@@ -77,7 +77,7 @@ def anchor_count(settings: LearnerSettings, num_parameters: int) -> int:
     """Return how many anchors there are to be: as many as the settings say, or for a small model, which samples them in
     seconds, 256, else 64.
     """
-    return settings.anchor_items or (256 if num_parameters <= SMALL else 64)
+    return settings.anchors.count or (256 if num_parameters <= SMALL else 64)
 
 
 def _prompts(resident: Resident, count: int) -> list[list[int]]:
@@ -86,18 +86,18 @@ def _prompts(resident: Resident, count: int) -> list[list[int]]:
 
     def rendered(conversations: Iterable[Messages]) -> list[list[int]]:
         found = [render_prompt(resident.tokenizer, turns) for turns in conversations]
-        return [ids for ids in found if len(ids) + settings.gate_max_tokens <= resident.context_length]
+        return [ids for ids in found if len(ids) + settings.gate.max_tokens <= resident.context_length]
 
     theirs: list[list[int]] = []
-    if settings.anchor_file is not None:
-        read = read_prompts(settings.anchor_file)
+    if settings.anchors.file is not None:
+        read = read_prompts(settings.anchors.file)
         theirs = rendered(messages for messages, _ in read)
-        asked = min(len(theirs), count if settings.anchor_items else MOST - count)
+        asked = min(len(theirs), count if settings.anchors.count else MOST - count)
         theirs = [theirs[place * len(theirs) // asked] for place in range(asked)]
         if len(theirs) < len(read):
-            left_out = f"{len(read) - asked} of the {len(read)} prompts of {settings.anchor_file}"
+            left_out = f"{len(read) - asked} of the {len(read)} prompts of {settings.anchors.file}"
             log.warning("%s are no anchors: too long, or more than there are to be (anchor_items)", left_out)
-    more = count - len(theirs) if settings.anchor_items else count
+    more = count - len(theirs) if settings.anchors.count else count
     return theirs + rendered([{"role": "user", "content": text}] for text in (anchor_prompts(more) if more else []))
 
 

@@ -16,16 +16,10 @@ from learner.settings import LearnerSettings
 
 log = logging.getLogger(__name__)
 BETAS = (0.9, 0.95)
+EPS = 1e-8  # in units of a gradient
+WARMUP_STEPS = 5  # over which the learning rate rises where there is no optimizer state
+CLIP_NORM = 1.0  # a longer gradient is scaled down to it
 KEPT = 4  # files of moments; older ones belong to versions that nobody trains on
-
-
-def cooled(step: int, steps: int, share: float) -> float:
-    """Return what the learning rate is multiplied by at `step` (1..`steps`) of an update: 1, then falling in a straight
-    line over its last `share`.
-
-    The last steps are small, so that the weights end on the mean of where single batches would pull them.
-    """
-    return min(1.0, (steps - step + 1) / (share * steps + 1))
 
 
 def optimizer_of(resident: Resident, settings: LearnerSettings) -> "Optimizer":
@@ -33,11 +27,9 @@ def optimizer_of(resident: Resident, settings: LearnerSettings) -> "Optimizer":
     return Optimizer(
         resident,
         learning_rate=resident.learning_rate,
-        warmup_steps=settings.warmup_steps,
-        clip_norm=settings.clip_norm,
-        betas=(settings.adam_beta1, settings.adam_beta2),
-        eps=settings.adam_eps,
-        weight_decay=settings.weight_decay,
+        warmup_steps=WARMUP_STEPS,
+        clip_norm=CLIP_NORM,
+        weight_decay=settings.optimizer.weight_decay,
     )
 
 
@@ -52,7 +44,7 @@ class Optimizer:
         warmup_steps: int,
         clip_norm: float,
         betas: tuple[float, float] = BETAS,
-        eps: float = 1e-8,
+        eps: float = EPS,
         weight_decay: float = 0.0,
     ) -> None:
         self._named = dict(resident.trainable())
@@ -63,16 +55,17 @@ class Optimizer:
         self._learning_rate = learning_rate
         self.num_steps = 0  # since the memory began
 
-    def step(self, scale: float = 1.0) -> float:
-        """Apply the gradients (added over all ranks) at `scale` times the learning rate, and clear them; return their
-        norm before clipping (not
-        finite: nothing was applied)."""
+    def step(self) -> float:
+        """Apply the gradients, added over all ranks, and clear them; return their norm before clipping.
+
+        Where the norm is not finite, nothing is applied.
+        """
         distributed.add_gradients(self._named.values())
         norm = float(torch.nn.utils.clip_grad_norm_(self._named.values(), self._clip_norm))
         if norm == norm and norm != float("inf"):
             self.num_steps += 1
             for group in self._adamw.param_groups:
-                group["lr"] = scale * self._learning_rate * min(1.0, self.num_steps / (self._warmup_steps + 1))
+                group["lr"] = self._learning_rate * min(1.0, self.num_steps / (self._warmup_steps + 1))
             self._adamw.step()
         self._adamw.zero_grad(set_to_none=True)
         return norm

@@ -20,6 +20,7 @@ from policy.model import load_model, model_digest, resolve_device
 from policy.versions import read_version
 
 log = logging.getLogger(__name__)
+LORA_ALPHA = 32.0  # adapters are scaled by alpha / rank
 Weights = dict[str, Tensor]
 
 
@@ -27,8 +28,7 @@ class Resident:
     """Base model, tokenizer, and the weights that move: adapters on all linear layers (`lora`) or every weight
     (`full`).
 
-    The output layer has an adapter only where the settings ask for one (ilql, served as a shift of the logits) or the
-    version brings one.
+    The output layer has an adapter only where the version brings one.
 
     `model` is in evaluation mode always (no dropout: the policy must equal its reference at the start of an update);
     only the trainable
@@ -59,17 +59,11 @@ class Resident:
         self.model: Any = self.base
         self._shape: tuple[int, float, bool] | None = None
         self._base_weights: Weights = {}
-        self._is_shifted = settings.algorithm == "ilql" and settings.q_serving == "shifted"
         if settings.tuning == "full":
             self.base.requires_grad_(True)
             self._base_weights = self.weights()
         else:
-            self._wrap(settings.lora_rank, settings.lora_alpha, self._is_shifted)
-
-    @property
-    def lora_rank(self) -> int:
-        """Rank of the adapters; 0 where every weight moves."""
-        return self._shape[0] if self._shape else 0
+            self._wrap(settings.lora_rank, LORA_ALPHA, False)
 
     @property
     def context_length(self) -> int:
@@ -80,7 +74,7 @@ class Resident:
     @property
     def learning_rate(self) -> float:
         """The step size in force."""
-        return self.settings.learning_rate or learning_rate_for(self.num_parameters, self.settings.tuning)
+        return self.settings.optimizer.learning_rate or learning_rate_for(self.num_parameters, self.settings.tuning)
 
     def trainable(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         """The weights that move, by name."""
@@ -95,19 +89,6 @@ class Resident:
         """Put a copy made by `weights` back."""
         for name, parameter in self.trainable():
             parameter.copy_(weights[name])
-
-    @torch.no_grad()
-    def put_shift(self, low: Tensor | None = None, high: Tensor | None = None) -> None:
-        """Let the output layer say `high low h` more of a hidden state h, with low (R, d) and high (V, R), R at most
-        the rank; or nothing.
-        """
-        head: Any = self.base.get_output_embeddings()
-        down, up = head.lora_A["default"].weight, head.lora_B["default"].weight  # (rank, d), (V, rank)
-        down.zero_()
-        up.zero_()
-        if low is not None and high is not None:
-            down[: len(low)] = low
-            up[:, : len(low)] = high / head.scaling["default"]
 
     def become(self, folder: Path | None, seed: int) -> None:
         """Take on the weights of a version folder, or of the base model (None; fresh adapters are drawn from `seed`).
@@ -176,7 +157,7 @@ class Resident:
         if self.settings.tuning == "full":
             self.put(self._base_weights)
             return
-        shape = (self.settings.lora_rank, self.settings.lora_alpha, self._is_shifted)
+        shape = (self.settings.lora_rank, LORA_ALPHA, False)
         if self._shape != shape:
             self._wrap(*shape)
         with torch.random.fork_rng(devices=[]):
@@ -221,14 +202,11 @@ class Resident:
 
         config = json.loads((folder / "adapter_config.json").read_text())
         has_head = self._head_name().rpartition(".")[2] in config["target_modules"]
-        shape = (int(config["r"]), float(config["lora_alpha"]), has_head or self._is_shifted)
+        shape = (int(config["r"]), float(config["lora_alpha"]), has_head)
         if self._shape != shape:
             self._wrap(*shape)
         found = set_peft_model_state_dict(self.model, load_file(folder / "adapter_model.safetensors"))
-        new = f".{self._head_name()}.lora_" if not has_head else None
-        if new and self._is_shifted:
-            self.put_shift()
-        missing = [name for name in found.missing_keys if "lora_" in name and not (new and new in name)]
+        missing = [name for name in found.missing_keys if "lora_" in name]
         if missing or found.unexpected_keys:
             raise CannotLearn(
                 f"the adapter in {folder} does not fit the base model {self.settings.model}: {(missing + found.unexpected_keys)[0]}"

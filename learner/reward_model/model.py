@@ -38,6 +38,10 @@ from learner.settings import LearnerSettings
 from policy.versions import Fingerprint, read_version, write_version
 
 log = logging.getLogger(__name__)
+NUM_HEADS = 10  # their disagreement is the reward model's uncertainty
+NUM_STEPS = 200  # of full-batch gradient descent on the heads
+LEARNING_RATE = 0.01  # of Adam
+PRIOR_STRENGTH = 0.5  # how strongly each head is held to its own random start, against one label
 FORMAT = 1
 
 
@@ -148,23 +152,25 @@ def trained_reward_model(
     resident: Resident, examples: Sequence[Example], settings: LearnerSettings, seed: int
 ) -> tuple[RewardModel, dict[str, float]]:
     """Return a reward model of these examples, and its training metrics. Raises NothingToLearn when they are too few."""
-    if len(examples) < settings.reward_min_labels:
-        raise NothingToLearn(f"a reward model wants {settings.reward_min_labels} judgements, there are {len(examples)}")
+    if len(examples) < settings.reward_model.min_labels:
+        raise NothingToLearn(
+            f"a reward model wants {settings.reward_model.min_labels} judgements, there are {len(examples)}"
+        )
     replies = [(example.prompt_ids, reply.ids) for example in examples for reply in example.replies]
     features = completion_features(resident, replies, settings.token_budget)
     centre, scale = features.mean(0), features.std(0).clamp(min=1e-3) * features.size(1) ** 0.5 / 4.0
     data = _Judgements.of(examples)
-    heads = RewardHeads(features.size(1), settings.reward_heads, seed=seed)
+    heads = RewardHeads(features.size(1), NUM_HEADS, seed=seed)
     biases = torch.nn.Parameter(torch.zeros(len(data.raters)))
-    adam = torch.optim.Adam([heads.weight, biases], lr=settings.reward_rate)
-    resampled = bootstrap_weights(settings.reward_heads, torch.tensor([example.seq for example in examples]), seed=seed)
+    adam = torch.optim.Adam([heads.weight, biases], lr=LEARNING_RATE)
+    resampled = bootstrap_weights(NUM_HEADS, torch.tensor([example.seq for example in examples]), seed=seed)
     ready = (features - centre) / scale
     loss = torch.zeros(())
-    for _ in range(settings.reward_steps):
-        per_item = data.losses(heads(ready), biases, settings.reward_centring)  # (E, N)
+    for _ in range(NUM_STEPS):
+        per_item = data.losses(heads(ready), biases)  # (E, N)
         weights = resampled * data.weights
-        loss = (per_item * weights).sum() / data.weights.sum() / settings.reward_heads
-        prior = heads.prior_loss(len(examples), strength=settings.reward_prior) / settings.reward_heads
+        loss = (per_item * weights).sum() / data.weights.sum() / NUM_HEADS
+        prior = heads.prior_loss(len(examples), strength=PRIOR_STRENGTH) / NUM_HEADS
         loss = loss + prior + bias_prior_loss(biases).sum() / len(examples)
         adam.zero_grad()
         loss.backward()
@@ -218,7 +224,7 @@ class _Judgements:
             raters,
         )
 
-    def losses(self, scores: Tensor, biases: Tensor, centring: float) -> Tensor:
+    def losses(self, scores: Tensor, biases: Tensor) -> Tensor:
         """Return (E, N) losses by example from (E, replies) scores."""
         result = scores.new_zeros(scores.size(0), len(self.weights))
         if self.two:
@@ -229,7 +235,6 @@ class _Judgements:
                 margin=self.margins,
                 flip_rate=self.flip_rates[which],
                 is_tie=self.is_tie,
-                centring=centring,
             )
             result = result.index_add(1, which, values)
         if self.one:

@@ -8,7 +8,7 @@ from typing import Any
 from learner.data.datasets import read_examples, render_with, require_both_labels
 from learner.data.examples import Example, for_algorithm
 from learner.data.plan import without_holdout
-from learner.data.weighting import Scales, weighed
+from learner.data.weighting import FLIP_RATE, Scales, weighed
 from learner.errors import BadData
 from learner.model.resident import Resident
 from learner.reward_model.model import (
@@ -42,8 +42,8 @@ def train_reward_model(settings: LearnerSettings, file: Path | None) -> dict[str
     trust = believed_of(material.new, TrustEstimator(resident, settings).trust(material.new), material.trust, settings)
     kept, held_out = without_holdout(for_algorithm(material.new, "grpo"), HOLDOUT, settings.seed)
     tied = material.ties if kept else ()  # by themselves they tell nothing good from bad
-    kept = weighed(kept, parent=0, trust=trust, default_flip_rate=settings.flip_rate, scales=Scales.of(settings))
-    ties = weighed(tied, parent=0, trust=trust, default_flip_rate=settings.flip_rate, scales=Scales.of(settings))
+    kept = weighed(kept, parent=0, trust=trust, default_flip_rate=FLIP_RATE, scales=Scales.of(settings))
+    ties = weighed(tied, parent=0, trust=trust, default_flip_rate=FLIP_RATE, scales=Scales.of(settings))
     model, metrics = trained_reward_model(resident, [*kept, *ties], settings, settings.seed)
     metrics["reward/ties"] = float(len(ties))
     folder = next_reward_folder(settings.data)

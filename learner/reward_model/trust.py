@@ -28,6 +28,8 @@ from learner.model.resident import Resident
 from learner.reward_model.model import completion_features
 from learner.settings import LearnerSettings
 
+TRUST_PRIOR = 0.8  # chance that a rater of whom little is known is right
+TRUST_STRENGTH = 9.0  # how many feedback rows that chance is worth
 MIN_RATERS = 3  # two who disagree do not tell which of them is right
 FOLDS = 5
 ROUNDS = 4  # of fitting the scorer and estimating honesty, each with the other's last word
@@ -65,7 +67,9 @@ class TrustEstimator:
         """
         settings = self._settings
         said = [example for example in examples if not example.is_implicit]
-        newest = sorted(said, key=lambda example: example.seq)[-settings.trust_items :] if settings.trust_items else []
+        newest = (
+            sorted(said, key=lambda example: example.seq)[-settings.trust.feedback :] if settings.trust.feedback else []
+        )
         if len({example.rater_id for example in newest}) < MIN_RATERS:
             return {}
         replies = list(
@@ -84,8 +88,8 @@ class TrustEstimator:
             self._features(replies),
             judgements,
             pinned=gold_of(settings),
-            prior_mean=settings.trust_prior,
-            prior_strength=settings.trust_strength,
+            prior_mean=TRUST_PRIOR,
+            prior_strength=TRUST_STRENGTH,
         )
 
     def _features(self, replies: Sequence[tuple[Ids, Ids]]) -> Tensor:
@@ -102,7 +106,7 @@ class TrustEstimator:
 
 def gold_of(settings: LearnerSettings) -> dict[str, float]:
     """Return how far the raters that the operator vouches for are believed."""
-    return {name.strip(): GOLD for name in settings.gold_raters.split(",") if name.strip()}
+    return {name.strip(): GOLD for name in settings.trust.gold_raters.split(",") if name.strip()}
 
 
 def believed_of(
@@ -114,10 +118,10 @@ def believed_of(
     Older items come back by replay when the newest judgements hold no word of their rater; {} while nobody was ever
     estimated.
     """
-    if not settings.trust_items or not (estimates or stored):
+    if not settings.trust.feedback or not (estimates or stored):
         return {}
     raters, stored = dict.fromkeys(example.rater_id for example in examples), {**stored, **gold_of(settings)}
-    return {rater: estimates.get(rater, stored.get(rater, settings.trust_prior)) for rater in raters}
+    return {rater: estimates.get(rater, stored.get(rater, TRUST_PRIOR)) for rater in raters}
 
 
 def trust_of_raters(

@@ -12,7 +12,8 @@ from service.errors import Overloaded
 
 @dataclass(eq=False)
 class Ticket:
-    """A place in the engine for `cost` replies, held until it is given back. `key` pays for it, in the name of `rater`."""
+    """A place in the engine for `cost` replies, held until it is given back. `key` pays for it, in the name of `rater`.
+    """
 
     cost: int
     key: str

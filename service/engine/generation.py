@@ -29,7 +29,8 @@ class Token:
 
 @dataclass(frozen=True)
 class TextDelta:
-    """What one reply gained: text to show and the tokens that it is made of; `finish_reason` is set on the last piece."""
+    """What one reply gained: text to show and the tokens that it is made of; `finish_reason` is set on the last piece.
+    """
 
     index: int
     text: str

@@ -1,4 +1,5 @@
-"""A slot is one version's weights in memory. Its runner lives in a process of its own; answers come back step by step."""
+"""A slot is one version's weights in memory. Its runner lives in a process of its own; answers come back step by step.
+"""
 
 import asyncio
 import time

@@ -75,7 +75,8 @@ def _reply(answer: Answer, model: Model, tokens: list[list[Token]] | None) -> di
 
 
 async def _chunks(answer: Answer, model: Model, *, with_logprobs: bool, with_usage: bool) -> AsyncIterator[bytes]:
-    """Give the chunks of a streamed answer. Each reply's last chunk, and [DONE], come only once the answer is on disk."""
+    """Give the chunks of a streamed answer. Each reply's last chunk, and [DONE], come only once the answer is on disk.
+    """
     head = _head(answer, "chat.completion.chunk")
     write = ChunkWriter({**head, **({"usage": None} if with_usage else {})}).chunk
     for reply in answer.replies:

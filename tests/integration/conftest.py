@@ -35,7 +35,8 @@ def url(model: Path) -> Iterator[str]:
 
 @contextmanager
 def vllm_server(model: Path, told: Path) -> Iterator[str]:
-    """A server of this model for the length of a with-block; yields its address. What it says goes to the file `told`."""
+    """A server of this model for the length of a with-block; yields its address. What it says goes to the file `told`.
+    """
     port = free_port()
     flags = "--dtype float32 --max-model-len 512 --enforce-eager --enable-lora --max-lora-rank 16 --max-loras 3 --host 127.0.0.1"
     settings = {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}

@@ -24,20 +24,21 @@ def world(tiny: Path, tmp_path: Path) -> World:
 
 @pytest.fixture
 def make_settings(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., LearnerSettings]:
-    """Builds settings on the tiny model and the world's folder; small in everything."""
+    """Builds settings on the tiny model and the world's folder, small in everything: `gate__holdout=0` sets `gate.holdout`."""
     for name in ("ATTUNE_DATA", "ATTUNE_MODEL", "ATTUNE_DEVICE", "ATTUNE_CONFIG"):
         monkeypatch.delenv(name, raising=False)
 
     def build(**flags: Any) -> LearnerSettings:
         small = {
             "steps": 6,
-            "batch_items": 4,
-            "anchor_items": 8,
-            "anchor_batch": 2,
-            "gate_samples": 8,
-            "gate_max_tokens": 16,
+            "batch_size": 4,
+            "anchors.count": 8,
+            "anchors.batch_size": 2,
+            "gate.num_samples": 8,
+            "gate.max_tokens": 16,
             "device": "cpu",
         }
-        return load_settings({"data": tmp_path / "data", "model": str(tiny)} | small | flags)
+        given = {name.replace("__", "."): value for name, value in flags.items()}
+        return load_settings({"data": tmp_path / "data", "model": str(tiny)} | small | given)
 
     return build

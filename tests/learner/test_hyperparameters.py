@@ -16,7 +16,6 @@ from learner.data.examples import ASKED_AGAIN, CompletionTokens, Example
 from learner.data.plan import plan_of
 from learner.data.weighting import Scales
 from learner.methods.ilql import Logged, head_backward, rewards_of
-from learner.methods.off_policy import judged_replies
 from learner.methods.on_policy import Batch, Critic, _loss, sampled_batch
 from learner.methods.steps import MismatchedCompletions, backward, mixed_settings, step_totals, surrogate_settings
 from learner.model.optimizer import Optimizer, optimizer_of
@@ -90,7 +89,7 @@ def test_what_a_correction_left_counts_as_it_is_told(make_settings: Build) -> No
     reference.learn([edit], 0, 0)
 
     def loss(**flags: float) -> float:
-        mixed = mixed_settings(make_settings(nll=0.0, anchor=0.0, **flags))
+        mixed = mixed_settings(make_settings(nll_weight=0.0, anchors__weight=0.0, **flags))
         return backward(resident, [edit], [], reference, step_totals([edit], 1, 0), mixed, 4096, 0.0)[1][
             "loss/edit_nll"
         ]
@@ -131,50 +130,15 @@ def test_rewards_are_clipped_and_scores_centred_as_they_are_told(make_settings: 
     assert free.abs().max() > 0.9
     assert torch.equal(clipped, free.clamp(-0.5, 0.5))
     settings = make_settings(
-        algorithm="grpo", rollout_group=2, rollout_tokens=8, reward_clip=0.1, reward_pessimism=0.0, cut_off_penalty=0.0
+        algorithm="grpo",
+        rollout__group_size=2,
+        rollout__max_tokens=8,
+        reward_clip=0.1,
+        reward_model__pessimism=0.0,
+        cut_off_penalty=0.0,
     )
     batch = sampled_batch(resident, plain, None, [(1, 4, 30, 2, 5)], None, settings, seed=1)
     assert batch.rewards.abs().max() <= 0.1 + 1e-6
-
-
-@pytest.mark.parametrize(
-    ("limits", "version", "off", "used"),
-    [
-        ({}, 0, 0.0, 2),
-        ({"off_policy_gap": 0}, 0, 0.0, 0),  # of version 0, and live is 1
-        ({"off_policy_ratio": 1.5}, 0, 0.45, 0),  # e^0.45 is 1.57
-        ({}, 0, 0.45, 2),
-        ({"off_policy_drift": 0.4}, 0, 0.45, 1),  # the good one stays
-    ],
-)
-def test_what_is_too_far_is_as_it_is_told(
-    make_settings: Build, limits: dict[str, float], version: int, off: float, used: int
-) -> None:
-    settings = make_settings(algorithm="ppo", **limits)
-    resident = Resident(settings)
-    resident.become(None, 0)
-    prompt = (1, 4, 30, 2, 5)
-    made = []
-    for n, (ids, up) in enumerate((((50, 51, 2), True), ((60, 61, 2), False))):
-        logps = row_logps(resident.model, [row_of(prompt, ids)], 4096)[0] + off
-        reply = CompletionTokens(ids, tuple(logps.tolist()), version)
-        made.append(Example("thumb", prompt, reply if up else None, None if up else reply, "ann", (f"t{n}",), n))
-    judged = judged_replies(resident, made, 1, settings)
-    assert judged is not None
-    assert len(judged.rows) == used
-
-
-def test_importance_weights_are_truncated_as_they_are_told(make_settings: Build) -> None:
-    resident = Resident(make_settings())
-    resident.become(None, 0)
-    logps = row_logps(resident.model, [row_of((1, 4, 30, 2, 5), (50, 51, 2))], 4096)[0] - 0.6
-    thumb = Example(
-        "thumb", (1, 4, 30, 2, 5), CompletionTokens((50, 51, 2), tuple(logps.tolist()), 0), None, "ann", ("t",), 1
-    )
-    for cap, most in ((1.2, 1.2), (2.0, 1.822)):
-        judged = judged_replies(resident, [thumb], 0, make_settings(algorithm="ppo", off_policy_cap=cap))
-        assert judged is not None
-        assert judged.corrections.max().item() == pytest.approx(most, abs=1e-3)
 
 
 def test_rewards_of_pairs_and_corrections_are_as_they_are_told() -> None:
@@ -234,20 +198,22 @@ def shares(settings: LearnerSettings, of: Callable[[Example], bool]) -> float:
 def test_what_feedback_weighs(
     make_settings: Build, name: str, value: float, of: Callable[[Example], bool], rises: bool
 ) -> None:
-    usual, other = (shares(make_settings(holdout=0, **more), of) for more in ({}, {name: value}))
+    usual, other = (shares(make_settings(gate__holdout=0, **more), of) for more in ({}, {name: value}))
     assert usual > 0.0
     assert other > 1.1 * usual if rises else other < 0.9 * usual
 
 
 def test_a_kind_without_weight_is_left_out(make_settings: Build) -> None:
-    plan = plan_of(said(), [], make_settings(holdout=0, edit_weight=0, implicit_weight=0), seed=1, parent=8, trust={})
+    plan = plan_of(
+        said(), [], make_settings(gate__holdout=0, corrections__weight=0, implicit_weight=0), seed=1, parent=8, trust={}
+    )
     assert {(example.kind, example.is_implicit) for example in plan.trained} == {("pair", False), ("thumb", False)}
 
 
 def test_the_optimiser_is_set_up_as_the_settings_say(make_settings: Build) -> None:
     def moved(**flags: Any) -> dict[str, float]:
         """How far each weight goes in two steps of the gradients 1 and 1e-3, by its mean."""
-        settings = make_settings(lora_rank=2, learning_rate=1e-2, warmup_steps=0, clip_norm=1e9, **flags)
+        settings = make_settings(lora_rank=2, optimizer__learning_rate=1e-2, warmup_steps=0, clip_norm=1e9, **flags)
         resident = Resident(settings)
         resident.become(None, 0)
         before, optimizer = resident.weights(), optimizer_of(resident, settings)
@@ -307,7 +273,7 @@ def test_replies_that_were_cut_off_and_discounts_count_as_they_are_told(make_set
     prompts = [(1, 4, 30 + n, 2, 5) for n in range(4)]
     batches = {}
     for penalty in (0.0, 1.0, 3.0):
-        settings = make_settings(algorithm="ppo", rollout_group=2, rollout_tokens=8, cut_off_penalty=penalty)
+        settings = make_settings(algorithm="ppo", rollout__group_size=2, rollout__max_tokens=8, cut_off_penalty=penalty)
         resident = Resident(settings)
         resident.become(None, 0)
         rewards, _ = trained_reward_model(resident, long_over_short(16), settings, seed=0)

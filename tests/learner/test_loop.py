@@ -46,12 +46,12 @@ def go_live(db: Database, number: int) -> None:
 def test_the_reward_model_of_an_update_names_its_base_model(world: World, start: Start) -> None:
     world.likes_short(16)
     small = {
-        "rollout_rounds": 1,
-        "rollout_prompts": 2,
-        "rollout_group": 2,
-        "rollout_tokens": 8,
+        "rollout.rounds": 1,
+        "rollout.prompts": 2,
+        "rollout.group_size": 2,
+        "rollout.max_tokens": 8,
         "reward_steps": 5,
-        "reward_min_labels": 4,
+        "reward_model.min_labels": 4,
     }
     loop = start(algorithm="grpo", **small)
     assert loop.tick()

@@ -18,7 +18,18 @@ from store.versions import passed_candidate
 from tests.learner.world import World
 
 ROOT = Path(__file__).parent.parent.parent
-SMALL = ["--device", "cpu", "--steps", "4", "--anchor-items", "8", "--gate-samples", "8", "--gate-max-tokens", "16"]
+SMALL = [
+    "--device",
+    "cpu",
+    "--steps",
+    "4",
+    "--anchors.count",
+    "8",
+    "--gate.num-samples",
+    "8",
+    "--gate.max-tokens",
+    "16",
+]
 
 
 def learner(*flags: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -104,7 +115,7 @@ def test_once_that_fails_ends_with_the_reason(tiny: Path, world: World) -> None:
         "--model",
         str(tiny),
         *SMALL,
-        "--learning-rate",
+        "--optimizer.learning-rate",
         "0.5",
         "--max-kl",
         "0.001",

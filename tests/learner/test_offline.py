@@ -17,32 +17,29 @@ from tests.learner.data.test_datasets import preferences
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 PLACES = [("cpu", "float32"), ("cpu", "bfloat16"), pytest.param("cuda", "bfloat16", marks=[pytest.mark.gpu, CUDA])]
 FEW = {
-    "rollout_rounds": 2,
-    "rollout_prompts": 4,
-    "rollout_group": 4,
-    "rollout_tokens": 8,
-    "reward_min_labels": 4,
-    "q_steps": 10,
+    "rollout.rounds": 2,
+    "rollout.prompts": 4,
+    "rollout.group_size": 4,
+    "rollout.max_tokens": 8,
+    "reward_model.min_labels": 4,
+    "ilql.steps": 10,
     "q_rate": 1e-2,
 }
 
 
 @pytest.mark.parametrize(("device", "dtype"), PLACES)
-@pytest.mark.parametrize(
-    ("algorithm", "q_serving"), [("mixed", None), ("grpo", None), ("ilql", "distilled"), ("ilql", "shifted")]
-)
+@pytest.mark.parametrize("algorithm", ["mixed", "grpo", "ilql"])
 def test_a_file_becomes_a_version_that_loads_again(
     tiny: Path,
     make_settings: Callable[..., LearnerSettings],
     tmp_path: Path,
     algorithm: str,
-    q_serving: str | None,
     device: str,
     dtype: str,
 ) -> None:
     asked = dtype if device == "cpu" else "auto"  # which is bfloat16 on a GPU
     settings = make_settings(
-        algorithm=algorithm, q_serving=q_serving, device=device, dtype=asked, learning_rate=1e-3, max_kl=1e9, **FEW
+        algorithm=algorithm, device=device, dtype=asked, optimizer__learning_rate=1e-3, max_kl=1e9, **FEW
     )
     out = tmp_path / "out"
     manifest, result = train_file(preferences(tmp_path / "p.jsonl"), out, settings, lambda *_: None)
@@ -61,7 +58,7 @@ def test_a_file_becomes_a_version_that_loads_again(
     after = resident.weights()
     assert all(torch.isfinite(weight).all() for weight in after.values())
     moved = {name for name, weight in after.items() if not torch.equal(weight, before[name])}
-    assert moved == {name for name in after if q_serving != "shifted" or ".lm_head." in name}
+    assert moved == set(after)
     served = load_merged(str(tiny), out, device, dtype)
     with torch.no_grad():
         said = (

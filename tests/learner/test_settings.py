@@ -26,7 +26,7 @@ def test_flags_beat_the_environment_which_beats_the_file_which_beats_the_default
     file.write_text('port = 9\nmodel = "of-the-file"\n[learner]\nsteps = 3\nbeta = 0.3\nnll = 0.7\n')
     monkeypatch.setenv("ATTUNE_LEARNER_BETA", "0.4")
     monkeypatch.setenv("ATTUNE_LEARNER_NLL", "0.8")
-    settings = load_settings({"nll": "0.9", "anchor": None}, file)
+    settings = load_settings({"nll_weight": "0.9", "anchors.weight": None}, file)
     assert (settings.steps, settings.beta, settings.nll, settings.model) == (3, 0.4, 0.9, "of-the-file")
     assert settings.anchor == LearnerSettings.model_fields["anchor"].default
 
@@ -63,7 +63,7 @@ def test_what_the_service_reads_too_comes_from_its_environment(monkeypatch: pyte
         ("", {"seed": str(2**64)}, f"--seed cannot be '{2**64}': input should be less than or equal to 2147483647"),
         ("", {"algorithm": "guess"}, "--algorithm cannot be 'guess'"),
         ("", {"passes": "inf"}, "--passes cannot be 'inf': input should be a finite number"),
-        ("", {"nll": "nan"}, "--nll cannot be 'nan'"),
+        ("", {"nll_weight": "nan"}, "--nll cannot be 'nan'"),
         ("[learner]\nnll = inf\n", {}, "cannot be inf: input should be a finite number"),
         ("", {"reward_function": "rfun boom"}, "--reward-function cannot be 'rfun boom': write \"module:function\""),
         ("", {"reward_function": "a:b,"}, "--reward-function cannot be 'a:b,': write \"module:function\""),
@@ -72,7 +72,7 @@ def test_what_the_service_reads_too_comes_from_its_environment(monkeypatch: pyte
             {"rollout_minibatches": "4", "rollout_prompts": "2"},
             "rollout_minibatches 4 is more than rollout_prompts 2",
         ),
-        ("", {"kl_target": "2", "kl_weight": "0"}, "kl_target is 2 and kl_weight 0"),
+        ("", {"ppo.kl_target": "2", "ppo.kl_weight": "0"}, "kl_target is 2 and kl_weight 0"),
     ],
 )
 def test_a_bad_setting_is_one_line_that_names_it(tmp_path: Path, toml: str, flags: dict[str, str], said: str) -> None:
@@ -161,7 +161,7 @@ def test_the_largest_seed_fits_every_generator() -> None:
     largest = load_settings({"seed": 2**31 - 1}).seed
     assert range_of(LearnerSettings.model_fields["seed"]) == f"0 .. {largest}"
     bootstrap_weights(2, torch.arange(3), seed=largest)
-    torch.Generator().manual_seed(largest + load_settings({"rollout_rounds": 10_000}).rollout_rounds)
+    torch.Generator().manual_seed(largest + load_settings({"rollout.rounds": 10_000}).rollout_rounds)
 
 
 def test_a_dual_clip_is_none_or_above_one() -> None:

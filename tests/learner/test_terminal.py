@@ -28,7 +28,7 @@ from tests.learner.data.test_datasets import preferences, written
 from tests.models import tiny_tokenizer
 
 BIN = Path(sys.executable).parent
-SMALL = ["--device", "cpu", "--anchor-items", "8", "--gate-samples", "8", "--gate-max-tokens", "16"]
+SMALL = ["--device", "cpu", "--anchors.count", "8", "--gate.num-samples", "8", "--gate.max-tokens", "16"]
 SUMMARY = ["examples", "steps", "loss", "pairs", "verdict", "report", "serve"]
 
 
@@ -107,14 +107,14 @@ def test_each_method_tells_its_own_numbers(
     make_settings: Callable[..., LearnerSettings], tmp_path: Path, algorithm: str
 ) -> None:
     few = {
-        "rollout_rounds": 2,
-        "rollout_prompts": 4,
-        "rollout_group": 4,
-        "rollout_tokens": 8,
-        "reward_min_labels": 4,
-        "q_steps": 3,
+        "rollout.rounds": 2,
+        "rollout.prompts": 4,
+        "rollout.group_size": 4,
+        "rollout.max_tokens": 8,
+        "reward_model.min_labels": 4,
+        "ilql.steps": 3,
     }
-    settings = make_settings(algorithm=algorithm, max_kl=1e9, holdout=0.5, **few)
+    settings = make_settings(algorithm=algorithm, max_kl=1e9, gate__holdout=0.5, **few)
     rows = [
         {"prompt": f"say {n}", "completion": "no" if n % 2 else "well, let me think", "label": bool(n % 2)}
         for n in range(32)
@@ -144,7 +144,7 @@ def test_held_out_numbers_are_those_of_the_weights_that_were_kept(
         tmp_path / "p.jsonl",
         *({"prompt": f"say {n}", "chosen": "no", "rejected": "well, let me think"} for n in range(64)),
     )
-    settings = make_settings(algorithm="dpo", steps=100, max_kl=0.05, learning_rate=3e-4, holdout=0.3)
+    settings = make_settings(algorithm="dpo", steps=100, max_kl=0.05, optimizer__learning_rate=3e-4, gate__holdout=0.3)
     _, result = train_file(file, tmp_path / "out", settings, lambda *_: None)
     looks = [step for step in result.trained.curve if "held_out/loss" in step]
     assert result.trained.stopped.startswith("KL to the live version")
@@ -202,7 +202,7 @@ def test_a_signal_ends_it_cleanly(
         "-1e9",
         "--algorithm",
         "dpo",
-        "--holdout",
+        "--gate.holdout",
         "0",
     ]
     process = command("--data", preferences(tmp_path / "p.jsonl"), "--out", tmp_path / "new" / "out", *more)
@@ -260,7 +260,7 @@ def test_a_training_becomes_a_model_that_says_the_same(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     settings = make_settings(
-        steps=20, passes=20, learning_rate=3e-3 if tuning == "lora" else 1e-3, tuning=tuning, max_kl=1e9
+        steps=20, passes=20, optimizer__learning_rate=3e-3 if tuning == "lora" else 1e-3, tuning=tuning, max_kl=1e9
     )
     out, merged = tmp_path / "v1", tmp_path / "merged"
     train_file(preferences(tmp_path / "p.jsonl"), out, settings, lambda *_: None)

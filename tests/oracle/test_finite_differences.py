@@ -11,7 +11,7 @@ from learner.algorithms.anchor import forward_kl_loss, top_logps
 from learner.algorithms.dpo import PAIR_KINDS, PairLengths, PairLogps, pair_loss
 from learner.algorithms.grpo import grpo_loss
 from learner.algorithms.ilql import ilql_loss
-from learner.algorithms.kl import exact_kl, kl_estimate
+from learner.algorithms.kl import kl_estimate
 from learner.algorithms.kto import apo_zero_unpaired_loss, kto_loss
 from learner.algorithms.ppo import value_loss
 from learner.algorithms.reward import RewardHeads, bias_prior_loss, bradley_terry_loss, thumb_loss
@@ -45,29 +45,25 @@ def pair_values(x: Tensor, kind: Any, flip_rate: float) -> Tensor:
 
 
 def ilql_values(x: Tensor, part: str) -> Tensor:
-    parts = {name: seeded(ROWS, TOKENS, WORDS, seed=i) for i, name in enumerate(("q0", "q1", "t0", "t1", "logits"))} | {
-        "v": seeded(ROWS, TOKENS)
-    }
+    parts = {name: seeded(ROWS, TOKENS, WORDS, seed=i) for i, name in enumerate(("q0", "q1", "t0", "t1"))}
     parts[part] = x
     return ilql_loss(
         [parts["q0"], parts["q1"]],
         [parts["t0"], parts["t1"]],
-        parts["v"],
+        seeded(ROWS, TOKENS),
         ACTIONS,
         OLD,
         MASK,
-        logits=parts["logits"],
         gamma=0.9,
-        awac_beta=0.0 if part == "v" else 0.5,
+        tau=0.8,
+        cql=0.1,
     )[0]
 
 
 def ilql_value_part(x: Tensor) -> Tensor:
-    """Of V, only its own regression has a gradient: targets and advantage weights are held. gamma = 0 and no AWAC leave
-    just that.
-    """
+    """Of V, only its own regression has a gradient: targets are held, and gamma = 0 leaves just that."""
     q = [seeded(ROWS, TOKENS, WORDS, seed=i) for i in range(2)]
-    return ilql_loss(q, q, x, ACTIONS, OLD, MASK, gamma=0.0)[0]
+    return ilql_loss(q, q, x, ACTIONS, OLD, MASK, gamma=0.0, tau=0.8, cql=0.1)[0]
 
 
 def noisy_ends(x: Tensor, flip_rate: float) -> Tensor:
@@ -90,7 +86,7 @@ LOSSES: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
     "nll": (lambda x: nll_loss(x, LENGTHS)[0], seeded(ROWS)),
     "weighted nll": (lambda x: weighted_nll_loss(x, seeded(6, seed=5).abs(), BRANCH, 3)[0], seeded(6)),
     "anchor": (lambda x: forward_kl_loss(x, BASE)[0], seeded(ROWS, WORDS)),
-    "value": (lambda x: value_loss(x, OLD, REFERENCE, MASK)[0], seeded(ROWS, TOKENS)),
+    "value": (lambda x: value_loss(x, OLD, REFERENCE, MASK, clip=0.2)[0], seeded(ROWS, TOKENS)),
     "clip": (lambda x: surrogate_loss(x, OLD, seeded(ROWS), MASK)[0], OLD + 0.2 * seeded(ROWS, TOKENS)),
     "dual clip": (
         lambda x: surrogate_loss(x, OLD, seeded(ROWS), MASK, dual_clip=1.4)[0],
@@ -105,9 +101,11 @@ LOSSES: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
         lambda x: grpo_loss(x, OLD, REFERENCE, seeded(ROWS), MASK, kl_kind="k3")[0],
         OLD + 0.2 * seeded(ROWS, TOKENS),
     ),
-    "rloo": (lambda x: rloo_loss(x, OLD.sum(1), seeded(ROWS))[0], OLD.sum(1) + 0.2 * seeded(ROWS)),
+    "rloo": (
+        lambda x: rloo_loss(x, OLD.sum(1), seeded(ROWS), eps_low=0.2, eps_high=0.2)[0],
+        OLD.sum(1) + 0.2 * seeded(ROWS),
+    ),
     "k2": (lambda x: kl_estimate(x, REFERENCE, "k2"), seeded(ROWS, TOKENS)),
-    "exact kl": (lambda x: exact_kl(x, seeded(ROWS, WORDS, seed=1)), seeded(ROWS, WORDS)),
     "bradley-terry": (lambda x: noisy_ends(x, 0.0), seeded(ROWS)),
     "bradley-terry, noisy": (lambda x: noisy_ends(x, 0.2), seeded(ROWS)),
     "bradley-terry, tie": (lambda x: bradley_terry_loss(x[:2], x[2:], is_tie=UP[:2])[0], seeded(ROWS)),
@@ -116,7 +114,7 @@ LOSSES: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
     "bias prior": (bias_prior_loss, seeded(ROWS)),
     **{
         f"ilql, {part}": (lambda x, p=part: ilql_values(x, p), seeded(ROWS, TOKENS, WORDS, seed=9))
-        for part in ("q0", "q1", "logits")
+        for part in ("q0", "q1")
     },
     "ilql, v": (ilql_value_part, seeded(ROWS, TOKENS, seed=9)),
 }

@@ -10,12 +10,12 @@ from torch import Tensor
 from learner.algorithms.dpo import PairLengths, PairLogps, pair_loss, sigmoid_loss
 from learner.algorithms.grpo import grpo_loss
 from learner.algorithms.kto import apo_zero_unpaired_loss, kto_loss
-from learner.algorithms.reduction import Reduction, Term, combine, reduction_total, token_weights
+from learner.algorithms.reduction import Reduction, Term, combine, token_weights
 from learner.algorithms.reward import bradley_terry_loss
 from learner.algorithms.rloo import rloo_loss
 from learner.algorithms.sft import nll_loss
-from learner.algorithms.surrogate import is_usable
 from tests.oracle import trl_stub
+from tests.oracle.reductions import total_of
 from tests.oracle.trl_stub import Replies, replies
 
 pytest.importorskip("trl", reason="the oracle needs trl")
@@ -113,7 +113,7 @@ def test_thumb_losses(kind: str, seed: int) -> None:
 
 
 def reduced(values: Tensor, samples: Replies, how: Reduction, max_length: int = 16) -> Tensor:
-    total = reduction_total(how, num_sequences=len(values), num_tokens=float(samples.mask.sum()), max_length=max_length)
+    total = total_of(samples.mask, how, max_length=max_length)
     return combine([Term("policy", values, token_weights(samples.mask, how), total)])[0]
 
 
@@ -130,7 +130,6 @@ def policy_parts(seed: int) -> tuple[Replies, Tensor, Tensor, Tensor]:
     ("how", "theirs", "ours_more", "theirs_more"),
     [
         ("grpo", "grpo", {"kl_weight": 0.0}, {}),
-        ("bnpo", "bnpo", {"kl_weight": 0.0}, {}),
         ("dapo", "dapo", {"kl_weight": 0.0}, {}),
         ("dr_grpo", "dr_grpo", {"kl_weight": 0.0}, {}),
         ("grpo", "grpo", {"kl_weight": 0.0, "level": "sequence"}, {"level": "sequence"}),
@@ -150,25 +149,11 @@ def test_group_losses(
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_stale_replies(seed: int) -> None:
-    samples, behaviour, _, advantages = policy_parts(seed)
-    behaviour = behaviour + samples.mask * 0.1
-    usable = is_usable(
-        samples.completion_logps,
-        behaviour,
-        advantages,
-        samples.mask,
-        torch.zeros(8),
-        max_drift=0.1,
-        ratio_bounds=(0.0, float("inf")),
-    )
-    assert usable.tolist() == trl_stub.off_policy_mask(samples, behaviour, advantages, 0.1).tolist()
-
-
-@pytest.mark.parametrize("seed", SEEDS)
 def test_rloo(seed: int) -> None:
     samples, old, _, advantages = policy_parts(seed)
-    values, _ = rloo_loss((samples.completion_logps * samples.mask).sum(1), old.sum(1), advantages)
+    values, _ = rloo_loss(
+        (samples.completion_logps * samples.mask).sum(1), old.sum(1), advantages, eps_low=0.2, eps_high=0.2
+    )
     assert_equal(values.mean(), trl_stub.rloo_loss(samples, old, advantages), samples.leaf)
 
 

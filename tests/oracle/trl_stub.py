@@ -210,16 +210,6 @@ def grpo_loss(
     return GRPOTrainer._compute_loss(trainer, None, _policy_batch(samples, advantages) | more)
 
 
-def off_policy_mask(samples: Replies, behaviour: Tensor, advantages: Tensor, threshold: float) -> Tensor:
-    """GRPOTrainer's mask of replies that are near enough, (N,) bool."""
-    from trl import GRPOTrainer
-
-    kept = GRPOTrainer.get_off_policy_mask(
-        advantages[:, None], samples.completion_logps, behaviour, samples.mask, threshold
-    )
-    return kept.squeeze(1).bool()
-
-
 def rloo_loss(samples: Replies, old: Tensor, advantages: Tensor) -> Tensor:
     """RLOOTrainer's loss, shape (); `old` is (N, LONGEST)."""
     from trl import RLOOTrainer

@@ -22,7 +22,8 @@ def one_thread() -> None:
 
 
 def rounded_model(folder: Path, shape: str = "llama", **overrides: Any) -> Path:
-    """A tiny model whose weights are float16 numbers, so that a runner that stores them as float16 computes the same."""
+    """A tiny model whose weights are float16 numbers, so that a runner that stores them as float16 computes the same.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 

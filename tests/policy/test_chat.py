@@ -1,4 +1,5 @@
-"""Rendering and decoding: the prompt is a strict prefix of what is trained on, and text survives the way through ids."""
+"""Rendering and decoding: the prompt is a strict prefix of what is trained on, and text survives the way through ids.
+"""
 
 import json
 import subprocess

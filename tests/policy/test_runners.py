@@ -1,4 +1,5 @@
-"""One suite for every runner: the plain slow sampler is the yardstick, and a worker's death is nobody else's problem."""
+"""One suite for every runner: the plain slow sampler is the yardstick, and a worker's death is nobody else's problem.
+"""
 
 import logging
 import os

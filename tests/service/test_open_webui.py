@@ -1,4 +1,5 @@
-"""Open WebUI as a front end: its users are raters of their own, and its thumbs reach the answers that were given here."""
+"""Open WebUI as a front end: its users are raters of their own, and its thumbs reach the answers that were given here.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

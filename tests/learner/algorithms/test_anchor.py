@@ -27,7 +27,7 @@ def test_kl_over_the_kept_tokens_and_the_rest() -> None:
 
 def test_the_whole_vocabulary_is_the_exact_kl() -> None:
     base, policy = seeded(5, 11), seeded(5, 11, seed=1).requires_grad_()
-    cached = top_logps(base)  # 64 unless said, here all 11
+    cached = top_logps(base, k=64)  # here all 11
     assert cached.ids.shape == (5, 11)
     assert cached.rest.tolist() == [-torch.inf] * 5
     values, _ = forward_kl_loss(policy, cached)
@@ -39,7 +39,7 @@ def test_the_whole_vocabulary_is_the_exact_kl() -> None:
 
 
 def test_sixty_four_tokens_are_kept() -> None:
-    cached = top_logps(seeded(2, 100))
+    cached = top_logps(seeded(2, 100), k=64)
     assert cached.ids.shape == (2, 64)
     total = cached.logps.exp().sum(-1) + cached.rest.exp()
     torch.testing.assert_close(total, torch.ones(2))
@@ -53,7 +53,7 @@ def test_a_policy_that_equals_the_base_pays_nothing_and_feels_nothing() -> None:
     assert values.abs().max() < 1e-6
     assert logits.grad is not None
     assert logits.grad.abs().max() < 1e-6
-    assert not top_logps(logits).logps.requires_grad
+    assert not top_logps(logits, k=64).logps.requires_grad
 
 
 def test_a_rest_of_almost_nothing_is_not_lost() -> None:

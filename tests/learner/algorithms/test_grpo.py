@@ -26,10 +26,9 @@ def test_advantages_within_a_group() -> None:
         -1.25 / (std[2] + 1e-4),
         1.75 / (std[2] + 1e-4),
     ]
-    assert group_advantages(REWARDS, GROUPS).tolist() == pytest.approx([*expected, expected[1], 0.0])
-    assert group_advantages(torch.tensor([0.0, 1e-4]), torch.tensor([0, 0]))[1].item() == pytest.approx(
-        0.5 / (1 + 0.5**0.5), rel=1e-3
-    )
+    assert group_advantages(REWARDS, GROUPS, scale="group").tolist() == pytest.approx([*expected, expected[1], 0.0])
+    near = group_advantages(torch.tensor([0.0, 1e-4]), torch.tensor([0, 0]), scale="group")
+    assert near[1].item() == pytest.approx(0.5 / (1 + 0.5**0.5), rel=1e-3)
 
 
 def test_other_scales() -> None:

@@ -3,14 +3,7 @@ import math
 import pytest
 import torch
 
-from learner.algorithms.surrogate import (
-    clipped_objective,
-    is_clipped,
-    is_usable,
-    probability_ratio,
-    surrogate_loss,
-    truncated_weights,
-)
+from learner.algorithms.surrogate import clipped_objective, is_clipped, probability_ratio, surrogate_loss
 
 MASK = torch.tensor([[1, 1, 1], [1, 1, 0]])
 
@@ -87,43 +80,6 @@ def test_another_kind_is_refused_and_nothing_is_no_error() -> None:
         surrogate_loss(NEW, OLD, torch.ones(2), MASK, kind="trpo")  # type: ignore[arg-type]
     _, metrics = surrogate_loss(NEW, OLD, torch.ones(2), MASK * 0)
     assert metrics == {"policy/ratio": 0.0, "policy/clip_share": 0.0, "policy/moved_kl": 0.0}
-
-
-def test_stale_samples_weigh_what_the_old_policy_says_up_to_a_cap() -> None:
-    weights = truncated_weights(logs([0.5, 0.9]).requires_grad_(), logs([0.25, 0.1]))
-    assert weights.tolist() == [pytest.approx([2.0, 2.0])]
-    assert truncated_weights(logs([0.3]), logs([0.6]), cap=1.0).item() == pytest.approx(0.5)
-    assert truncated_weights(logs([0.6]), logs([0.3]), cap=1.5).item() == pytest.approx(1.5)
-    assert not weights.requires_grad
-
-
-def usable(drift: float, advantage: float, gap: int = 0) -> bool:
-    """`drift` in nats per token over two tokens, with a wild one outside the mask."""
-    behaviour = torch.tensor([[-1.0, -1.0, 0.0]])
-    logps = behaviour - torch.tensor([[drift + 0.1, drift - 0.1, 50.0]])
-    return bool(is_usable(logps, behaviour, torch.tensor([advantage]), torch.tensor([[1, 1, 0]]), torch.tensor([gap])))
-
-
-def test_which_replies_are_near_enough() -> None:
-    assert usable(0.0, 1.0)
-    assert usable(0.0, -1.0)
-    assert [usable(0.0, 1.0, gap) for gap in (8, 9)] == [True, False]
-    # a bad reply that the policy has already left (half a nat per token) is not pushed further; a good one may still be
-    # raised
-    assert [usable(x, -1.0) for x in (0.49, 0.51)] == [True, False]
-    assert [usable(x, 0.0) for x in (0.49, 0.51)] == [True, True]
-    # neither is one that a factor two per token separates, whichever way
-    assert [usable(x, 1.0) for x in (0.69, 0.70)] == [True, False]
-    assert [usable(-x, 1.0) for x in (0.69, 0.70)] == [True, False]
-    assert is_usable(OLD, OLD, torch.ones(2), MASK * 0, torch.zeros(2)).all()
-
-
-def test_bounds_of_what_is_usable_belong_to_it() -> None:
-    one, mask = torch.tensor([[-1.0]]), torch.ones(1, 1)
-    assert is_usable(
-        one, one, torch.tensor([-1.0]), mask, torch.zeros(1), max_drift=0.0, ratio_bounds=(1.0, 1.0)
-    ).item()
-    assert not is_usable(one - 0.51, one, torch.tensor([-1.0]), mask, torch.zeros(1)).item()  # a reply of one token
 
 
 def test_a_ratio_is_clipped_beyond_the_bound_that_its_advantage_pushes_it_to() -> None:

@@ -264,7 +264,7 @@ def preferences(path: Path) -> Path:
 
 
 def test_a_file_becomes_a_version_folder(make_settings: Callable[..., LearnerSettings], tmp_path: Path) -> None:
-    settings = make_settings(passes=2, steps=100, learning_rate=1e-3, max_kl=50, gate_max_kl=50, gate_max_base_kl=50)
+    settings = make_settings(passes=2, steps=100, optimizer__learning_rate=1e-3, max_kl=50, gate_max_kl=50, gate__max_base_kl=50)
     told: list[str] = []
     manifest, result = train_file(
         preferences(tmp_path / "p.jsonl"), tmp_path / "out", settings, lambda name, *_: told.append(name)
@@ -445,7 +445,7 @@ def test_a_file_with_nothing_in_it_to_learn_is_refused(
             "rollout_tokens is 600, but prompt and reply share the model's context of 512 tokens",
         ),
         (
-            {"algorithm": "grpo", "rollout_tokens": 511, "reward_min_labels": 4},
+            {"algorithm": "grpo", "rollout.max_tokens": 511, "reward_model.min_labels": 4},
             "rollout_tokens 511 leaves no prompt room in the model's context of",
         ),
     ],
@@ -464,16 +464,6 @@ def test_replies_longer_than_the_context_are_refused_before_training(
     assert "train" not in told
 
 
-def test_replies_of_a_file_have_no_record(make_settings: Callable[..., LearnerSettings], tmp_path: Path) -> None:
-    with pytest.raises(BadSetting, match="off_policy is 0.5, but nobody recorded"):
-        train_file(
-            preferences(tmp_path / "p.jsonl"),
-            tmp_path / "out",
-            make_settings(algorithm="ppo", off_policy=0.5),
-            lambda *_: None,
-        )
-
-
 def attune(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [str(Path(sys.executable).parent / "attune"), *arguments]
     return subprocess.run(
@@ -489,7 +479,7 @@ def attune(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def test_the_command_trains_and_refuses_in_one_line(tiny: Path, tmp_path: Path) -> None:
     file, out = preferences(tmp_path / "p.jsonl"), tmp_path / "out"
-    small = ["--device", "cpu", "--anchor-items", "8", "--gate-samples", "8", "--gate-max-tokens", "16", "--steps", "4"]
+    small = ["--device", "cpu", "--anchors.count", "8", "--gate.num-samples", "8", "--gate.max-tokens", "16", "--steps", "4"]
     done = attune("train", "--data", str(file), "--model", str(tiny), "--out", str(out), *small)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(out), read_version(out).digest]

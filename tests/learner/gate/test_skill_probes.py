@@ -39,7 +39,7 @@ def test_an_answer_is_right_when_all_that_is_expected_is_there_and_nothing_that_
         {"prompt": "hi", "forbid": ["sorry"]},
         *FILL,
     )
-    capital, manners, *_ = read_skill_probes(Resident(make_settings(gate_probes=file)))
+    capital, manners, *_ = read_skill_probes(Resident(make_settings(gate__skill_probes=file)))
     assert capital.is_right("Paris is a CITY.")
     assert not capital.is_right("Paris is a citystate.")
     assert not capital.is_right("Paris, not Rome, is a city.")
@@ -70,7 +70,7 @@ def test_a_version_that_knows_less_than_live_is_rejected_and_one_that_knows_as_m
 ) -> None:
     world.likes_short(10)
     file = known_answers(make_settings(), 24, tmp_path)
-    settings = make_settings(gate_probes=file, steps=1, learning_rate=1e-9)
+    settings = make_settings(gate__skill_probes=file, steps=1, optimizer__learning_rate=1e-9)
     resident = Resident(settings)
     run = Run("run-1", "mixed", "running", {}, 11, 0, 8, 0, 1000, now())
     updater = Updater(resident, settings)
@@ -111,24 +111,24 @@ def test_bundled_models_bring_their_probes_and_others_have_none(make_settings: B
 
 def test_at_most_so_many_are_asked_spread_over_the_file(make_settings: Build, tmp_path: Path) -> None:
     file = write(tmp_path / "p.jsonl", *({"prompt": f"hi {number}", "expect": [str(number)]} for number in range(40)))
-    chosen = read_skill_probes(Resident(make_settings(gate_probes=file, gate_probe_items=20)))
+    chosen = read_skill_probes(Resident(make_settings(gate__skill_probes=file, gate__num_skill_probes=20)))
     assert [probe.expect[0].pattern for probe in chosen] == [str(number) for number in range(0, 40, 2)]
 
 
 def test_probes_that_are_too_few_to_decide_anything_are_refused_in_words(make_settings: Build, tmp_path: Path) -> None:
     file = write(tmp_path / "p.jsonl", *FILL[:15])
     with pytest.raises(BadData, match=r"15 probes of .*p\.jsonl .* fewer than 16 decide nothing: add some"):
-        read_skill_probes(Resident(make_settings(gate_probes=file)))
+        read_skill_probes(Resident(make_settings(gate__skill_probes=file)))
     with pytest.raises(BadData, match="gate_probe_items is 15: fewer than 16"):
-        read_skill_probes(Resident(make_settings(gate_probes=write(file, *FILL), gate_probe_items=15)))
-    assert len(read_skill_probes(Resident(make_settings(gate_probes=file)))) == 16
-    assert read_skill_probes(Resident(make_settings(gate_probes=file, gate_probe_items=0))) == []
+        read_skill_probes(Resident(make_settings(gate__skill_probes=write(file, *FILL), gate__num_skill_probes=15)))
+    assert len(read_skill_probes(Resident(make_settings(gate__skill_probes=file)))) == 16
+    assert read_skill_probes(Resident(make_settings(gate__skill_probes=file, gate__num_skill_probes=0))) == []
 
 
 def test_a_file_that_holds_no_probes_is_noticed_when_the_learner_starts(
     make_settings: Build, tmp_path: Path, world: World
 ) -> None:
-    loop = Loop(make_settings(gate_probes=write(tmp_path / "p.jsonl", {"prompt": "hi"})), threading.Event())
+    loop = Loop(make_settings(gate__skill_probes=write(tmp_path / "p.jsonl", {"prompt": "hi"})), threading.Event())
     with pytest.raises(BadData, match="want expect or forbid"):
         loop.run(once=True)
 
@@ -146,10 +146,12 @@ def test_a_file_that_holds_no_probes_is_noticed_when_the_learner_starts(
 )
 def test_what_is_no_probe_is_named(make_settings: Build, tmp_path: Path, row: Any, says: str) -> None:
     with pytest.raises(BadData, match=says.replace("(", r"\(")):
-        read_skill_probes(Resident(make_settings(gate_probes=write(tmp_path / "p.jsonl", row))))
+        read_skill_probes(Resident(make_settings(gate__skill_probes=write(tmp_path / "p.jsonl", row))))
 
 
 def test_a_file_that_is_not_there_is_named(make_settings: Build, tmp_path: Path) -> None:
     for count in (160, 0):  # also where none would be asked
         with pytest.raises(BadData, match="nowhere.jsonl cannot be read"):
-            read_skill_probes(Resident(make_settings(gate_probes=tmp_path / "nowhere.jsonl", gate_probe_items=count)))
+            read_skill_probes(
+                Resident(make_settings(gate__skill_probes=tmp_path / "nowhere.jsonl", gate__num_skill_probes=count))
+            )

@@ -28,11 +28,11 @@ from tests.learner.reward_model.test_model import long_over_short
 Build = Callable[..., LearnerSettings]
 PROMPTS = [(1, 4, 30 + n, 2, 5) for n in range(6)]
 SMALL = {
-    "rollout_prompts": 6,
-    "rollout_group": 8,
-    "rollout_tokens": 8,
-    "rollout_rounds": 8,
-    "learning_rate": 3e-3,
+    "rollout.prompts": 6,
+    "rollout.group_size": 8,
+    "rollout.max_tokens": 8,
+    "rollout.rounds": 8,
+    "optimizer.learning_rate": 3e-3,
     "max_kl": 50,
     "warmup_steps": 0,
 }
@@ -76,7 +76,7 @@ def trained(settings: LearnerSettings) -> tuple[Resident, Trained, list[float]]:
 @pytest.mark.parametrize("algorithm", ["grpo", "rloo", "ppo"])
 def test_the_reward_rises(make_settings: Build, algorithm: str) -> None:
     settings = make_settings(
-        algorithm=algorithm, reward_function="tests.learner.methods.test_on_policy:counts_low_ids", **SMALL
+        algorithm=algorithm, reward_model__functions="tests.learner.methods.test_on_policy:counts_low_ids", **SMALL
     )
     _, result, told = trained(settings)
     assert result.steps == 16
@@ -85,7 +85,7 @@ def test_the_reward_rises(make_settings: Build, algorithm: str) -> None:
 
 
 def test_the_same_seed_gives_the_same_weights(make_settings: Build) -> None:
-    settings = make_settings(algorithm="grpo", **SMALL | {"rollout_rounds": 2})
+    settings = make_settings(algorithm="grpo", **SMALL | {"rollout.rounds": 2})
     one, again = (trained(settings)[0].weights() for _ in range(2))
     assert all(torch.equal(weight, again[name]) for name, weight in one.items())
 
@@ -99,7 +99,7 @@ def test_a_loss_that_is_not_a_number_stops_it(make_settings: Build, monkeypatch:
 def test_a_guard_ends_the_rounds(make_settings: Build) -> None:
     settings = make_settings(
         algorithm="grpo",
-        reward_function="tests.learner.methods.test_on_policy:counts_low_ids",
+        reward_model__functions="tests.learner.methods.test_on_policy:counts_low_ids",
         **SMALL | {"max_kl": 0.2},
     )
     _, result, _ = trained(settings)
@@ -173,7 +173,7 @@ def test_the_critic_learns_what_replies_are_worth(make_settings: Build) -> None:
 def test_what_is_told_of_a_step_is_of_all_its_passes(make_settings: Build, algorithm: str) -> None:
     told = []
     for budget in (64, 4096):
-        settings = make_settings(algorithm=algorithm, token_budget=budget, **SMALL | {"rollout_rounds": 2})
+        settings = make_settings(algorithm=algorithm, token_budget=budget, **SMALL | {"rollout.rounds": 2})
         _, result, _ = trained(settings)
         told.append({name: value for name, value in result.curve[1].items() if name.startswith(("policy/", "loss/"))})
     assert {"policy/ratio", f"loss/{algorithm}"} <= told[0].keys()
@@ -183,7 +183,9 @@ def test_what_is_told_of_a_step_is_of_all_its_passes(make_settings: Build, algor
 def test_the_weight_of_the_kl_follows_its_target(make_settings: Build) -> None:
     weights: dict[float, list[float]] = {}
     for target in (0.0, 1e-3, 1e3):
-        settings = make_settings(algorithm="grpo", kl_target=target, kl_horizon=48.0, **{**SMALL, "rollout_rounds": 4})
+        settings = make_settings(
+            algorithm="grpo", ppo__kl_target=target, kl_horizon=48.0, **{**SMALL, "rollout.rounds": 4}
+        )
         seen: list[float] = []
         resident, optimizer, guards, rewards = parts(settings)
         train_on_policy(
@@ -212,11 +214,11 @@ def test_cispo_learns_from_tokens_that_the_clip_drops(make_settings: Build) -> N
             algorithm="grpo",
             surrogate=kind,
             rollout_epochs=4,
-            kl_weight=0.0,
+            ppo__kl_weight=0.0,
             clip_high=1e-6,
             clip_low=1e-6,
-            reward_function="tests.learner.methods.test_on_policy:counts_low_ids",
-            **{**SMALL, "rollout_rounds": 2},
+            reward_model__functions="tests.learner.methods.test_on_policy:counts_low_ids",
+            **{**SMALL, "rollout.rounds": 2},
         )
         moved[kind] = trained(settings)[1].metrics
     assert moved["clip"]["policy/clip_share"] > 0.2
@@ -276,14 +278,14 @@ def test_rewards_lie_on_the_tokens_that_earned_them(make_settings: Build) -> Non
 def test_q_learning_moves_the_policy_towards_what_was_liked(make_settings: Build) -> None:
     settings = make_settings(
         algorithm="ilql",
-        q_steps=150,
+        ilql__steps=150,
         q_rate=3e-3,
-        q_beta=4.0,
+        ilql__beta=4.0,
         steps=40,
         passes=50,
-        learning_rate=3e-3,
+        optimizer__learning_rate=3e-3,
         max_kl=50,
-        anchor=0,
+        anchors__weight=0,
     )
     resident, optimizer, guards, _ = parts(settings)
 
@@ -314,7 +316,7 @@ def test_q_learning_moves_the_policy_towards_what_was_liked(make_settings: Build
 
 
 def test_no_step_is_made_without_a_prompt(make_settings: Build) -> None:
-    settings = make_settings(algorithm="grpo", **{**SMALL, "rollout_minibatches": 4, "rollout_rounds": 2})
+    settings = make_settings(algorithm="grpo", **{**SMALL, "rollout.minibatches": 4, "rollout.rounds": 2})
     resident, optimizer, guards, rewards = parts(settings)
     result = train_on_policy(
         resident,

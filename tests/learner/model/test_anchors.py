@@ -34,7 +34,10 @@ def asked(resident: Resident, folder: Path, count: int, texts: list[str]) -> tup
 
 def test_a_file_comes_on_top_where_the_number_is_left_open(make_settings: Build, tmp_path: Path) -> None:
     file, texts = written(tmp_path, 12)
-    assert asked(Resident(make_settings(anchor_items=0, anchor_file=file)), tmp_path, 8, texts) == (list(range(12)), 8)
+    assert asked(Resident(make_settings(anchors__count=0, anchors__file=file)), tmp_path, 8, texts) == (
+        list(range(12)),
+        8,
+    )
 
 
 def test_a_longer_file_than_the_number_asked_for_is_taken_from_all_over_and_says_so(
@@ -42,7 +45,10 @@ def test_a_longer_file_than_the_number_asked_for_is_taken_from_all_over_and_says
 ) -> None:
     file, texts = written(tmp_path, 12)
     with caplog.at_level(logging.WARNING):
-        assert asked(Resident(make_settings(anchor_items=4, anchor_file=file)), tmp_path, 4, texts) == ([0, 3, 6, 9], 0)
+        assert asked(Resident(make_settings(anchors__count=4, anchors__file=file)), tmp_path, 4, texts) == (
+            [0, 3, 6, 9],
+            0,
+        )
     assert "8 of the 12 prompts" in caplog.text
 
 
@@ -50,7 +56,7 @@ def test_built_in_prompts_fill_up_a_short_file(
     make_settings: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file, texts = written(tmp_path, 3)
-    assert asked(Resident(make_settings(anchor_items=8, anchor_file=file)), tmp_path, 8, texts) == ([0, 1, 2], 5)
+    assert asked(Resident(make_settings(anchors__count=8, anchors__file=file)), tmp_path, 8, texts) == ([0, 1, 2], 5)
     assert "prompts of" not in caplog.text
 
 
@@ -59,5 +65,5 @@ def test_a_prompt_that_leaves_no_room_for_a_reply_is_counted_as_left_out(
 ) -> None:
     file, texts = written(tmp_path, 2)
     file.write_text(file.read_text() + json.dumps({"prompt": "long " * 5000}) + "\n")
-    assert asked(Resident(make_settings(anchor_items=0, anchor_file=file)), tmp_path, 4, texts) == ([0, 1], 4)
+    assert asked(Resident(make_settings(anchors__count=0, anchors__file=file)), tmp_path, 4, texts) == ([0, 1], 4)
     assert "1 of the 3 prompts" in caplog.text

@@ -38,11 +38,11 @@ def trained(
     file.write_text("".join(json.dumps(row) + "\n" for row in FORMS[algorithm]))
     small = {
         "steps": 4,
-        "batch_items": 4,
-        "anchor_items": 8,
-        "anchor_batch": 3,
-        "gate_samples": 4,
-        "gate_max_tokens": 8,
+        "batch_size": 4,
+        "anchors.count": 8,
+        "anchors.batch_size": 3,
+        "gate.num_samples": 4,
+        "gate.max_tokens": 8,
         "device": "cpu",
     }
     flags = [text for name, value in small.items() for text in (f"--{name.replace('_', '-')}", str(value))]

@@ -67,8 +67,15 @@ def test_a_fifth_of_colluders_is_found_though_nobody_judged_the_same_reply(world
 
 def test_colluders_do_not_steer_the_update(world: World, make_settings: Build) -> None:
     crowd(world)
-    more = {"holdout": 0, "steps": 40, "passes": 6, "max_kl": 50, "anchor": 0, "min_chosen_log_ratio": -100}
-    believing, weighing = Resident(make_settings(trust_items=0, **more)), Resident(make_settings(**more))
+    more = {
+        "gate.holdout": 0,
+        "steps": 40,
+        "passes": 6,
+        "max_kl": 50,
+        "anchors.weight": 0,
+        "min_chosen_log_ratio": -100,
+    }
+    believing, weighing = Resident(make_settings(trust__feedback=0, **more)), Resident(make_settings(**more))
     believed, weighed = (update(world, resident.settings, resident) for resident in (believing, weighing))
     assert sum(believed.metrics["raters"][name]["share"] for name in COLLUDERS) > 0.25
     assert sum(weighed.metrics["raters"][name]["share"] for name in COLLUDERS) < 0.03
@@ -78,7 +85,7 @@ def test_colluders_do_not_steer_the_update(world: World, make_settings: Build) -
 
 def test_what_was_made_of_each_rater_is_recorded(world: World, make_settings: Build) -> None:
     crowd(world)
-    raters = update(world, make_settings(holdout=0)).metrics["raters"]
+    raters = update(world, make_settings(gate__holdout=0)).metrics["raters"]
     assert set(raters) == {*HONEST, *COLLUDERS}
     assert sum(entry["share"] for entry in raters.values()) == pytest.approx(1.0, abs=1e-2)
     assert all(entry["items"] in (5, 10) for entry in raters.values())
@@ -89,14 +96,14 @@ def test_somebody_in_quarantine_has_no_say_at_all(world: World, make_settings: B
     with transaction(world.db):
         for name in COLLUDERS:
             set_quarantine(world.db, name, "they work together")
-    result = update(world, make_settings(holdout=0))
+    result = update(world, make_settings(gate__holdout=0))
     assert not set(COLLUDERS) & {*result.trust, *result.metrics["raters"]}
     assert not {example.rater_id for example in result.plan.trained} & set(COLLUDERS)
 
 
 def test_two_people_tell_nothing_of_each_other(world: World, make_settings: Build) -> None:
     world.likes_short(6)
-    assert update(world, make_settings(holdout=0)).trust == {}
+    assert update(world, make_settings(gate__holdout=0)).trust == {}
 
 
 def test_what_was_found_of_somebody_holds_when_their_word_has_left_the_newest_judgements(
@@ -112,7 +119,7 @@ def test_what_was_found_of_somebody_holds_when_their_word_has_left_the_newest_ju
         )
     with transaction(world.db):
         set_trust(world.db, {"caught": 0.1})
-    result = update(world, make_settings(holdout=0, trust_items=24))
+    result = update(world, make_settings(gate__holdout=0, trust__feedback=24))
     assert set(result.trust) == set(HONEST)  # nothing new is put on record of the two
     assert {example.flip_rate for example in result.plan.trained if example.rater_id == "caught"} == {0.45}
     assert {example.flip_rate for example in result.plan.trained if example.rater_id == "stranger"} == {1.0 - 0.8}
@@ -124,11 +131,11 @@ def test_the_last_estimates_speak_when_too_few_people_do_for_new_ones(make_setti
     said = [
         Example("thumb", (1,), reply, None, name, (name,), number) for number, name in enumerate(["ann", "ben", "gold"])
     ]
-    settings = make_settings(gold_raters="gold")
+    settings = make_settings(trust__gold_raters="gold")
     assert believed_of(said, {}, {"ann": 0.3, "away": 0.9}, settings) == {"ann": 0.3, "ben": 0.8, "gold": 0.95}
     assert believed_of(said, {"ann": 0.6}, {"ann": 0.3}, settings) == {"ann": 0.6, "ben": 0.8, "gold": 0.95}
     assert believed_of(said, {}, {}, settings) == {}
-    assert believed_of(said, {}, {"ann": 0.3}, make_settings(trust_items=0)) == {}
+    assert believed_of(said, {}, {"ann": 0.3}, make_settings(trust__feedback=0)) == {}
 
 
 def judgements(
