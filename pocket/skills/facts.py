@@ -299,7 +299,8 @@ def _values(family: str, lang: str) -> list[str]:
 def _count_sentence(thing: str, value: str) -> str:
     """Return a sentence of a counted fact.
 
-    `days are in a week` and `7` give `There are 7 days in a week.`; `wheels does a car have` gives `A car has 4 wheels.`
+    `days are in a week` and `7` give `There are 7 days in a week.` `wheels does a car have` gives `A car has 4
+    wheels.`
     """
     if " does a " in thing:
         what, _, owner = thing.partition(" does a ")
