@@ -119,8 +119,7 @@ def learn(numbers: Numbers) -> str:
     return f"""## What a training step costs beside TRL
 
 Every variant trains a random Llama on the same examples, in steps of {batch}, on {threads} thread.
-The comparison is with TRL 1.16, over {rounds} rounds of {steps} steps.
-Each cell is the median over rounds, with the least and the most.
+There are {rounds} rounds of {steps} steps. Each cell is the median over rounds, with the least and the most.
 A ratio above 1 means that the variant takes more CPU time than Attune.
 Preparation is the time before the first step, with the reference where it is computed beforehand.
 
@@ -156,7 +155,8 @@ def swap(numbers: Numbers) -> str:
 Torch scores {scored["tokens_scored"]} tokens again with the weights of the version that the answer names.
 {scored["not_of_their_version"]} answers differ by more than {scored["tolerance_nats"]} nats.
 The largest difference is {scored["worst_difference_nats"]} nats.
-Scored with the neighbouring version, {scored["fit_the_neighbour_too"]} of {scored["scored_with_a_neighbour"]} answers fit.
+Torch scores {scored["scored_with_a_neighbour"]} answers with a neighbouring version too.
+{scored["fit_the_neighbour_too"]} of those fit the neighbour.
 
 {origin(numbers)}
 
