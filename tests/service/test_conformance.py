@@ -116,11 +116,11 @@ def page() -> str:
         return "\n".join(["| field | what happens | |", "|---|---|---|", *rows])
 
     return (
-        "# OpenAI's fields\n\nEach row is a test that sends the field through the openai SDK. A field that neither OpenAI nor Attune\n"
-        "knows and a value out of range are refused with 422. The error's `param` names the field.\n\n"
+        "# OpenAI's fields\n\nEach row is a test that sends the field through the openai SDK. Fields that neither OpenAI nor Attune knows are\n"
+        "refused with 422, and so are values out of range; the error's `param` names the field.\n\n"
         f"## `POST /v1/chat/completions`\n\n{table(CHAT)}\n\n"
-        "Attune adds `top_k` (0 is off), `conversation_id` and `truncation`. With `auto` a conversation past the context\n"
-        "loses its oldest turns, and the answer's `metadata.dropped_messages` counts them. `disabled` answers 400.\n\n"
+        "Ours: `top_k` (0 is off), `conversation_id`, `truncation` (`auto`: a conversation past the context\n"
+        "loses its oldest turns, and the reply's `metadata.dropped_messages` says how many messages; `disabled`: 400).\n\n"
         f"## `POST /v1/completions`\n\n{table(LEGACY)}\n"
     )
 
