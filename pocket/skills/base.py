@@ -196,11 +196,6 @@ def numbers_in(text: str, lang: str = "en") -> list[int]:
     ]
 
 
-def words_in(text: str) -> list[str]:
-    """Lower-case words of the content, stock fragments left out."""
-    return re.findall(r"[a-z]+", without_fragments(text).lower())
-
-
 def names_only(text: str, expected: str, rivals: Sequence[str]) -> bool:
     """Whether the text has the expected value as a whole and none of the rival values (case ignored)."""
     content = without_fragments(text).lower()
