@@ -67,7 +67,7 @@ def train_ilql(
     and CannotLearn where the model computes its logits in an unknown way.
     """
     states = dict.fromkeys((rollout.prompt_ids, rollout.ids) for rollout in samples)
-    states |= dict.fromkeys((example.prompt_ids, reply.ids) for example in examples for reply in example.replies)
+    states |= dict.fromkeys((example.prompt_ids, reply.ids) for example in examples for reply in example.completions)
     steps = max(1, min(settings.steps, round(settings.passes * len(states) / (2 * settings.batch_size))))
     meter = Meter(progress, settings.ilql.steps + steps)
     logged = logged_replies(resident, examples, settings)
@@ -110,7 +110,7 @@ def logged_replies(resident: Resident, examples: Sequence[Example], settings: Le
         for reply, name, at in _judged(example):
             rewards = [0.0] * len(reply)
             rewards[at] = FEEDBACK_REWARDS[name] * example.share
-            plain.append((example.prompt_ids, reply, tuple(rewards), example.weight))
+            plain.append((example.prompt_ids, reply, tuple(rewards), example.example_weight))
     states = completion_states(resident, [(prompt, reply) for prompt, reply, _, _ in plain], settings.token_budget)
     return [Logged(*item, state) for item, state in zip(plain, states, strict=True)]
 
@@ -122,7 +122,7 @@ def _judged(example: Example) -> list[tuple[tuple[int, ...], str, int]]:
             last = change_of(example.bad.ids, example.good.ids).last_changed
             return [(example.good.ids, "corrected", last), (example.bad.ids, "original", -1)]
         return [(example.good.ids, "pair_chosen", -1), (example.bad.ids, "pair_rejected", -1)]
-    return [(example.replies[0].ids, "thumb_up" if example.up else "thumb_down", -1)]
+    return [(example.completions[0].ids, "thumb_up" if example.up else "thumb_down", -1)]
 
 
 @torch.no_grad()

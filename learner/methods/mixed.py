@@ -168,7 +168,7 @@ class Guards:
         self._judged = [
             example for example in plan.held_out if example.kind != "thumb" or len(ups) == 2
         ]  # one side alone has nothing to be against
-        weights = torch.tensor([example.weight for example in self._judged])
+        weights = torch.tensor([example.example_weight for example in self._judged])
         self._shares = weights / weights.sum()  # one rater's many words are held out as they are trained on: capped
         self._good = resident.weights()
         self._held_out_losses: list[Tensor] = []  # each (H,), by held-out judgement
@@ -227,7 +227,7 @@ class Guards:
         Without that middle all replies of the live version becoming less likely would count against a policy that tells
         good from bad ever better.
         """
-        sides = [(example.prompt_ids, reply.ids) for example in self._judged for reply in example.replies]
+        sides = [(example.prompt_ids, reply.ids) for example in self._judged for reply in example.completions]
         with self._resident.autocast():
             now = completion_sums(self._resident.model, sides, self._settings.token_budget)
         h = now - self._reference.sums(self._judged)

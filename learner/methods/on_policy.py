@@ -25,12 +25,13 @@ from learner.methods.steps import anchor_backward, micro_batches, summary_of
 from learner.methods.variants import VARIANTS
 from learner.model import distributed
 from learner.model.anchors import Anchor
+from learner.model.features import completion_features
 from learner.model.optimizer import Optimizer
 from learner.model.resident import Resident, Weights
 from learner.model.rollouts import Rollout, sample_rollouts, sampler_logps
 from learner.model.scoring import Ids, hidden_states, length_buckets, padded, row_logps, row_of, score
 from learner.reward_model.functions import RewardFunction, reward_function
-from learner.reward_model.model import RewardModel, completion_features
+from learner.reward_model.model import RewardModel
 from learner.settings import LearnerSettings
 from policy.chat import decode, end_ids
 

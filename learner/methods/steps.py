@@ -58,9 +58,9 @@ def step_totals(trained: Sequence[Example], batch_size: int, num_anchor_tokens: 
     Dividing by a batch's own weight would give a lightly weighted item that happens to be alone the force of a full
     one.
     """
-    pairs = [example.weight for example in trained if example.kind == "pair"]
-    thumbs = [(example.weight, example.up) for example in trained if example.kind == "thumb"]
-    corrections = [example.weight for example in trained if example.kind == "correction"]
+    pairs = [example.example_weight for example in trained if example.kind == "pair"]
+    thumbs = [(example.example_weight, example.up) for example in trained if example.kind == "thumb"]
+    corrections = [example.example_weight for example in trained if example.kind == "correction"]
     whole = totals_of(pairs, thumbs, corrections, num_anchor_tokens)
     share = batch_size / len(trained)
     return Totals(whole.feedback * share, whole.nll * share, whole.anchor_tokens)
@@ -95,7 +95,7 @@ class MismatchedCompletions:
             return cls([], torch.zeros(0), KlBaseline())
         thumbs = [example for example in trained if example.kind == "thumb"]
         pairs = mismatches([example.prompt_ids for example in thumbs], seed)
-        rows = [(thumbs[i].prompt_ids, thumbs[j].replies[0].ids) for i, j in pairs]
+        rows = [(thumbs[i].prompt_ids, thumbs[j].completions[0].ids) for i, j in pairs]
         rows = [row for row in rows if len(row[0]) + len(row[1]) <= resident.context_length][:most]
         with resident.autocast():
             return cls(rows, completion_sums(resident.model, rows, budget), KlBaseline())
@@ -126,7 +126,7 @@ def _place(unit: Sequence[Example]) -> tuple[int, tuple[int, ...]]:
 
 
 def _row(unit: Sequence[Example]) -> Row:
-    return row_of(unit[0].prompt_ids, *(reply.ids for example in unit for reply in example.replies))
+    return row_of(unit[0].prompt_ids, *(reply.ids for example in unit for reply in example.completions))
 
 
 def _row_tokens(unit: Sequence[Example]) -> int:
@@ -246,7 +246,7 @@ def _inputs(examples: Sequence[Example], scored: Scored, reference: Tensor, unch
     """Cut a scored micro-batch (pairs, corrections, thumbs, in this order) into what `mixed_loss` takes."""
     reference = reference.to(scored.sums.device)
     groups = [[example for example in examples if example.kind == kind] for kind in KINDS]
-    starts = [0, *itertools.accumulate(sum(len(example.replies) for example in members) for members in groups)]
+    starts = [0, *itertools.accumulate(sum(len(example.completions) for example in members) for members in groups)]
     pairs, corrections, thumbs = groups
     return _Inputs(
         _pairs(pairs, scored, reference, starts[0]) if pairs else None,
@@ -282,7 +282,7 @@ def _sides(count: int, scored: Scored, reference: Tensor, start: int) -> tuple[P
 
 
 def _weights(members: Sequence[Example], scored: Scored) -> Tensor:
-    return scored.sums.new_tensor([example.weight for example in members])
+    return scored.sums.new_tensor([example.example_weight for example in members])
 
 
 def _changes(members: Sequence[Example], scored: Scored, start: int, unchanged_weight: float) -> tuple[Tensor, Tensor]:
