@@ -302,7 +302,8 @@ def _metrics(
     material: Material, plan: Plan, trained: Trained, audit: Audit, remembered: bool, trust: dict[str, float]
 ) -> dict[str, Any]:
     kinds = {
-        f"items/{kind}": sum(example.kind == kind for example in plan.trained) for kind in ("pair", "thumb", "edit")
+        f"items/{kind}": sum(example.kind == kind for example in plan.trained)
+        for kind in ("pair", "thumb", "correction")
     }
     sizes = {"items/new": len(material.new), "items/trained": len(plan.trained), "items/held_out": len(plan.held_out)}
     alone = {

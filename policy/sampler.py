@@ -19,15 +19,6 @@ from policy.logprobs import Row, response_logps
 from policy.runners.base import Finish, SamplingSettings
 
 
-def sampled_logps(logits: Tensor, settings: SamplingSettings, history: Sequence[int] = ()) -> Tensor:
-    """Return (V,) log-probabilities in nats of the next token as every runner samples it; -inf where it cannot come.
-
-    `logits` (V,) are the model's own, `history` the reply's tokens so far. At temperature 0 the greedy token has 0 and
-    all others -inf.
-    """
-    return torch.log_softmax(sampling_scores(logits[None], [settings], [history])[0], -1)
-
-
 def sampled_completion_logps(
     model: torch.nn.Module, prompt_ids: Sequence[int], completion_ids: Sequence[int], settings: SamplingSettings
 ) -> Tensor:

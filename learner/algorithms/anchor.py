@@ -26,9 +26,9 @@ def _bucketed(logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     The rest is summed over the other logits; 1 minus the sum of the kept ones would cancel where the rest is small.
     """
     logits = working(logits)
-    normaliser = logits.logsumexp(-1)
-    kept = logits.gather(-1, ids) - normaliser.unsqueeze(-1)
-    return kept, logits.scatter(-1, ids, -torch.inf).logsumexp(-1) - normaliser
+    normalizer = logits.logsumexp(-1)
+    kept = logits.gather(-1, ids) - normalizer.unsqueeze(-1)
+    return kept, logits.scatter(-1, ids, -torch.inf).logsumexp(-1) - normalizer
 
 
 def top_logps(logits: Tensor, k: int) -> TopLogps:

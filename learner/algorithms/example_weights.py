@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from typing import Literal
 
-FeedbackKind = Literal["pair", "thumb", "edit", "implicit"]
-KIND_WEIGHTS: dict[FeedbackKind, float] = {"edit": 1.5, "pair": 1.0, "thumb": 0.7, "implicit": 0.2}
+FeedbackKind = Literal["pair", "thumb", "correction", "implicit"]
+KIND_WEIGHTS: dict[FeedbackKind, float] = {"correction": 1.5, "pair": 1.0, "thumb": 0.7, "implicit": 0.2}
 SIDE_RATIO = 3.0  # most weight of the thumbs of one direction against those of the other
 
 

@@ -33,14 +33,14 @@ def group_advantages(rewards: Tensor, groups: Tensor, *, scale: AdvantageScale) 
     """
     reward = working(rewards.detach())
     mean, size = group_means(reward, groups)
-    centred = reward - mean
+    centered = reward - mean
     if scale == "none":
-        return centred
+        return centered
     if scale == "group":
-        variance = group_means(centred**2, groups)[0] * size / (size - 1.0).clamp(min=1.0)
-        return centred / (variance.sqrt() + 1e-4)
+        variance = group_means(centered**2, groups)[0] * size / (size - 1.0).clamp(min=1.0)
+        return centered / (variance.sqrt() + 1e-4)
     if scale == "batch":
-        return centred / (reward.std() + 1e-4) if reward.numel() > 1 else centred
+        return centered / (reward.std() + 1e-4) if reward.numel() > 1 else centered
     raise ValueError(f"unknown advantage scale {scale!r}; use group, batch or none")
 
 

@@ -22,7 +22,7 @@ FEEDBACK_REWARDS = {
     "thumb_down": -1.0,
     "pair_chosen": 0.5,
     "pair_rejected": -0.5,
-    "edited": 0.5,
+    "corrected": 0.5,
     "original": -0.5,
 }
 """Rewards by what was said of a reply; fixed, since a scale taken from the data would turn an all-up batch into zeros.
@@ -143,15 +143,15 @@ def ilql_loss(
     """
     counted, value, index = working(mask), working(v), actions.unsqueeze(-1)
 
-    def said(table: Tensor) -> Tensor:
+    def of_actions(table: Tensor) -> Tensor:
         return working(table).gather(-1, index).squeeze(-1)
 
     nothing = torch.zeros_like(value[:, :1])
     following = torch.cat([value[:, 1:], nothing], 1) * torch.cat([counted[:, 1:], nothing], 1)
     target = working(rewards) + gamma * following.detach()
-    advantage = torch.stack([said(table) for table in q_target]).amin(0).detach() - value
+    advantage = torch.stack([of_actions(table) for table in q_target]).amin(0).detach() - value
     parts = {
-        "q": torch.stack([(said(table) - target) ** 2 for table in q]).sum(0),
+        "q": torch.stack([(of_actions(table) - target) ** 2 for table in q]).sum(0),
         "v": expectile_loss(advantage, tau),
         "cql": torch.stack(
             [_cross_entropy(table if prior is None else working(table) + working(prior), actions) for table in q]

@@ -1,6 +1,6 @@
 """The default update: pairs, thumbs, corrections, likelihood and anchor as one loss, each item with its own weight.
 
-    L = [ sum_pair w cDPO + sum_thumb 2w KTO + sum_edit w (min(1, changed/8) cDPO + NLL_changed) ] / W
+    L = [ sum_pair w cDPO + sum_thumb 2w KTO + sum_correction w (min(1, changed/8) cDPO + NLL_changed) ] / W
         + alpha * sum_{chosen, up, correction} w NLL / W_nll  +  lambda * mean_{anchor tokens} KL(base || policy)
 
 Rejected replies, and so displacement, are held by the likelihood term (Pang et al. 2404.19733), everything else by the
@@ -78,13 +78,13 @@ class MixedSettings:
     """A thumb's gradient at the start is half a pair's; this makes them equal."""
     up_weight: float = 1.0
     down_weight: float = 1.0
-    edit_flip_rate: float = 0.02
+    correction_flip_rate: float = 0.02
     """The chance in [0, 0.5) that a correction is worse than what it corrects."""
-    edit_full_tokens: float = 8.0
+    correction_full_tokens: float = 8.0
     """A correction of fewer changed tokens weighs less as a pair: near-identical pairs lower both likelihoods."""
-    edit_unchanged_weight: float = 0.1
+    correction_unchanged_weight: float = 0.1
     """Weight in [0, 1] of a corrected reply's other tokens in `changed_nll`; `change_of` takes it."""
-    edit_nll: float = 1.0
+    correction_nll: float = 1.0
     """Factor of the likelihood of a correction's changed tokens, >= 0."""
     nll: float = 1.0
     """alpha, factor of the likelihood of chosen, up and corrected replies, >= 0."""
@@ -113,7 +113,7 @@ def mixed_loss(
     *,
     pairs: Pairs | None = None,
     thumbs: Thumbs | None = None,
-    edits: Corrections | None = None,
+    corrections: Corrections | None = None,
     anchor_kl: Tensor | None = None,
     z0: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
@@ -129,8 +129,8 @@ def mixed_loss(
         terms += _pair_terms(pairs, totals, settings, metrics)
     if thumbs is not None:
         terms += _thumb_terms(thumbs, totals, settings, z0, metrics)
-    if edits is not None:
-        terms += _correction_terms(edits, totals, settings, metrics)
+    if corrections is not None:
+        terms += _correction_terms(corrections, totals, settings, metrics)
     if anchor_kl is not None:
         terms.append(Term("anchor", anchor_kl, torch.ones_like(anchor_kl), totals.anchor_tokens, settings.anchor))
     loss, shares = combine(terms)
@@ -171,14 +171,16 @@ def _thumb_terms(
 
 
 def _correction_terms(
-    edits: Corrections, totals: Totals, settings: MixedSettings, metrics: dict[str, float]
+    corrections: Corrections, totals: Totals, settings: MixedSettings, metrics: dict[str, float]
 ) -> list[Term]:
-    values, seen = _pair_values(settings, edits.policy, edits.reference, edits.lengths, settings.edit_flip_rate)
-    metrics |= {f"edit/{name.removeprefix('pair/')}": value for name, value in seen.items()}
-    pair_weights = edits.weights * (edits.num_changed / settings.edit_full_tokens).clamp(max=1.0)
-    nll, _ = nll_loss(edits.policy.chosen, edits.lengths.chosen)
+    values, seen = _pair_values(
+        settings, corrections.policy, corrections.reference, corrections.lengths, settings.correction_flip_rate
+    )
+    metrics |= {f"correction/{name.removeprefix('pair/')}": value for name, value in seen.items()}
+    pair_weights = corrections.weights * (corrections.num_changed / settings.correction_full_tokens).clamp(max=1.0)
+    nll, _ = nll_loss(corrections.policy.chosen, corrections.lengths.chosen)
     return [
-        Term("edit", values, pair_weights, totals.feedback),
-        Term("edit_nll", edits.changed_nll, edits.weights, totals.feedback, settings.edit_nll),
-        Term("nll", nll, edits.weights, totals.nll, settings.nll),
+        Term("correction", values, pair_weights, totals.feedback),
+        Term("correction_nll", corrections.changed_nll, corrections.weights, totals.feedback, settings.correction_nll),
+        Term("nll", nll, corrections.weights, totals.nll, settings.nll),
     ]

@@ -18,7 +18,7 @@ Ints = NDArray[np.int64]
 class PairRaters(NamedTuple):
     """What pairs tell of raters and of replies."""
 
-    honesty: dict[Hashable, float]
+    trust: dict[Hashable, float]
     """eta per rater, the chance that they mark the better reply; `flip_rate` is 1 - eta."""
     scores: dict[Hashable, float]
     """Bradley-Terry score per reply, in logits, centred by its prior."""
@@ -37,8 +37,8 @@ class ThumbRaters(NamedTuple):
 
 def _numbered(keys: Sequence[Hashable]) -> tuple[list[Hashable], Ints]:
     names = list(dict.fromkeys(keys))
-    places = {name: place for place, name in enumerate(names)}
-    return names, np.array([places[key] for key in keys], dtype=np.int64)
+    indices = {name: index for index, name in enumerate(names)}
+    return names, np.array([indices[key] for key in keys], dtype=np.int64)
 
 
 def pair_raters(
@@ -61,35 +61,33 @@ def pair_raters(
     if not comparisons:
         return PairRaters({}, {})
     rater_names, rater = _numbered([mark[0] for mark in comparisons])
-    item_names, item = _numbered([reply for mark in comparisons for reply in mark[1:]])
+    item_names, item = _numbered([key for mark in comparisons for key in mark[1:]])
     better, worse = item[0::2], item[1::2]
     fixed = np.array([(pinned or {}).get(name, np.nan) for name in rater_names])
     marks = np.bincount(rater, minlength=len(rater_names))
     scores = np.zeros(len(item_names))
     # With known raters, the rest start at a half, which says nothing: the first ranking is the known raters' own.
-    honesty = np.where(np.isnan(fixed), prior_mean if np.isnan(fixed).all() else 0.5, fixed)
+    trust = np.where(np.isnan(fixed), prior_mean if np.isnan(fixed).all() else 0.5, fixed)
     for _ in range(num_rounds):
         agreed = 1.0 / (1.0 + np.exp(scores[worse] - scores[better]))
-        honest = honesty[rater] * agreed
-        honest = honest / (honest + (1.0 - honesty[rater]) * (1.0 - agreed))
-        scores = _scores(scores, better, worse, honest, score_precision)
-        learned = (np.bincount(rater, honest, len(rater_names)) + prior_mean * prior_strength) / (
-            marks + prior_strength
-        )
-        honesty = np.where(np.isnan(fixed), learned, fixed)
+        right = trust[rater] * agreed
+        right = right / (right + (1.0 - trust[rater]) * (1.0 - agreed))
+        scores = _scores(scores, better, worse, right, score_precision)
+        learned = (np.bincount(rater, right, len(rater_names)) + prior_mean * prior_strength) / (marks + prior_strength)
+        trust = np.where(np.isnan(fixed), learned, fixed)
     return PairRaters(
-        dict(zip(rater_names, honesty.tolist(), strict=True)), dict(zip(item_names, scores.tolist(), strict=True))
+        dict(zip(rater_names, trust.tolist(), strict=True)), dict(zip(item_names, scores.tolist(), strict=True))
     )
 
 
-def _scores(scores: Floats, better: Ints, worse: Ints, honest: Floats, precision: float, num_steps: int = 8) -> Floats:
+def _scores(scores: Floats, better: Ints, worse: Ints, right: Floats, precision: float, num_steps: int = 8) -> Floats:
     """Maximise the expected log-likelihood in the scores by damped diagonal Newton steps; a mark counts as meant with
     `honest`.
     """
     size = len(scores)
     for _ in range(num_steps):
         agreed = 1.0 / (1.0 + np.exp(scores[worse] - scores[better]))
-        pull, curve = honest - agreed, agreed * (1.0 - agreed)
+        pull, curve = right - agreed, agreed * (1.0 - agreed)
         gradient = np.bincount(better, pull, size) - np.bincount(worse, pull, size) - precision * scores
         curvature = np.bincount(better, curve, size) + np.bincount(worse, curve, size) + precision
         scores = scores + 0.5 * gradient / curvature
@@ -137,8 +135,8 @@ def thumb_raters(
 
 
 def _rate(
-    rater: Ints, said: NDArray[np.bool_], belongs: Floats, num_raters: int, prior_mean: float, prior_strength: float
+    rater: Ints, is_right: NDArray[np.bool_], belongs: Floats, num_raters: int, prior_mean: float, prior_strength: float
 ) -> Floats:
     """Expected share of the thumbs on replies of one sort that called them so."""
-    right = np.bincount(rater, belongs * said, num_raters) + prior_mean * prior_strength
-    return right / (np.bincount(rater, belongs, num_raters) + prior_strength)
+    num_right = np.bincount(rater, belongs * is_right, num_raters) + prior_mean * prior_strength
+    return num_right / (np.bincount(rater, belongs, num_raters) + prior_strength)

@@ -66,7 +66,7 @@ def bradley_terry_loss(
     margin: float | Tensor = 0.0,
     flip_rate: float | Tensor = 0.0,
     is_tie: Tensor | None = None,
-    centring: float = 0.0,
+    centering: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
     """Return `-log P(label)` per pair under Bradley-Terry with rater noise, (B,) or (E, B), and plain-float means.
 
@@ -74,15 +74,15 @@ def bradley_terry_loss(
     `flip_rate`
     in [0, 0.5) how often this rater errs (Chen et al. WSDM 2013), and `is_tie` (B,) bool marks replies found equally
     good, a
-    half label each way and no margin. `centring` times (chosen + rejected)^2 keeps scores near 0 (Eisenstein et al.
+    half label each way and no margin. `centering` times (chosen + rejected)^2 keeps scores near 0 (Eisenstein et al.
     2312.09244).
     """
     ahead = working(chosen) - working(rejected)
     values = -_log_noisy_sigmoid(ahead - margin, flip_rate)
     if is_tie is not None:
         values = torch.where(is_tie, -0.5 * (F.logsigmoid(ahead) + F.logsigmoid(-ahead)), values)
-    if centring:
-        values = values + centring * (working(chosen) + working(rejected)) ** 2
+    if centering:
+        values = values + centering * (working(chosen) + working(rejected)) ** 2
     if not values.numel():
         return values, {}
     return values, plain_floats({"reward/margin": ahead.mean(), "reward/accuracy": (ahead > 0).double().mean()})
@@ -117,7 +117,7 @@ def correction_margin(num_changed: Tensor, lengths: Tensor) -> Tensor:
 
 
 def lower_confidence_bound(
-    scores: Tensor, moments: MovingStatistics, *, pessimism: float = 1.0, limit: float = 5.0
+    scores: Tensor, statistics: MovingStatistics, *, pessimism: float = 1.0, limit: float = 5.0
 ) -> Tensor:
     """Return what a policy may be trained on, (B,): the heads' mean, scaled and clipped to +-`limit`, less `pessimism`
     times their deviation.
@@ -127,9 +127,9 @@ def lower_confidence_bound(
     deviation is in the same scaled units.
     """
     score = working(scores.detach())
-    scale = moments.std()
+    scale = statistics.std()
     spread = score.std(0, unbiased=False) / scale
-    return ((score.mean(0) - moments.mean) / scale).clamp(-limit, limit) - pessimism * spread
+    return ((score.mean(0) - statistics.mean) / scale).clamp(-limit, limit) - pessimism * spread
 
 
 def area_under_curve(scores: Tensor, labels: Tensor) -> float:

@@ -48,18 +48,18 @@ class Change(NamedTuple):
     last_changed: int  # index of the last changed token, -1 if nothing changed
 
 
-def change_of(original_ids: Sequence[int], edited_ids: Sequence[int], *, unchanged_weight: float = 0.1) -> Change:
+def change_of(original_ids: Sequence[int], corrected_ids: Sequence[int], *, unchanged_weight: float = 0.1) -> Change:
     """Return the weights of a corrected reply's tokens: 1 where it differs from the original, else `unchanged_weight`.
 
     The difference is difflib's on token ids. Where tokens were only taken out, the token that now follows is the
     change:
     choosing it is what the model has to learn.
     """
-    changed = [False] * len(edited_ids)
-    for tag, _, _, start, end in SequenceMatcher(None, original_ids, edited_ids, autojunk=False).get_opcodes():
+    changed = [False] * len(corrected_ids)
+    for tag, _, _, start, end in SequenceMatcher(None, original_ids, corrected_ids, autojunk=False).get_opcodes():
         if tag in ("replace", "insert"):
             changed[start:end] = [True] * (end - start)
-        elif tag == "delete" and start < len(edited_ids):
+        elif tag == "delete" and start < len(corrected_ids):
             changed[start] = True
     positions = [index for index, is_changed in enumerate(changed) if is_changed]
     weights = [1.0 if is_changed else unchanged_weight for is_changed in changed]

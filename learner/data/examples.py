@@ -20,7 +20,7 @@ from store.completions import Completion
 from store.errors import UnknownCompletion
 from store.feedback import Feedback
 
-Kind = Literal["pair", "thumb", "edit"]
+Kind = Literal["pair", "thumb", "correction"]
 RenderCompletion = Callable[[Sequence[Mapping[str, Any]], str], tuple[list[int], list[int]]]
 SAME_PROMPT_PAIR = 0.5  # weight of a pair that two thumbs make, against a pair that somebody chose
 ONE_SIDED_CHOICE = 0.5  # weight of a thumb that a choice against another model's reply makes
@@ -117,7 +117,9 @@ def examples_of(
     return [example for example in found if _teaches(example, max_tokens)]
 
 
-def _of_row(row: Feedback, completion_of: Callable[[str, int], Completion], render_completion: RenderCompletion) -> list[Example]:
+def _of_row(
+    row: Feedback, completion_of: Callable[[str, int], Completion], render_completion: RenderCompletion
+) -> list[Example]:
     completion = completion_of(row.completion_id, row.choice)
     if row.kind == "thumb":
         return [_thumb(row, completion, up=row.value == 1.0)]
@@ -127,7 +129,7 @@ def _of_row(row: Feedback, completion_of: Callable[[str, int], Completion], rend
         return [replace(_thumb(row, completion, up=False, share=ASKED_AGAIN), is_implicit=True)]
     if row.kind == "correction" and row.text is not None:
         _, edited_ids = render_completion(completion.messages, row.text)
-        return [_two(row, "edit", completion, good=CompletionTokens(tuple(edited_ids)), bad=_reply(completion))]
+        return [_two(row, "correction", completion, good=CompletionTokens(tuple(edited_ids)), bad=_reply(completion))]
     if row.other_completion_id is None or row.kind not in ("preference", "choice"):
         return []
     other = completion_of(row.other_completion_id, row.other_choice or 0)
@@ -159,7 +161,9 @@ def _thumb(row: Feedback, completion: Completion, *, up: bool, share: float = 1.
     return Example("thumb", tuple(completion.prompt_ids), good, bad, row.rater_id, (row.id,), row.seq or 0, share)
 
 
-def _two(row: Feedback, kind: Kind, completion: Completion, *, good: CompletionTokens, bad: CompletionTokens) -> Example:
+def _two(
+    row: Feedback, kind: Kind, completion: Completion, *, good: CompletionTokens, bad: CompletionTokens
+) -> Example:
     return Example(kind, tuple(completion.prompt_ids), good, bad, row.rater_id, (row.id,), row.seq or 0)
 
 

@@ -30,7 +30,7 @@ class Scales:
     def of(cls, settings: LearnerSettings) -> "Scales":
         """Return the scales that the settings ask for."""
         kinds: dict[FeedbackKind, float] = {
-            "edit": settings.corrections.weight,
+            "correction": settings.corrections.weight,
             "pair": settings.pairs.weight,
             "thumb": settings.thumbs.weight,
             "implicit": KIND_WEIGHTS["implicit"],

@@ -118,9 +118,9 @@ def logged_replies(resident: Resident, examples: Sequence[Example], settings: Le
 def _judged(example: Example) -> list[tuple[tuple[int, ...], str, int]]:
     """Return (reply ids, name of its reward, index of the rewarded token) of each side."""
     if example.good is not None and example.bad is not None:
-        if example.kind == "edit":
+        if example.kind == "correction":
             last = change_of(example.bad.ids, example.good.ids).last_changed
-            return [(example.good.ids, "edited", last), (example.bad.ids, "original", -1)]
+            return [(example.good.ids, "corrected", last), (example.bad.ids, "original", -1)]
         return [(example.good.ids, "pair_chosen", -1), (example.bad.ids, "pair_rejected", -1)]
     return [(example.replies[0].ids, "thumb_up" if example.up else "thumb_down", -1)]
 

@@ -34,7 +34,7 @@ from learner.model.scoring import (
 )
 from learner.settings import LearnerSettings
 
-KINDS = ("pair", "edit", "thumb")
+KINDS = ("pair", "correction", "thumb")
 
 
 def mixed_settings(settings: LearnerSettings) -> MixedSettings:
@@ -48,7 +48,7 @@ def mixed_settings(settings: LearnerSettings) -> MixedSettings:
         beta=settings.beta,
         nll=settings.nll_weight if not sft else max(settings.nll_weight, 1.0),
         anchor=settings.anchors.weight,
-        **({"thumb_scale": 0.0, "edit_full_tokens": float("inf")} if sft else {}),
+        **({"thumb_scale": 0.0, "correction_full_tokens": float("inf")} if sft else {}),
     )
 
 
@@ -60,8 +60,8 @@ def step_totals(trained: Sequence[Example], batch_size: int, num_anchor_tokens: 
     """
     pairs = [example.weight for example in trained if example.kind == "pair"]
     thumbs = [(example.weight, example.up) for example in trained if example.kind == "thumb"]
-    edits = [example.weight for example in trained if example.kind == "edit"]
-    whole = totals_of(pairs, thumbs, edits, num_anchor_tokens)
+    corrections = [example.weight for example in trained if example.kind == "correction"]
+    whole = totals_of(pairs, thumbs, corrections, num_anchor_tokens)
     share = batch_size / len(trained)
     return Totals(whole.feedback * share, whole.nll * share, whole.anchor_tokens)
 
@@ -153,8 +153,10 @@ def backward(
         examples = [example for unit in chosen for example in unit]
         with resident.autocast():
             scored = score(resident.model, [_row(unit) for unit in chosen])
-        inputs = _inputs(examples, scored, reference.sums(examples), mixed.edit_unchanged_weight)
-        loss, metrics = mixed_loss(totals, mixed, pairs=inputs.pairs, thumbs=inputs.thumbs, edits=inputs.edits, z0=z0)
+        inputs = _inputs(examples, scored, reference.sums(examples), mixed.correction_unchanged_weight)
+        loss, metrics = mixed_loss(
+            totals, mixed, pairs=inputs.pairs, thumbs=inputs.thumbs, corrections=inputs.corrections, z0=z0
+        )
         loss.backward()
         loss_sum += loss.item()
         for name, value in (metrics | inputs.good_log_ratio()).items():
@@ -223,7 +225,7 @@ def num_good(examples: Sequence[Example]) -> int:
 
 class _Inputs(NamedTuple):
     pairs: Pairs | None
-    edits: Corrections | None
+    corrections: Corrections | None
     thumbs: Thumbs | None
 
     @torch.no_grad()
@@ -231,7 +233,9 @@ class _Inputs(NamedTuple):
         """Return by how much good replies have become likelier than under the live version, in nats per reply; nothing
         where there are none.
         """
-        found = [some.policy.chosen - some.reference.chosen for some in (self.pairs, self.edits) if some is not None]
+        found = [
+            some.policy.chosen - some.reference.chosen for some in (self.pairs, self.corrections) if some is not None
+        ]
         if self.thumbs is not None:
             found.append((self.thumbs.logps - self.thumbs.reference_logps)[self.thumbs.up])
         ratios = torch.cat(found)
@@ -239,14 +243,14 @@ class _Inputs(NamedTuple):
 
 
 def _inputs(examples: Sequence[Example], scored: Scored, reference: Tensor, unchanged_weight: float) -> _Inputs:
-    """Cut a scored micro-batch (pairs, edits, thumbs, in this order) into what `mixed_loss` takes."""
+    """Cut a scored micro-batch (pairs, corrections, thumbs, in this order) into what `mixed_loss` takes."""
     reference = reference.to(scored.sums.device)
     groups = [[example for example in examples if example.kind == kind] for kind in KINDS]
     starts = [0, *itertools.accumulate(sum(len(example.replies) for example in members) for members in groups)]
-    pairs, edits, thumbs = groups
+    pairs, corrections, thumbs = groups
     return _Inputs(
         _pairs(pairs, scored, reference, starts[0]) if pairs else None,
-        _edits(edits, scored, reference, starts[1], unchanged_weight) if edits else None,
+        _corrections(corrections, scored, reference, starts[1], unchanged_weight) if corrections else None,
         _thumbs(thumbs, scored, reference, starts[2]) if thumbs else None,
     )
 
@@ -257,7 +261,7 @@ def _pairs(members: Sequence[Example], scored: Scored, reference: Tensor, start:
     return Pairs(policy, theirs, lengths, flips, _weights(members, scored))
 
 
-def _edits(
+def _corrections(
     members: Sequence[Example], scored: Scored, reference: Tensor, start: int, unchanged_weight: float
 ) -> Corrections:
     policy, theirs, lengths = _sides(len(members), scored, reference, start)

@@ -245,7 +245,7 @@ class _Judgements:
 
 
 def _margin(example: Example) -> float:
-    if example.kind != "edit" or example.good is None or example.bad is None:
+    if example.kind != "correction" or example.good is None or example.bad is None:
         return 0.0
     change = change_of(example.bad.ids, example.good.ids)
     return float(correction_margin(torch.tensor(float(change.num_changed)), torch.tensor(float(len(example.good.ids)))))

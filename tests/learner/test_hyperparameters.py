@@ -35,7 +35,7 @@ ONES = torch.ones(2)
 FEEDBACK: dict[str, Any] = {
     "pairs": Pairs(POLICY, REFERENCE, LENGTHS, 0.1 * ONES, ONES),
     "thumbs": Thumbs(POLICY.chosen, REFERENCE.chosen, LENGTHS.chosen, torch.tensor([True, False]), ONES),
-    "edits": Corrections(POLICY, REFERENCE, LENGTHS, torch.tensor([1.5, 0.5]), torch.tensor([2, 16]), ONES),
+    "corrections": Corrections(POLICY, REFERENCE, LENGTHS, torch.tensor([1.5, 0.5]), torch.tensor([2, 16]), ONES),
 }
 
 
@@ -62,16 +62,16 @@ def test_by_default_all_is_as_the_losses_have_it() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "more", "moves"),
     [
-        ("simpo_gamma", 0.4, {"pair_kind": "simpo"}, {"pairs", "edits"}),
-        ("dpop_penalty", 9.0, {"pair_kind": "dpop"}, {"pairs", "edits"}),
-        ("length_alpha", 0.2, {"pair_kind": "length_regularized"}, {"pairs", "edits"}),
+        ("simpo_gamma", 0.4, {"pair_kind": "simpo"}, {"pairs", "corrections"}),
+        ("dpop_penalty", 9.0, {"pair_kind": "dpop"}, {"pairs", "corrections"}),
+        ("length_alpha", 0.2, {"pair_kind": "length_regularized"}, {"pairs", "corrections"}),
         ("thumb_scale", 1.0, {}, {"thumbs"}),
         ("thumb_up_weight", 1.5, {}, {"thumbs"}),
         ("thumb_down_weight", 1.5, {"thumb_kind": "apo_zero_unpaired"}, {"thumbs"}),
-        ("edit_flip_rate", 0.2, {}, {"edits"}),
-        ("edit_full_tokens", 4.0, {}, {"edits"}),
-        ("edit_nll", 0.3, {}, {"edits"}),
-        ("edit_nll", 0.3, {"algorithm": "sft"}, {"edits"}),
+        ("edit_flip_rate", 0.2, {}, {"corrections"}),
+        ("edit_full_tokens", 4.0, {}, {"corrections"}),
+        ("edit_nll", 0.3, {}, {"corrections"}),
+        ("edit_nll", 0.3, {"algorithm": "sft"}, {"corrections"}),
     ],
 )
 def test_factors_of_the_mixed_update(name: str, value: float, more: dict[str, Any], moves: set[str]) -> None:
@@ -83,7 +83,13 @@ def test_what_a_correction_left_counts_as_it_is_told(make_settings: Build) -> No
     resident = Resident(make_settings())
     resident.become(None, 0)
     edit = Example(
-        "edit", (1, 4, 40, 2, 5), CompletionTokens((90, 91, 92, 2)), CompletionTokens((90, 93, 92, 2)), "ann", ("e",), 9
+        "correction",
+        (1, 4, 40, 2, 5),
+        CompletionTokens((90, 91, 92, 2)),
+        CompletionTokens((90, 93, 92, 2)),
+        "ann",
+        ("e",),
+        9,
     )
     reference = Reference(resident, 4096)
     reference.learn([edit], 0, 0)
@@ -91,7 +97,7 @@ def test_what_a_correction_left_counts_as_it_is_told(make_settings: Build) -> No
     def loss(**flags: float) -> float:
         mixed = mixed_settings(make_settings(nll_weight=0.0, anchors__weight=0.0, **flags))
         return backward(resident, [edit], [], reference, step_totals([edit], 1, 0), mixed, 4096, 0.0)[1][
-            "loss/edit_nll"
+            "loss/correction_nll"
         ]
 
     logps = row_logps(resident.model, [row_of(edit.prompt_ids, (90, 91, 92, 2))], 4096)[0]
@@ -149,14 +155,14 @@ def test_rewards_of_pairs_and_corrections_are_as_they_are_told() -> None:
         "thumb_down": -1.0,
         "pair_chosen": 0.7,
         "pair_rejected": -0.7,
-        "edited": 0.9,
+        "corrected": 0.9,
         "original": -0.9,
     }
 
 
 def test_sft_has_no_preference_terms_whatever_their_factors() -> None:
     mixed = mixed_settings(LearnerSettings(algorithm="sft", thumb_scale=5.0, edit_full_tokens=1.0))
-    assert (mixed.thumb_scale, mixed.edit_full_tokens) == (0.0, float("inf"))
+    assert (mixed.thumb_scale, mixed.correction_full_tokens) == (0.0, float("inf"))
 
 
 def said() -> list[Example]:
@@ -167,7 +173,7 @@ def said() -> list[Example]:
     for n in range(24):
         version, rater = n // 3 % 2 * 8, "loud" if n % 4 else f"rater{n}"
         reply, other = CompletionTokens((50 + n, 2), None, version), CompletionTokens((90, 91, 2), None, version)
-        kind: Any = ("thumb", "pair", "edit", "thumb")[n // 2 % 4]
+        kind: Any = ("thumb", "pair", "correction", "thumb")[n // 2 % 4]
         good, bad = (reply, other) if kind != "thumb" else ((None, reply) if n in (0, 6, 14) else (reply, None))
         made.append(Example(kind, (1, 4, n), good, bad, rater, (f"f{n}",), n))
         if n in (6, 14):
@@ -186,7 +192,7 @@ def shares(settings: LearnerSettings, of: Callable[[Example], bool]) -> float:
 @pytest.mark.parametrize(
     ("name", "value", "of", "rises"),
     [
-        ("edit_weight", 3.0, lambda e: e.kind == "edit", True),
+        ("edit_weight", 3.0, lambda e: e.kind == "correction", True),
         ("pair_weight", 3.0, lambda e: e.kind == "pair", True),
         ("thumb_weight", 3.0, lambda e: e.kind == "thumb" and not e.is_implicit, True),
         ("implicit_weight", 0.5, lambda e: e.is_implicit, True),

@@ -25,8 +25,8 @@ from learner.algorithms.reduction import (
 from learner.algorithms.statistics import masked_whiten
 from tests.oracle.reductions import total_of
 
-NUM_PAIRS, NUM_THUMBS, NUM_EDITS, NUM_ANCHORS = 6, 8, 4, 10
-SETTINGS = MixedSettings(beta=0.3, nll=0.7, anchor=0.4, edit_nll=0.9)
+NUM_PAIRS, NUM_THUMBS, NUM_CORRECTIONS, NUM_ANCHORS = 6, 8, 4, 10
+SETTINGS = MixedSettings(beta=0.3, nll=0.7, anchor=0.4, correction_nll=0.9)
 
 
 class Update:
@@ -53,12 +53,12 @@ class Update:
             lengths(NUM_THUMBS),
         )
         self.up, self.thumb_weights = draw(NUM_THUMBS) > 0, draw(NUM_THUMBS).abs()
-        self.edit_features, self.edit_reference = draw(2, NUM_EDITS, 5), draw(2, NUM_EDITS)
-        self.edit_lengths = (lengths(NUM_EDITS), lengths(NUM_EDITS))
-        self.edit_nll, self.num_changed, self.correction_weights = (
-            draw(NUM_EDITS, 5),
-            lengths(NUM_EDITS) * 2,
-            draw(NUM_EDITS).abs(),
+        self.correction_features, self.correction_reference = draw(2, NUM_CORRECTIONS, 5), draw(2, NUM_CORRECTIONS)
+        self.correction_lengths = (lengths(NUM_CORRECTIONS), lengths(NUM_CORRECTIONS))
+        self.correction_nll, self.num_changed, self.correction_weights = (
+            draw(NUM_CORRECTIONS, 5),
+            lengths(NUM_CORRECTIONS) * 2,
+            draw(NUM_CORRECTIONS).abs(),
         )
         self.anchor_features = draw(NUM_ANCHORS, 5)
 
@@ -67,9 +67,9 @@ class Update:
         thumbs = list(zip(self.thumb_weights.tolist(), self.up.tolist(), strict=True))
         return totals_of(self.pair_weights.tolist(), thumbs, self.correction_weights.tolist(), NUM_ANCHORS)
 
-    def share(self, pairs: list[int], thumbs: list[int], edits: list[int], anchors: list[int]) -> Tensor:
+    def share(self, pairs: list[int], thumbs: list[int], corrections: list[int], anchors: list[int]) -> Tensor:
         """Loss of the micro-batch that holds those items."""
-        p, e = self.pair_features @ self.theta, self.edit_features @ self.theta
+        p, c = self.pair_features @ self.theta, self.correction_features @ self.theta
         return mixed_loss(
             self.totals,
             SETTINGS,
@@ -87,13 +87,13 @@ class Update:
                 self.up[thumbs],
                 self.thumb_weights[thumbs],
             ),
-            edits=Corrections(
-                PairLogps(e[0, edits], e[1, edits]),
-                PairLogps(self.edit_reference[0, edits], self.edit_reference[1, edits]),
-                PairLengths(self.edit_lengths[0][edits], self.edit_lengths[1][edits]),
-                (self.edit_nll @ self.theta)[edits],
-                self.num_changed[edits],
-                self.correction_weights[edits],
+            corrections=Corrections(
+                PairLogps(c[0, corrections], c[1, corrections]),
+                PairLogps(self.correction_reference[0, corrections], self.correction_reference[1, corrections]),
+                PairLengths(self.correction_lengths[0][corrections], self.correction_lengths[1][corrections]),
+                (self.correction_nll @ self.theta)[corrections],
+                self.num_changed[corrections],
+                self.correction_weights[corrections],
             ),
             anchor_kl=((self.anchor_features @ self.theta) ** 2)[anchors],
             z0=0.3,
@@ -112,7 +112,7 @@ class Update:
 
 
 def everything(seed: int | None = None) -> tuple[list[int], list[int], list[int], list[int]]:
-    lists = tuple(list(range(n)) for n in (NUM_PAIRS, NUM_THUMBS, NUM_EDITS, NUM_ANCHORS))
+    lists = tuple(list(range(n)) for n in (NUM_PAIRS, NUM_THUMBS, NUM_CORRECTIONS, NUM_ANCHORS))
     if seed is not None:
         for x in lists:
             random.Random(seed).shuffle(x)
@@ -159,14 +159,13 @@ def test_twice_the_weight_is_the_item_twice() -> None:
 def test_a_micro_batch_of_nothing_but_weightless_rows_has_a_gradient_of_zero() -> None:
     update = Update()
     update.pair_weights = torch.zeros(NUM_PAIRS)
-    update.thumb_weights, update.correction_weights = torch.zeros(NUM_THUMBS), torch.zeros(NUM_EDITS)
+    update.thumb_weights, update.correction_weights = torch.zeros(NUM_THUMBS), torch.zeros(NUM_CORRECTIONS)
     value, gradient = update.result([(*everything()[:3], [])])
     assert value == 0.0
     assert gradient.tolist() == [0.0] * 5
 
 
-# ----------------------------------------------------------------------------------------------------------------
-# padding
+# ---- padding
 
 
 def padded(x: Tensor, extra: int, fill: float) -> Tensor:
@@ -251,8 +250,7 @@ def test_packed_tokens_sum_to_the_padded_rows() -> None:
     torch.testing.assert_close(packed, torch.cat([case["logps"].sum(1), torch.zeros(1)]))
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# ranks
+# ---- ranks
 
 
 def on_rank(rank: int, folder: str) -> None:

@@ -50,12 +50,12 @@ def tiny_model() -> Any:
     return LlamaForCausalLM(config)
 
 
-def word_tokenizer() -> Any:
+def tiny_tokenizer() -> Any:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    words = {"<pad>": PAD, "<bos>": BOS, "<eos>": EOS, "<unk>": UNKNOWN} | {f"t{i}": i for i in range(4, VOCAB)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    vocabulary = {"<pad>": PAD, "<bos>": BOS, "<eos>": EOS, "<unk>": UNKNOWN} | {f"t{i}": i for i in range(4, VOCAB)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>"
@@ -96,7 +96,7 @@ def trl_losses(folder: Path) -> list[float]:
         model=model,
         ref_model=copy.deepcopy(model),
         args=config,
-        processing_class=word_tokenizer(),
+        processing_class=tiny_tokenizer(),
         train_dataset=Dataset.from_list(rows),
     )
     seen: list[float] = []

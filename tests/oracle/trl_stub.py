@@ -19,23 +19,23 @@ PROMPT, LONGEST = 4, 6
 
 
 @dataclass(frozen=True)
-class Replies:
-    """Replies of ragged length after prompts of one length, right padded as TRL has them."""
+class Completions:
+    """Completions of ragged length after prompts of one length, right padded as TRL has them."""
 
     ids: Tensor  # (N, PROMPT + LONGEST)
     attention: Tensor
-    completion: Tensor  # (N, PROMPT + LONGEST), 1 on reply tokens
+    completion: Tensor  # (N, PROMPT + LONGEST), 1 on completion tokens
     lengths: Tensor  # (N,)
     leaf: Tensor  # (N, PROMPT + LONGEST - 1), what gradients are taken for
 
     @property
     def token_logps(self) -> Tensor:
-        """(N, PROMPT + LONGEST - 1), 0 outside the reply."""
+        """(N, PROMPT + LONGEST - 1), 0 outside the completion."""
         return self.leaf * self.completion[:, 1:]
 
     @property
     def mask(self) -> Tensor:
-        """(N, LONGEST), 1 on reply tokens."""
+        """(N, LONGEST), 1 on completion tokens."""
         return self.completion[:, PROMPT:].float()
 
     @property
@@ -44,8 +44,8 @@ class Replies:
         return self.token_logps[:, PROMPT - 1 :]
 
 
-def replies(num: int, seed: int) -> Replies:
-    """Return random replies of 1 to LONGEST tokens with log-probabilities in (-3, 0]."""
+def random_completions(num: int, seed: int) -> Completions:
+    """Return random completions of 1 to LONGEST tokens with log-probabilities in (-3, 0]."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(1, LONGEST + 1, (num,), generator=generator)
     positions = torch.arange(PROMPT + LONGEST)
@@ -53,7 +53,7 @@ def replies(num: int, seed: int) -> Replies:
     completion = attention * (positions >= PROMPT)
     leaf = (-3.0 * torch.rand(num, PROMPT + LONGEST - 1, generator=generator)).requires_grad_()
     ids = torch.randint(1, 50, (num, PROMPT + LONGEST), generator=generator)
-    return Replies(ids, attention, completion, lengths, leaf)
+    return Completions(ids, attention, completion, lengths, leaf)
 
 
 def _accelerator() -> SimpleNamespace:
@@ -92,7 +92,7 @@ def _model_output(token_logps: Tensor) -> Any:
     )
 
 
-def dpo_loss(pairs: Replies, reference: Tensor, kind: str, *, beta: float, label_smoothing: float = 0.0) -> Tensor:
+def dpo_loss(pairs: Completions, reference: Tensor, kind: str, *, beta: float, label_smoothing: float = 0.0) -> Tensor:
     """DPOTrainer's loss on [chosen..., rejected...] with reference log-probabilities (N,), shape ()."""
     from trl import DPOTrainer
 
@@ -126,7 +126,7 @@ def simpo_loss(chosen: Tensor, rejected: Tensor, *, beta: float, gamma: float, l
 
 
 def kto_loss(
-    thumbs: Replies,
+    thumbs: Completions,
     reference: Tensor,
     up: Tensor,
     mismatched: Tensor,
@@ -136,7 +136,7 @@ def kto_loss(
     up_weight: float,
     down_weight: float,
 ) -> Tensor:
-    """KTOTrainer's loss, shape (); `mismatched` (N,) are the log-ratios of replies after other prompts."""
+    """KTOTrainer's loss, shape (); `mismatched` (N,) are the log-ratios of completions after other prompts."""
     from trl import KTOTrainer
 
     trainer = _trainer(
@@ -159,7 +159,7 @@ def kto_loss(
     return KTOTrainer._compute_loss(trainer, lambda **_: _model_output(thumbs.token_logps), batch, False)
 
 
-def _policy_batch(samples: Replies, advantages: Tensor) -> dict[str, Tensor]:
+def _policy_batch(samples: Completions, advantages: Tensor) -> dict[str, Tensor]:
     return {
         "prompt_ids": samples.ids[:, :PROMPT],
         "prompt_mask": samples.attention[:, :PROMPT],
@@ -170,7 +170,7 @@ def _policy_batch(samples: Replies, advantages: Tensor) -> dict[str, Tensor]:
 
 
 def grpo_loss(
-    samples: Replies,
+    samples: Completions,
     old: Tensor,
     reference: Tensor,
     advantages: Tensor,
@@ -210,7 +210,7 @@ def grpo_loss(
     return GRPOTrainer._compute_loss(trainer, None, _policy_batch(samples, advantages) | more)
 
 
-def rloo_loss(samples: Replies, old: Tensor, advantages: Tensor) -> Tensor:
+def rloo_loss(samples: Completions, old: Tensor, advantages: Tensor) -> Tensor:
     """RLOOTrainer's loss, shape (); `old` is (N, LONGEST)."""
     from trl import RLOOTrainer
 
@@ -227,11 +227,11 @@ def rloo_loss(samples: Replies, old: Tensor, advantages: Tensor) -> Tensor:
     return RLOOTrainer._compute_loss(trainer, None, _policy_batch(samples, advantages) | more)
 
 
-def reward_loss(chosen: Tensor, rejected: Tensor, *, margin: Tensor | None, centring: float | None) -> Tensor:
+def reward_loss(chosen: Tensor, rejected: Tensor, *, margin: Tensor | None, centering: float | None) -> Tensor:
     """RewardTrainer's loss on scores (B,), shape ()."""
     from trl import RewardTrainer
 
-    trainer = _trainer(args=SimpleNamespace(center_rewards_coefficient=centring))
+    trainer = _trainer(args=SimpleNamespace(center_rewards_coefficient=centering))
     scores = torch.cat([chosen, rejected]).unsqueeze(1)
     batch: dict[str, Any] = {"attention_mask": torch.ones(len(scores), 1)}
     if margin is not None:

@@ -11,7 +11,7 @@ from learner.algorithms.example_weights import (
 
 
 def test_kinds() -> None:
-    assert KIND_WEIGHTS == {"edit": 1.5, "pair": 1.0, "thumb": 0.7, "implicit": 0.2}
+    assert KIND_WEIGHTS == {"correction": 1.5, "pair": 1.0, "thumb": 0.7, "implicit": 0.2}
 
 
 def test_reliability_and_freshness() -> None:
@@ -20,7 +20,7 @@ def test_reliability_and_freshness() -> None:
     assert freshness(3, half_life=3.0) == 0.5
 
 
-def test_repetition_tells_less_each_time() -> None:
+def test_repetition_counts_less_each_time() -> None:
     assert repetition(["a", "b", "a", "a", "a"]) == pytest.approx([0.5, 1.0, 0.5, 0.5, 0.5])
     assert repetition([]) == []
 
@@ -54,8 +54,8 @@ def test_few_raters_may_hold_twice_an_equal_share() -> None:
 def test_raters_without_weight_get_none() -> None:
     assert capped_by_rater([0.0, 1.0, 1.0, 1.0], ["a", "b", "c", "d"]) == [0.0, 1.0, 1.0, 1.0]
     assert capped_by_rater([0.0] * 4, list("abcd")) == [0.0] * 4
-    believed = [str(i) for i in range(9)]  # nine hold a ninth each, however many others are not believed at all
-    assert capped_by_rater([1.0] * 9 + [0.0] * 20, believed + ["x"] * 10 + ["y"] * 10)[:9] == [1.0] * 9
+    trusted = [str(i) for i in range(9)]  # nine hold a ninth each, however many others have no weight
+    assert capped_by_rater([1.0] * 9 + [0.0] * 20, trusted + ["x"] * 10 + ["y"] * 10)[:9] == [1.0] * 9
     assert capped_by_rater([1.0] * 9 + [0.0] * 11, [str(i) for i in range(20)])[:9] == [1.0] * 9
 
 

@@ -32,9 +32,9 @@ def test_advantages_within_a_group() -> None:
 
 
 def test_other_scales() -> None:
-    centred = torch.tensor([-1, -0.25, 1, -1.25, 1.75, -0.25, 0.0])
-    torch.testing.assert_close(group_advantages(REWARDS, GROUPS, scale="none"), centred)
-    torch.testing.assert_close(group_advantages(REWARDS, GROUPS, scale="batch"), centred / (REWARDS.std() + 1e-4))
+    centered = torch.tensor([-1, -0.25, 1, -1.25, 1.75, -0.25, 0.0])
+    torch.testing.assert_close(group_advantages(REWARDS, GROUPS, scale="none"), centered)
+    torch.testing.assert_close(group_advantages(REWARDS, GROUPS, scale="batch"), centered / (REWARDS.std() + 1e-4))
     one = torch.tensor([3.0]), torch.tensor([0])
     assert [group_advantages(*one, scale=scale).item() for scale in ("group", "batch", "none")] == [0.0] * 3  # type: ignore[arg-type]
     tiny = group_advantages(torch.tensor([0.0, 1e-4]), torch.tensor([0, 0]), scale="batch")[1].item()

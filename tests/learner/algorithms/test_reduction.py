@@ -54,7 +54,7 @@ def test_shapes_must_agree_and_there_must_be_something() -> None:
         combine([])
 
 
-def test_tokens_are_summed_by_reply() -> None:
+def test_tokens_are_summed_by_completion() -> None:
     sums = sequence_sums(torch.tensor([1.0, 2.0, 4.0, 8.0]), torch.tensor([2, 0, 2, 0]), 4)
     assert sums.tolist() == [10.0, 0.0, 5.0, 0.0]
 

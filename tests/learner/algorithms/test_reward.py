@@ -29,9 +29,9 @@ def test_bradley_terry_by_hand() -> None:
     assert bradley_terry_loss(torch.zeros(0), torch.zeros(0))[1] == {}
 
 
-def test_margins_and_centring() -> None:
+def test_margins_and_centering() -> None:
     margin = torch.tensor([0.2, 0.0, 1.0])
-    values, _ = bradley_terry_loss(CHOSEN, REJECTED, margin=margin, centring=0.01)
+    values, _ = bradley_terry_loss(CHOSEN, REJECTED, margin=margin, centering=0.01)
     expected = -F.logsigmoid(torch.tensor([0.5, -1.0, 0.0]) - margin) + 0.01 * torch.tensor([2.25, 0.0, 16.0])
     torch.testing.assert_close(values, expected)
 
@@ -77,7 +77,7 @@ def test_losses_take_an_ensemble() -> None:
     torch.testing.assert_close(values[2], thumb_loss(scores[2], torch.tensor([True, False, True]), torch.zeros(3))[0])
 
 
-def test_edits_lead_by_what_they_changed() -> None:
+def test_corrections_lead_by_half_the_share_that_changed() -> None:
     assert correction_margin(torch.tensor([1, 4, 9, 1, 0]), torch.tensor([4, 4, 4, 1, 0])).tolist() == [
         0.125,
         0.5,
@@ -128,7 +128,7 @@ def fitted(states: torch.Tensor, truth: torch.Tensor, num_pairs: int) -> RewardH
     return heads
 
 
-def test_scores_are_recovered_and_doubt_shrinks_with_data_where_there_is_data() -> None:
+def test_scores_are_recovered_and_uncertainty_shrinks_where_there_is_data() -> None:
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(40, 6, generator=generator)
     states[:, 5] = 0.0  # nothing is ever seen of this direction
@@ -156,13 +156,15 @@ def test_bootstrap_weights_stay_with_their_item() -> None:
     assert torch.equal(bootstrap_weights(3, torch.tensor([1_000_003])), bootstrap_weights(3, torch.tensor([0]), seed=1))
 
 
-def test_doubt_comes_off_the_score() -> None:
+def test_uncertainty_is_subtracted_from_the_score() -> None:
     scores = torch.tensor([[1.0, 4.0, 100.0], [3.0, 4.0, 100.0]])
-    moments = MovingStatistics().updated(2.0, 4.0)
-    bound = lower_confidence_bound(scores, moments)
+    statistics = MovingStatistics().updated(2.0, 4.0)
+    bound = lower_confidence_bound(scores, statistics)
     assert bound.tolist() == pytest.approx([0.0 - 0.5, 1.0, 5.0])
-    assert lower_confidence_bound(-scores, moments)[2].item() == pytest.approx(-5.0)
-    assert lower_confidence_bound(scores, moments, pessimism=2.0, limit=7.0).tolist() == pytest.approx([-1.0, 1.0, 7.0])
+    assert lower_confidence_bound(-scores, statistics)[2].item() == pytest.approx(-5.0)
+    assert lower_confidence_bound(scores, statistics, pessimism=2.0, limit=7.0).tolist() == pytest.approx(
+        [-1.0, 1.0, 7.0]
+    )
 
 
 def test_area_under_the_curve() -> None:
@@ -175,8 +177,10 @@ def test_area_under_the_curve() -> None:
 
 
 def test_calibration() -> None:
-    honest = expected_calibration_error(torch.tensor([0.25] * 4 + [0.75] * 4), torch.tensor([1, 0, 0, 0, 1, 1, 1, 0]))
-    assert honest == pytest.approx(0.0)
+    calibrated = expected_calibration_error(
+        torch.tensor([0.25] * 4 + [0.75] * 4), torch.tensor([1, 0, 0, 0, 1, 1, 1, 0])
+    )
+    assert calibrated == pytest.approx(0.0)
     assert expected_calibration_error(
         torch.tensor([0.91, 0.95, 1.0, 0.92]), torch.tensor([1, 0, 0, 1])
     ) == pytest.approx(3.78 / 4 - 0.5)

@@ -4,7 +4,7 @@ import torch
 from learner.algorithms.sft import change_of, nll_loss, weighted_nll_loss
 
 
-def test_likelihood_is_a_mean_over_tokens_of_each_reply() -> None:
+def test_likelihood_is_a_mean_over_tokens_of_each_completion() -> None:
     values, metrics = nll_loss(torch.tensor([-6.0, -2.0, 0.0]), torch.tensor([3, 1, 0]))
     assert values.tolist() == [2.0, 2.0, 0.0]
     assert metrics == pytest.approx({"nll/mean": 4 / 3})

@@ -52,7 +52,7 @@ def test_a_correction_has_the_stored_prompt_and_the_rendered_text(world: World) 
     (edit,) = built(world)
     assert edit.prompt_ids == PROMPT
     assert edit.good is not None
-    assert (edit.kind, edit.good.ids, edit.good.logps) == ("edit", (97, 98, END), None)
+    assert (edit.kind, edit.good.ids, edit.good.logps) == ("correction", (97, 98, END), None)
 
 
 def test_asking_again_is_a_faint_thumb_down_that_makes_no_pair(world: World) -> None:
@@ -135,7 +135,7 @@ def test_each_algorithm_reads_what_it_can(world: World) -> None:
         name: [(e.kind, len(e.replies), e.share) for e in for_algorithm(examples, name)]
         for name in ("mixed", "dpo", "kto", "sft")
     }
-    assert kinds["mixed"] == [("pair", 2, 1.0), ("thumb", 1, 1.0), ("edit", 2, 1.0)]
+    assert kinds["mixed"] == [("pair", 2, 1.0), ("thumb", 1, 1.0), ("correction", 2, 1.0)]
     assert kinds["dpo"] == [("pair", 2, 1.0), ("pair", 2, 1.0)]
     assert kinds["kto"] == [
         ("thumb", 1, 0.5),
@@ -144,7 +144,7 @@ def test_each_algorithm_reads_what_it_can(world: World) -> None:
         ("thumb", 1, 0.5),
         ("thumb", 1, 0.5),
     ]
-    assert kinds["sft"] == [("thumb", 1, 1.0), ("edit", 2, 1.0)]
+    assert kinds["sft"] == [("thumb", 1, 1.0), ("correction", 2, 1.0)]
 
 
 def test_the_key_is_the_content(world: World) -> None:

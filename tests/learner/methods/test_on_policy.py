@@ -264,7 +264,7 @@ def judged(count: int) -> list[Example]:
 def test_rewards_lie_on_the_tokens_that_earned_them(make_settings: Build) -> None:
     resident = Resident(make_settings())
     edit = Example(
-        "edit", PROMPTS[0], CompletionTokens((60, 61, 62, 2)), CompletionTokens((60, 99, 62, 2)), "ann", ("e",), 1
+        "correction", PROMPTS[0], CompletionTokens((60, 61, 62, 2)), CompletionTokens((60, 99, 62, 2)), "ann", ("e",), 1
     )
     up = Example("thumb", PROMPTS[1], CompletionTokens((60, 2)), None, "ann", ("t",), 2, share=0.5)
     found = [(item.ids, item.rewards) for item in logged_replies(resident, [edit, up], resident.settings)]

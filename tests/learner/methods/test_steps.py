@@ -47,7 +47,13 @@ THUMBS = [
 ]
 EDITS = [
     Example(
-        "edit", (1, 4, 40, 2, 5), CompletionTokens((90, 91, 92, 2)), CompletionTokens((90, 93, 92, 2)), "ann", ("e",), 9
+        "correction",
+        (1, 4, 40, 2, 5),
+        CompletionTokens((90, 91, 92, 2)),
+        CompletionTokens((90, 93, 92, 2)),
+        "ann",
+        ("e",),
+        9,
     )
 ]
 
@@ -177,11 +183,11 @@ def test_metrics_are_means_over_their_own_kind_however_a_step_is_cut(resident: R
 
     for metrics in told:
         assert metrics["pair/chosen_log_ratio"] == pytest.approx(mean(("pair",), True), abs=1e-5)
-        assert metrics["edit/chosen_log_ratio"] == pytest.approx(mean(("edit",), True), abs=1e-5)
+        assert metrics["correction/chosen_log_ratio"] == pytest.approx(mean(("correction",), True), abs=1e-5)
         assert metrics["thumb/up_log_ratio"] == pytest.approx(mean(("thumb",), True), abs=1e-5)
         assert metrics["thumb/down_log_ratio"] == pytest.approx(mean(("thumb",), False), abs=1e-5)
         assert metrics["thumb/up_share"] == pytest.approx(0.5)
-        assert metrics["good/log_ratio"] == pytest.approx(mean(("pair", "edit", "thumb"), True), abs=1e-5)
+        assert metrics["good/log_ratio"] == pytest.approx(mean(("pair", "correction", "thumb"), True), abs=1e-5)
     assert (
         "good/log_ratio"
         not in backward(resident, [THUMBS[0]], [], reference, step_totals(batch, 1, 0), PLAIN, 4096, 0.0)[1]
