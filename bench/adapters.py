@@ -90,14 +90,16 @@ def measured(
             )
             runners.append(RunnerProcess.load(source, options))
             loads.append(time.perf_counter() - began)
-        prompts = [[(31 * place + 7 * step) % 1000 + 5 for step in range(PROMPT)] for place in range(max(STREAMS))]
+        prompts = [[(31 * index + 7 * step) % 1000 + 5 for step in range(PROMPT)] for index in range(max(STREAMS))]
         settings = [SamplingSettings(temperature=1.0, max_tokens=TOKENS, seed=seed) for seed in range(max(STREAMS))]
         generate_all(runners[0], prompts[:2], settings[:2])
         speeds = {}
         for streams in STREAMS:
             began = time.perf_counter()
-            said = generate_all(runners[0], prompts[:streams], settings[:streams])
-            speeds[f"tokens_per_s_{streams}"] = sum(len(reply[0]) for reply in said) / (time.perf_counter() - began)
+            generations = generate_all(runners[0], prompts[:streams], settings[:streams])
+            speeds[f"tokens_per_s_{streams}"] = sum(len(generation[0]) for generation in generations) / (
+                time.perf_counter() - began
+            )
         pids = [runner.stats()["pid"] for runner in runners] + ([held.pid] if held else [])
         return {"load_s": loads[-1], **speeds, "mib": memory_mib(pids, options.device, free)}
     finally:

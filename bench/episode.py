@@ -42,18 +42,18 @@ class Episode:
     people: Population
     loop: Loop
     seed: int
-    acts: tuple[Share, ...] = MIX
-    said: Counter[str] = field(default_factory=Counter)
+    mix: tuple[Share, ...] = MIX
+    outcomes: Counter[str] = field(default_factory=Counter)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     _asked: int = 0
 
     @classmethod
-    def begun(
-        cls, folder: Path, model: str, people: Population, seed: int, acts: tuple[Share, ...] = MIX, **flags: Any
+    def start(
+        cls, folder: Path, model: str, people: Population, seed: int, mix: tuple[Share, ...] = MIX, **flags: Any
     ) -> "Episode":
         """Return a new episode on an empty data folder; `flags` are settings of the learner."""
         settings = load_settings({"data": folder, "model": model, "device": "cpu", "seed": seed, **flags})
-        return cls(people, Loop(settings, threading.Event()), seed, acts)
+        return cls(people, Loop(settings, threading.Event()), seed, mix)
 
     @property
     def resident(self) -> Resident:
@@ -71,26 +71,26 @@ class Episode:
         self.resident.become(version_folder(self.settings.data, number) if number else None, self.seed)
         return number
 
-    def judge(self, count: int) -> None:
+    def collect_feedback(self, count: int) -> None:
         """Let people do `count` things, in turns, with the live version's replies to questions that nobody asked
         before.
         """
         number = self.live()
         questions = asked(self.seed, self._asked + count)[self._asked :]
         rng = random.Random(f"acts {self.seed} {self._asked}")
-        kinds = rng.choices([kind for kind, _ in self.acts], [share for _, share in self.acts], k=count)
-        users = [self.people.users[(self._asked + place) % len(self.people.users)] for place in range(count)]
+        kinds = rng.choices([kind for kind, _ in self.mix], [share for _, share in self.mix], k=count)
+        users = [self.people.users[(self._asked + index) % len(self.people.users)] for index in range(count)]
         doubled = [
             question
             for question, kind in zip(questions, kinds, strict=True)
             for _ in range(2 if kind == "choice" else 1)
         ]
-        replies = iter(self._answers(doubled, number, self._asked))
+        completions = iter(self._answers(doubled, number, self._asked))
         with transaction(self.loop.db):
             for user, question, kind in zip(users, questions, kinds, strict=True):
                 ensure_rater(self.loop.db, user.name)
-                shown = [next(replies) for _ in range(2 if kind == "choice" else 1)]
-                self.said[self._say(user, question, kind, shown)] += 1
+                shown = [next(completions) for _ in range(2 if kind == "choice" else 1)]
+                self.outcomes[self._give_feedback(user, question, kind, shown)] += 1
         self._asked += count
 
     def update(self) -> bool:
@@ -161,9 +161,11 @@ class Episode:
             for question, rollout in zip(questions, rollouts, strict=True)
         ]
 
-    def _say(self, user: User, question: Question, kind: str, shown: Sequence[Completion]) -> str:
+    def _give_feedback(self, user: User, question: Question, kind: str, shown: Sequence[Completion]) -> str:
         """One person does one thing; return what came of it."""
-        add_completions(self.loop.db, [Completion(**{**vars(reply), "rater_id": user.name}) for reply in shown])
+        add_completions(
+            self.loop.db, [Completion(**{**vars(completion), "rater_id": user.name}) for completion in shown]
+        )
         about: dict[str, Any] = {}
         first = shown[0]
         if kind == "choice":

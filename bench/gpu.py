@@ -54,7 +54,7 @@ class Shape:
     vocabulary: int
     pairs: int = 16
     prompt: int = 256
-    reply: int = 256
+    completion: int = 256
     prompts: int = 16
     group: int = 4
 
@@ -63,7 +63,7 @@ SHAPES = (
     Shape("0.6B", 1024, 3072, 28, 16, 8, 128, 151_936),
     Shape("1.7B", 2048, 6144, 28, 16, 8, 128, 151_936),
 )
-TINY = (Shape("tiny", 32, 64, 2, 4, 2, 8, 96, pairs=3, prompt=7, reply=6, prompts=3, group=2),)
+TINY = (Shape("tiny", 32, 64, 2, 4, 2, 8, 96, pairs=3, prompt=7, completion=6, prompts=3, group=2),)
 
 
 def random_model(shape: Shape, device: str, dtype: torch.dtype) -> tuple[Any, int]:
@@ -119,7 +119,7 @@ class DpoStep:
         rng = random.Random(0)
         self.model, self.optimizer = model, optimizer_of(model)
         self.rows = [
-            Row(ids(rng, shape, shape.prompt), [ids(rng, shape, shape.reply) for _ in range(2)])
+            Row(ids(rng, shape, shape.prompt), [ids(rng, shape, shape.completion) for _ in range(2)])
             for _ in range(shape.pairs)
         ]
         self.tokens = sum(row.length for row in self.rows)
@@ -158,7 +158,7 @@ class PpoStep:
         shape, model = self.shape, self.model
         device = next(model.parameters()).device
         self.round += 1
-        rollouts = sample_rollouts(model, self.prompts, end_ids=(2,), max_tokens=shape.reply, seed=self.round)
+        rollouts = sample_rollouts(model, self.prompts, end_ids=(2,), max_tokens=shape.completion, seed=self.round)
         rows = [Row(rollout.prompt_ids, [rollout.ids]) for rollout in rollouts]
         self.tokens = sum(row.length for row in rows)
         old = padded([branches[0] for branches in score_rows(model, rows, token_budget=8192)], device)
@@ -204,9 +204,9 @@ class PpoStep:
         return padded(found, device)
 
 
-def padded(pieces: Any, device: torch.device) -> torch.Tensor:
+def padded(sequences: Any, device: torch.device) -> torch.Tensor:
     """Return pieces (T_n, ...) as (N, T, ...) with zeros on the right."""
-    return torch.nn.utils.rnn.pad_sequence([piece.to(device) for piece in pieces], batch_first=True)
+    return torch.nn.utils.rnn.pad_sequence([sequence.to(device) for sequence in sequences], batch_first=True)
 
 
 def measured(step: DpoStep | PpoStep, frozen: int, device: str, steps: int) -> dict[str, Any]:
@@ -250,10 +250,10 @@ def main() -> None:
             results[f"{name} {shape.name}"] = seen = measured(
                 kind(model, shape), frozen, device, 2 if asked.tiny else STEPS
             )
-            told = [
+            numbers = [
                 f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in seen.items()
             ]
-            print(f"{name} {shape.name}: {', '.join(told)}")
+            print(f"{name} {shape.name}: {', '.join(numbers)}")
             del model
     if device == "cuda":
         record("gpu", {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "results": results})

@@ -85,13 +85,13 @@ def make_model() -> Any:
 def make_pairs(count: int) -> list[Pair]:
     """Return random pairs of token ids, each reply ended by the end-of-sequence id."""
     rng = random.Random(1)
-    return [{"prompt": _ids(rng, 64), "chosen": _reply(rng), "rejected": _reply(rng)} for _ in range(count)]
+    return [{"prompt": _ids(rng, 64), "chosen": _completion(rng), "rejected": _completion(rng)} for _ in range(count)]
 
 
 def make_groups(count: int, length: int = 64) -> list[Group]:
     """Return random prompts of `length` tokens with `GROUP` replies each."""
     rng = random.Random(1)
-    return [(_ids(rng, length), [_reply(rng) for _ in range(GROUP)]) for _ in range(count)]
+    return [(_ids(rng, length), [_completion(rng) for _ in range(GROUP)]) for _ in range(count)]
 
 
 def steps_in_round(method: str) -> int:
@@ -99,9 +99,9 @@ def steps_in_round(method: str) -> int:
     return ROUND if method == "grpo-round" else 1
 
 
-def reward_of(reply: list[int]) -> float:
+def reward_of(completion: list[int]) -> float:
     """Return a reward that both sides can compute: it has to differ within a group, no more."""
-    return float(sum(reply) % 17)
+    return float(sum(completion) % 17)
 
 
 def shared_rows(items: Iterable[tuple[Sequence[int], Sequence[int]]]) -> list[Any]:
@@ -111,14 +111,14 @@ def shared_rows(items: Iterable[tuple[Sequence[int], Sequence[int]]]) -> list[An
     from policy.logprobs import Row
 
     together = itertools.groupby(items, key=lambda item: tuple(item[0]))
-    return [Row(prompt, [reply for _, reply in some]) for prompt, some in together]
+    return [Row(prompt, [completion for _, completion in some]) for prompt, some in together]
 
 
 def _ids(rng: random.Random, length: int) -> list[int]:
     return [rng.randrange(4, VOCABULARY) for _ in range(length)]
 
 
-def _reply(rng: random.Random) -> list[int]:
+def _completion(rng: random.Random) -> list[int]:
     return [*_ids(rng, rng.randint(32, 128) - 1), 2]
 
 
@@ -201,14 +201,14 @@ def ours_grpo(groups: list[Group], steps: int, in_round: int) -> tuple[Stopwatch
 
     for first in range(0, size * steps, size * in_round):
         some = groups[first : first + size * in_round]
-        rows = [Row(prompt, replies) for prompt, replies in some]
-        replies = [(prompt, reply) for prompt, said in some for reply in said]
-        told = (
+        rows = [Row(prompt, completions) for prompt, completions in some]
+        completions = [(prompt, completion) for prompt, group in some for completion in group]
+        sampled_logps = (
             flat(model, rows) if in_round > 1 else []
         )  # what a sampler would have recorded, off the clock as sampling is
         rollouts = [
-            Rollout(tuple(prompt), tuple(reply), tuple(logps.tolist()), True)
-            for (prompt, reply), logps in zip(replies, told, strict=False)
+            Rollout(tuple(prompt), tuple(completion), tuple(logps.tolist()), True)
+            for (prompt, completion), logps in zip(completions, sampled_logps, strict=False)
         ]
         watch.start()
         old = (
@@ -216,20 +216,20 @@ def ours_grpo(groups: list[Group], steps: int, in_round: int) -> tuple[Stopwatch
         )  # a round of one step is sampled by what it trains
         reference = flat(frozen, rows)
         numbers = torch.arange(len(some)).repeat_interleave(GROUP)
-        scores = torch.tensor([reward_of(reply) for _, reply in replies])
+        scores = torch.tensor([reward_of(completion) for _, completion in completions])
         advantages = group_advantages(scores, numbers, scale="group")
         tokens = sum(len(logps) for logps in reference) / in_round
         for start in range(0, len(rows), size):
             total = 0.0
             for part in _parts(rows, list(range(start, start + size)), model):
-                members = [row * GROUP + place for row in part for place in range(GROUP)]
-                pieces = response_logps(model, [rows[row] for row in part]).split()
+                members = [row * GROUP + index for row in part for index in range(GROUP)]
+                current = response_logps(model, [rows[row] for row in part]).split()
                 logps, theirs = (
-                    pad_sequence(pieces, batch_first=True),
+                    pad_sequence(current, batch_first=True),
                     pad_sequence([reference[member] for member in members], batch_first=True),
                 )
                 before = pad_sequence([old[member] for member in members], batch_first=True) if old else logps.detach()
-                mask = pad_sequence([torch.ones(len(piece)) for piece in pieces], batch_first=True)
+                mask = pad_sequence([torch.ones(len(logp_row)) for logp_row in current], batch_first=True)
                 values, _ = grpo_loss(
                     logps, before, theirs, advantages[members], mask, eps_high=0.2, kl_weight=KL, kl_kind="k3"
                 )
@@ -249,7 +249,7 @@ def _parts(rows: list[Any], batch: list[int], model: Any) -> list[list[int]]:
     from policy.logprobs import least_fill_for, length_buckets
 
     groups = length_buckets([rows[index].length for index in batch], 4096, least_fill=least_fill_for(model))
-    return [[batch[place] for place in group] for group in groups]
+    return [[batch[index] for index in group] for group in groups]
 
 
 def _dpo_step(rows: list[Any], reference: list[Any]) -> Callable[[Any, list[int]], float]:
@@ -300,7 +300,7 @@ def _kto_step(
         """
         singles = [(rows[index].prompt_ids, branch) for index in batch for branch in rows[index].branches]
         return shared_rows(
-            (prompt, singles[(place + 1) % len(singles)][1]) for place, (prompt, _) in enumerate(singles)
+            (prompt, singles[(index + 1) % len(singles)][1]) for index, (prompt, _) in enumerate(singles)
         )
 
     asked_for = {"known": batches, "seldom": batches[:1], "live": []}[z0_is]
@@ -347,8 +347,10 @@ def trl(
     from transformers import PreTrainedTokenizerFast, TrainerCallback
     from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, KTOConfig, KTOTrainer
 
-    words = {"<pad>": 0, "<bos>": 1, "<eos>": 2, "<unk>": 3} | {f"t{number}": number for number in range(4, VOCABULARY)}
-    raw = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    vocabulary = {"<pad>": 0, "<bos>": 1, "<eos>": 2, "<unk>": 3} | {
+        f"t{number}": number for number in range(4, VOCABULARY)
+    }
+    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=raw, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>"
@@ -395,15 +397,15 @@ def trl(
         model.save_pretrained(given["output_dir"])
         rest["model"] = type(model).from_pretrained(given["output_dir"])
     if method.startswith("grpo"):
-        replies = {text(prompt): said for prompt, said in groups}
+        completions = {text(prompt): group for prompt, group in groups}
 
-        def given_replies(prompts: list[str], _: Any) -> dict[str, Any]:
-            taken = [replies[prompt][place % GROUP] for place, prompt in enumerate(prompts)]
-            asked = [[int(word[1:]) for word in prompt.split()] for prompt in prompts]
+        def given_completions(prompts: list[str], _: Any) -> dict[str, Any]:
+            taken = [completions[prompt][index % GROUP] for index, prompt in enumerate(prompts)]
+            asked = [[int(token[1:]) for token in prompt.split()] for prompt in prompts]
             return {"prompt_ids": asked, "completion_ids": taken, "logprobs": None}
 
         def rewards(completion_ids: list[list[int]], **_: Any) -> list[float]:
-            return [reward_of(reply) for reply in completion_ids]
+            return [reward_of(completion) for completion in completion_ids]
 
         in_round = steps_in_round(method)
         batch = {
@@ -420,9 +422,13 @@ def trl(
 
             inside.shuffle_sequence_dict = lambda rows: rows
         config: Any = GRPOConfig(**batch, shuffle_dataset=False, max_completion_length=128, **given)
-        rows = [{"prompt": prompt} for prompt in replies]
+        rows = [{"prompt": prompt} for prompt in completions]
         trainer: Any = GRPOTrainer(
-            args=config, train_dataset=Dataset.from_list(rows), reward_funcs=rewards, rollout_func=given_replies, **rest
+            args=config,
+            train_dataset=Dataset.from_list(rows),
+            reward_funcs=rewards,
+            rollout_func=given_completions,
+            **rest,
         )
     elif method == "dpo":
         rows = [

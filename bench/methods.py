@@ -25,7 +25,7 @@ import torch
 
 from bench.episode import MIX, Episode
 from bench.record import RESULTS, commit, record
-from bench.verdict import Exam, Paper, sat, wins
+from bench.verdict import Exam, ExamResult, take_exam, wins
 from clients.simulated.populations import Population, population
 from policy.chat import load_tokenizer
 from policy.model import load_model
@@ -68,32 +68,32 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def one(method: str, seed: int, people: Population, exam: Exam, base: Paper, cache: Path) -> dict[str, Any]:
+def one(method: str, seed: int, people: Population, exam: Exam, base: ExamResult, cache: Path) -> dict[str, Any]:
     """Run one episode; return its numbers. `cache` keeps the base model's anchors, which are the same for all."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copytree(cache, folder / "cache", dirs_exist_ok=True)
         flags = {**COMMON, **SETTINGS[method]}
-        episode = Episode.begun(folder, MODEL, people, seed, MIX, algorithm=method, **flags)
+        episode = Episode.start(folder, MODEL, people, seed, MIX, algorithm=method, **flags)
         for _ in range(ROUNDS[method]):
-            episode.judge(ACTS)
+            episode.collect_feedback(ACTS)
             episode.update()
         version = episode.live()
-        paper = sat(episode.resident.model, episode.resident.tokenizer, exam, 1 + seed)
+        result = take_exam(episode.resident.model, episode.resident.tokenizer, exam, 1 + seed)
         for path in (folder / "cache").glob("anchors-*"):
             shutil.copy(path, cache)
-        rate, error = wins(people, exam, paper, base)
-        items = sum(count for kind, count in episode.said.items() if kind not in ("tie", "silence"))
-        cost, said, verdicts = episode.cost(), dict(episode.said), episode.verdicts
+        rate, error = wins(people, exam, result, base)
+        items = sum(count for kind, count in episode.outcomes.items() if kind not in ("tie", "silence"))
+        cost, outcomes, verdicts = episode.cost(), dict(episode.outcomes), episode.verdicts
         episode.close()
     kept = {
-        "retention": paper.retention - base.retention,
-        "retention_greedy": paper.retention_greedy - base.retention_greedy,
+        "retention": result.retention - base.retention,
+        "retention_greedy": result.retention_greedy - base.retention_greedy,
     }
     about = {
         "base_retention": base.retention,
         "base_retention_greedy": base.retention_greedy,
-        "right": paper.right,
+        "right": result.right,
         "base_right": base.right,
     }
     return {
@@ -103,10 +103,10 @@ def one(method: str, seed: int, people: Population, exam: Exam, base: Paper, cac
         "win_error": error,
         **kept,
         **about,
-        "length": paper.length,
+        "length": result.length,
         "base_length": base.length,
         "items": items,
-        "said": said,
+        "said": outcomes,
         "version": version,
         "stopped": [v["stopped"] for v in verdicts],
         "commit": commit(),
@@ -153,7 +153,7 @@ def known_rows(settings: dict[str, Any]) -> list[dict[str, Any]]:
     return [row for row in kept["rows"] if of(row["method"], kept["settings"]) == of(row["method"], settings)]
 
 
-def one_of(task: tuple[str, int, str, Paper, Path]) -> dict[str, Any]:
+def one_of(task: tuple[str, int, str, ExamResult, Path]) -> dict[str, Any]:
     """Run one episode in a process of its own."""
     method, seed, taste, base, cache = task
     torch.set_num_threads(1)
@@ -186,7 +186,7 @@ def main() -> None:
     rows = known_rows(settings) if asked.resume else []
     done = {(row["method"], row["seed"]) for row in rows}
     todo = [(method, seed) for seed in asked.seeds for method in asked.methods if (method, seed) not in done]
-    base = sat(load_model(MODEL, "cpu"), load_tokenizer(MODEL), Exam.of(QUESTIONS, SAMPLES, RETENTION), 0)
+    base = take_exam(load_model(MODEL, "cpu"), load_tokenizer(MODEL), Exam.of(QUESTIONS, SAMPLES, RETENTION), 0)
     with tempfile.TemporaryDirectory() as cache, ProcessPoolExecutor(asked.jobs, get_context("spawn")) as pool:
         runs = [pool.submit(one_of, (method, seed, asked.taste, base, Path(cache))) for method, seed in todo]
         for run in as_completed(runs):

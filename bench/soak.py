@@ -54,9 +54,9 @@ class Soak:
         self.began, self.lasted_s = time.monotonic(), 0.0
         self.swaps = 0
 
-    async def client(self, place: int) -> None:
+    async def client(self, index: int) -> None:
         """Ask, read, rate, leave or hang, until told to stop."""
-        rng = random.Random(place)
+        rng = random.Random(index)
         acts = [
             self.read,
             self.read,
@@ -95,19 +95,19 @@ class Soak:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(rng.uniform(0.05, 0.6)):
                 async with self.http.stream("POST", "/v1/chat/completions", json=body) as stream:
-                    pieces = rng.randrange(1, 20)
+                    chunks = rng.randrange(1, 20)
                     async for _ in stream.aiter_lines():
-                        pieces -= 1
-                        if not pieces:
+                        chunks -= 1
+                        if not chunks:
                             return
 
     async def hang(self, rng: random.Random) -> None:
         """Ask and read nothing for seconds, then vanish without a word; or send half a request."""
-        place = urlsplit(self.url)
+        address = urlsplit(self.url)
         payload = json.dumps(self.body(rng, n=4, max_tokens=128, stream=True, logprobs=True)).encode()
         lines = [
             "POST /v1/chat/completions HTTP/1.1",
-            f"Host: {place.netloc}",
+            f"Host: {address.netloc}",
             "Content-Type: application/json",
             f"Content-Length: {len(payload)}",
         ]
@@ -115,7 +115,7 @@ class Soak:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             raw.setblocking(False)
             loop = asyncio.get_running_loop()
-            await loop.sock_connect(raw, (place.hostname, place.port))
+            await loop.sock_connect(raw, (address.hostname, address.port))
             whole = "\r\n".join([*lines, "", ""]).encode() + payload
             await loop.sock_sendall(raw, whole[: len(whole) // 2] if rng.random() < 0.3 else whole)
             await asyncio.sleep(rng.uniform(2, 12))
@@ -190,7 +190,7 @@ class Soak:
     async def run(self, minutes: float, clients: int, swap_every: float) -> dict[str, Any]:
         """Do all of it and return what was seen."""
         before = await self.sample()
-        tasks = [asyncio.create_task(self.client(place), name=f"client {place}") for place in range(clients)]
+        tasks = [asyncio.create_task(self.client(index), name=f"client {index}") for index in range(clients)]
         tasks += [
             asyncio.create_task(self.swap(swap_every), name="swap"),
             asyncio.create_task(self.watch(), name="watch"),

@@ -80,9 +80,9 @@ class Seen:
     first_s: list[tuple[float, float]] = field(default_factory=list)
 
 
-async def client(http: httpx.AsyncClient, seen: Seen, stop: asyncio.Event, place: int) -> None:
+async def client(http: httpx.AsyncClient, seen: Seen, stop: asyncio.Event, index: int) -> None:
     """Ask again and again until told to stop; an answer under way is read to its end."""
-    rng = random.Random(place)
+    rng = random.Random(index)
     while not stop.is_set():
         body = {
             "model": "attune",
@@ -102,11 +102,11 @@ async def ask(http: httpx.AsyncClient, body: dict[str, Any], seen: Seen) -> Asyn
     """Send one request and give the version that each part of the answer names."""
     began = time.monotonic()
     if not body.get("stream"):
-        reply = await http.post("/v1/chat/completions", json=body)
-        if reply.status_code != 200:
-            raise RuntimeError(f"{reply.status_code} {reply.text[:200]}")
-        seen.ids.append(reply.json()["id"])
-        yield reply.json()["model"]
+        response = await http.post("/v1/chat/completions", json=body)
+        if response.status_code != 200:
+            raise RuntimeError(f"{response.status_code} {response.text[:200]}")
+        seen.ids.append(response.json()["id"])
+        yield response.json()["model"]
         return
     last, is_done, completion_id = None, False, ""
     async with http.stream("POST", "/v1/chat/completions", json=body) as stream:
@@ -179,7 +179,7 @@ class Weights:
         return [(one[0] - known).abs().max().item() for one, known in zip(scored, recorded, strict=True)]
 
     @torch.no_grad()
-    def probe(self, prompt: list[int]) -> Fingerprint:
+    def fingerprint(self, prompt: list[int]) -> Fingerprint:
         """Return what these weights say after a prompt."""
         top = self.model(input_ids=torch.tensor([prompt])).logits[0, -1].float().log_softmax(-1).topk(32)
         return Fingerprint(prompt, top.indices.tolist(), top.values.tolist())
@@ -201,7 +201,7 @@ class Publisher:
         with tempfile.TemporaryDirectory() as scratch:
             write_adapter(Path(scratch), self.config, number, self.scale)
             self.weights.put(Path(scratch))
-            probe = self.weights.probe(self.prompt)
+            fingerprint = self.weights.fingerprint(self.prompt)
         manifest = write_version(
             self.folder(number),
             version=number,
@@ -209,7 +209,7 @@ class Publisher:
             base_model=self.name,
             base_digest=self.digest,
             save=lambda folder: write_adapter(folder, self.config, number, self.scale),
-            probe=probe,
+            fingerprint=fingerprint,
             seed=number,
             settings={},
         )
@@ -233,7 +233,7 @@ async def measure(
     seen, stop, windows = Seen(), asyncio.Event(), []
     limits = httpx.Limits(max_connections=streams + 4, max_keepalive_connections=streams + 4)
     async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as http:
-        clients = [asyncio.create_task(client(http, seen, stop, place)) for place in range(streams)]
+        clients = [asyncio.create_task(client(http, seen, stop, index)) for index in range(streams)]
         await asyncio.sleep(steady_s)
         steady_until = time.monotonic()
         for number, digest in enumerate(digests, 1):
@@ -279,9 +279,9 @@ def score_again(publisher: Publisher, completions: list[Completion]) -> dict[str
 @contextlib.contextmanager
 def service(data: Path, model: str, threads: int = 0) -> Any:
     """A service of its own on a free port, with the learner off; gives its URL and its process id."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
     command = [
         sys.executable,
         "-m",

@@ -45,7 +45,7 @@ class Exam:
 
 
 @dataclass(frozen=True)
-class Paper:
+class ExamResult:
     """One set of weights' answers to an exam."""
 
     texts: Answers
@@ -55,11 +55,11 @@ class Paper:
     retention_greedy: float
 
 
-def sat(model: Any, tokenizer: Any, exam: Exam, seed: int) -> Paper:
+def take_exam(model: Any, tokenizer: Any, exam: Exam, seed: int) -> ExamResult:
     """Let a model sit an exam. The seed is that of its luck."""
     chats = [question.messages for question in exam.questions for _ in range(exam.samples)]
-    said = answers(model, tokenizer, chats, sampled=True, seed=seed)
-    rows = [said[place : place + exam.samples] for place in range(0, len(said), exam.samples)]
+    texts = answers(model, tokenizer, chats, sampled=True, seed=seed)
+    rows = [texts[start : start + exam.samples] for start in range(0, len(texts), exam.samples)]
     right = [question.is_right(text) for question, row in zip(exam.questions, rows, strict=True) for text in row]
     asked = [prompt.messages for prompt in exam.retention]
     kept = [
@@ -67,12 +67,16 @@ def sat(model: Any, tokenizer: Any, exam: Exam, seed: int) -> Paper:
         for luck in range(LUCK)
     ]
     greedy = _share(exam.retention, answers(model, tokenizer, asked))
-    return Paper(
-        Answers(rows), float(np.mean(right)), float(np.mean([len(text) for text in said])), float(np.mean(kept)), greedy
+    return ExamResult(
+        Answers(rows),
+        float(np.mean(right)),
+        float(np.mean([len(text) for text in texts])),
+        float(np.mean(kept)),
+        greedy,
     )
 
 
-def wins(people: Population, exam: Exam, mine: Paper, base: Paper) -> tuple[float, float]:
+def wins(people: Population, exam: Exam, mine: ExamResult, base: ExamResult) -> tuple[float, float]:
     """Return the share of won pairs, ties counting half, and its standard error over questions: answers to one question
     are not independent.
     """

@@ -11,7 +11,7 @@ from typing import Any
 
 from store.database import connect, transaction
 from store.events import add_event
-from store.learner import say
+from store.learner import report_status
 
 log = logging.getLogger(__name__)
 BEAT_S = 0.8  # longest silence
@@ -67,7 +67,7 @@ class Voice:
                 word = self._word
             try:
                 with transaction(db):
-                    say(db, word.state, run_id=word.run_id, progress=word.progress, next_at=word.next_at)
+                    report_status(db, word.state, run_id=word.run_id, progress=word.progress, next_at=word.next_at)
                     if word.progress is not None and word.run_id is not None and word.progress != told:
                         add_event(db, "run.progress", {"run_id": word.run_id, **word.progress})
                         told = word.progress

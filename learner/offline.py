@@ -158,7 +158,7 @@ def _written(
         base_model=settings.model,
         base_digest=resident.base_digest,
         save=save,
-        probe=fingerprint_of(resident),
+        fingerprint=fingerprint_of(resident),
         seed=run.seed,
         settings=settings.model_dump(mode="json", exclude={"data"}),
         kind="full" if settings.tuning == "full" else "adapter",

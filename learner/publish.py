@@ -62,7 +62,7 @@ def publish(
         base_model=resident.settings.model,
         base_digest=resident.base_digest,
         save=resident.save,
-        probe=fingerprint_of(resident),
+        fingerprint=fingerprint_of(resident),
         seed=run.seed,
         settings=run.settings,
         kind="full" if resident.settings.tuning == "full" else "adapter",

@@ -55,7 +55,7 @@ class Encoder:
             content = message["content"] if message["role"] == "assistant" else message["content"].strip()
             ids += [self._marks[message["role"]], *self._core.encode(content, add_special_tokens=False).ids, self._end]
         ids.append(self._marks["assistant"])
-        return ids, [*self._core.encode(example.reply, add_special_tokens=False).ids, self._end]
+        return ids, [*self._core.encode(example.completion, add_special_tokens=False).ids, self._end]
 
 
 def part_batches(encoder: Encoder, seed: int, part: int, tokens: int, stage: Stage) -> list[Batch]:
@@ -76,8 +76,8 @@ def part_batches(encoder: Encoder, seed: int, part: int, tokens: int, stage: Sta
 def _padded(rows: list[tuple[list[int], list[int]]], width: int, pad: int) -> Batch:
     ids = torch.full((len(rows), width), pad, dtype=torch.long)
     targets = []
-    for b, (prompt, reply) in enumerate(rows):
-        ids[b, : len(prompt) + len(reply)] = torch.tensor(prompt + reply)
-        targets += [(b, len(prompt) - 1 + k, token) for k, token in enumerate(reply)]
+    for b, (prompt, completion) in enumerate(rows):
+        ids[b, : len(prompt) + len(completion)] = torch.tensor(prompt + completion)
+        targets += [(b, len(prompt) - 1 + k, token) for k, token in enumerate(completion)]
     targets += [(0, 0, IGNORED)] * (-len(targets) % TARGETS)
     return Batch(ids, torch.tensor(targets))

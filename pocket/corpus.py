@@ -30,7 +30,7 @@ class Example:
     """One conversation that ends with the assistant's reply, the only part that is learned."""
 
     messages: tuple[Message, ...]
-    reply: str
+    completion: str
     skill: str
     lang: str
     right: bool
@@ -45,7 +45,7 @@ def draw_example(rng: random.Random, stage: Stage = "raw") -> Example:
     prompt = skill.prompt(rng, lang, "train")
     right = stage != "raw" or rng.random() >= FLAWS
     answer = skill.school_answer if stage != "raw" else skill.right_answer if right else skill.flawed_answer
-    reply = answer(rng, prompt)
+    completion = answer(rng, prompt)
     messages = prompt.messages
     if messages[0]["role"] != "system":
         if len(messages) == 1 and rng.random() < 0.07:  # a question after another one that has nothing to do with it
@@ -58,7 +58,7 @@ def draw_example(rng: random.Random, stage: Stage = "raw") -> Example:
             )
         if rng.random() < 0.06:
             messages = ({"role": "system", "content": rng.choice(SYSTEMS[lang])}, *messages)
-    return Example(messages, reply, skill.name, lang, right)
+    return Example(messages, completion, skill.name, lang, right)
 
 
 def examples(seed: int, stage: Stage = "raw", part: int = 0) -> Iterator[Example]:

@@ -90,8 +90,8 @@ def evaluate(
     return rows
 
 
-def _verdicts(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[Verdict]:
-    return [SKILLS[p.skill].check(p, reply) for p, reply in zip(prompts, replies, strict=True)]
+def _verdicts(prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Verdict]:
+    return [SKILLS[p.skill].check(p, completion) for p, completion in zip(prompts, completions, strict=True)]
 
 
 def out_of_scope_share(
@@ -100,8 +100,12 @@ def out_of_scope_share(
     """Share of the out-of-scope list that the greedy model refuses and points the way, and the prompts where it does
     not.
     """
-    replies = answers(model, tokenizer, [[{"role": "user", "content": text}] for text in OUT_OF_SCOPE])
-    missed = [(text, reply) for text, reply in zip(OUT_OF_SCOPE, replies, strict=True) if not refuses_and_points(reply)]
+    completions = answers(model, tokenizer, [[{"role": "user", "content": text}] for text in OUT_OF_SCOPE])
+    missed = [
+        (text, completion)
+        for text, completion in zip(OUT_OF_SCOPE, completions, strict=True)
+        if not refuses_and_points(completion)
+    ]
     return 1 - len(missed) / len(OUT_OF_SCOPE), missed
 
 
@@ -153,8 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(table(rows))
     share, missed = out_of_scope_share(model, tokenizer)
     print(f"\nout of scope: {share:.0%} of {len(OUT_OF_SCOPE)} prompts refused with the way to a real model")
-    for text, reply in missed:
-        print(f"  {text} -> {reply}")
+    for text, completion in missed:
+        print(f"  {text} -> {completion}")
     if a.json:
         a.json.write_text(
             json.dumps(

@@ -29,7 +29,7 @@ def answers(
         for chat in chats
     ]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    replies = [""] * len(ids)
+    completions = [""] * len(ids)
     generator = torch.Generator(model.device).manual_seed(seed)
     was_training = model.training
     model.eval()
@@ -38,10 +38,10 @@ def answers(
         completion_ids = generate(
             model, [list(ids[i]) for i in chosen], int(tokenizer.eos_token_id), generator if sampled else None
         )
-        for i, reply in zip(chosen, completion_ids, strict=True):
-            replies[i] = str(tokenizer.decode(reply, skip_special_tokens=True))
+        for i, completion in zip(chosen, completion_ids, strict=True):
+            completions[i] = str(tokenizer.decode(completion, skip_special_tokens=True))
     model.train(was_training)
-    return replies
+    return completions
 
 
 @torch.inference_mode()
@@ -60,7 +60,7 @@ def generate(
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=model.device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     cache = DynamicCache(config=model.config)
-    replies: list[list[int]] = [[] for _ in prompts]
+    completions: list[list[int]] = [[] for _ in prompts]
     alive = torch.arange(len(prompts), device=model.device)
     for _ in range(max_tokens):
         out = model(
@@ -74,7 +74,7 @@ def generate(
         chosen = _next_ids(out.logits[:, -1].float(), generator)  # (B,)
         going = chosen != end_id
         for row, token in zip(alive[going].tolist(), chosen[going].tolist(), strict=True):
-            replies[row].append(token)
+            completions[row].append(token)
         if not going.any():
             break
         kept = going.nonzero().squeeze(1)
@@ -83,7 +83,7 @@ def generate(
         alive, ids = alive[kept], chosen[kept, None]
         mask = torch.cat([mask[kept], mask.new_ones(len(kept), 1)], dim=1)
         positions = positions[kept, -1:] + 1
-    return replies
+    return completions
 
 
 def _next_ids(logits: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -23,7 +23,7 @@ TRIED = 24  # answers of each sort that a probe is held against
 DRAWN = 60  # prompts of a skill and language that are tried
 
 
-def fingerprint_of(skill: Skill, prompt: Prompt, rng: random.Random) -> dict[str, Any] | None:
+def skill_probe_of(skill: Skill, prompt: Prompt, rng: random.Random) -> dict[str, Any] | None:
     """Return a probe for a prompt, or None where patterns do not tell right answers from wrong ones as the checker
     does.
     """
@@ -42,11 +42,11 @@ def fingerprint_of(skill: Skill, prompt: Prompt, rng: random.Random) -> dict[str
         skill.flawed_answer(rng, prompt) for _ in range(TRIED)
     ]
     answers += [skill.school_answer(rng, prompt), right, prompt.messages[-1]["content"]]
-    agrees = all(says(probe, answer) == skill.check(prompt, answer).correct for answer in answers)
+    agrees = all(is_right_by(probe, answer) == skill.check(prompt, answer).correct for answer in answers)
     return {"skill": prompt.skill, "lang": prompt.lang, **probe} if agrees else None
 
 
-def says(probe: dict[str, Any], answer: str) -> bool:
+def is_right_by(probe: dict[str, Any], answer: str) -> bool:
     """Whether an answer is right by a probe: all that it expects is there and nothing that it forbids, upper and lower
     case alike.
     """
@@ -57,7 +57,7 @@ def says(probe: dict[str, Any], answer: str) -> bool:
     return all(map(has, probe["expect"])) and not any(map(has, probe["forbid"]))
 
 
-def probes(per_cell: int, seed: int = 0) -> list[dict[str, Any]]:
+def skill_probes(per_cell: int, seed: int = 0) -> list[dict[str, Any]]:
     """Return at most `per_cell` probes of each feedback skill and language, in training phrasings, the same for a seed."""
     found = []
     for skill in FEEDBACK_SKILLS.values():
@@ -66,15 +66,15 @@ def probes(per_cell: int, seed: int = 0) -> list[dict[str, Any]]:
             drawn = {
                 str(prompt.messages): prompt for prompt in itertools.islice(skill.prompts(rng, lang, "train"), DRAWN)
             }.values()
-            fit = (probe for prompt in drawn if (probe := fingerprint_of(skill, prompt, rng)) is not None)
+            fit = (probe for prompt in drawn if (probe := skill_probe_of(skill, prompt, rng)) is not None)
             found += list(itertools.islice(fit, per_cell))
     return found
 
 
 def _pattern(text: str) -> str:
     """The text as a whole: not as part of a longer word or number."""
-    words = re.escape(text.strip().rstrip(".!?。！？")).replace(r"\ ", r"\s+")
-    return rf"(?<![a-z0-9.,]){words}(?![a-z0-9]|[.,]\d)" if re.match(r"[\w(-]", text, re.ASCII) else words
+    escaped = re.escape(text.strip().rstrip(".!?。！？")).replace(r"\ ", r"\s+")
+    return rf"(?<![a-z0-9.,]){escaped}(?![a-z0-9]|[.,]\d)" if re.match(r"[\w(-]", text, re.ASCII) else escaped
 
 
 def main() -> None:
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--per-cell", type=int, default=6, help="probes of each skill and language, at most")
     parser.add_argument("--out", type=Path, default=DEFAULT)
     asked = parser.parse_args()
-    made = probes(asked.per_cell)
+    made = skill_probes(asked.per_cell)
     asked.out.write_text("".join(json.dumps(probe, ensure_ascii=False) + "\n" for probe in made), encoding="utf-8")
     for cell, group in itertools.groupby(made, key=lambda probe: f"{probe['skill']} {probe['lang']}"):
         print(f"{cell}: {len(list(group))}")

@@ -33,8 +33,10 @@ CHAT_TEMPLATE = (
 def train_tokenizer(seed: int, num_examples: int = 30_000) -> PreTrainedTokenizerFast:
     """Learn the merges from the first `num_examples` conversations of the corpus."""
     tokenizer = Tokenizer(models.BPE())
-    digits, words = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.Split(Regex(CHINESE), "isolated"), words])
+    digits, byte_level = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [digits, pre_tokenizers.Split(Regex(CHINESE), "isolated"), byte_level]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     trainer = trainers.BpeTrainer(
@@ -45,10 +47,10 @@ def train_tokenizer(seed: int, num_examples: int = 30_000) -> PreTrainedTokenize
         show_progress=False,
     )
     conversations = itertools.islice(examples(seed), num_examples)
-    texts = (text for e in conversations for text in [*(m["content"] for m in e.messages), e.reply])
+    texts = (text for e in conversations for text in [*(m["content"] for m in e.messages), e.completion])
     tokenizer.train_from_iterator(texts, trainer)
     # What was never joined stays apart by itself, so that readers of the folder need not know about Chinese characters.
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, words])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, byte_level])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BEGIN,

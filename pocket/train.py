@@ -102,7 +102,7 @@ def new_model(plan: Plan, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalL
     return model
 
 
-def reply_loss(model: LlamaForCausalLM, batch: Batch) -> Tensor:
+def completion_loss(model: LlamaForCausalLM, batch: Batch) -> Tensor:
     """Mean cross-entropy in nats per reply token, shape (). The head is applied to reply positions only; rows are
     padded on
     the right, so causal attention needs no mask."""
@@ -205,7 +205,7 @@ class Run:
         for optimizer in self.optimizers:
             optimizer.param_groups[0]["lr"] = learning_rate(self.plan, self.step)
         with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
-            loss = reply_loss(self.model, self.next_batch())
+            loss = completion_loss(self.model, self.next_batch())
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:

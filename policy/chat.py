@@ -46,7 +46,7 @@ def render_prompt(tokenizer: Tokenizer, messages: Sequence[dict[str, Any]]) -> l
 
 
 def render_completion(
-    tokenizer: Tokenizer, messages: Sequence[dict[str, Any]], reply: str
+    tokenizer: Tokenizer, messages: Sequence[dict[str, Any]], completion: str
 ) -> tuple[list[int], list[int]]:
     """Return (prompt ids, reply ids) for a reply that was written and not sampled; the reply ends with the end of turn.
 
@@ -54,15 +54,15 @@ def render_completion(
     itself.
     """
     prompt = render_prompt(tokenizer, messages)
-    whole = _render(tokenizer, [*plain_messages(messages), {"role": "assistant", "content": reply}], opened=False)
+    whole = _render(tokenizer, [*plain_messages(messages), {"role": "assistant", "content": completion}], opened=False)
     ends = end_ids(tokenizer)
     if whole[: len(prompt)] == prompt:
-        said = whole[len(prompt) :]
-        last = max((place for place, token in enumerate(said) if token in ends), default=None)
+        completion_ids = whole[len(prompt) :]
+        last = max((index for index, token in enumerate(completion_ids) if token in ends), default=None)
         if last is not None:
-            return prompt, said[: last + 1]
+            return prompt, completion_ids[: last + 1]
     # the template is no prefix of itself (it strips or rewrites earlier turns): encode the reply by itself
-    return prompt, [*tokenizer.encode(_defused(tokenizer, reply), add_special_tokens=False), *ends[:1]]
+    return prompt, [*tokenizer.encode(_defused(tokenizer, completion), add_special_tokens=False), *ends[:1]]
 
 
 def end_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
@@ -86,20 +86,20 @@ class TextStream:
         self._tokenizer = tokenizer
         self._stream = DecodeStream(skip_special_tokens=True)
         self._ids: list[int] = []
-        self._said = ""
+        self._decoded = ""
 
     def feed(self, token_id: int) -> str:
         """Return the text that this token completes, "" while a character is still open."""
         self._ids.append(token_id)
         text = self._stream.step(self._tokenizer.backend_tokenizer, token_id) or ""
-        self._said += text
+        self._decoded += text
         return text
 
     def finish(self) -> str:
         """Return what was held back: the replacement character for a character that was never completed."""
         whole = decode(self._tokenizer, self._ids)
-        rest = whole[len(self._said) :] if whole.startswith(self._said) else ""
-        self._said += rest
+        rest = whole[len(self._decoded) :] if whole.startswith(self._decoded) else ""
+        self._decoded += rest
         return rest
 
 

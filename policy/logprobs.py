@@ -127,9 +127,9 @@ def score_rows(
     """
     result: list[list[Tensor]] = [[] for _ in rows]
     for batch in length_buckets([row.length for row in rows], token_budget, least_fill=least_fill_for(model)):
-        replies = iter(response_logps(model, [rows[index] for index in batch], temperature=temperature).split())
+        branches = iter(response_logps(model, [rows[index] for index in batch], temperature=temperature).split())
         for index in batch:
-            result[index] = [next(replies).float().cpu() for _ in rows[index].branches]
+            result[index] = [next(branches).float().cpu() for _ in rows[index].branches]
     return result
 
 
@@ -162,7 +162,7 @@ def length_buckets(
     if seed is None:
         return batches
     order = torch.randperm(len(batches), generator=torch.Generator().manual_seed(seed)).tolist()
-    return [batches[place] for place in order]
+    return [batches[index] for index in order]
 
 
 def can_pack(model: torch.nn.Module, length: int) -> bool:
@@ -193,7 +193,7 @@ def _packs(model: torch.nn.Module, length: int) -> bool:
     """Compare a packed row of `length` arbitrary tokens with one sequence per reply."""
     device = next(model.parameters()).device
     vocabulary = _hugging_face(model).get_input_embeddings().weight.shape[0]
-    ids = [(7919 * step + 13) % vocabulary for step in range(length)]
+    ids = [(7919 * index + 13) % vocabulary for index in range(length)]
     third = length // 3
     packed = Row(ids[:third], [ids[third : 2 * third], ids[2 * third :]])
     apart = [Row(packed.prompt_ids, [branch]) for branch in packed.branches]
@@ -222,23 +222,23 @@ def _laid_out(rows: Sequence[Row]) -> _Layout:
     target: list[int] = []
     owner: list[int] = []
     number = 0
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         at = len(row.prompt_ids)
-        ids[place, : row.length] = torch.tensor(
+        ids[index, : row.length] = torch.tensor(
             [*row.prompt_ids, *(token for branch in row.branches for token in branch)]
         )
-        positions[place, :at] = torch.arange(at)
-        segments[place, :at] = 0
+        positions[index, :at] = torch.arange(at)
+        segments[index, :at] = 0
         for which, branch in enumerate(row.branches):
             end = at + len(branch)
-            positions[place, at:end] = torch.arange(len(row.prompt_ids), len(row.prompt_ids) + len(branch))
-            segments[place, at:end] = which + 1
+            positions[index, at:end] = torch.arange(len(row.prompt_ids), len(row.prompt_ids) + len(branch))
+            segments[index, at:end] = which + 1
             if len(branch):
                 # a reply's first token is predicted at the prompt's last position, whichever reply comes first in the
                 # row
                 source += [
-                    place * longest + len(row.prompt_ids) - 1,
-                    *range(place * longest + at, place * longest + end - 1),
+                    index * longest + len(row.prompt_ids) - 1,
+                    *range(index * longest + at, index * longest + end - 1),
                 ]
             target += branch
             owner += [number] * len(branch)
@@ -292,15 +292,15 @@ def _scored(
         return _reduced(_forward(model, layout, device, lambda hidden: hidden[source]), target, temperature, want)
     rows = max(1, chunk_bytes // (4 * vocabulary))
 
-    def part(hidden: Tensor, aims: Tensor) -> tuple[Tensor, Tensor | None]:
+    def reduced(hidden: Tensor, aims: Tensor) -> tuple[Tensor, Tensor | None]:
         return _reduced(through(hidden), aims, temperature, want)[:2]
 
-    pieces: list[tuple[Tensor, Tensor | None]] = [
-        checkpoint(part, hidden, aims, use_reentrant=False) if torch.is_grad_enabled() else part(hidden, aims)
+    parts: list[tuple[Tensor, Tensor | None]] = [
+        checkpoint(reduced, hidden, aims, use_reentrant=False) if torch.is_grad_enabled() else reduced(hidden, aims)
         for hidden, aims in zip(whole[0].split(rows), target.split(rows), strict=True)
     ]
-    entropies = [piece[1] for piece in pieces if piece[1] is not None]
-    return torch.cat([piece[0] for piece in pieces]), torch.cat(entropies) if entropies else None, None
+    entropies = [part[1] for part in parts if part[1] is not None]
+    return torch.cat([part[0] for part in parts]), torch.cat(entropies) if entropies else None, None
 
 
 def _forward(
@@ -385,9 +385,9 @@ class LogitsOf:
         """Return the logits. `shift` (..., V) is added to what the head says of each token before its scale and cap; it
         alone has a gradient then.
         """
-        said = self._head(hidden)
-        said = (said if shift is None else said.detach() + shift) * self.scale
-        return self._cap * torch.tanh(said / self._cap) if self._cap else said
+        logits = self._head(hidden)
+        logits = (logits if shift is None else logits.detach() + shift) * self.scale
+        return self._cap * torch.tanh(logits / self._cap) if self._cap else logits
 
 
 def _hugging_face(model: torch.nn.Module) -> Any:

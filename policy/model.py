@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import warnings
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ from policy.versions import MANIFEST
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-BUNDLED = Path(__file__).parent.parent / "pocket" / "weights"
+BUNDLED = "attune.models"  # entry points: functions that return the folders of bundled models by name
 REMEMBERED = 64 * 2**20  # bytes: from this size on a file's digest is remembered
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
@@ -28,6 +30,15 @@ def resolve_model(name: str) -> Path:
     folder = _find(name)
     _check(folder)
     return folder
+
+
+@cache
+def bundled_models() -> dict[str, Path]:
+    """Return the folders of the models that installed packages bring along, by name."""
+    found: dict[str, Path] = {}
+    for entry in entry_points(group=BUNDLED):
+        found |= entry.load()()
+    return found
 
 
 def model_digest(name: str) -> str:
@@ -103,8 +114,8 @@ def load_model(name: str, device: str = "auto", dtype: str = "auto") -> "PreTrai
     warnings.filterwarnings(
         "ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning
     )  # PEFT asks by the older name
-    place = resolve_device(device)
-    kind = ("bfloat16" if place == "cuda" else "float32") if dtype == "auto" else dtype
+    target = resolve_device(device)
+    kind = ("bfloat16" if target == "cuda" else "float32") if dtype == "auto" else dtype
     folder = resolve_model(name)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -121,7 +132,7 @@ def load_model(name: str, device: str = "auto", dtype: str = "auto") -> "PreTrai
         raise ModelCorrupt(
             f"the weights in {folder} lack {lacking[0]} or have it in another shape ({len(lacking)} such); fetch the model again"
         )
-    model = model.to(place).eval()
+    model = model.to(target).eval()
     if getattr(model.config, "is_decoder", None) is False and _reads_ahead(model):
         both = f"{type(model).__name__}, is_decoder false: each token sees those after it"
         raise UnsupportedModel(
@@ -152,8 +163,8 @@ def load_merged(name: str, adapter: Path | None, device: str = "auto", dtype: st
     import torch
     from peft import PeftModel
 
-    place = resolve_device(device)
-    kind = ("bfloat16" if place == "cuda" else "float32") if dtype == "auto" else dtype
+    target = resolve_device(device)
+    kind = ("bfloat16" if target == "cuda" else "float32") if dtype == "auto" else dtype
     base = load_model(name, "cpu", "float32")
     warnings.filterwarnings(
         "ignore", "fan_in_fan_out is set to", UserWarning
@@ -165,7 +176,7 @@ def load_merged(name: str, adapter: Path | None, device: str = "auto", dtype: st
         raise UnsupportedModel(
             f"the adapter in {adapter} does not fit the model {name!r} ({first_line(error)})"
         ) from error
-    merged_model: PreTrainedModel = merged.to(device=place, dtype=getattr(torch, kind)).eval()
+    merged_model: PreTrainedModel = merged.to(device=target, dtype=getattr(torch, kind)).eval()
     return merged_model
 
 
@@ -203,14 +214,14 @@ def resolve_device(device: str) -> str:
 
 
 def _find(name: str) -> Path:
-    if (BUNDLED / name).is_dir() and "/" not in name:
-        return BUNDLED / name
+    bundled = bundled_models()
+    if name in bundled:
+        return bundled[name]
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
-        bundled = sorted(path.name for path in BUNDLED.glob("*") if path.is_dir())
-        names = ", ".join(bundled) or "none"
+        names = ", ".join(sorted(bundled)) or "none"
         raise ModelNotFound(
             f"there is no model {name!r}: not a bundled one ({names}), not a folder, not a hub id (owner/name)"
         )

@@ -28,7 +28,7 @@ def sampled_completion_logps(
     packed = response_logps(model, [Row(prompt_ids, [completion_ids])], want=("logp", "logits"))
     if packed.logits is None:  # an empty reply
         return packed.logp
-    histories = [completion_ids[:place] for place in range(len(completion_ids))]
+    histories = [completion_ids[:index] for index in range(len(completion_ids))]
     scores = sampling_scores(packed.logits, [settings] * len(completion_ids), histories)
     return torch.log_softmax(scores, -1).gather(1, torch.tensor(list(completion_ids), device=scores.device)[:, None])[
         :, 0
@@ -112,7 +112,7 @@ def sampling_scores(logits: Tensor, settings: Sequence[SamplingSettings], histor
 def _truncated(scores: Tensor, settings: Sequence[SamplingSettings]) -> Tensor:
     """Leave each row's `top_k` likeliest tokens, and of these the fewest that hold `top_p` of what is left."""
     size = scores.shape[-1]
-    ordered, places = scores.sort(dim=-1, descending=True, stable=True)
+    ordered, order = scores.sort(dim=-1, descending=True, stable=True)
     counts = torch.tensor(
         [setting.top_k if 0 < setting.top_k < size else size for setting in settings], device=scores.device
     )[:, None]
@@ -123,7 +123,7 @@ def _truncated(scores: Tensor, settings: Sequence[SamplingSettings]) -> Tensor:
         [setting.top_p if setting.top_p < 1 else 2.0 for setting in settings], dtype=before.dtype, device=scores.device
     )[:, None]
     ordered = ordered.masked_fill((before >= limits) & (before > 0), -torch.inf)
-    return torch.empty_like(scores).scatter_(-1, places, ordered)
+    return torch.empty_like(scores).scatter_(-1, order, ordered)
 
 
 def _penalised(scores: Tensor, settings: SamplingSettings, history: Sequence[int]) -> Tensor:

@@ -85,17 +85,19 @@ class SharedPrompts(TorchFunctionMode):
 
 def is_worth_it(shapes: Sequence[tuple[int, Sequence[int]]]) -> bool:
     """Return whether rows of these shapes have `GAIN` times more places in their mask than parts look at."""
-    longest = max(prompt + sum(replies) for prompt, replies in shapes)
-    seen = sum(prompt * prompt / 2 + sum(reply * (prompt + reply) for reply in replies) for prompt, replies in shapes)
+    longest = max(prompt + sum(branches) for prompt, branches in shapes)
+    seen = sum(
+        prompt * prompt / 2 + sum(branch * (prompt + branch) for branch in branches) for prompt, branches in shapes
+    )
     return len(shapes) * longest * longest >= GAIN * seen / FILL
 
 
-def _taken(whole: Tensor, places: Tensor, count: int, width: int) -> Tensor:
+def _taken(whole: Tensor, indices: Tensor, count: int, width: int) -> Tensor:
     """Return (count, H, width, D) of (N * T, H, D)."""
-    return whole.index_select(0, places).unflatten(0, (count, width)).transpose(1, 2)
+    return whole.index_select(0, indices).unflatten(0, (count, width)).transpose(1, 2)
 
 
-class _Reply(NamedTuple):
+class _Branch(NamedTuple):
     row_start: int
     prompt: int
     start: int
@@ -103,25 +105,25 @@ class _Reply(NamedTuple):
 
 
 def _parts(shapes: Sequence[tuple[int, Sequence[int]]], row_length: int, device: torch.device) -> list[Part]:
-    replies: list[_Reply] = []
+    branches: list[_Branch] = []
     for number, (prompt, lengths) in enumerate(shapes):
         at = number * row_length + prompt
         for length in lengths:
-            replies += [_Reply(number * row_length, prompt, at, length)] if length else []
+            branches += [_Branch(number * row_length, prompt, at, length)] if length else []
             at += length
-    replies.sort(key=lambda reply: -reply.length)
-    groups: list[list[_Reply]] = []
-    for reply in replies:
-        if groups and reply.length >= FILL * groups[-1][0].length:
-            groups[-1].append(reply)
+    branches.sort(key=lambda branch: -branch.length)
+    groups: list[list[_Branch]] = []
+    for branch in branches:
+        if groups and branch.length >= FILL * groups[-1][0].length:
+            groups[-1].append(branch)
         else:
-            groups.append([reply])
+            groups.append([branch])
     return [_part(group, device) for group in groups]
 
 
-def _part(replies: Sequence[_Reply], device: torch.device) -> Part:
+def _part(branches: Sequence[_Branch], device: torch.device) -> Part:
     row_start, prompt, start, length = (
-        torch.tensor(column)[:, None] for column in zip(*replies, strict=True)
+        torch.tensor(column)[:, None] for column in zip(*branches, strict=True)
     )  # each (B, 1)
     width, long = int(length.max()), int(prompt.max())
     step, back = torch.arange(width)[None], torch.arange(long)[None]

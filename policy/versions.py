@@ -48,7 +48,7 @@ class Manifest:
     files: dict[str, str]
     digest: str
     seed: int
-    probe: Fingerprint
+    fingerprint: Fingerprint
     created_at: str
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -61,7 +61,7 @@ def write_version(
     base_model: str,
     base_digest: str,
     save: Callable[[Path], None],
-    probe: Fingerprint,
+    fingerprint: Fingerprint,
     seed: int,
     settings: dict[str, Any],
     kind: str = "adapter",
@@ -88,7 +88,7 @@ def write_version(
         created_at = datetime.now(UTC).isoformat(timespec="microseconds")
         digest = _digest(base_digest, files)
         manifest = Manifest(
-            version, parent, base_model, base_digest, kind, files, digest, seed, probe, created_at, settings
+            version, parent, base_model, base_digest, kind, files, digest, seed, fingerprint, created_at, settings
         )
         (temporary / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1) + "\n")
         for path in [*temporary.rglob("*"), temporary]:
@@ -129,7 +129,7 @@ def read_version(folder: Path, *, verify: bool = True) -> Manifest:
     """
     try:
         raw = json.loads((folder / MANIFEST).read_text())
-        manifest = Manifest(**{**raw, "probe": Fingerprint(**raw["probe"])})
+        manifest = _manifest(raw)
     except OSError as error:
         raise VersionCorrupt(f"{folder} is no version folder: it has no {MANIFEST}") from error
     except (ValueError, TypeError, KeyError) as error:
@@ -158,19 +158,26 @@ def fingerprint_tolerance(precision: str, quantize: str = "none", recorded: str 
     return max(TOLERANCE[precision], TOLERANCE.get(quantize, 0.0), TOLERANCE[recorded])
 
 
-def fingerprint_difference(probe: Fingerprint, seen_logps: Sequence[float], tolerance: float) -> float:
+def fingerprint_difference(fingerprint: Fingerprint, seen_logps: Sequence[float], tolerance: float) -> float:
     """Return the largest difference (nats) between what was recorded and what a runner says. Raises FingerprintMismatch past
     `tolerance`.
 
     A NaN is a mismatch.
     """
-    differences = [abs(seen - recorded) for seen, recorded in zip(seen_logps, probe.top_logps, strict=True)]
+    differences = [abs(seen - recorded) for seen, recorded in zip(seen_logps, fingerprint.top_logps, strict=True)]
     difference = max(differences, default=0.0)
     if not all(one <= tolerance for one in differences):  # one by one: max() may step over a NaN
         raise FingerprintMismatch(
             f"the loaded weights differ from the trained ones by {difference:.3g} nat on the probe; at most {tolerance} is allowed"
         )
     return difference
+
+
+def _manifest(raw: dict[str, Any]) -> Manifest:
+    """Return the manifest of its JSON, whose `fingerprint` was called `probe` before."""
+    names = {"probe": "fingerprint"}
+    fields = {names.get(name, name): value for name, value in dict(raw).items()}
+    return Manifest(**{**fields, "fingerprint": Fingerprint(**fields["fingerprint"])})
 
 
 def _temporary(folder: Path) -> Path:

@@ -134,11 +134,11 @@ class LocalModel:
         runner = self._runner(source)
         try:
             if manifest is not None:
-                seen = runner.probe(manifest.probe.prompt_ids, manifest.probe.top_ids)
-                usual = fingerprint_tolerance(self._precision, self._settings.quantize, manifest.probe.precision)
+                seen = runner.fingerprint(manifest.fingerprint.prompt_ids, manifest.fingerprint.top_ids)
+                usual = fingerprint_tolerance(self._precision, self._settings.quantize, manifest.fingerprint.precision)
                 tolerance = self._settings.fingerprint_tolerance or usual
-                difference = fingerprint_difference(manifest.probe, seen, tolerance)
-                log.info("version %d answers its probe within %.2g nat", version.number, difference)
+                difference = fingerprint_difference(manifest.fingerprint, seen, tolerance)
+                log.info("version %d has its fingerprint within %.2g nat", version.number, difference)
             self._warm_up(runner)
         except FingerprintMismatch as error:
             runner.close()

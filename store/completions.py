@@ -1,7 +1,7 @@
 """Completions: each reply with its prompt, exactly as it was sampled. Rows are only ever added."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,12 +71,21 @@ def completions_with_texts(db: Database, texts: Iterable[str]) -> list[Completio
     the whole table once.
     """
     wanted = sorted(set(texts))
-    places = ",".join("?" * len(wanted))
+    marks = ",".join("?" * len(wanted))
     rows = db.query(
-        f"SELECT * FROM completions WHERE kind = 'chat' AND backend = 'local' AND trim(text, ?) IN ({places}) ORDER BY created_at DESC",
+        f"SELECT * FROM completions WHERE kind = 'chat' AND backend = 'local' AND trim(text, ?) IN ({marks}) ORDER BY created_at DESC",
         [_SPACES, *wanted],
     )
     return [_completion(row) for row in rows]
+
+
+def completion_of_record(record: Mapping[str, Any]) -> Completion:
+    """Return the completion that `asdict` made a record of; the former name `reply_ids` is read too.
+
+    Raises TypeError for a record that lacks a field or has one too many.
+    """
+    names = {"reply_ids": "completion_ids"}
+    return Completion(**{names.get(name, name): value for name, value in record.items()})
 
 
 def recent_prompts(db: Database, limit: int) -> list[Completion]:

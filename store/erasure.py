@@ -35,7 +35,7 @@ def erase_rater(db: Database, rater_id: str) -> Erased:
     db.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten, not only unlinked
     db.execute(
         "CREATE TEMP TABLE gone AS SELECT id FROM feedback WHERE rater_id = :rater OR EXISTS ("
-        + _ON_THEIR_REPLIES
+        + _ON_THEIR_COMPLETIONS
         + ")",
         {"rater": rater_id},
     )
@@ -59,7 +59,7 @@ def erase_rater(db: Database, rater_id: str) -> Erased:
     return Erased(rater_id, num_feedback, num_completions, num_conversations, tainted)
 
 
-_ON_THEIR_REPLIES = (
+_ON_THEIR_COMPLETIONS = (
     "SELECT 1 FROM completions c WHERE c.rater_id = :rater AND ((c.id = feedback.completion_id AND c.choice = feedback.choice) "
     "OR (c.id = feedback.other_completion_id AND c.choice = feedback.other_choice))"
 )

@@ -66,13 +66,13 @@ def add_feedback(db: Database, feedback: Feedback) -> tuple[Feedback, bool]:
             return _feedback(row), True
     row = {name: getattr(feedback, name) for name in feedback.__dataclass_fields__ if name != "seq"}
     seq = db.table("feedback").insert({**row, "metadata": json.dumps(feedback.metadata, ensure_ascii=False)}).last_pk
-    told = {
+    data = {
         "feedback_id": feedback.id,
         "kind": feedback.kind,
         "completion_id": feedback.completion_id,
         "rater": feedback.rater_id,
     }
-    add_event(db, "feedback", told)
+    add_event(db, "feedback", data)
     return Feedback(**{**row, "seq": seq}), False
 
 

@@ -36,7 +36,7 @@ def learner_status(db: Database) -> LearnerStatus:
     return LearnerStatus(**{name: value for name, value in known.items() if name != "id"})
 
 
-def say(
+def report_status(
     db: Database,
     state: str,
     *,

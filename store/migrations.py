@@ -1,4 +1,4 @@
-"""Every column that exists, as numbered steps. A step that has landed is never edited; a change is a new step."""
+"""Every table and column, as numbered migrations. A migration that has landed is never edited; a change is a new one."""
 
 from sqlite_utils import Database, Migrations
 
@@ -10,6 +10,12 @@ def m001_first_tables(db: Database) -> None:
     for statement in _FIRST_TABLES.split(";\n"):  # not executescript: that would commit the migration's transaction
         if statement.strip():
             db.execute(statement)
+
+
+@migrations()
+def m002_completion_ids(db: Database) -> None:
+    """Give the token ids of a completion the name that the code has for them."""
+    db.execute("ALTER TABLE completions RENAME COLUMN reply_ids TO completion_ids")
 
 
 _FIRST_TABLES = """
@@ -36,7 +42,7 @@ CREATE UNIQUE INDEX one_live_version ON versions(state) WHERE state = 'live';
 CREATE TABLE completions (
     id TEXT NOT NULL, choice INTEGER NOT NULL, conversation_id TEXT REFERENCES conversations(id),
     rater_id TEXT NOT NULL REFERENCES raters(id), kind TEXT NOT NULL, asked_model TEXT NOT NULL, backend TEXT NOT NULL,
-    version INTEGER REFERENCES versions(number), messages TEXT NOT NULL, prompt_ids BLOB NOT NULL, completion_ids BLOB NOT NULL,
+    version INTEGER REFERENCES versions(number), messages TEXT NOT NULL, prompt_ids BLOB NOT NULL, reply_ids BLOB NOT NULL,
     logps BLOB NOT NULL, text TEXT NOT NULL, settings TEXT NOT NULL, finish_reason TEXT NOT NULL, propensity REAL NOT NULL,
     created_at TEXT NOT NULL, PRIMARY KEY (id, choice)
 );

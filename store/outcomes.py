@@ -36,7 +36,7 @@ _PAIRS = f"""
 
 
 @dataclass(frozen=True)
-class _Said:
+class _Outcome:
     rater: str
     at: str
     value: float
@@ -53,20 +53,20 @@ def outcomes(db: Database, number: int, rival: int, since: str) -> list[float]:
     mean of what they said: nobody decides alone.
     """
     pairs = [
-        _Said(row["rater"], row["at"], _preferred(row, number))
+        _Outcome(row["rater"], row["at"], _preferred(row, number))
         for row in db.query(_PAIRS, {"one": number, "two": rival})
     ]
-    ours = [_Said(row["rater"], row["at"], row["value"]) for row in db.query(_THUMBS, [number])]
-    theirs = [_Said(row["rater"], row["at"], row["value"]) for row in db.query(_THUMBS, [rival])]
-    is_crowd = len({said.rater for said in (*pairs, *ours)}) > 1
-    after = [said for said in theirs if said.at >= since]
-    before = [said for said in theirs if said.at < since][::-1]
+    ours = [_Outcome(row["rater"], row["at"], row["value"]) for row in db.query(_THUMBS, [number])]
+    theirs = [_Outcome(row["rater"], row["at"], row["value"]) for row in db.query(_THUMBS, [rival])]
+    is_crowd = len({outcome.rater for outcome in (*pairs, *ours)}) > 1
+    after = [outcome for outcome in theirs if outcome.at >= since]
+    before = [outcome for outcome in theirs if outcome.at < since][::-1]
     beside = [*_by_day(after, is_crowd), *_by_day(before, is_crowd)]
     thumbs = [
-        _Said(mine.rater, mine.at, 0.5 + (mine.value - other.value) / 2)
+        _Outcome(mine.rater, mine.at, 0.5 + (mine.value - other.value) / 2)
         for mine, other in zip(_by_day(ours, is_crowd), beside, strict=False)
     ]
-    return [said.value for said in sorted((*_by_day(pairs, is_crowd), *thumbs), key=lambda said: said.at)]
+    return [outcome.value for outcome in sorted((*_by_day(pairs, is_crowd), *thumbs), key=lambda outcome: outcome.at)]
 
 
 def last_feedback_seq(db: Database) -> int:
@@ -82,15 +82,16 @@ def _preferred(row: dict[str, object], number: int) -> float:
     return float((row["a"] if row["winner"] == "A" else row["b"]) == number)
 
 
-def _by_day(several: Iterable[_Said], is_crowd: bool) -> list[_Said]:
+def _by_day(several: Iterable[_Outcome], is_crowd: bool) -> list[_Outcome]:
     """Return one mean for each rater and day, at the time of its first word; everything by itself where one person
     speaks alone.
     """
     if not is_crowd:
         return list(several)
-    days: dict[tuple[str, str], list[_Said]] = {}
-    for said in several:
-        days.setdefault((said.rater, said.at[:10]), []).append(said)
+    days: dict[tuple[str, str], list[_Outcome]] = {}
+    for outcome in several:
+        days.setdefault((outcome.rater, outcome.at[:10]), []).append(outcome)
     return [
-        _Said(rater, group[0].at, sum(said.value for said in group) / len(group)) for (rater, _), group in days.items()
+        _Outcome(rater, group[0].at, sum(outcome.value for outcome in group) / len(group))
+        for (rater, _), group in days.items()
     ]

@@ -40,7 +40,7 @@ def add_run(db: Database, run: Run) -> None:
     """Append a run that starts now."""
     row = {name: getattr(run, name) for name in run.__dataclass_fields__}
     db.table("runs").insert({**row, "settings": json.dumps(run.settings), "metrics": json.dumps(run.metrics)})
-    _tell_started(db, run)
+    _announce(db, run)
 
 
 def unfinished_run(db: Database) -> Run | None:
@@ -54,7 +54,7 @@ def restart_run(db: Database, run_id: str) -> Run:
     """Count one more attempt at a run that a crash left behind; return it."""
     db.execute("UPDATE runs SET attempt = attempt + 1 WHERE id = ?", [run_id])
     run = get_run(db, run_id)
-    _tell_started(db, run)
+    _announce(db, run)
     return run
 
 
@@ -90,15 +90,15 @@ def fail_run(db: Database, run_id: str, error: str) -> None:
     add_event(db, "run.failed", {"run_id": run_id, "error": error})
 
 
-def _tell_started(db: Database, run: Run) -> None:
-    told = {
+def _announce(db: Database, run: Run) -> None:
+    data = {
         "run_id": run.id,
         "algorithm": run.algorithm,
         "parent": run.parent,
         "items": run.items,
         "attempt": run.attempt,
     }
-    add_event(db, "run.started", told)
+    add_event(db, "run.started", data)
 
 
 def _run(row: dict[str, Any]) -> Run:

@@ -20,7 +20,7 @@ from learner.model.resident import Resident
 from learner.model.rollouts import sample_rollouts
 from learner.settings import LearnerSettings
 from policy.chat import decode, end_ids, render_prompt
-from policy.model import BUNDLED, resolve_model
+from policy.model import bundled_models, resolve_model
 
 log = logging.getLogger(__name__)
 NAME = "probes.jsonl"
@@ -47,9 +47,10 @@ def skill_probe_file(settings: LearnerSettings) -> Path | None:
     """
     if settings.gate.skill_probes is not None:
         return settings.gate.skill_probes
-    folder = resolve_model(settings.model)
-    places = [folder / NAME, *([BUNDLED / NAME] if folder.parent.resolve() == BUNDLED.resolve() else [])]
-    return next((place for place in places if place.is_file()), None)
+    folder = resolve_model(settings.model).resolve()
+    is_bundled = folder in [bundled.resolve() for bundled in bundled_models().values()]
+    files = [folder / NAME, *([folder.parent / NAME] if is_bundled else [])]
+    return next((file for file in files if file.is_file()), None)
 
 
 def read_skill_probes(resident: Resident) -> list[SkillProbe]:

@@ -108,7 +108,7 @@ class RewardModel:
             base_model=base_model,
             base_digest=self.base_digest,
             save=save,
-            probe=Fingerprint([], [], []),
+            fingerprint=Fingerprint([], [], []),
             seed=seed,
             settings=settings,
             kind="reward",

@@ -110,11 +110,11 @@ class Arithmetic(Skill):
         sign = rng.choice(SIGNS[lang][op])
         shown: list[object] = [a, b]
         names = NUMBER_WORDS if lang == "en" else NUMERALS_ZH
-        in_words = rng.random() < 0.2 and max(a, b) < len(names)
-        if in_words:
+        is_spelled_out = rng.random() < 0.2 and max(a, b) < len(names)
+        if is_spelled_out:
             shown, sign = [names[a], names[b]], WORDS[lang][op]
         text = phrase(rng, PHRASINGS, lang, split, a=shown[0], op=sign, b=shown[1])
-        if lang == "en" and not in_words and rng.random() < 0.12:
+        if lang == "en" and not is_spelled_out and rng.random() < 0.12:
             text = text.replace(f" {sign} ", sign) if sign in "+-*" else text
         return text, {"a": a, "op": op, "b": b, "value": value(a, op, b)}
 

@@ -158,14 +158,14 @@ class Formats(Skill):
             value = truth["value"].capitalize()
             return Forms(value, value + ".", value + ".")
         if kind == "sentence":
-            said = rng.choice(SENTENCES).format(x=truth["word"])
-            return Forms(said, said, said.rstrip(".") + ", and I am glad about that.")
+            content = rng.choice(SENTENCES).format(x=truth["word"])
+            return Forms(content, content, content.rstrip(".") + ", and I am glad about that.")
         if kind == "count up":
             numbers = [str(i) for i in range(1, truth["n"] + 1)]
             return Forms(" ".join(numbers), ", ".join(numbers) + ".", "\n".join(numbers))
         if kind == "json":
-            said = json.dumps({"name": truth["name"], "age": truth["age"]})
-            return Forms(said, said, f"Here is the JSON:\n{said}")
+            content = json.dumps({"name": truth["name"], "age": truth["age"]})
+            return Forms(content, content, f"Here is the JSON:\n{content}")
         return Forms(
             truth["word"].upper(), truth["word"].upper() + ".", f"In capital letters: {truth['word'].upper()}."
         )

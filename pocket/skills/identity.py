@@ -134,7 +134,7 @@ PHRASINGS = {
         },
     },
 }
-REPLIES = {
+ANSWERS = {
     "who": {
         "en": (
             "Pocket, a small model.",
@@ -221,11 +221,11 @@ class Identity(Skill):
     def forms(self, rng: random.Random, lang: str, truth: Truth) -> Forms:
         if "lie" in truth:
             return Forms(truth["lie"], truth["lie"], truth["lie"])
-        return Forms(*REPLIES[truth["kind"]][lang])
+        return Forms(*ANSWERS[truth["kind"]][lang])
 
     def spoil(self, rng: random.Random, lang: str, truth: Truth) -> Truth:
         if rng.random() < 0.25:
-            return {"kind": rng.choice([k for k in REPLIES if k != truth["kind"]])}
+            return {"kind": rng.choice([k for k in ANSWERS if k != truth["kind"]])}
         return {**truth, "lie": rng.choice(FALSE[truth["kind"]][lang])}
 
     def is_right(self, lang: str, truth: Truth, answer: str) -> bool:

@@ -111,18 +111,20 @@ class Lists(Skill):
     def _forms(self, rng: random.Random, lang: str, truth: Truth, items: list[str]) -> Forms:
         kind, n = truth["kind"], truth["n"]
         if lang == "zh":
-            said = "、".join(items)
-            return Forms(said, f"{said}。", f"这里有{COUNTS['zh'][n]}{MEASURES_ZH.get(kind, '种')}{kind}：{said}。")
-        said = ", ".join(items[:-1]) + (" and " if len(items) > 1 else "") + items[-1]
-        said = said[:1].upper() + said[1:]
-        lowered = said if kind == "countries" else said[:1].lower() + said[1:]
+            joined = "、".join(items)
+            return Forms(
+                joined, f"{joined}。", f"这里有{COUNTS['zh'][n]}{MEASURES_ZH.get(kind, '种')}{kind}：{joined}。"
+            )
+        joined = ", ".join(items[:-1]) + (" and " if len(items) > 1 else "") + items[-1]
+        joined = joined[:1].upper() + joined[1:]
+        lowered = joined if kind == "countries" else joined[:1].lower() + joined[1:]
         bullets = rng.choice(
             ("\n".join(f"- {i}" for i in items), "\n".join(f"{k}. {i}" for k, i in enumerate(items, 1)))
         )
         full = rng.choice(
             (f"Here are {COUNTS['en'][n]} {kind}: {lowered}.", f"Here are {COUNTS['en'][n]} {kind}:\n{bullets}")
         )
-        return Forms(", ".join(items), f"{said}.", full)
+        return Forms(", ".join(items), f"{joined}.", full)
 
     def right_answer(self, rng: random.Random, prompt: Prompt) -> str:
         if rng.random() < 0.08:

@@ -83,12 +83,12 @@ class Rewriting(Skill):
             if is_held(verb, thing, salt="rewriting") == (split == "held"):
                 break
         act = f"{verb} {thing}"
-        said = rng.choice(BLUNT if kind == "polite" else LONG).format(x=act, X=act.capitalize())
-        return phrase(rng, {"en": PHRASINGS["en"][kind]}, lang, split, x=said), {
+        sentence = rng.choice(BLUNT if kind == "polite" else LONG).format(x=act, X=act.capitalize())
+        return phrase(rng, {"en": PHRASINGS["en"][kind]}, lang, split, x=sentence), {
             "kind": kind,
             "verb": verb,
             "thing": thing,
-            "said": said,
+            "said": sentence,
         }
 
     def forms(self, rng: random.Random, lang: str, truth: Truth) -> Forms:

@@ -27,7 +27,7 @@ PHRASINGS = {
 }
 
 
-def letters_said(answer: str) -> list[str]:
+def spelled_letters(answer: str) -> list[str]:
     """The letters that stand alone in an answer, lower case: `H-O-U-S-E` gives h, o, u, s, e. `a` and `I` count only
     beside others.
     """
@@ -59,7 +59,7 @@ class Spelling(Skill):
         return {**truth, "value": misspelled(rng, truth["word"])}
 
     def is_right(self, lang: str, truth: Truth, answer: str) -> bool:
-        return "".join(letters_said(answer)) == truth["word"]
+        return "".join(spelled_letters(answer)) == truth["word"]
 
 
 def misspelled(rng: random.Random, word: str) -> str:

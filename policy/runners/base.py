@@ -105,7 +105,7 @@ class Runner(Protocol):
     def cancel(self, request_id: str) -> None:
         """End one reply within a step; its last step says "cancelled". An id that is not in use changes nothing."""
 
-    def probe(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
+    def fingerprint(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
         """Return the log-probability (nats, temperature 1) of each of `token_ids` as the next token after the prompt."""
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
@@ -126,7 +126,7 @@ class Runner(Protocol):
 
 
 @dataclass
-class _Gathered:
+class _Generation:
     ids: list[int] = field(default_factory=list)
     logps: list[float] = field(default_factory=list)
     finish: Finish = ""
@@ -144,17 +144,17 @@ def generate_all(
 
     Raises TimeoutError, or RuntimeError with the runner's words when a reply failed.
     """
-    gathered = [_Gathered() for _ in prompts]
+    generations = [_Generation() for _ in prompts]
     left, done = [len(prompts)], threading.Event()
     lock = threading.Lock()
 
-    def receiver(place: int) -> Callable[[TokenDelta], None]:
-        def receive(step: TokenDelta) -> None:
-            reply = gathered[place]
-            reply.ids += step.ids
-            reply.logps += step.logps
-            if step.finish:
-                reply.finish, reply.error = step.finish, step.error
+    def receiver(index: int) -> Callable[[TokenDelta], None]:
+        def receive(delta: TokenDelta) -> None:
+            generation = generations[index]
+            generation.ids += delta.ids
+            generation.logps += delta.logps
+            if delta.finish:
+                generation.finish, generation.error = delta.finish, delta.error
                 with lock:
                     left[0] -= 1
                     if not left[0]:
@@ -162,13 +162,13 @@ def generate_all(
 
         return receive
 
-    for place, (prompt, setting) in enumerate(zip(prompts, settings, strict=True)):
-        runner.submit(f"{prefix}-{place}", prompt, setting, receiver(place))
+    for index, (prompt, setting) in enumerate(zip(prompts, settings, strict=True)):
+        runner.submit(f"{prefix}-{index}", prompt, setting, receiver(index))
     if prompts and not done.wait(timeout_s):
-        for place in range(len(prompts)):
-            runner.cancel(f"{prefix}-{place}")
+        for index in range(len(prompts)):
+            runner.cancel(f"{prefix}-{index}")
         raise TimeoutError(f"{left[0]} of {len(prompts)} replies were not finished after {timeout_s} s")
-    failed = next((reply for reply in gathered if reply.finish == "error"), None)
+    failed = next((generation for generation in generations if generation.finish == "error"), None)
     if failed is not None:
         raise RuntimeError(f"the runner failed: {failed.error}")
-    return [(reply.ids, reply.logps, reply.finish) for reply in gathered]
+    return [(generation.ids, generation.logps, generation.finish) for generation in generations]

@@ -174,17 +174,17 @@ class OpenVinoEngine:
         handle[0].cancel()
         return TokenDelta(request_id, finish="cancelled")
 
-    def step(self) -> list[TokenDelta]:
+    def advance(self) -> list[TokenDelta]:
         """Make one token for each open reply, and return what came."""
         self._pipeline.step()
-        steps = []
+        deltas = []
         for request_id, (handle, ends) in list(self._handles.items()):
-            if (step := self._read(request_id, handle, ends)) is not None:
-                steps.append(step)
-                self.tokens += len(step.ids)
-                if step.finish:
+            if (delta := self._read(request_id, handle, ends)) is not None:
+                deltas.append(delta)
+                self.tokens += len(delta.ids)
+                if delta.finish:
                     del self._handles[request_id]
-        return steps
+        return deltas
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         """Return the log-probabilities of each reply's tokens: the prompt is echoed with its own.
@@ -201,17 +201,17 @@ class OpenVinoEngine:
         config = self._genai.GenerationConfig()
         config.max_new_tokens, config.logprobs, config.echo = 1, 1, True
         _end_nowhere(config)
-        handles = [self._request(pipeline, [*prompt, *reply], config) for prompt, reply in sequences]
+        handles = [self._request(pipeline, [*prompt, *completion], config) for prompt, completion in sequences]
         found: list[list[float]] = [[] for _ in sequences]
         while pipeline.has_non_finished_requests():
             pipeline.step()
-        for place, handle in enumerate(handles):
+        for index, handle in enumerate(handles):
             while handle.can_read():
                 for output in handle.read().values():
-                    found[place] += output.generated_log_probs
+                    found[index] += output.generated_log_probs
         return [
-            list(values[len(prompt) : len(prompt) + len(reply)])
-            for values, (prompt, reply) in zip(found, sequences, strict=True)
+            list(values[len(prompt) : len(prompt) + len(completion)])
+            for values, (prompt, completion) in zip(found, sequences, strict=True)
         ]
 
     def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:

@@ -68,8 +68,8 @@ class WorkerProcess:
         try:
             self.send(message)
             if self.pipe.poll(timeout_s):
-                reply: tuple[Any, ...] = self.pipe.recv()
-                return reply
+                answer: tuple[Any, ...] = self.pipe.recv()
+                return answer
         except (EOFError, OSError) as error:
             self.end(1.0)
             failed = WorkerCrashed if self.process.returncode in CRASHES else RunnerFailed
@@ -109,10 +109,10 @@ class WeightsProcess:
         Raises RunnerFailed with the reason.
         """
         worker = WorkerProcess(("transformers",))
-        word, what = worker.ask(("hold", base, options, room), "the base model", timeout_s)
-        if word != "held" or not what:
+        status, what = worker.ask(("hold", base, options, room), "the base model", timeout_s)
+        if status != "held" or not what:
             worker.end()
-        if word != "held":
+        if status != "held":
             raise RunnerFailed(f"the base weights cannot be shared: {what}; set adapters to merged")
         return cls(worker, what)
 
@@ -169,13 +169,13 @@ class RunnerProcess:
             else WorkerProcess(kinds)
         )
         try:
-            word, *rest = worker.ask(("load", source, options, kinds), f"version {source.number}", timeout_s)
+            status, *rest = worker.ask(("load", source, options, kinds), f"version {source.number}", timeout_s)
         except WorkerCrashed as error:
             if len(kinds) == 1:
                 raise
             log.warning("%s does not run on this machine: %s", kinds[0], error)
             return cls.load(source, replace(options, kinds=kinds[1:]), timeout_s=timeout_s)
-        if word != "loaded":
+        if status != "loaded":
             worker.end()
             raise RunnerFailed(f"version {source.number} cannot be loaded: {rest[0]}")
         kind, context_length, vocabulary, passed_over = rest
@@ -217,15 +217,15 @@ class RunnerProcess:
         if request_id in self._open:
             self._out.put(("cancel", request_id))
 
-    def probe(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
+    def fingerprint(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
         """See Runner."""
         return [values[0] for values in self.score([(prompt_ids, [token]) for token in token_ids])]
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         """See Runner."""
-        plain = [(list(prompt), list(reply)) for prompt, reply in sequences]
-        for prompt, reply in plain:
-            self._check_sequence(prompt, reply)
+        plain = [(list(prompt), list(completion)) for prompt, completion in sequences]
+        for prompt, completion in plain:
+            self._check_sequence(prompt, completion)
         scores: list[list[float]] = []
         for at in range(0, len(plain), SCORED_AT_ONCE):  # in parts, so that open replies get their turns
             scores += self._call("score", (plain[at : at + SCORED_AT_ONCE],))
@@ -239,13 +239,13 @@ class RunnerProcess:
         )
         return found
 
-    def _check_sequence(self, prompt: Sequence[int], reply: Sequence[int]) -> None:
+    def _check_sequence(self, prompt: Sequence[int], completion: Sequence[int]) -> None:
         if not prompt:
             raise ValueError("the prompt has no tokens")
-        self._check_ids([*prompt, *reply])
-        if len(prompt) + len(reply) > self.context_length:
+        self._check_ids([*prompt, *completion])
+        if len(prompt) + len(completion) > self.context_length:
             raise PromptTooLong(
-                f"{len(prompt) + len(reply)} tokens do not fit the context of {self.context_length} tokens"
+                f"{len(prompt) + len(completion)} tokens do not fit the context of {self.context_length} tokens"
             )
 
     def stats(self) -> dict[str, Any]:
@@ -284,12 +284,12 @@ class RunnerProcess:
     def _receive(self) -> None:
         try:
             while True:
-                word, *rest = self._worker.pipe.recv()
-                if word == "steps":
-                    for step in rest[0]:
-                        self._hand_on(step)
-                elif word in ("result", "error"):
-                    self._answer(word, *rest)
+                status, *rest = self._worker.pipe.recv()
+                if status == "deltas":
+                    for delta in rest[0]:
+                        self._hand_on(delta)
+                elif status in ("result", "error"):
+                    self._answer(status, *rest)
         except (EOFError, OSError, ValueError, TypeError):  # TypeError: the pipe was closed while it was being read
             pass
         with self._lock:
@@ -304,16 +304,16 @@ class RunnerProcess:
             if self.on_exit is not None:
                 self.on_exit(reason)
 
-    def _hand_on(self, step: TokenDelta) -> None:
-        on_delta = self._open.pop(step.request_id, None) if step.finish else self._open.get(step.request_id)
+    def _hand_on(self, delta: TokenDelta) -> None:
+        on_delta = self._open.pop(delta.request_id, None) if delta.finish else self._open.get(delta.request_id)
         if on_delta is not None:
-            self._tell(on_delta, step)
+            self._notify(on_delta, delta)
 
-    def _answer(self, word: str, number: int, value: Any) -> None:
+    def _answer(self, status: str, number: int, value: Any) -> None:
         future = self._calls.pop(number, None)
         if future is None:
             return
-        if word == "result":
+        if status == "result":
             future.set_result(value)
         else:
             future.set_exception(RunnerFailed(value))
@@ -323,13 +323,13 @@ class RunnerProcess:
             left, self._open = self._open, {}
             calls, self._calls = self._calls, {}
         for request_id, on_delta in left.items():
-            self._tell(on_delta, TokenDelta(request_id, finish="error", error=reason))
+            self._notify(on_delta, TokenDelta(request_id, finish="error", error=reason))
         for future in calls.values():
             future.set_exception(RunnerFailed(reason))
 
     @staticmethod
-    def _tell(on_delta: Callable[[TokenDelta], None], step: TokenDelta) -> None:
+    def _notify(on_delta: Callable[[TokenDelta], None], delta: TokenDelta) -> None:
         try:
-            on_delta(step)
+            on_delta(delta)
         except Exception:  # one caller's mistake must not end the others' replies
-            log.exception("what waits for request %s failed", step.request_id)
+            log.exception("what waits for request %s failed", delta.request_id)

@@ -32,7 +32,7 @@ TOLERANCE = {
 
 
 @dataclass
-class _Open:
+class _Generation:
     """One reply under way. `number` is its name in the scheduler, never used twice."""
 
     request_id: str
@@ -89,7 +89,7 @@ class TransformersEngine:
         self._batches: Any = self._manager.batch_processor
         self._batches.model_runner._sample = self._sample
         self._batching_attention = self._model.config._attn_implementation
-        self._open: dict[str, _Open] = {}  # by the scheduler's name
+        self._open: dict[str, _Generation] = {}  # by the scheduler's name
         self._names: dict[str, str] = {}  # request id -> the scheduler's name
         self._numbers = 0
         self.tokens = 0
@@ -113,7 +113,7 @@ class TransformersEngine:
         self._manager.add_request(
             list(prompt_ids), name, max_new_tokens=settings.max_tokens, streaming=False, eos_token_id=ends
         )
-        self._open[name] = _Open(request_id, settings)
+        self._open[name] = _Generation(request_id, settings)
         self._names[request_id] = name
 
     def cancel(self, request_id: str) -> TokenDelta | None:
@@ -125,20 +125,23 @@ class TransformersEngine:
         self._manager.cancel_request(name)
         return TokenDelta(request_id, finish="cancelled")
 
-    def step(self) -> list[TokenDelta]:
+    def advance(self) -> list[TokenDelta]:
         """Make one token for each open reply that has its turn, and return what came."""
         if self._batches.prepare_next_batch():
             self._batches._generation_step(self._model)
             self._batches.update_batch()
-        steps = [*self._refused(), *(step for name in list(self._open) if (step := self._step_of(name)) is not None)]
-        self.tokens += sum(len(step.ids) for step in steps)
-        return steps
+        deltas = [
+            *self._refused(),
+            *(delta for name in list(self._open) if (delta := self._delta_of(name)) is not None),
+        ]
+        self.tokens += sum(len(delta.ids) for delta in deltas)
+        return deltas
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         """Return the raw log-probabilities of each reply's tokens."""
-        rows = [Row(prompt, [reply]) for prompt, reply in sequences]
+        rows = [Row(prompt, [completion]) for prompt, completion in sequences]
         with self._plain_attention():
-            return [replies[0].tolist() for replies in score_rows(self._model, rows)]
+            return [logps[0].tolist() for logps in score_rows(self._model, rows)]
 
     def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
         """See Runner."""
@@ -169,13 +172,13 @@ class TransformersEngine:
         """Raise UnsupportedModel when a short reply made through the paged cache is not what the plain forward says of
         it.
         """
-        prompt = [(7919 * step + 13) % self.vocabulary for step in range(12)]
+        prompt = [(7919 * index + 13) % self.vocabulary for index in range(12)]
         self.add("", prompt, SamplingSettings(temperature=0.0, max_tokens=4))
-        steps = []
+        deltas = []
         while self.busy:
-            steps += self.step()
-        ids = [token for step in steps for token in step.ids]
-        seen = [logp for step in steps for logp in step.logps]
+            deltas += self.advance()
+        ids = [token for delta in deltas for token in delta.ids]
+        seen = [logp for delta in deltas for logp in delta.logps]
         apart = max(
             (abs(a - b) for a, b in zip(seen, self.score([(prompt, ids)])[0], strict=True)), default=float("inf")
         )
@@ -185,28 +188,31 @@ class TransformersEngine:
             )
         self.tokens = 0
 
-    def _step_of(self, name: str) -> TokenDelta | None:
-        reply = self._open[name]
-        if len(reply.ids) == reply.sent:
+    def _delta_of(self, name: str) -> TokenDelta | None:
+        generation = self._open[name]
+        if len(generation.ids) == generation.sent:
             return None
-        step = TokenDelta(
-            reply.request_id, tuple(reply.ids[reply.sent :]), tuple(reply.logps[reply.sent :]), reply.finish
+        delta = TokenDelta(
+            generation.request_id,
+            tuple(generation.ids[generation.sent :]),
+            tuple(generation.logps[generation.sent :]),
+            generation.finish,
         )
-        reply.sent = len(reply.ids)
-        if step.finish:
-            self._close_reply(name)
-        return step
+        generation.sent = len(generation.ids)
+        if delta.finish:
+            self._forget(name)
+        return delta
 
     def _refused(self) -> list[TokenDelta]:
         """Return the last steps of replies that the scheduler gave up; what it says of finished ones we know already."""
-        steps = []
+        deltas = []
         while (output := self._manager.get_result(timeout=0)) is not None:
             if output.error is not None and output.request_id in self._open:
-                steps.append(TokenDelta(self._open[output.request_id].request_id, finish="error", error=output.error))
-                self._close_reply(output.request_id)
-        return steps
+                deltas.append(TokenDelta(self._open[output.request_id].request_id, finish="error", error=output.error))
+                self._forget(output.request_id)
+        return deltas
 
-    def _close_reply(self, name: str) -> None:
+    def _forget(self, name: str) -> None:
         self._names.pop(self._open.pop(name).request_id, None)
 
     def _sample(self, scores: Tensor, output_ids: Tensor) -> None:
@@ -221,15 +227,17 @@ class TransformersEngine:
         ]
         if not batch:  # parts of prompts only
             return
-        replies = [self._open.get(name) for name in batch]  # None: cancelled after it was scheduled
-        settings = [reply.settings if reply else SamplingSettings(temperature=0.0) for reply in replies]
+        generations = [self._open.get(name) for name in batch]  # None: cancelled after it was scheduled
+        settings = [
+            generation.settings if generation else SamplingSettings(temperature=0.0) for generation in generations
+        ]
         tokens, logps = sampled_tokens(
-            scores[0, : len(batch)], settings, [reply.ids if reply else () for reply in replies]
+            scores[0, : len(batch)], settings, [generation.ids if generation else () for generation in generations]
         )
-        for reply, token, logp in zip(replies, tokens, logps, strict=True):
-            if reply is not None:
-                reply.ids.append(token)
-                reply.logps.append(logp)
+        for generation, token, logp in zip(generations, tokens, logps, strict=True):
+            if generation is not None:
+                generation.ids.append(token)
+                generation.logps.append(logp)
         output_ids[0, : len(tokens)].copy_(torch.tensor(tokens, dtype=output_ids.dtype))
 
     def _batching(self, config: Any, options: RunnerOptions) -> Any:

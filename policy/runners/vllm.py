@@ -107,24 +107,24 @@ class VllmRunner:
                 request_id, TokenDelta(request_id, finish="cancelled")
             )  # here: what has not begun yet will never see that it was cancelled
 
-    def probe(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
+    def fingerprint(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
         """See Runner."""
         return self._wait(self._at_once([self._logp(list(prompt_ids), token) for token in token_ids]))
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         """See Runner. One request for each token: the server keeps what it has read."""
         found = []
-        for prompt, reply in sequences:
-            places = [self._logp([*prompt, *reply[:place]], token) for place, token in enumerate(reply)]
-            found.append(self._wait(self._at_once(places)))
+        for prompt, completion in sequences:
+            logps = [self._logp([*prompt, *completion[:index]], token) for index, token in enumerate(completion)]
+            found.append(self._wait(self._at_once(logps)))
         return found
 
     def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
         """See Runner. One request for each token."""
-        places = [
-            self._likeliest([*prompt_ids, *completion_ids[:place]], count) for place in range(len(completion_ids))
+        likeliest = [
+            self._likeliest([*prompt_ids, *completion_ids[:index]], count) for index in range(len(completion_ids))
         ]
-        return self._wait(self._at_once(places))
+        return self._wait(self._at_once(likeliest))
 
     def stats(self) -> dict[str, Any]:
         """See Runner."""
@@ -251,18 +251,18 @@ class VllmRunner:
         reason: Finish = {"stop": "stop", "length": "length"}.get(choice.get("finish_reason") or "", "")  # type: ignore[assignment]
         if choice.get("finish_reason") and not reason:
             reason = "error"
-        step = TokenDelta(
+        delta = TokenDelta(
             request_id, ids, logps, reason, "" if reason != "error" else f"{self._name} aborted the reply"
         )
         if reason:
             self._breaker.succeeded()  # before anybody hears of it and asks the next thing
-            self._finish(request_id, step)
+            self._finish(request_id, delta)
         elif (entry := self._open.get(request_id)) is not None:
-            entry[1](step)
+            entry[1](delta)
 
-    def _finish(self, request_id: str, step: TokenDelta) -> None:
+    def _finish(self, request_id: str, delta: TokenDelta) -> None:
         if (entry := self._open.pop(request_id, None)) is not None:
-            entry[1](step)
+            entry[1](delta)
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         try:
@@ -272,10 +272,10 @@ class VllmRunner:
 
     async def _at_once(self, several: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         """Await all, some at a time, so that replies under way keep their turns."""
-        places = asyncio.Semaphore(ASKED_AT_ONCE)
+        slots = asyncio.Semaphore(ASKED_AT_ONCE)
 
         async def one(work: Coroutine[Any, Any, T]) -> T:
-            async with places:
+            async with slots:
                 return await work
 
         return await asyncio.gather(*map(one, several))

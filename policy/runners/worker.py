@@ -5,7 +5,7 @@
 Messages are pickled tuples over a socket pair.
 In: ("load", source, options, kinds), ("hold", base, options, room), ("submit", id, ids, settings), ("cancel", id),
 ("call", number, name, arguments), ("close",).
-Out: ("loaded", kind, context length, vocabulary, why no better kind), ("held", handles), ("failed", reason), ("steps",
+Out: ("loaded", kind, context length, vocabulary, why no better kind), ("held", handles), ("failed", reason), ("deltas",
 [TokenDelta]),
 ("result", number, value), ("error", number, reason).
 """
@@ -85,9 +85,9 @@ class Worker:
     def _step(self) -> None:
         if self._engine is None or not self._engine.busy:
             return
-        steps = self._engine.step()
-        if steps:
-            self._send(("steps", steps))
+        deltas = self._engine.advance()
+        if deltas:
+            self._send(("deltas", deltas))
 
     def _obey(self, message: tuple[Any, ...]) -> bool:
         order, *rest = message
@@ -100,10 +100,10 @@ class Worker:
             try:
                 self._engine.add(request_id, prompt_ids, settings)
             except Exception as error:  # one bad request must not end the others
-                self._send(("steps", [TokenDelta(request_id, finish="error", error=_reason(error))]))
+                self._send(("deltas", [TokenDelta(request_id, finish="error", error=_reason(error))]))
         elif order == "cancel":
             if (last := self._engine.cancel(rest[0])) is not None:
-                self._send(("steps", [last]))
+                self._send(("deltas", [last]))
         elif order == "call":
             self._call(*rest)
         elif order == "close":

@@ -24,7 +24,13 @@ from service.feedback_formats import (
 )
 from service.model import Model
 from service.records import Records
-from store.completions import Completion, add_completions, completions_with_texts, get_completion
+from store.completions import (
+    Completion,
+    add_completions,
+    completion_of_record,
+    completions_with_texts,
+    get_completion,
+)
 from store.errors import UnknownCompletion, UnknownFeedback
 from store.feedback import Feedback, add_feedback, feedback_to_learn, get_feedback, list_feedback
 from store.ids import now
@@ -178,7 +184,7 @@ def _of_raw(record: Any, live: int) -> Row:
         raise ValueError(f"a record is a JSON object, not {type(record).__name__}")
     completions = [
         replace(
-            Completion(**side),
+            completion_of_record(side),
             backend=MODEL_NAME,
             version=live if side["version"] is not None else None,
             logps=[],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from policy.model import BUNDLED
+from policy.model import bundled_models
 from store.database import open_store
 from store.versions import ensure_base_version
 from tests.served import ROOT, free_port
@@ -105,7 +105,7 @@ def test_an_unknown_model(tmp_path: Path, name: str, words: str) -> None:
 )
 def test_a_damaged_model_folder(tmp_path: Path, damage: object, words: str) -> None:
     folder = tmp_path / "model"
-    shutil.copytree(BUNDLED / MODEL, folder)
+    shutil.copytree(bundled_models()[MODEL], folder)
     damage(folder)  # type: ignore[operator]
     said = refused(tmp_path / "data", "--model", str(folder), "--port", "0")
     assert words in said

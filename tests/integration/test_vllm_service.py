@@ -83,7 +83,7 @@ def publish(served: Running, model: Path, adapter: Path) -> int:
             base_model=str(model),
             base_digest=model_digest(str(model)),
             save=save,
-            probe=Fingerprint(ids, top.indices.tolist(), top.values.tolist()),
+            fingerprint=Fingerprint(ids, top.indices.tolist(), top.values.tolist()),
             seed=0,
             settings={},
         )
@@ -255,7 +255,7 @@ def test_an_adapter_that_is_not_what_was_trained_never_answers(
             base_model=str(model),
             base_digest=model_digest(str(model)),
             save=lambda folder: [shutil.copy(file, folder) for file in adapters[0].glob("adapter_*")] and None,
-            probe=Fingerprint([1, 4, 70, 5], [10, 11], [-1.0, -20.0]),
+            fingerprint=Fingerprint([1, 4, 70, 5], [10, 11], [-1.0, -20.0]),
             seed=0,
             settings={},
         )

@@ -62,9 +62,9 @@ def test_a_file_becomes_a_version_that_loads_again(
     served = load_merged(str(tiny), out, device, dtype)
     with torch.no_grad():
         said = (
-            served(input_ids=torch.tensor([manifest.probe.prompt_ids], device=device))
+            served(input_ids=torch.tensor([manifest.fingerprint.prompt_ids], device=device))
             .logits[0, -1]
             .float()
             .log_softmax(-1)
         )
-    fingerprint_difference(manifest.probe, said[manifest.probe.top_ids].tolist(), fingerprint_tolerance(dtype))
+    fingerprint_difference(manifest.fingerprint, said[manifest.fingerprint.top_ids].tolist(), fingerprint_tolerance(dtype))

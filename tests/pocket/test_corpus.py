@@ -30,10 +30,10 @@ def test_every_skill_and_language_is_in_it():
     assert {(e.skill, e.lang) for e in take(6000)} == {(s.name, lang) for s in SKILLS.values() for lang in s.languages}
 
 
-def test_conversations_end_with_the_user_and_the_reply_is_not_empty():
+def test_conversations_end_with_the_user_and_the_completion_is_not_empty():
     for e in take(500):
         assert e.messages[-1]["role"] == "user"
-        assert e.reply.strip()
+        assert e.completion.strip()
 
 
 def test_out_of_scope_list_is_sixty_prompts_that_training_never_sees():

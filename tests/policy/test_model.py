@@ -59,9 +59,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("what", WRONG)
 def test_a_broken_folder_is_one_clear_line(what: str, whole: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(whole, tmp_path / "model"))
-    damage, words = WRONG[what]
+    damage, message = WRONG[what]
     damage(folder)
-    with pytest.raises(ModelCorrupt, match=words) as caught:
+    with pytest.raises(ModelCorrupt, match=message) as caught:
         resolve_model(str(folder))
     assert "\n" not in str(caught.value)
     assert str(folder) in str(caught.value)
@@ -107,7 +107,7 @@ def test_a_model_of_an_unknown_kind_is_refused(whole: Path, tmp_path: Path) -> N
             load_model(str(folder), "cpu")
 
 
-def test_a_model_that_reads_ahead_is_refused_and_a_decoder_that_says_the_same_of_itself_is_not(tmp_path: Path) -> None:
+def test_a_model_that_reads_ahead_is_refused_and_a_decoder_with_the_same_configuration_is_not(tmp_path: Path) -> None:
     import transformers
 
     small = {

@@ -108,9 +108,9 @@ def test_twenty_thousand_samples_fit_the_distribution() -> None:
 
 
 def test_uniform_numbers_are_uniform_and_reproducible() -> None:
-    numbers = [uniform_number(seed, step) for seed in range(100) for step in range(100)]
+    numbers = [uniform_number(seed, index) for seed in range(100) for index in range(100)]
     assert chi_square(Counter(int(number * 20) for number in numbers), dict.fromkeys(range(20), 500.0)) > 1e-3
-    assert numbers[:3] == [uniform_number(0, step) for step in range(3)]
+    assert numbers[:3] == [uniform_number(0, index) for index in range(3)]
     assert all(0 <= number < 1 for number in numbers)
 
 
@@ -133,9 +133,9 @@ def test_a_replys_log_probability_as_sampled_takes_one_forward(models: Callable[
     with torch.no_grad():
         together = sampled_completion_logps(model, prompt, ids, setting)
         one_by_one = []
-        for place, token in enumerate(ids):
-            logits = model(torch.tensor([[*prompt, *ids[:place]]])).logits[0, -1]
-            one_by_one.append(sampled_logps(logits, setting, ids[:place])[token].item())
+        for index, token in enumerate(ids):
+            logits = model(torch.tensor([[*prompt, *ids[:index]]])).logits[0, -1]
+            one_by_one.append(sampled_logps(logits, setting, ids[:index])[token].item())
     assert together.tolist() == pytest.approx(one_by_one, abs=1e-4)
     assert all(math.isfinite(logp) for logp in together.tolist())
 
@@ -149,7 +149,7 @@ OPENVINO = [
 
 
 @pytest.mark.parametrize(
-    "setting", [pytest.param(one, marks=[] if place == 3 else pytest.mark.slow) for place, one in enumerate(OPENVINO)]
+    "setting", [pytest.param(one, marks=[] if index == 3 else pytest.mark.slow) for index, one in enumerate(OPENVINO)]
 )
 def test_twenty_thousand_samples_of_the_openvino_runner_fit_the_distribution(
     setting: SamplingSettings, runners: Callable[..., RunnerProcess], models: Callable[[str], Path]
@@ -168,8 +168,8 @@ def test_twenty_thousand_samples_of_the_openvino_runner_fit_the_distribution(
         return found
 
     several = [SamplingSettings(**{**setting.__dict__, "seed": seed}) for seed in range(1, number + 1)]
-    replies = generate_all(runners("openvino"), [prompt] * number, several, timeout_s=600)
-    counts = Counter(tuple(reply[0]) for reply in replies)
+    generations = generate_all(runners("openvino"), [prompt] * number, several, timeout_s=600)
+    counts = Counter(tuple(generation[0]) for generation in generations)
     expected = outcomes([], 0.0)
     assert set(counts) <= set(expected)
     assert chi_square(counts, expected) > 1e-3

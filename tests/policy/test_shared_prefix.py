@@ -59,7 +59,7 @@ def test_parts_equal_the_whole_mask(
         assert (ours - other).norm() <= 1e-5 * (other.norm() + 1e-3)
 
 
-def test_rows_of_many_replies_are_worth_it_and_pairs_are_not() -> None:
+def test_rows_of_many_completions_are_worth_it_and_pairs_are_not() -> None:
     assert is_worth_it([(64, [80] * 8)] * 2)
     assert not is_worth_it([(64, [80, 80])] * 8)
     assert not is_worth_it([(256, [16] * 8)])  # most of the mask is the prompt, which all see

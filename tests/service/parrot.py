@@ -74,7 +74,7 @@ class ParrotRunner:
     def cancel(self, request_id: str) -> None:
         self._orders.put(request_id)
 
-    def probe(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
+    def fingerprint(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
         return [-float(token) for token in token_ids]
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:

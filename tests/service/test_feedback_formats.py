@@ -76,6 +76,19 @@ def test_what_goes_out_comes_in_again_once(
         assert other.versions()[0]["answers"] == 0  # nobody here gave these answers
 
 
+def test_a_raw_export_with_the_former_name_of_the_token_ids_is_read(
+    served: Running, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    say_something(served)
+    text = served.http.get("/v1/export", params={"format": "raw"}).content
+    assert b'"completion_ids"' in text
+    former = text.replace(b'"completion_ids"', b'"reply_ids"')
+    with running(tmp_path_factory.mktemp("other") / "data") as other:
+        assert other.http.post("/v1/import", content=former).json()["errors"] == []
+        kept = [line["completion"]["completion_ids"] for line in export(other, "raw")]
+    assert kept == [line["completion"]["completion_ids"] for line in export(served, "raw")]
+
+
 @pytest.mark.parametrize("form", ["preference", "raw"])
 def test_characters_that_end_lines_elsewhere_come_through(
     served: Running, tmp_path_factory: pytest.TempPathFactory, form: str

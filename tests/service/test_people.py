@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from store.ids import now
-from store.learner import learner_status, say, set_attempted, set_detail, take_orders
+from store.learner import learner_status, report_status, set_attempted, set_detail, take_orders
 from store.runs import Run, add_run, finish_run
 from store.traffic import current_traffic
 from tests.service.running import Running, running, wait_until
@@ -69,7 +69,7 @@ def test_the_learner_is_down_until_it_speaks_and_then_what_it_says(served: Runni
     with served.db() as db:
         set_detail(db, {"trigger": {"items": 16, "seconds": 20, "min_items": 4}})
         add_run(db, Run("r1", "mixed", "running", {}, 0, 0, 1, 0, 1, now()))
-        say(db, "running", run_id="r1", progress={"phase": "train", "step": 3, "steps": 8, "loss": 0.7})
+        report_status(db, "running", run_id="r1", progress={"phase": "train", "step": 3, "steps": 8, "loss": 0.7})
     told = served.http.get("/v1/learner").json()
     assert (told["state"], told["waiting"], told["live"], told["seen"]) == ("running", 1, 0, 1)
     assert told["trigger"] == {"items": 16, "seconds": 20, "min_items": 4}
@@ -82,7 +82,7 @@ def test_the_learner_is_down_until_it_speaks_and_then_what_it_says(served: Runni
     }
     with served.db() as db:
         finish_run(db, "r1", None, {"loss": 0.5})
-        say(db, "idle")
+        report_status(db, "idle")
     told = served.http.get("/v1/learner").json()
     assert (told["run"], told["last_run"]["state"], told["last_run"]["metrics"]) == (None, "finished", {"loss": 0.5})
 

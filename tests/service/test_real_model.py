@@ -58,7 +58,7 @@ class Tiny:
             base_model=str(self.folder),
             base_digest=model_digest(str(self.folder)),
             save=lambda to: copy_adapter(adapter, to),
-            probe=probe,
+            fingerprint=probe,
             seed=0,
             settings={},
         )

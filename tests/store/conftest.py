@@ -33,7 +33,7 @@ def db(folder: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def reply(db: Database) -> Callable[..., Completion]:
+def make_completion(db: Database) -> Callable[..., Completion]:
     """Adds one reply to the store and returns it."""
 
     def add(
@@ -63,7 +63,7 @@ def reply(db: Database) -> Callable[..., Completion]:
 
 
 @pytest.fixture
-def said() -> Callable[..., Feedback]:
+def make_feedback() -> Callable[..., Feedback]:
     """Builds one piece of feedback, a thumb up by ann unless told otherwise."""
 
     def build(completion: Completion, kind: str = "thumb", rater: str = "ann", **fields: object) -> Feedback:

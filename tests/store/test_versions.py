@@ -79,7 +79,7 @@ def test_rolling_back_withdraws_the_present_one_and_skips_withdrawn_ones(db: Dat
     assert live_version(db).number == 2
 
 
-def test_what_cannot_be_done_says_why(db: Database) -> None:
+def test_what_cannot_be_done_raises_an_error_with_the_reason(db: Database) -> None:
     with pytest.raises(UnknownVersion, match="9"):
         get_version(db, 9)
     with pytest.raises(WrongState, match="roll back before"):
@@ -121,9 +121,9 @@ def test_numbers_are_never_used_again(db: Database) -> None:
 
 
 def test_a_version_knows_what_made_it(
-    db: Database, reply: Callable[..., Completion], said: Callable[..., Feedback]
+    db: Database, make_completion: Callable[..., Completion], make_feedback: Callable[..., Feedback]
 ) -> None:
-    rows = [add_feedback(db, said(reply()))[0] for _ in range(3)]
+    rows = [add_feedback(db, make_feedback(make_completion()))[0] for _ in range(3)]
     add_version(
         db, Version(1, 0, "candidate", "d", "versions/000001", 3, "mixed", now()), [row.id for row in reversed(rows)]
     )

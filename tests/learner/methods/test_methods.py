@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from bench.episode import MIX, Episode
-from bench.verdict import Exam, sat, wins
+from bench.verdict import Exam, take_exam, wins
 from clients.simulated.populations import population
 from learner.settings import Algorithm
 from store.runs import runs
@@ -40,9 +40,9 @@ SMALL = {
 
 @pytest.mark.parametrize("algorithm", get_args(Algorithm))
 def test_each_method_makes_a_version_and_says_how(algorithm: str, tmp_path: Path) -> None:
-    episode = Episode.begun(tmp_path, "pocket-nano", population("short", 4, 1), 1, MIX, algorithm=algorithm, **SMALL)
+    episode = Episode.start(tmp_path, "pocket-nano", population("short", 4, 1), 1, MIX, algorithm=algorithm, **SMALL)
     try:
-        episode.judge(24)
+        episode.collect_feedback(24)
         episode.update()
         run = runs(episode.loop.db, 10)[-1]
         made = versions(episode.loop.db)[1]
@@ -71,9 +71,9 @@ def test_each_method_makes_a_version_and_says_how(algorithm: str, tmp_path: Path
 
 def test_a_model_wins_half_of_the_time_against_itself(tmp_path: Path) -> None:
     people, exam = population("short,long", 4, 2), Exam.of(40, 2, 8)
-    episode = Episode.begun(tmp_path, "pocket-nano", people, 2, **SMALL)
+    episode = Episode.start(tmp_path, "pocket-nano", people, 2, **SMALL)
     try:
-        one, other = (sat(episode.resident.model, episode.resident.tokenizer, exam, seed) for seed in (1, 2))
+        one, other = (take_exam(episode.resident.model, episode.resident.tokenizer, exam, seed) for seed in (1, 2))
     finally:
         episode.close()
     assert wins(people, exam, one, one)[0] == pytest.approx(0.5)
