@@ -189,7 +189,7 @@ class Updater:
             raise Diverged(f"no weights after the first steps were within the limits ({trained.stopped}); {advice}")
         phase("gate", trained.steps, len(plan.batches), None, {})
         evidence = evidence_of(resident, live_weights, run.parent, samples, plan.held_out, self.reference, kept)
-        report = report_of(checks_of(evidence, settings))
+        report = report_of(checks_of(evidence, settings.gate))
         phase("save", trained.steps, len(plan.batches), None, {})
         metrics = _metrics(material, plan, trained, audit, remembered, believed) | cost.so_far()
         return Result(
