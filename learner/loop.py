@@ -10,6 +10,8 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from learner.data.datasets import render_with
+from learner.data.material import FeedbackRange, material_of
 from learner.data.plan import halved, seed_of
 from learner.errors import BadSetting, Diverged, NothingToLearn
 from learner.heartbeat import Voice, Word
@@ -20,7 +22,7 @@ from learner.reward_model.model import next_reward_folder
 from learner.schedule import Decision, Situation, Trigger, back_off_s, decision
 from learner.settings import SHARED, LearnerSettings, load_settings, settings_of_run
 from learner.tensorboard import TensorBoardLog
-from learner.update import Updater, material_of, optimizer_state_path
+from learner.update import Updater, optimizer_state_path
 from policy.errors import first_line
 from store.database import open_store, transaction
 from store.feedback import count_to_learn
@@ -235,7 +237,13 @@ class Loop:
                     keep()
 
         try:
-            result = self._updater.update(run, material_of(self.db, self.resident, run), settings, phase)
+            material = material_of(
+                self.db,
+                FeedbackRange.of_run(run),
+                render_with(self.resident.tokenizer),
+                max_tokens=self.resident.context_length,
+            )
+            result = self._updater.update(run, material, settings, phase)
             metrics = result.metrics | {"curve": result.trained.curve}
             scalars.add(
                 result.trained.steps,

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from learner.data.datasets import Form, LeftOut, read_examples, render_with, require_both_labels
+from learner.data.material import Material
 from learner.errors import BadData, BadSetting
 from learner.model import distributed
 from learner.model.resident import Resident
 from learner.publish import fingerprint_of
 from learner.settings import LearnerSettings
 from learner.tensorboard import TensorBoardLog
-from learner.update import Material, Phase, Result, Updater
+from learner.update import Phase, Result, Updater
 from policy.errors import CannotWrite
 from policy.versions import Manifest, prove_writable, read_version, write_version
 from store.ids import now
@@ -76,7 +77,7 @@ def train_file(
         run = Run(
             "offline", settings.algorithm, "running", {}, settings.seed, 0, len(examples), 0, len(examples), now()
         )
-        result = Updater(resident, settings).update(run, Material(tuple(examples), ()), settings, noted)
+        result = Updater(resident, settings).update(run, Material(tuple(examples)), settings, noted)
         if scalars is not None:
             scalars.close()
         written = _written(out, file, resident, result, run, settings) if distributed.is_first() else None

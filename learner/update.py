@@ -3,16 +3,15 @@ the same weights.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlite_utils import Database
-
-from learner.data.examples import Example, examples_of
+from learner.data.examples import Example
+from learner.data.material import Material
 from learner.data.plan import Plan, plan_of
-from learner.data.weighting import FLIP_RATE, Scales, weighed
+from learner.data.weighting import FLIP_RATE, Scales, with_example_weights
 from learner.errors import BadSetting, Diverged
 from learner.gate.checks import checks_of, report_of
 from learner.gate.evidence import Samples, evidence_of, gate_prompts, samples_of
@@ -29,28 +28,11 @@ from learner.publish import version_folder
 from learner.reward_model.model import RewardModel, calibration_of, trained_reward_model
 from learner.reward_model.trust import TrustEstimator, believed_of
 from learner.settings import ON_POLICY, LearnerSettings
-from policy.chat import render_completion
-from store.completions import Completion, get_completion
-from store.feedback import feedback_to_learn, ties_to_learn
-from store.raters import raters
 from store.runs import Run
 
 log = logging.getLogger(__name__)
-REPLAY_POOL = 5000  # earlier items that replay draws from, the newest
 KEPT_SHARE = 4  # every fourth anchor is never trained on: it is what retention is measured by
 Phase = Callable[[str, int, int, float | None, dict[str, float]], None]
-
-
-@dataclass(frozen=True)
-class Material:
-    """What the store has to say about a run."""
-
-    new: tuple[Example, ...]
-    earlier: tuple[Example, ...]
-    trust: Mapping[str, float] = field(default_factory=dict)
-    """Of raters, as it was last estimated."""
-    ties: tuple[Example, ...] = ()
-    """Pairs of equally good replies, for a reward model."""
 
 
 @dataclass(frozen=True)
@@ -78,30 +60,6 @@ class Result:
         )
 
 
-def material_of(db: Database, resident: Resident, run: Run) -> Material:
-    """Read what a run learns from: new feedback, and earlier feedback for replay; that of raters in quarantine is not
-    there.
-    """
-
-    def examples(after_seq: int, upto_seq: int, most: int | None = None) -> tuple[Example, ...]:
-        rows = feedback_to_learn(db, after_seq, upto_seq)
-        return tuple(
-            examples_of(rows[-most:] if most else rows, completion_of, render, max_tokens=resident.context_length)
-        )
-
-    def completion_of(completion_id: str, choice: int) -> Completion:
-        return get_completion(db, completion_id, choice)
-
-    def render(messages: Any, text: str) -> tuple[list[int], list[int]]:
-        return render_completion(resident.tokenizer, messages, text)
-
-    earlier = examples(0, run.after_seq, REPLAY_POOL) if run.after_seq > 0 else ()
-    stored = {rater.id: rater.trust for rater in raters(db) if rater.trust is not None}
-    tied = ties_to_learn(db, run.upto_seq, REPLAY_POOL) if run.algorithm in (*ON_POLICY, "reward") else []
-    ties = tuple(examples_of(tied, completion_of, render, max_tokens=resident.context_length))
-    return Material(examples(run.after_seq, run.upto_seq), earlier, stored, ties)
-
-
 @dataclass(frozen=True)
 class Work:
     """Everything that a method needs for its steps on the resident weights."""
@@ -125,11 +83,13 @@ class Updater:
     def __init__(self, resident: Resident, settings: LearnerSettings) -> None:
         """Raises BadSetting for replies that are to be longer than the model's context."""
         context = resident.context_length
-        for name in ("gate_max_tokens", *(["rollout_tokens"] if settings.algorithm in ON_POLICY else [])):
-            if getattr(settings, name) >= context:
-                raise BadSetting(
-                    f"{name} is {getattr(settings, name)}, but prompt and reply share the model's context of {context} tokens; lower it"
-                )
+        lengths = {"gate.max_tokens": settings.gate.max_tokens}
+        if settings.algorithm in ON_POLICY:
+            lengths["rollout.max_tokens"] = settings.rollout.max_tokens
+        for name, length in lengths.items():
+            if length >= context:
+                shared = f"prompt and answer share the model's context of {context} tokens"
+                raise BadSetting(f"{name} is {length}, but {shared}; lower it")
         self.resident, self.settings = resident, settings
         self.reference = Reference(resident, settings.token_budget)
         self.estimator = TrustEstimator(resident, settings)
@@ -203,7 +163,7 @@ class Updater:
         optimizer = optimizer_of(resident, settings)
         remembered = optimizer.read(optimizer_state_path(settings.data, run.parent), resident.parent_digest)
         guards = Guards(resident, plan, self.reference, drift, settings)
-        ties = weighed(
+        ties = with_example_weights(
             material.ties,
             parent=run.parent,
             trust=believed,
@@ -330,10 +290,10 @@ def rater_shares(trained: Sequence[Example], trust: dict[str, float]) -> dict[st
     """Return by rater what an update made of their word: how many items, their share of all weight, and the trust they
     were given (None: default).
     """
-    whole = sum(example.weight for example in trained)
+    whole = sum(example.example_weight for example in trained)
     found: dict[str, dict[str, float | int | None]] = {}
     for rater in dict.fromkeys(example.rater_id for example in trained):
-        theirs = [example.weight for example in trained if example.rater_id == rater]
+        theirs = [example.example_weight for example in trained if example.rater_id == rater]
         estimate = trust.get(rater)
         found[rater] = {
             "items": len(theirs),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from learner.errors import BadData
-from learner.data.examples import Example, Kind, RenderCompletion, CompletionTokens, says_something
+from learner.data.examples import Example, Kind, RenderCompletion, CompletionTokens, is_informative
 from learner.data.json_lines import json_lines
 
 Form = Literal["preference", "unpaired", "sft"]
@@ -56,9 +56,9 @@ def read_examples(path: Path, render_completion: RenderCompletion, *, max_tokens
                 f"{path}, line {number}: this is a line in the {its_form} form, but the file began in the {form} form; split it"
             )
         form = its_form
-        if not says_something(example):
+        if not is_informative(example):
             say_nothing += 1
-        elif len(example.prompt_ids) + max(len(reply.ids) for reply in example.replies) > max_tokens:
+        elif len(example.prompt_ids) + max(len(reply.ids) for reply in example.completions) > max_tokens:
             too_long += 1
         else:
             found.append(example)

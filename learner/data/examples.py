@@ -65,7 +65,7 @@ class Example:
     feedback_ids: tuple[str, ...]
     seq: int
     share: float = 1.0
-    weight: float = 1.0
+    example_weight: float = 1.0
     flip_rate: float = 0.0
     is_implicit: bool = False
     is_tie: bool = False
@@ -76,20 +76,20 @@ class Example:
         return self.good is not None
 
     @property
-    def replies(self) -> tuple[CompletionTokens, ...]:
+    def completions(self) -> tuple[CompletionTokens, ...]:
         """The replies that are there, good before bad."""
         return tuple(reply for reply in (self.good, self.bad) if reply is not None)
 
     @property
     def num_tokens(self) -> int:
         """Tokens of the packed row: the prompt once and each reply."""
-        return len(self.prompt_ids) + sum(len(reply.ids) for reply in self.replies)
+        return len(self.prompt_ids) + sum(len(reply.ids) for reply in self.completions)
 
     @property
     def key(self) -> str:
         """Content and label as a digest: the same for the same item, whenever it is built."""
         digest = sha256(f"{self.kind} {self.up} {self.rater_id} {self.feedback_ids}".encode())
-        for ids in (self.prompt_ids, *(reply.ids for reply in self.replies)):
+        for ids in (self.prompt_ids, *(reply.ids for reply in self.completions)):
             digest.update(len(ids).to_bytes(4, "little") + pack_ids(ids))
         return digest.hexdigest()
 
@@ -184,17 +184,17 @@ def _pairs_of_thumbs(examples: Sequence[Example]) -> list[Example]:
     return pairs
 
 
-def says_something(example: Example) -> bool:
+def is_informative(example: Example) -> bool:
     """Whether there is anything to learn: a prompt, replies that are not empty, and two sides that differ."""
-    if not example.prompt_ids or any(not reply.ids for reply in example.replies) or example.share <= 0.0:
+    if not example.prompt_ids or any(not reply.ids for reply in example.completions) or example.share <= 0.0:
         return False
     return example.good is None or example.bad is None or example.good.ids != example.bad.ids
 
 
 def _teaches(example: Example, max_tokens: int) -> bool:
-    if not says_something(example):
+    if not is_informative(example):
         return False
-    return all(len(example.prompt_ids) + len(reply.ids) <= max_tokens for reply in example.replies)
+    return all(len(example.prompt_ids) + len(reply.ids) <= max_tokens for reply in example.completions)
 
 
 def for_algorithm(examples: Sequence[Example], algorithm: str) -> list[Example]:

@@ -11,7 +11,7 @@ from learner.errors import NothingToLearn
 from learner.data.examples import Example, for_algorithm
 from learner.data.replay import replay_of
 from learner.settings import LearnerSettings
-from learner.data.weighting import FLIP_RATE, Scales, weighed
+from learner.data.weighting import FLIP_RATE, Scales, with_example_weights
 
 MIN_TO_HOLD_OUT = 8  # with fewer new items all are trained on
 COIN = 0.45  # who errs as often as this may be trained on, at a hundredth of a weight, but judges nothing
@@ -46,12 +46,12 @@ def plan_of(
         )
     again = replay_of(for_algorithm(earlier, settings.algorithm), round(settings.replay * len(kept)), seed)
     scales = Scales.of(settings)
-    trained = weighed([*kept, *again], parent=parent, trust=trust, default_flip_rate=FLIP_RATE, scales=scales)
-    trained = [example for example in trained if example.weight > 0]
+    trained = with_example_weights([*kept, *again], parent=parent, trust=trust, default_flip_rate=FLIP_RATE, scales=scales)
+    trained = [example for example in trained if example.example_weight > 0]
     if not trained:
         raise NothingToLearn(f"all {len(kept)} new items are of raters or of a kind whose word counts for nothing")
-    judged = weighed(held_out, parent=parent, trust=trust, default_flip_rate=FLIP_RATE, scales=scales)
-    judged = [example for example in judged if example.weight > 0 and example.flip_rate < COIN]
+    judged = with_example_weights(held_out, parent=parent, trust=trust, default_flip_rate=FLIP_RATE, scales=scales)
+    judged = [example for example in judged if example.example_weight > 0 and example.flip_rate < COIN]
     together = [
         (example.prompt_ids, example.feedback_ids) for example in trained
     ]  # the two thumbs that a pair is for kto share their prompt's row

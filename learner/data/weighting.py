@@ -55,7 +55,7 @@ def flip_rate_of(trust: float | None, default: float) -> float:
     return min(max(1.0 - trust, 0.0), 0.45) if trust is not None else default
 
 
-def weighed(
+def with_example_weights(
     examples: Sequence[Example],
     *,
     parent: int,
@@ -81,7 +81,7 @@ def weighed(
     weights = capped_by_rater(weights, [example.rater_id for example in examples], cap=scales.rater_cap)
     weights = _balanced_thumbs(examples, weights, scales.side_ratio)
     return [
-        replace(example, weight=weight, flip_rate=flip)
+        replace(example, example_weight=weight, flip_rate=flip)
         for example, weight, flip in zip(examples, weights, flips, strict=True)
     ]
 
@@ -97,7 +97,7 @@ def _repeats(examples: Sequence[Example]) -> list[float]:
 
 
 def _version_gap(example: Example, parent: int) -> int:
-    made_by = [reply.version for reply in example.replies if reply.version is not None]
+    made_by = [reply.version for reply in example.completions if reply.version is not None]
     return max(parent - min(made_by), 0) if made_by else 0
 
 

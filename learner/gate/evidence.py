@@ -95,7 +95,7 @@ def evidence_of(
         weights_finite=finite,
         skill_gains=tuple(int(mine) - int(theirs) for mine, theirs in zip(right, samples.live_right, strict=True)),
         base_skill_gains=tuple(int(mine) - int(theirs) for mine, theirs in zip(right, samples.base_right, strict=True)),
-        gain_weights=tuple(example.weight for example in held_out),
+        gain_weights=tuple(example.example_weight for example in held_out),
     )
 
 
@@ -108,7 +108,7 @@ def _gains(resident: Resident, held_out: Sequence[Example], reference: Reference
     with resident.autocast():
         now = completion_sums(
             resident.model,
-            [(example.prompt_ids, reply.ids) for example in held_out for reply in example.replies],
+            [(example.prompt_ids, reply.ids) for example in held_out for reply in example.completions],
             budget,
         )
     h = (now - reference.sums(held_out)).tolist()
@@ -118,7 +118,7 @@ def _gains(resident: Resident, held_out: Sequence[Example], reference: Reference
             gains.append(h[place] if example.up else -h[place])
         else:
             gains.append(h[place] - h[place + 1])
-        place += len(example.replies)
+        place += len(example.completions)
     return tuple(gains)
 
 

@@ -36,7 +36,7 @@ class Guards:
         ups = {example.up for example in plan.held_out if example.kind == "thumb"}
         # Thumbs of one side alone have no other side to be compared with.
         self._held_out = [example for example in plan.held_out if example.kind != "thumb" or len(ups) == 2]
-        weights = torch.tensor([example.weight for example in self._held_out])
+        weights = torch.tensor([example.example_weight for example in self._held_out])
         # One rater's many examples are held out as they are trained on: capped.
         self._shares = weights / weights.sum()
         self._good = resident.weights()
@@ -89,7 +89,7 @@ class Guards:
         completions of the live version becoming less likely would count against a policy that separates good from bad
         ever better.
         """
-        completions = [(example.prompt_ids, side.ids) for example in self._held_out for side in example.replies]
+        completions = [(example.prompt_ids, side.ids) for example in self._held_out for side in example.completions]
         with self._resident.autocast():
             now = completion_sums(self._resident.model, completions, self._settings.token_budget)
         h = now - self._reference.sums(self._held_out)

@@ -40,7 +40,7 @@ def train_ilql(
     """
     budget, batch_size = settings.token_budget, 2 * settings.batch_size  # an example may have two completions
     completions = dict.fromkeys((rollout.prompt_ids, rollout.ids) for rollout in samples)
-    completions |= dict.fromkeys((example.prompt_ids, side.ids) for example in examples for side in example.replies)
+    completions |= dict.fromkeys((example.prompt_ids, side.ids) for example in examples for side in example.completions)
     steps = max(1, min(settings.steps, round(settings.passes * len(completions) / batch_size)))
     meter = Meter(progress, settings.ilql.steps + steps)
     logged = logged_completions(resident, examples, budget)
@@ -48,9 +48,7 @@ def train_ilql(
     heads = trained_heads(
         resident, logged, head, settings.ilql, batch_size=batch_size, budget=budget, seed=seed, meter=meter
     )
-    goals = shifted_distributions(
-        resident, heads, head, list(completions), beta=settings.ilql.beta, budget=budget
-    )
+    goals = shifted_distributions(resident, heads, head, list(completions), beta=settings.ilql.beta, budget=budget)
     goal_order = anchor_order(len(goals), batch_size, steps, seed)
     order = anchor_order(len(anchors), anchors_per_step(settings.anchors), steps, seed + 1)
     stopped = ""

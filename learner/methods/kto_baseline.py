@@ -40,7 +40,7 @@ class MismatchedCompletions:
             return cls([], torch.zeros(0), KlBaseline())
         thumbs = [example for example in trained if example.kind == "thumb"]
         pairs = mismatches([example.prompt_ids for example in thumbs], seed)
-        rows = [(thumbs[i].prompt_ids, thumbs[j].replies[0].ids) for i, j in pairs]
+        rows = [(thumbs[i].prompt_ids, thumbs[j].completions[0].ids) for i, j in pairs]
         rows = [row for row in rows if len(row[0]) + len(row[1]) <= resident.context_length][:most]
         with resident.autocast():
             return cls(rows, completion_sums(resident.model, rows, budget), KlBaseline())

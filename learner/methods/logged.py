@@ -19,7 +19,7 @@ class LoggedCompletion:
     prompt_ids: tuple[int, ...]
     ids: tuple[int, ...]
     rewards: tuple[float, ...]  # one per token
-    weight: float
+    example_weight: float
     states: Tensor  # (T, d), on the CPU
 
 
@@ -34,7 +34,7 @@ def logged_completions(resident: Resident, examples: Sequence[Example], budget: 
         for ids, name, index in _rewarded_sides(example):
             rewards = [0.0] * len(ids)
             rewards[index] = FEEDBACK_REWARDS[name] * example.share
-            rewarded.append((example.prompt_ids, ids, tuple(rewards), example.weight))
+            rewarded.append((example.prompt_ids, ids, tuple(rewards), example.example_weight))
     states = completion_states(resident, [(prompt, ids) for prompt, ids, _, _ in rewarded], budget)
     return [LoggedCompletion(*fields, state) for fields, state in zip(rewarded, states, strict=True)]
 
@@ -46,7 +46,7 @@ def _rewarded_sides(example: Example) -> list[tuple[tuple[int, ...], str, int]]:
             last = change_of(example.bad.ids, example.good.ids).last_changed
             return [(example.good.ids, "corrected", last), (example.bad.ids, "original", -1)]
         return [(example.good.ids, "pair_chosen", -1), (example.bad.ids, "pair_rejected", -1)]
-    return [(example.replies[0].ids, "thumb_up" if example.up else "thumb_down", -1)]
+    return [(example.completions[0].ids, "thumb_up" if example.up else "thumb_down", -1)]
 
 
 def completion_states(

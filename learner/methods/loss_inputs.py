@@ -45,7 +45,7 @@ def inputs_of(examples: Sequence[Example], scored: Scored, reference: Tensor, un
     """
     reference = reference.to(scored.sums.device)
     groups = [[example for example in examples if example.kind == kind] for kind in KINDS]
-    starts = [0, *itertools.accumulate(sum(len(example.replies) for example in members) for members in groups)]
+    starts = [0, *itertools.accumulate(sum(len(example.completions) for example in members) for members in groups)]
     pairs, corrections, thumbs = groups
     return LossInputs(
         _pairs(pairs, scored, reference, starts[0]) if pairs else None,
@@ -81,7 +81,7 @@ def _sides(count: int, scored: Scored, reference: Tensor, start: int) -> tuple[P
 
 
 def _example_weights(members: Sequence[Example], scored: Scored) -> Tensor:
-    return scored.sums.new_tensor([example.weight for example in members])
+    return scored.sums.new_tensor([example.example_weight for example in members])
 
 
 def _changes(members: Sequence[Example], scored: Scored, start: int, unchanged_weight: float) -> tuple[Tensor, Tensor]:

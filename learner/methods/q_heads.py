@@ -84,7 +84,7 @@ def trained_heads(
         [parameter for parameter in heads.parameters() if parameter.requires_grad], lr=LEARNING_RATE
     )
     rng = random.Random(seed)
-    mean_weight = sum(one.weight for one in logged) / len(logged)
+    mean_weight = sum(one.example_weight for one in logged) / len(logged)
     for step in range(ilql.steps):
         batch = [logged[index] for index in rng.sample(range(len(logged)), min(batch_size, len(logged)))]
         adam.zero_grad()
@@ -116,7 +116,7 @@ def head_backward(
     for group in length_buckets([len(segment.ids) for segment in segments], most):
         some = [segments[index] for index in group]
         values, metrics = _head_losses(heads, some, head, tau)
-        weights = torch.tensor([segment.weight for segment in some], device=values.device) / mean_weight
+        weights = torch.tensor([segment.example_weight for segment in some], device=values.device) / mean_weight
         loss = (values * weights.unsqueeze(1)).sum() / num_tokens
         loss.backward()
         loss_sum += loss.item()

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from learner.model import distributed
+from learner.model.features import completion_features
 from learner.model.resident import Resident, Weights
 from learner.model.rollouts import Rollout, sample_rollouts, sampler_logps
 from learner.model.scoring import Ids, padded, row_logps, row_of
 from learner.reward_model.functions import RewardFunction
-from learner.reward_model.model import RewardModel, completion_features
+from learner.reward_model.model import RewardModel
 from learner.settings import RolloutSettings
 from policy.chat import decode, end_ids
 

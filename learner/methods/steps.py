@@ -38,9 +38,9 @@ def step_totals(trained: Sequence[Example], batch_size: int, num_anchor_tokens: 
 
     Dividing by a batch's own sum would give a lightly weighted example that is alone the force of a full one.
     """
-    pairs = [example.weight for example in trained if example.kind == "pair"]
-    thumbs = [(example.weight, example.up) for example in trained if example.kind == "thumb"]
-    corrections = [example.weight for example in trained if example.kind == "correction"]
+    pairs = [example.example_weight for example in trained if example.kind == "pair"]
+    thumbs = [(example.example_weight, example.up) for example in trained if example.kind == "thumb"]
+    corrections = [example.example_weight for example in trained if example.kind == "correction"]
     whole = totals_of(pairs, thumbs, corrections, num_anchor_tokens)
     share = batch_size / len(trained)
     return Totals(whole.feedback * share, whole.nll * share, whole.anchor_tokens)
@@ -148,7 +148,7 @@ def _sort_key(unit: Sequence[Example]) -> tuple[int, tuple[int, ...]]:
 
 
 def _row(unit: Sequence[Example]) -> Row:
-    return row_of(unit[0].prompt_ids, *(side.ids for example in unit for side in example.replies))
+    return row_of(unit[0].prompt_ids, *(side.ids for example in unit for side in example.completions))
 
 
 def _count_of(name: str, examples: Sequence[Example]) -> int:

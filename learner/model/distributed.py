@@ -54,9 +54,7 @@ def share(lengths: Sequence[int]) -> list[int]:
         return list(range(len(lengths)))
     order, mine = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)), dist.get_rank()
     return sorted(
-        index
-        for turn, index in enumerate(order)
-        if min(turn % (2 * ranks), 2 * ranks - 1 - turn % (2 * ranks)) == mine
+        index for turn, index in enumerate(order) if min(turn % (2 * ranks), 2 * ranks - 1 - turn % (2 * ranks)) == mine
     )
 
 

@@ -53,7 +53,7 @@ class Reference:
         wanted: dict[str, Content] = {}
         recorded: dict[str, Tensor] = {}
         for example in examples:
-            for reply in example.replies:
+            for reply in example.completions:
                 key = self._key(example.prompt_ids, reply.ids)
                 if key in self._known:
                     self._known.move_to_end(key)
@@ -79,7 +79,11 @@ class Reference:
     def sums(self, examples: Sequence[Example]) -> Tensor:
         """Return the summed log-probability of every reply of these examples, (K,), row by row, good before bad."""
         return torch.stack(
-            [self.token_logps(example.prompt_ids, reply.ids).sum() for example in examples for reply in example.replies]
+            [
+                self.token_logps(example.prompt_ids, reply.ids).sum()
+                for example in examples
+                for reply in example.completions
+            ]
         )
 
     def _audit(self, wanted: dict[str, Content], recorded: dict[str, Tensor], seed: int) -> Audit:
@@ -91,7 +95,7 @@ class Reference:
 
     def _audit_remembered(self, examples: Sequence[Example], seed: int) -> None:
         """Forget everything if what is remembered of these examples is not what the resident weights say."""
-        sides = [(example.prompt_ids, reply.ids) for example in examples for reply in example.replies]
+        sides = [(example.prompt_ids, reply.ids) for example in examples for reply in example.completions]
         again = {key: side for side in sides if (key := self._key(*side)) in self._known}
         if again and not self._compared(again, {key: self._known[key] for key in again}, seed, "remembered")[2]:
             self._known.clear()

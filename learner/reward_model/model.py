@@ -32,8 +32,8 @@ from learner.algorithms.sft import change_of
 from learner.algorithms.statistics import MovingStatistics
 from learner.data.examples import Example
 from learner.errors import NothingToLearn
+from learner.model.features import completion_features
 from learner.model.resident import Resident
-from learner.model.scoring import Ids, hidden_states, length_buckets
 from learner.settings import LearnerSettings
 from policy.versions import Fingerprint, read_version, write_version
 
@@ -130,24 +130,6 @@ class RewardModel:
         return cls(heads, centre, scale, moments, manifest.base_digest)
 
 
-@torch.no_grad()
-def completion_features(resident: Resident, replies: Sequence[tuple[Ids, Ids]], budget: int) -> Tensor:
-    """Return (N, 2 d) float32 on the CPU: the base model's last hidden state of each reply, and the mean over the
-    reply's tokens.
-    """
-    if not replies:
-        return torch.zeros(0, 2 * resident.base.config.get_text_config().hidden_size)
-    result: list[Tensor] = [torch.empty(0)] * len(replies)
-    with resident.as_base() as model, resident.autocast():
-        for group in length_buckets([len(prompt) + len(reply) for prompt, reply in replies], budget):
-            some = [replies[index] for index in group]
-            hidden = hidden_states(model, some).float()
-            for row, (index, (prompt, reply)) in enumerate(zip(group, some, strict=True)):
-                own = hidden[row, len(prompt) : len(prompt) + len(reply)]
-                result[index] = torch.cat([own[-1], own.mean(0)]).cpu()
-    return torch.stack(result)
-
-
 def trained_reward_model(
     resident: Resident, examples: Sequence[Example], settings: LearnerSettings, seed: int
 ) -> tuple[RewardModel, dict[str, float]]:
@@ -156,7 +138,7 @@ def trained_reward_model(
         raise NothingToLearn(
             f"a reward model wants {settings.reward_model.min_labels} judgements, there are {len(examples)}"
         )
-    replies = [(example.prompt_ids, reply.ids) for example in examples for reply in example.replies]
+    replies = [(example.prompt_ids, reply.ids) for example in examples for reply in example.completions]
     features = completion_features(resident, replies, settings.token_budget)
     centre, scale = features.mean(0), features.std(0).clamp(min=1e-3) * features.size(1) ** 0.5 / 4.0
     data = _Judgements.of(examples)
@@ -211,7 +193,7 @@ class _Judgements:
                 margins.append(_margin(example))
             else:
                 one.append((number, place, example.up, raters.index(example.rater_id)))
-            place += len(example.replies)
+            place += len(example.completions)
         flips = torch.tensor([example.flip_rate for example in examples])
         is_tie = torch.tensor([examples[number].is_tie for number, _, _ in two], dtype=torch.bool)
         return cls(
@@ -220,7 +202,7 @@ class _Judgements:
             torch.tensor(margins),
             is_tie,
             flips,
-            torch.tensor([example.weight for example in examples]),
+            torch.tensor([example.example_weight for example in examples]),
             raters,
         )
 
@@ -254,7 +236,7 @@ def _margin(example: Example) -> float:
 @torch.no_grad()
 def calibration_of(model: RewardModel, resident: Resident, examples: Sequence[Example], budget: int) -> Calibration:
     """Measure a reward model on judgements that it was not trained on."""
-    replies = [(example.prompt_ids, reply.ids) for example in examples for reply in example.replies]
+    replies = [(example.prompt_ids, reply.ids) for example in examples for reply in example.completions]
     scores = model.scores(completion_features(resident, replies, budget)).mean(0)
     data = _Judgements.of(examples)
     right: list[bool] = []
@@ -264,7 +246,7 @@ def calibration_of(model: RewardModel, resident: Resident, examples: Sequence[Ex
         lead = float(scores[good] - scores[bad])
         ahead.append(lead)
         right.append(lead > 0)
-        sides = examples[number].replies
+        sides = examples[number].completions
         if abs(len(sides[0].ids) - len(sides[1].ids)) <= 0.1 * len(sides[0].ids):
             equal.append(lead > 0)
     thumbs = torch.tensor([up for _, _, up, _ in data.one], dtype=torch.bool)

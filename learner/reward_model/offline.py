@@ -6,29 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from learner.data.datasets import read_examples, render_with, require_both_labels
-from learner.data.examples import Example, for_algorithm
+from learner.data.examples import Example
+from learner.data.material import FeedbackRange, Material, material_of
 from learner.data.plan import without_holdout
-from learner.data.weighting import FLIP_RATE, Scales, weighed
+from learner.data.weighting import FLIP_RATE, Scales, with_example_weights
 from learner.errors import BadData
+from learner.model.features import completion_features
 from learner.model.resident import Resident
 from learner.reward_model.model import (
     Calibration,
     RewardModel,
     calibration_of,
-    completion_features,
     newest_reward_folder,
     next_reward_folder,
     trained_reward_model,
 )
 from learner.reward_model.trust import TrustEstimator, believed_of
 from learner.settings import LearnerSettings
-from learner.update import Material, material_of
 from store.database import open_store
-from store.ids import now
-from store.runs import Run
 
 HOLDOUT = 0.2
-LAST_SEQ = 2**63 - 1  # the largest that SQLite has
 
 
 def train_reward_model(settings: LearnerSettings, file: Path | None) -> dict[str, Any]:
@@ -40,10 +37,10 @@ def train_reward_model(settings: LearnerSettings, file: Path | None) -> dict[str
     resident = Resident(settings)
     material = _judgements(resident, settings, file)
     trust = believed_of(material.new, TrustEstimator(resident, settings).trust(material.new), material.trust, settings)
-    kept, held_out = without_holdout(for_algorithm(material.new, "grpo"), HOLDOUT, settings.seed)
+    kept, held_out = without_holdout(material.new, HOLDOUT, settings.seed)
     tied = material.ties if kept else ()  # by themselves they tell nothing good from bad
-    kept = weighed(kept, parent=0, trust=trust, default_flip_rate=FLIP_RATE, scales=Scales.of(settings))
-    ties = weighed(tied, parent=0, trust=trust, default_flip_rate=FLIP_RATE, scales=Scales.of(settings))
+    kept = with_example_weights(kept, parent=0, trust=trust, default_flip_rate=FLIP_RATE, scales=Scales.of(settings))
+    ties = with_example_weights(tied, parent=0, trust=trust, default_flip_rate=FLIP_RATE, scales=Scales.of(settings))
     model, metrics = trained_reward_model(resident, [*kept, *ties], settings, settings.seed)
     metrics["reward/ties"] = float(len(ties))
     folder = next_reward_folder(settings.data)
@@ -101,7 +98,8 @@ def _judgements(resident: Resident, settings: LearnerSettings, file: Path | None
         return Material(tuple(_of_file(resident, file, to_learn=True)), ())
     db = open_store(settings.data)
     try:
-        return material_of(db, resident, _everything())
+        render = render_with(resident.tokenizer)
+        return material_of(db, FeedbackRange.everything(), render, max_tokens=resident.context_length)
     finally:
         db.close()
 
@@ -119,8 +117,3 @@ def _of_file(resident: Resident, file: Path, *, to_learn: bool = False) -> list[
 
 def _plain(measured: Calibration) -> dict[str, Any]:
     return {name: value if value == value else None for name, value in asdict(measured).items()}  # JSON knows no NaN
-
-
-def _everything() -> Run:
-    """Return a run over all feedback, for reading alone."""
-    return Run("reward", "reward", "running", {}, 0, 0, 0, 0, LAST_SEQ, now())

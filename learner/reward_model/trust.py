@@ -24,8 +24,8 @@ from torch import Tensor
 from learner.algorithms.example_weights import capped_by_rater
 from learner.algorithms.raters import pair_raters, thumb_raters
 from learner.data.examples import Example
+from learner.model.features import completion_features
 from learner.model.resident import Resident
-from learner.reward_model.model import completion_features
 from learner.settings import LearnerSettings
 
 TRUST_PRIOR = 0.8  # chance that a rater of whom little is known is right
@@ -73,7 +73,7 @@ class TrustEstimator:
         if len({example.rater_id for example in newest}) < MIN_RATERS:
             return {}
         replies = list(
-            dict.fromkeys((example.prompt_ids, reply.ids) for example in newest for reply in example.replies)
+            dict.fromkeys((example.prompt_ids, reply.ids) for example in newest for reply in example.completions)
         )
         place = {reply: number for number, reply in enumerate(replies)}
         judgements = [

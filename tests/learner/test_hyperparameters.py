@@ -18,12 +18,13 @@ from learner.data.weighting import Scales
 from learner.methods.ilql import Logged, head_backward, rewards_of
 from learner.methods.on_policy import Batch, Critic, _loss, sampled_batch
 from learner.methods.steps import MismatchedCompletions, backward, mixed_settings, step_totals, surrogate_settings
+from learner.model.features import completion_features
 from learner.model.optimizer import Optimizer, optimizer_of
 from learner.model.reference import Reference
 from learner.model.resident import Resident
 from learner.model.rollouts import Rollout
 from learner.model.scoring import row_logps, row_of
-from learner.reward_model.model import completion_features, trained_reward_model
+from learner.reward_model.model import trained_reward_model
 from learner.settings import LearnerSettings
 from tests.learner.reward_model.test_model import long_over_short
 
@@ -121,7 +122,7 @@ def test_rewards_are_clipped_and_scores_centred_as_they_are_told(make_settings: 
     resident.become(None, 0)
     judged = long_over_short(16)
     features = completion_features(
-        resident, [(example.prompt_ids, reply.ids) for example in judged for reply in example.replies], 4096
+        resident, [(example.prompt_ids, reply.ids) for example in judged for reply in example.completions], 4096
     )
     plain, centred = (
         trained_reward_model(resident, judged, make_settings(reward_centring=factor), seed=0)[0]
@@ -184,8 +185,8 @@ def said() -> list[Example]:
 def shares(settings: LearnerSettings, of: Callable[[Example], bool]) -> float:
     """The share of all weight that some items have in an update from version 8."""
     plan = plan_of(said(), [], settings, seed=1, parent=8, trust={})
-    return sum(example.weight for example in plan.trained if of(example)) / sum(
-        example.weight for example in plan.trained
+    return sum(example.example_weight for example in plan.trained if of(example)) / sum(
+        example.example_weight for example in plan.trained
     )
 
 
@@ -196,7 +197,7 @@ def shares(settings: LearnerSettings, of: Callable[[Example], bool]) -> float:
         ("pair_weight", 3.0, lambda e: e.kind == "pair", True),
         ("thumb_weight", 3.0, lambda e: e.kind == "thumb" and not e.is_implicit, True),
         ("implicit_weight", 0.5, lambda e: e.is_implicit, True),
-        ("half_life", 2.0, lambda e: e.replies[0].version == 0, False),
+        ("half_life", 2.0, lambda e: e.completions[0].version == 0, False),
         ("rater_cap", 1.0, lambda e: e.rater_id == "loud", True),
         ("side_ratio", 1.0, lambda e: e.kind == "thumb" and e.up, False),
     ],

@@ -17,7 +17,7 @@ from learner.model.reference import Reference
 from learner.model.resident import Resident
 from learner.model.scoring import completion_sums
 from learner.settings import LearnerSettings
-from learner.update import Result, Updater, material_of
+from learner.update import Result, Updater
 from store.ids import now
 from store.runs import Run
 from tests.learner.world import World
@@ -40,7 +40,7 @@ def run_of(settings: LearnerSettings, *, seed: int = 11, upto: int = 1000) -> Ru
 def updated(world: World, settings: LearnerSettings, **more: Any) -> tuple[Resident, Result]:
     resident = Resident(settings)
     run = run_of(settings, **more)
-    result = Updater(resident, settings).update(run, material_of(world.db, resident, run), settings, lambda *_: None)
+    result = Updater(resident, settings).update(run, world.material(resident, run), settings, lambda *_: None)
     return resident, result
 
 
@@ -60,7 +60,7 @@ def test_every_trainable_weight_moves_and_no_other(
     resident.become(None, 11)
     before = {name: value.clone() for name, value in resident.model.state_dict().items()}
     run = run_of(settings)
-    Updater(resident, settings).update(run, material_of(world.db, resident, run), settings, lambda *_: None)
+    Updater(resident, settings).update(run, world.material(resident, run), settings, lambda *_: None)
     movable = {name for name, _ in resident.trainable()}
     assert {parameter.dtype for _, parameter in resident.trainable()} == {torch.float32}
     if tuning == "lora":
@@ -130,7 +130,7 @@ def test_an_update_of_which_the_guards_leave_nothing_fails(world: World, make_se
     with pytest.raises(
         Diverged, match=r"no weights .* were within the limits \(KL to the live version .* lower learning_rate"
     ):
-        Updater(resident, settings).update(run, material_of(world.db, resident, run), settings, lambda *_: None)
+        Updater(resident, settings).update(run, world.material(resident, run), settings, lambda *_: None)
     assert all(torch.equal(weight, live[name]) for name, weight in resident.weights().items())
 
 
@@ -153,7 +153,7 @@ def test_weights_that_were_put_back_leave_no_loss_behind(
     settings = make_settings(beta=1.0, max_kl=1.0)
     resident = Resident(settings)
     resident.become(None, 11)
-    examples = material_of(world.db, resident, run_of(settings)).new
+    examples = world.material(resident, run_of(settings)).new
     reference = Reference(resident, settings.token_budget)
     reference.learn(examples, 0, 11)
     drift = with_distributions(resident.model, [((1, 4, 20, 2, 5), (50, 2))])
@@ -176,14 +176,14 @@ def test_thumbs_are_held_out_judgements_too(world: World, make_settings: Build) 
     settings = make_settings(algorithm="kto")
     resident = Resident(settings)
     resident.become(None, 11)
-    thumbs = for_algorithm(material_of(world.db, resident, run_of(settings)).new, "kto")
+    thumbs = for_algorithm(world.material(resident, run_of(settings)).new, "kto")
     reference = Reference(resident, settings.token_budget)
     reference.learn(thumbs, 0, 11)
     with torch.no_grad():
         for name, parameter in resident.trainable():
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
     h = completion_sums(
-        resident.model, [(thumb.prompt_ids, thumb.replies[0].ids) for thumb in thumbs], 4096
+        resident.model, [(thumb.prompt_ids, thumb.completions[0].ids) for thumb in thumbs], 4096
     ) - reference.sums(thumbs)
     up = torch.tensor([thumb.up for thumb in thumbs])
     h = h - (h[up].mean() + h[~up].mean()) / 2  # all replies alike becoming less likely says nothing
@@ -205,7 +205,7 @@ def test_held_out_pairs_count_for_the_guards_and_the_gate_as_much_as_they_weigh(
     settings = make_settings()
     resident = Resident(settings)
     resident.become(None, 11)
-    examples = material_of(world.db, resident, run_of(settings)).new
+    examples = world.material(resident, run_of(settings)).new
     reference = Reference(resident, settings.token_budget)
     reference.learn(examples, 0, 11)
     with torch.no_grad():
@@ -213,7 +213,7 @@ def test_held_out_pairs_count_for_the_guards_and_the_gate_as_much_as_they_weigh(
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
 
     def margin(weights: list[float]) -> float:
-        held_out = tuple(replace(example, weight=weight) for example, weight in zip(examples, weights, strict=True))
+        held_out = tuple(replace(example, example_weight=weight) for example, weight in zip(examples, weights, strict=True))
         return Guards(resident, Plan((), held_out, (), 0), reference, [], settings).look()[0]["held_out/margin"]
 
     each = [margin([float(place == number) for place in range(16)]) for number in range(16)]
@@ -241,7 +241,7 @@ def test_a_rise_on_held_out_pairs_stops_an_update_where_it_is_no_chance(
     settings = make_settings(beta=1.0)
     resident = Resident(settings)
     resident.become(None, 11)
-    examples = material_of(world.db, resident, run_of(settings)).new
+    examples = world.material(resident, run_of(settings)).new
     reference = Reference(resident, settings.token_budget)
     reference.learn(examples, 0, 11)
     guards = Guards(resident, Plan((), tuple(examples), (), 0), reference, [], settings)
@@ -282,7 +282,7 @@ def test_ties_reach_the_reward_model_and_nothing_else(world: World, make_setting
     assert result.metrics["reward/labels"] == result.metrics["items/trained"] + 3
     assert set(ties) < set(result.feedback_ids)
     resident = Resident(make_settings())
-    assert material_of(world.db, resident, run_of(make_settings())).ties == ()
+    assert world.material(resident, run_of(make_settings())).ties == ()
     assert not [example for example in result.plan.trained if example.prompt_ids == prompt]
 
 
@@ -292,5 +292,5 @@ def test_earlier_items_are_seen_again(world: World, make_settings: Build) -> Non
     resident = Resident(settings)
     middle = said[9].seq
     run = Run("run-2", "mixed", "running", {}, 3, 0, 10, middle or 0, 1000, now())
-    result = Updater(resident, settings).update(run, material_of(world.db, resident, run), settings, lambda *_: None)
+    result = Updater(resident, settings).update(run, world.material(resident, run), settings, lambda *_: None)
     assert (result.metrics["items/new"], result.metrics["items/trained"]) == (10, 20)

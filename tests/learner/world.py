@@ -6,11 +6,15 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from learner.data.datasets import render_with
+from learner.data.material import FeedbackRange, Material, material_of
+from learner.model.resident import Resident
 from store.completions import Completion, add_completions
 from store.database import open_store, transaction
 from store.feedback import Feedback, add_feedback
 from store.ids import new_id, now
 from store.raters import ensure_rater
+from store.runs import Run
 from store.versions import ensure_base_version
 
 END = 2  # the tiny tokenizer's end of turn
@@ -85,3 +89,8 @@ class World:
             long = self.reply(prompt, (60, 61 + number % 30, 62, 63, 64, 65, END), version=version)
             said.append(self.choice(long, short, "B"))
         return said
+
+    def material(self, resident: Resident, run: Run) -> Material:
+        """Return what a run learns from."""
+        render = render_with(resident.tokenizer)
+        return material_of(self.db, FeedbackRange.of_run(run), render, max_tokens=resident.context_length)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from learner.data.examples import Example, examples_of, for_algorithm
-from learner.data.weighting import weighed
+from learner.data.weighting import with_example_weights
 from store.completions import get_completion
 from store.database import transaction
 from store.feedback import feedback_to_learn, retract_feedback
@@ -42,7 +42,7 @@ def test_both_bad_is_two_thumbs_down_and_a_tie_is_nothing(world: World) -> None:
     a, b = world.reply(PROMPT, (30, END)), world.reply(PROMPT, (40, END))
     world.choice(a, b, "both_bad")
     world.choice(world.reply(PROMPT, (50, END)), world.reply(PROMPT, (51, END)), "tie")
-    found = [(example.kind, example.up, example.replies[0].ids) for example in built(world)]
+    found = [(example.kind, example.up, example.completions[0].ids) for example in built(world)]
     assert found == [("thumb", False, (30, END)), ("thumb", False, (40, END))]
 
 
@@ -60,22 +60,22 @@ def test_asking_again_is_a_faint_thumb_down_that_makes_no_pair(world: World) -> 
     world.says("regenerate", first, other_completion_id=second.id, other_choice=0)
     world.thumb(second, up=True)
     implicit, thumb = built(world)
-    assert (implicit.kind, implicit.up, implicit.is_implicit, implicit.replies[0].ids) == (
+    assert (implicit.kind, implicit.up, implicit.is_implicit, implicit.completions[0].ids) == (
         "thumb",
         False,
         True,
         (30, END),
     )
     assert (thumb.up, thumb.is_implicit) == (True, False)
-    faint, plain = weighed([implicit, replace(thumb, prompt_ids=(1,))], parent=0, trust={}, default_flip_rate=0.0)
-    assert 0.0 < faint.weight <= 0.2 < plain.weight
+    faint, plain = with_example_weights([implicit, replace(thumb, prompt_ids=(1,))], parent=0, trust={}, default_flip_rate=0.0)
+    assert 0.0 < faint.example_weight <= 0.2 < plain.example_weight
 
 
 def test_a_reply_that_was_cut_off_gets_no_end_of_turn(world: World) -> None:
     cut = world.reply(PROMPT, (30, 31, 32), finish="length")
     world.thumb(cut, up=False)
     (thumb,) = built(world)
-    assert thumb.replies[0].ids == (30, 31, 32)
+    assert thumb.completions[0].ids == (30, 31, 32)
 
 
 def test_a_score_counts_by_its_distance_from_the_middle(world: World) -> None:
@@ -93,7 +93,7 @@ def test_thumbs_both_ways_on_one_prompt_make_a_pair_of_half_weight(world: World)
     *thumbs, pair = built(world)
     assert [thumb.kind for thumb in thumbs] == ["thumb"] * 3
     assert (pair.kind, pair.share, pair.feedback_ids) == ("pair", 0.5, (up.id, down.id))
-    assert [reply.ids for reply in pair.replies] == [(30, END), (40, END)]
+    assert [reply.ids for reply in pair.completions] == [(30, END), (40, END)]
 
 
 def test_thumbs_of_two_people_make_no_pair(world: World) -> None:
@@ -117,7 +117,7 @@ def test_a_choice_against_another_model_is_half_a_thumb_for_ours(world: World) -
     ours, foreign = world.reply(PROMPT, (30, END)), world.reply((), (), version=None)
     world.choice(ours, foreign, "B")
     (thumb,) = built(world)
-    assert (thumb.kind, thumb.up, thumb.share, thumb.replies[0].ids) == ("thumb", False, 0.5, (30, END))
+    assert (thumb.kind, thumb.up, thumb.share, thumb.completions[0].ids) == ("thumb", False, 0.5, (30, END))
 
 
 def test_replies_to_different_prompts_make_no_pair(world: World) -> None:
@@ -132,7 +132,7 @@ def test_each_algorithm_reads_what_it_can(world: World) -> None:
     world.says("correction", world.reply((1, 3), (32, END)), text="a")
     examples = built(world)
     kinds = {
-        name: [(e.kind, len(e.replies), e.share) for e in for_algorithm(examples, name)]
+        name: [(e.kind, len(e.completions), e.share) for e in for_algorithm(examples, name)]
         for name in ("mixed", "dpo", "kto", "sft")
     }
     assert kinds["mixed"] == [("pair", 2, 1.0), ("thumb", 1, 1.0), ("correction", 2, 1.0)]

@@ -12,7 +12,7 @@ from learner.data.examples import Example, CompletionTokens, for_algorithm
 from learner.data.plan import batches_of, halved, plan_of, seed_of, without_holdout
 from learner.data.replay import replay_of
 from learner.settings import LearnerSettings
-from learner.data.weighting import flip_rate_of, weighed
+from learner.data.weighting import flip_rate_of, with_example_weights
 
 Build = Callable[..., LearnerSettings]
 
@@ -54,13 +54,13 @@ def test_held_out_items_are_in_no_batch_and_all_others_are_in_some(make_settings
 
 
 def test_a_pair_weighs_for_kto_as_much_as_it_does_otherwise() -> None:
-    halves = weighed(for_algorithm([pair(1)], "kto"), parent=0, trust={}, default_flip_rate=0.0)
-    [one] = weighed([thumb(1, up=True)], parent=0, trust={}, default_flip_rate=0.0)
-    assert [half.weight for half in halves] == pytest.approx([one.weight / 2] * 2)
-    again = weighed(
+    halves = with_example_weights(for_algorithm([pair(1)], "kto"), parent=0, trust={}, default_flip_rate=0.0)
+    [one] = with_example_weights([thumb(1, up=True)], parent=0, trust={}, default_flip_rate=0.0)
+    assert [half.example_weight for half in halves] == pytest.approx([one.example_weight / 2] * 2)
+    again = with_example_weights(
         for_algorithm([pair(1, prompt=7), pair(2, prompt=7)], "kto"), parent=0, trust={}, default_flip_rate=0.0
     )
-    assert [half.weight for half in again] == pytest.approx([one.weight / 2 / 2**0.5] * 4)  # two words on one prompt
+    assert [half.example_weight for half in again] == pytest.approx([one.example_weight / 2 / 2**0.5] * 4)  # two words on one prompt
 
 
 def test_what_one_rater_says_of_one_prompt_is_held_out_together() -> None:
@@ -74,17 +74,17 @@ def test_what_one_rater_says_of_one_prompt_is_held_out_together() -> None:
 def test_asking_again_does_not_take_the_weight_of_thumbs_up() -> None:
     ups = [thumb(n, up=True) for n in range(10)]
     faint = replace(thumb(99, up=False), is_implicit=True, share=0.2)
-    alone = weighed(ups, parent=0, trust={}, default_flip_rate=0.0)
-    beside = weighed([*ups, faint], parent=0, trust={}, default_flip_rate=0.0)
-    assert [example.weight for example in beside[:-1]] == [example.weight for example in alone]
-    assert 0.0 < beside[-1].weight <= 0.2
+    alone = with_example_weights(ups, parent=0, trust={}, default_flip_rate=0.0)
+    beside = with_example_weights([*ups, faint], parent=0, trust={}, default_flip_rate=0.0)
+    assert [example.example_weight for example in beside[:-1]] == [example.example_weight for example in alone]
+    assert 0.0 < beside[-1].example_weight <= 0.2
 
 
 def sides(examples: list[Example]) -> tuple[float, float]:
     """The whole weight of thumbs up and of thumbs down."""
-    weighed_ = weighed(examples, parent=0, trust={}, default_flip_rate=0.0)
-    return sum(example.weight for example in weighed_ if example.up), sum(
-        example.weight for example in weighed_ if not example.up
+    weighed_ = with_example_weights(examples, parent=0, trust={}, default_flip_rate=0.0)
+    return sum(example.example_weight for example in weighed_ if example.up), sum(
+        example.example_weight for example in weighed_ if not example.up
     )
 
 
@@ -97,10 +97,10 @@ def test_much_asking_again_weighs_no_more_than_three_times_the_thumbs_up() -> No
         assert up == pytest.approx(sides(said)[0])
         assert down == pytest.approx(3.0 * up)
     explicit = [
-        example.weight for example in weighed([*ups, *downs, *faint], parent=0, trust={}, default_flip_rate=0.0)[:7]
+        example.example_weight for example in with_example_weights([*ups, *downs, *faint], parent=0, trust={}, default_flip_rate=0.0)[:7]
     ]
     assert explicit == [
-        example.weight for example in weighed([*ups, *downs], parent=0, trust={}, default_flip_rate=0.0)
+        example.example_weight for example in with_example_weights([*ups, *downs], parent=0, trust={}, default_flip_rate=0.0)
     ]
 
 
@@ -187,14 +187,14 @@ def test_neither_a_talkative_rater_nor_a_favourite_prompt_crowds_out_the_rest() 
 def test_weights_fall_with_age_repetition_and_doubt() -> None:
     fresh, old = pair(1, version=9), pair(2, version=1)
     weights = {
-        example.prompt_ids: example.weight
-        for example in weighed([fresh, old], parent=9, trust={}, default_flip_rate=0.0)
+        example.prompt_ids: example.example_weight
+        for example in with_example_weights([fresh, old], parent=9, trust={}, default_flip_rate=0.0)
     }
     assert weights[old.prompt_ids] == pytest.approx(0.5 * weights[fresh.prompt_ids])
-    one, *twice = weighed([pair(1), pair(2, prompt=5), pair(3, prompt=5)], parent=0, trust={}, default_flip_rate=0.0)
-    assert twice[0].weight == pytest.approx(one.weight / 2**0.5)
-    (doubted,) = weighed([pair(1)], parent=0, trust={"ann": 0.7}, default_flip_rate=0.0)
-    assert (doubted.flip_rate, doubted.weight) == (pytest.approx(0.3), pytest.approx(0.16))
+    one, *twice = with_example_weights([pair(1), pair(2, prompt=5), pair(3, prompt=5)], parent=0, trust={}, default_flip_rate=0.0)
+    assert twice[0].example_weight == pytest.approx(one.example_weight / 2**0.5)
+    (doubted,) = with_example_weights([pair(1)], parent=0, trust={"ann": 0.7}, default_flip_rate=0.0)
+    assert (doubted.flip_rate, doubted.example_weight) == (pytest.approx(0.3), pytest.approx(0.16))
 
 
 def test_what_is_trusted_less_than_chance_counts_as_near_chance() -> None:
@@ -204,9 +204,9 @@ def test_what_is_trusted_less_than_chance_counts_as_near_chance() -> None:
 
 def test_no_rater_holds_more_than_their_share() -> None:
     crowd = [pair(n, "loud") for n in range(100)] + [pair(200 + n, f"rater{n}") for n in range(19)]
-    weights = weighed(crowd, parent=0, trust={}, default_flip_rate=0.0)
-    loud = sum(example.weight for example in weights if example.rater_id == "loud")
-    assert loud / sum(example.weight for example in weights) == pytest.approx(2 / 20, rel=0.1)
+    weights = with_example_weights(crowd, parent=0, trust={}, default_flip_rate=0.0)
+    loud = sum(example.example_weight for example in weights if example.rater_id == "loud")
+    assert loud / sum(example.example_weight for example in weights) == pytest.approx(2 / 20, rel=0.1)
 
 
 def test_nothing_is_judged_by_raters_who_are_as_often_wrong_as_right(make_settings: Build) -> None:

@@ -93,7 +93,7 @@ def lengths_and_weights(resident: Resident) -> list[Logged]:
             "ann",
             (f"t{length}",),
             1,
-            weight=weight,
+            example_weight=weight,
         )
         for prompt, (length, weight) in zip(PROMPTS, some, strict=False)
     ]

@@ -29,7 +29,7 @@ PAIRS = [
         "ann",
         (f"p{n}",),
         n,
-        weight=1.0 + 0.5 * n,
+        example_weight=1.0 + 0.5 * n,
     )
     for n in range(3)
 ]
@@ -103,17 +103,17 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance
 
 def test_pairs_alone_are_dpo(resident: Resident, reference: Reference) -> None:
     loss, _ = gradients(resident, reference, PAIRS)
-    now = completion_sums(resident.model, [(e.prompt_ids, reply.ids) for e in PAIRS for reply in e.replies], 4096)
+    now = completion_sums(resident.model, [(e.prompt_ids, reply.ids) for e in PAIRS for reply in e.completions], 4096)
     theirs = reference.sums(PAIRS)
     values = sigmoid_loss(PairLogps(now[0::2], now[1::2]), PairLogps(theirs[0::2], theirs[1::2]), beta=0.1)
-    weights = torch.tensor([example.weight for example in PAIRS])
+    weights = torch.tensor([example.example_weight for example in PAIRS])
     assert loss == pytest.approx(float((weights * values).sum() / weights.sum()), abs=1e-6)
     assert abs(loss - 0.6931) > 1e-3  # the policy is away from the reference, so a swapped side would show
 
 
 def test_thumbs_alone_are_kto(resident: Resident, reference: Reference) -> None:
     loss, _ = gradients(resident, reference, THUMBS, z0=0.4)
-    now = completion_sums(resident.model, [(e.prompt_ids, e.replies[0].ids) for e in THUMBS], 4096)
+    now = completion_sums(resident.model, [(e.prompt_ids, e.completions[0].ids) for e in THUMBS], 4096)
     values, _ = kto_loss(now, reference.sums(THUMBS), torch.tensor([e.up for e in THUMBS]), 0.4, beta=0.1)
     assert loss == pytest.approx(float(2.0 * values.mean()), abs=1e-6)
 
@@ -121,7 +121,7 @@ def test_thumbs_alone_are_kto(resident: Resident, reference: Reference) -> None:
 def test_a_doubled_weight_is_a_doubled_item(resident: Resident, reference: Reference) -> None:
     batch = [*PAIRS, *THUMBS, *EDITS]
     heavy = [
-        replace(example, weight=2 * example.weight) if example in (PAIRS[0], THUMBS[1], EDITS[0]) else example
+        replace(example, example_weight=2 * example.example_weight) if example in (PAIRS[0], THUMBS[1], EDITS[0]) else example
         for example in batch
     ]
     twice = [*batch, PAIRS[0], THUMBS[1], EDITS[0]]
@@ -165,7 +165,7 @@ def test_metrics_are_means_over_their_own_kind_however_a_step_is_cut(resident: R
         for budget in (4096, 1, 40)
     ]
     now = completion_sums(
-        resident.model, [(e.prompt_ids, reply.ids) for e in batch for reply in e.replies], 4096
+        resident.model, [(e.prompt_ids, reply.ids) for e in batch for reply in e.completions], 4096
     ) - reference.sums(batch)
     sides = [
         (example, side)
@@ -222,8 +222,8 @@ def test_the_batches_of_an_update_add_up_to_it(resident: Resident, reference: Re
 def test_sft_has_no_preference_terms(resident: Resident, reference: Reference) -> None:
     ups = [example for example in THUMBS if example.up]
     loss, _ = gradients(resident, reference, ups, mixed=mixed_settings(LearnerSettings(algorithm="sft")))
-    now = completion_sums(resident.model, [(e.prompt_ids, e.replies[0].ids) for e in ups], 4096)
-    lengths = torch.tensor([len(e.replies[0].ids) for e in ups])
+    now = completion_sums(resident.model, [(e.prompt_ids, e.completions[0].ids) for e in ups], 4096)
+    lengths = torch.tensor([len(e.completions[0].ids) for e in ups])
     assert loss == pytest.approx(float((-now / lengths).mean()), abs=1e-6)
 
 

@@ -12,9 +12,10 @@ import torch
 
 from learner.data.examples import CompletionTokens, Example
 from learner.errors import BadData, BadSetting, NothingToLearn
+from learner.model.features import completion_features
 from learner.model.resident import Resident
 from learner.reward_model.functions import reward_function
-from learner.reward_model.model import RewardModel, calibration_of, completion_features, trained_reward_model
+from learner.reward_model.model import RewardModel, calibration_of, trained_reward_model
 from learner.reward_model.offline import measure_reward_model, scores_of, train_reward_model
 from learner.settings import LearnerSettings
 from policy.versions import read_version
@@ -60,7 +61,7 @@ def test_it_learns_a_preference_and_says_how_well(resident: Resident, make_setti
 
 def test_it_knows_when_it_does_not_know(resident: Resident, make_settings: Build) -> None:
     model, _ = trained_reward_model(resident, long_over_short(40), make_settings(), seed=0)
-    seen = [(pair.prompt_ids, reply.ids) for pair in long_over_short(40) for reply in pair.replies]
+    seen = [(pair.prompt_ids, reply.ids) for pair in long_over_short(40) for reply in pair.completions]
     generator = torch.Generator().manual_seed(0)
     strange = [(prompt, tuple(torch.randint(6, 320, (40,), generator=generator).tolist())) for prompt, _ in seen[:40]]
     doubts = [model.scores(completion_features(resident, replies, 4096)).std(0).mean() for replies in (seen, strange)]
@@ -91,7 +92,7 @@ def test_the_same_judgements_give_the_same_model(resident: Resident, make_settin
 def test_a_rater_without_weight_has_no_say(resident: Resident, make_settings: Build) -> None:
     settings = make_settings(reward_steps=50)
     liars = [
-        replace(pair, good=pair.bad, bad=pair.good, rater_id="eve", weight=0.0) for pair in long_over_short(30, 40)
+        replace(pair, good=pair.bad, bad=pair.good, rater_id="eve", example_weight=0.0) for pair in long_over_short(30, 40)
     ]
     model, _ = trained_reward_model(resident, [*long_over_short(30), *liars], settings, seed=0)
     assert calibration_of(model, resident, long_over_short(20, 100), 4096).pair_accuracy > 0.9
@@ -106,7 +107,7 @@ def test_a_tie_draws_two_replies_together(resident: Resident, make_settings: Bui
     def lead(examples: list[Example]) -> float:
         model, _ = trained_reward_model(resident, examples, make_settings(), seed=0)
         some = long_over_short(20, 60)
-        good, bad = ([(pair.prompt_ids, pair.replies[which].ids) for pair in some] for which in (0, 1))
+        good, bad = ([(pair.prompt_ids, pair.completions[which].ids) for pair in some] for which in (0, 1))
         scores = [model.scores(completion_features(resident, replies, 4096)).mean().item() for replies in (good, bad)]
         return scores[0] - scores[1]
 

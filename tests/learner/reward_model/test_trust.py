@@ -11,7 +11,7 @@ from learner.model.resident import Resident
 from learner.model.scoring import completion_sums
 from learner.reward_model.trust import Judgement, believed_of, trust_of_raters
 from learner.settings import LearnerSettings
-from learner.update import Result, Updater, material_of
+from learner.update import Result, Updater
 from store.database import transaction
 from store.ids import now
 from store.raters import set_quarantine, set_trust
@@ -42,7 +42,7 @@ def crowd(world: World, *, honest_items: int = 5, collusive_items: int = 10) -> 
 def update(world: World, settings: LearnerSettings, resident: Resident | None = None) -> Result:
     resident = resident or Resident(settings)
     run = Run("run-1", settings.algorithm, "running", {}, 11, 0, 60, 0, 10_000, now())
-    return Updater(resident, settings).update(run, material_of(world.db, resident, run), settings, lambda *_: None)
+    return Updater(resident, settings).update(run, world.material(resident, run), settings, lambda *_: None)
 
 
 def preference(resident: Resident) -> float:
