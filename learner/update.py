@@ -25,8 +25,10 @@ from learner.model.optimizer import Optimizer, optimizer_of
 from learner.model.reference import Audit, Reference
 from learner.model.resident import Resident, Weights
 from learner.publish import version_folder
-from learner.reward_model.model import RewardModel, calibration_of, trained_reward_model
-from learner.reward_model.trust import TrustEstimator, believed_of
+from learner.reward_model.calibration import calibration_of
+from learner.reward_model.model import RewardModel
+from learner.reward_model.training import trained_reward_model
+from learner.reward_model.trust import TrustEstimator, trust_in_force
 from learner.settings import ON_POLICY, LearnerSettings
 from store.runs import Run
 
@@ -92,7 +94,7 @@ class Updater:
                 raise BadSetting(f"{name} is {length}, but {shared}; lower it")
         self.resident, self.settings = resident, settings
         self.reference = Reference(resident, settings.token_budget)
-        self.estimator = TrustEstimator(resident, settings)
+        self.estimator = TrustEstimator(resident, settings.trust, settings.token_budget)
         self._anchors: list[Anchor] | None = None
         self._probes: tuple[SkillProbe, ...] | None = None
         self._right: dict[str, tuple[bool, ...]] = {}  # by version's digest: which probes it answers rightly
@@ -144,7 +146,7 @@ class Updater:
         phase("reference", 0, 0, None, {})
         said = [*material.earlier, *material.new]
         trust = distributed.the_first(self.estimator.trust(said))
-        believed = believed_of(said, trust, material.trust, settings)
+        believed = trust_in_force(said, trust, material.trust, settings.trust)
         plan = plan_of(material.new, material.earlier, settings, seed=run.seed, parent=run.parent, trust=believed)
         anchors = self.anchors()
         kept, used = anchors[::KEPT_SHARE], [anchor for place, anchor in enumerate(anchors) if place % KEPT_SHARE]
@@ -224,7 +226,13 @@ class Updater:
                 progress=work.progress,
             )
             return trained, None
-        rewards, seen = trained_reward_model(resident, [*plan.trained, *work.ties], settings, plan.seed)
+        rewards, seen = trained_reward_model(
+            resident,
+            [*plan.trained, *work.ties],
+            settings.reward_model,
+            seed=plan.seed,
+            token_budget=settings.token_budget,
+        )
         seen["reward/ties"] = float(len(work.ties))
         if plan.held_out:
             measured = calibration_of(rewards, resident, plan.held_out, settings.token_budget)

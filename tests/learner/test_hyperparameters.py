@@ -24,9 +24,9 @@ from learner.model.reference import Reference
 from learner.model.resident import Resident
 from learner.model.rollouts import Rollout
 from learner.model.scoring import row_logps, row_of
-from learner.reward_model.model import trained_reward_model
+from learner.reward_model.training import trained_reward_model
 from learner.settings import LearnerSettings
-from tests.learner.reward_model.test_model import long_over_short
+from tests.learner.reward_model.labeled import long_over_short
 
 Build = Callable[..., LearnerSettings]
 POLICY = PairLogps(torch.tensor([-5.6, -7.0]), torch.tensor([-6.0, -2.0]))
@@ -283,7 +283,9 @@ def test_replies_that_were_cut_off_and_discounts_count_as_they_are_told(make_set
         settings = make_settings(algorithm="ppo", rollout__group_size=2, rollout__max_tokens=8, cut_off_penalty=penalty)
         resident = Resident(settings)
         resident.become(None, 0)
-        rewards, _ = trained_reward_model(resident, long_over_short(16), settings, seed=0)
+        rewards, _ = trained_reward_model(
+            resident, long_over_short(16), settings.reward_model, seed=0, token_budget=settings.token_budget
+        )
         batches[penalty] = sampled_batch(resident, rewards, None, prompts, None, settings, seed=1)
     cut_off = torch.tensor([float(not rollout.is_finished) for rollout in batches[0.0].rollouts])
     assert cut_off.sum() > 0

@@ -20,10 +20,11 @@ from learner.model.reference import Reference
 from learner.model.resident import Resident
 from learner.model.rollouts import Rollout, sample_rollouts, sampler_logps
 from learner.model.scoring import Row, padded, row_logps, row_of
-from learner.reward_model.model import RewardModel, trained_reward_model
+from learner.reward_model.model import RewardModel
+from learner.reward_model.training import trained_reward_model
 from learner.settings import LearnerSettings
 from policy.chat import end_ids
-from tests.learner.reward_model.test_model import long_over_short
+from tests.learner.reward_model.labeled import long_over_short
 
 Build = Callable[..., LearnerSettings]
 PROMPTS = [(1, 4, 30 + n, 2, 5) for n in range(6)]
@@ -46,7 +47,9 @@ def counts_low_ids(prompt: str, reply: str) -> float:
 def parts(settings: LearnerSettings) -> tuple[Resident, Optimizer, Guards, RewardModel]:
     resident = Resident(settings)
     resident.become(None, 0)
-    rewards, _ = trained_reward_model(resident, long_over_short(16), settings, seed=0)
+    rewards, _ = trained_reward_model(
+        resident, long_over_short(16), settings.reward_model, seed=0, token_budget=settings.token_budget
+    )
     drift = with_distributions(resident.model, [(prompt, (50, 51, 2)) for prompt in PROMPTS])
     guards = Guards(resident, Plan((), (), (), 0), Reference(resident, 4096), drift, settings)
     optimizer = Optimizer(
