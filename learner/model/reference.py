@@ -79,7 +79,11 @@ class Reference:
     def sums(self, examples: Sequence[Example]) -> Tensor:
         """Return the summed log-probability of every reply of these examples, (K,), row by row, good before bad."""
         return torch.stack(
-            [self.token_logps(example.prompt_ids, reply.ids).sum() for example in examples for reply in example.completions]
+            [
+                self.token_logps(example.prompt_ids, reply.ids).sum()
+                for example in examples
+                for reply in example.completions
+            ]
         )
 
     def _audit(self, wanted: dict[str, Content], recorded: dict[str, Tensor], seed: int) -> Audit:
