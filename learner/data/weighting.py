@@ -112,9 +112,9 @@ def _balanced_thumbs(examples: Sequence[Example], weights: Sequence[float], rati
     # Nor may many of them push all completions down: they fill the room that thumbs up leave beside thumbs down.
     ups = sum(result[index] for index in at if examples[index].up)
     room = max(ratio * ups - sum(result[index] for index in at if not examples[index].up), 0.0)
-    faint = [index for index, example in enumerate(examples) if example.kind == "thumb" and example.is_implicit]
-    whole = sum(result[index] for index in faint)
+    implicit = [index for index, example in enumerate(examples) if example.kind == "thumb" and example.is_implicit]
+    whole = sum(result[index] for index in implicit)
     if ups > 0.0 and whole > room:
-        for index in faint:
+        for index in implicit:
             result[index] *= room / whole
     return result

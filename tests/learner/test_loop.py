@@ -266,8 +266,8 @@ def test_a_run_that_cannot_be_taken_up_is_failed_in_words(
 
 def test_items_that_teach_nothing_are_not_looked_at_for_ever(world: World, start: Start) -> None:
     for number in range(16):
-        same = world.reply((1, 4, number, 2, 5), (50, 2))
-        world.choice(same, world.reply((1, 4, number, 2, 5), (50, 2)), "A")
+        same = world.completion((1, 4, number, 2, 5), (50, 2))
+        world.choice(same, world.completion((1, 4, number, 2, 5), (50, 2)), "A")
     loop = start()
     assert loop.tick()
     assert runs(world.db)[0].version is None

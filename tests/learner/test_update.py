@@ -268,7 +268,7 @@ def test_ties_reach_the_reward_model_and_nothing_else(world: World, make_setting
     world.likes_short(16)
     prompt = (1, 4, 99, 2, 5)
     ties = [
-        world.choice(world.reply(prompt, (70 + n, 2)), world.reply(prompt, (80 + n, 2)), "tie").id for n in range(3)
+        world.choice(world.completion(prompt, (70 + n, 2)), world.completion(prompt, (80 + n, 2)), "tie").id for n in range(3)
     ]
     small = {
         "rollout.rounds": 1,
