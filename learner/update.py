@@ -112,7 +112,7 @@ class Updater:
             raise Diverged(f"no weights after the first steps were within the limits ({trained.stopped}); {advice}")
         phase("gate", trained.steps, len(plan.batches), None, {})
         evidence = evidence_of(resident, live_weights, run.parent, samples, plan.held_out, self.reference, retention)
-        report = report_of(checks_of(evidence, settings))
+        report = report_of(checks_of(evidence, settings.gate))
         phase("save", trained.steps, len(plan.batches), None, {})
         metrics = metrics_of(len(material.new), plan, trained, audit, warm_start=warm_start, trust=trust)
         ties = tuple(inputs.ties) if rewards is not None else ()

@@ -17,7 +17,8 @@ from learner.data.plan import plan_of
 from learner.data.weighting import Scales
 from learner.methods.ilql import Logged, head_backward, rewards_of
 from learner.methods.on_policy import Batch, Critic, _loss, sampled_batch
-from learner.methods.steps import MismatchedCompletions, backward, mixed_settings, step_totals, surrogate_settings
+from learner.methods.kto_baseline import MismatchedCompletions
+from learner.methods.steps import backward, mixed_settings, step_totals
 from learner.model.features import completion_features
 from learner.model.optimizer import Optimizer, optimizer_of
 from learner.model.reference import Reference
@@ -109,7 +110,7 @@ def test_what_a_correction_left_counts_as_it_is_told(make_settings: Build) -> No
 
 def test_the_baseline_of_kto_keeps_as_much_as_it_is_told(make_settings: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [((1, 4, 20 + n), (50 + n, 2)) for n in range(8)]
-    monkeypatch.setattr("learner.methods.steps.completion_sums", lambda *_: torch.full((8,), -1.0))
+    monkeypatch.setattr("learner.methods.kto_baseline.completion_sums", lambda *_: torch.full((8,), -1.0))
     resident = Resident(make_settings())
     for decay, expected in ((0.0, 3.0), (0.5, 1.5), (0.75, 0.75)):
         mismatched = MismatchedCompletions(rows, torch.full((8,), -4.0), KlBaseline())

@@ -40,13 +40,13 @@ def test_ties_of_the_store_are_trained_on_and_counted(
     settings = make_settings()
     for number in range(20):
         world.choice(
-            world.reply((1, 4, 99, 2, 5), (70 + number, 2)), world.reply((1, 4, 99, 2, 5), (100 + number, 2)), "tie"
+            world.completion((1, 4, 99, 2, 5), (70 + number, 2)), world.completion((1, 4, 99, 2, 5), (100 + number, 2)), "tie"
         )
     with pytest.raises(NothingToLearn, match="needs 16 labels, and there are 0"):
         train_reward_model(settings, None)
     world.likes_short(20)
     world.choice(
-        world.reply((1, 4, 98, 2, 5), (70, 2)), world.reply((1, 4, 98, 2, 5), (71, 2)), "tie"
+        world.completion((1, 4, 98, 2, 5), (70, 2)), world.completion((1, 4, 98, 2, 5), (71, 2)), "tie"
     )  # after all that an update would wait for
     made = train_reward_model(settings, None)
     assert (made["reward/ties"], made["reward/labels"]) == (21, 16 + 21)

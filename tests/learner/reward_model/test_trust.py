@@ -10,7 +10,8 @@ from learner.model.resident import Resident
 from learner.model.scoring import completion_sums
 from learner.reward_model.trust import trust_in_force
 from learner.settings import LearnerSettings
-from learner.update import Result, Updater
+from learner.update import Updater
+from learner.update_result import UpdateResult
 from store.database import transaction
 from store.ids import now
 from store.raters import set_quarantine, set_trust
@@ -30,8 +31,8 @@ def crowd(world: World, *, reliable_rows: int = 5, collusive_rows: int = 10) -> 
     rng.shuffle(raters)
     for number, name in enumerate(raters):
         prompt = (1, 4, 10 + number % 200, 11 + number // 200, 2, 5)
-        short = world.reply(prompt, (50 + number % 40, END), rater=name)
-        long = world.reply(prompt, (60, 61 + number % 30, *(62 + rng.randrange(6) for _ in range(4)), END), rater=name)
+        short = world.completion(prompt, (50 + number % 40, END), rater=name)
+        long = world.completion(prompt, (60, 61 + number % 30, *(62 + rng.randrange(6) for _ in range(4)), END), rater=name)
         world.choice(long, short, "A" if name in COLLUDERS else "B", rater=name)
 
 
@@ -108,8 +109,8 @@ def test_the_last_estimate_holds_when_a_rater_has_left_the_newest_feedback(world
     for number, name in enumerate(["caught", "stranger"] * 4 + RELIABLE * 3):
         prompt = (1, 4, 10 + number, 11, 2, 5)
         world.choice(
-            world.reply(prompt, (50, END), rater=name),
-            world.reply(prompt, (60, 61, 62, END), rater=name),
+            world.completion(prompt, (50, END), rater=name),
+            world.completion(prompt, (60, 61, 62, END), rater=name),
             "A",
             rater=name,
         )
