@@ -49,10 +49,11 @@ FEEDBACK: dict[str, Any] = {
 }
 
 
-def losses(mixed: MixedSettings) -> dict[str, float]:
+def losses(mixed: MixedSettings, z0: float = 0.0) -> dict[str, float]:
     """The mixed update's loss on each kind of feedback alone."""
     return {
-        kind: mixed_loss(Totals(2.0, 2.0, 0.0), mixed, **{kind: value})[0].item() for kind, value in FEEDBACK.items()
+        kind: mixed_loss(Totals(2.0, 2.0, 0.0), mixed, z0=z0, **{kind: value})[0].item()
+        for kind, value in FEEDBACK.items()
     }
 
 
@@ -61,12 +62,8 @@ def test_by_default_all_is_as_the_losses_have_it() -> None:
     assert mixed_settings(settings) == MixedSettings()
     assert Scales.of(settings) == Scales()
     variant = VARIANTS[settings.ppo.variant]
-    ours = {
-        "eps_low": variant.clip_low,
-        "eps_high": variant.clip_high,
-        "level": variant.ratio_level,
-        "kind": variant.kind,
-    }
+    ours: dict[str, Any] = {"eps_low": variant.clip_low, "eps_high": variant.clip_high}
+    ours |= {"level": variant.ratio_level, "kind": variant.kind}
     logps = torch.tensor([[-1.0, -2.0]])
     plain, set_up = (surrogate_loss(logps, 0.5 * logps, -torch.ones(1), logps < 0, **more)[0] for more in ({}, ours))
     assert torch.equal(plain, set_up)
@@ -103,7 +100,7 @@ def test_factors_of_the_mixed_update(name: str, value: float, more: dict[str, An
     ],
 )
 def test_settings_of_the_mixed_update(more: dict[str, Any], moves: set[str]) -> None:
-    before, after = (losses(mixed_settings(LearnerSettings(**flags))) for flags in ({}, more))
+    before, after = (losses(mixed_settings(LearnerSettings(**flags)), z0=1.0) for flags in ({}, more))
     assert {kind for kind in FEEDBACK if before[kind] != pytest.approx(after[kind], rel=1e-3)} == moves
 
 
