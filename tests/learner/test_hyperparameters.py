@@ -49,17 +49,18 @@ FEEDBACK: dict[str, Any] = {
 }
 
 
-def losses(mixed: MixedSettings, z0: float = 0.0) -> dict[str, float]:
+def losses(mixed: MixedSettings) -> dict[str, float]:
     """The mixed update's loss on each kind of feedback alone."""
     return {
-        kind: mixed_loss(Totals(2.0, 2.0, 0.0), mixed, z0=z0, **{kind: value})[0].item()
-        for kind, value in FEEDBACK.items()
+        kind: mixed_loss(Totals(2.0, 2.0, 0.0), mixed, **{kind: value})[0].item() for kind, value in FEEDBACK.items()
     }
 
 
 def test_by_default_all_is_as_the_losses_have_it() -> None:
     settings = LearnerSettings()
     assert mixed_settings(settings) == MixedSettings()
+    unpaired = mixed_settings(LearnerSettings.model_validate({"thumbs": {"loss": "apo_zero_unpaired"}}))
+    assert unpaired == MixedSettings(thumb_kind="apo_zero_unpaired")
     assert Scales.of(settings) == Scales()
     variant = VARIANTS[settings.ppo.variant]
     ours: dict[str, Any] = {"eps_low": variant.clip_low, "eps_high": variant.clip_high}
@@ -96,11 +97,10 @@ def test_factors_of_the_mixed_update(name: str, value: float, more: dict[str, An
         ({"beta": 0.3}, {"pairs", "thumbs", "corrections"}),
         ({"nll_weight": 0.3}, {"pairs", "thumbs", "corrections"}),
         ({"pairs": {"loss": "ipo"}}, {"pairs", "corrections"}),
-        ({"thumbs": {"loss": "apo_zero_unpaired"}}, {"thumbs"}),
     ],
 )
 def test_settings_of_the_mixed_update(more: dict[str, Any], moves: set[str]) -> None:
-    before, after = (losses(mixed_settings(LearnerSettings(**flags)), z0=1.0) for flags in ({}, more))
+    before, after = (losses(mixed_settings(LearnerSettings(**flags))) for flags in ({}, more))
     assert {kind for kind in FEEDBACK if before[kind] != pytest.approx(after[kind], rel=1e-3)} == moves
 
 
