@@ -29,7 +29,7 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory_mb() -> float:
-    """Return this process's largest resident memory since `reset_peak_memory`, in MiB; on a GPU its largest allocation."""
+    """Return this process's largest memory since `reset_peak_memory`, in MiB; on a GPU its largest allocation."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**20
     with contextlib.suppress(OSError):

@@ -8,9 +8,9 @@ import torch
 from learner.data.examples import Example
 from learner.gate.checks import Evidence
 from learner.gate.skill_probes import SkillProbe, right_answers
-from learner.methods.mixed import drift_per_completion
 from learner.model import distributed
 from learner.model.anchors import Anchor
+from learner.model.drift import drift_per_completion
 from learner.model.reference import Reference
 from learner.model.resident import Resident, Weights
 from learner.model.rollouts import Rollout, sample_rollouts

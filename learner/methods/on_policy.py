@@ -43,7 +43,7 @@ def train_on_policy(
     seed: int,
     progress: Progress,
 ) -> Trained:
-    """Run the rounds of an update on the resident weights, which are the live version's at the start. Raises Diverged."""
+    """Run an update's rounds on the resident weights, which are the live version's at the start. Raises Diverged."""
     rollout, budget, kl_weight = settings.rollout, settings.token_budget, settings.ppo.kl_weight
     num_steps = min(rollout.minibatches, len(prompts))  # a round; each takes whole prompts
     meter = Meter(progress, rollout.rounds * num_steps)

@@ -1,4 +1,4 @@
-"""Q and V heads on the hidden states of a frozen policy: their training on logged completions, and the shifted policy."""
+"""Q and V heads on a frozen policy's hidden states: their training on logged completions, and the shifted policy."""
 
 import math
 import random

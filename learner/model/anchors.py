@@ -1,6 +1,7 @@
-"""Anchors: KL-regularisation samples of the base model on prompts that nobody rated, and its distribution at each token.
+"""Anchors: KL-regularisation samples of the base model on prompts that nobody rated, with its distributions.
 
-They are made once per base model and kept in the cache folder. Without them an update forgets what feedback is not about.
+They are made once per base model and kept in the cache folder. Without them an update forgets what feedback is not
+about.
 """
 
 import json

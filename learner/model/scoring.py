@@ -43,7 +43,7 @@ def completion_logps(model: torch.nn.Module, completions: Sequence[tuple[Ids, Id
 
 
 def row_logps(model: torch.nn.Module, rows: Sequence[Row], budget: int) -> list[Tensor]:
-    """Return the log-probabilities (T,) of each completion of `rows`, row by row, in nats on the CPU, without gradient."""
+    """Return the log-probabilities (T,) of each completion of `rows` in nats, on the CPU, without gradient."""
     return [logps for branches in score_rows(model, rows, token_budget=budget) for logps in branches]
 
 

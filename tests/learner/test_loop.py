@@ -168,7 +168,7 @@ def test_a_diverged_run_fails_and_live_is_untouched(
     assert not loop.tick()
     assert learner_status(world.db).attempted_seq == run.upto_seq
     monkeypatch.undo()
-    monkeypatch.setattr("learner.loop.back_off_s", lambda failures: 0.0)
+    monkeypatch.setattr("learner.run_history.back_off_s", lambda failures: 0.0)
     world.likes_short(16, first=16)
     assert loop.tick()
     assert passed_candidate(world.db) is not None
@@ -178,10 +178,10 @@ def test_what_a_run_has_come_to_is_on_record_while_it_goes_on(
     world: World, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.likes_short(16)
-    monkeypatch.setattr("learner.loop.KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr("learner.run_recorder.WRITE_EVERY_S", 0.0)
     loop, seen = start(steps=4), []
     monkeypatch.setattr(
-        "learner.loop.note_run",
+        "learner.run_recorder.note_run",
         lambda db, run_id, metrics: (note_run(db, run_id, metrics), seen.append(get_run(db, run_id))),
     )
     assert loop.tick()
@@ -199,13 +199,13 @@ def test_a_run_that_fails_is_tried_again_after_a_while_but_not_for_ever(
     )
     assert loop.tick()
     assert not loop.tick()  # it waits first
-    monkeypatch.setattr("learner.loop.back_off_s", lambda failures: 0.0)
+    monkeypatch.setattr("learner.run_history.back_off_s", lambda failures: 0.0)
     for _ in range(5):
         loop.tick()
     failed = runs(world.db)
     assert [run.error for run in failed] == ["no space left"] * 3
     monkeypatch.undo()
-    monkeypatch.setattr("learner.loop.back_off_s", lambda failures: 0.0)
+    monkeypatch.setattr("learner.run_history.back_off_s", lambda failures: 0.0)
     assert not loop.tick()
     world.likes_short(16, first=16)
     assert loop.tick()

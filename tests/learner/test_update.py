@@ -11,13 +11,14 @@ import torch
 from learner.data.examples import for_algorithm
 from learner.data.plan import Plan
 from learner.errors import Diverged
-from learner.methods.mixed import Guards
+from learner.methods.guards import Guards
 from learner.model.anchors import with_distributions
 from learner.model.reference import Reference
 from learner.model.resident import Resident
 from learner.model.scoring import completion_sums
 from learner.settings import LearnerSettings
-from learner.update import Result, Updater
+from learner.update import Updater
+from learner.update_result import UpdateResult
 from store.ids import now
 from store.runs import Run
 from tests.learner.world import World
@@ -37,7 +38,7 @@ def run_of(settings: LearnerSettings, *, seed: int = 11, upto: int = 1000) -> Ru
     return Run("run-1", settings.algorithm, "running", {}, seed, 0, 8, 0, upto, now())
 
 
-def updated(world: World, settings: LearnerSettings, **more: Any) -> tuple[Resident, Result]:
+def updated(world: World, settings: LearnerSettings, **more: Any) -> tuple[Resident, UpdateResult]:
     resident = Resident(settings)
     run = run_of(settings, **more)
     result = Updater(resident, settings).update(run, world.material(resident, run), settings, lambda *_: None)
@@ -128,7 +129,7 @@ def test_an_update_of_which_the_guards_leave_nothing_fails(world: World, make_se
     live = resident.weights()
     run = run_of(settings)
     with pytest.raises(
-        Diverged, match=r"no weights .* were within the limits \(KL to the live version .* lower learning_rate"
+        Diverged, match=r"no weights .* were within the limits \(KL to the live version .* lower optimizer.learning_rate"
     ):
         Updater(resident, settings).update(run, world.material(resident, run), settings, lambda *_: None)
     assert all(torch.equal(weight, live[name]) for name, weight in resident.weights().items())
@@ -140,9 +141,9 @@ def test_good_replies_that_become_less_likely_end_an_update(
 ) -> None:
     world.likes_short(16)
     looks = iter([0.0, -0.9, -1.1])
-    monkeypatch.setattr("learner.methods.mixed._Mean.taken", lambda _: next(looks))
+    monkeypatch.setattr("learner.methods.mixed.RunningMean.taken", lambda _: next(looks))
     _, result = updated(world, make_settings(steps=40, passes=100, algorithm=algorithm))
-    assert result.trained.stopped == "good replies became less likely: -1.10 < -1 nats"
+    assert result.trained.stopped == "good answers became less likely: -1.10 < -1 nats"
     assert result.trained.steps == 15
 
 
@@ -164,9 +165,9 @@ def test_weights_that_were_put_back_leave_no_loss_behind(
         iter([4.0, 2.0, 0.5]),
     )
     monkeypatch.setattr(
-        "learner.methods.mixed.completion_sums", lambda *_: at_start + next(rises) * torch.tensor([0.0, 1.0]).repeat(16)
+        "learner.methods.guards.completion_sums", lambda *_: at_start + next(rises) * torch.tensor([0.0, 1.0]).repeat(16)
     )
-    monkeypatch.setattr("learner.methods.mixed.drift_per_completion", lambda *_: next(kls))
+    monkeypatch.setattr("learner.methods.guards.drift_per_completion", lambda *_: next(kls))
     assert [bool(guards.look()[1]) for _ in range(3)] == [True, True, False]
     assert guards.moved
 
@@ -252,7 +253,7 @@ def test_a_rise_on_held_out_pairs_stops_an_update_where_it_is_no_chance(
         moved[1::2] += looks[0] * torch.tensor([rise(number) for number in range(16)])
         return moved
 
-    monkeypatch.setattr("learner.methods.mixed.completion_sums", sums)
+    monkeypatch.setattr("learner.methods.guards.completion_sums", sums)
     reasons, losses = [], []
     for look in range(3):
         looks[0] = look
@@ -261,7 +262,7 @@ def test_a_rise_on_held_out_pairs_stops_an_update_where_it_is_no_chance(
         losses.append(seen["held_out/loss"])
     assert losses[0] < losses[1] < losses[2]
     assert reasons[:2] == ["", ""]
-    assert ("the loss on held-out judgements rose twice" in reasons[2]) == stops
+    assert ("the loss on held-out feedback rose twice" in reasons[2]) == stops
 
 
 def test_ties_reach_the_reward_model_and_nothing_else(world: World, make_settings: Build) -> None:

@@ -95,7 +95,7 @@ def broken(resident: Resident, updater: Updater) -> Callable[..., Any]:
         with torch.no_grad():
             for _, parameter in resident.trainable():
                 parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-        assert sum(right_answers(resident, updater.probes())) < 12
+        assert sum(right_answers(resident, updater.skill_probes())) < 12
         return evidence_of(*arguments, **named)
 
     return look

@@ -65,7 +65,7 @@ def test_q_learning_is_refused_where_logits_are_made_in_an_unknown_way(
         return output
 
     monkeypatch.setattr(resident.base, "forward", odd)
-    with pytest.raises(CannotLearn, match="LlamaForCausalLM treats its logits in a way of its own"):
+    with pytest.raises(CannotLearn, match="LlamaForCausalLM computes its logits in another way"):
         policy_head(resident, known)
 
 
@@ -111,7 +111,7 @@ def test_a_step_of_the_heads_is_the_same_in_many_passes(
     through, seen = policy_head(resident, logged[0]), noting_tokens(monkeypatch)
 
     def gradients(most: int) -> tuple[list[float], list[Tensor]]:
-        monkeypatch.setattr("learner.methods.ilql.MOST_LOGITS", most * 320 if limit == "MOST_LOGITS" else 2**26)
+        monkeypatch.setattr("learner.methods.q_heads.MOST_LOGITS", most * 320 if limit == "MOST_LOGITS" else 2**26)
         told = settings.model_copy(update={"token_budget": most} if limit == "token_budget" else {})
         heads = QHeads(resident.model.get_output_embeddings().weight.detach().float(), initial_scale=0.3, seed=1)
         torch.nn.init.normal_(heads.state_value.weight, std=0.1, generator=torch.Generator().manual_seed(2))
@@ -140,7 +140,7 @@ def test_goals_are_the_same_in_pieces(make_settings: Build, monkeypatch: pytest.
     replies, seen = [(item.prompt_ids, item.ids) for item in logged], noting_tokens(monkeypatch)
     whole = shifted_distributions(resident, heads, PolicyHead(resident), replies, resident.settings)
     assert max(seen) == 9
-    monkeypatch.setattr("learner.methods.ilql.MOST_LOGITS", 320 * 2)
+    monkeypatch.setattr("learner.methods.q_heads.MOST_LOGITS", 320 * 2)
     seen.clear()
     cut = shifted_distributions(resident, heads, PolicyHead(resident), replies, resident.settings)
     assert max(seen) == 2

@@ -12,7 +12,8 @@ from learner.data.examples import CompletionTokens, Example
 from learner.data.plan import Plan
 from learner.errors import Diverged
 from learner.methods.ilql import logged_replies, train_ilql
-from learner.methods.mixed import Guards, Trained
+from learner.methods.guards import Guards
+from learner.methods.meter import Trained
 from learner.methods.on_policy import Critic, sampled_batch, train_on_policy
 from learner.model.anchors import with_distributions
 from learner.model.optimizer import Optimizer
@@ -94,7 +95,7 @@ def test_the_same_seed_gives_the_same_weights(make_settings: Build) -> None:
 
 
 def test_a_loss_that_is_not_a_number_stops_it(make_settings: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("learner.methods.on_policy._step_gradients", lambda *_: (float("nan"), {}, 0))
+    monkeypatch.setattr("learner.methods.on_policy.step_gradients", lambda *_: (float("nan"), {}, 0))
     with pytest.raises(Diverged, match="round 1"):
         trained(make_settings(algorithm="rloo", **SMALL))
 

@@ -10,7 +10,8 @@ from learner.model.resident import Resident
 from learner.model.scoring import completion_sums
 from learner.reward_model.trust import trust_in_force
 from learner.settings import LearnerSettings
-from learner.update import Result, Updater
+from learner.update import Updater
+from learner.update_result import UpdateResult
 from store.database import transaction
 from store.ids import now
 from store.raters import set_quarantine, set_trust
