@@ -208,7 +208,7 @@ NAMES = Names(
         "LEARNER_",
     ),
     other_tables=("learner",),
-    hint="; the learner's are ATTUNE_LEARNER__* and stand in the [learner] table",
+    hint="; the learner's are ATTUNE_LEARNER__*, and in the [learner] table",
 )
 
 

@@ -260,6 +260,21 @@ def test_settings_of_an_earlier_release_s_run_load_under_today_s_names() -> None
     assert (settings.gate.holdout, settings.gate.num_skill_probes) == (0.5, 20)
 
 
+@pytest.mark.parametrize(
+    ("changed", "variant"),
+    [
+        ({}, "dapo"),
+        ({"surrogate": "cispo"}, "cispo"),
+        ({"ratio_level": "sequence"}, "gspo"),
+        ({"token_reduction": "dr_grpo", "advantage_scale": "none"}, "dr_grpo"),
+        ({"token_reduction": "grpo", "advantage_scale": "group"}, "grpo"),
+    ],
+)
+def test_four_earlier_choices_are_one_variant_today(changed: dict[str, str], variant: str) -> None:
+    recorded = {"surrogate": "clip", "advantage_scale": "batch", "token_reduction": "dapo", "ratio_level": "token"}
+    assert load_settings(settings_of_run(recorded | changed)).ppo.variant == variant
+
+
 def test_larger_models_take_smaller_steps_and_adapters_larger_ones() -> None:
     rates = [learning_rate_for(size, "full") for size in (10**6, 10**9, 8 * 10**9)]
     assert rates == sorted(rates, reverse=True)

@@ -78,7 +78,7 @@ def test_a_backend_needs_a_name_and_a_url(wrong: str) -> None:
         (
             "ATTUNE_ZZZ",
             "ATTUNE_ZZZ is no setting of attune serve; docs/settings.md lists them all; "
-            "the learner's are ATTUNE_LEARNER__* and stand in the [learner] table",
+            "the learner's are ATTUNE_LEARNER__*, and in the [learner] table",
         ),
     ],
 )
