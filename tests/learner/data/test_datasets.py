@@ -151,7 +151,7 @@ def test_rows_longer_than_the_context_are_counted_and_left_out(tmp_path: Path) -
     ]
 
 
-def test_rows_that_say_nothing_are_counted_and_left_out(tmp_path: Path) -> None:
+def test_rows_with_nothing_to_learn_are_counted_and_left_out(tmp_path: Path) -> None:
     sides = [("yes", "no"), ("no", "no"), ("", "no"), ("yes", " "), ("", "")]
     file = written(
         tmp_path / "a.jsonl", *({"prompt": "q", "chosen": chosen, "rejected": rejected} for chosen, rejected in sides)
@@ -175,12 +175,12 @@ TURNS = (
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "holds no examples"),
         ("{", "line 1: not JSON"),
         ("[]", "line 1: a line is an object"),
-        ('{"text": "a"}', "found ['text']; a text by itself does not say where the reply begins"),
+        ('{"text": "a"}', "found ['text']; a text by itself does not show where the completion begins"),
         (
             '{"prompt": "q", "chosen": "a", "rejected": "b", "tools": [{"type": "x"}]}',
             "not supported, and this line has tools",
@@ -230,7 +230,7 @@ TURNS = (
             '{"prompt": "q", "completion": "y"}\n\n{"prompt": "q", "chosen": "a", "rejected": "b"}',
             "line 3: this is a line in the preference form",
         ),
-        ('{"messages": [{"role": "user", "content": "q"}]}', "end with the assistant's reply"),
+        ('{"messages": [{"role": "user", "content": "q"}]}', "end with the assistant's answer"),
         (
             '{"chosen": [{"role": "assistant", "content": "a"}], "rejected": [{"role": "assistant", "content": "b"}]}',
             "without a prompt",
@@ -248,12 +248,12 @@ TURNS = (
         pytest.param('{"prompt": ' + "[" * 100_000, "line 1: lists or objects lie too deep in one another", id="deep"),
     ],
 )
-def test_a_bad_line_is_named(tmp_path: Path, text: str, said: str) -> None:
+def test_a_bad_line_is_named(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text(text)
     with pytest.raises(BadData) as caught:
         read_examples(file, render, max_tokens=20)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -264,15 +264,15 @@ def preferences(path: Path) -> Path:
 
 
 def test_a_file_becomes_a_version_folder(make_settings: Callable[..., LearnerSettings], tmp_path: Path) -> None:
-    settings = make_settings(passes=2, steps=100, optimizer__learning_rate=1e-3, max_kl=50, gate_max_kl=50, gate__max_base_kl=50)
-    told: list[str] = []
+    settings = make_settings(passes=2, steps=100, learning_rate=1e-3, max_kl=50, gate_max_kl=50, gate_max_base_kl=50)
+    phases: list[str] = []
     manifest, result = train_file(
-        preferences(tmp_path / "p.jsonl"), tmp_path / "out", settings, lambda name, *_: told.append(name)
+        preferences(tmp_path / "p.jsonl"), tmp_path / "out", settings, lambda name, *_: phases.append(name)
     )
     assert read_version(tmp_path / "out") == manifest
     assert result.trained.steps == 7  # 14 of the 16 pairs, twice, four at a time
     assert result.metrics["pair/accuracy"] == 1.0
-    assert set(told) == {"reference", "train", "gate", "save"}
+    assert set(phases) == {"reference", "train", "gate", "save"}
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["gate"] == result.report
     assert {*report["data"]["trained"], *report["data"]["held_out"]} == {f"line {n}" for n in range(1, 17)}
@@ -283,7 +283,7 @@ def test_a_file_becomes_a_version_folder(make_settings: Callable[..., LearnerSet
         train_file(tmp_path / "p.jsonl", tmp_path / "out", settings, lambda *_: None)
 
 
-def test_a_file_in_the_place_of_the_new_folder_is_refused(
+def test_a_file_at_the_path_of_the_new_folder_is_refused(
     make_settings: Callable[..., LearnerSettings], tmp_path: Path
 ) -> None:
     file = preferences(tmp_path / "p.jsonl")
@@ -300,7 +300,7 @@ def without_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_a_model")
 @pytest.mark.parametrize(
-    ("out", "said"),
+    ("out", "message"),
     [
         ("/proc/attune/out", "nothing can be written to /proc/attune/out .No such file or directory."),
         ("/sys/out", "nothing can be written to /sys/out"),
@@ -309,9 +309,9 @@ def without_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_folder_that_cannot_be_written_is_refused_before_the_model_loads(
-    make_settings: Callable[..., LearnerSettings], tmp_path: Path, out: str, said: str
+    make_settings: Callable[..., LearnerSettings], tmp_path: Path, out: str, message: str
 ) -> None:
-    with pytest.raises(BadSetting, match=f"{said}.*; name a new folder with --out"):
+    with pytest.raises(BadSetting, match=f"{message}.*; name a new folder with --out"):
         train_file(preferences(tmp_path / "p.jsonl"), Path(out), make_settings(), lambda *_: None)
 
 
@@ -364,7 +364,7 @@ def tags(folder: Path) -> set[str]:
     return set(events.Tags()["scalars"])
 
 
-def test_an_algorithm_that_cannot_learn_from_a_form_says_so(
+def test_an_algorithm_that_cannot_learn_from_a_form_is_refused(
     make_settings: Callable[..., LearnerSettings], tmp_path: Path
 ) -> None:
     file = written(tmp_path / "s.jsonl", {"prompt": "q", "completion": "yes"})
@@ -412,7 +412,7 @@ def test_thumbs_of_one_kind_train_methods_that_look_at_each_by_itself(
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         (
             {"prompt": "q", "chosen": "a", "rejected": "a"},
@@ -426,14 +426,14 @@ def test_thumbs_of_one_kind_train_methods_that_look_at_each_by_itself(
     ],
 )
 def test_a_file_with_nothing_in_it_to_learn_is_refused(
-    make_settings: Callable[..., LearnerSettings], tmp_path: Path, row: dict[str, str], said: str
+    make_settings: Callable[..., LearnerSettings], tmp_path: Path, row: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(BadData, match=f"nothing to learn from; {said}"):
+    with pytest.raises(BadData, match=f"nothing to learn from; {message}"):
         train_file(written(tmp_path / "p.jsonl", row), tmp_path / "out", make_settings(), lambda *_: None)
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (
             {"gate_max_tokens": 600},
@@ -450,18 +450,28 @@ def test_a_file_with_nothing_in_it_to_learn_is_refused(
         ),
     ],
 )
-def test_replies_longer_than_the_context_are_refused_before_training(
-    make_settings: Callable[..., LearnerSettings], tmp_path: Path, flags: dict[str, Any], said: str
+def test_completions_longer_than_the_context_are_refused_before_training(
+    make_settings: Callable[..., LearnerSettings], tmp_path: Path, flags: dict[str, Any], message: str
 ) -> None:
-    told: list[str] = []
-    with pytest.raises(BadSetting, match=said):
+    phases: list[str] = []
+    with pytest.raises(BadSetting, match=message):
         train_file(
             preferences(tmp_path / "p.jsonl"),
             tmp_path / "out",
             make_settings(**flags),
-            lambda name, *_: told.append(name),
+            lambda name, *_: phases.append(name),
         )
-    assert "train" not in told
+    assert "train" not in phases
+
+
+def test_completions_of_a_file_have_no_record(make_settings: Callable[..., LearnerSettings], tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="off_policy is 0.5, but nobody recorded"):
+        train_file(
+            preferences(tmp_path / "p.jsonl"),
+            tmp_path / "out",
+            make_settings(algorithm="ppo", off_policy=0.5),
+            lambda *_: None,
+        )
 
 
 def attune(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -483,11 +493,11 @@ def test_the_command_trains_and_refuses_in_one_line(tiny: Path, tmp_path: Path) 
     done = attune("train", "--data", str(file), "--model", str(tiny), "--out", str(out), *small)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(out), read_version(out).digest]
-    for flags, said in (
+    for flags, message in (
         (["--data", str(tmp_path / "absent.jsonl")], "no training file"),
         (["--data", str(file), "--stepz", "3"], "--stepz"),
     ):
         refused = attune("train", "--model", str(tiny), "--out", str(tmp_path / "other"), *flags)
         assert refused.returncode == 1
-        assert said in refused.stderr
+        assert message in refused.stderr
         assert len(refused.stderr.splitlines()) == 1
