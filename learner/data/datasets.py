@@ -19,7 +19,7 @@ class LeftOut(NamedTuple):
     without_signal: int
 
     def __str__(self) -> str:
-        reasons = ("longer than the model's context", "with an empty reply, or the same reply on both sides")
+        reasons = ("longer than the model's context", "with an empty completion, or the same completion on both sides")
         return ", ".join(f"{count} {reason}" for count, reason in zip(self, reasons, strict=True) if count)
 
 
@@ -48,7 +48,7 @@ def read_examples(
         form = row.form
         if not is_informative(example):
             without_signal += 1
-        elif len(example.prompt_ids) + max(len(reply.ids) for reply in example.completions) > max_tokens:
+        elif len(example.prompt_ids) + max(len(side.ids) for side in example.completions) > max_tokens:
             too_long += 1
         else:
             found.append(example)

@@ -71,7 +71,7 @@ def train_on_policy(
         if number:  # the first round's policy is the live version
             kl_weight = _next_kl_weight(kl_weight, seen["rollout/kl"], settings.ppo.kl_target, len(batch.rollouts))
         parts = minibatches_of(batch, rollout.group_size, num_steps, seed + number)
-        for index, part in enumerate(parts, 1):
+        for step, part in enumerate(parts, 1):
             some = [anchors[index] for index in next(order)]
             loss, metrics, tokens = step_gradients(
                 resident, batch, advantages, part, objective, group_size=rollout.group_size, budget=budget
@@ -80,7 +80,7 @@ def train_on_policy(
             norm = optimizer.step()
             check_finite(f"round {number + 1}", loss + anchor_loss, norm)
             metrics |= seen | anchor_metrics | {"gradient_norm": norm}
-            if index == len(parts):  # the end of the round
+            if step == len(parts):  # the end of the round
                 looked, stopped = guards.look()
                 metrics |= looked
             meter.step(loss + anchor_loss, metrics, tokens + sum(anchor.num_tokens for anchor in some))

@@ -129,7 +129,8 @@ def test_an_update_of_which_the_guards_leave_nothing_fails(world: World, make_se
     live = resident.weights()
     run = run_of(settings)
     with pytest.raises(
-        Diverged, match=r"no weights .* were within the limits \(KL to the live version .* lower optimizer.learning_rate"
+        Diverged,
+        match=r"no weights .* were within the limits \(KL to the live version .* lower optimizer.learning_rate",
     ):
         Updater(resident, settings).update(run, world.material(resident, run), settings, lambda *_: None)
     assert all(torch.equal(weight, live[name]) for name, weight in resident.weights().items())
@@ -165,7 +166,8 @@ def test_weights_that_were_put_back_leave_no_loss_behind(
         iter([4.0, 2.0, 0.5]),
     )
     monkeypatch.setattr(
-        "learner.methods.guards.completion_sums", lambda *_: at_start + next(rises) * torch.tensor([0.0, 1.0]).repeat(16)
+        "learner.methods.guards.completion_sums",
+        lambda *_: at_start + next(rises) * torch.tensor([0.0, 1.0]).repeat(16),
     )
     monkeypatch.setattr("learner.methods.guards.drift_per_completion", lambda *_: next(kls))
     assert [bool(guards.look()[1]) for _ in range(3)] == [True, True, False]
@@ -214,7 +216,9 @@ def test_held_out_pairs_count_for_the_guards_and_the_gate_as_much_as_they_weigh(
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
 
     def margin(weights: list[float]) -> float:
-        held_out = tuple(replace(example, example_weight=weight) for example, weight in zip(examples, weights, strict=True))
+        held_out = tuple(
+            replace(example, example_weight=weight) for example, weight in zip(examples, weights, strict=True)
+        )
         return Guards(resident, Plan((), held_out, (), 0), reference, [], settings).look()[0]["held_out/margin"]
 
     each = [margin([float(place == number) for place in range(16)]) for number in range(16)]
@@ -269,7 +273,8 @@ def test_ties_reach_the_reward_model_and_nothing_else(world: World, make_setting
     world.likes_short(16)
     prompt = (1, 4, 99, 2, 5)
     ties = [
-        world.choice(world.completion(prompt, (70 + n, 2)), world.completion(prompt, (80 + n, 2)), "tie").id for n in range(3)
+        world.choice(world.completion(prompt, (70 + n, 2)), world.completion(prompt, (80 + n, 2)), "tie").id
+        for n in range(3)
     ]
     small = {
         "rollout.rounds": 1,

@@ -163,9 +163,9 @@ def test_rows_with_nothing_to_learn_are_counted_and_left_out(tmp_path: Path) -> 
     assert read_examples(shown, render, max_tokens=20)[2] == LeftOut(0, 1)
     assert (
         str(LeftOut(2, 1))
-        == "2 longer than the model's context, 1 with an empty reply, or the same reply on both sides"
+        == "2 longer than the model's context, 1 with an empty completion, or the same completion on both sides"
     )
-    assert str(LeftOut(0, 3)) == "3 with an empty reply, or the same reply on both sides"
+    assert str(LeftOut(0, 3)) == "3 with an empty completion, or the same completion on both sides"
 
 
 TURNS = (
@@ -416,9 +416,9 @@ def test_thumbs_of_one_kind_train_methods_that_look_at_each_by_itself(
     [
         (
             {"prompt": "q", "chosen": "a", "rejected": "a"},
-            "left out: 1 with an empty reply, or the same reply on both sides",
+            "left out: 1 with an empty completion, or the same completion on both sides",
         ),
-        ({"prompt": "q", "chosen": "", "rejected": "a"}, "left out: 1 with an empty reply"),
+        ({"prompt": "q", "chosen": "", "rejected": "a"}, "left out: 1 with an empty completion"),
         (
             {"prompt": "q" * 600, "chosen": "a", "rejected": "b"},
             "left out: 1 longer than the model's context .512 tokens",
