@@ -86,7 +86,7 @@ def test_two_texts_without_a_prompt_are_cut_where_trl_cuts_them(tmp_path: Path, 
         written(tmp_path / "a.jsonl", {"chosen": chosen, "rejected": rejected}), render, max_tokens=99
     )
     cut = extract_prompt({"chosen": chosen, "rejected": rejected})
-    assert [(example.prompt_ids, *(reply.ids for reply in example.replies)) for example in examples] == [
+    assert [(example.prompt_ids, *(reply.ids for reply in example.completions)) for example in examples] == [
         ((ord("u"), *map(ord, cut["prompt"])), ids(cut["chosen"]), ids(cut["rejected"]))
     ]
 
@@ -101,14 +101,14 @@ def test_a_prompt_as_text_beside_conversations_is_read_as_trl_reads_it(tmp_path:
     _, (example,), _ = read_examples(written(tmp_path / "a.jsonl", row), render, max_tokens=99)
     cut = maybe_extract_prompt(row)
     assert example.prompt_ids == tuple(render(cut["prompt"], "")[0])
-    assert [reply.ids for reply in example.replies] == [ids(cut[side][0]["content"]) for side in ("chosen", "rejected")]
+    assert [reply.ids for reply in example.completions] == [ids(cut[side][0]["content"]) for side in ("chosen", "rejected")]
 
 
 def test_parts_of_text_are_one_text(tmp_path: Path) -> None:
     parts = [{"type": "text", "text": "ye"}, {"type": "text", "text": "s"}]
     turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": parts, "tool_calls": None}]
     _, examples, _ = read_examples(written(tmp_path / "a.jsonl", {"messages": turns}), render, max_tokens=20)
-    assert [example.replies[0].ids for example in examples] == [ids("yes")]
+    assert [example.completions[0].ids for example in examples] == [ids("yes")]
 
 
 def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
     ]
     file.write_bytes("\r\n".join(["\ufeff" + lines[0], "", *lines[1:]]).encode())
     _, examples, left_out = read_examples(file, render, max_tokens=20)
-    assert [example.replies[0].ids for example in examples] == [ids("a\u2028b"), ids("a\u2029b"), ids("a\u0085b")]
+    assert [example.completions[0].ids for example in examples] == [ids("a\u2028b"), ids("a\u2029b"), ids("a\u0085b")]
     assert [example.feedback_ids for example in examples] == [("line 1",), ("line 3",), ("line 4",)]
     assert left_out == LeftOut(0, 0)
 
@@ -136,7 +136,7 @@ def test_unpaired_and_demonstrations(tmp_path: Path) -> None:
     shown = written(tmp_path / "s.jsonl", {"prompt": "q", "completion": "yes"}, {"messages": turns})
     form, examples, _ = read_examples(shown, render, max_tokens=20)
     assert form == "sft"
-    assert [example.replies[0].ids for example in examples] == [ids("yes")] * 2
+    assert [example.completions[0].ids for example in examples] == [ids("yes")] * 2
 
 
 def test_rows_longer_than_the_context_are_counted_and_left_out(tmp_path: Path) -> None:
@@ -163,9 +163,9 @@ def test_rows_with_nothing_to_learn_are_counted_and_left_out(tmp_path: Path) -> 
     assert read_examples(shown, render, max_tokens=20)[2] == LeftOut(0, 1)
     assert (
         str(LeftOut(2, 1))
-        == "2 longer than the model's context, 1 with an empty reply, or the same reply on both sides"
+        == "2 longer than the model's context, 1 with an empty completion, or the same completion on both sides"
     )
-    assert str(LeftOut(0, 3)) == "3 with an empty reply, or the same reply on both sides"
+    assert str(LeftOut(0, 3)) == "3 with an empty completion, or the same completion on both sides"
 
 
 TURNS = (
@@ -416,9 +416,9 @@ def test_thumbs_of_one_kind_train_methods_that_look_at_each_by_itself(
     [
         (
             {"prompt": "q", "chosen": "a", "rejected": "a"},
-            "left out: 1 with an empty reply, or the same reply on both sides",
+            "left out: 1 with an empty completion, or the same completion on both sides",
         ),
-        ({"prompt": "q", "chosen": "", "rejected": "a"}, "left out: 1 with an empty reply"),
+        ({"prompt": "q", "chosen": "", "rejected": "a"}, "left out: 1 with an empty completion"),
         (
             {"prompt": "q" * 600, "chosen": "a", "rejected": "b"},
             "left out: 1 longer than the model's context .512 tokens",
