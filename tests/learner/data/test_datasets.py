@@ -14,10 +14,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from trl.data_utils import extract_prompt, maybe_extract_prompt
 
-from learner.errors import BadData, BadSetting
 from learner.data.datasets import LeftOut, read_examples, render_with
-from learner.reward_model.offline import train_reward_model
+from learner.errors import BadData, BadSetting
 from learner.offline import train_file
+from learner.reward_model.offline import train_reward_model
 from learner.settings import LearnerSettings
 from policy.versions import read_version
 from tests.models import tiny_tokenizer
@@ -101,7 +101,9 @@ def test_a_prompt_as_text_beside_conversations_is_read_as_trl_reads_it(tmp_path:
     _, (example,), _ = read_examples(written(tmp_path / "a.jsonl", row), render, max_tokens=99)
     cut = maybe_extract_prompt(row)
     assert example.prompt_ids == tuple(render(cut["prompt"], "")[0])
-    assert [reply.ids for reply in example.completions] == [ids(cut[side][0]["content"]) for side in ("chosen", "rejected")]
+    assert [reply.ids for reply in example.completions] == [
+        ids(cut[side][0]["content"]) for side in ("chosen", "rejected")
+    ]
 
 
 def test_parts_of_text_are_one_text(tmp_path: Path) -> None:
@@ -489,7 +491,18 @@ def attune(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def test_the_command_trains_and_refuses_in_one_line(tiny: Path, tmp_path: Path) -> None:
     file, out = preferences(tmp_path / "p.jsonl"), tmp_path / "out"
-    small = ["--device", "cpu", "--anchors.count", "8", "--gate.num-samples", "8", "--gate.max-tokens", "16", "--steps", "4"]
+    small = [
+        "--device",
+        "cpu",
+        "--anchors.count",
+        "8",
+        "--gate.num-samples",
+        "8",
+        "--gate.max-tokens",
+        "16",
+        "--steps",
+        "4",
+    ]
     done = attune("train", "--data", str(file), "--model", str(tiny), "--out", str(out), *small)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(out), read_version(out).digest]
