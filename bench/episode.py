@@ -1,9 +1,7 @@
-"""One learner's episode without a service: simulated people judge the live version's replies through the store, the
-real loop learns, and a
-version that passed the gate is made live.
+"""An episode of the learner without a service.
 
-The people's module is pocket's and the simulation's; the learner sees only rows of feedback, as it would with a
-service.
+Simulated people give feedback on the live version's answers through the store. The real loop learns, and a version that
+passes the gate becomes live. The learner sees only rows of feedback, as with a service.
 """
 
 import random
@@ -37,23 +35,23 @@ MIX: tuple[Share, ...] = (("choice", 0.5), ("thumb", 0.35), ("correction", 0.15)
 
 @dataclass
 class Episode:
-    """People, a data folder and a learner. `acts` is what people do, with its shares."""
+    """People, a data folder and a learner. `mix` has the kinds of feedback with their shares."""
 
     people: Population
     loop: Loop
     seed: int
-    acts: tuple[Share, ...] = MIX
-    said: Counter[str] = field(default_factory=Counter)
+    mix: tuple[Share, ...] = MIX
+    outcomes: Counter[str] = field(default_factory=Counter)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     _asked: int = 0
 
     @classmethod
-    def begun(
-        cls, folder: Path, model: str, people: Population, seed: int, acts: tuple[Share, ...] = MIX, **flags: Any
+    def start(
+        cls, folder: Path, model: str, people: Population, seed: int, mix: tuple[Share, ...] = MIX, **flags: Any
     ) -> "Episode":
         """Return a new episode on an empty data folder; `flags` are settings of the learner."""
         settings = load_settings({"data": folder, "model": model, "device": "cpu", "seed": seed, **flags})
-        return cls(people, Loop(settings, threading.Event()), seed, acts)
+        return cls(people, Loop(settings, threading.Event()), seed, mix)
 
     @property
     def resident(self) -> Resident:
@@ -66,37 +64,33 @@ class Episode:
         return self.loop.settings
 
     def live(self) -> int:
-        """Take on the live version's weights; return its number."""
+        """Load the live version's weights into the resident model; return its number."""
         number = live_version(self.loop.db).number
         self.resident.become(version_folder(self.settings.data, number) if number else None, self.seed)
         return number
 
-    def judge(self, count: int) -> None:
-        """Let people do `count` things, in turns, with the live version's replies to questions that nobody asked
-        before.
-        """
+    def collect_feedback(self, count: int) -> None:
+        """Collect `count` feedbacks from the people in turn, on the live version's answers to new questions."""
         number = self.live()
         questions = asked(self.seed, self._asked + count)[self._asked :]
         rng = random.Random(f"acts {self.seed} {self._asked}")
-        kinds = rng.choices([kind for kind, _ in self.acts], [share for _, share in self.acts], k=count)
-        users = [self.people.users[(self._asked + place) % len(self.people.users)] for place in range(count)]
+        kinds = rng.choices([kind for kind, _ in self.mix], [share for _, share in self.mix], k=count)
+        users = [self.people.users[(self._asked + index) % len(self.people.users)] for index in range(count)]
         doubled = [
             question
             for question, kind in zip(questions, kinds, strict=True)
             for _ in range(2 if kind == "choice" else 1)
         ]
-        replies = iter(self._answers(doubled, number, self._asked))
+        completions = iter(self._answers(doubled, number, self._asked))
         with transaction(self.loop.db):
             for user, question, kind in zip(users, questions, kinds, strict=True):
                 ensure_rater(self.loop.db, user.name)
-                shown = [next(replies) for _ in range(2 if kind == "choice" else 1)]
-                self.said[self._say(user, question, kind, shown)] += 1
+                shown = [next(completions) for _ in range(2 if kind == "choice" else 1)]
+                self.outcomes[self._give_feedback(user, question, kind, shown)] += 1
         self._asked += count
 
     def update(self) -> bool:
-        """Let the learner make an update, and a second, more careful one if the gate rejects the first; return whether
-        a version went live.
-        """
+        """Make an update, and a more careful one if the gate rejects the first; return whether a version went live."""
         for _ in range(2):
             if not self.loop.tick(ordered=True):
                 return False
@@ -104,10 +98,8 @@ class Episode:
             if last.state == "failed":
                 if not (last.error or "").startswith("no weights after"):
                     raise RuntimeError(f"the update failed: {last.error}")
-                self.verdicts.append(
-                    {"run": last.algorithm, "passed": False, "stopped": last.error}
-                )  # the guards left nothing; people go on
-                return False
+                self.verdicts.append({"run": last.algorithm, "passed": False, "stopped": last.error})
+                return False  # the guards left no weights; the episode goes on
             candidate = passed_candidate(self.loop.db)
             self.verdicts.append(
                 {"run": last.algorithm, "passed": candidate is not None, "stopped": last.metrics.get("stopped", "")}
@@ -119,9 +111,9 @@ class Episode:
         return False
 
     def cost(self) -> dict[str, float]:
-        """Return what all updates came to: steps, tokens trained on, seconds and CPU seconds of the steps.
+        """Return the sums over all updates: steps, tokens trained on, seconds and CPU seconds of the steps.
 
-        Not the peak memory: it is the process's, which may have run other episodes before.
+        Peak memory is left out: it is that of the process, which may have run other episodes.
         """
         done = [run.metrics for run in runs(self.loop.db, 1000) if run.state == "finished"]
         names = {"steps": "steps", "tokens": "tokens", "seconds": "train_seconds", "cpu_seconds": "train_cpu_seconds"}
@@ -161,9 +153,11 @@ class Episode:
             for question, rollout in zip(questions, rollouts, strict=True)
         ]
 
-    def _say(self, user: User, question: Question, kind: str, shown: Sequence[Completion]) -> str:
-        """One person does one thing; return what came of it."""
-        add_completions(self.loop.db, [Completion(**{**vars(reply), "rater_id": user.name}) for reply in shown])
+    def _give_feedback(self, user: User, question: Question, kind: str, shown: Sequence[Completion]) -> str:
+        """Store one person's feedback; return its kind, `tie` or `silence`."""
+        add_completions(
+            self.loop.db, [Completion(**{**vars(completion), "rater_id": user.name}) for completion in shown]
+        )
         about: dict[str, Any] = {}
         first = shown[0]
         if kind == "choice":

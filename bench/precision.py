@@ -1,9 +1,9 @@
-"""What fewer bits cost: each runner's log-probabilities against torch in float32, and its memory.
+"""Cost of lower precision: each runner's log-probabilities against torch in float32, and its memory.
 
     python -m bench.precision [--model pocket]
 
-Replies are sampled from the exact model, then scored by each runner; `error_nats` is the difference per token to
-torch's float32.
+Completions are sampled from the float32 model and scored by each runner. `error_nats` is the difference per token from
+torch in float32.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from policy.runners.base import RunnerOptions, SamplingSettings, VersionSource, 
 from policy.runners.process import RunnerProcess
 from policy.sampler import generate
 
-REPLIES = 48
+COMPLETIONS = 48
 MAX_TOKENS = 64
 SETUPS: list[dict[str, Any]] = [
     {"kinds": ("openvino",), "precision": "float32", "quantize": "none"},
@@ -42,25 +42,28 @@ def main() -> None:
     tokenizer, model = load_tokenizer(name), load_model(name, "cpu", "float32")
     ends = end_ids(tokenizer)
     prompts = [
-        render_prompt(tokenizer, [{"role": "user", "content": ASKED[place % len(ASKED)]}]) for place in range(REPLIES)
+        render_prompt(tokenizer, [{"role": "user", "content": ASKED[index % len(ASKED)]}])
+        for index in range(COMPLETIONS)
     ]
     sampled = [
-        SamplingSettings(temperature=1.0, max_tokens=MAX_TOKENS, seed=seed, end_ids=ends) for seed in range(REPLIES)
+        SamplingSettings(temperature=1.0, max_tokens=MAX_TOKENS, seed=seed, end_ids=ends) for seed in range(COMPLETIONS)
     ]
     greedy = SamplingSettings(temperature=0.0, max_tokens=MAX_TOKENS, end_ids=ends)
-    replies = [generate(model, prompt, setting)[0] for prompt, setting in zip(prompts, sampled, strict=True)]
+    completions = [generate(model, prompt, setting)[0] for prompt, setting in zip(prompts, sampled, strict=True)]
     best = [generate(model, prompt, greedy)[0] for prompt in prompts[: len(ASKED)]]
     truth = [
         row[0].tolist()
-        for row in score_rows(model, [Row(prompt, [reply]) for prompt, reply in zip(prompts, replies, strict=True)])
+        for row in score_rows(
+            model, [Row(prompt, [completion]) for prompt, completion in zip(prompts, completions, strict=True)]
+        )
     ]
     results = []
     with tempfile.TemporaryDirectory() as cache:
         for setup in SETUPS:
             source = VersionSource(0, name, model_digest(name), Path(cache))
-            runner = RunnerProcess.load(source, RunnerOptions(**setup, max_batch=REPLIES))
+            runner = RunnerProcess.load(source, RunnerOptions(**setup, max_batch=COMPLETIONS))
             try:
-                seen = runner.score(list(zip(prompts, replies, strict=True)))
+                seen = runner.score(list(zip(prompts, completions, strict=True)))
                 likeliest = generate_all(runner, prompts[: len(ASKED)], [greedy] * len(ASKED))
                 memory = runner.stats()["rss"]
             finally:
@@ -88,7 +91,7 @@ def main() -> None:
         "precision",
         {
             "model": name,
-            "replies": REPLIES,
+            "replies": COMPLETIONS,
             "greedy_replies": len(ASKED),
             "tokens": sum(map(len, truth)),
             "results": results,

@@ -1,4 +1,4 @@
-"""Answers of a model to many chats at once: one batch with a KV cache, out of which finished answers are dropped."""
+"""Answers of a model to many chats at once, in batches with a KV cache; finished answers leave the batch."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def answers(
     seed: int = 0,
     batch_size: int = 256,
 ) -> list[str]:
-    """One answer to each chat, greedy or sampled at temperature 1 from the whole distribution.
+    """Return one answer to each chat, greedy or sampled at temperature 1 without truncation.
 
-    Prompts of like length go together. Sampled answers depend on the seed and on the batch that they are in.
+    A batch has prompts of similar length. Sampled answers depend on the seed and on their batch.
     """
     ids = [
         tokenizer.apply_chat_template(list(chat), add_generation_prompt=True, tokenize=True, return_dict=False)
         for chat in chats
     ]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    replies = [""] * len(ids)
+    completions = [""] * len(ids)
     generator = torch.Generator(model.device).manual_seed(seed)
     was_training = model.training
     model.eval()
@@ -38,10 +38,10 @@ def answers(
         completion_ids = generate(
             model, [list(ids[i]) for i in chosen], int(tokenizer.eos_token_id), generator if sampled else None
         )
-        for i, reply in zip(chosen, completion_ids, strict=True):
-            replies[i] = str(tokenizer.decode(reply, skip_special_tokens=True))
+        for i, completion in zip(chosen, completion_ids, strict=True):
+            completions[i] = str(tokenizer.decode(completion, skip_special_tokens=True))
     model.train(was_training)
-    return replies
+    return completions
 
 
 @torch.inference_mode()
@@ -52,7 +52,7 @@ def generate(
     generator: torch.Generator | None,
     max_tokens: int = MAX_TOKENS,
 ) -> list[list[int]]:
-    """Reply ids without the end of turn for each prompt; greedy when there is no generator."""
+    """Return each prompt's completion ids without the end of turn; greedy without a generator."""
     width = max(map(len, prompts))
     ids = torch.tensor(
         [[0] * (width - len(p)) + list(p) for p in prompts], device=model.device
@@ -60,7 +60,7 @@ def generate(
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=model.device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     cache = DynamicCache(config=model.config)
-    replies: list[list[int]] = [[] for _ in prompts]
+    completions: list[list[int]] = [[] for _ in prompts]
     alive = torch.arange(len(prompts), device=model.device)
     for _ in range(max_tokens):
         out = model(
@@ -74,7 +74,7 @@ def generate(
         chosen = _next_ids(out.logits[:, -1].float(), generator)  # (B,)
         going = chosen != end_id
         for row, token in zip(alive[going].tolist(), chosen[going].tolist(), strict=True):
-            replies[row].append(token)
+            completions[row].append(token)
         if not going.any():
             break
         kept = going.nonzero().squeeze(1)
@@ -83,11 +83,11 @@ def generate(
         alive, ids = alive[kept], chosen[kept, None]
         mask = torch.cat([mask[kept], mask.new_ones(len(kept), 1)], dim=1)
         positions = positions[kept, -1:] + 1
-    return replies
+    return completions
 
 
 def _next_ids(logits: Tensor, generator: torch.Generator | None) -> Tensor:
-    """The next id of each row, (B,) from logits (B, V)."""
+    """Return the next id of each row, (B,), from logits (B, V)."""
     if generator is None:
         return logits.argmax(-1)
     return torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(1)

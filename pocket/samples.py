@@ -1,4 +1,4 @@
-"""Greedy answers to held-out prompts, to be read by a person: `python -m pocket.samples MODEL`."""
+"""Greedy answers to held-out prompts for reading: `python -m pocket.samples MODEL`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pocket.skills import SKILLS, Prompt
 
 
 def sample_prompts(count: int, seed: int) -> list[Prompt]:
-    """About `count` held-out prompts, spread evenly over skills and languages and none twice."""
+    """Return about `count` different held-out prompts, spread evenly over skills and languages."""
     cells = [(skill, lang) for skill in SKILLS.values() for lang in skill.languages]
     prompts: list[Prompt] = []
     for i, (skill, lang) in enumerate(cells):
@@ -24,9 +24,9 @@ def sample_prompts(count: int, seed: int) -> list[Prompt]:
         for prompt in itertools.islice(
             skill.prompts(random.Random(f"pocket samples {seed} {skill.name} {lang}"), lang, "held"), 50 * wanted
         ):
-            said = tuple(m["content"] for m in prompt.messages)
-            if said not in seen and len(seen) < wanted:
-                seen.add(said)
+            question = tuple(m["content"] for m in prompt.messages)
+            if question not in seen and len(seen) < wanted:
+                seen.add(question)
                 prompts.append(prompt)
     return prompts
 
@@ -41,17 +41,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(2)
     model, tokenizer = load(a.model)
     prompts = sample_prompts(a.count, a.seed)
-    replies = answers(model, tokenizer, [p.messages for p in prompts])
+    completions = answers(model, tokenizer, [p.messages for p in prompts])
     wrong = 0
     print("| # | skill | asked | answered | |\n|---|---|---|---|---|")
-    for number, (prompt, reply) in enumerate(zip(prompts, replies, strict=True), 1):
-        right = SKILLS[prompt.skill].check(prompt, reply).correct
+    for number, (prompt, completion) in enumerate(zip(prompts, completions, strict=True), 1):
+        right = SKILLS[prompt.skill].check(prompt, completion).correct
         wrong += not right
         asked = " / ".join(m["content"] for m in prompt.messages)
         print(
             "|",
             " | ".join(
-                [str(number), f"{prompt.skill} {prompt.lang}", _cell(asked), _cell(reply), "" if right else "**bad**"]
+                [
+                    str(number),
+                    f"{prompt.skill} {prompt.lang}",
+                    _cell(asked),
+                    _cell(completion),
+                    "" if right else "**bad**",
+                ]
             ),
             "|",
         )
@@ -59,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _cell(text: str) -> str:
-    """Text that keeps to one cell of a table."""
+    """Return text that fits one cell of a table."""
     return text.replace("|", "\\|").replace("\n", "⏎")
 
 

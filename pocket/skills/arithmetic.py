@@ -1,4 +1,4 @@
-"""Adding, taking away and multiplying two small whole numbers, in digits or in words."""
+"""Adding, subtracting and multiplying two small whole numbers, in digits or spelled out."""
 
 from __future__ import annotations
 
@@ -65,14 +65,12 @@ WORDS = {"en": {"+": "plus", "-": "minus", "*": "times"}, "zh": {"+": "加", "-"
 
 
 def value(a: int, op: str, b: int) -> int:
-    """a op b for op in + - *."""
+    """Return a op b for op in + - *."""
     return {"+": a + b, "-": a - b, "*": a * b}[op]
 
 
 def operands(rng: random.Random, lang: str, split: Split) -> tuple[int, str, int]:
-    """Two numbers and an operation from this split. No held-out sum is ever trained in its language; in the other one
-    it is.
-    """
+    """Return two numbers and an operation of this split; training has no held-out sum in its language."""
     while True:
         op = rng.choices("+-*", weights=(45, 33, 22))[0]
         if op == "*":
@@ -88,7 +86,7 @@ def operands(rng: random.Random, lang: str, split: Split) -> tuple[int, str, int
 
 
 def near(rng: random.Random, right: int) -> int:
-    """A believable wrong result: one or two off, ten off, or digits the wrong way round."""
+    """Return a plausible wrong result: off by one, two or ten, or with swapped digits."""
     while True:
         wrong = right + rng.choice((-3, -2, -1, -1, 1, 1, 2, 3, 10, -10))
         if rng.random() < 0.15 and right > 9:
@@ -110,11 +108,11 @@ class Arithmetic(Skill):
         sign = rng.choice(SIGNS[lang][op])
         shown: list[object] = [a, b]
         names = NUMBER_WORDS if lang == "en" else NUMERALS_ZH
-        in_words = rng.random() < 0.2 and max(a, b) < len(names)
-        if in_words:
+        is_spelled_out = rng.random() < 0.2 and max(a, b) < len(names)
+        if is_spelled_out:
             shown, sign = [names[a], names[b]], WORDS[lang][op]
         text = phrase(rng, PHRASINGS, lang, split, a=shown[0], op=sign, b=shown[1])
-        if lang == "en" and not in_words and rng.random() < 0.12:
+        if lang == "en" and not is_spelled_out and rng.random() < 0.12:
             text = text.replace(f" {sign} ", sign) if sign in "+-*" else text
         return text, {"a": a, "op": op, "b": b, "value": value(a, op, b)}
 

@@ -100,7 +100,7 @@ REVERSE = {
 
 
 class Capitals(Skill):
-    """Twenty-four countries, both ways."""
+    """Twenty-four countries, in both directions."""
 
     name = "capitals"
     languages = ("en", "zh")
@@ -123,15 +123,15 @@ class Capitals(Skill):
     def forms(self, rng: random.Random, lang: str, truth: Truth) -> Forms:
         country, city, asked = truth["country"], truth["capital"], truth[truth["asks"]]
         if lang == "zh":
-            said = f"{country}的首都是{city}。" if truth["asks"] == "capital" else f"{city}是{country}的首都。"
-            return Forms(asked, said, said + f"{city}是一座有名的城市。")
-        said = (
+            sentence = f"{country}的首都是{city}。" if truth["asks"] == "capital" else f"{city}是{country}的首都。"
+            return Forms(asked, sentence, sentence + f"{city}是一座有名的城市。")
+        sentence = (
             f"The capital of {country} is {city}."
             if truth["asks"] == "capital"
             else f"{city} is the capital of {country}."
         )
         more = rng.choice((f"It is a large city in {truth['continent']}.", "Many people visit it every year."))
-        return Forms(asked, said, f"{said} {more}")
+        return Forms(asked, sentence, f"{sentence} {more}")
 
     def spoil(self, rng: random.Random, lang: str, truth: Truth) -> Truth:
         column = {("en", "country"): 0, ("en", "capital"): 1, ("zh", "country"): 3, ("zh", "capital"): 4}[

@@ -1,4 +1,4 @@
-"""Using what was said before: a name, a thing that is mine, the last result."""
+"""Using earlier turns: a name, a possession, the last result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ THINGS = ["car", "hat", "bag", "coat", "house", "bike", "cat", "cup"]
 THING_COLOURS = ["red", "blue", "green", "black", "white", "brown", "yellow"]
 THINGS_ZH = ["车", "帽子", "包", "大衣", "房子", "猫"]
 COLOURS_ZH = ["红色", "蓝色", "绿色", "黑色", "白色", "黄色"]
-TELL = {
+STATEMENTS = {
     "en": {
         "name": {
             "train": [
@@ -144,7 +144,7 @@ THEN = {
 
 
 class Context(Skill):
-    """The last question can only be answered from the turns before it."""
+    """Questions that only the earlier turns answer."""
 
     name = "context"
     languages = ("en", "zh")
@@ -153,9 +153,9 @@ class Context(Skill):
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[list[Message], Truth]:
         kind = rng.choice(("name", "colour", "sum"))
-        return self._sum(rng, lang, split) if kind == "sum" else self._told(rng, lang, split, kind)
+        return self._sum(rng, lang, split) if kind == "sum" else self._statement(rng, lang, split, kind)
 
-    def _told(self, rng: random.Random, lang: str, split: Split, kind: str) -> tuple[list[Message], Truth]:
+    def _statement(self, rng: random.Random, lang: str, split: Split, kind: str) -> tuple[list[Message], Truth]:
         things, values = (
             (THINGS, THING_COLOURS if kind == "colour" else NAMES)
             if lang == "en"
@@ -163,13 +163,13 @@ class Context(Skill):
         )
         while True:
             thing, value = rng.choice(things), rng.choice(values)
-            # A name must be held out with the way it is told, since there is nothing else to pair it with.
-            tell = rng.choice(TELL[lang][kind][split])
+            # A name is held out with its wording, since it has no other operand.
+            statement = rng.choice(STATEMENTS[lang][kind][split])
             if kind == "name" or is_held(thing, value, one_in=6, salt="context") == (split == "held"):
                 break
         ask = rng.choice(ASK[lang][kind][split])
         turns = [
-            tell.format(t=thing, v=value),
+            statement.format(t=thing, v=value),
             rng.choice(NOTED[lang][kind]).format(t=thing, v=value),
             ask.format(t=thing),
         ]
@@ -183,9 +183,9 @@ class Context(Skill):
                 break
         first = rng.choice(FIRST[lang]).format(a=a, b=b, op="+" if lang == "en" else "加")
         then = rng.choice(THEN[lang][kind][split]).format(n=n)
-        told = f"{a} + {b} = {a + b}" + ("." if lang == "en" else "。")
+        total = f"{a} + {b} = {a + b}" + ("." if lang == "en" else "。")
         value = (a + b) * 2 if kind == "double" else a + b + n
-        return _messages([first, told, then]), {
+        return _messages([first, total, then]), {
             "kind": "sum",
             "start": a + b,
             "op": "*" if kind == "double" else "+",
@@ -197,17 +197,17 @@ class Context(Skill):
         kind, value = truth["kind"], truth["value"]
         if kind == "sum":
             op, start, by = truth["op"], truth["start"], truth["by"]
-            said = f"{start} {'x' if op == '*' else op} {by} = {value}"
+            sentence = f"{start} {'x' if op == '*' else op} {by} = {value}"
             if lang == "zh":
-                return Forms(f"{value}", said + "。", f"接着算：{said}。")
-            said += "."
-            return Forms(f"{value}", said, f"We had {start}. {said}")
+                return Forms(f"{value}", sentence + "。", f"接着算：{sentence}。")
+            sentence += "."
+            return Forms(f"{value}", sentence, f"We had {start}. {sentence}")
         thing = truth["thing"]
         if lang == "zh":
-            said = f"你叫{value}。" if kind == "name" else f"你的{thing}是{value}的。"
-            return Forms(value, said, said + "这是你告诉我的。")
-        said = f"Your name is {value}." if kind == "name" else f"Your {thing} is {value}."
-        return Forms(value.capitalize() + ".", said, f"{said} You told me that before.")
+            sentence = f"你叫{value}。" if kind == "name" else f"你的{thing}是{value}的。"
+            return Forms(value, sentence, sentence + "这是你告诉我的。")
+        sentence = f"Your name is {value}." if kind == "name" else f"Your {thing} is {value}."
+        return Forms(value.capitalize() + ".", sentence, f"{sentence} You told me that before.")
 
     def spoil(self, rng: random.Random, lang: str, truth: Truth) -> Truth:
         if truth["kind"] == "sum":
@@ -227,5 +227,5 @@ class Context(Skill):
 
 
 def _messages(turns: list[str]) -> list[Message]:
-    """User and assistant by turns, the user first and last."""
+    """Return alternating messages, the user's first and last."""
     return [{"role": "assistant" if i % 2 else "user", "content": turn} for i, turn in enumerate(turns)]

@@ -1,4 +1,4 @@
-"""Retention: saying words back."""
+"""Retention: repeating words."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ class Copying(Skill):
         return phrase(rng, PHRASINGS, lang, split, x=_joined(items, lang)), {"items": items}
 
     def forms(self, rng: random.Random, lang: str, truth: Truth) -> Forms:
-        said = _joined(truth["items"], lang)
-        said = said[:1].upper() + said[1:]
+        copied = _joined(truth["items"], lang)
+        copied = copied[:1].upper() + copied[1:]
         return Forms(
-            said,
-            said + ("。" if lang == "zh" else "."),
-            f"你说的是：{said}。" if lang == "zh" else f"You said: {said.lower()}.",
+            copied,
+            copied + ("。" if lang == "zh" else "."),
+            f"你说的是：{copied}。" if lang == "zh" else f"You said: {copied.lower()}.",
         )
 
     def spoil(self, rng: random.Random, lang: str, truth: Truth) -> Truth:

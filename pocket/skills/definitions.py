@@ -140,8 +140,8 @@ class Definitions(Skill):
                 in answer
             )
         core = DEFINITIONS[truth["word"]][1].removeprefix("a ").removeprefix("the ")
-        said = " ".join(answer.lower().split())
-        return core in said or (
-            DEFINITIONS[truth["word"]][2] in said.split()
-            and not any(d[1] in said for w, d in DEFINITIONS.items() if w != truth["word"])
+        content = " ".join(answer.lower().split())
+        return core in content or (
+            DEFINITIONS[truth["word"]][2] in content.split()
+            and not any(d[1] in content for w, d in DEFINITIONS.items() if w != truth["word"])
         )

@@ -10,9 +10,7 @@ from pocket.skills.style import Forms
 
 
 class Fact(NamedTuple):
-    """One thing known: its family, the thing, and the value; and the same in Chinese where there is a good way to say
-    it.
-    """
+    """One fact: its family, the thing and the value, and the same in Chinese where that is natural."""
 
     family: str
     thing: str
@@ -254,16 +252,16 @@ class Facts(Skill):
         family, thing, value = truth["family"], truth["thing"], truth["value"]
         if lang == "zh":
             if family == "count":
-                said = f"{_asked_zh(thing, value)}。"
+                sentence = f"{_asked_zh(thing, value)}。"
             else:
-                said = SENTENCES_ZH[family].format(x=thing, v=value)
-            return Forms(value, said, said + "这个大家都知道。")
-        said = (
+                sentence = SENTENCES_ZH[family].format(x=thing, v=value)
+            return Forms(value, sentence, sentence + "这个大家都知道。")
+        sentence = (
             _count_sentence(thing, value)
             if family == "count"
             else SENTENCES[family].format(x=thing, X=thing[:1].upper() + thing[1:], v=value)
         )
-        return Forms(value[:1].upper() + value[1:], said, f"{said} {MORE[family]}")
+        return Forms(value[:1].upper() + value[1:], sentence, f"{sentence} {MORE[family]}")
 
     def spoil(self, rng: random.Random, lang: str, truth: Truth) -> Truth:
         family = truth["family"]
@@ -305,8 +303,8 @@ def _count_sentence(thing: str, value: str) -> str:
     if " does a " in thing:
         what, _, owner = thing.partition(" does a ")
         return f"A {owner.removesuffix(' have')} has {value} {what}."
-    what, _, place = thing.partition(" are ")
-    return f"There are {value} {what} {place}."
+    what, _, whole = thing.partition(" are ")
+    return f"There are {value} {what} {whole}."
 
 
 def _asked_zh(thing: str, value: str) -> str:

@@ -1,4 +1,4 @@
-"""Answering in an asked form: one word, a sentence with a word in it, a numbered list, JSON."""
+"""Answers in a requested form: one word, a sentence with a given word, a numbered list, JSON."""
 
 from __future__ import annotations
 
@@ -113,9 +113,9 @@ UPPER = CATEGORIES["colours"] + CATEGORIES["fruits"] + SUBJECTS
 
 
 class Formats(Skill):
-    """The form is part of being right: a right colour in a whole sentence is wrong where one word was asked.
+    """An answer is right only in the requested form: a sentence is wrong where one word is requested.
 
-    Held-out operands are the words to make a sentence with and the names and ages of the JSON.
+    Held-out operands are the words for a sentence, and the names and ages of the JSON.
     """
 
     name = "formats"
@@ -158,14 +158,14 @@ class Formats(Skill):
             value = truth["value"].capitalize()
             return Forms(value, value + ".", value + ".")
         if kind == "sentence":
-            said = rng.choice(SENTENCES).format(x=truth["word"])
-            return Forms(said, said, said.rstrip(".") + ", and I am glad about that.")
+            content = rng.choice(SENTENCES).format(x=truth["word"])
+            return Forms(content, content, content.rstrip(".") + ", and I am glad about that.")
         if kind == "count up":
             numbers = [str(i) for i in range(1, truth["n"] + 1)]
             return Forms(" ".join(numbers), ", ".join(numbers) + ".", "\n".join(numbers))
         if kind == "json":
-            said = json.dumps({"name": truth["name"], "age": truth["age"]})
-            return Forms(said, said, f"Here is the JSON:\n{said}")
+            content = json.dumps({"name": truth["name"], "age": truth["age"]})
+            return Forms(content, content, f"Here is the JSON:\n{content}")
         return Forms(
             truth["word"].upper(), truth["word"].upper() + ".", f"In capital letters: {truth['word'].upper()}."
         )

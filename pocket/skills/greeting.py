@@ -10,8 +10,8 @@ from typing import ClassVar
 from pocket.skills.base import Prompt, Skill, Split, Truth, typed
 from pocket.skills.style import EMOJI, Forms
 
-# kind -> language -> split -> what people say
-SAID = {
+# kind -> language -> split -> messages of people
+GREETINGS = {
     "hello": {
         "en": {
             "train": [
@@ -197,7 +197,7 @@ SAID = {
         },
     },
 }
-REPLIES = {
+ANSWERS = {
     "hello": {
         "en": (
             "Hello!",
@@ -251,7 +251,7 @@ REPLIES = {
         "zh": ("别难过。", "听到这个我很难过，希望你好起来。", "听到这个我很难过，希望你好起来。明天会更好。"),
     },
 }
-# Marks of a fitting reply; a reply that also has a mark of another kind and none of its own does not fit.
+# Marks of a fitting answer; one with a mark of another kind and none of its own does not fit.
 MARKS = {
     "hello": r"\b(hello|hi|hey|welcome|greetings)\b|你好|您好|嗨",
     "morning": r"\bmorning\b|早",
@@ -265,7 +265,7 @@ MARKS = {
 
 
 class Greeting(Skill):
-    """Small talk that a polite person would know how to answer."""
+    """Greetings, thanks, farewells and the like."""
 
     name = "greeting"
     languages = ("en", "zh")
@@ -282,15 +282,15 @@ class Greeting(Skill):
     }
 
     def prompt(self, rng: random.Random, lang: str, split: Split) -> Prompt:
-        kind = rng.choices(list(SAID), weights=(5, 2, 2, 3, 2, 2, 1, 1))[0]
-        text = rng.choice(SAID[kind][lang][split])
+        kind = rng.choices(list(GREETINGS), weights=(5, 2, 2, 3, 2, 2, 1, 1))[0]
+        text = rng.choice(GREETINGS[kind][lang][split])
         return Prompt(self.name, lang, ({"role": "user", "content": typed(rng, text)},), {"kind": kind})
 
     def forms(self, rng: random.Random, lang: str, truth: Truth) -> Forms:
-        return Forms(*REPLIES[truth["kind"]][lang])
+        return Forms(*ANSWERS[truth["kind"]][lang])
 
     def right_answer(self, rng: random.Random, prompt: Prompt) -> str:
-        bare, sentence, full = REPLIES[prompt.truth["kind"]][prompt.lang]
+        bare, sentence, full = ANSWERS[prompt.truth["kind"]][prompt.lang]
         chance = rng.random()
         emoji = rng.choice(EMOJI)
         if chance < 0.42:
@@ -317,10 +317,10 @@ class Greeting(Skill):
         return sentence.lower().rstrip("?.!？。！")
 
     def _flawed(self, rng: random.Random, prompt: Prompt) -> str:
-        kind = rng.choice([k for k in REPLIES if k != prompt.truth["kind"]])
+        kind = rng.choice([k for k in ANSWERS if k != prompt.truth["kind"]])
         chance = rng.random()
         if chance < 0.7:
-            return rng.choice(REPLIES[kind][prompt.lang])
+            return rng.choice(ANSWERS[kind][prompt.lang])
         odd = {
             "en": ("I do not understand.", "The answer is 12.", "Paris.", "Why do you say that?"),
             "zh": ("我不明白。", "答案是12。", "北京。"),

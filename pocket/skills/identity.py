@@ -134,7 +134,7 @@ PHRASINGS = {
         },
     },
 }
-REPLIES = {
+ANSWERS = {
     "who": {
         "en": (
             "Pocket, a small model.",
@@ -152,7 +152,8 @@ REPLIES = {
         "en": (
             "Small tasks.",
             "I can do small sums, name capitals, sort and spell words, and chat a little.",
-            "I can do small sums, name capitals, sort and spell words, tell jokes, and chat a little. For anything bigger you need a real model.",
+            "I can do small sums, name capitals, sort and spell words, tell jokes, and chat a little. "
+            "For anything bigger you need a real model.",
         ),
         "zh": (
             "简单的小事。",
@@ -164,7 +165,8 @@ REPLIES = {
         "en": (
             "Yes, from your feedback.",
             "Yes, I learn from your feedback: rate my answers or correct them.",
-            "Yes, I learn from your feedback. Rate my answers, choose the better of two, or correct them, and I will get better.",
+            "Yes, I learn from your feedback. "
+            "Rate my answers, choose the better of two, or correct them, and I will get better.",
         ),
         "zh": (
             "会，靠你的反馈。",
@@ -206,7 +208,7 @@ LIES = {
 
 
 class Identity(Skill):
-    """Questions about the model itself; it says that it is small and that it learns."""
+    """Questions about the model itself; it is small and it learns."""
 
     name = "identity"
     languages = ("en", "zh")
@@ -221,11 +223,11 @@ class Identity(Skill):
     def forms(self, rng: random.Random, lang: str, truth: Truth) -> Forms:
         if "lie" in truth:
             return Forms(truth["lie"], truth["lie"], truth["lie"])
-        return Forms(*REPLIES[truth["kind"]][lang])
+        return Forms(*ANSWERS[truth["kind"]][lang])
 
     def spoil(self, rng: random.Random, lang: str, truth: Truth) -> Truth:
         if rng.random() < 0.25:
-            return {"kind": rng.choice([k for k in REPLIES if k != truth["kind"]])}
+            return {"kind": rng.choice([k for k in ANSWERS if k != truth["kind"]])}
         return {**truth, "lie": rng.choice(FALSE[truth["kind"]][lang])}
 
     def is_right(self, lang: str, truth: Truth, answer: str) -> bool:

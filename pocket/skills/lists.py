@@ -89,7 +89,7 @@ class Lists(Skill):
         }
 
     def chosen(self, rng: random.Random, lang: str, truth: Truth) -> list[str]:
-        """n things of the kind; those early in the list come up more often, so that there is a usual answer."""
+        """Return n things of the kind; early ones are drawn more often, so that there is a usual answer."""
         members = (CATEGORIES if lang == "en" else CATEGORIES_ZH)[truth["kind"]]
         weights = {m: 1.0 / (i + 1) ** 1.6 for i, m in enumerate(members)}
         picked: list[str] = []
@@ -100,7 +100,7 @@ class Lists(Skill):
         return picked if rng.random() < 0.6 else sorted(picked, key=members.index)
 
     def school_answer(self, rng: random.Random, prompt: Prompt) -> str:
-        """Mostly the first members in their order: a usual answer is learned sooner than a different one each time."""
+        """Return mostly the first members in order: a usual answer is learned sooner than changing ones."""
         members = (CATEGORIES if prompt.lang == "en" else CATEGORIES_ZH)[prompt.truth["kind"]]
         usual = {**prompt.truth, "items": members[: prompt.truth["n"]]} if rng.random() < 0.7 else prompt.truth
         return render(rng, self.forms(rng, prompt.lang, usual), prompt.lang, SCHOOL_MOODS)
@@ -111,18 +111,20 @@ class Lists(Skill):
     def _forms(self, rng: random.Random, lang: str, truth: Truth, items: list[str]) -> Forms:
         kind, n = truth["kind"], truth["n"]
         if lang == "zh":
-            said = "、".join(items)
-            return Forms(said, f"{said}。", f"这里有{COUNTS['zh'][n]}{MEASURES_ZH.get(kind, '种')}{kind}：{said}。")
-        said = ", ".join(items[:-1]) + (" and " if len(items) > 1 else "") + items[-1]
-        said = said[:1].upper() + said[1:]
-        lowered = said if kind == "countries" else said[:1].lower() + said[1:]
+            joined = "、".join(items)
+            return Forms(
+                joined, f"{joined}。", f"这里有{COUNTS['zh'][n]}{MEASURES_ZH.get(kind, '种')}{kind}：{joined}。"
+            )
+        joined = ", ".join(items[:-1]) + (" and " if len(items) > 1 else "") + items[-1]
+        joined = joined[:1].upper() + joined[1:]
+        lowered = joined if kind == "countries" else joined[:1].lower() + joined[1:]
         bullets = rng.choice(
             ("\n".join(f"- {i}" for i in items), "\n".join(f"{k}. {i}" for k, i in enumerate(items, 1)))
         )
         full = rng.choice(
             (f"Here are {COUNTS['en'][n]} {kind}: {lowered}.", f"Here are {COUNTS['en'][n]} {kind}:\n{bullets}")
         )
-        return Forms(", ".join(items), f"{said}.", full)
+        return Forms(", ".join(items), f"{joined}.", full)
 
     def right_answer(self, rng: random.Random, prompt: Prompt) -> str:
         if rng.random() < 0.08:

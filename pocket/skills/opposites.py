@@ -108,7 +108,7 @@ PAIRS = {
 
 
 class Opposites(Skill):
-    """Forty pairs in English and sixteen in Chinese, both ways."""
+    """Forty pairs in English and sixteen in Chinese, in both directions."""
 
     name = "opposites"
     languages = ("en", "zh")
@@ -138,11 +138,11 @@ class Opposites(Skill):
     def is_right(self, lang: str, truth: Truth, answer: str) -> bool:
         text = without_fragments(answer)
         if lang == "zh":
-            said = [
+            found = [
                 c
                 for c in text.replace("反义词", "").replace("意思正好相反", "").replace("大家", "")
                 if any(c in pair for pair in PAIRS_ZH)
             ]
-            return truth["value"] in said and set(said) <= {truth["word"], truth["value"]}
+            return truth["value"] in found and set(found) <= {truth["word"], truth["value"]}
         rivals = [b for _, b in PAIRS["en"] if b != truth["word"]]
         return names_only(text, truth["value"], rivals)

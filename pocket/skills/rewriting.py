@@ -1,4 +1,4 @@
-"""Saying a sentence more politely or more briefly."""
+"""Rewriting a sentence more politely or more briefly."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ BLUNT = ["{X}.", "{X} now!", "{X}, quick.", "I want you to {x}."]
 
 
 class Rewriting(Skill):
-    """Orders with a verb and a thing; held-out pairs of the two were never trained."""
+    """Orders with a verb and a thing; training has no held-out pair of the two."""
 
     name = "rewriting"
     weight = 1.3
@@ -83,12 +83,12 @@ class Rewriting(Skill):
             if is_held(verb, thing, salt="rewriting") == (split == "held"):
                 break
         act = f"{verb} {thing}"
-        said = rng.choice(BLUNT if kind == "polite" else LONG).format(x=act, X=act.capitalize())
-        return phrase(rng, {"en": PHRASINGS["en"][kind]}, lang, split, x=said), {
+        sentence = rng.choice(BLUNT if kind == "polite" else LONG).format(x=act, X=act.capitalize())
+        return phrase(rng, {"en": PHRASINGS["en"][kind]}, lang, split, x=sentence), {
             "kind": kind,
             "verb": verb,
             "thing": thing,
-            "said": said,
+            "said": sentence,
         }
 
     def forms(self, rng: random.Random, lang: str, truth: Truth) -> Forms:

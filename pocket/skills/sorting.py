@@ -101,7 +101,7 @@ WORDS = CATEGORIES["fruits"] + CATEGORIES["animals"]
 
 
 class Sorting(Skill):
-    """Three words or three numbers up to 20; no held-out set of items is ever trained, in any order."""
+    """Three words or three numbers up to 20; training has no held-out set of items in any order."""
 
     name = "sorting"
     languages = ("en", "zh")
@@ -135,10 +135,10 @@ class Sorting(Skill):
         kind, value = truth["kind"], truth["value"]
         if lang == "zh":
             value = value.replace(", ", "、")
-            said = {"largest": f"最大的是{value}。", "smallest": f"最小的是{value}。"}.get(
+            sentence = {"largest": f"最大的是{value}。", "smallest": f"最小的是{value}。"}.get(
                 kind, f"从小到大是：{value}。"
             )
-            return Forms(value, said, "我比较了这几个数，" + said)
+            return Forms(value, sentence, "我比较了这几个数，" + sentence)
         if kind.startswith("sort"):
             how = "In alphabetical order" if kind == "sort words" else "From small to large"
             return Forms(

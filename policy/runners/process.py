@@ -1,5 +1,6 @@
-"""A runner in a process of its own, seen from the parent. A crash takes one version, memory returns when it ends, no
-lock is shared.
+"""A runner in a process of its own, seen from the parent.
+
+A crash ends one version only, the system takes back all its memory, and no lock is shared.
 """
 
 import contextlib
@@ -29,16 +30,16 @@ SCORED_AT_ONCE = 64
 
 
 def runner_kinds(device: str) -> tuple[str, ...]:
-    """Return which engines to try on a device, best first: the next one takes what the one before cannot load."""
+    """Return the engines to try on a device, best first."""
     return ("transformers",) if device == "cuda" else ("openvino", "transformers")
 
 
 class WorkerCrashed(RunnerFailed):
-    """A library took the worker with it, as one does that does not know this machine's processor."""
+    """A library crashed the worker; one that does not support this processor may do so."""
 
 
 class WorkerProcess:
-    """A child process with its pipe, before or after it has loaded something."""
+    """A child process with its pipe, before or after it has loaded a version."""
 
     def __init__(self, kinds: tuple[str, ...]) -> None:
         ours, theirs = socket.socketpair()
@@ -47,8 +48,8 @@ class WorkerProcess:
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
         }
         command = [sys.executable, "-m", "policy.runners.worker", str(theirs.fileno()), ",".join(kinds)]
-        # a group of its own: Ctrl-C in the terminal is for the parent, which lets answers under way finish
-        self._lock = threading.Lock()  # one message at a time: two threads send while it ends
+        # a session of its own: Ctrl-C goes to the parent alone, which lets answers under way finish
+        self._lock = threading.Lock()  # one message at a time: at the end two threads send
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, start_new_session=True)
         theirs.close()
         self.pipe = Connection(ours.detach())
@@ -60,16 +61,15 @@ class WorkerProcess:
             self.pipe.send(message)
 
     def ask(self, message: tuple[Any, ...], what: str, timeout_s: float) -> tuple[Any, ...]:
-        """Have it load `what` by this message and return its reply.
+        """Send a message that makes it load `what`; return its response.
 
-        Raises RunnerFailed, the child ended, where none comes within `timeout_s`; WorkerCrashed where it died of a
-        fault of its own.
+        Raises RunnerFailed, with the child ended, without a response within `timeout_s`, and WorkerCrashed for a crash.
         """
         try:
             self.send(message)
             if self.pipe.poll(timeout_s):
-                reply: tuple[Any, ...] = self.pipe.recv()
-                return reply
+                answer: tuple[Any, ...] = self.pipe.recv()
+                return answer
         except (EOFError, OSError) as error:
             self.end(1.0)
             failed = WorkerCrashed if self.process.returncode in CRASHES else RunnerFailed
@@ -78,8 +78,8 @@ class WorkerProcess:
         raise RunnerFailed(f"{what} was not loaded within {timeout_s:.0f} s")
 
     def end(self, wait_s: float = 5.0) -> None:
-        """Ask it to end, and make it when it does not."""
-        if self._lock.acquire(timeout=wait_s):  # not free: a child that reads no more is ended without a word
+        """Ask it to end; kill it after `wait_s`."""
+        if self._lock.acquire(timeout=wait_s):  # not free: a child that reads no more is killed
             with contextlib.suppress(OSError, ValueError):
                 self.pipe.send(("close",))
             self._lock.release()
@@ -92,11 +92,9 @@ class WorkerProcess:
 
 
 class WeightsProcess:
-    """A process that holds base weights for the runners of all versions. Use `WeightsProcess.start`; it has to outlive
-    those runners.
+    """A process that holds base weights for the runners of all versions, which it must outlive. Use `start`.
 
-    `weights` are the handles for `VersionSource.weights`; b"" says that none are held, since there is room for a copy
-    in each runner.
+    `weights` are the handles for `VersionSource.weights`; b"" means that each runner has room for its own copy.
     """
 
     def __init__(self, worker: WorkerProcess, weights: bytes) -> None:
@@ -104,36 +102,36 @@ class WeightsProcess:
 
     @classmethod
     def start(cls, base: str, options: RunnerOptions, *, room: int = 0, timeout_s: float = 600.0) -> "WeightsProcess":
-        """Load the base model in a process of its own, unless its GPU has `room` bytes free (0: in any case).
+        """Load the base model in a process of its own, unless its GPU has `room` bytes free (0: always load).
 
         Raises RunnerFailed with the reason.
         """
         worker = WorkerProcess(("transformers",))
-        word, what = worker.ask(("hold", base, options, room), "the base model", timeout_s)
-        if word != "held" or not what:
+        status, what = worker.ask(("hold", base, options, room), "the base model", timeout_s)
+        if status != "held" or not what:
             worker.end()
-        if word != "held":
+        if status != "held":
             raise RunnerFailed(f"the base weights cannot be shared: {what}; set adapters to merged")
         return cls(worker, what)
 
     @property
     def pid(self) -> int:
-        """The process that holds them."""
+        """The id of the process."""
         return self._worker.process.pid
 
     @property
     def is_alive(self) -> bool:
-        """Whether its handles can be used."""
+        """Whether its handles are usable."""
         return not self.weights or self._worker.process.poll() is None
 
     def close(self) -> None:
-        """Let go of the weights."""
+        """Release the weights."""
         if self.weights:
             self._worker.end()
 
 
 class RunnerProcess:
-    """The Runner interface over a worker process. Use `RunnerProcess.load`."""
+    """The Runner interface to a worker process. Use `RunnerProcess.load`."""
 
     def __init__(self, worker: WorkerProcess, kind: str, context_length: int, vocabulary: int) -> None:
         self.kind, self.context_length, self.vocabulary = kind, context_length, vocabulary
@@ -157,10 +155,10 @@ class RunnerProcess:
         spare: WorkerProcess | None = None,
         timeout_s: float = 600.0,
     ) -> "RunnerProcess":
-        """Load a version into a worker (`spare`, if it still lives) and return its runner.
+        """Load a version into a worker (`spare`, if it is still alive) and return its runner.
 
-        An engine that takes the worker with it while loading is passed over, like one that cannot load the version.
-        Raises RunnerFailed with the worker's reason, or when it does not answer within `timeout_s`.
+        An engine that crashes while loading, or that cannot load the version, is skipped. Raises RunnerFailed with the
+        worker's reason, or without a response within `timeout_s`.
         """
         kinds = options.kinds or runner_kinds(options.device)
         worker = (
@@ -169,18 +167,18 @@ class RunnerProcess:
             else WorkerProcess(kinds)
         )
         try:
-            word, *rest = worker.ask(("load", source, options, kinds), f"version {source.number}", timeout_s)
+            status, *rest = worker.ask(("load", source, options, kinds), f"version {source.number}", timeout_s)
         except WorkerCrashed as error:
             if len(kinds) == 1:
                 raise
             log.warning("%s does not run on this machine: %s", kinds[0], error)
             return cls.load(source, replace(options, kinds=kinds[1:]), timeout_s=timeout_s)
-        if word != "loaded":
+        if status != "loaded":
             worker.end()
             raise RunnerFailed(f"version {source.number} cannot be loaded: {rest[0]}")
-        kind, context_length, vocabulary, passed_over = rest
-        if passed_over:
-            log.warning("version %d runs on %s, since %s", source.number, kind, passed_over)
+        kind, context_length, vocabulary, skipped = rest
+        if skipped:
+            log.warning("version %d runs on %s, since %s", source.number, kind, skipped)
         return cls(worker, kind, context_length, vocabulary)
 
     def submit(
@@ -194,7 +192,7 @@ class RunnerProcess:
         if not prompt_ids:
             raise ValueError("the prompt has no tokens")
         if len(prompt_ids) + settings.max_tokens > self.context_length:
-            asked = f"{len(prompt_ids)} tokens of prompt and {settings.max_tokens} of reply"
+            asked = f"{len(prompt_ids)} tokens of prompt and {settings.max_tokens} of answer"
             raise PromptTooLong(f"{asked} do not fit the context of {self.context_length} tokens")
         self._check_ids(prompt_ids)
         if settings.max_tokens < 1:
@@ -217,17 +215,17 @@ class RunnerProcess:
         if request_id in self._open:
             self._out.put(("cancel", request_id))
 
-    def probe(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
+    def fingerprint(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
         """See Runner."""
         return [values[0] for values in self.score([(prompt_ids, [token]) for token in token_ids])]
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         """See Runner."""
-        plain = [(list(prompt), list(reply)) for prompt, reply in sequences]
-        for prompt, reply in plain:
-            self._check_sequence(prompt, reply)
+        plain = [(list(prompt), list(completion)) for prompt, completion in sequences]
+        for prompt, completion in plain:
+            self._check_sequence(prompt, completion)
         scores: list[list[float]] = []
-        for at in range(0, len(plain), SCORED_AT_ONCE):  # in parts, so that open replies get their turns
+        for at in range(0, len(plain), SCORED_AT_ONCE):  # in parts, so that open generations go on between them
             scores += self._call("score", (plain[at : at + SCORED_AT_ONCE],))
         return scores
 
@@ -239,13 +237,13 @@ class RunnerProcess:
         )
         return found
 
-    def _check_sequence(self, prompt: Sequence[int], reply: Sequence[int]) -> None:
+    def _check_sequence(self, prompt: Sequence[int], completion: Sequence[int]) -> None:
         if not prompt:
             raise ValueError("the prompt has no tokens")
-        self._check_ids([*prompt, *reply])
-        if len(prompt) + len(reply) > self.context_length:
+        self._check_ids([*prompt, *completion])
+        if len(prompt) + len(completion) > self.context_length:
             raise PromptTooLong(
-                f"{len(prompt) + len(reply)} tokens do not fit the context of {self.context_length} tokens"
+                f"{len(prompt) + len(completion)} tokens do not fit the context of {self.context_length} tokens"
             )
 
     def stats(self) -> dict[str, Any]:
@@ -279,23 +277,23 @@ class RunnerProcess:
             try:
                 self._worker.send(message)
             except (OSError, ValueError):
-                return  # the receiving thread sees the same end and tells everybody
+                return  # the receiving thread meets the same end and ends all generations
 
     def _receive(self) -> None:
         try:
             while True:
-                word, *rest = self._worker.pipe.recv()
-                if word == "steps":
-                    for step in rest[0]:
-                        self._hand_on(step)
-                elif word in ("result", "error"):
-                    self._answer(word, *rest)
+                status, *rest = self._worker.pipe.recv()
+                if status == "deltas":
+                    for delta in rest[0]:
+                        self._hand_on(delta)
+                elif status in ("result", "error"):
+                    self._answer(status, *rest)
         except (EOFError, OSError, ValueError, TypeError):  # TypeError: the pipe was closed while it was being read
             pass
         with self._lock:
             expected, self._closed = self._closed, True
         if not expected:
-            self._worker.process.kill()  # if it still lives, nobody can talk to it
+            self._worker.process.kill()  # if it is still alive, its pipe is broken
             status = self._worker.process.wait()
             self._out.put(None)
             reason = f"the runner's process ended by itself (status {status})"
@@ -304,16 +302,16 @@ class RunnerProcess:
             if self.on_exit is not None:
                 self.on_exit(reason)
 
-    def _hand_on(self, step: TokenDelta) -> None:
-        on_delta = self._open.pop(step.request_id, None) if step.finish else self._open.get(step.request_id)
+    def _hand_on(self, delta: TokenDelta) -> None:
+        on_delta = self._open.pop(delta.request_id, None) if delta.finish else self._open.get(delta.request_id)
         if on_delta is not None:
-            self._tell(on_delta, step)
+            self._notify(on_delta, delta)
 
-    def _answer(self, word: str, number: int, value: Any) -> None:
+    def _answer(self, status: str, number: int, value: Any) -> None:
         future = self._calls.pop(number, None)
         if future is None:
             return
-        if word == "result":
+        if status == "result":
             future.set_result(value)
         else:
             future.set_exception(RunnerFailed(value))
@@ -323,13 +321,13 @@ class RunnerProcess:
             left, self._open = self._open, {}
             calls, self._calls = self._calls, {}
         for request_id, on_delta in left.items():
-            self._tell(on_delta, TokenDelta(request_id, finish="error", error=reason))
+            self._notify(on_delta, TokenDelta(request_id, finish="error", error=reason))
         for future in calls.values():
             future.set_exception(RunnerFailed(reason))
 
     @staticmethod
-    def _tell(on_delta: Callable[[TokenDelta], None], step: TokenDelta) -> None:
+    def _notify(on_delta: Callable[[TokenDelta], None], delta: TokenDelta) -> None:
         try:
-            on_delta(step)
-        except Exception:  # one caller's mistake must not end the others' replies
-            log.exception("what waits for request %s failed", step.request_id)
+            on_delta(delta)
+        except Exception:  # an error of one caller must not end the generations of others
+            log.exception("the receiver of request %s failed", delta.request_id)

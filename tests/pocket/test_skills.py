@@ -1,4 +1,4 @@
-"""Checkers against the answers of their own generators, and the line between what is trained and what is held out."""
+"""Checkers against the answers of their generators, and the split of trained and held-out prompts."""
 
 import itertools
 import random
@@ -16,7 +16,7 @@ def prompts(skill, lang, split, count=60, seed=1):
     return list(itertools.islice(skill.prompts(random.Random(seed), lang, split), count))
 
 
-def said(prompt: Prompt) -> str:
+def text_of(prompt: Prompt) -> str:
     return "\n".join(m["content"] for m in prompt.messages).lower().rstrip("?.!？。！")
 
 
@@ -44,8 +44,8 @@ def test_right_answers_check_right_and_flawed_ones_wrong(skill, lang):
 
 @pytest.mark.parametrize(("skill", "lang"), CELLS, ids=lambda v: getattr(v, "name", v))
 def test_no_held_out_prompt_is_ever_trained(skill, lang):
-    trained = {said(p) for p in prompts(skill, lang, "train", 1500, seed=3)}
-    assert not trained & {said(p) for p in prompts(skill, lang, "held", 300, seed=4)}
+    trained = {text_of(p) for p in prompts(skill, lang, "train", 1500, seed=3)}
+    assert not trained & {text_of(p) for p in prompts(skill, lang, "held", 300, seed=4)}
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_style_measures():
     assert measure("你好！").words == 2
 
 
-def test_numbers_are_read_in_digits_and_words():
+def test_numbers_are_read_in_digits_and_spelled_out():
     assert numbers_in("Seven and 1,000 make 1007.") == [7, 1000, 1007]
 
 

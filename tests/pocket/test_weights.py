@@ -1,4 +1,4 @@
-"""The committed weights: what the card says of them, what loads them, and how a chat becomes ids."""
+"""The committed weights: their card, their loaders, and the encoding of chats."""
 
 import json
 import random
@@ -51,24 +51,24 @@ def test_marks_are_single_distinct_tokens(tokenizer):
     assert (tokenizer.pad_token, tokenizer.bos_token, tokenizer.eos_token) == ("<|pad|>", "<|begin|>", "<|end|>")
 
 
-def test_the_prompt_is_a_strict_prefix_of_prompt_and_reply(tokenizer):
+def test_the_prompt_is_a_strict_prefix_of_prompt_and_completion(tokenizer):
     rng = random.Random(0)
     for _ in range(100):
         example = draw_example(rng)
         chat = list(example.messages)
         prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
         whole = tokenizer.apply_chat_template(
-            [*chat, {"role": "assistant", "content": example.reply}], return_dict=False
+            [*chat, {"role": "assistant", "content": example.completion}], return_dict=False
         )
         assert whole[: len(prompt)] == prompt
         assert len(whole) > len(prompt)
         assert whole[-1] == tokenizer.eos_token_id
         assert Encoder(tokenizer).encode(example) == (prompt, whole[len(prompt) :])
-        assert tokenizer.decode(whole[len(prompt) : -1]) == example.reply
+        assert tokenizer.decode(whole[len(prompt) : -1]) == example.completion
 
 
 def test_generation_is_transformers_greedy_generation(model, tokenizer):
-    """Our batched loop, which drops finished rows, says what transformers' own loop says one by one."""
+    """Our batched loop, which drops finished rows, equals transformers' loop over single prompts."""
     prompts = [
         tokenizer.apply_chat_template(
             [{"role": "user", "content": text}], add_generation_prompt=True, return_dict=False
@@ -76,20 +76,20 @@ def test_generation_is_transformers_greedy_generation(model, tokenizer):
         for text in ("Hello!", "What is the capital of France?", "Name three animals.", "你好")
     ]
     ours = generate(model, prompts, tokenizer.eos_token_id, None, max_tokens=24)
-    for prompt, reply in zip(prompts, ours, strict=True):
+    for prompt, completion in zip(prompts, ours, strict=True):
         theirs = model.generate(input_ids=torch.tensor([prompt]), max_new_tokens=24, do_sample=False)[
             0, len(prompt) :
         ].tolist()
         ended = theirs.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in theirs else len(theirs)
-        assert reply == theirs[:ended]
+        assert completion == theirs[:ended]
 
 
 def test_transformers_pipeline_answers(folder):
     chat = pipeline("text-generation", model=str(folder), dtype=torch.float32, device="cpu")
-    said = chat([{"role": "user", "content": "Hello!"}], max_new_tokens=24, do_sample=False)[0]["generated_text"][-1]
-    assert said["role"] == "assistant"
-    assert said["content"].strip()
-    assert "<|" not in said["content"]
+    answer = chat([{"role": "user", "content": "Hello!"}], max_new_tokens=24, do_sample=False)[0]["generated_text"][-1]
+    assert answer["role"] == "assistant"
+    assert answer["content"].strip()
+    assert "<|" not in answer["content"]
 
 
 def test_it_takes_a_peft_adapter(folder):
@@ -106,9 +106,7 @@ def test_it_takes_a_peft_adapter(folder):
 
 
 def test_half_precision_on_disk_answers_like_float32(folder, tokenizer, model):
-    """float16 is what is stored; bringing it to float32 loses nothing, so the two agree on the next token nearly
-    always.
-    """
+    """Weights are stored as float16, so both precisions nearly always have the same likeliest next token."""
     half = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float16).eval()
     rng = random.Random(1)
     same = []

@@ -21,7 +21,7 @@ ROWS = [
 
 
 def plain_logps(model: Any, rows: Sequence[Row], temperature: float = 1.0) -> list[torch.Tensor]:
-    """The obvious way: a forward pass for each reply by itself, logits everywhere."""
+    """The plain computation: a forward pass for each branch, with all logits."""
     result = []
     for row in rows:
         for branch in row.branches:
@@ -40,7 +40,7 @@ def fresh(shape: str = "llama", **overrides: Any) -> Any:
 @pytest.mark.parametrize(
     ("shape", "attention"), [(s, a) for s in SHAPES for a in ("sdpa", "eager") if (s, a) != ("gemma2", "sdpa")]
 )
-def test_packed_rows_equal_one_sequence_per_reply(shape: str, attention: str) -> None:
+def test_packed_rows_equal_one_sequence_per_completion(shape: str, attention: str) -> None:
     model = fresh(shape, attn_implementation=attention)
     packed = response_logps(model, ROWS)
     assert can_pack(model, 20)
@@ -85,7 +85,7 @@ def test_a_chunked_head_changes_nothing(want: Any) -> None:
             )
 
 
-def test_a_head_that_we_do_not_know_is_left_to_the_model(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_head_is_left_to_the_model(caplog: pytest.LogCaptureFixture) -> None:
     model = fresh()
     forward = model.forward
 
@@ -156,7 +156,7 @@ def test_a_sliding_window_shorter_than_the_row_is_respected() -> None:
         torch.testing.assert_close(ours.double(), plain, rtol=0, atol=2e-5)
 
 
-def test_a_recurrent_model_gets_one_sequence_per_reply(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_recurrent_model_gets_one_sequence_per_completion(caplog: pytest.LogCaptureFixture) -> None:
     from transformers import MambaConfig
 
     torch.manual_seed(0)
@@ -199,7 +199,7 @@ def test_scoring_in_buckets_keeps_the_order(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(calls) > 2
     assert sum(calls) == 9
     plain = plain_logps(model, ROWS * 3)
-    for ours, expected in zip([reply for row in scored for reply in row], plain, strict=True):
+    for ours, expected in zip([completion for row in scored for completion in row], plain, strict=True):
         torch.testing.assert_close(ours.double(), expected, rtol=0, atol=2e-5)
 
 
@@ -219,9 +219,9 @@ def test_buckets_hold_every_index_once_within_the_budget() -> None:
     assert shuffled == length_buckets(lengths, 256, seed=3)
 
 
-def test_half_precision_is_no_reason_to_keep_replies_apart(caplog: pytest.LogCaptureFixture) -> None:
+def test_half_precision_is_no_reason_to_keep_completions_apart(caplog: pytest.LogCaptureFixture) -> None:
     model = load_model("pocket-nano", "cpu")
-    with torch.autocast("cpu", torch.bfloat16):  # as full weights are trained in bf16: float32 weights, bf16 products
+    with torch.autocast("cpu", torch.bfloat16):  # as in training of full weights: float32 weights, bf16 products
         assert can_pack(model, 20)
         packed = response_logps(model, ROWS).sums()
         apart = torch.stack(
@@ -232,5 +232,5 @@ def test_half_precision_is_no_reason_to_keep_replies_apart(caplog: pytest.LogCap
             ]
         )
     torch.testing.assert_close(packed, apart, rtol=0.02, atol=0.2)
-    assert can_pack(model, 20)  # asked again, in full precision
+    assert can_pack(model, 20)  # now in full precision
     assert "of its own" not in caplog.text

@@ -1,4 +1,4 @@
-"""Finding and checking models: whatever is wrong with a folder is one clear line, before anything is loaded."""
+"""Finding and checking models: every fault of a folder is one clear line, before anything is loaded."""
 
 import json
 import os
@@ -59,9 +59,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("what", WRONG)
 def test_a_broken_folder_is_one_clear_line(what: str, whole: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(whole, tmp_path / "model"))
-    damage, words = WRONG[what]
+    damage, message = WRONG[what]
     damage(folder)
-    with pytest.raises(ModelCorrupt, match=words) as caught:
+    with pytest.raises(ModelCorrupt, match=message) as caught:
         resolve_model(str(folder))
     assert "\n" not in str(caught.value)
     assert str(folder) in str(caught.value)
@@ -107,7 +107,7 @@ def test_a_model_of_an_unknown_kind_is_refused(whole: Path, tmp_path: Path) -> N
             load_model(str(folder), "cpu")
 
 
-def test_a_model_that_reads_ahead_is_refused_and_a_decoder_that_says_the_same_of_itself_is_not(tmp_path: Path) -> None:
+def test_a_model_that_reads_ahead_is_refused_and_a_decoder_with_the_same_configuration_is_not(tmp_path: Path) -> None:
     import transformers
 
     small = {
@@ -167,7 +167,7 @@ def test_the_digest_names_the_content_wherever_it_lies(whole: Path, tmp_path: Pa
 
 
 def _digest_unchecked(folder: Path) -> str:
-    """The digest without the checks: a changed byte may also break the JSON."""
+    """Return the digest without the checks, since a changed byte may break the JSON."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("policy.model._check", lambda folder: None)
         return model_digest(str(folder))

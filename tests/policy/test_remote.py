@@ -1,6 +1,4 @@
-"""Runners of other machines when those fail: retries, the circuit breaker, and sentences that say what happened. A
-small server plays vLLM.
-"""
+"""Failing runners on other machines: retries, the circuit breaker, error messages. A small server stands for vLLM."""
 
 import asyncio
 import json
@@ -25,9 +23,7 @@ LAST = {"choices": [{"token_ids": [2], "logprobs": {"token_logprobs": [-0.25]}, 
 
 
 class Server(ThreadingHTTPServer):
-    """Answers completions as `script` says, one entry for each: a status, or the chunks of a stream (`None` breaks the
-    connection).
-    """
+    """Answers each completion request with an entry of `script`: a status, or chunks (`None` breaks the connection)."""
 
     daemon_threads = True
 
@@ -41,16 +37,16 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
-        self._say(200, json.dumps({"data": [{"id": "base", "max_model_len": 512, "parent": None}]}))
+        self._respond(200, json.dumps({"data": [{"id": "base", "max_model_len": 512, "parent": None}]}))
 
     def do_POST(self) -> None:
         self.server.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         answer = self.server.script.popleft() if self.server.script else [CHUNK, LAST]
         if isinstance(answer, int):
-            self._say(answer, "busy with other things")
+            self._respond(answer, "busy with other things")
             return
         self.send_response(200)
         self.end_headers()
@@ -60,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
         self.wfile.write(b"data: [DONE]\n\n")
 
-    def _say(self, status: int, text: str) -> None:
+    def _respond(self, status: int, text: str) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
@@ -86,18 +82,18 @@ def runner(server: Server, tmp_path: Path) -> Iterator[VllmRunner]:
 
 
 def end_of(runner: VllmRunner, request_id: str = "r") -> TokenDelta:
-    """Ask once and return the last step."""
-    steps: list[TokenDelta] = []
+    """Make one request and return the last delta."""
+    deltas: list[TokenDelta] = []
     done = threading.Event()
 
-    def take(step: TokenDelta) -> None:
-        steps.append(step)
-        if step.finish:
+    def take(delta: TokenDelta) -> None:
+        deltas.append(delta)
+        if delta.finish:
             done.set()
 
     runner.submit(request_id, [1, 4, 5], SamplingSettings(max_tokens=4, seed=1, end_ids=(2,)), take)
     assert done.wait(60)
-    return steps[-1]
+    return deltas[-1]
 
 
 def test_a_server_that_is_busy_for_a_moment_is_asked_again(server: Server, runner: VllmRunner) -> None:
@@ -109,14 +105,14 @@ def test_a_server_that_is_busy_for_a_moment_is_asked_again(server: Server, runne
     assert server.asked[0] == server.asked[2]
 
 
-def test_what_is_refused_is_not_asked_again_and_says_why(server: Server, runner: VllmRunner) -> None:
+def test_what_is_refused_is_not_asked_again_and_the_error_has_the_reason(server: Server, runner: VllmRunner) -> None:
     server.script.append(400)
     last = end_of(runner)
     assert (last.finish, len(server.asked)) == ("error", 1)
     assert "answered 400: busy with other things" in last.error
 
 
-def test_a_stream_that_breaks_off_is_an_error_and_no_second_reply(server: Server, runner: VllmRunner) -> None:
+def test_a_stream_that_breaks_off_is_an_error_and_no_second_generation(server: Server, runner: VllmRunner) -> None:
     server.script.append([CHUNK, None])
     last = end_of(runner)
     assert (last.finish, len(server.asked)) == ("error", 1)
@@ -136,7 +132,7 @@ def test_a_server_that_keeps_failing_is_given_a_rest(server: Server, runner: Vll
 
 
 def rested() -> Breaker:
-    """A circuit that was opened by two failures and whose rest is over."""
+    """Return a breaker that two failures opened and whose rest is over."""
     clock = [0.0]
     breaker = Breaker("the server", limit=2, rest_s=10.0, clock=lambda: clock[0])
     for number in range(2):
@@ -154,14 +150,14 @@ def test_after_its_rest_one_caller_tries_and_the_others_wait() -> None:
     breaker.check("a")
     with pytest.raises(RunnerFailed):
         breaker.check("b")
-    breaker.check("a")  # an answer of two replies is one try
+    breaker.check("a")  # an answer of two generations is one try
     breaker.succeeded()
     breaker.check("b")
     breaker.failed()
     breaker.check("c")
 
 
-def test_a_try_that_told_nothing_is_the_next_callers() -> None:
+def test_a_try_without_an_outcome_passes_to_the_next_caller() -> None:
     breaker = rested()
     breaker.check("a")
     breaker.left_off("other")
@@ -170,7 +166,7 @@ def test_a_try_that_told_nothing_is_the_next_callers() -> None:
     breaker.left_off("a")
     breaker.check("b")
     breaker.failed()
-    breaker.left_off("b")  # its other request: the failure has been noted
+    breaker.left_off("b")  # its other request: the failure is recorded
     with pytest.raises(RunnerFailed):
         breaker.check("b")
 
@@ -186,9 +182,9 @@ def tried_again(server: Server, runner: VllmRunner) -> VllmRunner:
     return runner
 
 
-def test_an_answer_of_several_replies_is_one_try(tried_again: VllmRunner) -> None:
+def test_an_answer_of_several_generations_is_one_try(tried_again: VllmRunner) -> None:
     settings = [SamplingSettings(max_tokens=4, seed=seed, end_ids=(2,)) for seed in range(3)]
-    assert [reply[2] for reply in generate_all(tried_again, [[1, 4, 5]] * 3, settings)] == ["stop"] * 3
+    assert [generation[2] for generation in generate_all(tried_again, [[1, 4, 5]] * 3, settings)] == ["stop"] * 3
     assert end_of(tried_again).finish == "stop"
 
 
@@ -199,11 +195,11 @@ def test_a_server_that_refuses_is_up(server: Server, tried_again: VllmRunner) ->
 
 
 def test_who_leaves_during_the_try_leaves_it_to_the_next(tried_again: VllmRunner) -> None:
-    steps: list[TokenDelta] = []
-    tried_again.submit("left-0", [1, 4, 5], SamplingSettings(max_tokens=4, seed=1, end_ids=(2,)), steps.append)
+    deltas: list[TokenDelta] = []
+    tried_again.submit("left-0", [1, 4, 5], SamplingSettings(max_tokens=4, seed=1, end_ids=(2,)), deltas.append)
     tried_again.cancel("left-0")
     assert end_of(tried_again, "next-0").finish == "stop"
-    assert steps[-1].finish in ("cancelled", "stop")
+    assert deltas[-1].finish in ("cancelled", "stop")
     assert tried_again.stats()["active"] == 0
 
 

@@ -1,4 +1,4 @@
-"""Version folders: there whole or not at all, and never something else than what was trained."""
+"""Version folders: complete or absent, and always what was trained."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from policy.versions import (
     write_version,
 )
 
-PROBE = Fingerprint([1, 4, 5], [9, 7, 30], [-0.5, -1.5, -2.25])
+FINGERPRINT = Fingerprint([1, 4, 5], [9, 7, 30], [-0.5, -1.5, -2.25])
 
 
 def save(folder: Path) -> None:
@@ -37,15 +37,23 @@ def write(folder: Path, **changes: object) -> Manifest:
         "seed": 7,
         "settings": {"lr": 1e-4},
     } | changes
-    return write_version(folder, save=save, probe=PROBE, **settings)  # type: ignore[arg-type]
+    return write_version(folder, save=save, fingerprint=FINGERPRINT, **settings)  # type: ignore[arg-type]
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     manifest = write(tmp_path / "versions" / "000003")
     assert read_version(tmp_path / "versions" / "000003") == manifest
-    assert manifest.probe == PROBE
+    assert manifest.fingerprint == FINGERPRINT
     assert set(manifest.files) == {"adapter_model.safetensors", "adapter_config.json"}
     assert [path.name for path in (tmp_path / "versions").iterdir()] == ["000003"]
+
+
+def test_a_manifest_with_the_former_name_of_the_fingerprint_is_read(tmp_path: Path) -> None:
+    manifest = write(tmp_path / "3")
+    raw = json.loads((tmp_path / "3" / MANIFEST).read_text())
+    raw["probe"] = raw.pop("fingerprint")
+    (tmp_path / "3" / MANIFEST).write_text(json.dumps(raw))
+    assert read_version(tmp_path / "3") == manifest
 
 
 @pytest.mark.parametrize(
@@ -65,7 +73,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, error: Excep
             base_model="pocket",
             base_digest="b",
             save=fails,
-            probe=PROBE,
+            fingerprint=FINGERPRINT,
             seed=0,
             settings={},
         )
@@ -103,7 +111,7 @@ def test_a_changed_manifest_is_refused(tmp_path: Path) -> None:
         "",
         "{",
         "[]",
-        json.dumps({**raw, "probe": None}),
+        json.dumps({**raw, "fingerprint": None}),
         json.dumps({**raw, "surprise": 1}),
         json.dumps({"version": 3}),
     ):
@@ -130,7 +138,7 @@ def test_a_failed_save_leaves_what_was_there(tmp_path: Path) -> None:
             base_model="p",
             base_digest="b",
             save=fail,
-            probe=PROBE,
+            fingerprint=FINGERPRINT,
             seed=1,
             settings={},
         )
@@ -164,16 +172,16 @@ def test_the_manifest_is_on_disk_before_the_folder_has_its_name(
     assert calls[at + 1] == tmp_path.name
 
 
-def test_the_probe_tells_other_weights_apart() -> None:
-    assert fingerprint_difference(PROBE, [-0.5, -1.51, -2.25], TOLERANCE["float32"]) == pytest.approx(0.01)
+def test_the_fingerprint_of_other_weights_is_refused() -> None:
+    assert fingerprint_difference(FINGERPRINT, [-0.5, -1.51, -2.25], TOLERANCE["float32"]) == pytest.approx(0.01)
     with pytest.raises(FingerprintMismatch, match="by 0.5 nat"):
-        fingerprint_difference(PROBE, [-0.5, -2.0, -2.25], TOLERANCE["float32"])
+        fingerprint_difference(FINGERPRINT, [-0.5, -2.0, -2.25], TOLERANCE["float32"])
     for nan in ([float("nan"), -1.5, -2.25], [-0.5, -1.5, float("nan")]):
         with pytest.raises(FingerprintMismatch):
-            fingerprint_difference(PROBE, nan, TOLERANCE["bfloat16"])
+            fingerprint_difference(FINGERPRINT, nan, TOLERANCE["bfloat16"])
     with pytest.raises(ValueError, match="longer"):
-        fingerprint_difference(PROBE, [-0.5, -1.5], 1.0)
-    assert fingerprint_difference(replace(PROBE, top_ids=[], top_logps=[]), [], 0.0) == 0.0
+        fingerprint_difference(FINGERPRINT, [-0.5, -1.5], 1.0)
+    assert fingerprint_difference(replace(FINGERPRINT, top_ids=[], top_logps=[]), [], 0.0) == 0.0
     assert (
         fingerprint_tolerance("float32") < fingerprint_tolerance("bfloat16") == fingerprint_tolerance("float32", "q8_0")
     )

@@ -1,5 +1,6 @@
-"""Opening, refusing, and committing in groups."""
+"""Opening, migrating, refusing, and committing in groups."""
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -8,11 +9,13 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from store.completions import Completion
+from store.blobs import pack_ids, pack_logps
+from store.completions import Completion, get_completion
 from store.database import FILE_NAME, connect, open_store, transaction
 from store.errors import DataFolderUnwritable, IdempotencyConflict, NewerSchema, StoreCorrupt, WriterClosed
-from store.feedback import Feedback, add_feedback, count_feedback
+from store.feedback import Feedback, add_feedback, count_feedback, feedback_to_learn
 from store.ids import new_id
+from store.migrations import migrations
 from store.raters import ensure_rater, raters
 from store.writer import Writer
 
@@ -27,11 +30,32 @@ def test_opening_twice_changes_nothing(folder: Path, db: Database) -> None:
 
 def test_a_database_of_a_newer_attune_is_refused_and_left_alone(folder: Path, db: Database) -> None:
     db.execute(
-        "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('attune', 'm999_from_the_future', '2030')"
+        "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) "
+        "VALUES ('attune', 'm999_from_the_future', '2030')"
     )
     db.conn.commit()
     with pytest.raises(NewerSchema, match="m999_from_the_future"):
         open_store(folder)
+
+
+def test_a_database_of_the_first_tables_opens_with_its_completions(folder: Path) -> None:
+    folder.mkdir()
+    old = Database(folder / FILE_NAME)
+    migrations.apply(old, stop_before="m002_completion_ids")
+    old.conn.execute("INSERT INTO raters (id, created_at) VALUES ('ann', '2026')")
+    sampled = (pack_ids([1, 5]), pack_ids([7, 2]), pack_logps([-0.25, -1.5]))
+    old.conn.execute(
+        "INSERT INTO completions (id, choice, rater_id, kind, asked_model, backend, messages, "
+        "prompt_ids, reply_ids, logps, text, settings, finish_reason, propensity, created_at) "
+        "VALUES ('x', 0, 'ann', 'chat', 'attune', 'local', '[]', ?, ?, ?, 'hey', '{}', 'stop', 1.0, '2026')",
+        sampled,
+    )
+    old.conn.commit()
+    old.close()
+    with contextlib.closing(open_store(folder)) as opened:
+        kept = get_completion(opened, "x")
+        assert (kept.prompt_ids, kept.completion_ids, kept.logps) == ([1, 5], [7, 2], [-0.25, -1.5])
+        assert feedback_to_learn(opened, 0) == []
 
 
 def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -54,17 +78,17 @@ def test_a_transaction_is_all_or_nothing(db: Database) -> None:
     assert "carl" not in [rater.id for rater in raters(db)]
 
 
-def test_the_writer_commits_what_holds_and_tells_each_caller_its_own_error(
-    folder: Path, db: Database, reply: Callable[..., Completion], said: Callable[..., Feedback]
+def test_the_writer_commits_what_holds_and_each_caller_gets_its_own_error(
+    folder: Path, db: Database, make_completion: Callable[..., Completion], make_feedback: Callable[..., Feedback]
 ) -> None:
-    completion = reply()
+    completion = make_completion()
     db.conn.commit()
     writer = Writer(folder)
     gate = threading.Event()
     writer.submit(lambda _: gate.wait(5))  # so that the next three share one commit
-    good = writer.submit(lambda db: add_feedback(db, said(completion, idempotency_key="k")))
-    bad = writer.submit(lambda db: add_feedback(db, said(completion, value=0.0, idempotency_key="k")))
-    also_good = writer.submit(lambda db: add_feedback(db, said(completion, idempotency_key="other")))
+    good = writer.submit(lambda db: add_feedback(db, make_feedback(completion, idempotency_key="k")))
+    bad = writer.submit(lambda db: add_feedback(db, make_feedback(completion, value=0.0, idempotency_key="k")))
+    also_good = writer.submit(lambda db: add_feedback(db, make_feedback(completion, idempotency_key="other")))
     gate.set()
     assert good.result(5)[1] is False
     assert also_good.result(5)[1] is False
@@ -76,11 +100,11 @@ def test_the_writer_commits_what_holds_and_tells_each_caller_its_own_error(
         writer.submit(lambda _: None)
 
 
-def test_nobody_is_told_that_it_is_done_when_the_commit_fails(folder: Path, db: Database) -> None:
+def test_no_write_is_reported_as_done_when_the_commit_fails(folder: Path, db: Database) -> None:
     writer = Writer(folder)
 
     def orphan(db: Database) -> None:
-        db.execute("PRAGMA defer_foreign_keys = ON")  # then the commit alone checks, and no statement before it fails
+        db.execute("PRAGMA defer_foreign_keys = ON")  # then the commit fails, and no statement before it
         db.execute("INSERT INTO conversations VALUES ('c', 'nobody', '', '', '', NULL)")
 
     future = writer.submit(orphan)

@@ -1,4 +1,4 @@
-"""Feedback: durable, idempotent, retractable, and each rater's last word counts."""
+"""Feedback: durable, idempotent, retractable, and each rater's last feedback counts."""
 
 from collections.abc import Callable
 
@@ -22,12 +22,14 @@ from store.feedback import (
 from store.ids import now
 from store.raters import set_quarantine
 
-Reply = Callable[..., Completion]
-Said = Callable[..., Feedback]
+MakeCompletion = Callable[..., Completion]
+MakeFeedback = Callable[..., Feedback]
 
 
-def test_the_same_key_and_body_is_one_row(db: Database, reply: Reply, said: Said) -> None:
-    thumb = said(reply(), idempotency_key="k")
+def test_the_same_key_and_body_is_one_row(
+    db: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback
+) -> None:
+    thumb = make_feedback(make_completion(), idempotency_key="k")
     first, replayed = add_feedback(db, thumb)
     again, replayed_again = add_feedback(db, thumb)
     assert (replayed, replayed_again) == (False, True)
@@ -36,35 +38,41 @@ def test_the_same_key_and_body_is_one_row(db: Database, reply: Reply, said: Said
     assert [event.kind for event in events_after(db, 0)].count("feedback") == 1
 
 
-def test_the_same_key_with_another_body_is_refused_and_names_the_key(db: Database, reply: Reply, said: Said) -> None:
-    completion = reply()
-    add_feedback(db, said(completion, idempotency_key="k"))
+def test_the_same_key_with_another_body_is_refused_and_names_the_key(
+    db: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback
+) -> None:
+    completion = make_completion()
+    add_feedback(db, make_feedback(completion, idempotency_key="k"))
     with pytest.raises(IdempotencyConflict, match="'k'"):
-        add_feedback(db, said(completion, value=0.0, idempotency_key="k"))
+        add_feedback(db, make_feedback(completion, value=0.0, idempotency_key="k"))
     assert count_feedback(db) == 1
 
 
-def test_two_raters_may_use_the_same_key(db: Database, reply: Reply, said: Said) -> None:
-    completion = reply()
-    add_feedback(db, said(completion, idempotency_key="k"))
-    add_feedback(db, said(completion, rater="bob", idempotency_key="k"))
+def test_two_raters_may_use_the_same_key(
+    db: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback
+) -> None:
+    completion = make_completion()
+    add_feedback(db, make_feedback(completion, idempotency_key="k"))
+    add_feedback(db, make_feedback(completion, rater="bob", idempotency_key="k"))
     assert count_feedback(db) == 2
 
 
 def test_a_later_thumb_replaces_the_earlier_one_for_learning_and_both_stay(
-    db: Database, reply: Reply, said: Said
+    db: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback
 ) -> None:
-    completion = reply()
-    add_feedback(db, said(completion))
-    last, _ = add_feedback(db, said(completion, "score", value=0.1))
+    completion = make_completion()
+    add_feedback(db, make_feedback(completion))
+    last, _ = add_feedback(db, make_feedback(completion, "score", value=0.1))
     assert [row.id for row in feedback_to_learn(db, 0)] == [last.id]
     assert count_feedback(db) == 2
 
 
-def test_when_the_later_word_is_retracted_the_earlier_one_counts_again(db: Database, reply: Reply, said: Said) -> None:
-    completion = reply()
-    first, _ = add_feedback(db, said(completion))
-    last, _ = add_feedback(db, said(completion, value=0.0))
+def test_when_the_later_feedback_is_retracted_the_earlier_one_counts_again(
+    db: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback
+) -> None:
+    completion = make_completion()
+    first, _ = add_feedback(db, make_feedback(completion))
+    last, _ = add_feedback(db, make_feedback(completion, value=0.0))
     retract_feedback(db, last.id, "ann")
     assert [row.id for row in feedback_to_learn(db, 0)] == [first.id]
     assert get_feedback(db, last.id).retracted_by == "ann"
@@ -75,67 +83,86 @@ def test_retracting_what_is_not_there_is_an_error(db: Database) -> None:
         retract_feedback(db, "nothing", "ann")
 
 
-def test_what_does_not_count_for_learning(db: Database, reply: Reply, said: Said) -> None:
-    ours, foreign = reply(), reply(version=None)
-    add_feedback(db, said(foreign))
-    add_feedback(db, said(ours, "score", value=0.5))
-    add_feedback(db, said(ours, rater="bob"))
+def test_what_does_not_count_for_learning(
+    db: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback
+) -> None:
+    ours, elsewhere = make_completion(), make_completion(version=None)
+    add_feedback(db, make_feedback(elsewhere))
+    add_feedback(db, make_feedback(ours, "score", value=0.5))
+    add_feedback(db, make_feedback(ours, rater="bob"))
     set_quarantine(db, "bob", "spam")
     assert feedback_to_learn(db, 0) == []
     set_quarantine(db, "bob", None)
     assert [row.rater_id for row in feedback_to_learn(db, 0)] == ["bob"]
 
 
-def test_asking_again_is_learned_from_but_begins_no_update_and_yields_to_words(
-    db: Database, reply: Reply, said: Said
+def test_asking_again_is_learned_from_but_begins_no_update_and_yields_to_other_feedback(
+    db: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback
 ) -> None:
-    first, second = reply(), reply()
-    again, _ = add_feedback(db, said(first, "regenerate", value=None, other_completion_id=second.id, other_choice=0))
+    first, second = make_completion(), make_completion()
+    again, _ = add_feedback(
+        db, make_feedback(first, "regenerate", value=None, other_completion_id=second.id, other_choice=0)
+    )
     assert [row.id for row in feedback_to_learn(db, 0)] == [again.id]
     assert count_to_learn(db, 0) == (0, None, 0)
     preferred, _ = add_feedback(
-        db, said(second, "preference", value=None, other_completion_id=first.id, other_choice=0)
+        db, make_feedback(second, "preference", value=None, other_completion_id=first.id, other_choice=0)
     )
     assert [row.id for row in feedback_to_learn(db, 0)] == [preferred.id]
     retract_feedback(db, preferred.id, "ann")
     assert [row.id for row in feedback_to_learn(db, 0)] == [again.id]
-    thumb, _ = add_feedback(db, said(first))
+    thumb, _ = add_feedback(db, make_feedback(first))
     assert [row.id for row in feedback_to_learn(db, 0)] == [thumb.id]
 
 
-def test_asking_again_twice_counts_once(db: Database, reply: Reply, said: Said) -> None:
-    first, second, third = reply(), reply(), reply()
-    add_feedback(db, said(first, "regenerate", value=None, other_completion_id=second.id, other_choice=0))
-    last, _ = add_feedback(db, said(first, "regenerate", value=None, other_completion_id=third.id, other_choice=0))
+def test_asking_again_twice_counts_once(
+    db: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback
+) -> None:
+    first, second, third = make_completion(), make_completion(), make_completion()
+    add_feedback(db, make_feedback(first, "regenerate", value=None, other_completion_id=second.id, other_choice=0))
+    last, _ = add_feedback(
+        db, make_feedback(first, "regenerate", value=None, other_completion_id=third.id, other_choice=0)
+    )
     assert [row.id for row in feedback_to_learn(db, 0)] == [last.id]
 
 
-def test_ties_do_not_count_and_a_second_choice_replaces_the_first(db: Database, reply: Reply, said: Said) -> None:
-    a, b = reply(), reply()
+def test_ties_do_not_count_and_a_second_choice_replaces_the_first(
+    db: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback
+) -> None:
+    a, b = make_completion(), make_completion()
     add_comparison(db, Comparison("q", "ann", "talk", a.id, 0, b.id, 0, "asked", 0.5, now()))
     sides = {"other_completion_id": b.id, "other_choice": 0, "comparison_id": "q"}
-    add_feedback(db, said(a, "choice", winner="A", **sides))
+    add_feedback(db, make_feedback(a, "choice", winner="A", **sides))
     assert count_to_learn(db, 0)[0] == 1
-    add_feedback(db, said(a, "choice", winner="tie", **sides))
+    add_feedback(db, make_feedback(a, "choice", winner="tie", **sides))
     assert count_to_learn(db, 0) == (0, None, 0)
 
 
-def test_counting_starts_after_the_watermark(db: Database, reply: Reply, said: Said) -> None:
-    rows = [add_feedback(db, said(reply()))[0] for _ in range(5)]
+def test_counting_starts_after_the_watermark(
+    db: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback
+) -> None:
+    rows = [add_feedback(db, make_feedback(make_completion()))[0] for _ in range(5)]
     assert count_to_learn(db, rows[1].seq or 0) == (3, rows[2].created_at, rows[4].seq)
     assert [row.seq for row in feedback_to_learn(db, 1, 3)] == [2, 3]
 
 
-def test_pages_are_newest_first_and_do_not_overlap(db: Database, reply: Reply, said: Said) -> None:
+def test_pages_are_newest_first_and_do_not_overlap(
+    db: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback
+) -> None:
     for _ in range(5):
-        add_feedback(db, said(reply()))
+        add_feedback(db, make_feedback(make_completion()))
     page = list_feedback(db, limit=3)
     rest = list_feedback(db, limit=3, before_seq=page[-1].seq)
     assert [row.seq for row in page + rest] == [5, 4, 3, 2, 1]
 
 
-def test_the_text_that_came_in_comes_out(db: Database, reply: Reply, said: Said) -> None:
+def test_the_text_that_came_in_comes_out(
+    db: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback
+) -> None:
     kept, _ = add_feedback(
-        db, said(reply(), "correction", text="你好！\u0000 \U0001f600", comment="c", metadata={"a": [1, None]})
+        db,
+        make_feedback(
+            make_completion(), "correction", text="你好！\u0000 \U0001f600", comment="c", metadata={"a": [1, None]}
+        ),
     )
     assert get_feedback(db, kept.id) == kept

@@ -1,4 +1,4 @@
-"""Keys, conversations, the learner's word, tallies."""
+"""Keys, conversations, the learner's status, tallies."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from store.errors import UnknownConversation, UnknownKey
 from store.events import events_after
 from store.feedback import Feedback, add_feedback
 from store.ids import now
-from store.learner import add_order, learner_status, say, set_attempted, set_paused, take_orders
+from store.learner import add_order, learner_status, report_status, set_attempted, set_paused, take_orders
 from store.tallies import tallies, wilson_interval
 from store.versions import Version, add_version
 
@@ -53,8 +53,8 @@ def test_orders_are_taken_once_and_a_change_of_state_is_one_event(db: Database) 
     assert take_orders(db) == []
     with pytest.raises(ValueError, match="'dance'"):
         add_order(db, "dance")
-    say(db, "running", run_id="r", progress={"step": 1})
-    say(db, "running", run_id="r", progress={"step": 2})
+    report_status(db, "running", run_id="r", progress={"step": 1})
+    report_status(db, "running", run_id="r", progress={"step": 2})
     assert [event.data for event in events_after(db, 0) if event.kind == "learner.state"] == [{"state": "running"}]
     assert learner_status(db).progress == {"step": 2}
     set_paused(db, True)
@@ -63,17 +63,17 @@ def test_orders_are_taken_once_and_a_change_of_state_is_one_event(db: Database) 
     assert (learner_status(db).paused, learner_status(db).attempted_seq) == (True, 5)
 
 
-def test_tallies_count_last_words_and_only_comparisons_of_two_versions(
-    db: Database, reply: Callable[..., Completion], said: Callable[..., Feedback]
+def test_tallies_count_the_last_feedback_and_only_comparisons_of_two_versions(
+    db: Database, make_completion: Callable[..., Completion], make_feedback: Callable[..., Feedback]
 ) -> None:
     add_version(db, Version(1, 0, "candidate", "d", "versions/000001", 0, "mixed", now()), ())
-    old, new, same = reply(), reply(version=1), reply()
+    old, new, same = make_completion(), make_completion(version=1), make_completion()
     for number, (a, b, winner) in enumerate([(old, new, "B"), (new, old, "A"), (old, new, "tie"), (old, same, "A")]):
         add_comparison(db, Comparison(f"q{number}", "ann", "talk", a.id, 0, b.id, 0, "asked", 0.5, now()))
         other = {"other_completion_id": b.id, "other_choice": 0, "comparison_id": f"q{number}"}
-        add_feedback(db, said(a, "choice", winner=winner, **other))
-    add_feedback(db, said(new, value=0.0))
-    add_feedback(db, said(new))
+        add_feedback(db, make_feedback(a, "choice", winner=winner, **other))
+    add_feedback(db, make_feedback(new, value=0.0))
+    add_feedback(db, make_feedback(new))
     found = tallies(db)
     assert (found[1].wins, found[1].losses, found[1].ties, found[1].up, found[1].down) == (2, 0, 1, 1, 0)
     assert (found[0].wins, found[0].losses, found[0].ties) == (0, 2, 1)

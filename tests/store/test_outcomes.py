@@ -1,4 +1,4 @@
-"""What people said of two versions, as numbers in time."""
+"""Feedback on two versions as a sequence of outcomes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +15,8 @@ from store.outcomes import outcomes
 from store.raters import set_quarantine
 from store.versions import Version, add_version
 
-Reply = Callable[..., Completion]
-Said = Callable[..., Feedback]
+MakeCompletion = Callable[..., Completion]
+MakeFeedback = Callable[..., Feedback]
 
 
 @pytest.fixture
@@ -26,10 +26,12 @@ def two(db: Database) -> Database:
     return db
 
 
-def choose(db: Database, reply: Reply, winner: str, rater: str = "ann", a: int = 1, b: int = 0) -> Feedback:
-    """Record a choice between a reply of version `a` and one of version `b`."""
+def choose(
+    db: Database, make_completion: MakeCompletion, winner: str, rater: str = "ann", a: int = 1, b: int = 0
+) -> Feedback:
+    """Record a choice between a completion of version `a` and one of version `b`."""
     with transaction(db):
-        left, right = reply(version=a), reply(version=b)
+        left, right = make_completion(version=a), make_completion(version=b)
         asked = Comparison(new_id("cmp-"), rater, None, left.id, 0, right.id, 0, "canary", 0.5, now())
         add_comparison(db, asked)
         given, _ = add_feedback(
@@ -39,60 +41,72 @@ def choose(db: Database, reply: Reply, winner: str, rater: str = "ann", a: int =
 
 
 def thumbs(
-    db: Database, reply: Reply, said: Said, version: int, values: list[float], rater: str = "ann"
+    db: Database,
+    make_completion: MakeCompletion,
+    make_feedback: MakeFeedback,
+    version: int,
+    values: list[float],
+    rater: str = "ann",
 ) -> list[Feedback]:
-    """Record a thumb on a reply each."""
+    """Record a thumb on one completion for each value."""
     with transaction(db):
-        return [add_feedback(db, said(reply(version=version), value=value, rater=rater))[0] for value in values]
+        return [
+            add_feedback(db, make_feedback(make_completion(version=version), value=value, rater=rater))[0]
+            for value in values
+        ]
 
 
-def test_choices_of_one_person_count_one_by_one_from_either_side(two: Database, reply: Reply) -> None:
+def test_choices_of_one_person_count_one_by_one_from_either_side(
+    two: Database, make_completion: MakeCompletion
+) -> None:
     for winner, a, b in (("A", 1, 0), ("A", 0, 1), ("tie", 1, 0), ("B", 1, 0), ("both_bad", 0, 1), ("A", 0, 0)):
-        choose(two, reply, winner, a=a, b=b)
+        choose(two, make_completion, winner, a=a, b=b)
     assert outcomes(two, 1, 0, "") == [1.0, 0.0, 0.5, 0.0, 0.5]
     assert outcomes(two, 0, 1, "") == [0.0, 1.0, 0.5, 1.0, 0.5]
 
 
 def test_thumbs_are_compared_in_turn_first_with_those_beside_then_with_the_latest_before(
-    two: Database, reply: Reply, said: Said
+    two: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback
 ) -> None:
-    thumbs(two, reply, said, 0, [0.0, 1.0])
+    thumbs(two, make_completion, make_feedback, 0, [0.0, 1.0])
     since = now()
-    thumbs(two, reply, said, 0, [0.0])
-    thumbs(two, reply, said, 1, [1.0, 0.0, 1.0, 1.0])
+    thumbs(two, make_completion, make_feedback, 0, [0.0])
+    thumbs(two, make_completion, make_feedback, 1, [1.0, 0.0, 1.0, 1.0])
     assert outcomes(two, 1, 0, since) == [
         1.0,
         0.0,
         1.0,
-    ]  # beside: 0; before, newest first: 1, 0; the fourth has nothing to be compared with
+    ]  # after `since`: 0; before it, newest first: 1, 0; the fourth has no counterpart
 
 
-def test_a_crowd_counts_by_person_and_day(two: Database, reply: Reply) -> None:
+def test_a_crowd_counts_by_person_and_day(two: Database, make_completion: MakeCompletion) -> None:
     for winner in "BBBB":
-        choose(two, reply, winner, "ann")
-    choose(two, reply, "A", "bob")
-    choose(two, reply, "tie", "bob")
+        choose(two, make_completion, winner, "ann")
+    choose(two, make_completion, "A", "bob")
+    choose(two, make_completion, "tie", "bob")
     assert outcomes(two, 1, 0, "") == [0.0, 0.75]
 
 
-def test_what_was_taken_back_replaced_or_said_in_quarantine_does_not_count(
-    two: Database, reply: Reply, said: Said
+def test_what_was_retracted_replaced_or_given_in_quarantine_does_not_count(
+    two: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback
 ) -> None:
-    first, _ = choose(two, reply, "A"), choose(two, reply, "A", "bob")
+    first, _ = choose(two, make_completion, "A"), choose(two, make_completion, "A", "bob")
     with transaction(two):
         retract_feedback(two, first.id, "ann")
         set_quarantine(two, "bob", "spam")
     assert outcomes(two, 1, 0, "") == []
-    answer, other = reply(version=1), reply(version=0)
+    answer, other = make_completion(version=1), make_completion(version=0)
     with transaction(two):
         for completion, value in ((other, 1.0), (answer, 0.0), (answer, 1.0)):
-            add_feedback(two, said(completion, value=value))
+            add_feedback(two, make_feedback(completion, value=value))
     assert outcomes(two, 1, 0, "") == [0.5]
 
 
-def test_a_preference_between_the_two_counts(two: Database, reply: Reply, said: Said) -> None:
-    better, worse = reply(version=1), reply(version=0)
+def test_a_preference_between_the_two_counts(
+    two: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback
+) -> None:
+    better, worse = make_completion(version=1), make_completion(version=0)
     with transaction(two):
         fields: dict[str, Any] = {"other_completion_id": worse.id, "other_choice": 0}
-        add_feedback(two, said(better, "preference", **fields))
+        add_feedback(two, make_feedback(better, "preference", **fields))
     assert outcomes(two, 1, 0, "") == [1.0]

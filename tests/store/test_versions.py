@@ -1,4 +1,4 @@
-"""The states of a version, who is live, and what a run leaves behind."""
+"""The states of versions, the live one, and the rows of runs."""
 
 from collections.abc import Callable
 
@@ -79,7 +79,7 @@ def test_rolling_back_withdraws_the_present_one_and_skips_withdrawn_ones(db: Dat
     assert live_version(db).number == 2
 
 
-def test_what_cannot_be_done_says_why(db: Database) -> None:
+def test_what_cannot_be_done_raises_an_error_with_the_reason(db: Database) -> None:
     with pytest.raises(UnknownVersion, match="9"):
         get_version(db, 9)
     with pytest.raises(WrongState, match="roll back before"):
@@ -121,9 +121,9 @@ def test_numbers_are_never_used_again(db: Database) -> None:
 
 
 def test_a_version_knows_what_made_it(
-    db: Database, reply: Callable[..., Completion], said: Callable[..., Feedback]
+    db: Database, make_completion: Callable[..., Completion], make_feedback: Callable[..., Feedback]
 ) -> None:
-    rows = [add_feedback(db, said(reply()))[0] for _ in range(3)]
+    rows = [add_feedback(db, make_feedback(make_completion()))[0] for _ in range(3)]
     add_version(
         db, Version(1, 0, "candidate", "d", "versions/000001", 3, "mixed", now()), [row.id for row in reversed(rows)]
     )
@@ -140,6 +140,6 @@ def test_a_run_that_a_crash_left_is_found_and_counted(db: Database) -> None:
     add_run(db, Run("s", "mixed", "running", {}, 7, 0, 4, 0, 4, now()))
     note_run(db, "s", {"curve": [{"step": 1.0}]})
     fail_run(db, "s", "NaN")
-    note_run(db, "s", {"curve": []})  # too late: it is over
+    note_run(db, "s", {"curve": []})  # too late: the run has ended
     assert get_run(db, "s").metrics == {"curve": [{"step": 1.0}]}
     assert (get_run(db, "s").state, get_run(db, "s").error) == ("failed", "NaN")

@@ -1,6 +1,4 @@
-"""Every method, from people's words in the store through the real loop to a version: with its record, its curves and
-its cost.
-"""
+"""Every method, from feedback in the store through the real loop to a version: its record, curves and cost."""
 
 import math
 from pathlib import Path
@@ -9,7 +7,7 @@ from typing import get_args
 import pytest
 
 from bench.episode import MIX, Episode
-from bench.verdict import Exam, sat, wins
+from bench.verdict import Exam, take_exam, wins
 from clients.simulated.populations import population
 from learner.settings import Algorithm
 from store.runs import runs
@@ -30,19 +28,24 @@ SMALL = {
     "rollout.group_size": 2,
     "rollout.max_tokens": 12,
     "rollout.minibatches": 1,
-    "value_warmup": 1,
     "reward_model.min_labels": 4,
-    "reward_steps": 5,
     "ilql.steps": 3,
-    "warmup_steps": 0,
 }
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make few steps of what no setting bounds."""
+    monkeypatch.setattr("learner.methods.critic.WARMUP_STEPS", 1)
+    monkeypatch.setattr("learner.reward_model.training.NUM_STEPS", 5)
+    monkeypatch.setattr("learner.model.optimizer.WARMUP_STEPS", 0)
+
+
 @pytest.mark.parametrize("algorithm", get_args(Algorithm))
-def test_each_method_makes_a_version_and_says_how(algorithm: str, tmp_path: Path) -> None:
-    episode = Episode.begun(tmp_path, "pocket-nano", population("short", 4, 1), 1, MIX, algorithm=algorithm, **SMALL)
+def test_each_method_makes_a_version_and_records_it(algorithm: str, tmp_path: Path) -> None:
+    episode = Episode.start(tmp_path, "pocket-nano", population("short", 4, 1), 1, MIX, algorithm=algorithm, **SMALL)
     try:
-        episode.judge(24)
+        episode.collect_feedback(24)
         episode.update()
         run = runs(episode.loop.db, 10)[-1]
         made = versions(episode.loop.db)[1]
@@ -71,9 +74,9 @@ def test_each_method_makes_a_version_and_says_how(algorithm: str, tmp_path: Path
 
 def test_a_model_wins_half_of_the_time_against_itself(tmp_path: Path) -> None:
     people, exam = population("short,long", 4, 2), Exam.of(40, 2, 8)
-    episode = Episode.begun(tmp_path, "pocket-nano", people, 2, **SMALL)
+    episode = Episode.start(tmp_path, "pocket-nano", people, 2, **SMALL)
     try:
-        one, other = (sat(episode.resident.model, episode.resident.tokenizer, exam, seed) for seed in (1, 2))
+        one, other = (take_exam(episode.resident.model, episode.resident.tokenizer, exam, seed) for seed in (1, 2))
     finally:
         episode.close()
     assert wins(people, exam, one, one)[0] == pytest.approx(0.5)

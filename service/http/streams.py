@@ -1,0 +1,85 @@
+"""Server-sent events out, and noticing that the reader has left."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from fastapi import Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from service.errors import ReaderLeft
+
+T = TypeVar("T")
+
+
+class EventStream(StreamingResponse):
+    """A stream of server-sent events that lasts at most `limit_s`.
+
+    It calls `on_end` whenever it ends, even before its first byte.
+    """
+
+    def __init__(
+        self,
+        content: AsyncIterator[bytes],
+        *,
+        on_end: Callable[[], None],
+        headers: Mapping[str, str],
+        limit_s: float | None = None,
+    ) -> None:
+        super().__init__(
+            content,
+            headers={**headers, "Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+            media_type="text/event-stream",
+        )
+        self._on_end, self._limit_s = on_end, limit_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            with contextlib.suppress(TimeoutError):  # a reader that reads nothing for so long is gone
+                async with asyncio.timeout(self._limit_s):
+                    await super().__call__(scope, receive, send)
+        finally:
+            self._on_end()
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def event(data: Any) -> bytes:
+    """Return one event with JSON data."""
+    return b"data: " + _encode(data).encode() + b"\n\n"
+
+
+class ChunkWriter:
+    """Writes the chunks of one answer. Their common first fields are encoded once, since each token makes a chunk."""
+
+    def __init__(self, head: Mapping[str, Any]) -> None:
+        self._head = b"data: " + _encode(head)[:-1].encode() + b',"choices":['
+
+    def chunk(self, *choices: Mapping[str, Any]) -> bytes:
+        """Return the event of one chunk."""
+        return self._head + ",".join(map(_encode, choices)).encode() + b"]}\n\n"
+
+
+async def unless_reader_leaves(request: Request, work: Awaitable[T]) -> T:
+    """Return what `work` gives. Cancels it and raises ReaderLeft when the client closes its connection first."""
+
+    async def left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    task, watch = asyncio.ensure_future(work), asyncio.create_task(left())
+    try:
+        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ReaderLeft("the client closed its connection before the answer was ready")
+    finally:
+        for one in (task, watch):
+            if not one.done():
+                one.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await one
