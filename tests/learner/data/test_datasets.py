@@ -14,10 +14,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from trl.data_utils import extract_prompt, maybe_extract_prompt
 
-from learner.errors import BadData, BadSetting
 from learner.data.datasets import LeftOut, read_examples, render_with
-from learner.reward_model.offline import train_reward_model
+from learner.errors import BadData, BadSetting
 from learner.offline import train_file
+from learner.reward_model.offline import train_reward_model
 from learner.settings import LearnerSettings
 from policy.versions import read_version
 from tests.models import tiny_tokenizer
@@ -86,7 +86,7 @@ def test_two_texts_without_a_prompt_are_cut_where_trl_cuts_them(tmp_path: Path, 
         written(tmp_path / "a.jsonl", {"chosen": chosen, "rejected": rejected}), render, max_tokens=99
     )
     cut = extract_prompt({"chosen": chosen, "rejected": rejected})
-    assert [(example.prompt_ids, *(reply.ids for reply in example.completions)) for example in examples] == [
+    assert [(example.prompt_ids, *(side.ids for side in example.completions)) for example in examples] == [
         ((ord("u"), *map(ord, cut["prompt"])), ids(cut["chosen"]), ids(cut["rejected"]))
     ]
 
@@ -101,7 +101,9 @@ def test_a_prompt_as_text_beside_conversations_is_read_as_trl_reads_it(tmp_path:
     _, (example,), _ = read_examples(written(tmp_path / "a.jsonl", row), render, max_tokens=99)
     cut = maybe_extract_prompt(row)
     assert example.prompt_ids == tuple(render(cut["prompt"], "")[0])
-    assert [reply.ids for reply in example.completions] == [ids(cut[side][0]["content"]) for side in ("chosen", "rejected")]
+    assert [side.ids for side in example.completions] == [
+        ids(cut[name][0]["content"]) for name in ("chosen", "rejected")
+    ]
 
 
 def test_parts_of_text_are_one_text(tmp_path: Path) -> None:
@@ -186,7 +188,8 @@ TURNS = (
             "not supported, and this line has tools",
         ),
         (
-            '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": null, "tool_calls": [{}]}]}',
+            '{"messages": [{"role": "user", "content": "q"}, '
+            '{"role": "assistant", "content": null, "tool_calls": [{}]}]}',
             "line has tool_calls",
         ),
         (
@@ -437,12 +440,12 @@ def test_a_file_with_nothing_in_it_to_learn_is_refused(
     [
         (
             {"gate_max_tokens": 600},
-            "gate_max_tokens is 600, but prompt and reply share the model's context of 512 tokens",
+            "gate.max_tokens is 600, but prompt and answer share the model's context of 512 tokens",
         ),
         ({"gate_max_tokens": 511}, "gate_max_tokens 511 leaves no prompt room in the model's context of 512 tokens"),
         (
             {"algorithm": "ppo", "rollout_tokens": 600},
-            "rollout_tokens is 600, but prompt and reply share the model's context of 512 tokens",
+            "rollout.max_tokens is 600, but prompt and answer share the model's context of 512 tokens",
         ),
         (
             {"algorithm": "grpo", "rollout.max_tokens": 511, "reward_model.min_labels": 4},
@@ -489,7 +492,8 @@ def attune(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def test_the_command_trains_and_refuses_in_one_line(tiny: Path, tmp_path: Path) -> None:
     file, out = preferences(tmp_path / "p.jsonl"), tmp_path / "out"
-    small = ["--device", "cpu", "--anchors.count", "8", "--gate.num-samples", "8", "--gate.max-tokens", "16", "--steps", "4"]
+    small = ["--device", "cpu", "--anchors.count", "8", "--steps", "4"]
+    small += ["--gate.num-samples", "8", "--gate.max-tokens", "16"]
     done = attune("train", "--data", str(file), "--model", str(tiny), "--out", str(out), *small)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(out), read_version(out).digest]

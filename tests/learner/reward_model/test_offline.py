@@ -40,7 +40,9 @@ def test_ties_of_the_store_are_trained_on_and_counted(
     settings = make_settings()
     for number in range(20):
         world.choice(
-            world.completion((1, 4, 99, 2, 5), (70 + number, 2)), world.completion((1, 4, 99, 2, 5), (100 + number, 2)), "tie"
+            world.completion((1, 4, 99, 2, 5), (70 + number, 2)),
+            world.completion((1, 4, 99, 2, 5), (100 + number, 2)),
+            "tie",
         )
     with pytest.raises(NothingToLearn, match="needs 16 labels, and there are 0"):
         train_reward_model(settings, None)

@@ -32,7 +32,9 @@ def crowd(world: World, *, reliable_rows: int = 5, collusive_rows: int = 10) -> 
     for number, name in enumerate(raters):
         prompt = (1, 4, 10 + number % 200, 11 + number // 200, 2, 5)
         short = world.completion(prompt, (50 + number % 40, END), rater=name)
-        long = world.completion(prompt, (60, 61 + number % 30, *(62 + rng.randrange(6) for _ in range(4)), END), rater=name)
+        long = world.completion(
+            prompt, (60, 61 + number % 30, *(62 + rng.randrange(6) for _ in range(4)), END), rater=name
+        )
         world.choice(long, short, "A" if name in COLLUDERS else "B", rater=name)
 
 
