@@ -52,7 +52,9 @@ def test_records_that_are_off_are_computed_again(resident: Resident, off: float)
     right = torch.stack(
         [
             logps.sum()
-            for logps in completion_logps(resident.model, [(e.prompt_ids, e.completions[0].ids) for e in examples], 4096)
+            for logps in completion_logps(
+                resident.model, [(e.prompt_ids, e.completions[0].ids) for e in examples], 4096
+            )
         ]
     )
     assert torch.allclose(reference.sums(examples), right, atol=1e-5)
