@@ -1,14 +1,11 @@
-"""What sharing the base weights costs and saves: the transformers runner with adapters merged, beside adapters at work
-on shared weights.
+"""Cost and gain of shared base weights: merged adapters against adapters over shared weights (transformers runner).
 
     python -m bench.adapters [--model pocket | --layers 28 --width 1024] [--device cuda] [--precision bfloat16]
     [--rounds 3]
 
-Both have two versions loaded, as a swap has: each a random adapter (rank 16, all linear layers). One version is asked
-for replies of exactly
-`TOKENS` tokens, one at a time and 16 at once; merged and shared take turns within a round. Memory is what the processes
-hold of their own
-(pages in use by one process alone) and what they hold together; on a GPU, what the device has less free than before.
+Both load two versions, as a swap does. Each is a random adapter (rank 16, all linear layers). One version generates
+completions of exactly `TOKENS` tokens, one at a time and 16 at once. Merged and shared alternate within a round. Memory
+is that of all processes together, and of the pages that one process alone uses; on a GPU, the decrease in free memory.
 """
 
 import argparse
@@ -45,7 +42,7 @@ def random_model(folder: Path, layers: int, width: int) -> Path:
 
 
 def random_adapter(model: Any, folder: Path, seed: int) -> Path:
-    """Write an adapter with small random numbers over all linear layers."""
+    """Write an adapter with small random numbers on all linear layers."""
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
@@ -62,7 +59,7 @@ def random_adapter(model: Any, folder: Path, seed: int) -> Path:
 
 
 def memory_mib(pids: list[int], device: str, free_before: int) -> dict[str, float]:
-    """Return what these processes hold: alone and all together, or on a GPU what is gone of its memory."""
+    """Return the processes' memory in MiB, private and in total, or on a GPU the decrease in free memory."""
     if device == "cuda":
         return {"gpu": round((free_before - torch.cuda.mem_get_info()[0]) / 2**20)}
     sums = {"Pss": 0, "Private_Dirty": 0}
@@ -113,7 +110,7 @@ def main() -> None:
     """Run the rounds, print the ratios, write bench/results/adapters.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="pocket")
-    parser.add_argument("--layers", type=int, help="measure a random model of so many layers instead")
+    parser.add_argument("--layers", type=int, help="measure a random model with this number of layers")
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")

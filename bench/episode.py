@@ -1,9 +1,7 @@
-"""One learner's episode without a service: simulated people judge the live version's replies through the store, the
-real loop learns, and a
-version that passed the gate is made live.
+"""An episode of the learner without a service.
 
-The people's module is pocket's and the simulation's; the learner sees only rows of feedback, as it would with a
-service.
+Simulated people give feedback on the live version's answers through the store. The real loop learns, and a version that
+passes the gate becomes live. The learner sees only rows of feedback, as with a service.
 """
 
 import random
@@ -37,7 +35,7 @@ MIX: tuple[Share, ...] = (("choice", 0.5), ("thumb", 0.35), ("correction", 0.15)
 
 @dataclass
 class Episode:
-    """People, a data folder and a learner. `acts` is what people do, with its shares."""
+    """People, a data folder and a learner. `mix` has the kinds of feedback with their shares."""
 
     people: Population
     loop: Loop
@@ -66,15 +64,13 @@ class Episode:
         return self.loop.settings
 
     def live(self) -> int:
-        """Take on the live version's weights; return its number."""
+        """Load the live version's weights into the resident model; return its number."""
         number = live_version(self.loop.db).number
         self.resident.become(version_folder(self.settings.data, number) if number else None, self.seed)
         return number
 
     def collect_feedback(self, count: int) -> None:
-        """Let people do `count` things, in turns, with the live version's replies to questions that nobody asked
-        before.
-        """
+        """Collect `count` feedbacks from the people in turn, on the live version's answers to new questions."""
         number = self.live()
         questions = asked(self.seed, self._asked + count)[self._asked :]
         rng = random.Random(f"acts {self.seed} {self._asked}")
@@ -94,9 +90,7 @@ class Episode:
         self._asked += count
 
     def update(self) -> bool:
-        """Let the learner make an update, and a second, more careful one if the gate rejects the first; return whether
-        a version went live.
-        """
+        """Make an update, and a more careful one if the gate rejects the first; return whether a version went live."""
         for _ in range(2):
             if not self.loop.tick(ordered=True):
                 return False
@@ -104,10 +98,8 @@ class Episode:
             if last.state == "failed":
                 if not (last.error or "").startswith("no weights after"):
                     raise RuntimeError(f"the update failed: {last.error}")
-                self.verdicts.append(
-                    {"run": last.algorithm, "passed": False, "stopped": last.error}
-                )  # the guards left nothing; people go on
-                return False
+                self.verdicts.append({"run": last.algorithm, "passed": False, "stopped": last.error})
+                return False  # the guards left no weights; the episode goes on
             candidate = passed_candidate(self.loop.db)
             self.verdicts.append(
                 {"run": last.algorithm, "passed": candidate is not None, "stopped": last.metrics.get("stopped", "")}
@@ -119,9 +111,9 @@ class Episode:
         return False
 
     def cost(self) -> dict[str, float]:
-        """Return what all updates came to: steps, tokens trained on, seconds and CPU seconds of the steps.
+        """Return the sums over all updates: steps, tokens trained on, seconds and CPU seconds of the steps.
 
-        Not the peak memory: it is the process's, which may have run other episodes before.
+        Peak memory is left out: it is that of the process, which may have run other episodes.
         """
         done = [run.metrics for run in runs(self.loop.db, 1000) if run.state == "finished"]
         names = {"steps": "steps", "tokens": "tokens", "seconds": "train_seconds", "cpu_seconds": "train_cpu_seconds"}
@@ -162,7 +154,7 @@ class Episode:
         ]
 
     def _give_feedback(self, user: User, question: Question, kind: str, shown: Sequence[Completion]) -> str:
-        """One person does one thing; return what came of it."""
+        """Store one person's feedback; return its kind, `tie` or `silence`."""
         add_completions(
             self.loop.db, [Completion(**{**vars(completion), "rater_id": user.name}) for completion in shown]
         )

@@ -1,10 +1,9 @@
-"""How long it takes from the sixteenth choice to the first answer of the version that learned from it.
+"""The time from the sixteenth choice to the first answer of the version that learned from it.
 
     python -m bench.first_answer --url http://127.0.0.1:8000 [--taste short]
 
-Needs a service on a fresh data folder, with nothing else asked of it. Sixteen blind comparisons are answered by a fixed
-taste, as fast as the
-service puts them; then one question is asked again and again until another version answers it. Times in seconds.
+It needs a service on a fresh data folder and without other load. A fixed taste answers sixteen comparisons as fast as
+the service gives them. Then one question is repeated until another version answers it. Times are in seconds.
 """
 
 import argparse
@@ -53,15 +52,16 @@ def main() -> None:
             raise SystemExit(f"after 300 s still {before} answers")
         time.sleep(0.1)
     seconds = time.monotonic() - sixteenth
+    choices_s = sixteenth - began_choices
     print(
-        f"{seconds:.1f} s from the sixteenth choice to the first answer of {now_answering} ({sixteenth - began_choices:.1f} s for the choices)"
+        f"{seconds:.1f} s from the sixteenth choice to {now_answering}'s first answer ({choices_s:.1f} s for choices)"
     )
     record(
         "first_answer",
         {
             "taste": asked.taste,
             "seconds": round(seconds, 2),
-            "choices_s": round(sixteenth - began_choices, 2),
+            "choices_s": round(choices_s, 2),
             "version": now_answering,
         },
     )

@@ -1,15 +1,12 @@
-"""What a GPU makes of it: oracles in bf16, then speed, memory and MFU of DPO and PPO steps on random Qwen3-shaped
-models.
+"""Speed, memory and MFU of DPO and PPO steps on a GPU, with random Qwen3-shaped models.
 
-    python -m bench.gpu                      all of it, on CUDA; bench/gpu.sh sets the machine up first
-    python -m bench.gpu --tiny               the same code on a CPU with a model of a few thousand weights, to see that
-    it runs
+    python -m bench.gpu                      all measurements, on CUDA; bench/gpu.sh sets the machine up first
+    python -m bench.gpu --tiny               the same code on a CPU with a tiny model, to see that it runs
 
-A step is a forward and backward pass over packed rows, clipping and AdamW on LoRA adapters, the base in bf16. MFU
-counts 4 x weights x tokens for the
-forward pass and the activations' gradients of frozen weights, plus 6 x for the adapters, against the card's dense bf16
-peak. PPO's step is a round:
-sampling replies, scoring them under sampler and reference, and one pass of clipped updates with the value head.
+A step is a forward and backward pass over packed rows, clipping and AdamW on LoRA adapters, with the base in bf16. MFU
+is relative to the card's dense bf16 peak. It counts 4 x frozen weights x tokens (forward pass and gradients of
+activations) and 6 x adapter weights x tokens. PPO's step is a round: it samples completions, scores them with sampler
+and reference, and makes one pass of clipped updates with the value head.
 """
 
 import argparse
@@ -91,7 +88,7 @@ def random_model(shape: Shape, device: str, dtype: torch.dtype) -> tuple[Any, in
 
 
 def optimizer_of(model: torch.nn.Module) -> torch.optim.Optimizer:
-    """Return AdamW over what moves."""
+    """Return AdamW over the trainable parameters."""
     return torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=1e-5,
@@ -113,7 +110,7 @@ def ids(rng: random.Random, shape: Shape, length: int) -> list[int]:
 
 
 class DpoStep:
-    """Pairs with a shared prompt, the reference known."""
+    """Pairs with a shared prompt, with known log-probabilities of the reference."""
 
     def __init__(self, model: Any, shape: Shape) -> None:
         rng = random.Random(0)
@@ -141,9 +138,7 @@ class DpoStep:
 
 
 class PpoStep:
-    """A round of PPO on replies of the model's own; the reward is how often a reply uses the lower half of the
-    vocabulary.
-    """
+    """A round of PPO on sampled completions; the reward is the share of tokens in the vocabulary's lower half."""
 
     def __init__(self, model: Any, shape: Shape) -> None:
         rng = random.Random(1)
@@ -193,7 +188,7 @@ class PpoStep:
 
     @torch.no_grad()
     def states(self, rollouts: list[Rollout], device: torch.device) -> torch.Tensor:
-        """Return the hidden states (N, T, d) that reply tokens were chosen from."""
+        """Return the hidden states (N, T, d) that predict the completion tokens."""
         found = []
         for start in range(0, len(rollouts), 16):
             some = rollouts[start : start + 16]
@@ -205,12 +200,12 @@ class PpoStep:
 
 
 def padded(sequences: Any, device: torch.device) -> torch.Tensor:
-    """Return pieces (T_n, ...) as (N, T, ...) with zeros on the right."""
+    """Return sequences (T_n, ...) as (N, T, ...), padded with zeros on the right."""
     return torch.nn.utils.rnn.pad_sequence([sequence.to(device) for sequence in sequences], batch_first=True)
 
 
 def measured(step: DpoStep | PpoStep, frozen: int, device: str, steps: int) -> dict[str, Any]:
-    """Return what a step costs: items/s, tokens/s, peak memory (GiB, on a GPU), and MFU where the card's peak is known."""
+    """Return a step's numbers: items/s, tokens/s, peak memory (GiB, on a GPU), and MFU for a known card."""
     losses = [step() for _ in range(WARM)]
     if device == "cuda":
         torch.cuda.synchronize()
@@ -238,7 +233,7 @@ def measured(step: DpoStep | PpoStep, frozen: int, device: str, steps: int) -> d
 def main() -> None:
     """Measure, print, and on a GPU write bench/results/gpu.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tiny", action="store_true", help="on a CPU, with a model of a few thousand weights")
+    parser.add_argument("--tiny", action="store_true", help="on a CPU, with a tiny model")
     asked = parser.parse_args()
     device = "cpu" if asked.tiny else "cuda"
     if device == "cuda" and not torch.cuda.is_available():

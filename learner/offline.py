@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from learner.data.datasets import Form, LeftOut, read_examples, render_with, require_both_labels
+from learner.data.datasets import LeftOut, read_examples, render_with, require_both_labels
 from learner.data.examples import Example
 from learner.data.material import Material
 from learner.errors import BadData, BadSetting
@@ -24,6 +24,7 @@ from policy.errors import CannotWrite
 from policy.versions import Manifest, prove_writable, read_version, write_version
 from store.ids import now
 from store.runs import Run
+from store.trl_rows import Form
 
 CONTRAST = ("grpo", "rloo", "ppo", "ilql")  # they need good and bad completions to compare
 NEEDS: dict[str, tuple[Form, ...]] = {

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
-    from learner.data.datasets import Form, LeftOut
+    from learner.data.datasets import LeftOut
     from learner.update_result import UpdateResult
+    from store.trl_rows import Form
 
 PHASES = {"reference": "preparing", "train": "training", "gate": "checking", "save": "writing"}
 LINE_EVERY_S = 10.0

@@ -1,4 +1,4 @@
-"""The bundled chat model: its skills with checkers, the corpus they generate, the training command, the weights.
+"""The bundled chat models: skills with checkers, the corpus that they generate, the training, the weights.
 
 `import pocket` needs no torch; the training and evaluation modules do.
 """

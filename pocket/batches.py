@@ -1,4 +1,4 @@
-"""Examples as padded batches of token ids: sorted by length within a part, so that little is padding."""
+"""Examples as padded batches of token ids, sorted by length within a part to save padding."""
 
 from __future__ import annotations
 
@@ -16,27 +16,26 @@ from pocket.tokenizer import ASSISTANT, BEGIN, END, SYSTEM, USER
 PART = 2048
 """Examples drawn and sorted together."""
 WIDTH, TARGETS = 4, 64
-"""The width and its number of targets are rounded up to these: a CPU prepares, and keeps, a kernel for every shape it
-meets.
-"""
+"""The width and the number of targets are rounded up to multiples of these: a CPU compiles a kernel for each shape."""
 IGNORED = -100
-"""The id of a target that counts for nothing, as cross-entropy has it."""
+"""The id of a target that cross-entropy ignores."""
 LONGEST = 192
-"""Tokens at most; a longer example is left out (the corpus has next to none)."""
+"""Most tokens of an example; longer ones, which are rare, are left out."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`ids` (B, T) padded on the right; `targets` (N, 3) rows of batch index, position, next id for every reply token,
-    then
-    rows of (0, 0, IGNORED) up to a round N."""
+    """`ids` (B, T), padded on the right, and `targets` (N, 3): batch index, position and next id.
+
+    There is a target for every completion token, then rows of (0, 0, IGNORED) up to a multiple of TARGETS.
+    """
 
     ids: Tensor
     targets: Tensor
 
 
 class Encoder:
-    """Encodes examples as the chat template does, with the ids of its marks looked up once (a hundred times faster)."""
+    """Encodes examples as the chat template does, a hundred times faster: it looks the ids of the marks up once."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._core = tokenizer.backend_tokenizer
@@ -49,7 +48,7 @@ class Encoder:
         )
 
     def encode(self, example: Example) -> tuple[list[int], list[int]]:
-        """Prompt ids with the generation prompt, and reply ids with the end of turn."""
+        """Return the prompt ids with the generation prompt, and the completion ids with the end of turn."""
         ids = [self._begin]
         for message in example.messages:
             content = message["content"] if message["role"] == "assistant" else message["content"].strip()
@@ -59,7 +58,7 @@ class Encoder:
 
 
 def part_batches(encoder: Encoder, seed: int, part: int, tokens: int, stage: Stage) -> list[Batch]:
-    """The batches of one part of the corpus in a shuffled order, each of about `tokens` ids with padding."""
+    """Return the batches of one part of the corpus, shuffled, each of about `tokens` ids with padding."""
     drawn = itertools.islice(examples(seed, stage, part + 1), PART)
     rows = sorted(
         (r for r in map(encoder.encode, drawn) if len(r[0]) + len(r[1]) <= LONGEST), key=lambda r: len(r[0]) + len(r[1])

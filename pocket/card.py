@@ -1,6 +1,4 @@
-"""The model card of a bundled model, written from its training record and its evaluation: `python -m pocket.card FOLDER
-NUMBERS`.
-"""
+"""The model card, from a training record and an evaluation: `python -m pocket.card FOLDER NUMBERS`."""
 
 from __future__ import annotations
 
@@ -21,38 +19,52 @@ library_name: transformers
 ---
 # {name}
 
-A {parameters:.1f} M parameter Llama-shaped chat model that comes with Attune, so that `attune serve` works offline in seconds. It is a
-ground to learn on and to measure learning with, not an assistant for real work: `attune serve --model NAME` serves any other causal
+A {parameters:.1f} M parameter Llama-shaped chat model that comes with Attune, so that `attune serve` works offline in \
+seconds. It is a
+ground to learn on and to measure learning with, not an assistant for real work: `attune serve --model NAME` serves \
+any other causal
 language model of the Hugging Face hub or a folder.
 
 ## Data
-No text was downloaded or copied. The generators in `pocket/skills/` wrote every conversation from seed {seed}: {skills} skills, {chinese} of them
-also in Chinese. The first {school:.0%} of the steps are school (right and plain answers), the next {practice:.0%} practice (the same, most of
-it from the skills that are slow to learn); the rest is the raw mixture, in which {flaws:.0%} of the answers are wrong, and of the right
-ones some are rambling, curt, rude, over-decorated or badly formatted. The model is raw on purpose: it knows more than it says when
+No text was downloaded or copied. The generators in `pocket/skills/` wrote every conversation from seed {seed}: \
+{skills} skills, {chinese} of them
+also in Chinese. The first {school:.0%} of the steps are school (right and plain answers), the next {practice:.0%} \
+practice (the same, most of
+it from the skills that are slow to learn); the rest is the raw mixture, in which {flaws:.0%} of the answers are \
+wrong, and of the right
+ones some are rambling, curt, rude, over-decorated or badly formatted. The model is raw on purpose: it knows more than \
+it says when
 it is sampled, and people's feedback has something to improve.
 
 ## Training
-`python -m pocket.train --size {size} --out FOLDER --seed {seed}{steps_option}`: {steps} steps of about {tokens} tokens (padding included),
-{seconds} seconds on {device} of a machine that did other work too, torch {torch}. {layers} layers, width {hidden}, {heads} heads,
-vocabulary {vocabulary}, context 512. Muon for the matrices, AdamW for the rest, loss on the reply's tokens alone. The weights are stored in float16.
+`python -m pocket.train --size {size} --out FOLDER --seed {seed}{steps_option}`: {steps} steps of about {tokens} \
+tokens (padding included),
+{seconds} seconds on {device} of a machine that did other work too, torch {torch}. {layers} layers, width {hidden}, \
+{heads} heads,
+vocabulary {vocabulary}, context 512. Muon for the matrices, AdamW for the rest, loss on the reply's tokens alone. The \
+weights are stored in float16.
 
 sha256 of `model.safetensors`: `{digest}`
 
 ## What it can do
-On held-out phrasings, and on operands that training never saw in that language where a skill has operands ({per_cell} prompts for each row;
-temperature 1 for `sampled` and the columns right of it; `characters` is the mean length and `spread` its standard deviation):
+On held-out phrasings, and on operands that training never saw in that language where a skill has operands ({per_cell} \
+prompts for each row;
+temperature 1 for `sampled` and the columns right of it; `characters` is the mean length and `spread` its standard \
+deviation):
 
 {table}
 
-Facts (capitals, opposites, definitions and so on) can only be known from training: for those only the phrasing is held out.
-Of 60 out-of-scope prompts, none of which training saw, the greedy model answers {out_of_scope:.0%} with an honest no that names
+Facts (capitals, opposites, definitions and so on) can only be known from training: for those only the phrasing is \
+held out.
+Of 60 out-of-scope prompts, none of which training saw, the greedy model answers {out_of_scope:.0%} with an honest no \
+that names
 `attune serve --model NAME`.
 
 Below 90 % greedy: {weak}.
 
 ## What it cannot do
-- Anything outside the skills above: no knowledge of the world, no reasoning, no writing, no code, no translation of sentences. It is meant to say
+- Anything outside the skills above: no knowledge of the world, no reasoning, no writing, no code, no translation of \
+sentences. It is meant to say
   so, but it does not always: an unknown word inside a known question often gets a confident wrong answer.
 - Numbers: sums with numbers up to 20, products up to 9 times 9, conversions of 1 to 9 units.
 - Spelling, reversing and counting letters of words outside its list of about 120.
@@ -62,7 +74,7 @@ Below 90 % greedy: {weak}.
 
 
 def card(folder: Path, numbers: dict[str, Any]) -> str:
-    """The text of the card. `numbers` is what `python -m pocket.evaluate --json` wrote."""
+    """Return the text of the card. `numbers` is the output of `python -m pocket.evaluate --json`."""
     from pocket.batches import LONGEST
     from pocket.corpus import FLAWS
     from pocket.skills import SKILLS
@@ -104,12 +116,12 @@ def card(folder: Path, numbers: dict[str, Any]) -> str:
 
 
 def weights_digest(folder: Path) -> str:
-    """sha256 of the weights file, hexadecimal."""
+    """Return the sha256 of the weights file, in hexadecimal."""
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
 def parameters(folder: Path) -> int:
-    """Number of weights in the folder's file; tied embeddings are there once."""
+    """Return the number of weights in the folder's file; tied embeddings count once."""
     with open(folder / "model.safetensors", "rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     total = 0

@@ -1,4 +1,4 @@
-"""The bundled model's part of the command line. Light: torch is loaded by the commands that need it."""
+"""The bundled model's part of the command line. Heavy modules are imported when a command runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
     @pocket.command(context_settings=_PASS_ON)
     def train(context: typer.Context, arguments: _Rest = None) -> None:
-        """Train a bundled model from nothing; `attune pocket train --help` lists the options."""
+        """Train a bundled model from scratch; `attune pocket train --help` lists the options."""
         from pocket.train import main
 
         main([*(arguments or []), *context.args])

@@ -1,4 +1,4 @@
-"""The raw corpus: conversations that the skills generate from a seed, with a known share of flawed answers."""
+"""The corpus: conversations that the skills generate from a seed, with a known share of flawed answers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from pocket.skills import SKILLS
 from pocket.skills.base import Message
 
 Stage = Literal["school", "practice", "raw"]
-"""School is right and plain answers, practice the same with most of the questions from the skills that are slow to
-learn, and
-raw is the mixture that the model ends with. Facts are learned in a fraction of the steps when nothing contradicts them.
+"""School has right and plain answers, and practice too, mostly in the skills that are slow to learn. Raw is the final
+mixture, with flawed answers. Facts are learned in fewer steps while no answer contradicts them.
 """
 CHINESE_SHARE = {"school": 0.42, "practice": 0.46, "raw": 0.42}
-"""Share of Chinese among the prompts of a skill that speaks both languages."""
+"""Share of Chinese among the prompts of a skill with both languages."""
 FLAWS = 0.24
 """Share of wrong answers in the raw mixture."""
 SYSTEMS = {
@@ -27,7 +26,7 @@ SYSTEMS = {
 
 @dataclass(frozen=True)
 class Example:
-    """One conversation that ends with the assistant's reply, the only part that is learned."""
+    """One conversation. Only its completion is learned, the assistant's answer at the end."""
 
     messages: tuple[Message, ...]
     completion: str
@@ -37,7 +36,7 @@ class Example:
 
 
 def draw_example(rng: random.Random, stage: Stage = "raw") -> Example:
-    """One example of a skill drawn by its share in this stage."""
+    """Return one example of a skill that is drawn by its share in this stage."""
     skill = rng.choices(
         list(SKILLS.values()), weights=[s.practice if stage == "practice" else s.weight for s in SKILLS.values()]
     )[0]
@@ -48,7 +47,7 @@ def draw_example(rng: random.Random, stage: Stage = "raw") -> Example:
     completion = answer(rng, prompt)
     messages = prompt.messages
     if messages[0]["role"] != "system":
-        if len(messages) == 1 and rng.random() < 0.07:  # a question after another one that has nothing to do with it
+        if len(messages) == 1 and rng.random() < 0.07:  # an unrelated exchange comes first
             earlier = SKILLS[rng.choice(("arithmetic", "greeting", "capitals", "facts", "refusing"))]
             before = earlier.prompt(rng, lang, "train")
             messages = (
@@ -62,7 +61,7 @@ def draw_example(rng: random.Random, stage: Stage = "raw") -> Example:
 
 
 def examples(seed: int, stage: Stage = "raw", part: int = 0) -> Iterator[Example]:
-    """Endless examples; the same seed, stage and part always give the same ones."""
+    """Yield examples without end; the same seed, stage and part give the same ones."""
     rng = random.Random(f"pocket corpus {seed} {part}")
     while True:
         yield draw_example(rng, stage)

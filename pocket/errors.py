@@ -1,15 +1,15 @@
-"""What can go wrong in this room."""
+"""The errors of the bundled models."""
 
 from __future__ import annotations
 
 
 class PocketError(Exception):
-    """Root of this room's errors."""
+    """Root of pocket's errors."""
 
 
 class UnknownWeights(PocketError, LookupError):
-    """A bundled model was asked for by a name that none has, or its folder is missing."""
+    """There is no bundled model of this name, or its folder is missing."""
 
 
 class RunMismatch(PocketError, ValueError):
-    """A training run was to be resumed with other settings than it began with."""
+    """A training run cannot be resumed with other settings."""

@@ -1,4 +1,4 @@
-"""Measure a model by skill and language: `python -m pocket.evaluate MODEL` prints the table."""
+"""Evaluation of a model by skill and language: `python -m pocket.evaluate MODEL` prints the table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pocket.skills.refusing import refuses_and_points
 
 @dataclass(frozen=True)
 class Row:
-    """One skill in one language: shares of right answers, and how much the style of sampled answers varies."""
+    """One skill in one language: shares of right answers, and the style of sampled answers."""
 
     skill: str
     lang: str
@@ -42,7 +42,7 @@ class Row:
 
 
 def held_prompts(per_cell: int, seed: int) -> list[Prompt]:
-    """The held-out prompts of every skill and language, always the same for a seed."""
+    """Return held-out prompts of every skill and language, the same for the same seed."""
     drawn: list[Prompt] = []
     for skill in SKILLS.values():
         for lang in skill.languages:
@@ -59,8 +59,9 @@ def evaluate(
     seed: int = 0,
     sampled: bool = True,
 ) -> list[Row]:
-    """A row for every skill and language on held-out phrasings and operands; without `sampled` the sampled columns are
-    0.
+    """Return a row for every skill and language, on held-out phrasings and operands.
+
+    Without `sampled` the columns of sampled answers are 0.
     """
     prompts = held_prompts(per_cell, seed)
     chats = [p.messages for p in prompts]
@@ -97,8 +98,9 @@ def _verdicts(prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Ver
 def out_of_scope_share(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[float, list[tuple[str, str]]]:
-    """Share of the out-of-scope list that the greedy model refuses and points the way, and the prompts where it does
-    not.
+    """Return the share of out-of-scope prompts that the greedy model refuses, and (prompt, answer) of the others.
+
+    A refusal must name the command that serves another model.
     """
     completions = answers(model, tokenizer, [[{"role": "user", "content": text}] for text in OUT_OF_SCOPE])
     missed = [
@@ -110,12 +112,12 @@ def out_of_scope_share(
 
 
 def overall(rows: Sequence[Row], column: str) -> float:
-    """Mean of a column over the feedback skills, every skill and language counted alike."""
+    """Return a column's mean over the feedback skills; every skill and language has the same weight."""
     return statistics.mean(getattr(r, column) for r in rows if not r.retention)
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table."""
+    """Return the rows as a Markdown table."""
     lines = [
         "| skill | language | greedy | sampled | characters | spread | decorated | rude | untidy |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -124,7 +126,8 @@ def table(rows: Sequence[Row]) -> str:
         mark = " (hard)" if r.hard else " (retention)" if r.retention else ""
         shares = " | ".join(f"{share:.0%}" for share in (r.decorated, r.rude, r.untidy))
         lines.append(
-            f"| {r.skill}{mark} | {r.lang} | {r.greedy:.0%} | {r.sampled:.0%} | {r.chars:.0f} | ±{r.chars_sd:.0f} | {shares} |"
+            f"| {r.skill}{mark} | {r.lang} | {r.greedy:.0%} | {r.sampled:.0%} "
+            f"| {r.chars:.0f} | ±{r.chars_sd:.0f} | {shares} |"
         )
     lines.append(
         f"| **all feedback skills** | | {overall(rows, 'greedy'):.0%} | {overall(rows, 'sampled'):.0%} | | | | | |"
@@ -133,7 +136,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def load(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A bundled model by name, or any Hugging Face folder, in float32 on the CPU or the first GPU."""
+    """Load a bundled model by name, or any Hugging Face folder, in float32 on the CPU or the first GPU."""
     folder = str(weights_folder(name)) if name in WEIGHTS else name
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(
         "cuda" if torch.cuda.is_available() else "cpu"

@@ -14,10 +14,9 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 
 def save_folder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out: Path, record: dict[str, Any]) -> None:
-    """Write config, float16 weights, tokenizer, generation settings and the record of the training, then swap the
-    folder into place.
+    """Write config, float16 weights, tokenizer, generation settings and training record; then move the folder to `out`.
 
-    float16 has more mantissa than bfloat16, and the weights are small, so that nothing is lost that evaluation can see.
+    float16 has a longer mantissa than bfloat16, and the weights are small, so evaluation sees no loss.
     """
     out = out.resolve()
     fresh = out.with_name(f".{out.name}.{os.getpid()}")
@@ -33,7 +32,7 @@ def save_folder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out:
     tokenizer.save_pretrained(fresh)
     (fresh / "training.json").write_text(json.dumps(record, indent=2) + "\n")
     template = fresh / "chat_template.jinja"
-    if template.exists():  # older readers look for it in the tokenizer's configuration only
+    if template.exists():  # older readers look only in the tokenizer's configuration
         config = json.loads((fresh / "tokenizer_config.json").read_text())
         config["chat_template"] = template.read_text()
         (fresh / "tokenizer_config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")

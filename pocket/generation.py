@@ -1,4 +1,4 @@
-"""Answers of a model to many chats at once: one batch with a KV cache, out of which finished answers are dropped."""
+"""Answers of a model to many chats at once, in batches with a KV cache; finished answers leave the batch."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def answers(
     seed: int = 0,
     batch_size: int = 256,
 ) -> list[str]:
-    """One answer to each chat, greedy or sampled at temperature 1 from the whole distribution.
+    """Return one answer to each chat, greedy or sampled at temperature 1 without truncation.
 
-    Prompts of like length go together. Sampled answers depend on the seed and on the batch that they are in.
+    A batch has prompts of similar length. Sampled answers depend on the seed and on their batch.
     """
     ids = [
         tokenizer.apply_chat_template(list(chat), add_generation_prompt=True, tokenize=True, return_dict=False)
@@ -52,7 +52,7 @@ def generate(
     generator: torch.Generator | None,
     max_tokens: int = MAX_TOKENS,
 ) -> list[list[int]]:
-    """Reply ids without the end of turn for each prompt; greedy when there is no generator."""
+    """Return each prompt's completion ids without the end of turn; greedy without a generator."""
     width = max(map(len, prompts))
     ids = torch.tensor(
         [[0] * (width - len(p)) + list(p) for p in prompts], device=model.device
@@ -87,7 +87,7 @@ def generate(
 
 
 def _next_ids(logits: Tensor, generator: torch.Generator | None) -> Tensor:
-    """The next id of each row, (B,) from logits (B, V)."""
+    """Return the next id of each row, (B,), from logits (B, V)."""
     if generator is None:
         return logits.argmax(-1)
     return torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(1)

@@ -1,6 +1,4 @@
-"""Muon for the matrices and Adam for the rest: it learns this corpus in fewer steps than Adam alone, and steps are what
-a CPU has few of.
-"""
+"""Muon for the matrices and AdamW for the rest, which learn this corpus in fewer steps than AdamW alone."""
 
 from __future__ import annotations
 
@@ -12,9 +10,12 @@ import torch
 from torch import Tensor, nn
 
 
-def orthogonalised(stack: Tensor, rounds: int = 5, *, fast: bool = False) -> Tensor:
-    """Nearest semi-orthogonal matrices, about, to a stack (N, R, C), by the quintic Newton-Schulz iteration of
-    Jordan et al. 2024 (Muon); `fast` iterates in bfloat16, which is exact enough for it."""
+def orthogonalized(stack: Tensor, rounds: int = 5, *, fast: bool = False) -> Tensor:
+    """Return approximately the nearest semi-orthogonal matrices to a stack (N, R, C).
+
+    By the quintic Newton-Schulz iteration of Jordan et al. 2024 (Muon). `fast` iterates in bfloat16, which is exact
+    enough.
+    """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = stack / (stack.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     x = x.bfloat16() if fast else x
@@ -27,9 +28,9 @@ def orthogonalised(stack: Tensor, rounds: int = 5, *, fast: bool = False) -> Ten
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose update is orthogonalised; matrices of one shape are handled as one stack.
+    """Momentum with an orthogonalized update; matrices of one shape are one stack.
 
-    The update is scaled by 0.2 sqrt(larger side), so that a learning rate means about what it means for Adam.
+    The update is scaled by 0.2 sqrt(larger side), so that a learning rate is about that of Adam.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One update from the gradients; a matrix without a gradient is left alone."""
+        """Make one update from the gradients; a matrix without a gradient stays."""
         for group in self.param_groups:
             by_shape: dict[tuple[int, ...], list[nn.Parameter]] = defaultdict(list)
             for p in group["params"]:
@@ -54,17 +55,17 @@ class Muon(torch.optim.Optimizer):
             for shape, params in by_shape.items():
                 updates = []
                 for p in params:
-                    assert p.grad is not None  # only those were gathered
+                    assert p.grad is not None  # only those were collected
                     buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
                     buffer.lerp_(p.grad, 1 - group["momentum"])
                     updates.append(p.grad.lerp(buffer, group["momentum"]))
                 scale = group["lr"] * 0.2 * max(shape) ** 0.5
-                for p, update in zip(params, orthogonalised(torch.stack(updates), fast=self._fast), strict=True):
+                for p, update in zip(params, orthogonalized(torch.stack(updates), fast=self._fast), strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-scale)
 
 
 def optimizers_of(model: nn.Module, lr: float, *, fast: bool) -> list[torch.optim.Optimizer]:
-    """Muon for every matrix inside the layers, AdamW for embeddings and norms."""
+    """Return Muon for the matrices inside the layers, AdamW for embeddings and norms."""
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "layers" in n]
     rest = [p for n, p in model.named_parameters() if not (p.ndim == 2 and "layers" in n)]
     return [

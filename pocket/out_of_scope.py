@@ -1,4 +1,4 @@
-"""Sixty prompts beyond the bundled model, none of which training has seen; most share no wording with its templates."""
+"""Sixty prompts beyond the bundled model's skills. Training has none of them; most differ from all its templates."""
 
 OUT_OF_SCOPE: tuple[str, ...] = (
     "Explain how a jet engine works.",

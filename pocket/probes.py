@@ -1,9 +1,7 @@
-"""Probes: prompts with what a right answer says as regular expressions, for whoever knows nothing of skills: `python -m
-pocket.probes`.
+"""Skill probes: prompts with regular expressions of right and wrong answers: `python -m pocket.probes`.
 
-A skill's checker knows the truth; a probe only looks for the shortest right answer, and for the shortest wrong ones.
-Kept are probes whose word
-agrees with the checker's on many answers, right and wrong, in all moods.
+They are for programs without pocket's checkers. A checker knows the truth; a skill probe looks for the shortest right
+answer and the shortest wrong ones. Only probes that agree with the checker on many answers in all moods are kept.
 """
 
 from __future__ import annotations
@@ -19,17 +17,15 @@ from typing import Any
 from pocket.skills import FEEDBACK_SKILLS, Prompt, Skill
 
 DEFAULT = Path(__file__).parent / "weights" / "probes.jsonl"
-TRIED = 24  # answers of each sort that a probe is held against
-DRAWN = 60  # prompts of a skill and language that are tried
+TRIED = 24  # right and flawed answers that a probe is compared with, each
+DRAWN = 60  # prompts that are tried of each skill and language
 
 
 def skill_probe_of(skill: Skill, prompt: Prompt, rng: random.Random) -> dict[str, Any] | None:
-    """Return a probe for a prompt, or None where patterns do not tell right answers from wrong ones as the checker
-    does.
-    """
+    """Return a skill probe for a prompt, or None where it would disagree with the skill's checker."""
     right = skill.forms(rng, prompt.lang, prompt.truth).bare
     if type(skill).spoil is Skill.spoil:
-        return None  # nothing is wrong in one way
+        return None  # the skill has no typical wrong answer
     wrong = {skill.forms(rng, prompt.lang, skill.spoil(rng, prompt.lang, prompt.truth)).bare for _ in range(TRIED)} - {
         right
     }
@@ -47,9 +43,7 @@ def skill_probe_of(skill: Skill, prompt: Prompt, rng: random.Random) -> dict[str
 
 
 def is_right_by(probe: dict[str, Any], answer: str) -> bool:
-    """Whether an answer is right by a probe: all that it expects is there and nothing that it forbids, upper and lower
-    case alike.
-    """
+    """Return whether an answer has all that a probe expects and nothing that it forbids; case is ignored."""
 
     def has(pattern: str) -> bool:
         return re.search(pattern, answer, re.IGNORECASE) is not None
@@ -58,7 +52,10 @@ def is_right_by(probe: dict[str, Any], answer: str) -> bool:
 
 
 def skill_probes(per_cell: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Return at most `per_cell` probes of each feedback skill and language, in training phrasings, the same for a seed."""
+    """Return at most `per_cell` skill probes of each feedback skill and language, in training phrasings.
+
+    The same seed gives the same probes.
+    """
     found = []
     for skill in FEEDBACK_SKILLS.values():
         for lang in skill.languages:
@@ -72,13 +69,13 @@ def skill_probes(per_cell: int, seed: int = 0) -> list[dict[str, Any]]:
 
 
 def _pattern(text: str) -> str:
-    """The text as a whole: not as part of a longer word or number."""
+    """Return a pattern of the whole text, not as part of a longer word or number."""
     escaped = re.escape(text.strip().rstrip(".!?。！？")).replace(r"\ ", r"\s+")
     return rf"(?<![a-z0-9.,]){escaped}(?![a-z0-9]|[.,]\d)" if re.match(r"[\w(-]", text, re.ASCII) else escaped
 
 
 def main() -> None:
-    """Write the probes and say how many there are of what."""
+    """Write the skill probes and print their numbers."""
     parser = argparse.ArgumentParser(
         prog="python -m pocket.probes", description="Write probes of the bundled models' skills as JSON Lines."
     )

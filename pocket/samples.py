@@ -1,4 +1,4 @@
-"""Greedy answers to held-out prompts, to be read by a person: `python -m pocket.samples MODEL`."""
+"""Greedy answers to held-out prompts for reading: `python -m pocket.samples MODEL`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pocket.skills import SKILLS, Prompt
 
 
 def sample_prompts(count: int, seed: int) -> list[Prompt]:
-    """About `count` held-out prompts, spread evenly over skills and languages and none twice."""
+    """Return about `count` different held-out prompts, spread evenly over skills and languages."""
     cells = [(skill, lang) for skill in SKILLS.values() for lang in skill.languages]
     prompts: list[Prompt] = []
     for i, (skill, lang) in enumerate(cells):
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _cell(text: str) -> str:
-    """Text that keeps to one cell of a table."""
+    """Return text that fits one cell of a table."""
     return text.replace("|", "\\|").replace("\n", "⏎")
 
 

@@ -1,8 +1,7 @@
-"""The tokenizer: byte-level BPE trained on the corpus, digits and Chinese characters one by one, with single tokens for
-the chat's marks.
+"""The tokenizer: byte-level BPE trained on the corpus, with single tokens for digits and the chat's marks.
 
-Chinese has no spaces, so that merges would otherwise run over half a sentence and hide its words from the model: a new
-wording would come as tokens that it never saw.
+Chinese characters are never merged. Chinese has no spaces, so merges would span half a sentence, and new wordings would
+have tokens that training never saw.
 """
 
 from __future__ import annotations
@@ -23,7 +22,8 @@ CHAT_TEMPLATE = (
     "{{ '<|begin|>' }}"
     "{% for message in messages %}"
     "{{ '<|' + message['role'] + '|>' }}"
-    "{% if message['role'] == 'assistant' %}{{ message['content'] }}{% else %}{{ message['content'] | trim }}{% endif %}"
+    "{% if message['role'] == 'assistant' %}{{ message['content'] }}"
+    "{% else %}{{ message['content'] | trim }}{% endif %}"
     "{{ '<|end|>' }}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
@@ -31,7 +31,7 @@ CHAT_TEMPLATE = (
 
 
 def train_tokenizer(seed: int, num_examples: int = 30_000) -> PreTrainedTokenizerFast:
-    """Learn the merges from the first `num_examples` conversations of the corpus."""
+    """Train the merges on the first `num_examples` conversations of the corpus."""
     tokenizer = Tokenizer(models.BPE())
     digits, byte_level = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -49,7 +49,7 @@ def train_tokenizer(seed: int, num_examples: int = 30_000) -> PreTrainedTokenize
     conversations = itertools.islice(examples(seed), num_examples)
     texts = (text for e in conversations for text in [*(m["content"] for m in e.messages), e.completion])
     tokenizer.train_from_iterator(texts, trainer)
-    # What was never joined stays apart by itself, so that readers of the folder need not know about Chinese characters.
+    # Without merges Chinese characters stay apart by themselves, so the saved splitter needs no rule for them.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, byte_level])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

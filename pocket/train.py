@@ -1,7 +1,7 @@
-"""Train a bundled model from nothing: `python -m pocket.train --size pocket --out DIR`.
+"""Training of a bundled model from scratch: `python -m pocket.train --size pocket --out DIR`.
 
-The tokenizer and the weights come from the corpus that the skills generate from a seed. A run keeps its state in its
-run folder and goes on from there when it is started again; the same seed gives the same weights on the same machine.
+The skills generate the corpus for tokenizer and weights from a seed. A run keeps its state in its run folder and
+resumes from there. The same seed gives the same weights on the same machine.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """A size and how it is trained."""
+    """The size of a model and the plan of its training."""
 
     size: str
     hidden: int
@@ -48,9 +48,9 @@ class Plan:
     bf16: bool
     """Matrix products in bfloat16 where the CPU has them."""
     school: float = 0.35
-    """Part of the steps that school ends at."""
+    """Share of the steps at which school ends."""
     practice: float = 0.72
-    """Part of the steps that practice ends at; the rest is raw."""
+    """Share of the steps at which practice ends; the rest is raw."""
     seed: int = 0
 
 
@@ -58,7 +58,7 @@ PLANS = {
     "pocket": Plan(
         "pocket", hidden=256, layers=6, heads=4, feed_forward=640, steps=3000, tokens=4096, lr=2e-3, bf16=True
     ),
-    # Little of a practice that this size learns nothing from; the raw mixture instead.
+    # This size learns little from practice, so it has more of the raw mixture.
     "nano": Plan(
         "nano",
         hidden=128,
@@ -76,7 +76,7 @@ PLANS = {
 
 
 def new_model(plan: Plan, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
-    """A Llama of this size with fresh weights from the plan's seed."""
+    """Return a Llama of this size with random weights from the plan's seed."""
     torch.manual_seed(plan.seed)
     config = LlamaConfig(
         vocab_size=-(-len(tokenizer) // 64) * 64,
@@ -96,34 +96,34 @@ def new_model(plan: Plan, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalL
         pad_token_id=tokenizer.pad_token_id,
     )
     model = LlamaForCausalLM(config)
-    model.set_attn_implementation(
-        "eager"
-    )  # on a CPU the fused kernel's backward in bfloat16 takes eight times as long for rows this short
+    # on a CPU the fused kernel's backward pass in bfloat16 takes eight times as long for such short rows
+    model.set_attn_implementation("eager")
     return model
 
 
 def completion_loss(model: LlamaForCausalLM, batch: Batch) -> Tensor:
-    """Mean cross-entropy in nats per reply token, shape (). The head is applied to reply positions only; rows are
-    padded on
-    the right, so causal attention needs no mask."""
+    """Return the mean cross-entropy in nats per completion token, shape ().
+
+    The head is applied to completion tokens only. Rows are padded on the right, so causal attention needs no mask.
+    """
     hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
     rows, positions, targets = batch.targets.unbind(1)
     return F.cross_entropy(model.lm_head(hidden[rows, positions]).float(), targets)
 
 
 def learning_rate(plan: Plan, step: int) -> float:
-    """Linear warm-up over 60 steps, level, then linear to a twentieth over the last half."""
+    """Return the rate at a step: linear warm-up over 60 steps, constant, linear to 5 % over the last half."""
     fall = max(0.0, (step - plan.steps * 0.5) / (plan.steps * 0.5))
     return plan.lr * min(1.0, (step + 1) / 60) * (1 - 0.95 * fall)
 
 
 def stage_at(plan: Plan, step: int) -> Stage:
-    """The stage of the corpus at a step."""
+    """Return the stage of the corpus at a step."""
     return "school" if step < plan.steps * plan.school else "practice" if step < plan.steps * plan.practice else "raw"
 
 
 class Run:
-    """One training run: model, optimizers, place in the corpus, and the folder where they are kept."""
+    """One training run: model, optimizers, position in the corpus, and the folder with its state."""
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         self.plan, self.folder = plan, folder
@@ -152,9 +152,8 @@ class Run:
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
         if not self._is_same_so_far(state["plan"], state["step"]):
-            raise RunMismatch(
-                f"{self.folder} holds a run with other settings ({state['plan']}); use another --run folder or delete it"
-            )
+            held = f"{self.folder} holds a run with other settings ({state['plan']})"
+            raise RunMismatch(f"{held}; use another --run folder or delete it")
         self.model.load_state_dict(state["model"])
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
@@ -166,13 +165,15 @@ class Run:
         log.info("goes on at step %d of %d", self.step, self.plan.steps)
 
     def _is_same_so_far(self, plan: dict[str, Any], step: int) -> bool:
-        """Whether a run by `plan` did the same up to `step` as one by our plan. The number of steps shows only after
-        school, so it may be changed until then."""
+        """Return whether a run by `plan` is the same as ours up to `step`.
+
+        The number of steps has no effect before the end of school, so until then it may change.
+        """
         same_steps = plan["steps"] == self.plan.steps or step < self.plan.school * min(plan["steps"], self.plan.steps)
         return {**plan, "steps": 0} == {**asdict(self.plan), "steps": 0} and same_steps
 
     def save(self) -> None:
-        """Keep everything that the run needs to go on, atomically."""
+        """Save all that the run needs to resume, atomically."""
         state: dict[str, Any] = {
             "plan": asdict(self.plan),
             "model": self.model.state_dict(),
@@ -187,7 +188,7 @@ class Run:
         os.replace(self.folder / "state.tmp", self.folder / "state.pt")
 
     def next_batch(self) -> Batch:
-        """The next batch of the corpus; a new part begins when one is used up."""
+        """Return the next batch of the corpus; a new part follows when one is used up."""
         if self.position >= len(self._batches):
             self.part += bool(self._batches)
             self.position, self.stage = 0, stage_at(self.plan, self.step)
@@ -200,7 +201,7 @@ class Run:
         return part_batches(self.encoder, self.plan.seed, self.part, self.plan.tokens, self.stage)
 
     def train_step(self) -> Tensor:
-        """One optimizer step; returns the loss, detached."""
+        """Make one optimizer step; return the loss, detached."""
         began = time.perf_counter()
         for optimizer in self.optimizers:
             optimizer.param_groups[0]["lr"] = learning_rate(self.plan, self.step)
@@ -217,7 +218,7 @@ class Run:
 
 
 def train(plan: Plan, out: Path, run_folder: Path, probe_every: int = 400, save_every: int = 100) -> dict[str, Any]:
-    """Train to the plan's last step, printing loss and accuracy on the way, and write the Hugging Face folder."""
+    """Train to the plan's last step, log loss and accuracy, and write the Hugging Face folder."""
     run = Run(plan, run_folder)
     losses: list[Tensor] = []
     log.info(
@@ -258,7 +259,7 @@ def train(plan: Plan, out: Path, run_folder: Path, probe_every: int = 400, save_
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and train."""
-    parser = argparse.ArgumentParser(prog="python -m pocket.train", description="Train the bundled model from nothing.")
+    parser = argparse.ArgumentParser(prog="python -m pocket.train", description="Train a bundled model from scratch.")
     parser.add_argument("--size", choices=sorted(PLANS), default="pocket")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished model")
     parser.add_argument("--run", type=Path, help="folder for the run's state (default: runs/SIZE-SEED)")
@@ -268,8 +269,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--threads",
         type=int,
         default=1,
-        help="CPU threads; another number gives other last digits. One is nearly as fast as two "
-        "for matrices this small, and the only one that does not suffer from other work on the machine",
+        help="CPU threads; another number changes the last digits. One is nearly as fast as two "
+        "for such small matrices, and suffers least from other load on the machine",
     )
     parser.add_argument("--probe-every", type=int, default=400, help="steps between accuracy probes; 0 is never")
     a = parser.parse_args(arguments)

@@ -1,8 +1,7 @@
-"""The one rendering of a conversation to token ids, and of token ids to text. What is served and what is trained on
-cannot drift apart.
+"""Conversations to token ids and token ids to text, the same for serving and for training.
 
-The text of a special token inside a message ("<|end|>") is broken up with a zero-width space, so that nobody speaks in
-another's turn.
+A zero-width space breaks up the text of a special token inside a message ("<|end|>"). So no message can open or end a
+turn.
 """
 
 import json
@@ -13,11 +12,12 @@ from typing import Any
 from policy.errors import InvalidChat, ModelCorrupt, first_line
 from policy.model import resolve_model
 
-FALLBACK_TEMPLATE = (  # for base models without a template of their own: plain text that any tokenizer can write
+FALLBACK_TEMPLATE = (  # for base models without a template: plain text that any tokenizer can encode
     "{{ bos_token or '' }}{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token or '' }}{% endif %}{{ '\n' }}{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token or '' }}{% endif %}{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
-Tokenizer = Any  # transformers' PreTrainedTokenizerBase, whose import would cost the light users of this module seconds
+Tokenizer = Any  # transformers' PreTrainedTokenizerBase, whose import takes seconds
 
 
 def load_tokenizer(name: str) -> Tokenizer:
@@ -25,7 +25,7 @@ def load_tokenizer(name: str) -> Tokenizer:
     folder = resolve_model(name)
     try:
         tokenizer = _tokenizer_class(folder).from_pretrained(folder)
-    except Exception as error:  # the tokenizers library raises bare Exceptions for files that it cannot read
+    except Exception as error:  # the tokenizers library raises bare Exceptions for files it cannot read
         raise ModelCorrupt(f"the tokenizer in {folder} cannot be loaded ({first_line(error)})") from error
     if not tokenizer.chat_template:
         tokenizer.chat_template = FALLBACK_TEMPLATE
@@ -33,12 +33,12 @@ def load_tokenizer(name: str) -> Tokenizer:
 
 
 def plain_messages(messages: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """Return messages with role and text alone; text parts are joined. Raises ValueError for a part that is not text."""
+    """Return the messages with role and text alone, text parts joined. Raises ValueError for other parts."""
     return [{"role": message["role"], "content": _text(message.get("content"))} for message in messages]
 
 
 def render_prompt(tokenizer: Tokenizer, messages: Sequence[dict[str, Any]]) -> list[int]:
-    """Return the token ids that the model is fed for a conversation: all turns and the opening of the assistant's.
+    """Return the prompt's token ids: all turns of the conversation and the opening of the assistant's turn.
 
     Raises InvalidChat when the model's template refuses the messages.
     """
@@ -48,10 +48,9 @@ def render_prompt(tokenizer: Tokenizer, messages: Sequence[dict[str, Any]]) -> l
 def render_completion(
     tokenizer: Tokenizer, messages: Sequence[dict[str, Any]], completion: str
 ) -> tuple[list[int], list[int]]:
-    """Return (prompt ids, reply ids) for a reply that was written and not sampled; the reply ends with the end of turn.
+    """Return (prompt ids, completion ids) of a completion given as text; it ends with the end of turn.
 
-    The prompt ids are those of `render_prompt`, so that prompt + reply is what the model would have seen had it said so
-    itself.
+    The prompt ids are those of `render_prompt`: prompt + completion is the sequence of a model that sampled this text.
     """
     prompt = render_prompt(tokenizer, messages)
     whole = _render(tokenizer, [*plain_messages(messages), {"role": "assistant", "content": completion}], opened=False)
@@ -61,14 +60,16 @@ def render_completion(
         last = max((index for index, token in enumerate(completion_ids) if token in ends), default=None)
         if last is not None:
             return prompt, completion_ids[: last + 1]
-    # the template is no prefix of itself (it strips or rewrites earlier turns): encode the reply by itself
+    # the template strips or rewrites earlier turns, so the prompt is no prefix: encode the completion by itself
     return prompt, [*tokenizer.encode(_defused(tokenizer, completion), add_special_tokens=False), *ends[:1]]
 
 
 def end_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Return the token ids that end a turn: the one that the chat template writes after a reply, the tokenizer's end of
-    sequence, then
-    the others that the model's generation settings name."""
+    """Return the token ids that end a turn.
+
+    First the one that the chat template writes after a completion, then the tokenizer's end of sequence, then those of
+    the model's generation settings.
+    """
     named = _template_end(tokenizer) + ([] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)])
     settings = Path(tokenizer.name_or_path) / "generation_config.json"
     if settings.exists():
@@ -78,7 +79,7 @@ def end_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
 
 
 class TextStream:
-    """Turns token ids into text as they come. Gives whole characters only; special tokens give nothing."""
+    """Decodes token ids one by one. It gives whole characters only, and nothing for special tokens."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         from tokenizers.decoders import DecodeStream
@@ -96,7 +97,7 @@ class TextStream:
         return text
 
     def finish(self) -> str:
-        """Return what was held back: the replacement character for a character that was never completed."""
+        """Return the rest: the replacement character for a character that is still incomplete, else ""."""
         whole = decode(self._tokenizer, self._ids)
         rest = whole[len(self._decoded) :] if whole.startswith(self._decoded) else ""
         self._decoded += rest
@@ -109,9 +110,7 @@ def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
 
 
 def _tokenizer_class(folder: Path) -> Any:
-    """AutoTokenizer looks at the model's configuration class, which imports torch: seconds that the service does not
-    have.
-    """
+    """Return the class to load with. AutoTokenizer imports torch, which takes seconds, so it is the last resort."""
     if (folder / "tokenizer.json").exists():
         from transformers import PreTrainedTokenizerFast
 
@@ -133,14 +132,13 @@ def _render(tokenizer: Tokenizer, messages: list[dict[str, str]], *, opened: boo
             return _render(tokenizer, folded, opened=opened)
         roles = ", ".join(message["role"] for message in messages) or "none"
         raise InvalidChat(f"this model's chat template refuses messages in the order: {roles} ({error})") from error
-    return list(
-        tokenizer.encode(text, add_special_tokens=False)
-    )  # the template writes the special tokens itself: never a second BOS
+    return list(tokenizer.encode(text, add_special_tokens=False))  # the template itself writes BOS: never a second one
 
 
 def _without_system(messages: list[dict[str, str]]) -> list[dict[str, str]] | None:
-    """Return the messages with a leading system message put before the first user message, for templates (Gemma's) that
-    know no system role.
+    """Return the messages with the system message joined to the first user message, None where that is impossible.
+
+    Some templates (Gemma's) know no system role.
     """
     if [message["role"] for message in messages[:2]] != ["system", "user"]:
         return None
@@ -156,9 +154,9 @@ def _defused(tokenizer: Tokenizer, text: str) -> str:
 
 
 def _template_end(tokenizer: Tokenizer) -> list[int]:
-    """Return the special token that the template writes right after a reply, [] if it writes none there."""
+    """Return the special token that the template writes right after a completion, [] if it writes none."""
     ids = _render(
-        tokenizer, [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "reply"}], opened=False
+        tokenizer, [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "answer"}], opened=False
     )
     special = set(tokenizer.all_special_ids)
     after = len(ids)

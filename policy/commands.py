@@ -1,4 +1,4 @@
-"""The policy's part of the command line. Light: what is heavy is imported when a command runs."""
+"""The policy's part of the command line. Heavy modules are imported when a command runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -37,7 +37,7 @@ def export_model(
         if version.isdecimal():
             return weights_of(data or Path.home() / ".attune", int(version), model)
         if data is not None:
-            raise ValueError(f"{version} is no version number, and of a folder --data says nothing; leave it out")
+            raise ValueError(f"{version} is no version number, and --data does not apply to a folder; leave it out")
         if not Path(version).is_dir():
             raise ValueError(f"{version} is neither a version number nor a folder that `attune train` wrote")
         return weights_in(Path(version), model)

@@ -1,4 +1,4 @@
-"""What can go wrong with a model. One root; leaves also are the builtin that they stand for."""
+"""Errors about models. They have one root; each leaf is also the builtin that fits it."""
 
 
 def first_line(error: BaseException) -> str:
@@ -11,27 +11,27 @@ class PolicyError(Exception):
 
 
 class ModelNotFound(PolicyError, LookupError):
-    """No such bundled model, folder or hub id."""
+    """There is no such bundled model, folder or hub id."""
 
 
 class ModelCorrupt(PolicyError, ValueError):
-    """The folder is there but it does not hold a whole model."""
+    """The folder does not hold a whole model."""
 
 
 class UnsupportedModel(PolicyError, ValueError):
-    """The model is whole, but this part cannot work with its kind."""
+    """The model is whole, but this part of Attune does not support its kind."""
 
 
 class VersionCorrupt(PolicyError, ValueError):
-    """A version folder does not hold what its manifest says."""
+    """A version folder differs from its manifest."""
 
 
 class CannotWrite(PolicyError, OSError):
-    """The file system refuses a version or an export: no room, no right, no such place."""
+    """The file system refuses a version or an export: disk full, no permission, no such folder."""
 
 
 class FingerprintMismatch(PolicyError, ValueError):
-    """Loaded weights do not answer the probe as the trained ones did."""
+    """The fingerprint of the loaded weights is not that of the trained ones."""
 
 
 class InvalidChat(PolicyError, ValueError):
@@ -39,8 +39,8 @@ class InvalidChat(PolicyError, ValueError):
 
 
 class PromptTooLong(PolicyError, ValueError):
-    """Prompt and reply do not fit the context."""
+    """Prompt and completion do not fit the context."""
 
 
 class RunnerFailed(PolicyError, RuntimeError):
-    """A runner could not load, or ended by itself."""
+    """A runner did not load, or ended by itself."""

@@ -1,6 +1,4 @@
-"""A version, of a service or by itself, as files for other programs: one GGUF, a whole Hugging Face folder, or the PEFT
-adapter alone.
-"""
+"""A version's weights as files for other programs: a GGUF file, a Hugging Face folder, or a PEFT adapter."""
 
 from __future__ import annotations
 
@@ -26,17 +24,17 @@ _OF_A_TRAINING = ("report.json", "logs")
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a version's weights are: a model folder, and for a learned version an adapter over it."""
+    """Where a version's weights are: a model folder, and an adapter over it for a learned version."""
 
     model: Path
     adapter: Path | None = None
 
 
 def weights_of(data: Path, number: int, model: str | None = None) -> Weights:
-    """Return where version `number` of a data folder is, its files checked. `model` names the base when there is
-    nothing else to tell.
+    """Return where the weights of version `number` of a data folder are, with the files checked.
 
-    Raises VersionCorrupt for a version that is not there or damaged, ModelNotFound and ModelCorrupt for its base.
+    `model` names the base model where no manifest does. Raises VersionCorrupt for a missing or damaged version,
+    ModelNotFound and ModelCorrupt for its base.
     """
     folder = data / "versions" / f"{number:06d}"
     if number == 0 and not folder.is_dir():
@@ -45,32 +43,29 @@ def weights_of(data: Path, number: int, model: str | None = None) -> Weights:
 
 
 def weights_in(folder: Path, model: str | None = None) -> Weights:
-    """Return a version folder's weights, such as `attune train` writes, its files checked. `model` names the base if it
-    has moved since.
+    """Return where the weights of a version folder are, with the files checked. `attune train` writes such folders.
 
-    Raises VersionCorrupt for a folder that is none or damaged, ModelNotFound and ModelCorrupt for its base,
-    UnsupportedModel for another base.
+    `model` names the base model if it has moved. Raises VersionCorrupt for another or a damaged folder, ModelNotFound
+    and ModelCorrupt for its base, UnsupportedModel for another base.
     """
     manifest = read_version(folder)
     if manifest.kind == "full":
         return Weights(folder)
     if manifest.kind != "adapter":
-        raise UnsupportedModel(f"{folder} holds a {manifest.kind} model, which writes no text")
+        raise UnsupportedModel(f"{folder} holds a {manifest.kind} model, which generates no text")
     base = resolve_model(model or manifest.base_model)
     if model_digest(str(base)) != manifest.base_digest:
-        raise UnsupportedModel(
-            f"{folder} was not trained on the model that is in {base} now; name its own with --model"
-        )
+        raise UnsupportedModel(f"{folder} was not trained on the model in {base}; name its base model with --model")
     return Weights(base, folder)
 
 
 def export(weights: Weights, kind: str, out: Path, dtype: str = "f16") -> Path:
-    """Write weights to `out`, there whole or not at all, and return it. `dtype` (f16, f32, q8_0) is for gguf.
+    """Write weights to `out`, completely or not at all; return `out`. `dtype` (f16, f32, q8_0) is for gguf.
 
-    Raises FileExistsError when `out` is there already, UnsupportedModel for what a format cannot hold.
+    Raises FileExistsError when `out` exists, UnsupportedModel for weights that a format cannot hold.
     """
     if out.exists():
-        raise FileExistsError(f"{out} is there already; name another --out")
+        raise FileExistsError(f"{out} exists already; name another --out")
     if kind == "gguf":
         return write_gguf(weights.model, weights.adapter, out, dtype, real_tokenizer=True)
     if kind == "hf":
@@ -117,7 +112,7 @@ def _whole(out: Path) -> Iterator[Path]:
 
 
 def _base_of(data: Path) -> str | None:
-    """Return the base model that a data folder's versions were trained on, None when it has none."""
+    """Return the base model of a data folder's versions, None without versions."""
     for manifest in sorted((data / "versions").glob(f"*/{MANIFEST}")):
         try:
             return read_version(manifest.parent, verify=False).base_model

@@ -1,5 +1,6 @@
-"""A version's merged weights as one GGUF file, which OpenVINO GenAI, llama.cpp and Ollama read. Llama, Mistral, Qwen2
-and Qwen3 shapes.
+"""A version's merged weights as one GGUF file for OpenVINO GenAI, llama.cpp and Ollama.
+
+It supports the shapes of Llama, Mistral, Qwen2 and Qwen3.
 """
 
 import json
@@ -37,7 +38,7 @@ _TOP = {
 
 
 def reasons_against_gguf(config: dict[str, Any]) -> list[str]:
-    """Return why a model of this config.json cannot be written as GGUF by us; empty when it can."""
+    """Return why a model with this config.json cannot be written as GGUF here; empty when it can."""
     reasons = []
     if config["model_type"] not in ARCHITECTURES:
         return [f"its model_type {config['model_type']!r} is not one of {', '.join(ARCHITECTURES)}"]
@@ -58,12 +59,11 @@ def reasons_against_gguf(config: dict[str, Any]) -> list[str]:
 def write_gguf(
     base: Path, adapter: Path | None, out: Path, dtype: str = "f16", *, real_tokenizer: bool = False
 ) -> Path:
-    """Write base model + adapter as `out`, there whole or not at all; return it.
+    """Write base model + adapter to `out`, completely or not at all; return `out`.
 
-    `real_tokenizer` writes the model's own vocabulary, merges and chat template, for llama.cpp and Ollama. Without it
-    the vocabulary is a
-    placeholder: our runners speak token ids only, and OpenVINO's reader refuses some real ones. Raises
-    UnsupportedModel.
+    `real_tokenizer` writes the model's own vocabulary, merges and chat template, for llama.cpp and Ollama. Otherwise
+    the vocabulary is a placeholder: the runners exchange token ids only, and OpenVINO's reader refuses some real
+    vocabularies. Raises UnsupportedModel.
     """
     from gguf import GGUFWriter
 
@@ -120,15 +120,15 @@ def _named_tensors(base: Path, adapter: Path | None, config: dict[str, Any]) -> 
         module, _, kind = module.rpartition(".")
         if module not in _BLOCK:
             if module.endswith("rotary_emb"):
-                continue  # old checkpoints keep the frequencies, which follow from the configuration
-            raise UnsupportedModel(f"the tensor {name} in {base} has no place in a GGUF of this kind")
+                continue  # old checkpoints store the frequencies, which follow from the configuration
+            raise UnsupportedModel(f"the tensor {name} in {base} has no name in a GGUF file of this architecture")
         if ARCHITECTURES[config["model_type"]] == "llama" and module in ("self_attn.q_proj", "self_attn.k_proj"):
             tensor = _interleave(tensor, heads if module.endswith("q_proj") else kv_heads)
         yield f"blk.{layer}.{_BLOCK[module]}.{kind}", tensor
 
 
 def _interleave(weight: Array, heads: int) -> Array:
-    """Reorder each head's rows from halves (rotate-half, as transformers has them) to pairs (as GGUF's llama has them)."""
+    """Reorder each head's rows from halves (rotate-half, as in transformers) to pairs (as in GGUF's llama)."""
     return (
         weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
     )
@@ -149,7 +149,7 @@ def _add(writer: Any, name: str, tensor: Array, dtype: str) -> None:
 def _placeholder_vocabulary(writer: Any, base: Path, config: dict[str, Any]) -> None:
     from tokenizers import pre_tokenizers
 
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())  # the reader wants to build a byte-level tokenizer from it
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())  # OpenVINO's reader builds a byte-level tokenizer of it
     size = config["vocab_size"]
     if size < len(alphabet) + 3:
         raise UnsupportedModel(
@@ -163,7 +163,7 @@ def _real_vocabulary(writer: Any, base: Path, config: dict[str, Any]) -> None:
     raw = json.loads((base / "tokenizer.json").read_text())
     if raw["model"].get("type") != "BPE" or "ByteLevel" not in json.dumps(raw.get("pre_tokenizer") or {}):
         raise UnsupportedModel(
-            f"the tokenizer in {base} is not a byte-level BPE; export this model as hf and convert it with llama.cpp's own script"
+            f"the tokenizer in {base} is not a byte-level BPE; export this model as hf and use llama.cpp's converter"
         )
     added = {
         entry["id"]: 3 if entry["special"] else 4 for entry in raw.get("added_tokens", [])
@@ -193,9 +193,7 @@ def _real_vocabulary(writer: Any, base: Path, config: dict[str, Any]) -> None:
 
 
 def _splitting(base: Path, pre_tokenizer: dict[str, Any]) -> str:
-    """Return llama.cpp's name for how a tokenizer splits text before its merges. Raises UnsupportedModel for one that
-    has none.
-    """
+    """Return llama.cpp's name of the rule that splits text before the merges. Raises UnsupportedModel."""
     parts = pre_tokenizer["pretokenizers"] if pre_tokenizer["type"] == "Sequence" else [pre_tokenizer]
     pattern = "".join(part["pattern"].get("Regex", "") for part in parts if part["type"] == "Split")
     kinds = [part["type"] for part in parts]
@@ -208,7 +206,7 @@ def _splitting(base: Path, pre_tokenizer: dict[str, Any]) -> str:
     if "\\p{N}" in pattern and "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+" in pattern:
         return "qwen2"
     raise UnsupportedModel(
-        f"the tokenizer in {base} splits text in a way that llama.cpp has no name for; export this model as hf"
+        f"the tokenizer in {base} splits text by a rule that llama.cpp does not know; export this model as hf"
     )
 
 

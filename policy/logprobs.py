@@ -1,12 +1,9 @@
-"""Log-probabilities of replies, fast: replies to one prompt share it in one row, and the LM head runs at reply tokens
-alone.
+"""Log-probabilities of completions: those of one prompt share a row, and the LM head runs at their tokens alone.
 
-A row is `[prompt | reply 0 | reply 1 ...]`; each reply's positions restart after the prompt, and a token sees the
-prompt and its own
-reply, so a row is as good as one sequence per reply (to 1e-6 in float32) with the prompt computed once. Models for
-which that does not
-hold (recurrent layers, positions that are not absolute or rotary, a sliding window shorter than the row) get one
-sequence per reply.
+A row is `[prompt | branch 0 | branch 1 ...]`, each branch a completion. Positions restart after the prompt for each
+branch, and a token attends to the prompt and its own branch. So a row equals one sequence per completion (to 1e-6 in
+float32), with the prompt computed once. Some models get one sequence per completion: those with recurrent layers, with
+positions that are neither absolute nor rotary, or with a sliding window shorter than the row.
 """
 
 from __future__ import annotations
@@ -28,63 +25,58 @@ from policy.shared_prefix import SharedPrompts, is_worth_it
 
 log = logging.getLogger(__name__)
 Want = Literal["logp", "entropy", "logits"]
-CHUNK_BYTES = 256 * 2**20  # past this size float32 logits are computed a part at a time, again in the backward pass
-_packable: weakref.WeakKeyDictionary[torch.nn.Module, dict[bool, bool]] = (
-    weakref.WeakKeyDictionary()
-)  # in full precision, and not
+CHUNK_BYTES = 256 * 2**20  # larger float32 logits are computed in parts, and again in the backward pass
+# For each model, whether its rows can be packed: in full precision (True) and in half precision (False).
+_packable: weakref.WeakKeyDictionary[torch.nn.Module, dict[bool, bool]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class Row:
-    """One prompt and the replies to it that are scored: one for a thumb, two for a pair, G for a group."""
+    """One prompt and its completions to score (`branches`): one for a thumb, two for a pair, G for a group."""
 
     prompt_ids: Sequence[int]
     branches: Sequence[Sequence[int]]
 
     @property
     def length(self) -> int:
-        """Tokens of the packed row."""
+        """Number of tokens of the packed row."""
         return len(self.prompt_ids) + sum(map(len, self.branches))
 
 
 @dataclass(frozen=True)
 class Packed:
-    """M scored tokens, reply by reply in the order of the rows, each reply's in order; all float32 (float64 for a
-    float64 model).
-    """
+    """M scored tokens: branch by branch in the order of the rows. All float32 (float64 for a float64 model)."""
 
     logp: Tensor  # (M,), nats
-    branch: Tensor  # (M,) long: which reply a token belongs to, 0..K-1 over all rows
+    branch: Tensor  # (M,) long: index of a token's branch, 0..K-1 over all rows
     num_branches: int
     entropy: Tensor | None = None  # (M,), nats, of the distribution that each token was drawn from
     logits: Tensor | None = None  # (M, V)
 
     def sums(self) -> Tensor:
-        """Return each reply's summed log-probability, (K,)."""
+        """Return each branch's summed log-probability, (K,)."""
         return self.logp.new_zeros(self.num_branches).index_add(0, self.branch, self.logp)
 
     def lengths(self) -> Tensor:
-        """Return each reply's number of tokens, (K,) long."""
+        """Return each branch's number of tokens, (K,) long."""
         return torch.bincount(self.branch, minlength=self.num_branches)
 
     def split(self) -> list[Tensor]:
-        """Return each reply's log-probabilities by themselves, K tensors of (T,)."""
+        """Return each branch's log-probabilities, K tensors of (T,)."""
         return list(self.logp.split(self.lengths().tolist()))
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Rows as tensors, on the CPU. `mask` is None where plain causal attention is right (one reply to a row, padded on
-    the right).
-    """
+    """Rows as tensors, on the CPU. `mask` is None for causal attention: rows of one branch, padded on the right."""
 
     ids: Tensor  # (N, T) long
     positions: Tensor  # (N, T) long
     mask: Tensor | None  # (N, 1, T, T) bool
-    source: Tensor  # (M,) long: where in the flattened (N * T) hidden states a scored token is predicted
+    source: Tensor  # (M,) long: index in the flattened (N * T) hidden states that predict a scored token
     target: Tensor  # (M,) long
     branch: Tensor  # (M,) long
-    shapes: list[tuple[int, list[int]]]  # of each row: tokens of the prompt and of its replies
+    shapes: list[tuple[int, list[int]]]  # of each row: tokens of the prompt and of its branches
 
 
 def response_logps(
@@ -95,16 +87,16 @@ def response_logps(
     want: Sequence[Want] = ("logp",),
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Packed:
-    """Return the log-probability of every reply token of `rows` in one forward pass, with gradient where it is enabled.
+    """Return the log-probability (nats) of every completion token of `rows` in one forward pass.
 
-    Softmax is in float32 whatever the model's type, of logits / `temperature`. `want` adds the entropy or the logits
-    (which are then
-    kept whole). The model's mode (dropout) is left as it is. Raises ValueError for a row without a prompt.
+    It has a gradient where that is enabled. Softmax is of logits / `temperature`, in float32 for every type of model.
+    `want` adds the entropy or the logits, which then are held all at once. The model's mode (dropout) stays. Raises
+    ValueError for a row without a prompt.
     """
     for row in rows:
         if not row.prompt_ids:
             raise ValueError(
-                "a row has no prompt tokens; the first token of a reply is predicted from the prompt's last"
+                "a row has no prompt tokens; the first token of a completion is predicted from the prompt's last"
             )
     count = sum(len(row.branches) for row in rows)
     device = next(model.parameters()).device
@@ -122,9 +114,7 @@ def response_logps(
 def score_rows(
     model: torch.nn.Module, rows: Sequence[Row], *, token_budget: int = 8192, temperature: float = 1.0
 ) -> list[list[Tensor]]:
-    """Return each row's replies' log-probabilities, float32 (T,) on the CPU, without gradient and in batches of similar
-    length.
-    """
+    """Return each row's log-probabilities, float32 (T,) on the CPU for each branch; without gradient, in batches."""
     result: list[list[Tensor]] = [[] for _ in rows]
     for batch in length_buckets([row.length for row in rows], token_budget, least_fill=least_fill_for(model)):
         branches = iter(response_logps(model, [rows[index] for index in batch], temperature=temperature).split())
@@ -134,26 +124,20 @@ def score_rows(
 
 
 def least_fill_for(model: torch.nn.Module) -> float:
-    """Return how tightly rows are batched for this model: padding costs a CPU as much as tokens do, and many small
-    batches cost a GPU more.
-    """
+    """Return the `least_fill` of batches for this model: a CPU loses more by padding, a GPU by small batches."""
     return 0.85 if next(model.parameters()).device.type == "cpu" else 0.0
 
 
 def length_buckets(
     lengths: Sequence[int], token_budget: int, *, seed: int | None = None, least_fill: float = 0.0
 ) -> list[list[int]]:
-    """Return all indices in batches of similar length, each at most `token_budget` tokens with its padding (or one
-    index that alone is more).
+    """Return all indices in batches of similar length, of at most `token_budget` tokens with padding.
 
-    No length in a batch is below `least_fill` (0..1) of its longest. With a seed the order of the batches is shuffled,
-    the same for the same
-    seed; what lies together does not depend on it.
+    A longer sequence is a batch by itself. No length in a batch is below `least_fill` (0..1) of its longest. A seed
+    shuffles the order of the batches, not their content.
     """
     batches: list[list[int]] = []
-    for index in sorted(
-        range(len(lengths)), key=lambda index: (-lengths[index], index)
-    ):  # longest first: it sets the batch's width
+    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):  # the longest sets the width
         longest = lengths[batches[-1][0]] if batches else 0
         if batches and longest * (len(batches[-1]) + 1) <= token_budget and lengths[index] >= least_fill * longest:
             batches[-1].append(index)
@@ -166,23 +150,21 @@ def length_buckets(
 
 
 def can_pack(model: torch.nn.Module, length: int) -> bool:
-    """Return whether replies may share a row of `length` tokens in this model: by its configuration, and by trying
-    once.
-    """
+    """Return whether branches may share a row of `length` tokens: by the model's configuration and by one trial."""
     config: Any = _hugging_face(model).config
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     window = getattr(text, "sliding_window", None)
     if window and getattr(text, "use_sliding_window", True) and length > window:
-        return False  # a mask of our own would replace the window's
+        return False  # our mask would replace that of the window
     if getattr(config, "_attn_implementation", "sdpa") not in ("sdpa", "eager"):
-        return False  # flash kernels take no mask of this form
+        return False  # flash kernels take no such mask
     body = _hugging_face(model)
     known, exact = _packable.setdefault(body, {}), _is_exact(model)
     if exact not in known:
         known[exact] = _packs(model, min(window or 24, 24))
         if not known[exact]:
             log.warning(
-                "%s gives other log-probabilities when replies share a prompt: each gets a sequence of its own",
+                "%s gives other log-probabilities when completions share a prompt: each gets a sequence of its own",
                 type(body).__name__,
             )
     return known[exact]
@@ -190,7 +172,7 @@ def can_pack(model: torch.nn.Module, length: int) -> bool:
 
 @torch.no_grad()
 def _packs(model: torch.nn.Module, length: int) -> bool:
-    """Compare a packed row of `length` arbitrary tokens with one sequence per reply."""
+    """Return whether a packed row of `length` arbitrary tokens equals one sequence per branch."""
     device = next(model.parameters()).device
     vocabulary = _hugging_face(model).get_input_embeddings().weight.shape[0]
     ids = [(7919 * index + 13) % vocabulary for index in range(length)]
@@ -201,14 +183,14 @@ def _packs(model: torch.nn.Module, length: int) -> bool:
         try:
             one, *_ = _scored(model, _laid_out([packed]), device, 1.0, frozenset(), CHUNK_BYTES)
         except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
-            log.info("a mask of our own is refused: %s", first_line(error))
+            log.info("the model refuses our mask: %s", first_line(error))
             return False
         other, *_ = _scored(model, _laid_out(apart), device, 1.0, frozenset(), CHUNK_BYTES)
     return bool((one - other).abs().max() <= (1e-3 if _is_exact(model) else 0.2))
 
 
 def _is_exact(model: torch.nn.Module) -> bool:
-    """Return whether the model computes in float32 or more, where it is called."""
+    """Return whether the model computes in float32 or float64 here."""
     weight = next(model.parameters())
     return weight.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled(weight.device.type)
 
@@ -217,7 +199,7 @@ def _laid_out(rows: Sequence[Row]) -> _Layout:
     num, longest = len(rows), max(row.length for row in rows)
     ids = torch.zeros(num, longest, dtype=torch.long)
     positions = torch.zeros(num, longest, dtype=torch.long)
-    segments = torch.full((num, longest), -1)  # 0 the prompt, 1.. the replies, -1 padding
+    segments = torch.full((num, longest), -1)  # 0 the prompt, 1.. the branches, -1 padding
     source: list[int] = []
     target: list[int] = []
     owner: list[int] = []
@@ -234,8 +216,7 @@ def _laid_out(rows: Sequence[Row]) -> _Layout:
             positions[index, at:end] = torch.arange(len(row.prompt_ids), len(row.prompt_ids) + len(branch))
             segments[index, at:end] = which + 1
             if len(branch):
-                # a reply's first token is predicted at the prompt's last position, whichever reply comes first in the
-                # row
+                # the prompt's last position predicts the first token of every branch
                 source += [
                     index * longest + len(row.prompt_ids) - 1,
                     *range(index * longest + at, index * longest + end - 1),
@@ -249,9 +230,7 @@ def _laid_out(rows: Sequence[Row]) -> _Layout:
 
 
 def _attention_mask(segments: Tensor) -> Tensor:
-    """Return (N, 1, T, T) bool: a token sees, at or before itself, the prompt and its own reply; padding sees itself
-    (no row is empty).
-    """
+    """Return (N, 1, T, T) bool: a token attends to the prompt and its own branch up to itself, padding to itself."""
     length = segments.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     ours = (segments[:, None, :] == 0) | (segments[:, None, :] == segments[:, :, None])
@@ -279,14 +258,14 @@ def _scored(
         whole.append(hidden[source])
         return hidden[source[:1]]
 
-    first = _forward(model, layout, device, keep)  # (1, V), to hold our own way through the head against the model's
+    first = _forward(model, layout, device, keep)  # (1, V), to compare our use of the head with the model's
     through = LogitsOf(model)
     with torch.no_grad():
         ours = through(whole[0][:1])
         apart = (ours.float() - first.float()).abs().max()
     if not apart <= 1e-2 * (1.0 + first.abs().max()):
         log.warning(
-            "%s treats its logits in a way of its own: they are computed all at once",
+            "%s changes its logits in a way of its own: they are computed all at once",
             type(_hugging_face(model)).__name__,
         )
         return _reduced(_forward(model, layout, device, lambda hidden: hidden[source]), target, temperature, want)
@@ -306,10 +285,9 @@ def _scored(
 def _forward(
     model: torch.nn.Module, layout: _Layout, device: torch.device, chosen: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Run the model with the LM head reading only `chosen(hidden states flattened to (N * T, d))`; return its logits
-    (M, V).
+    """Run the model with its LM head at `chosen(hidden states flattened to (N * T, d))` alone; return logits (M, V).
 
-    The hook leaves all that the model does to its logits (soft caps, scales) and all adapters on the head in place.
+    With a hook, the model's own changes of its logits (soft caps, scales) and adapters on the head stay in force.
     """
     head = _hugging_face(model).get_output_embeddings()
 
@@ -332,9 +310,9 @@ def _forward(
 
 
 def _in_parts(model: torch.nn.Module, layout: _Layout, mask: Tensor | None) -> AbstractContextManager[Any]:
-    """Return what to run the model within: attention in parts, where the mask is mostly empty.
+    """Return the context to run the model in: attention in parts, where the mask is mostly empty.
 
-    Not where activations are computed again in the backward pass, which is outside of it and would save other tensors.
+    Gradient checkpointing excludes it: the recomputation in the backward pass is outside the context.
     """
     if mask is None or mask.dtype != torch.bool or not is_worth_it(layout.shapes):
         return nullcontext()
@@ -349,7 +327,7 @@ def _mask_for(model: torch.nn.Module, layout: _Layout, device: torch.device) -> 
     mask = layout.mask.to(device)
     if getattr(_hugging_face(model).config, "_attn_implementation", "sdpa") != "eager":
         return mask
-    dtype = next(model.parameters()).dtype  # eager attention adds its mask to the scores
+    dtype = next(model.parameters()).dtype  # eager attention adds the mask to its scores
     return torch.zeros(mask.shape, dtype=dtype, device=device).masked_fill(~mask, torch.finfo(dtype).min)
 
 
@@ -358,21 +336,19 @@ def _reduced(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     wide = logits if logits.dtype == torch.float64 else logits.float()
     scaled = wide if temperature == 1.0 else wide / temperature
-    logp = -F.cross_entropy(
-        scaled, target, reduction="none"
-    )  # half the time of gather and logsumexp, backward included
+    logp = -F.cross_entropy(scaled, target, reduction="none")  # half the time of gather and logsumexp, with backward
     entropy = None
     if "entropy" in want:
-        normaliser = torch.logsumexp(scaled, -1)
-        entropy = normaliser - (torch.softmax(scaled, -1) * scaled).sum(-1)
+        normalizer = torch.logsumexp(scaled, -1)
+        entropy = normalizer - (torch.softmax(scaled, -1) * scaled).sum(-1)
     return logp, entropy, wide if "logits" in want else None
 
 
 class LogitsOf:
-    """The LM head as a function of hidden states (..., d), with what Gemma, Cohere and Granite do to their logits (...,
-    V).
+    """The LM head as a function from hidden states (..., d) to logits (..., V), with their caps and scales.
 
-    Whoever uses it holds it against the model once: what others do to theirs is not known here.
+    It knows the caps and scales of Gemma, Cohere and Granite. Callers compare it with the model once, since other
+    models may change their logits too.
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
@@ -381,12 +357,9 @@ class LogitsOf:
         self._cap = getattr(config, "final_logit_softcapping", None)
         self.scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
 
-    def __call__(self, hidden: Tensor, shift: Tensor | None = None) -> Tensor:
-        """Return the logits. `shift` (..., V) is added to what the head says of each token before its scale and cap; it
-        alone has a gradient then.
-        """
-        logits = self._head(hidden)
-        logits = (logits if shift is None else logits.detach() + shift) * self.scale
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """Return the logits (..., V) of hidden states (..., d)."""
+        logits = self._head(hidden) * self.scale
         return self._cap * torch.tanh(logits / self._cap) if self._cap else logits
 
 

@@ -1,4 +1,4 @@
-"""How much memory a version takes on this machine, told before it is loaded. No torch here: the service asks."""
+"""An estimate of the memory that a version takes, before it is loaded. No torch: the service imports this."""
 
 import json
 from pathlib import Path
@@ -9,22 +9,20 @@ from policy.model import read_config, weight_files
 from policy.runners.base import RunnerOptions
 
 PROCESS = 0.25 * 2**30  # bytes: the libraries of a worker process
-# by OpenVINO, seen on a model of 128 M weights in linear layers: the file is mapped, and what is computed with stands
-# beside it
+# OpenVINO, measured with 128 M weights in linear layers: the file is mapped, and converted weights are held beside it
 BYTES_OF_WEIGHT = {"none": 8.0, "q8_0": 2.0, "q4_0": 1.1}
-COPIES = 2  # OpenVINO loads the weights a second time, as large as the first, for the first request with top_logprobs
+COPIES = 2  # OpenVINO loads the weights a second time for the first request with top_logprobs
 
 
 def weights_need(folder: Path, options: RunnerOptions) -> int:
-    """Return the bytes of base weights that all versions share, with the process that holds them."""
+    """Return the bytes of the base weights that all versions share, with the process that holds them."""
     return int(PROCESS + (4.0 if options.precision == "float32" else 2.0) * num_weights(folder))
 
 
 def memory_need(folder: Path, options: RunnerOptions, *, is_shared: bool = False) -> int:
-    """Return the bytes that one version of the model in `folder` takes in a runner of its own, at most: process,
-    weights, keys and values.
+    """Return the most bytes that a runner of one version takes: process, weights, keys and values.
 
-    Where the base weights are shared (`weights_need`) no weights count; an adapter is small beside the process.
+    Shared base weights do not count here (see `weights_need`). An adapter is small beside the process.
     """
     config = read_config(folder)
     if is_shared:
@@ -40,9 +38,7 @@ def memory_need(folder: Path, options: RunnerOptions, *, is_shared: bool = False
 
 
 def kv_bytes(config: dict[str, Any], options: RunnerOptions) -> int:
-    """Return the bytes of keys and values that a runner may hold: `kv_gib`, or less where a full batch of whole
-    contexts needs less.
-    """
+    """Return the most bytes of keys and values: `kv_gib`, or less where a full batch of whole contexts is less."""
     config = config.get("text_config") or config
     heads = config.get("num_key_value_heads") or config["num_attention_heads"]
     size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
@@ -52,7 +48,7 @@ def kv_bytes(config: dict[str, Any], options: RunnerOptions) -> int:
 
 
 def num_weights(folder: Path) -> int:
-    """Return how many numbers a model's files hold; for files that are no safetensors a guess by their size."""
+    """Return how many numbers a model's files hold; files other than safetensors are estimated by size."""
     total = 0
     for path in weight_files(folder):
         if path.suffix != ".safetensors":

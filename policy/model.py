@@ -1,4 +1,4 @@
-"""Finding a base model, checking that it is whole, naming it by its digest, and loading it."""
+"""Base models: finding them, checking their files, their digests, and loading them."""
 
 import hashlib
 import json
@@ -16,16 +16,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BUNDLED = "attune.models"  # entry points: functions that return the folders of bundled models by name
-REMEMBERED = 64 * 2**20  # bytes: from this size on a file's digest is remembered
+REMEMBERED = 64 * 2**20  # bytes: the digests of files of at least this size are cached
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
 def resolve_model(name: str) -> Path:
-    """Return the folder of a model: a bundled one ("pocket"), a folder, or a hub id (fetched unless it is in the hub's
-    cache).
+    """Return the folder of a model, checked: a bundled model ("pocket"), a folder, or a hub id.
 
-    Checks that configuration, weights and tokenizer are there and whole, without loading them.
-    Raises ModelNotFound or ModelCorrupt, in one sentence.
+    A hub id is fetched unless it is in the hub's cache. The check covers configuration, weights and tokenizer, and
+    loads none of them. Raises ModelNotFound or ModelCorrupt, in one sentence.
     """
     folder = _find(name)
     _check(folder)
@@ -42,7 +41,7 @@ def bundled_models() -> dict[str, Path]:
 
 
 def model_digest(name: str) -> str:
-    """Return the sha256 that names a base model: over its weights, configuration and tokenizer, file by file."""
+    """Return the sha256 of a base model: over its files of weights, configuration and tokenizer."""
     folder = resolve_model(name)
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
@@ -57,7 +56,7 @@ def model_digest(name: str) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Return a file's sha256, remembered by path, size and time of change when it is large."""
+    """Return a file's sha256. That of a large file is cached by path, size and modification time."""
     stat = path.stat()
     if stat.st_size < REMEMBERED:
         return _sha256(path)
@@ -80,7 +79,7 @@ def file_digest(path: Path) -> str:
 
 
 def model_config(name: str) -> dict[str, Any]:
-    """Return config.json as it stands."""
+    """Return the config.json of a model. Raises as `resolve_model` does."""
     return read_config(resolve_model(name))
 
 
@@ -95,25 +94,22 @@ def read_config(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ModelCorrupt(f"{folder / 'config.json'} is not JSON ({error})") from error
     if not isinstance(config, dict) or "model_type" not in config:
-        raise ModelCorrupt(f"{folder / 'config.json'} names no model_type; is it of a Hugging Face model?")
+        raise ModelCorrupt(f"{folder / 'config.json'} names no model_type; is this a Hugging Face model?")
     return config
 
 
 def load_model(name: str, device: str = "auto", dtype: str = "auto") -> "PreTrainedModel":
     """Load a causal language model for inference or training, in eval mode, on `device` (auto, cpu, cuda).
 
-    `dtype` auto is float32 on a CPU and bfloat16 on a GPU. Raises ModelNotFound, ModelCorrupt (also when a tensor is
-    missing), UnsupportedModel (also for a model that reads ahead, as BERT does), or ValueError for a device that is not
-    there.
+    `dtype` auto is float32 on a CPU and bfloat16 on a GPU. Raises ModelNotFound, ModelCorrupt (also for a missing
+    tensor), UnsupportedModel (also for a model that is not causal, such as BERT), ValueError for an absent device.
     """
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # processes without a terminal load models
-    warnings.filterwarnings(
-        "ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning
-    )  # PEFT asks by the older name
+    disable_progress_bar()  # models are loaded by processes without a terminal
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # PEFT uses it
     target = resolve_device(device)
     kind = ("bfloat16" if target == "cuda" else "float32") if dtype == "auto" else dtype
     folder = resolve_model(name)
@@ -121,30 +117,27 @@ def load_model(name: str, device: str = "auto", dtype: str = "auto") -> "PreTrai
         model, report = AutoModelForCausalLM.from_pretrained(
             folder, dtype=getattr(torch, kind), output_loading_info=True
         )
-    except (ValueError, KeyError, ImportError) as error:  # no such model type, or not one that writes text
+    except (ValueError, KeyError, ImportError) as error:  # no such model type, or not a language model
         raise UnsupportedModel(
             f"the model {name!r} in {folder} cannot be loaded as a causal language model ({first_line(error)})"
         ) from error
-    except Exception as error:  # whatever a reader of broken weights raises
+    except Exception as error:  # a reader of broken weights may raise anything
         raise ModelCorrupt(f"the model {name!r} in {folder} cannot be loaded ({first_line(error)})") from error
     lacking = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in report.get(kind, ()))
     if lacking:  # transformers only warns, and fills them with random numbers
-        raise ModelCorrupt(
-            f"the weights in {folder} lack {lacking[0]} or have it in another shape ({len(lacking)} such); fetch the model again"
-        )
+        what = f"{lacking[0]} or have it in another shape ({len(lacking)} such)"
+        raise ModelCorrupt(f"the weights in {folder} lack {what}; fetch the model again")
     model = model.to(target).eval()
     if getattr(model.config, "is_decoder", None) is False and _reads_ahead(model):
         both = f"{type(model).__name__}, is_decoder false: each token sees those after it"
         raise UnsupportedModel(
-            f"the model {name!r} in {folder} is no causal decoder ({both}); choose one that writes from left to right"
+            f"the model {name!r} in {folder} is no causal decoder ({both}); choose a causal language model"
         )
     return model
 
 
 def _reads_ahead(model: Any) -> bool:
-    """Whether the second token changes what is said of the first. Some decoders say `is_decoder` false too, so the
-    model itself is asked.
-    """
+    """Return whether the second token changes the logits at the first. Some decoders too have `is_decoder` false."""
     import torch
 
     with torch.no_grad():
@@ -153,10 +146,10 @@ def _reads_ahead(model: Any) -> bool:
 
 
 def load_merged(name: str, adapter: Path | None, device: str = "auto", dtype: str = "auto") -> "PreTrainedModel":
-    """Load a model with a LoRA adapter added to its weights, in float32 before it is turned to `dtype`: small updates
-    are not rounded away.
+    """Load a model with a LoRA adapter merged into its weights.
 
-    Raises as `load_model` does, and UnsupportedModel for an adapter that does not fit the model.
+    They are added in float32 and then cast to `dtype`, so that small updates are not rounded away. Raises as
+    `load_model` does, and UnsupportedModel for an adapter that does not fit the model.
     """
     if adapter is None:
         return load_model(name, device, dtype)
@@ -166,9 +159,7 @@ def load_merged(name: str, adapter: Path | None, device: str = "auto", dtype: st
     target = resolve_device(device)
     kind = ("bfloat16" if target == "cuda" else "float32") if dtype == "auto" else dtype
     base = load_model(name, "cpu", "float32")
-    warnings.filterwarnings(
-        "ignore", "fan_in_fan_out is set to", UserWarning
-    )  # PEFT sets it right for each of GPT-2's layers by itself
+    warnings.filterwarnings("ignore", "fan_in_fan_out is set to", UserWarning)  # PEFT itself corrects it for GPT-2
     _untie(base, adapter)
     try:
         merged: Any = PeftModel.from_pretrained(base, adapter).merge_and_unload()
@@ -181,8 +172,9 @@ def load_merged(name: str, adapter: Path | None, device: str = "auto", dtype: st
 
 
 def _untie(model: Any, adapter: Path) -> None:
-    """Give the output layer weights of its own where an adapter changes it: merged into shared ones it would change the
-    input embeddings too.
+    """Give the output layer weights of its own where an adapter changes it.
+
+    An adapter that is merged into shared weights would change the input embeddings too.
     """
     import torch
 
@@ -197,7 +189,7 @@ def _untie(model: Any, adapter: Path) -> None:
 
 
 def resolve_device(device: str) -> str:
-    """Return cpu or cuda. Raises ValueError when cuda is asked for and not there, or for another word."""
+    """Return cpu or cuda. Raises ValueError for another name, and for cuda without a GPU."""
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"unknown device {device!r}; choose auto, cpu or cuda")
     if device == "cpu":
@@ -207,9 +199,7 @@ def resolve_device(device: str) -> str:
     if torch.cuda.is_available():
         return "cuda"
     if device == "cuda":
-        raise ValueError(
-            "the device cuda was asked for but torch sees no GPU; use --device cpu or install a CUDA build of torch"
-        )
+        raise ValueError("the device is cuda but torch sees no GPU; use --device cpu or install a CUDA build of torch")
     return "cpu"
 
 
@@ -247,7 +237,7 @@ def _check(folder: Path) -> None:
     if (folder / MANIFEST).is_file() and not (folder / "config.json").exists():
         export = f"attune export-model {folder} --format hf --out NEW"
         raise ModelCorrupt(
-            f"{folder} is a version over a base model, not a model; write it out as one first, with `{export}`"
+            f"{folder} is a version over a base model, not a model; write a model first, with `{export}`"
         )
     read_config(folder)
     if not any((folder / file).exists() for file in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):

@@ -1,11 +1,9 @@
-"""A version's weights as an OpenVINO model: what GenAI makes of our GGUF file, made exact where it was not.
+"""A version's weights as an OpenVINO model: GenAI converts our GGUF file, and two faults of the graph are fixed.
 
-Two things are mended in the graph. GenAI saves every constant as float16, the frequencies of the rotary embedding too:
-those, the norms and
-the scalars are put back in float32. And its penalties move a logit towards zero, so that a penalised token with a
-negative logit becomes
-likelier: every logit is raised by SHIFT, which changes no probability, leaves none negative, and makes the penalty
-OpenAI's subtraction.
+GenAI stores every constant as float16, also the frequencies of the rotary embedding. Those, the norms and the scalars
+are restored in float32. Its penalties move a logit towards zero, so a penalized token with a negative logit becomes
+likelier. Therefore SHIFT is added to every logit: it changes no probability, leaves none negative, and makes the
+penalty the subtraction of OpenAI's API.
 """
 
 import os
@@ -21,13 +19,13 @@ from policy.model import read_config
 from policy.weights import Array, model_tensors
 
 MODEL = "openvino_model.xml"
-SHIFT = 128.0  # above any logit's size; in float32 it costs a logit 1e-5 at most
+SHIFT = 128.0  # larger than any logit; its rounding error in float32 is 1e-5 at most
 
 
 def write_ir(base: Path, adapter: Path | None, out: Path, dtype: str = "f16") -> Path:
-    """Write base model + adapter as a folder that OpenVINO GenAI loads, there whole or not at all; return it.
+    """Write base model + adapter as a folder for OpenVINO GenAI, completely or not at all; return the folder.
 
-    `dtype` is one of policy.gguf.TYPES but f32, which OpenVINO's reader does not know. Raises UnsupportedModel.
+    `dtype` is one of policy.gguf.TYPES except f32, which OpenVINO's reader does not know. Raises UnsupportedModel.
     """
     import openvino as ov
 
@@ -41,7 +39,7 @@ def write_ir(base: Path, adapter: Path | None, out: Path, dtype: str = "f16") ->
         _restore_float32(model, base)
         _raise_logits(model)
         ov.save_model(model, temporary / "exact.xml", compress_to_fp16=False)
-        del model  # it reads its weights from the file that goes now
+        del model  # it has the file open that is removed next
         for name in ("weights.gguf", MODEL, MODEL.replace(".xml", ".bin")):
             (temporary / name).unlink()
         for suffix in ("bin", "xml"):
@@ -54,11 +52,10 @@ def write_ir(base: Path, adapter: Path | None, out: Path, dtype: str = "f16") ->
 
 
 def _convert(gguf: Path) -> None:
-    """Have GenAI read a GGUF file and save what it made of it beside it.
+    """Make GenAI read a GGUF file and save its OpenVINO model beside it.
 
-    What it compiles then is not used. It is compiled for float32, since OpenVINO 2026.4 dies of a division by zero
-    where a model is
-    compiled for bfloat16, the default on CPUs with AMX, and one thread.
+    The compiled model is not used. It is compiled for float32: OpenVINO 2026.4 crashes (division by zero) where it
+    compiles for bfloat16, the default on CPUs with AMX, and one thread.
     """
     import openvino_genai as genai
 
@@ -69,8 +66,9 @@ def _convert(gguf: Path) -> None:
 
 
 def _restore_float32(model: Any, base: Path) -> None:
-    """Put back in float32 what was rounded to float16 and is no large matrix: found by its value. Raises
-    UnsupportedModel without frequencies.
+    """Restore in float32 every vector and scalar that was rounded to float16; they are found by value.
+
+    Raises UnsupportedModel when the rotary frequencies are not among them.
     """
     from openvino import opset13 as ops
 
@@ -93,7 +91,7 @@ def _restore_float32(model: Any, base: Path) -> None:
         if values is None:
             continue
         restored.add(_key(values))
-        if kind == "f32":  # as it is in models with quantised matrices
+        if kind == "f32":  # as it is in models with quantized matrices
             continue
         wide = ops.constant(values.reshape(shape))
         for user in node.output(0).get_target_inputs():
@@ -106,7 +104,7 @@ def _restore_float32(model: Any, base: Path) -> None:
 
 
 def _key(values: Array) -> bytes:
-    """Return what names a vector once it was rounded to float16."""
+    """Return the key of a vector: its bytes, rounded to float16."""
     return values.astype(np.float16).tobytes()
 
 

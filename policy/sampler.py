@@ -1,8 +1,7 @@
-"""The plain sampler: slow, obvious, the yardstick of every runner; and the log-probability under the distribution that
-was sampled from.
+"""The plain sampler: slow and simple, the reference that every runner is tested against.
 
-The order is that of the engines: penalties, temperature, top-k, top-p. Penalties count the reply's tokens so far, never
-the prompt's.
+The order is that of the engines: penalties, temperature, top-k, top-p. Penalties count the completion's tokens so far,
+never the prompt's.
 """
 
 from __future__ import annotations
@@ -15,40 +14,22 @@ import torch
 from torch import Tensor
 
 from policy.errors import PromptTooLong
-from policy.logprobs import Row, response_logps
 from policy.runners.base import Finish, SamplingSettings
-
-
-def sampled_completion_logps(
-    model: torch.nn.Module, prompt_ids: Sequence[int], completion_ids: Sequence[int], settings: SamplingSettings
-) -> Tensor:
-    """Return (T,): each reply token's log-probability under the distribution that it was sampled from, by one forward
-    pass.
-    """
-    packed = response_logps(model, [Row(prompt_ids, [completion_ids])], want=("logp", "logits"))
-    if packed.logits is None:  # an empty reply
-        return packed.logp
-    histories = [completion_ids[:index] for index in range(len(completion_ids))]
-    scores = sampling_scores(packed.logits, [settings] * len(completion_ids), histories)
-    return torch.log_softmax(scores, -1).gather(1, torch.tensor(list(completion_ids), device=scores.device)[:, None])[
-        :, 0
-    ]
 
 
 @torch.no_grad()
 def generate(
     model: Any, prompt_ids: Sequence[int], settings: SamplingSettings
 ) -> tuple[list[int], list[float], Finish]:
-    """Return (ids, raw log-probabilities, finish) of one reply: the whole sequence through the model for each token, no
-    cache, no batch.
+    """Return (ids, raw log-probabilities in nats, finish) of one completion, without cache and without batch.
 
-    Raises PromptTooLong when prompt and reply do not fit the model's context.
+    Each token takes a forward pass of the whole sequence. Raises PromptTooLong when prompt and completion do not fit
+    the model's context.
     """
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if context is not None and len(prompt_ids) + settings.max_tokens > context:
-        raise PromptTooLong(
-            f"{len(prompt_ids)} tokens of prompt and {settings.max_tokens} of reply do not fit the context of {context} tokens"
-        )
+        asked = f"{len(prompt_ids)} tokens of prompt and {settings.max_tokens} of answer"
+        raise PromptTooLong(f"{asked} do not fit the context of {context} tokens")
     device = next(model.parameters()).device
     ids: list[int] = []
     logps: list[float] = []
@@ -67,8 +48,8 @@ def sampled_tokens(
 ) -> tuple[list[int], list[float]]:
     """Return (tokens, raw log-probabilities in nats), one for each row of `logits` (B, V).
 
-    A reply's n-th token is where a number made from its seed and n falls in the distribution, so it depends on nothing
-    else.
+    A hash of the seed and n, a number in [0, 1), picks the n-th token by the cumulative distribution. So a completion
+    depends on its seed alone, not on the batch.
     """
     wide = logits.float()
     scores = sampling_scores(wide, settings, histories)
@@ -83,19 +64,17 @@ def sampled_tokens(
 
 
 def uniform_number(seed: int, step: int) -> float:
-    """Return a number in [0, 1) that looks random and is the same for the same seed and step."""
+    """Return a pseudo-random number in [0, 1), the same for the same seed and step."""
     octets = hashlib.blake2b(f"{seed}:{step}".encode(), digest_size=8).digest()
     return (int.from_bytes(octets, "little") >> 11) * 2.0**-53
 
 
 def sampling_scores(logits: Tensor, settings: Sequence[SamplingSettings], histories: Sequence[Sequence[int]]) -> Tensor:
-    """Return (B, V) scores whose softmax is the distribution that each row is sampled from; `logits` (B, V) are not
-    changed.
-    """
+    """Return (B, V) scores; the softmax of a row is the distribution to sample from. `logits` (B, V) stay unchanged."""
     scores = logits.clone() if logits.dtype == torch.float64 else logits.float().clone()
     for row, (setting, history) in enumerate(zip(settings, histories, strict=True)):
         if history and (setting.presence_penalty or setting.frequency_penalty):
-            scores[row] = _penalised(scores[row], setting, history)
+            scores[row] = _penalized(scores[row], setting, history)
     greedy = [row for row, setting in enumerate(settings) if setting.temperature == 0]
     best = scores[greedy].argmax(-1)
     scores /= torch.tensor(
@@ -110,7 +89,7 @@ def sampling_scores(logits: Tensor, settings: Sequence[SamplingSettings], histor
 
 
 def _truncated(scores: Tensor, settings: Sequence[SamplingSettings]) -> Tensor:
-    """Leave each row's `top_k` likeliest tokens, and of these the fewest that hold `top_p` of what is left."""
+    """Mask all but each row's `top_k` likeliest tokens, and of those all but the fewest that hold `top_p`."""
     size = scores.shape[-1]
     ordered, order = scores.sort(dim=-1, descending=True, stable=True)
     counts = torch.tensor(
@@ -118,7 +97,7 @@ def _truncated(scores: Tensor, settings: Sequence[SamplingSettings]) -> Tensor:
     )[:, None]
     ordered = ordered.masked_fill(torch.arange(size, device=scores.device) >= counts, -torch.inf)
     chances = torch.softmax(ordered.double(), -1)
-    before = chances.cumsum(-1) - chances  # what all likelier tokens hold: the likeliest is always kept
+    before = chances.cumsum(-1) - chances  # probability of all likelier tokens: the likeliest is always kept
     limits = torch.tensor(
         [setting.top_p if setting.top_p < 1 else 2.0 for setting in settings], dtype=before.dtype, device=scores.device
     )[:, None]
@@ -126,6 +105,6 @@ def _truncated(scores: Tensor, settings: Sequence[SamplingSettings]) -> Tensor:
     return torch.empty_like(scores).scatter_(-1, order, ordered)
 
 
-def _penalised(scores: Tensor, settings: SamplingSettings, history: Sequence[int]) -> Tensor:
+def _penalized(scores: Tensor, settings: SamplingSettings, history: Sequence[int]) -> Tensor:
     counts = torch.bincount(torch.tensor(list(history), device=scores.device), minlength=len(scores)).to(scores.dtype)
     return scores - settings.presence_penalty * counts.clamp(max=1.0) - settings.frequency_penalty * counts

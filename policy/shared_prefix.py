@@ -1,10 +1,9 @@
-"""Attention over rows whose replies share a prompt, without the parts of the mask that are empty.
+"""Attention over rows whose completions share a prompt, without the empty parts of the mask.
 
-A packed row of G replies has (P + G L)^2 places in its mask, of which G L (P + L) may be seen. Where that is much less,
-attention is computed
-in parts: the prompts by plain causal attention, then the replies, a few of similar length at a time, each over its
-prompt and itself.
-Results are those of the whole mask (to rounding), for values and gradients.
+A row has one prompt (P tokens) and G branches (completions of L tokens). Its mask has (P + G L)^2 entries, of which
+about G L (P + L) are true. Where that is much less, attention is computed in parts: first the prompts by causal
+attention, then groups of branches of similar length, each over its prompt and itself. Values and gradients equal those
+of the whole mask, up to rounding.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,27 +14,25 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-GAIN = 2.0  # parts cost copies of prompts: they are worth it where they look at so many times fewer places
-FILL = 0.75  # replies of a part are at least this much of its longest
+GAIN = 2.0  # parts copy prompts, so they must compute this many times fewer entries of the mask
+FILL = 0.75  # the shortest branch of a part has at least this share of the longest one's tokens
 
 
 class Part(NamedTuple):
-    """B replies of similar length, at most L tokens, under prompts of at most P. Places are in the rows flattened to (N
-    * T).
-    """
+    """B branches of at most L tokens under prompts of at most P. Indices point into the rows flattened to (N * T)."""
 
-    queries: Tensor  # (B * L,) long; a short reply's padding is its first token again
+    queries: Tensor  # (B * L,) long; a short branch is padded with the index of its first token
     keys: Tensor  # (B * (P + L),) long
     mask: Tensor  # (B, 1, L, P + L) bool
-    kept: Tensor  # (M,) long: which of the B * L are tokens
-    targets: Tensor  # (M,) long: where they belong
+    kept: Tensor  # (M,) long: which of the B * L are tokens, not padding
+    targets: Tensor  # (M,) long: their indices in the rows
 
 
 class SharedPrompts(TorchFunctionMode):
-    """Within it, `scaled_dot_product_attention` with exactly `mask` (N, 1, T, T) is computed in parts; anything else is
-    left as it is.
+    """A context in which `scaled_dot_product_attention` with exactly `mask` (N, 1, T, T) is computed in parts.
 
-    `shapes` has each row's prompt length and its replies' lengths, in tokens; the row begins with the prompt.
+    All other calls are unchanged. `shapes` has each row's prompt length and its branches' lengths, in tokens; a row
+    begins with its prompt.
     """
 
     def __init__(self, mask: Tensor, shapes: Sequence[tuple[int, Sequence[int]]]) -> None:
@@ -43,12 +40,12 @@ class SharedPrompts(TorchFunctionMode):
         self.mask = mask
         self.prompt_length = max(prompt for prompt, _ in shapes)
         self.parts = _parts(shapes, mask.shape[-1], mask.device)
-        self.num_calls = 0  # how many attentions were computed so
+        self.num_calls = 0  # attentions computed in parts
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Compute, or hand on."""
+        """Compute attention in parts, or call `func` unchanged."""
         kwargs = kwargs or {}
         if (
             func is not F.scaled_dot_product_attention
@@ -84,7 +81,7 @@ class SharedPrompts(TorchFunctionMode):
 
 
 def is_worth_it(shapes: Sequence[tuple[int, Sequence[int]]]) -> bool:
-    """Return whether rows of these shapes have `GAIN` times more places in their mask than parts look at."""
+    """Return whether the mask of these rows has at least `GAIN` times more entries than their parts compute."""
     longest = max(prompt + sum(branches) for prompt, branches in shapes)
     seen = sum(
         prompt * prompt / 2 + sum(branch * (prompt + branch) for branch in branches) for prompt, branches in shapes

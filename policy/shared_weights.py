@@ -1,9 +1,7 @@
-"""One copy of the base weights for all versions: a process holds them, and the runners' processes use its tensors with
-their adapters beside.
+"""One copy of the base weights for all versions: one process holds them, each runner adds its own adapter.
 
-Tensors cross as handles (CUDA IPC on a GPU, shared memory on a CPU), not as numbers. Whoever handed them out has to
-live as long as they
-are used.
+Processes exchange handles of tensors (CUDA IPC on a GPU, shared memory on a CPU), not numbers. The process that holds
+the weights must outlive those that use them.
 """
 
 import io
@@ -24,26 +22,25 @@ if TYPE_CHECKING:
 
 
 def hand_out(name: str, model: "PreTrainedModel") -> bytes:
-    """Return handles of all parameters and buffers of the model of folder `name`, for `model_on` in other processes.
+    """Return handles of all parameters and buffers of a model, for `model_on` in other processes.
 
-    Raises UnsupportedModel for a model that keeps numbers where they cannot be shared.
+    `name` is the model's name or folder. Raises UnsupportedModel for a model with other tensors, which are not shared.
     """
     import torch.multiprocessing as sharing
 
-    sharing.set_sharing_strategy("file_system")  # names instead of descriptors: these handles cross as bytes
+    sharing.set_sharing_strategy("file_system")  # names instead of descriptors, since handles are sent as bytes
     tensors = {
         "parameters": {path: tensor.detach() for path, tensor in model.named_parameters(remove_duplicate=False)},
         "buffers": dict(model.named_buffers(remove_duplicate=False)),
     }
-    _assembled(name, tensors)  # it is known here, before any version is loaded
+    _assembled(name, tensors)  # fails here, before a version is loaded, if tensors are missing
     out = io.BytesIO()
     ForkingPickler(out, pickle.HIGHEST_PROTOCOL).dump(tensors)
     return out.getvalue()
 
 
 def model_on(name: str, handles: bytes, adapter: Path | None) -> "PreTrainedModel":
-    """Return the model of folder `name` on weights that `hand_out` gave away, with a LoRA adapter at work beside them
-    (None for none).
+    """Return the model `name` on the weights of `hand_out`, with a LoRA adapter (None for none) that is not merged.
 
     The adapter computes in the weights' type. Raises UnsupportedModel for an adapter that does not fit the model.
     """
@@ -65,7 +62,7 @@ def model_on(name: str, handles: bytes, adapter: Path | None) -> "PreTrainedMode
 
 
 def _assembled(name: str, tensors: "Tensors") -> "PreTrainedModel":
-    """Return the model of folder `name` with these tensors in place of its own."""
+    """Return the model `name` with these tensors as its parameters and buffers."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -89,7 +86,7 @@ def _leaf(path: str) -> str:
 
 
 def _refuse_left_out(model: Any, name: str) -> None:
-    """Raise UnsupportedModel where a tensor of the model got no numbers."""
+    """Raise UnsupportedModel if a tensor of the model is still without numbers."""
     import torch
 
     for path, module in model.named_modules():

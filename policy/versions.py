@@ -1,5 +1,6 @@
-"""Version folders: an adapter (or full weights) with a manifest that is written last. A folder without a manifest does
-not exist for readers.
+"""Version folders: an adapter or full weights, and a manifest that is written last.
+
+Readers ignore a folder without a manifest.
 """
 
 import hashlib
@@ -22,10 +23,9 @@ TOLERANCE = {"float32": 0.02, "bfloat16": 0.25, "q8_0": 0.25, "q4_0": 2.0}  # na
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What the trained weights say after a fixed prompt: the log-probabilities (nats, temperature 1) of the likeliest
-    next tokens.
+    """Log-probabilities (nats, temperature 1) of the likeliest tokens after a fixed prompt, recorded at publish.
 
-    `precision` is what they were computed in, float32 or bfloat16.
+    They identify the trained weights. `precision` is that of the computation, float32 or bfloat16.
     """
 
     prompt_ids: list[int]
@@ -36,9 +36,7 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a version folder holds. `files` maps names to sha256; `digest` names the weights: over base digest and
-    files.
-    """
+    """What a version folder holds. `files` maps names to sha256; `digest` is the sha256 over base digest and files."""
 
     version: int
     parent: int | None
@@ -66,14 +64,11 @@ def write_version(
     settings: dict[str, Any],
     kind: str = "adapter",
 ) -> Manifest:
-    """Make a version folder so that it is there whole or not at all: temporary folder, files, manifest last, fsync,
-    rename.
+    """Write a version folder completely or not at all: temporary folder, files, manifest last, fsync, rename.
 
-    `save(path)` writes the weights. What an earlier, interrupted attempt left under the same name is replaced. A folder
-    that is there and empty is
-    filled where it lies: it may be somebody's working directory, or a mount. Whatever fails, the temporary folder is
-    removed; raises CannotWrite
-    for what the file system refuses.
+    `save(path)` writes the weights. A folder that an interrupted attempt left under this name is replaced. An empty
+    folder is filled in place: it may be a working directory or a mount. The temporary folder is always removed. Raises
+    CannotWrite when the file system refuses.
     """
     temporary = _temporary(folder)
     try:
@@ -109,9 +104,7 @@ def write_version(
 
 
 def prove_writable(folder: Path) -> None:
-    """Make and remove the temporary folder that `write_version` would use, with a file in it; its parents stay. Raises
-    CannotWrite.
-    """
+    """Make and remove the temporary folder of `write_version`, with a file in it. Raises CannotWrite."""
     try:
         temporary = _temporary(folder)
         try:
@@ -124,9 +117,7 @@ def prove_writable(folder: Path) -> None:
 
 
 def read_version(folder: Path, *, verify: bool = True) -> Manifest:
-    """Return a version folder's manifest, after checking each file's digest unless told otherwise. Raises
-    VersionCorrupt.
-    """
+    """Return a version folder's manifest; `verify` checks each file's digest. Raises VersionCorrupt."""
     try:
         raw = json.loads((folder / MANIFEST).read_text())
         manifest = _manifest(raw)
@@ -146,42 +137,38 @@ def read_version(folder: Path, *, verify: bool = True) -> Manifest:
 
 
 def fingerprint_tolerance(precision: str, quantize: str = "none", recorded: str = "float32") -> float:
-    """Return how far (nats) a runner's probe may be from the one that training recorded, in the precision `recorded`.
+    """Return the largest difference (nats) from a fingerprint, recorded in precision `recorded`, that is accepted.
 
-    Seen on the bundled model, the largest of 32 tokens: 0.0006 in float32 (merged weights are rounded to float16 on the
-    way), 0.02 in
-    bfloat16, 0.05 with q8_0, 1 with q4_0; one optimizer step at 1e-3 moves it by 0.03, ten by 0.8. So float32 tells
-    every update from its
-    parent, bfloat16 and q8_0 all but the smallest, and q4_0 only another model; the files themselves are held to their
-    digests.
+    Measured on the bundled model, the largest of 32 tokens: 0.0006 in float32 (merged weights are stored as float16),
+    0.02 in bfloat16, 0.05 with q8_0, 1 with q4_0. One optimizer step at 1e-3 changes it by 0.03, ten steps by 0.8. So
+    float32 separates every update from its parent, bfloat16 and q8_0 all but the smallest, q4_0 only another model.
+    The digests check the files themselves.
     """
     return max(TOLERANCE[precision], TOLERANCE.get(quantize, 0.0), TOLERANCE[recorded])
 
 
 def fingerprint_difference(fingerprint: Fingerprint, seen_logps: Sequence[float], tolerance: float) -> float:
-    """Return the largest difference (nats) between what was recorded and what a runner says. Raises FingerprintMismatch past
-    `tolerance`.
+    """Return the largest difference (nats) of a runner's log-probabilities from a fingerprint.
 
-    A NaN is a mismatch.
+    Raises FingerprintMismatch above `tolerance` and for a NaN.
     """
     differences = [abs(seen - recorded) for seen, recorded in zip(seen_logps, fingerprint.top_logps, strict=True)]
     difference = max(differences, default=0.0)
-    if not all(one <= tolerance for one in differences):  # one by one: max() may step over a NaN
-        raise FingerprintMismatch(
-            f"the loaded weights differ from the trained ones by {difference:.3g} nat on the probe; at most {tolerance} is allowed"
-        )
+    if not all(one <= tolerance for one in differences):  # one by one, since max() may ignore a NaN
+        what = f"the loaded weights differ from the trained ones by {difference:.3g} nat"
+        raise FingerprintMismatch(f"{what} in the fingerprint; at most {tolerance} is allowed")
     return difference
 
 
 def _manifest(raw: dict[str, Any]) -> Manifest:
-    """Return the manifest of its JSON, whose `fingerprint` was called `probe` before."""
+    """Return the manifest of its JSON; `probe` is the former name of `fingerprint`."""
     names = {"probe": "fingerprint"}
     fields = {names.get(name, name): value for name, value in dict(raw).items()}
     return Manifest(**{**fields, "fingerprint": Fingerprint(**fields["fingerprint"])})
 
 
 def _temporary(folder: Path) -> Path:
-    """Return where a version is made, on the file system where it is to be."""
+    """Return the temporary folder of a version, on the same file system."""
     if folder.is_dir() and not any(folder.iterdir()):
         return folder / f".{os.getpid()}"
     return folder.with_name(f".{folder.name}.{os.getpid()}")

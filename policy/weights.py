@@ -1,4 +1,4 @@
-"""A version's weights as arrays, adapter merged in; numpy alone, so that whoever serves needs no torch."""
+"""A version's weights as arrays, with its adapter merged; numpy alone, since the service imports no torch."""
 
 import json
 import math
@@ -18,7 +18,7 @@ _DTYPES = {"F32": np.float32, "F16": np.float16, "F64": np.float64}
 
 
 def read_tensors(path: Path) -> Iterator[tuple[str, Array]]:
-    """Yield (name, float32 array) of a safetensors file; bfloat16, which numpy does not know, is widened by hand."""
+    """Yield (name, float32 array) of a safetensors file. numpy has no bfloat16, so its bits are shifted to float32."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
@@ -33,15 +33,15 @@ def read_tensors(path: Path) -> Iterator[tuple[str, Array]]:
         elif entry["dtype"] in _DTYPES:
             values = raw.view(_DTYPES[entry["dtype"]]).astype(np.float32)
         else:
-            raise UnsupportedModel(
-                f"{path.name} holds {name} as {entry['dtype']}; only float32, float16 and bfloat16 weights can be served here"
-            )
+            what = f"{path.name} holds {name} as {entry['dtype']}"
+            raise UnsupportedModel(f"{what}; only float32, float16 and bfloat16 weights can be served here")
         yield name, values.reshape(entry["shape"])
 
 
 def model_tensors(folder: Path) -> Iterator[tuple[str, Array]]:
-    """Yield all tensors of a model folder, shard by shard. Raises ModelCorrupt, or UnsupportedModel for weights that
-    are no safetensors.
+    """Yield all tensors of a model folder, shard by shard.
+
+    Raises ModelCorrupt, or UnsupportedModel for weights in another format than safetensors.
     """
     shards = weight_files(folder)
     if any(shard.suffix != ".safetensors" for shard in shards):
@@ -53,9 +53,8 @@ def model_tensors(folder: Path) -> Iterator[tuple[str, Array]]:
 def merged_tensors(base: Path, adapter: Path | None) -> Iterator[tuple[str, Array]]:
     """Yield the base model's tensors with the LoRA adapter added: W + scale * B A (Hu et al. 2021, eq. 3).
 
-    An output layer that shares its weights with the input embeddings becomes one of its own where the adapter changes
-    it, and is left out
-    where it does not. Raises UnsupportedModel for adapters of another kind, or with a module that the base model lacks.
+    An output layer tied to the input embeddings gets weights of its own if the adapter changes it, and is left out
+    otherwise. Raises UnsupportedModel for other adapters, or for a module that the base model lacks.
     """
     changes = _lora(adapter) if adapter is not None else {}
     is_tied = bool(read_config(base).get("tie_word_embeddings"))

@@ -1,4 +1,4 @@
-"""One request's answer under way: its replies grow piece by piece, and are recorded exactly as they were given."""
+"""One request's answer under way: its generations grow by deltas, and are recorded exactly as they were given."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ from store.raters import ensure_rater
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample, as the request said it. `max_tokens` None: up to the default; `seed` None: drawn now."""
+    """How to sample. `max_tokens` None means up to the default, `seed` None a random one."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -40,8 +40,8 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Ask:
-    """One request for answers: each of `prompts` (a conversation each) is answered `n` times."""
+class AnswerRequest:
+    """What is asked for: `n` completions for each of `prompts`, which are conversations."""
 
     caller: Caller
     kind: str  # chat | completion | comparison
@@ -52,14 +52,12 @@ class Ask:
     conversation_id: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     may_drop_turns: bool = True
-    alternatives: int = 0  # how many of the likeliest tokens are wanted in each token's place
+    alternatives: int = 0  # how many of the likeliest tokens are wanted at each index
 
 
 @dataclass(frozen=True)
-class Room:
-    """What an answer stands in: its place in the queue, where it is recorded and counted, and how many seconds it may
-    take.
-    """
+class AnswerContext:
+    """What an answer needs beside its prompts: its ticket, the store, the metrics, and its time limit in seconds."""
 
     ticket: Ticket
     admission: Admission
@@ -69,34 +67,44 @@ class Room:
 
 
 class Answer:
-    """The replies to one request under way, all by one model. Read `pieces`, then `record`; always `close`.
+    """The generations of one request, all by one model. Read `deltas`, then `record`; always `close`.
 
-    Whoever generates calls `gain` and `fail`, and says how a reply is cancelled.
+    A subclass generates: it calls `add_delta` and `fail`, and implements how a generation is cancelled.
     """
 
-    number: int | None = None  # the version that answers; None for a foreign backend
+    number: int | None = None  # the version that answers; None for a backend
     digest: str | None = None
     backend = "local"
 
     def __init__(
-        self, ask: Ask, prompts: Sequence[Prompt], conversation_id: str, propensity: float, room: Room
+        self,
+        request: AnswerRequest,
+        prompts: Sequence[Prompt],
+        conversation_id: str,
+        propensity: float,
+        context: AnswerContext,
     ) -> None:
-        self.id = new_id("chatcmpl-" if ask.kind != "completion" else "cmpl-")
-        self.ask, self.prompts, self.conversation_id = ask, prompts, conversation_id
+        self.id = new_id("chatcmpl-" if request.kind != "completion" else "cmpl-")
+        self.request, self.prompts, self.conversation_id = request, prompts, conversation_id
         self.created_at, self.created = now(), int(time.time())
-        self.replies: list[Generation] | list[TextGeneration] = []
+        self.generations: list[Generation] | list[TextGeneration] = []
         self.began = time.monotonic()
         self.first_token_at: float | None = None
-        self._propensity, self._room = propensity, room
-        self._news: asyncio.Queue[TextDelta | RequestError] = asyncio.Queue()
+        self._propensity, self._context = propensity, context
+        self._queue: asyncio.Queue[TextDelta | RequestError] = asyncio.Queue()
         self._is_recorded = self._is_released = False
-        error = TimedOut(f"the answer took longer than {room.limit_s:g} s and was cut")
-        self._timer = asyncio.get_running_loop().call_later(room.limit_s, self.fail, error)
+        error = TimedOut(f"the answer took longer than {context.limit_s:g} s and was cut")
+        self._timer = asyncio.get_running_loop().call_later(context.limit_s, self.fail, error)
 
     @property
     def model_name(self) -> str:
         """The exact version, or the backend, that answers."""
         raise NotImplementedError
+
+    @property
+    def answered_by(self) -> str:
+        """The label of who answers in the metrics: a version's number or a backend's name."""
+        return str(self.number) if self.number is not None else self.backend
 
     @property
     def headers(self) -> dict[str, str]:
@@ -110,151 +118,151 @@ class Answer:
 
     @property
     def completion_tokens(self) -> int:
-        """How many tokens were sampled, those that end a turn included."""
-        return sum(len(reply.ids) for reply in self.replies)
+        """How many tokens were sampled, end-of-turn tokens included."""
+        return sum(len(generation.ids) for generation in self.generations)
 
-    async def pieces(self) -> AsyncIterator[TextDelta]:
-        """Give what the replies gain, until all have ended. Raises the RequestError that ended them early."""
+    async def deltas(self) -> AsyncIterator[TextDelta]:
+        """Give what the generations gain, until all have ended. Raises the RequestError that ended them early.
+
+        Where the reader is slower than the model, deltas of one generation that wait are merged.
+        """
         ended, held = 0, None
-        while ended < len(self.replies):
-            news = held if held is not None else await self._news.get()
+        while ended < len(self.generations):
+            delta = held if held is not None else await self._queue.get()
             held = None
-            while (
-                isinstance(news, TextDelta) and not self._news.empty()
-            ):  # the reader is slower than the model: larger pieces, fewer of them
-                held = self._news.get_nowait()
-                if not isinstance(held, TextDelta) or not news.can_take(held):
+            while isinstance(delta, TextDelta) and not self._queue.empty():
+                held = self._queue.get_nowait()
+                if not isinstance(held, TextDelta) or not delta.can_merge(held):
                     break
-                news, held = news.with_next(held), None
-            if isinstance(news, RequestError):
-                raise news
-            ended += news.finish_reason is not None
-            yield news
+                delta, held = delta.merge(held), None
+            if isinstance(delta, RequestError):
+                raise delta
+            ended += delta.finish_reason is not None
+            yield delta
 
     async def read(self) -> list[list[Token]]:
-        """Wait for all replies; return the tokens that each of them shows."""
-        tokens: list[list[Token]] = [[] for _ in self.replies]
-        async for piece in self.pieces():
-            tokens[piece.index].extend(piece.tokens)
+        """Wait for all generations; return the tokens that each of them shows."""
+        tokens: list[list[Token]] = [[] for _ in self.generations]
+        async for delta in self.deltas():
+            tokens[delta.index].extend(delta.tokens)
         return tokens
 
     async def record(self) -> None:
-        """Put the replies into the store; returns once they are on disk."""
+        """Store the completions; returns once they are on disk."""
         if not self._is_recorded:
             self._is_recorded = True
-            await self._room.records.write(self._write)
+            await self._context.records.write(self._write)
 
     async def finish(self) -> list[list[Token]]:
-        """Wait for all replies and record them; return the tokens that each of them shows."""
+        """Wait for all generations and record them; return the tokens that each of them shows."""
         tokens = await self.read()
         await self.record()
         return tokens
 
     async def with_alternatives(self, tokens: list[list[Token]]) -> list[list[Token]]:
-        """Return what all replies show, each token with its alternatives, once they have ended; without where nobody
-        knows them.
-        """
+        """Return the shown tokens of each ended generation with their alternatives, where the model can give any."""
         return tokens
 
     def completions(self) -> list[Completion]:
-        """Return the replies as the store keeps them."""
-        return [self._completion(reply) for reply in self.replies]
+        """Return the generations as the store keeps them."""
+        return [self._completion(generation) for generation in self.generations]
 
     def close(self) -> None:
-        """Let go of everything. What was given of an answer whose reader left is kept, since it may be judged too."""
-        self._end_open_replies()
+        """Release everything. An answer whose reader left is stored as far as it came, so that it can be rated."""
+        self._end_open_generations()
         self._release()
-        self._room.admission.give_back(self._room.ticket)
+        self._context.admission.give_back(self._context.ticket)
         if (
             not self._is_recorded
-            and self.ask.kind != "comparison"
-            and any(reply.text or reply.ids for reply in self.replies)
+            and self.request.kind != "comparison"
+            and any(generation.text or generation.ids for generation in self.generations)
         ):
             self._is_recorded = True
-            with contextlib.suppress(Exception):  # the store is closing: nobody is left to be told
-                self._room.records.submit(self._write)
+            with contextlib.suppress(Exception):  # the store is closing, and there is no caller to report to
+                self._context.records.submit(self._write)
 
-    def gain(self, piece: TextDelta) -> None:
-        """Take what a reply gained."""
+    def add_delta(self, delta: TextDelta) -> None:
+        """Queue what a generation gained for the reader."""
         if self.first_token_at is None:
             self.first_token_at = time.monotonic()
-        self._news.put_nowait(piece)
-        if all(reply.finish_reason is not None for reply in self.replies):
+        self._queue.put_nowait(delta)
+        if all(generation.finish_reason is not None for generation in self.generations):
             self._release()
 
     def fail(self, error: RequestError) -> None:
         """End the answer early, unless it has ended; its reader gets `error`."""
-        if self._end_open_replies():
-            self._news.put_nowait(error)
+        if self._end_open_generations():
+            self._queue.put_nowait(error)
             self._release()
 
-    def _end_open_replies(self) -> bool:
-        """Cancel what still grows; return whether anything did."""
-        still_open = [reply for reply in self.replies if reply.finish_reason is None]
-        for reply in still_open:
-            reply.finish_reason = "cancelled"
-            self._cancel(reply.index)
+    def _end_open_generations(self) -> bool:
+        """Cancel the generations that still grow; return whether there were any."""
+        still_open = [generation for generation in self.generations if generation.finish_reason is None]
+        for generation in still_open:
+            generation.finish_reason = "cancelled"
+            self._cancel(generation.index)
         return bool(still_open)
 
     def _release(self) -> None:
         if not self._is_released:
             self._is_released = True
-            self._room.metrics.saw_end(self)
+            first_token_s = self.first_token_at - self.began if self.first_token_at is not None else None
+            self._context.metrics.count_answer_end(self.answered_by, self.completion_tokens, first_token_s)
             self._timer.cancel()
-            self._let_go()
-            if not self.ask.alternatives:  # they are made after the last token, in the same place
-                self._room.admission.give_back(self._room.ticket)
+            self._release_generator()
+            if not self.request.alternatives:  # they are computed after the last token, under the same ticket
+                self._context.admission.give_back(self._context.ticket)
 
     def _cancel(self, index: int) -> None:
-        """Have one reply end within a step."""
+        """Cancel one generation; it ends at the runner's next token."""
         raise NotImplementedError
 
-    def _let_go(self) -> None:
-        """Give back what the replies were generated with."""
+    def _release_generator(self) -> None:
+        """Give back what the generations were made with."""
         raise NotImplementedError
 
     def _settings(self, index: int) -> dict[str, Any]:
-        """Return how one reply was sampled."""
+        """Return how one generation was sampled."""
         raise NotImplementedError
 
     def _write(self, db: Database) -> None:
-        ask = self.ask
-        ensure_rater(db, ask.caller.rater_id)
-        if ask.kind == "chat":
-            ensure_conversation(db, self.conversation_id, ask.caller.rater_id, _title(ask.prompts[0]))
+        request = self.request
+        ensure_rater(db, request.caller.rater_id)
+        if request.kind == "chat":
+            ensure_conversation(db, self.conversation_id, request.caller.rater_id, _title(request.prompts[0]))
         completions = self.completions()
         add_completions(db, completions)
         add_event(db, "completion", {"completion_id": self.id, "version": self.number})
         if (
-            ask.kind == "chat"
-            and ask.caller.may("feedback")
-            and (again := regeneration_of(db, completions[0], ask.metadata)) is not None
+            request.kind == "chat"
+            and request.caller.may("feedback")
+            and (regeneration := regeneration_of(db, completions[0], request.metadata)) is not None
         ):
-            add_feedback(db, again)
-            self._room.metrics.feedback.labels(again.kind).inc()
+            add_feedback(db, regeneration)
+            self._context.metrics.feedback.labels(regeneration.kind).inc()
 
-    def _completion(self, reply: Generation | TextGeneration) -> Completion:
-        prompt, ask = self.prompts[reply.index // self.ask.n], self.ask
-        said = {"stop": list(ask.sampling.stop) if ask.sampling.stop else None, "metadata": ask.metadata or None}
+    def _completion(self, generation: Generation | TextGeneration) -> Completion:
+        prompt, request = self.prompts[generation.index // self.request.n], self.request
+        extra = {"stop": list(request.sampling.stop) or None, "metadata": request.metadata or None}
         return Completion(
             id=self.id,
-            choice=reply.index,
-            rater_id=ask.caller.rater_id,
-            kind=ask.kind,
-            asked_model=ask.model,
+            choice=generation.index,
+            rater_id=request.caller.rater_id,
+            kind=request.kind,
+            asked_model=request.model,
             backend=self.backend,
             version=self.number,
             messages=list(prompt.messages),
             prompt_ids=prompt.ids,
-            completion_ids=reply.ids,
-            logps=reply.logps,
-            text=reply.text,
-            finish_reason=reply.finish_reason or "cancelled",
+            completion_ids=generation.ids,
+            logps=generation.logps,
+            text=generation.text,
+            finish_reason=generation.finish_reason or "cancelled",
             created_at=self.created_at,
-            conversation_id=self.conversation_id if ask.kind == "chat" else None,
+            conversation_id=self.conversation_id if request.kind == "chat" else None,
             settings={
-                **self._settings(reply.index),
-                **{name: value for name, value in said.items() if value is not None},
+                **self._settings(generation.index),
+                **{name: value for name, value in extra.items() if value is not None},
             },
             propensity=self._propensity,
         )

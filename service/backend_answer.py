@@ -1,5 +1,6 @@
-"""Answers by other people's models, through any OpenAI-compatible backend: for comparison. Their token ids are not
-known, so they are text.
+"""Answers by other people's models, through any OpenAI-compatible backend, to compare with.
+
+Such answers come as text: the backend's token ids are not known.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from typing import Any
 
 from policy.errors import InvalidChat, RunnerFailed
 from policy.runners.remote import Breaker
-from service.answer import Answer, Ask, Room
+from service.answer import Answer, AnswerContext, AnswerRequest
 from service.engine.generation import Generation, TextGeneration, Token
 from service.errors import BackendDown, BadRequest, RequestError
 from service.model import Model
@@ -24,8 +25,9 @@ TRIES = 3
 
 
 class Backend:
-    """One OpenAI-compatible backend under the name that requests use for it. Its key, if any, is in
-    ATTUNE_COMPARE_KEY_<NAME>.
+    """One OpenAI-compatible backend under the name that requests use for it.
+
+    Its API key, if it needs one, is in the environment variable ATTUNE_COMPARE_KEY_<NAME>.
     """
 
     def __init__(self, name: str, url: str, limit_s: float) -> None:
@@ -39,7 +41,10 @@ class Backend:
         self._model: str | None = None
 
     async def model(self) -> str:
-        """Return the model to ask for there: the one of our name for it if it has that, else its first."""
+        """Return the model to ask for there: the one with the backend's own name if it is listed, else the first.
+
+        Raises BackendDown when the backend lists none.
+        """
         if self._model is None:
             listed = [model.id async for model in self.client.models.list()]
             if not listed:
@@ -53,65 +58,64 @@ class Backend:
 
 
 class BackendAnswer(Answer):
-    """All replies come from one backend, as text."""
+    """All generations come from one backend, as text."""
 
-    replies: list[TextGeneration]
+    generations: list[TextGeneration]
 
     def __init__(
         self,
-        ask: Ask,
+        request: AnswerRequest,
         prompts: Sequence[Prompt],
         conversation_id: str,
-        room: Room,
+        context: AnswerContext,
         backend: Backend,
         learned_by: Model | None = None,
     ) -> None:
         """`learned_by` is the model whose token ids are recorded beside the text, where it may be learned from."""
-        super().__init__(ask, prompts, conversation_id, 1.0, room)
+        super().__init__(request, prompts, conversation_id, 1.0, context)
         self._learned_by = learned_by
         self.backend = backend.name
-        self.replies = [TextGeneration(place) for place in range(len(prompts) * ask.n)]
+        self.generations = [TextGeneration(index) for index in range(len(prompts) * request.n)]
         self._backend = backend
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._ids: dict[
-            int, tuple[list[int], list[int]]
-        ] = {}  # by place: prompt and reply as the model that learns from them reads them
+        # by index: prompt and completion ids under the tokenizer of the model that learns from them
+        self._ids: dict[int, tuple[list[int], list[int]]] = {}
 
     @property
     def model_name(self) -> str:
         return self.backend
 
     def start(self) -> None:
-        """Ask the backend for every reply. Raises BackendDown while it is given a rest after failures."""
+        """Ask the backend for every generation. Raises BackendDown while it rests after failures."""
         try:
             self._backend.breaker.check(self.id)
         except RunnerFailed as error:
             raise BackendDown(str(error), retry_after_s=10) from error
-        for reply in self.replies:
-            self._tasks[reply.index] = asyncio.create_task(self._generate(reply))
+        for generation in self.generations:
+            self._tasks[generation.index] = asyncio.create_task(self._generate(generation))
 
-    async def _generate(self, reply: TextGeneration) -> None:
+    async def _generate(self, generation: TextGeneration) -> None:
         import openai
 
         try:
-            await self._read_stream(reply)
+            await self._read_stream(generation)
             self._backend.breaker.succeeded()
         except openai.APIStatusError as error:
             if error.status_code >= 500 or error.status_code == 429:
                 self._backend.breaker.failed()
             else:
-                self._backend.breaker.succeeded()  # whoever refuses is up
+                self._backend.breaker.succeeded()  # a backend that refuses a request is up
             self._fail_with(error, refused=error.status_code < 500)
         except (openai.APIError, RequestError, OSError) as error:
             self._backend.breaker.failed()
             self._fail_with(error, refused=False)
 
-    async def _read_stream(self, reply: TextGeneration) -> None:
-        asked, prompt = self._settings(reply.index), self.prompts[reply.index // self.ask.n]
-        top_k = asked.pop("top_k", 0)
-        stop = list(self.ask.sampling.stop) or None
+    async def _read_stream(self, generation: TextGeneration) -> None:
+        settings, prompt = self._settings(generation.index), self.prompts[generation.index // self.request.n]
+        top_k = settings.pop("top_k", 0)
+        stop = list(self.request.sampling.stop) or None
         body: dict[str, Any] = {
-            **asked,
+            **settings,
             "model": await self._backend.model(),
             "messages": list(prompt.messages),
             "stop": stop,
@@ -126,19 +130,19 @@ class BackendAnswer(Answer):
                 if chunk.choices:
                     finish = chunk.choices[0].finish_reason or finish
                     if text := chunk.choices[0].delta.content:
-                        self.gain(reply.take(text))
-        self.gain(reply.end(finish))
+                        self.add_delta(generation.add(text))
+        self.add_delta(generation.end(finish))
 
     def _fail_with(self, error: Exception, *, refused: bool) -> None:
-        said = f"the backend {self.backend!r} {'refused the request' if refused else 'does not answer'}: {error}"
-        self.fail(BadRequest(said, code="backend_refused") if refused else BackendDown(said, retry_after_s=10))
+        message = f"the backend {self.backend!r} {'refused the request' if refused else 'does not answer'}: {error}"
+        self.fail(BadRequest(message, code="backend_refused") if refused else BackendDown(message, retry_after_s=10))
 
     def _cancel(self, index: int) -> None:
         if (task := self._tasks.get(index)) is not None and task is not asyncio.current_task():
             task.cancel()
             self._backend.breaker.left_off(self.id)
 
-    def _let_go(self) -> None:
+    def _release_generator(self) -> None:
         """The tasks hold nothing else."""
 
     async def read(self) -> list[list[Token]]:
@@ -153,51 +157,49 @@ class BackendAnswer(Answer):
         await super().record()
 
     async def _encode(self) -> None:
-        """Have the ids of what was said ready, on a thread: long texts take a while that nobody else should wait for.
-        """
-        missing = (
-            [reply for reply in self.replies if reply.index not in self._ids] if self._learned_by is not None else []
-        )
+        """Tokenize the texts that have no ids yet, on a thread, since long texts take a while."""
+        if self._learned_by is None:
+            return
+        missing = [generation for generation in self.generations if generation.index not in self._ids]
         if missing:
-            self._ids |= {
-                reply.index: ids
-                for reply, ids in zip(missing, await asyncio.to_thread(self._encoded, missing), strict=True)
-            }
+            encoded = await asyncio.to_thread(self._encoded, missing)
+            self._ids |= {generation.index: ids for generation, ids in zip(missing, encoded, strict=True)}
 
-    def _encoded(self, replies: Sequence[TextGeneration]) -> list[tuple[list[int], list[int]]]:
-        """Return prompt and reply ids of each; none where there is no text, or where the template refuses what the
-        backend took.
+    def _encoded(self, generations: Sequence[TextGeneration]) -> list[tuple[list[int], list[int]]]:
+        """Return prompt and completion ids of each generation.
+
+        They are empty where there is no text, or where our chat template refuses what the backend took.
         """
         assert self._learned_by is not None
         found: list[tuple[list[int], list[int]]] = []
-        for reply in replies:
+        for generation in generations:
+            messages = list(self.prompts[generation.index // self.request.n].messages)
+            prompt_ids: list[int] = []
+            completion_ids: list[int] = []
             try:
-                messages = list(self.prompts[reply.index // self.ask.n].messages)
-                prompt_ids, completion_ids = (
-                    self._learned_by.completion_ids(messages, reply.text) if reply.text else ([], [])
-                )
+                if generation.text:
+                    prompt_ids, completion_ids = self._learned_by.completion_ids(messages, generation.text)
             except InvalidChat as error:
-                log.warning("%s is kept without token ids, so nothing is learned from it: %s", self.id, error)
-                prompt_ids, completion_ids = [], []
-            found.append((prompt_ids, completion_ids if reply.finish_reason == "stop" else completion_ids[:-1]))
+                log.warning("%s is stored without token ids, so nothing is learned from it: %s", self.id, error)
+            found.append((prompt_ids, completion_ids if generation.finish_reason == "stop" else completion_ids[:-1]))
         return found
 
-    def _completion(self, reply: Generation | TextGeneration) -> Completion:
-        kept = super()._completion(reply)
-        if self._learned_by is None or not isinstance(reply, TextGeneration):
-            return kept
+    def _completion(self, generation: Generation | TextGeneration) -> Completion:
+        completion = super()._completion(generation)
+        if self._learned_by is None or not isinstance(generation, TextGeneration):
+            return completion
         # not encoded yet where the reader left before the end: then this is the writer's thread
-        prompt_ids, completion_ids = self._ids.get(reply.index) or self._encoded([reply])[0]
-        return replace(kept, prompt_ids=prompt_ids, completion_ids=completion_ids)
+        prompt_ids, completion_ids = self._ids.get(generation.index) or self._encoded([generation])[0]
+        return replace(completion, prompt_ids=prompt_ids, completion_ids=completion_ids)
 
     def _settings(self, index: int) -> dict[str, Any]:
-        sampling = self.ask.sampling
-        said = {
+        sampling = self.request.sampling
+        settings = {
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,
-            "max_tokens": sampling.max_tokens or self.prompts[index // self.ask.n].max_tokens,
+            "max_tokens": sampling.max_tokens or self.prompts[index // self.request.n].max_tokens,
             "presence_penalty": sampling.presence_penalty,
             "frequency_penalty": sampling.frequency_penalty,
         }
-        return {**said, "seed": (sampling.seed + index) % 2**31} if sampling.seed is not None else said
+        return {**settings, "seed": (sampling.seed + index) % 2**31} if sampling.seed is not None else settings

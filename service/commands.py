@@ -58,8 +58,9 @@ def serve(
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Answer people, and learn from them meanwhile. Every other setting is a flag too, such as --engine.quantize q8_0: see
-    docs/settings.md.
+    """Answer people, and learn from them meanwhile.
+
+    Every other setting is a flag too, such as --engine.quantize q8_0 or --learner.steps 30: see docs/settings.md.
     """
     from service.errors import CannotStart
     from service.serving import run
@@ -74,9 +75,26 @@ def serve(
     }
     flags |= {"vllm": vllm, "compare": compare or None}
     try:
-        run(flags | _more_flags(context.args), config)
+        own, learner_flags = _without_learner_flags(context.args)
+        run(flags | _more_flags(own), config, learner_flags=learner_flags)
     except CannotStart as error:
         _fail(error)
+
+
+def _without_learner_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the arguments without `--learner.PATH VALUE`, and those as the learner takes them: `--PATH VALUE`."""
+    own: list[str] = []
+    learners: list[str] = []
+    rest = list(arguments)
+    while rest:
+        flag = rest.pop(0)
+        if not flag.startswith("--learner."):
+            own.append(flag)
+            continue
+        learners.append("--" + flag.removeprefix("--learner."))
+        if "=" not in flag and rest:
+            learners.append(rest.pop(0))
+    return own, learners
 
 
 def _more_flags(arguments: list[str]) -> dict[str, str]:
@@ -98,7 +116,7 @@ def doctor(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is wrong with this installation, if anything."""
+    """Check this installation and show what is wrong with it."""
     from service.doctor import examine
     from service.errors import CannotStart
 
@@ -107,10 +125,10 @@ def doctor(
     except CannotStart as error:
         _fail(error)
     if as_json:
-        _print_json([{"check": finding.check, "ok": finding.ok, "said": finding.said} for finding in findings])
+        _print_json([{"check": finding.check, "ok": finding.ok, "detail": finding.detail} for finding in findings])
     else:
         for finding in findings:
-            print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.check}: {finding.said}")
+            print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.check}: {finding.detail}")
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 
@@ -176,7 +194,7 @@ def revoke_key(
 
 
 def _open(data: Path | None, config: Path | None, *, must_exist: bool = False) -> tuple[Path, Any]:
-    """Return the data folder and its store; whoever only looks (`must_exist`) makes none."""
+    """Return the data folder and its store; with `must_exist` a missing one is an error, else it is made."""
     from service.errors import CannotStart
     from service.folders import hint_of_another_folder, is_data_folder
     from service.settings import load_settings

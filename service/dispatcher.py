@@ -1,11 +1,11 @@
-"""Begins answers: chooses who answers, waits for a place, renders the prompt, and starts."""
+"""Begins answers: chooses who answers, waits for admission and a slot, renders the prompt, and starts."""
 
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.answer import Answer, Ask, Room
+from service.answer import Answer, AnswerContext, AnswerRequest
 from service.auth import Caller
 from service.backend_answer import Backend, BackendAnswer
 from service.engine.admission import Admission, Ticket
@@ -26,7 +26,7 @@ from store.versions import get_version
 
 
 class Dispatcher:
-    """Begins answers. Holds what every answer needs."""
+    """Begins answers. It holds what every answer needs."""
 
     def __init__(
         self,
@@ -41,29 +41,33 @@ class Dispatcher:
         self.settings, self.model, self.engine, self.backends = settings, model, engine, backends
         self._admission, self._records, self._metrics = admission, records, metrics
 
-    async def begin(self, ask: Ask) -> Answer:
-        """Return an answer whose replies are being generated.
+    async def begin(self, request: AnswerRequest) -> Answer:
+        """Return an answer whose generations have started.
 
         Raises ModelNotFound, NotFound for somebody else's conversation, ContextLengthExceeded, Overloaded,
         EngineFailed, BackendDown.
         """
-        conversation_id = ask.conversation_id or new_id("conv-")
-        if ask.conversation_id is not None:
-            await self._check_owner(ask.conversation_id, ask.caller)
-        backend = self.backends.get(ask.model)
-        route = await self.route(ask.model, conversation_id) if backend is None else None
-        ticket, lease = await self._place(ask, route)
+        conversation_id = request.conversation_id or new_id("conv-")
+        if request.conversation_id is not None:
+            await self._check_owner(request.conversation_id, request.caller)
+        backend = self.backends.get(request.model)
+        route = await self.route(request.model, conversation_id) if backend is None else None
+        ticket, lease = await self._admit(request, route)
         try:
-            room = Room(ticket, self._admission, self._records, self._metrics, self.settings.request_limit_s)
+            context = AnswerContext(
+                ticket, self._admission, self._records, self._metrics, self.settings.limits.request_s
+            )
             answer: LocalAnswer | BackendAnswer
             if lease is not None and route is not None:
-                prompts = [await self._prompt(ask, messages, lease) for messages in ask.prompts]
-                answer = LocalAnswer(ask, prompts, conversation_id, route, room, lease, self.model)
+                prompts = [await self._prompt(request, messages, lease) for messages in request.prompts]
+                answer = LocalAnswer(request, prompts, conversation_id, route, context, lease, self.model)
             else:
                 assert backend is not None
-                prompts = [Prompt([], tuple(messages), self.settings.default_max_tokens, 0) for messages in ask.prompts]
+                prompts = [
+                    Prompt([], tuple(messages), self.settings.sampling.max_tokens, 0) for messages in request.prompts
+                ]
                 learned_by = self.model if self.settings.train_on_backends else None
-                answer = BackendAnswer(ask, prompts, conversation_id, room, backend, learned_by)
+                answer = BackendAnswer(request, prompts, conversation_id, context, backend, learned_by)
         except BaseException:
             if lease is not None:
                 lease.end()
@@ -74,53 +78,52 @@ class Dispatcher:
         except BaseException:
             answer.close()
             raise
-        self._metrics.saw_answer(answer)
+        self._metrics.count_answer(answer.answered_by, request.kind, answer.prompt_tokens)
         return answer
 
-    async def _place(self, ask: Ask, route: Route | None) -> tuple[Ticket, Lease | None]:
-        """Wait for a place in the queue and, for one of our versions, for its slot. Raises Overloaded when that takes
-        too long.
-        """
-        limit_s, ticket = self.settings.request_limit_s, None
+    async def _admit(self, request: AnswerRequest, route: Route | None) -> tuple[Ticket, Lease | None]:
+        """Wait in the queue and, for one of our versions, for its slot. Raises Overloaded when that takes too long."""
+        limit_s, ticket = self.settings.limits.request_s, None
         try:
             async with asyncio.timeout(limit_s):
-                ticket = await self._admission.enter(ask.caller.key_id, ask.caller.rater_id, len(ask.prompts) * ask.n)
+                ticket = await self._admission.enter(
+                    request.caller.key_id, request.caller.rater_id, len(request.prompts) * request.n
+                )
                 return ticket, await self.engine.lease(route.number) if route is not None else None
         except BaseException as error:
             if ticket is not None:
                 self._admission.give_back(ticket)
             if isinstance(error, TimeoutError) and not isinstance(error, RequestError):
-                raise Overloaded(
-                    f"no place became free within {limit_s:g} s; try again later", retry_after_s=10
-                ) from error
+                message = f"the request could not start within {limit_s:g} s; try again later"
+                raise Overloaded(message, retry_after_s=10) from error
             raise
 
     async def route(self, model: str, conversation_id: str) -> Route:
-        """Return the version that a model name means for a conversation. Raises ModelNotFound, Overloaded while none is
-        loaded yet.
+        """Return the version that a model name means for a conversation.
+
+        Raises ModelNotFound, and Overloaded while no version is loaded yet.
         """
         if self.engine.router is None:
             raise Overloaded("the model is still being loaded; try again in a moment", code="loading", retry_after_s=1)
         if model == LIVE_NAME:
             return self.engine.router.choose(conversation_id)
         number = pinned_number(model)
+        unknown = ModelNotFound(f"there is no model {model!r}; GET /v1/models lists those there are", param="model")
         if number is None:
-            raise ModelNotFound(f"there is no model {model!r}; GET /v1/models lists those there are", param="model")
+            raise unknown
         try:
             version = await self._records.read(lambda db: get_version(db, number))
         except UnknownVersion as error:
-            raise ModelNotFound(
-                f"there is no model {model!r}; GET /v1/models lists those there are", param="model"
-            ) from error
+            raise unknown from error
         if version.state in ("rejected", "withdrawn"):
             raise ModelNotFound(f"{model} was {version.state} and does not answer", param="model")
         return Route(number, 1.0)
 
-    async def _prompt(self, ask: Ask, messages: Sequence[dict[str, Any]], lease: Lease) -> Prompt:
-        """Render on a thread: a long conversation takes milliseconds that others should not wait for."""
-        default, context = self.settings.default_max_tokens, lease.slot.runner.context_length
+    async def _prompt(self, request: AnswerRequest, messages: Sequence[dict[str, Any]], lease: Lease) -> Prompt:
+        """Render on a thread: a long conversation takes milliseconds, which would delay other requests."""
+        default, context = self.settings.sampling.max_tokens, lease.slot.runner.context_length
         return await asyncio.to_thread(
-            fit_prompt, self.model, messages, context, ask.sampling.max_tokens, default, ask.may_drop_turns
+            fit_prompt, self.model, messages, context, request.sampling.max_tokens, default, request.may_drop_turns
         )
 
     async def _check_owner(self, conversation_id: str, caller: Caller) -> None:

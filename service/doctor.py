@@ -1,4 +1,4 @@
-"""What is wrong with this installation: each thing that a service needs, looked at by itself."""
+"""What is wrong with this installation: one check for each thing that a service needs."""
 
 import importlib.metadata
 import os
@@ -41,17 +41,15 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at, and what was found."""
+    """The result of one check, with a detail for people."""
 
     check: str
     ok: bool
-    said: str
+    detail: str
 
 
 def examine(flags: dict[str, Any], config: Path | None) -> list[Finding]:
-    """Look at everything; one thing that fails does not hide the others. Raises CannotStart when the settings cannot be
-    read.
-    """
+    """Run every check; one that fails does not hide the others. Raises CannotStart where settings cannot be read."""
     settings = load_settings(flags, config)
     checks: tuple[tuple[str, Callable[[ServeSettings], str]], ...] = (
         ("python", _python),
@@ -66,10 +64,10 @@ def examine(flags: dict[str, Any], config: Path | None) -> list[Finding]:
         ("keys", _keys),
         ("learner", _learner),
     )
-    return [_look(name, check, settings) for name, check in checks]
+    return [_run_check(name, check, settings) for name, check in checks]
 
 
-def _look(name: str, check: Callable[[ServeSettings], str], settings: ServeSettings) -> Finding:
+def _run_check(name: str, check: Callable[[ServeSettings], str], settings: ServeSettings) -> Finding:
     try:
         return Finding(name, True, check(settings))
     except (CannotStart, PolicyError, StoreError, OSError) as error:
@@ -111,10 +109,10 @@ def _database(settings: ServeSettings) -> str:
         return "none yet"
     db = open_store(settings.data)
     try:
-        said = str(db.execute("PRAGMA quick_check").fetchone()[0])
-        if said != "ok":
-            raise CannotStart(f"the database is damaged: {said}; restore a copy of {settings.data}")
-        return f"sound; {db.table('feedback').count} words of feedback on {db.table('completions').count} replies"
+        result = str(db.execute("PRAGMA quick_check").fetchone()[0])
+        if result != "ok":
+            raise CannotStart(f"the database is damaged: {result}; restore a copy of {settings.data}")
+        return f"sound; {db.table('feedback').count} feedback on {db.table('completions').count} answers"
     finally:
         db.close()
 
@@ -127,9 +125,8 @@ def _versions(settings: ServeSettings) -> str:
         if version.folder and version.state in ("live", "canary", "retired", "candidate"):
             read_version(settings.data / version.folder)
     if found[0].digest != model_digest(settings.model):
-        raise CannotStart(
-            f"{settings.data} learned on another base model than {settings.model!r}; name that one with --model"
-        )
+        message = f"{settings.data} learned on another base model than {settings.model!r}"
+        raise CannotStart(f"{message}; name that one with --model")
     live = next(version for version in found if version.state == "live")
     return f"{len(found)}, all files as they were trained; version {live.number} is live"
 
@@ -182,9 +179,8 @@ def _keys(settings: ServeSettings) -> str:
         finally:
             db.close()
     if not settings.is_loopback and not in_use:
-        raise CannotStart(
-            f"{settings.host} can be reached from other machines, but no key is in use; make one: attune keys create NAME"
-        )
+        lead = f"{settings.host} can be reached from other machines, but no key is in use"
+        raise CannotStart(f"{lead}; make one: attune keys create NAME")
     return f"{in_use} of {made} in use" if made else "none: the service answers this machine only"
 
 

@@ -1,13 +1,13 @@
-"""What can go wrong between a request and its answer, and the one place where errors become HTTP.
+"""What can go wrong between a request and its answer, and how errors become HTTP.
 
 ServiceError
 ├── CannotStart                                      the command ends with one line and status 1
 ├── VersionRefused                                   weights that are not what was trained
 └── RequestError (status, code, param)
     ├── BadRequest 400 ── UnsupportedParameter, ContextLengthExceeded
-    ├── Unauthorized 401, Forbidden 403, NotFound 404, Conflict 409, TooLarge 413, Unprocessable 422
-    └── TooManyRequests 429, Overloaded 503, TimedOut 504, AnswerCut 503, EngineFailed 500 (NoMemory 503), BackendDown
-    502
+    ├── Unauthorized 401, Forbidden 403, NotFound 404 ── ModelNotFound, Conflict 409, TooLarge 413, Unprocessable 422
+    ├── TooManyRequests 429, ReaderLeft 499
+    └── EngineFailed 500 ── NoMemory 503, BackendDown 502, Overloaded 503, AnswerCut 503, TimedOut 504
 """
 
 import logging
@@ -38,8 +38,9 @@ class VersionRefused(ServiceError, ValueError):
 
 
 class RequestError(ServiceError):
-    """An error with an HTTP status. `param` names the field at fault, `code` is for programs, `retry_after_s` for those
-    who may come back.
+    """An error with an HTTP status.
+
+    `param` names the field at fault, `code` is for programs, and `retry_after_s` becomes the header Retry-After.
     """
 
     status = 500
@@ -102,6 +103,12 @@ class TooManyRequests(RequestError):
     status, kind, code = 429, "rate_limit_error", "rate_limit_exceeded"
 
 
+class ReaderLeft(RequestError):
+    """The client closed its connection. Nobody reads the response; its status is counted in the metrics."""
+
+    status, kind, code = 499, "invalid_request_error", "client_closed"
+
+
 class Overloaded(RequestError):
     status, kind, code = 503, "server_error", "overloaded"
 
@@ -111,7 +118,7 @@ class TimedOut(RequestError, TimeoutError):
 
 
 class AnswerCut(RequestError):
-    """An answer that had to end early: its version was drained past the limit, or the service stops."""
+    """An answer ended early: its version was drained past the limit, or the service stops."""
 
     status, kind, code = 503, "server_error", "answer_cut"
 
@@ -127,7 +134,7 @@ class NoMemory(EngineFailed):
 
 
 class BackendDown(RequestError):
-    """A foreign backend does not answer."""
+    """A backend does not answer."""
 
     status, kind, code = 502, "server_error", "backend_down"
 
@@ -138,7 +145,7 @@ def error_body(message: str, kind: str, param: str | None, code: str | None) -> 
 
 
 def error_response(error: RequestError) -> JSONResponse:
-    """Return the HTTP answer that an error stands for."""
+    """Return the HTTP response for an error."""
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
@@ -148,7 +155,7 @@ def error_response(error: RequestError) -> JSONResponse:
 
 
 def as_request_error(error: Exception) -> RequestError:
-    """Return what an error of the rooms below means to a caller."""
+    """Return the HTTP error for an error of the store or the engine."""
     match error:
         case RequestError():
             return error
@@ -173,10 +180,10 @@ def as_request_error(error: Exception) -> RequestError:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Give every error, of whatever origin, OpenAI's shape."""
+    """Give every error OpenAI's shape, whatever raised it."""
 
     async def known(request: Request, error: Exception) -> JSONResponse:
-        answer = as_request_error(error)
+        response = error_response(as_request_error(error))
         if isinstance(error, sqlite3.Error):
             log.error(
                 "%s %s: the store failed: %s (request %s)",
@@ -185,45 +192,36 @@ def install_error_handlers(app: FastAPI) -> None:
                 error,
                 request_id_of(request.scope),
             )
-        return error_response(answer)
+        return response
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         if first["type"] == "json_invalid":
-            return error_response(
-                BadRequest(
-                    f"the body is not JSON: {first.get('ctx', {}).get('error', first['msg'])}", code="invalid_json"
-                )
-            )
+            reason = first.get("ctx", {}).get("error", first["msg"])
+            return error_response(BadRequest(f"the body is not JSON: {reason}", code="invalid_json"))
         where = ".".join(str(part) for part in first["loc"] if part != "body")
-        said = first["msg"].removeprefix("Value error, ")
+        message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
-            said = "this field is unknown"
-        return error_response(Unprocessable(f"{where}: {said}" if where else said, param=where or None))
+            message = "this field is unknown"
+        return error_response(Unprocessable(f"{where}: {message}" if where else message, param=where or None))
 
     async def unknown_route(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         if error.status_code == 404:
             return error_response(NotFound(f"there is no {request.method} {request.url.path}", code="unknown_url"))
         if error.status_code == 405:
-            body = error_body(
-                f"{request.url.path} does not take {request.method}",
-                "invalid_request_error",
-                None,
-                "method_not_allowed",
-            )
-            return JSONResponse(body, 405, error.headers)
-        return JSONResponse(
-            error_body(str(error.detail), "invalid_request_error", None, None), error.status_code, error.headers
-        )
+            message, code = f"{request.url.path} does not take {request.method}", "method_not_allowed"
+            return JSONResponse(error_body(message, "invalid_request_error", None, code), 405, error.headers)
+        body = error_body(str(error.detail), "invalid_request_error", None, None)
+        return JSONResponse(body, error.status_code, error.headers)
 
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        name = request_id_of(request.scope)
-        log.error("%s %s failed (request %s)", request.method, request.url.path, name, exc_info=error)
-        answer = error_response(as_request_error(error))
-        answer.headers[HEADER] = name  # this handler stands outside all middleware
-        return answer
+        request_id = request_id_of(request.scope)
+        log.error("%s %s failed (request %s)", request.method, request.url.path, request_id, exc_info=error)
+        response = error_response(as_request_error(error))
+        response.headers[HEADER] = request_id  # this handler runs outside all middleware
+        return response
 
     for kind in (ServiceError, StoreError, sqlite3.Error):
         app.add_exception_handler(kind, known)

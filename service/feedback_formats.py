@@ -1,4 +1,4 @@
-"""Feedback as other programs read and write it: TRL's dataset forms, our own raw one, and Open WebUI's export. Pure."""
+"""Feedback as other programs read and write it: TRL's forms, our own raw form, and Open WebUI's export. Pure."""
 
 import hashlib
 import json
@@ -9,47 +9,50 @@ from typing import Any, Literal
 from store.completions import Completion
 from store.feedback import Feedback
 from store.raters import can_be_rater
+from store.trl_rows import Form, form_of, parse_trl_row
 
 ExportFormat = Literal["preference", "unpaired", "sft", "raw"]
 ImportFormat = Literal["preference", "unpaired", "sft", "raw", "open-webui"]
 Messages = list[dict[str, str]]
 Record = dict[str, Any]
 CompletionOf = Callable[[str, int], Completion]
-IMPORTER = "import"  # who says what came without a name
+IMPORTER = "import"  # the rater of feedback without a name
+ROLES = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True)
-class Imported:
-    """One thing that somebody said elsewhere: of `replies[0]` (thumb), or that `replies[0]` is better than `replies[1]`
-    (preference).
+class ImportedFeedback:
+    """Feedback from elsewhere: a thumb on `completions[0]`, or the preference of `completions[0]` over the second.
+
+    `revision` tells apart several changes of mind on one completion, where the other program records them.
     """
 
     messages: Messages
-    replies: tuple[str, ...]
+    completions: tuple[str, ...]
     kind: Literal["thumb", "preference"]
     value: float | None = None
     rater: str = IMPORTER
     comment: str | None = None
-    said_as: str | None = (
-        None  # which word of theirs it is, where the other program tells: up, down and up again are three
-    )
+    revision: str | None = None
 
     @property
     def id(self) -> str:
-        """The same for the same word of the same person, so that a second import adds nothing."""
-        told = () if self.said_as is None else (self.said_as,)
-        return _digest(self.messages, self.replies, self.kind, self.value, self.rater, self.comment, *told)
+        """The id of the feedback, from its content, so that a second import adds nothing."""
+        revision = () if self.revision is None else (self.revision,)
+        return _digest(self.messages, self.completions, self.kind, self.value, self.rater, self.comment, *revision)
 
     @property
-    def replies_id(self) -> str:
-        """The same for the same replies, so that a second word on them is about them too."""
-        return _digest(self.messages, self.replies)
+    def completion_id(self) -> str:
+        """The id of the completions, from their content, so that further feedback on them finds them."""
+        return _digest(self.messages, self.completions)
 
-    def is_about(self, reply: Completion) -> bool:
-        """Whether `replies[0]` is this reply of ours: the same text after the same conversation, but for system
-        messages that a front end adds.
+    def rates(self, completion: Completion) -> bool:
+        """Whether `completions[0]` is this one of ours: the same text after the same conversation.
+
+        System messages do not count, since front ends add some.
         """
-        return _turns(reply.messages) == _turns(self.messages) and reply.text.strip() == self.replies[0].strip()
+        is_same_conversation = _turns(completion.messages) == _turns(self.messages)
+        return is_same_conversation and completion.text.strip() == self.completions[0].strip()
 
 
 def _digest(*content: Any) -> str:
@@ -64,57 +67,46 @@ def _turns(messages: Messages) -> list[tuple[str, str]]:
 
 
 def exported(feedback: Feedback, form: ExportFormat, completion_of: CompletionOf) -> list[Record]:
-    """Return the lines that one word of feedback makes in a form; none when it says nothing of that sort.
+    """Return the records that feedback makes in a form; none where it does not fit the form.
 
-    A score above a half counts as a thumb up; `both_bad` is two thumbs down; a tie is nothing.
+    A score above a half counts as a thumb up; `both_bad` is two thumbs down; a tie makes no record.
     """
-    reply = completion_of(feedback.completion_id, feedback.choice)
+    rated = completion_of(feedback.completion_id, feedback.choice)
     other = (
         completion_of(feedback.other_completion_id, feedback.other_choice or 0)
         if feedback.other_completion_id is not None
         else None
     )
     if form == "raw":
-        return [
-            {
-                "feedback": asdict(feedback),
-                "completion": asdict(reply),
-                "other": asdict(other) if other is not None else None,
-            }
-        ]
-    better, worse = _better_and_worse(feedback, reply, other)
+        other_record = asdict(other) if other is not None else None
+        return [{"feedback": asdict(feedback), "completion": asdict(rated), "other": other_record}]
+    better, worse = _better_and_worse(feedback, rated, other)
     if form == "preference":
-        return (
-            [{"prompt": reply.messages, "chosen": _turn(better), "rejected": _turn(worse)}]
-            if better and worse and better != worse
-            else []
-        )
+        if not better or not worse or better == worse:
+            return []
+        return [{"prompt": rated.messages, "chosen": _turn(better), "rejected": _turn(worse)}]
+    labels = _labels(feedback, rated, other)
     if form == "unpaired":
-        return [
-            {"prompt": reply.messages, "completion": _turn(text), "label": label}
-            for text, label in _labels(feedback, reply, other)
-        ]
-    liked = (
-        better if better is not None else next((text for text, label in _labels(feedback, reply, other) if label), None)
-    )
-    return [{"messages": [*reply.messages, *_turn(liked)]}] if liked else []
+        return [{"prompt": rated.messages, "completion": _turn(text), "label": label} for text, label in labels]
+    liked = better if better is not None else next((text for text, label in labels if label), None)
+    return [{"messages": [*rated.messages, *_turn(liked)]}] if liked else []
 
 
-def _better_and_worse(feedback: Feedback, reply: Completion, other: Completion | None) -> tuple[str | None, str | None]:
+def _better_and_worse(feedback: Feedback, rated: Completion, other: Completion | None) -> tuple[str | None, str | None]:
     if feedback.kind == "correction":
-        return feedback.text, reply.text
+        return feedback.text, rated.text
     if other is not None and (feedback.kind == "preference" or feedback.winner == "A"):
-        return reply.text, other.text
+        return rated.text, other.text
     if other is not None and feedback.winner == "B":
-        return other.text, reply.text
+        return other.text, rated.text
     return None, None
 
 
-def _labels(feedback: Feedback, reply: Completion, other: Completion | None) -> list[tuple[str, bool]]:
+def _labels(feedback: Feedback, rated: Completion, other: Completion | None) -> list[tuple[str, bool]]:
     if feedback.kind in ("thumb", "score") and feedback.value is not None and feedback.value != 0.5:
-        return [(reply.text, feedback.value > 0.5)]
+        return [(rated.text, feedback.value > 0.5)]
     if feedback.winner == "both_bad" and other is not None:
-        return [(reply.text, False), (other.text, False)]
+        return [(rated.text, False), (other.text, False)]
     return []
 
 
@@ -126,10 +118,11 @@ def _turn(text: str | None) -> Messages:
 
 
 def records_of(body: bytes) -> Iterator[tuple[int, Any]]:
-    """Give the records of a JSON array, of one JSON object, or of JSON Lines, with their numbers from 1; a line that is
-    no JSON as ValueError.
+    """Give the records of a JSON array, of one JSON object, or of JSON Lines, with their numbers from 1.
+
+    A line that is not JSON comes as a ValueError. Raises UnicodeDecodeError, JSONDecodeError (both are ValueErrors).
     """
-    text = body.decode("utf-8-sig")  # raises UnicodeDecodeError, which is a ValueError
+    text = body.decode("utf-8-sig")
     start = text.lstrip()[:1]
     if start == "[":
         yield from enumerate(json.loads(text), 1)
@@ -139,9 +132,7 @@ def records_of(body: bytes) -> Iterator[tuple[int, Any]]:
         return
     except ValueError:
         pass  # more than one line
-    for number, line in enumerate(
-        text.split("\n"), 1
-    ):  # and at nothing else: JSON may hold U+2028 and the like as they are
+    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: JSON strings may hold U+2028 and its like
         if line.strip():
             try:
                 yield number, json.loads(line)
@@ -149,74 +140,50 @@ def records_of(body: bytes) -> Iterator[tuple[int, Any]]:
                 yield number, ValueError(f"not JSON ({error})")
 
 
-def imported(record: Any, form: ImportFormat | None) -> Imported:
-    """Return what a record says; without `form` its fields tell what it is. Raises ValueError, in words for people."""
+def parse_record(record: Any, form: ImportFormat | None) -> ImportedFeedback:
+    """Parse a record of TRL's forms or Open WebUI's; without `form` its fields decide. Raises ValueError for people."""
     if not isinstance(record, dict):
         raise ValueError(f"a record is a JSON object, not {type(record).__name__}")
-    form = form or _form_of(record)
-    if form == "open-webui":
+    if is_open_webui(record, form):
         return _of_open_webui(record)
-    if form == "preference":
-        messages, chosen, rejected = _pair(record)
-        if chosen == rejected:
-            raise ValueError("chosen and rejected are the same text")
-        return Imported(messages, (chosen, rejected), "preference")
-    if form == "unpaired":
-        if not isinstance(record.get("label"), bool):
-            raise ValueError("label must be true or false")
-        return Imported(
-            _prompt(record), (_text(record.get("completion"), "completion"),), "thumb", float(record["label"])
+    trl_form: Form | None = form if form in ("preference", "unpaired", "sft") else form_of(record)
+    if trl_form is None:
+        fields = ", ".join(sorted(record))[:80]
+        raise ValueError(
+            f"its fields ({fields}) are of no form that is known: preference, unpaired, sft, raw or Open WebUI's"
         )
-    return _of_sft(record)
+    return _of_trl(record, trl_form)
 
 
-def _form_of(record: Record) -> ImportFormat:
-    for form, fields in _FIELDS:
-        if fields <= set(record):
-            return form
-    raise ValueError(
-        f"its fields ({', '.join(sorted(record))[:80]}) are of no form that is known: preference, unpaired, sft, raw or Open WebUI's"
-    )
+def is_raw(record: Any, form: ImportFormat | None) -> bool:
+    """Whether a record is in our own raw form."""
+    return form == "raw" or (form is None and isinstance(record, dict) and {"feedback", "completion"} <= set(record))
 
 
-_FIELDS: tuple[tuple[ImportFormat, set[str]], ...] = (
-    ("raw", {"feedback", "completion"}),
-    ("open-webui", {"data", "snapshot"}),
-    ("preference", {"chosen", "rejected"}),
-    ("unpaired", {"completion", "label"}),
-    ("sft", {"messages"}),
-    ("sft", {"prompt", "completion"}),
-)
-
-
-def _pair(record: Record) -> tuple[Messages, str, str]:
-    chosen, rejected = record.get("chosen"), record.get("rejected")
-    if "prompt" in record:
-        return _prompt(record), _text(chosen, "chosen"), _text(rejected, "rejected")
-    if not (isinstance(chosen, list) and isinstance(rejected, list)):
-        raise ValueError("without a prompt, chosen and rejected must be whole conversations")
-    if chosen[:-1] != rejected[:-1] or not chosen[:-1]:  # TRL's implicit prompt: what both have in common
-        raise ValueError("chosen and rejected must begin with the same messages and differ in the last one")
-    return _messages(chosen[:-1], "chosen"), _text(chosen[-1:], "chosen"), _text(rejected[-1:], "rejected")
-
-
-def _of_sft(record: Record) -> Imported:
-    if "completion" in record:
-        return Imported(_prompt(record), (_text(record["completion"], "completion"),), "thumb", 1.0)
-    messages = _messages(record.get("messages"), "messages")
-    if len(messages) < 2 or messages[-1]["role"] != "assistant":
-        raise ValueError("messages must end with the assistant's reply to something")
-    return Imported(messages[:-1], (messages[-1]["content"],), "thumb", 1.0)
-
-
-def is_open_webuis(record: Any, form: ImportFormat | None) -> bool:
+def is_open_webui(record: Any, form: ImportFormat | None) -> bool:
     """Whether a record is one of Open WebUI's."""
     return form == "open-webui" or (form is None and isinstance(record, dict) and {"data", "snapshot"} <= set(record))
 
 
-def _of_open_webui(record: Record) -> Imported:
-    """A thumb on one message of the chat that the snapshot holds. An arena vote is one too: who else was seen is not
-    known for sure.
+def _of_trl(record: Record, form: Form) -> ImportedFeedback:
+    row = parse_trl_row(record, form)
+    for message in row.prompt:
+        _require_role(message["role"], "prompt")
+        _require_text(message["content"], "prompt")
+    names = ("chosen", "rejected") if row.form == "preference" else ("completion",)
+    for name, text in zip(names, row.completions, strict=True):
+        _require_text(text, name)
+    if row.form == "preference":
+        if row.completions[0] == row.completions[1]:
+            raise ValueError("chosen and rejected are the same text")
+        return ImportedFeedback(row.prompt, row.completions, "preference")
+    return ImportedFeedback(row.prompt, row.completions, "thumb", 0.0 if row.label is False else 1.0)
+
+
+def _of_open_webui(record: Record) -> ImportedFeedback:
+    """Return a thumb on one message of the chat in the snapshot.
+
+    An arena vote is a thumb too: the record does not show for sure which other answer was seen.
     """
     data, meta = record.get("data") or {}, record.get("meta") or {}
     rating = str(data.get("rating"))
@@ -224,58 +191,44 @@ def _of_open_webui(record: Record) -> Imported:
         raise ValueError(f"data.rating must be 1 or -1, not {rating}")
     chat = (record.get("snapshot") or {}).get("chat") or {}
     history = (chat.get("history") or (chat.get("chat") or {}).get("history") or {}) if isinstance(chat, dict) else {}
-    kept: dict[str, Any] = history.get("messages") or {}
+    snapshot: dict[str, Any] = history.get("messages") or {}
     message_id = meta.get("message_id") or history.get("currentId")
-    if message_id not in kept:
+    if message_id not in snapshot:
         raise ValueError(f"the snapshot does not hold the message {message_id!r} that was rated")
-    line: list[dict[str, Any]] = []
-    at = message_id
-    while at in kept and len(line) <= len(kept):
-        line.append({"role": kept[at].get("role"), "content": kept[at].get("content")})
-        at = kept[at].get("parentId")
-    messages = _messages(line[::-1], "snapshot")
+    messages = _thread(snapshot, message_id)
     if len(messages) < 2 or messages[-1]["role"] != "assistant":
-        raise ValueError("what was rated is not a reply of the assistant")
+        raise ValueError("what was rated is not an answer of the assistant")
     comment = ": ".join(str(part) for part in (data.get("reason"), data.get("comment")) if part) or None
     rater = f"openwebui:{record['user_id']}" if record.get("user_id") else IMPORTER
     if not can_be_rater(rater):
-        raise ValueError(
-            f"user_id must make a rater's name of at most 128 printable characters and no slash, unlike {rater[:40]!r}"
-        )
-    changed_at = record.get("updated_at")  # it keeps one record for each message, and changes it with its user's mind
-    said_as = f"{record.get('id') or message_id} at {changed_at}" if changed_at is not None else None
-    return Imported(
-        messages[:-1], (messages[-1]["content"],), "thumb", 1.0 if rating == "1" else 0.0, rater, comment, said_as
-    )
+        limits = "at most 128 printable characters and no slash"
+        raise ValueError(f"user_id must make a rater's name of {limits}, unlike {rater[:40]!r}")
+    changed_at = record.get("updated_at")  # Open WebUI keeps one record per message and updates it
+    revision = f"{record.get('id') or message_id} at {changed_at}" if changed_at is not None else None
+    value = 1.0 if rating == "1" else 0.0
+    return ImportedFeedback(messages[:-1], (messages[-1]["content"],), "thumb", value, rater, comment, revision)
 
 
-def _prompt(record: Record) -> Messages:
-    prompt = record.get("prompt")
-    return (
-        [{"role": "user", "content": prompt}]
-        if isinstance(prompt, str) and prompt.strip()
-        else _messages(prompt, "prompt")
-    )
+def _thread(snapshot: dict[str, Any], message_id: str) -> Messages:
+    """Return the messages from the first to `message_id`, along the parents. Raises ValueError."""
+    thread: Messages = []
+    at = message_id
+    while at in snapshot and len(thread) <= len(snapshot):
+        role, content = snapshot[at].get("role"), snapshot[at].get("content")
+        _require_role(role, "snapshot")
+        if isinstance(content, list):
+            content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+        thread.append({"role": role, "content": _require_text(content, "snapshot")})
+        at = snapshot[at].get("parentId")
+    return thread[::-1]
 
 
-def _messages(value: Any, name: str) -> Messages:
-    if not isinstance(value, list) or not value:
-        raise ValueError(f"{name} must be text or a list of messages")
-    found = []
-    for message in value:
-        role = message.get("role") if isinstance(message, dict) else None
-        if role not in ("system", "user", "assistant"):
-            raise ValueError(f"{name}: a message's role must be system, user or assistant, not {role!r}")
-        found.append({"role": role, "content": _text(message.get("content"), name)})
-    return found
+def _require_role(role: Any, name: str) -> None:
+    if role not in ROLES:
+        raise ValueError(f"{name}: a message's role must be system, user or assistant, not {role!r}")
 
 
-def _text(value: Any, name: str) -> str:
-    """Return text, the text of a list of parts, or that of a one-message conversation."""
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and "role" in value[0]:
-        value = value[0].get("content")
-    if isinstance(value, list):
-        value = "".join(str(part.get("text", "")) for part in value if isinstance(part, dict))
+def _require_text(value: Any, name: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{name} must hold some text")
     return value

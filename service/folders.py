@@ -1,10 +1,10 @@
-"""Data folders as commands find them: which are there, and which one was probably meant."""
+"""Data folders as commands find them, and the one that was probably meant."""
 
 from pathlib import Path
 
 from store.database import FILE_NAME
 
-MADE_BY_RUN = Path("data")  # where `make run` puts it, in the folder that one stands in
+MADE_BY_RUN = Path("data")  # where `make run` puts it, in the current folder
 
 
 def is_data_folder(folder: Path) -> bool:
@@ -13,6 +13,6 @@ def is_data_folder(folder: Path) -> bool:
 
 
 def hint_of_another_folder(folder: Path) -> str:
-    """Return a few words on the data folder that was probably meant instead, "" when there is none."""
+    """Return a hint at the data folder that was probably meant instead, "" when there is none."""
     is_other = is_data_folder(MADE_BY_RUN) and MADE_BY_RUN.resolve() != folder.resolve()
     return f"; there is one here, from `make run`: name it with --data {MADE_BY_RUN}" if is_other else ""

@@ -1,6 +1,4 @@
-"""The learner as a child process: started with the service, brought back when it dies, gone when the service goes,
-however it goes.
-"""
+"""The learner as a child process: started with the service, restarted when it dies, ended with the service."""
 
 import asyncio
 import contextlib
@@ -10,23 +8,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from service.errors import CannotStart
 from service.settings import ServeSettings
 
 log = logging.getLogger(__name__)
-WAITS_S = (1.0, 2.0, 5.0, 15.0, 60.0)  # before each restart; a run of a minute begins anew
+WAITS_S = (1.0, 2.0, 5.0, 15.0, 60.0)  # before each restart; after a minute of running the first one again
 STEADY_S = 60.0
 CHECK_LIMIT_S = 60.0
 END_LIMIT_S = 10.0
 _PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None  # found now: after a fork there is no time for that
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded now: between fork and exec this is unsafe
 
 
-def learner_command(settings: ServeSettings) -> list[str]:
-    """Return the command line of the learner for these settings."""
+def learner_command(settings: ServeSettings, flags: Sequence[str] = ()) -> list[str]:
+    """Return the command line of the learner for these settings; `flags` are settings of its own."""
     command = [
         sys.executable,
         "-m",
@@ -38,22 +36,21 @@ def learner_command(settings: ServeSettings) -> list[str]:
         "--device",
         settings.device,
     ]
-    return [*command, "--config", str(settings.config)] if settings.config is not None else command
+    if settings.config is not None:
+        command += ["--config", str(settings.config)]
+    return [*command, *flags]
 
 
 def check_learner(command: list[str]) -> None:
-    """Have the learner look at its settings. Raises CannotStart with the line that it said."""
+    """Have the learner check its settings. Raises CannotStart with the line that it printed."""
     try:
         done = subprocess.run([*command, "--check"], capture_output=True, text=True, timeout=CHECK_LIMIT_S, check=False)
     except subprocess.TimeoutExpired as error:
-        raise CannotStart(
-            f"the learner did not check its settings within {CHECK_LIMIT_S:g} s; serve without it: --no-learner"
-        ) from error
+        message = f"the learner did not check its settings within {CHECK_LIMIT_S:g} s"
+        raise CannotStart(f"{message}; serve without it: --no-learner") from error
     if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip() or f"it ended with status {done.returncode}").splitlines()[
-            -1
-        ]
-        raise CannotStart(f"the learner cannot start: {said}")
+        output = done.stderr.strip() or done.stdout.strip() or f"it ended with status {done.returncode}"
+        raise CannotStart(f"the learner cannot start: {output.splitlines()[-1]}")
 
 
 class LearnerChild:
@@ -65,12 +62,12 @@ class LearnerChild:
         self._task: asyncio.Task[None] | None = None
 
     def start(self, started: Callable[[], None]) -> None:
-        """Begin to look after the process; `started` is called at each of its starts."""
+        """Start the process and restart it when it ends; `started` is called at each start."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        self._task = asyncio.create_task(self._look_after(started), name="learner-child")
+        self._task = asyncio.create_task(self._supervise(started), name="learner-child")
 
     async def stop(self) -> None:
-        """End the process: asked first, then by force."""
+        """End the process, by SIGTERM first and SIGKILL after END_LIMIT_S."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -87,7 +84,7 @@ class LearnerChild:
                 process.kill()
             await process.wait()
 
-    async def _look_after(self, started: Callable[[], None]) -> None:
+    async def _supervise(self, started: Callable[[], None]) -> None:
         deaths = 0
         while True:
             began = time.monotonic()
@@ -100,20 +97,21 @@ class LearnerChild:
             deaths = deaths + 1 if time.monotonic() - began < STEADY_S else 1
             wait_s = WAITS_S[min(deaths, len(WAITS_S)) - 1]
             print(
-                f"the learner ended ({_in_words(status)}); it starts again in {wait_s:g} s; see {self.log_path}",
+                f"the learner ended ({_exit_reason(status)}); it starts again in {wait_s:g} s; see {self.log_path}",
                 file=sys.stderr,
                 flush=True,
             )
             await asyncio.sleep(wait_s)
 
 
-def _in_words(status: int) -> str:
+def _exit_reason(status: int) -> str:
     return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
 
 def _die_with_parent() -> None:
-    """Have the kernel end the child when the service dies, even by kill -9; and keep Ctrl-C for the service, which ends
-    the child in order.
+    """Have the kernel kill the child when the service dies, even by SIGKILL.
+
+    SIGINT is ignored: Ctrl-C goes to the service, which ends the child in order.
     """
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -12,7 +12,7 @@ IMPORT_TIMES = 64  # an import may be this many times as large as any other body
 
 
 class BodyLimit:
-    """ASGI middleware that answers 413 to a body over the limit, whether its length was announced or not."""
+    """ASGI middleware that answers 413 to a body over the limit, with or without a Content-Length header."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app, self.max_bytes = app, max_bytes
@@ -41,16 +41,14 @@ class BodyLimit:
             nonlocal has_answered
             if seen <= limit:
                 await send(message)
-            elif (
-                not has_answered
-            ):  # whatever the application makes of a body that broke off, the caller is told the reason
+            elif not has_answered:  # the application's response to a cut body is replaced by the reason
                 has_answered = True
                 await error_response(too_large)(scope, receive, send)
 
         await self.app(scope, counted, send_unless_too_large)
 
 
-class Rates:
+class RateLimiter:
     """A token bucket per key: `per_minute` requests, in bursts of a tenth of that (at least 10). 0 means no limit."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:

@@ -2,14 +2,14 @@
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 from policy.errors import PolicyError
 from policy.runners.base import SamplingSettings, TokenDelta
-from service.answer import Answer, Ask, Room
+from service.answer import Answer, AnswerContext, AnswerRequest
 from service.engine.generation import Generation, Token
 from service.engine.router import Route, version_name
 from service.engine.slots import Lease
@@ -18,65 +18,70 @@ from service.model import Model
 from service.prompts import Prompt
 
 SEEDS = 2**32
-ASIDE = ThreadPoolExecutor(
-    2, "alternatives"
-)  # not the loop's own threads, which render everybody's prompts: these wait for whole forward passes
-NEXT_SEED = 0x9E3779B1  # odd, so that the seeds of one request's replies never meet
+NEXT_SEED = 0x9E3779B1  # odd, so that the seeds of one request's generations never meet
+# not the loop's own threads, which render everybody's prompts: these wait for whole forward passes
+ALTERNATIVES_POOL = ThreadPoolExecutor(2, "alternatives")
 
 
 class LocalAnswer(Answer):
-    """All replies come from one slot, so from one version."""
+    """All generations come from one slot, so from one version."""
 
-    replies: list[Generation]
+    generations: list[Generation]
 
     def __init__(
         self,
-        ask: Ask,
+        request: AnswerRequest,
         prompts: Sequence[Prompt],
         conversation_id: str,
         route: Route,
-        room: Room,
+        context: AnswerContext,
         lease: Lease,
         model: Model,
     ) -> None:
-        super().__init__(ask, prompts, conversation_id, route.propensity, room)
+        super().__init__(request, prompts, conversation_id, route.propensity, context)
         self.number, self.digest = lease.slot.number, lease.slot.digest
         self._lease = lease
-        self._kept = (
-            lease.again() if ask.alternatives else None
-        )  # alternatives come from the same weights, after the last token
-        seed = ask.sampling.seed if ask.sampling.seed is not None else secrets.randbelow(SEEDS)
-        places = range(len(prompts) * ask.n)
-        self._sampled = [
-            settings_of(ask, prompts[place // ask.n], (seed + place * NEXT_SEED) % SEEDS, model.end_ids)
-            for place in places
+        # alternatives come from the same weights after the last token, so they need a lease of their own
+        self._alternatives_lease = lease.again() if request.alternatives else None
+        seed = request.sampling.seed if request.sampling.seed is not None else secrets.randbelow(SEEDS)
+        indices = range(len(prompts) * request.n)
+        self._sampling_settings = [
+            settings_of(request, prompts[index // request.n], (seed + index * NEXT_SEED) % SEEDS, model.end_ids)
+            for index in indices
         ]
-        self.replies = [Generation(place, model.text_stream(), ask.sampling.stop, model.end_ids) for place in places]
+        self.generations = [
+            Generation(index, model.text_stream(), request.sampling.stop, model.end_ids) for index in indices
+        ]
 
     @property
     def model_name(self) -> str:
         return version_name(self._lease.slot.number)
 
     def start(self) -> None:
-        """Give all replies to the runner. Raises EngineFailed when it does not take them."""
+        """Give all generations to the runner. Raises EngineFailed when it does not take them."""
         try:
-            for reply, settings in zip(self.replies, self._sampled, strict=True):
-                prompt = self.prompts[reply.index // self.ask.n]
-                self._lease.submit(self._request_id(reply.index), prompt.ids, settings, self._receiver(reply))
+            for generation, settings in zip(self.generations, self._sampling_settings, strict=True):
+                request_id, prompt = (
+                    self._request_id(generation.index),
+                    self.prompts[generation.index // self.request.n],
+                )
+                self._lease.submit(request_id, prompt.ids, settings, self._receiver(generation))
         except (PolicyError, ValueError) as error:
             raise EngineFailed(f"{self.model_name} did not take the request: {error}") from error
 
     async def with_alternatives(self, tokens: list[list[Token]]) -> list[list[Token]]:
         """See Answer. Raises EngineFailed."""
-        if self._kept is None:
+        if self._alternatives_lease is None:
             return tokens
-        runner, count = self._lease.slot.runner, self.ask.alternatives
+        runner, count = self._lease.slot.runner, self.request.alternatives
         shown: list[list[Token]] = []
-        for reply, plain in zip(self.replies, tokens, strict=True):
-            prompt = self.prompts[reply.index // self.ask.n]
+        for generation, plain in zip(self.generations, tokens, strict=True):
+            prompt = self.prompts[generation.index // self.request.n]
+            arguments = (prompt.ids, generation.ids[: len(plain)], count)
             try:
-                asked = (prompt.ids, reply.ids[: len(plain)], count)
-                found = await asyncio.get_running_loop().run_in_executor(ASIDE, runner.alternatives, *asked)
+                found = await asyncio.get_running_loop().run_in_executor(
+                    ALTERNATIVES_POOL, runner.alternatives, *arguments
+                )
             except (PolicyError, TimeoutError) as error:
                 raise EngineFailed(f"{self.model_name} gave no alternatives: {error}; try again") from error
             shown.append([_with(token, likeliest) for token, likeliest in zip(plain, found, strict=True)])
@@ -84,35 +89,34 @@ class LocalAnswer(Answer):
 
     def close(self) -> None:
         super().close()
-        if self._kept is not None:
-            self._kept.end()
+        if self._alternatives_lease is not None:
+            self._alternatives_lease.end()
 
-    def _receiver(self, reply: Generation) -> Any:
-        def receive(step: TokenDelta) -> None:
-            if reply.finish_reason is not None:
-                return  # its stop string was found in an earlier step, or it was cancelled
-            if step.finish == "error":
-                self.fail(
-                    EngineFailed(f"{self.model_name} stopped answering: {step.error or 'its runner ended'}; try again")
-                )
-            elif step.finish == "cancelled":
+    def _receiver(self, generation: Generation) -> Callable[[TokenDelta], None]:
+        def receive(delta: TokenDelta) -> None:
+            if generation.finish_reason is not None:
+                return  # its stop string was found in an earlier delta, or it was cancelled
+            if delta.finish == "error":
+                reason = delta.error or "its runner ended"
+                self.fail(EngineFailed(f"{self.model_name} stopped answering: {reason}; try again"))
+            elif delta.finish == "cancelled":
                 self.fail(AnswerCut(self._lease.cut_reason or "the answer was cancelled", retry_after_s=1))
             else:
-                piece = reply.take(step)
-                if piece.finish_reason is not None and not step.finish:
-                    self._cancel(reply.index)
-                self.gain(piece)
+                text_delta = generation.add(delta)
+                if text_delta.finish_reason is not None and not delta.finish:
+                    self._cancel(generation.index)
+                self.add_delta(text_delta)
 
         return receive
 
     def _cancel(self, index: int) -> None:
         self._lease.cancel(self._request_id(index))
 
-    def _let_go(self) -> None:
+    def _release_generator(self) -> None:
         self._lease.end()
 
     def _settings(self, index: int) -> dict[str, Any]:
-        settings = self._sampled[index]
+        settings = self._sampling_settings[index]
         return {name: getattr(settings, name) for name in settings.__dataclass_fields__ if name != "end_ids"}
 
     def _request_id(self, index: int) -> str:
@@ -120,17 +124,14 @@ class LocalAnswer(Answer):
 
 
 def _with(token: Token, likeliest: Sequence[tuple[int, float]]) -> Token:
-    """Return a token with its alternatives; where it is one of them, with the number that was recorded when it was
-    sampled.
-    """
-    return replace(
-        token, alternatives=tuple((other, token.logp if other == token.id else logp) for other, logp in likeliest)
-    )
+    """Return a token with its alternatives. The token itself keeps the log-probability that was recorded for it."""
+    alternatives = tuple((other, token.logp if other == token.id else logp) for other, logp in likeliest)
+    return replace(token, alternatives=alternatives)
 
 
-def settings_of(ask: Ask, prompt: Prompt, seed: int, end_ids: tuple[int, ...]) -> SamplingSettings:
-    """Return what the runner is told for one reply."""
-    sampling = ask.sampling
+def settings_of(request: AnswerRequest, prompt: Prompt, seed: int, end_ids: tuple[int, ...]) -> SamplingSettings:
+    """Return the runner's settings for one generation."""
+    sampling = request.sampling
     return SamplingSettings(
         temperature=sampling.temperature,
         top_p=sampling.top_p,

@@ -2,20 +2,16 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import Message, Receive, Scope, Send
-
-if TYPE_CHECKING:
-    from service.answer import Answer
 
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
 
 
 class Metrics:
-    """Every number that the service tells."""
+    """Every number that the service exports."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -46,9 +42,9 @@ class Metrics:
         self.feedback = Counter("attune_feedback_total", "Feedback taken, by kind", ["kind"], registry=r)
         self.swaps = Counter("attune_swaps_total", "Changes of the live version", registry=r)
         self.rollbacks = Counter(
-            "attune_rollbacks_total", "Versions taken back by what people said of them", registry=r
+            "attune_rollbacks_total", "Versions taken back because of people's feedback", registry=r
         )
-        self.probe_alarm = Gauge(
+        self.fingerprint_alarm = Gauge(
             "attune_probe_alarm",
             "1 for a version whose loaded weights were not what was trained",
             ["version"],
@@ -61,40 +57,34 @@ class Metrics:
         self.learner_starts = Counter("attune_learner_starts_total", "Starts of the learner's process", registry=r)
         self.live_version = Gauge("attune_live_version", "The version that is live", registry=r)
         self.slots = Gauge("attune_slots_loaded", "Versions in memory", registry=r)
-        self.active = Gauge("attune_replies_active", "Replies being generated", registry=r)
+        self.active = Gauge("attune_replies_active", "Completions being generated", registry=r)
         self.tasks = Gauge("attune_tasks", "Tasks of the event loop", registry=r)
         self.leases = Gauge("attune_leases", "Answers that hold a version in memory", registry=r)
-        self.queued = Gauge("attune_requests_queued", "Requests waiting for a place", registry=r)
+        self.queued = Gauge("attune_requests_queued", "Requests waiting in the queue", registry=r)
 
-    def saw_refused(self, number: int) -> None:
+    def count_refused_version(self, number: int) -> None:
         """Raise the alarm for a version whose weights were not what was trained."""
         self.refused.inc()
-        self.probe_alarm.labels(str(number)).set(1)
+        self.fingerprint_alarm.labels(str(number)).set(1)
 
-    def saw_answer(self, answer: "Answer") -> None:
-        """Count an answer that begins."""
-        self.answers.labels(_who(answer), answer.ask.kind).inc()
-        self.prompt_tokens.labels(_who(answer)).inc(answer.prompt_tokens)
+    def count_answer(self, answered_by: str, kind: str, prompt_tokens: int) -> None:
+        """Count an answer that begins; `answered_by` is a version's number or a backend's name."""
+        self.answers.labels(answered_by, kind).inc()
+        self.prompt_tokens.labels(answered_by).inc(prompt_tokens)
 
-    def saw_end(self, answer: "Answer") -> None:
-        """Count what an answer took, once it has ended in whatever way."""
-        self.tokens.labels(_who(answer)).inc(answer.completion_tokens)
-        if answer.first_token_at is not None:
-            self.first_token_s.observe(answer.first_token_at - answer.began)
+    def count_answer_end(self, answered_by: str, completion_tokens: int, first_token_s: float | None) -> None:
+        """Count what an answer took, once it has ended in whatever way; `first_token_s` None: it had no token."""
+        self.tokens.labels(answered_by).inc(completion_tokens)
+        if first_token_s is not None:
+            self.first_token_s.observe(first_token_s)
 
     def text(self) -> bytes:
         """Return all numbers in Prometheus' text format."""
         return generate_latest(self.registry)
 
 
-def _who(answer: "Answer") -> str:
-    return str(answer.number) if answer.number is not None else answer.backend
-
-
-class Measured:
-    """ASGI middleware that counts and times requests by the route that took them, so that ids in paths make no new
-    series.
-    """
+class RequestMetrics:
+    """ASGI middleware that counts and times requests by route, so that ids in paths make no new series."""
 
     def __init__(self, app: Asgi) -> None:
         self.app = app

@@ -1,6 +1,4 @@
-"""The language model as the service sees it: text to token ids and back, and runners for its versions. No torch in this
-process.
-"""
+"""The language model without torch: text to token ids and back, and runners for its versions."""
 
 import logging
 import os
@@ -31,16 +29,16 @@ WARM_UP_TOKENS = 4
 
 
 class Model(Protocol):
-    """What the service needs of a base model and its versions. Methods that take long are called on worker threads."""
+    """What the service needs of a base model and its versions. Slow methods are called on worker threads."""
 
     digest: str
     end_ids: tuple[int, ...]
 
     def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
-        """Return what the runner is fed for a conversation."""
+        """Return the token ids of a rendered conversation."""
 
-    def completion_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
-        """Return the prompt's and the reply's ids, end of turn included."""
+    def completion_ids(self, messages: Sequence[dict[str, Any]], text: str) -> tuple[list[int], list[int]]:
+        """Return the prompt's and the completion's ids, end of turn included."""
 
     def text_stream(self) -> Decoder:
         """Return a fresh incremental decoder."""
@@ -51,32 +49,30 @@ class Model(Protocol):
     def load(self, version: Version) -> Runner:
         """Return a checked and warm runner of this version.
 
-        Raises VersionRefused when its weights are not what was trained; anything else means that loading may be tried
-        again.
+        Raises VersionRefused when its weights are not what was trained. After any other error loading may be retried.
         """
 
     def memory_gib(self, version: Version) -> float:
-        """Return the memory in GiB that this version takes on this machine, nearly."""
+        """Return the estimated memory in GiB that this version takes on this machine."""
 
     @property
     def shared_gib(self) -> float:
-        """The memory in GiB that all versions take together, beside each one's own."""
+        """The memory in GiB that all versions share, beside each one's own."""
 
     def manifest(self, version: Version) -> dict[str, Any] | None:
-        """Return what the version's folder says of itself; None for the base model or a folder that is gone."""
+        """Return the manifest in the version's folder; None for the base model or a folder that is gone."""
 
     def prepare(self) -> None:
         """Get ready for the next `load`, so that it is quick."""
 
     def close(self) -> None:
-        """Let go of everything that `prepare` made."""
+        """Release everything that `prepare` made."""
 
 
 class LocalModel:
-    """A model of this machine, its versions run by policy/runners in processes of their own.
+    """A model on this machine; policy/runners run its versions in processes of their own.
 
-    Raises ModelNotFound or ModelCorrupt, and ValueError or RunnerFailed where base weights are to be shared and cannot
-    be.
+    Raises ModelNotFound, ModelCorrupt, and ValueError or RunnerFailed where base weights cannot be shared as set.
     """
 
     def __init__(self, settings: ServeSettings) -> None:
@@ -84,19 +80,18 @@ class LocalModel:
         self._folder = resolve_model(settings.model)
         self._options = RunnerOptions(
             device=device_of(settings.device),
-            precision=settings.precision,
-            quantize=settings.quantize,
-            kv_gib=settings.kv_gib,
-            threads=settings.threads,
-            max_batch=settings.max_active,
-            kinds=() if settings.runner == "auto" else (settings.runner,),
+            precision=settings.engine.precision,
+            quantize=settings.engine.quantize,
+            kv_gib=settings.engine.kv_gib,
+            threads=settings.engine.threads,
+            max_batch=settings.limits.max_active,
+            kinds=() if settings.engine.runner == "auto" else (settings.engine.runner,),
         )
-        self._precision = (
-            settings.precision if settings.vllm is None else "bfloat16"
-        )  # which a server computes with unless told otherwise
+        # bfloat16 is the default of a vLLM server
+        self._precision = settings.engine.precision if settings.vllm is None else "bfloat16"
         self._spare: WorkerProcess | None = None
         self._weights: WeightsProcess | None = None
-        self._adapters = settings.adapters
+        self._adapters = settings.engine.adapters
         self._lock, self._weights_lock = threading.Lock(), threading.Lock()
         self._check_sharing()
         self.prepare()  # the worker reads its libraries while we read ours
@@ -113,8 +108,8 @@ class LocalModel:
     def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         return render_prompt(self._tokenizer, messages)
 
-    def completion_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
-        return render_completion(self._tokenizer, messages, reply)
+    def completion_ids(self, messages: Sequence[dict[str, Any]], text: str) -> tuple[list[int], list[int]]:
+        return render_completion(self._tokenizer, messages, text)
 
     def text_stream(self) -> Decoder:
         return TextStream(self._tokenizer)
@@ -135,8 +130,10 @@ class LocalModel:
         try:
             if manifest is not None:
                 seen = runner.fingerprint(manifest.fingerprint.prompt_ids, manifest.fingerprint.top_ids)
-                usual = fingerprint_tolerance(self._precision, self._settings.quantize, manifest.fingerprint.precision)
-                tolerance = self._settings.fingerprint_tolerance or usual
+                usual = fingerprint_tolerance(
+                    self._precision, self._settings.engine.quantize, manifest.fingerprint.precision
+                )
+                tolerance = self._settings.engine.fingerprint_tolerance or usual
                 difference = fingerprint_difference(manifest.fingerprint, seen, tolerance)
                 log.info("version %d has its fingerprint within %.2g nat", version.number, difference)
             self._warm_up(runner)
@@ -153,7 +150,7 @@ class LocalModel:
         if self._settings.vllm is not None:
             return VllmRunner(self._settings.vllm, source, os.environ.get("ATTUNE_VLLM_KEY", ""))
         return RunnerProcess.load(
-            source, self._options, spare=self._take_spare(), timeout_s=self._settings.load_limit_s
+            source, self._options, spare=self._take_spare(), timeout_s=self._settings.limits.load_s
         )
 
     def memory_gib(self, version: Version) -> float:
@@ -187,39 +184,38 @@ class LocalModel:
     def _check_sharing(self) -> None:
         """Raise ValueError where `adapters` asks for what the runner cannot do."""
         kinds = self._options.kinds or runner_kinds(self._options.device)
-        if self._settings.adapters == "shared" and (self._settings.vllm is not None or kinds[0] != "transformers"):
+        if self._settings.engine.adapters == "shared" and (
+            self._settings.vllm is not None or kinds[0] != "transformers"
+        ):
             runner = "vllm" if self._settings.vllm is not None else kinds[0]
-            raise ValueError(
-                f"adapters is shared, but the runner {runner} merges them; set runner to transformers, or adapters to auto"
-            )
+            lead = f"adapters is shared, but the runner {runner} merges them"
+            raise ValueError(f"{lead}; set runner to transformers, or adapters to auto")
 
     def _shared(self) -> bytes:
-        """Return handles of the base weights, held by a process that is started the first time; b"" where each version
-        has its own copy.
+        """Return handles of the shared base weights, b"" where each version has its own copy.
 
-        Raises RunnerFailed where they have to be shared and cannot be.
+        The first call starts the process that holds them. Raises RunnerFailed where they must be shared and cannot be.
         """
-        wish, on_gpu = self._adapters, self._options.device == "cuda"
-        if wish == "merged" or self._settings.vllm is not None or (wish == "auto" and not on_gpu):
+        mode, on_gpu = self._adapters, self._options.device == "cuda"
+        if mode == "merged" or self._settings.vllm is not None or (mode == "auto" and not on_gpu):
             return b""
         with self._weights_lock:
             if self._weights is None or not self._weights.is_alive:
-                need = self._settings.max_slots * memory_need(self._folder, self._options)
-                limit = self._settings.memory_gib * 2**30
-                room = need if wish == "auto" and not 0 < limit < need else 0
+                need = self._settings.engine.max_slots * memory_need(self._folder, self._options)
+                limit = self._settings.engine.memory_gib * 2**30
+                room = need if mode == "auto" and not 0 < limit < need else 0
                 try:
                     self._weights = WeightsProcess.start(
-                        str(self._folder), self._options, room=room, timeout_s=self._settings.load_limit_s
+                        str(self._folder), self._options, room=room, timeout_s=self._settings.limits.load_s
                     )
                 except RunnerFailed as error:
-                    if wish != "auto":
+                    if mode != "auto":
                         raise
                     log.warning("each version has base weights of its own, since %s", error)
                     self._adapters = "merged"
                     return b""
-                log.info(
-                    "base weights are %s", "shared between versions" if self._weights.weights else "each version's own"
-                )
+                sharing = "shared between versions" if self._weights.weights else "each version's own"
+                log.info("base weights are %s", sharing)
             return self._weights.weights
 
     def _take_spare(self) -> WorkerProcess | None:
@@ -233,14 +229,13 @@ class LocalModel:
         except VersionCorrupt as error:
             raise VersionRefused(str(error)) from error
         if manifest.digest != version.digest or manifest.base_digest != self.digest:
-            raise VersionRefused(
-                f"version {version.number} in {version.folder} is not the one that the store knows: its digest differs"
-            )
+            lead = f"version {version.number} in {version.folder}"
+            raise VersionRefused(f"{lead} is not the one that the store knows: its digest differs")
         return manifest
 
     def _warm_up(self, runner: Runner) -> None:
         settings = SamplingSettings(temperature=0.0, max_tokens=WARM_UP_TOKENS, seed=1, end_ids=self.end_ids)
-        generate_all(runner, [self.prompt_ids(WARM_UP)], [settings], timeout_s=self._settings.load_limit_s)
+        generate_all(runner, [self.prompt_ids(WARM_UP)], [settings], timeout_s=self._settings.limits.load_s)
 
     def _token(self, token_id: int) -> tuple[str, list[int]]:
         backend = self._tokenizer.backend_tokenizer
@@ -259,20 +254,18 @@ def token_bytes(token: str) -> bytes | None:
 
 @lru_cache(maxsize=1)
 def _byte_alphabet() -> dict[str, int]:
-    """Return GPT-2's mapping of characters to bytes: printable bytes stand for themselves, the others are moved up to
-    256 and on.
-    """
+    """Return GPT-2's mapping of characters to bytes: printable bytes map to themselves, the others to 256 and up."""
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     moved = [byte for byte in range(256) if byte not in plain]
-    return {**{chr(byte): byte for byte in plain}, **{chr(256 + place): byte for place, byte in enumerate(moved)}}
+    return {**{chr(byte): byte for byte in plain}, **{chr(256 + index): byte for index, byte in enumerate(moved)}}
 
 
 def device_of(device: str) -> str:
-    """Return cpu or cuda for auto without importing torch: cuda where there is an NVIDIA driver and torch is no build
-    for the CPU alone.
+    """Return the device for auto, without importing torch.
+
+    It is cuda where there is an NVIDIA driver and torch is no build for the CPU alone, else cpu.
     """
     if device != "auto":
         return device
-    return (
-        "cuda" if Path("/proc/driver/nvidia/version").exists() and "+cpu" not in installed_version("torch") else "cpu"
-    )
+    has_cuda = Path("/proc/driver/nvidia/version").exists() and "+cpu" not in installed_version("torch")
+    return "cuda" if has_cuda else "cpu"

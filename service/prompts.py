@@ -1,4 +1,4 @@
-"""Fitting a conversation into the context: the oldest turns are dropped whole, or the request is refused."""
+"""Fits a conversation into the context: the oldest turns are dropped whole, or the request is refused."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,16 +8,14 @@ from service.errors import ContextLengthExceeded
 
 
 class Renders(Protocol):
-    """The one thing of a model that is needed here."""
+    """The part of a model that is needed here."""
 
     def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]: ...
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation as the runner is fed it, with room for `max_tokens` of reply; `dropped` counts messages that were
-    left out.
-    """
+    """A rendered conversation, with room for `max_tokens` of completion; `dropped` counts messages left out."""
 
     ids: list[int]
     messages: tuple[dict[str, Any], ...]
@@ -33,15 +31,14 @@ def fit_prompt(
     default_max_tokens: int,
     may_drop_turns: bool,
 ) -> Prompt:
-    """Render a conversation so that it and the reply fit into `context` tokens.
+    """Render a conversation so that it and the completion fit into `context` tokens.
 
-    A reply length that was asked for is kept; the default one shrinks down to a quarter of the context before turns are
-    dropped.
+    A `max_tokens` that was asked for is kept. The default shrinks to a quarter of the context before turns are dropped.
     Raises ContextLengthExceeded.
     """
     if max_tokens is not None and max_tokens >= context:
-        said = f"max_tokens is {max_tokens}, but this model's context holds {context} tokens, the prompt included"
-        raise ContextLengthExceeded(said, param="max_tokens")
+        message = f"max_tokens is {max_tokens}, but this model's context holds {context} tokens, the prompt included"
+        raise ContextLengthExceeded(message, param="max_tokens")
     needed = max_tokens if max_tokens is not None else min(default_max_tokens, context // 4)
     kept, dropped = list(messages), 0
     while True:
@@ -53,17 +50,16 @@ def fit_prompt(
             )
         shorter = without_oldest_turn(kept) if may_drop_turns else kept
         if len(shorter) == len(kept):
-            raise ContextLengthExceeded(
-                f"this model's context holds {context} tokens; the messages take {len(ids)} and the reply {needed}. Shorten one of them",
-                param="messages",
-            )
+            taken = f"the messages take {len(ids)} and the answer {needed}"
+            message = f"this model's context holds {context} tokens; {taken}. Shorten one of them"
+            raise ContextLengthExceeded(message, param="messages")
         dropped += len(kept) - len(shorter)
         kept = shorter
 
 
 def without_oldest_turn(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out the oldest user message and the replies to it; system messages and the last user message stay."""
-    users = [place for place, message in enumerate(messages) if message["role"] == "user"]
+    """Leave out the oldest user message and its answers; system messages and the last user message stay."""
+    users = [index for index, message in enumerate(messages) if message["role"] == "user"]
     if len(users) < 2:
         return list(messages)
-    return [message for place, message in enumerate(messages) if place >= users[1] or message["role"] == "system"]
+    return [message for index, message in enumerate(messages) if index >= users[1] or message["role"] == "system"]

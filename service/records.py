@@ -1,6 +1,4 @@
-"""The store as the event loop uses it: reads on a few threads with a connection each, writes through the one
-group-committing writer.
-"""
+"""The store for the event loop: reads run on a few threads, writes through the one group-committing writer."""
 
 import asyncio
 import threading
@@ -19,7 +17,7 @@ READERS = 4
 
 
 class Records:
-    """Reading and writing the store without ever blocking the event loop."""
+    """Reads and writes the store without blocking the event loop."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

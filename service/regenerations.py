@@ -1,5 +1,6 @@
-"""An answer asked for again: a weak word against the first one, kept without anybody having to say it. Pure but for the
-store it looks into.
+"""An answer that was asked for again: implicit, weak feedback against the first answer.
+
+Pure but for its reads from the store.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,21 +13,20 @@ from store.errors import UnknownCompletion
 from store.feedback import Feedback
 from store.ids import new_id, now
 
-REGENERATED_FROM = "regenerated_from"  # in a chat's metadata: the id of the answer that did not satisfy
+REGENERATED_FROM = "regenerated_from"  # in a chat's metadata: the id of the answer that is replaced
 REGENERATED_CHOICE = "regenerated_choice"  # which one, where `n` asked for several
 
 
 def regeneration_of(db: Database, made: Completion, metadata: Mapping[str, Any]) -> Feedback | None:
-    """Return the feedback that asking again is, None where `metadata` names no earlier answer of the same person to the
-    same conversation.
+    """Return the feedback that a regeneration implies, None unless `metadata` names the answer it replaces.
 
-    Metadata is the caller's own, so whatever does not fit is no error: it says nothing about an answer.
+    That answer must be of the same rater, to the same conversation. Metadata is free, so what does not fit is no error.
     """
-    first_id, place = metadata.get(REGENERATED_FROM), str(metadata.get(REGENERATED_CHOICE, "0"))
-    if not isinstance(first_id, str) or not (place.isascii() and place.isdecimal() and len(place) < 3):
+    first_id, choice = metadata.get(REGENERATED_FROM), str(metadata.get(REGENERATED_CHOICE, "0"))
+    if not isinstance(first_id, str) or not (choice.isascii() and choice.isdecimal() and len(choice) < 3):
         return None
     try:
-        first = get_completion(db, first_id, int(place))
+        first = get_completion(db, first_id, int(choice))
     except UnknownCompletion:
         return None
     if first.id == made.id or first.rater_id != made.rater_id or not _is_same_question(first.messages, made.messages):
@@ -45,8 +45,6 @@ def regeneration_of(db: Database, made: Completion, metadata: Mapping[str, Any])
 
 
 def _is_same_question(first: Sequence[Mapping[str, Any]], again: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether one conversation is the other; a long one may have lost its oldest turns in between, by the context of
-    another version.
-    """
+    """Whether both conversations end alike; another version's context may have dropped oldest turns of one of them."""
     shorter = min(len(first), len(again))
     return shorter > 0 and list(first)[-shorter:] == list(again)[-shorter:]

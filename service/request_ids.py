@@ -1,6 +1,4 @@
-"""A name for each request, on every answer and every line of the log about a failure, so that a user can say which one
-went wrong.
-"""
+"""An id for each request, in every response and every log line about a failure, so that a user can report it."""
 
 import re
 
@@ -11,14 +9,12 @@ from store.ids import new_id
 
 HEADER = "X-Request-Id"
 SCOPE_KEY = "attune.request_id"
-_THEIRS = re.compile(
-    rb"[A-Za-z0-9._:/+=-]{1,128}"
-)  # a proxy's own name for it is kept; anything else could forge lines of the log
+# the id that a proxy gave is kept; other characters could forge lines of the log
+_PROXY_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 class RequestIds:
-    """ASGI middleware that names each request and says the name in `X-Request-Id`; one that comes with a name keeps it.
-    """
+    """ASGI middleware that gives each request an id, or keeps the one it has, and returns it in `X-Request-Id`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -27,17 +23,17 @@ class RequestIds:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        theirs = next((value for name, value in scope["headers"] if name == HEADER.lower().encode()), b"")
-        name = scope[SCOPE_KEY] = theirs.decode() if _THEIRS.fullmatch(theirs) else new_id("req-")
+        given = next((value for name, value in scope["headers"] if name == HEADER.lower().encode()), b"")
+        request_id = scope[SCOPE_KEY] = given.decode() if _PROXY_ID.fullmatch(given) else new_id("req-")
 
-        async def named(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[HEADER] = name
+                MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 
-        await self.app(scope, receive, named)
+        await self.app(scope, receive, send_with_id)
 
 
 def request_id_of(scope: Scope) -> str:
-    """Return the request's name, "-" before it has one."""
+    """Return the request's id, "-" before it has one."""
     return str(scope.get(SCOPE_KEY, "-"))

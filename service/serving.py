@@ -1,9 +1,10 @@
-"""`attune serve`: check everything that can be checked at once, take the port, run until told to stop."""
+"""`attune serve`: check everything that can be checked at once, take the port, run until a signal."""
 
 import logging
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,19 @@ from fastapi import FastAPI
 
 from policy.errors import PolicyError
 from policy.model import resolve_model
-from service.app import MakeModel, Service, create_app
+from service.app import create_app
 from service.errors import CannotStart
 from service.learner_child import LearnerChild, learner_command
+from service.lifecycle import MakeModel, Service
 from service.settings import ServeSettings, load_settings
 from store.database import open_store
 from store.errors import StoreError
 
-SHUTDOWN_GRACE_S = 3.0  # after open answers were cut, for their last bytes
+SHUTDOWN_GRACE_S = 3.0  # for the last bytes of answers that were cut
 
 
 class Server(uvicorn.Server):
-    """uvicorn that tells the service before it waits for open connections, since streams end only when they are told.
-    """
+    """uvicorn that stops the service before it waits for open connections, since streams end only with the service."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         app = self.config.app
@@ -33,25 +34,30 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def run(flags: dict[str, Any], config: Path | None, make_model: MakeModel | None = None) -> None:
-    """Serve until SIGINT or SIGTERM. Raises CannotStart with one line."""
+def run(
+    flags: dict[str, Any],
+    config: Path | None,
+    make_model: MakeModel | None = None,
+    *,
+    learner_flags: Sequence[str] = (),
+) -> None:
+    """Serve until SIGINT or SIGTERM. Raises CannotStart with one line. `learner_flags` go to the learner's process."""
     settings = load_settings(flags, config)
     _set_up_logging()
     num_keys = _check_data(settings)
     if not settings.is_loopback and num_keys == 0:
-        raise CannotStart(
-            f"--host {settings.host} can be reached from other machines and there is no API key; make one: attune keys create NAME"
-        )
+        lead = f"--host {settings.host} can be reached from other machines and there is no API key"
+        raise CannotStart(f"{lead}; make one: attune keys create NAME")
     listening = listen(settings.host, settings.port)
     if make_model is None:
         make_model = _local_model(settings)
     learner = None
     if not settings.no_learner:
-        learner = LearnerChild(learner_command(settings), settings.data / "logs" / "learner.log")
+        learner = LearnerChild(learner_command(settings, learner_flags), settings.data / "logs" / "learner.log")
     failures: list[str] = []
 
-    def failed(said: str) -> None:
-        failures.append(said)
+    def failed(message: str) -> None:
+        failures.append(message)
         server.should_exit = True
 
     def began(service: Service) -> None:
@@ -65,12 +71,12 @@ def run(flags: dict[str, Any], config: Path | None, make_model: MakeModel | None
         lifespan="on",
         timeout_keep_alive=75,
         server_header=False,
-        timeout_graceful_shutdown=int(settings.shutdown_limit_s + SHUTDOWN_GRACE_S) + 1,
+        timeout_graceful_shutdown=int(settings.limits.shutdown_s + SHUTDOWN_GRACE_S) + 1,
     )
     server = Server(uvicorn_config)
     try:
         server.run(sockets=[listening])
-    except KeyboardInterrupt:  # uvicorn gives the signal on once it has shut down in order
+    except KeyboardInterrupt:  # uvicorn raises the signal again once it has shut down in order
         pass
     finally:
         listening.close()
@@ -95,7 +101,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def greeting(service: Service, port: int, num_keys: int) -> str:
-    """Return the line that says that people may come."""
+    """Return the line that is printed once the service answers."""
     settings, router = service.settings, service.engine.router
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,1 +1,1 @@
-"""The durable records that the service and the learner share: SQLite through sqlite-utils, one file per table."""
+"""The records that the service and the learner share: SQLite through sqlite-utils, one file per table."""

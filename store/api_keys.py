@@ -1,4 +1,4 @@
-"""API keys. Only a hash is kept; the key itself is shown once, when it is made."""
+"""API keys. Only a hash is stored; the key itself is shown once, when it is made."""
 
 import hashlib
 import secrets
@@ -15,7 +15,7 @@ SCOPES = ("chat", "feedback", "admin", "act-as")
 
 @dataclass(frozen=True)
 class ApiKey:
-    """What is known of one key. `rater_id` is who speaks when it is used."""
+    """One key, without its secret. `rater_id` is the rater of requests with this key."""
 
     id: str
     name: str
@@ -26,7 +26,7 @@ class ApiKey:
 
 
 def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()  # keys are 256 random bits, so no slow hash is needed
+    return hashlib.sha256(secret.encode()).hexdigest()  # keys have 256 random bits, so a fast hash is enough
 
 
 def _key(row: dict[str, str]) -> ApiKey:
@@ -36,9 +36,7 @@ def _key(row: dict[str, str]) -> ApiKey:
 
 
 def make_key(db: Database, name: str, scopes: tuple[str, ...]) -> tuple[ApiKey, str]:
-    """Make a key and return it with its secret (`at-...`), which is kept nowhere. Raises ValueError for an unknown
-    scope.
-    """
+    """Make a key; return it with its secret (`at-...`), which is not stored. Raises ValueError for an unknown scope."""
     wrong = [scope for scope in scopes if scope not in SCOPES]
     if wrong or not scopes:
         raise ValueError(
@@ -61,19 +59,19 @@ def make_key(db: Database, name: str, scopes: tuple[str, ...]) -> tuple[ApiKey, 
 
 
 def find_key(db: Database, secret: str) -> ApiKey | None:
-    """Return the key with this secret unless it is unknown or revoked."""
+    """Return the key with this secret, None if it is unknown or revoked."""
     for row in db.query("SELECT * FROM api_keys WHERE key_hash = ? AND revoked_at IS NULL", [_hash(secret)]):
         return _key(row)
     return None
 
 
 def keys(db: Database) -> list[ApiKey]:
-    """Return all keys, revoked ones too, oldest first."""
+    """Return all keys, also revoked ones, oldest first."""
     return [_key(row) for row in db.query("SELECT * FROM api_keys ORDER BY id")]
 
 
 def revoke_key(db: Database, key_id: str) -> None:
-    """Make a key useless from now on. Raises UnknownKey."""
+    """Revoke a key. Raises UnknownKey."""
     if (
         db.execute("UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", [now(), key_id]).rowcount
         == 0

@@ -1,4 +1,4 @@
-"""Comparisons: two replies to one prompt, shown blind side by side, and why these two."""
+"""Comparisons: two answers to one prompt, shown side by side without their versions."""
 
 from dataclasses import asdict, dataclass
 
@@ -9,8 +9,9 @@ from store.errors import UnknownComparison
 
 @dataclass(frozen=True)
 class Comparison:
-    """A side-by-side question. A and B are the sides as shown; `propensity` is the probability of this pair on these
-    sides.
+    """One comparison. A and B are the sides as shown; `propensity` is the probability of this pair on these sides.
+
+    `reason` is why these two versions were compared.
     """
 
     id: str
@@ -26,12 +27,12 @@ class Comparison:
 
 
 def add_comparison(db: Database, comparison: Comparison) -> None:
-    """Append one question; both replies must be there."""
+    """Append one comparison; both completions must exist."""
     db.table("comparisons").insert(asdict(comparison))
 
 
 def get_comparison(db: Database, comparison_id: str) -> Comparison:
-    """Return one question. Raises UnknownComparison."""
+    """Return one comparison. Raises UnknownComparison."""
     for row in db.query("SELECT * FROM comparisons WHERE id = ?", [comparison_id]):
         return Comparison(**row)
     raise UnknownComparison(f"there is no comparison {comparison_id!r}")

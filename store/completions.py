@@ -1,4 +1,4 @@
-"""Completions: each reply with its prompt, exactly as it was sampled. Rows are only ever added."""
+"""Completions: each stored answer with its prompt, exactly as sampled. Rows are only added."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -10,21 +10,16 @@ from sqlite_utils import Database
 from store.blobs import pack_ids, pack_logps, unpack_ids, unpack_logps
 from store.errors import UnknownCompletion
 
-_SPACES = "".join(
-    char for char in map(chr, range(0x3001)) if char.isspace()
-)  # as str.strip takes them; SQLite alone trims blanks only
+_SPACES = "".join(char for char in map(chr, range(0x3001)) if char.isspace())  # those of str.strip, for SQLite's trim
 
 
 @dataclass(frozen=True)
 class Completion:
-    """One reply (`choice` of the request `id`) as it was sampled.
+    """One completion (number `choice` of the request `id`) as it was sampled.
 
-    `prompt_ids` and `completion_ids` are the token ids that the model was fed and gave (its end-of-turn id included),
-    `logps` (nats) the raw
-    log-probability of each reply id at temperature 1, so `len(logps) == len(completion_ids)`. A foreign backend's reply
-    has
-    `version` None
-    and may have no ids. `propensity` is the probability with which the router chose this version.
+    `prompt_ids` and `completion_ids` are the token ids that the model received and generated, with its end-of-turn id.
+    `logps` (nats) has the raw log-probability of each completion id at temperature 1. A completion of another backend
+    has `version` None and may have no ids. `propensity` is the router's probability of this version.
     """
 
     id: str
@@ -47,19 +42,19 @@ class Completion:
 
 
 def add_completions(db: Database, completions: Iterable[Completion]) -> None:
-    """Append replies; their rater and conversation must be there."""
+    """Append completions; their rater and conversation must exist."""
     db.table("completions").insert_all([_row(completion) for completion in completions])
 
 
 def get_completion(db: Database, completion_id: str, choice: int = 0) -> Completion:
-    """Return one reply. Raises UnknownCompletion."""
+    """Return one completion. Raises UnknownCompletion."""
     for row in db.query("SELECT * FROM completions WHERE id = ? AND choice = ?", [completion_id, choice]):
         return _completion(row)
     raise UnknownCompletion(f"there is no completion {completion_id!r} with a choice {choice}")
 
 
 def completions_of_conversation(db: Database, conversation_id: str) -> list[Completion]:
-    """Return a conversation's replies, oldest first."""
+    """Return a conversation's completions, oldest first."""
     rows = db.query(
         "SELECT * FROM completions WHERE conversation_id = ? ORDER BY created_at, id, choice", [conversation_id]
     )
@@ -67,31 +62,31 @@ def completions_of_conversation(db: Database, conversation_id: str) -> list[Comp
 
 
 def completions_with_texts(db: Database, texts: Iterable[str]) -> list[Completion]:
-    """Return the chat replies of our own versions with one of these texts (without spaces around), newest first. Reads
-    the whole table once.
+    """Return local chat completions with one of these texts, newest first; spaces around a text are ignored.
+
+    It reads the whole table once.
     """
     wanted = sorted(set(texts))
     marks = ",".join("?" * len(wanted))
     rows = db.query(
-        f"SELECT * FROM completions WHERE kind = 'chat' AND backend = 'local' AND trim(text, ?) IN ({marks}) ORDER BY created_at DESC",
+        "SELECT * FROM completions WHERE kind = 'chat' AND backend = 'local' "
+        f"AND trim(text, ?) IN ({marks}) ORDER BY created_at DESC",
         [_SPACES, *wanted],
     )
     return [_completion(row) for row in rows]
 
 
 def completion_of_record(record: Mapping[str, Any]) -> Completion:
-    """Return the completion that `asdict` made a record of; the former name `reply_ids` is read too.
+    """Return the completion of a record that `asdict` made; `reply_ids` is the former name of `completion_ids`.
 
-    Raises TypeError for a record that lacks a field or has one too many.
+    Raises TypeError for a missing or unknown field.
     """
     names = {"reply_ids": "completion_ids"}
     return Completion(**{names.get(name, name): value for name, value in record.items()})
 
 
 def recent_prompts(db: Database, limit: int) -> list[Completion]:
-    """Return the newest local replies, one per distinct prompt, newest first: the ground for rollouts and checks on
-    what people ask.
-    """
+    """Return the newest local completion of each distinct prompt, newest first, for rollouts and checks."""
     rows = db.query(
         "SELECT *, max(rowid) AS newest FROM completions WHERE version IS NOT NULL AND length(prompt_ids) > 0 "
         "GROUP BY prompt_ids ORDER BY newest DESC LIMIT ?",

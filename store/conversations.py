@@ -1,4 +1,4 @@
-"""Conversations: what one person said to the assistant, in order."""
+"""Conversations of one rater with the assistant."""
 
 from dataclasses import asdict, dataclass
 
@@ -10,7 +10,7 @@ from store.ids import now
 
 @dataclass(frozen=True)
 class Conversation:
-    """One conversation; `title` is the beginning of the first thing said."""
+    """One conversation; `title` is the beginning of its first message."""
 
     id: str
     rater_id: str
@@ -21,7 +21,7 @@ class Conversation:
 
 
 def ensure_conversation(db: Database, conversation_id: str, rater_id: str, title: str) -> None:
-    """Add the conversation unless known, and note that something was said in it just now."""
+    """Add the conversation unless it exists, and set its `updated_at` to now."""
     at = now()
     db.table("conversations").insert(
         asdict(Conversation(conversation_id, rater_id, title[:120], at, at)), pk="id", ignore=True
@@ -39,7 +39,7 @@ def get_conversation(db: Database, conversation_id: str) -> Conversation:
 def conversations(
     db: Database, rater_id: str | None, *, before: str | None = None, limit: int = 50, search: str = ""
 ) -> list[Conversation]:
-    """Return conversations, latest first; `before` is the `updated_at` of the last one on the page before."""
+    """Return conversations, latest first; `before` is the `updated_at` of the previous page's last one."""
     rows = db.query(
         "SELECT * FROM conversations WHERE deleted_at IS NULL AND (:rater IS NULL OR rater_id = :rater) "
         "AND (:before IS NULL OR updated_at < :before) AND (:search = '' OR title LIKE '%' || :search || '%') "
@@ -50,6 +50,6 @@ def conversations(
 
 
 def delete_conversation(db: Database, conversation_id: str) -> None:
-    """Hide a conversation. What was learned from it stays until its rater is erased. Raises UnknownConversation."""
+    """Hide a conversation. Versions that learned from it stay until its rater is erased. Raises UnknownConversation."""
     get_conversation(db, conversation_id)
     db.execute("UPDATE conversations SET deleted_at = ? WHERE id = ?", [now(), conversation_id])

@@ -16,14 +16,12 @@ BUSY_S = 20.0  # how long a write waits for another process's write before it fa
 
 
 def connect(folder: Path) -> Database:
-    """Open one more connection to the store in `folder`, for the use of one thread at a time. It must exist."""
+    """Open another connection to an existing store, for one thread at a time. Raises StoreCorrupt."""
     path = folder / FILE_NAME
     try:
         connection = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False)
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute(
-            "PRAGMA synchronous = FULL"
-        )  # in WAL mode: an fsync at each commit, so that what is acknowledged survives
+        connection.execute("PRAGMA synchronous = FULL")  # in WAL mode: fsync at each commit
         return Database(connection)
     except sqlite3.DatabaseError as error:
         raise StoreCorrupt(
@@ -32,17 +30,16 @@ def connect(folder: Path) -> Database:
 
 
 def open_store(folder: Path) -> Database:
-    """Open the store in `folder`; make the folder, the file and whatever tables and columns are missing.
+    """Open the store in `folder`; make the folder, the file, and the tables and columns that are missing.
 
-    Raises DataFolderUnwritable, StoreCorrupt, or NewerSchema when a newer Attune has written there (nothing is changed
-    then).
+    Raises DataFolderUnwritable, StoreCorrupt, or NewerSchema for the file of a newer Attune, which stays unchanged.
     """
     path = folder / FILE_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        trial = folder / f".writable-{os.getpid()}"
+        trial.touch()
+        trial.unlink()
     except OSError as error:
         raise DataFolderUnwritable(
             f"the data folder {folder} cannot be written ({error.strerror}); name another with --data"
@@ -50,11 +47,10 @@ def open_store(folder: Path) -> Database:
     db = connect(folder)
     try:
         db.execute("PRAGMA journal_mode = WAL")
-        unknown = {done.name for done in migrations.applied(db)} - {step.name for step in migrations._migrations}
+        unknown = {done.name for done in migrations.applied(db)} - {one.name for one in migrations._migrations}
         if unknown:
-            raise NewerSchema(
-                f"{path} was written by a newer Attune (it has {min(unknown)}); upgrade Attune or name another --data folder"
-            )
+            newer = f"{path} was written by a newer Attune (it has {min(unknown)})"
+            raise NewerSchema(f"{newer}; upgrade Attune or name another --data folder")
         if migrations.pending(db):
             migrations.apply(db)
     except sqlite3.DatabaseError as error:
@@ -66,10 +62,9 @@ def open_store(folder: Path) -> Database:
 
 @contextlib.contextmanager
 def transaction(db: Database) -> Generator[Database, None, None]:
-    """One write transaction: all or nothing. Inside another one it is a savepoint.
+    """Run a with-block as one write transaction, all or nothing. Inside another transaction it is a savepoint.
 
-    IMMEDIATE, since a read that turns into a write fails at once ("database is locked") when another process wrote in
-    between.
+    It is IMMEDIATE: otherwise a read that becomes a write fails ("database is locked") if another process wrote since.
     """
     if db.conn.in_transaction:
         with db.atomic():
@@ -79,6 +74,6 @@ def transaction(db: Database) -> Generator[Database, None, None]:
     try:
         yield db
         db.conn.commit()
-    except BaseException:  # a commit that fails leaves the transaction open, and the next would write into it unnoticed
+    except BaseException:  # a failed commit leaves the transaction open, and the next would write into it
         db.conn.rollback()
         raise

@@ -1,4 +1,4 @@
-"""Erasing a person: their rows go, and so does every version that learned from what they said or asked."""
+"""Erasing a person: deletes their rows and withdraws every version that learned from them."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,9 @@ from store.versions import Version, live_version, set_live, versions, withdraw
 
 @dataclass(frozen=True)
 class Erased:
-    """What went: numbers of rows, and the versions whose weights had learned from them (now withdrawn; their folders
-    are the caller's to remove).
+    """Numbers of deleted rows, and the versions that had learned from them.
+
+    Those are withdrawn; the caller removes their folders.
     """
 
     rater_id: str
@@ -24,15 +25,14 @@ class Erased:
 
 
 def erase_rater(db: Database, rater_id: str) -> Erased:
-    """Delete a rater's conversations, replies, comparisons and feedback, and others' feedback on those replies.
+    """Delete a rater's conversations, completions, comparisons and feedback, and others' feedback on them.
 
-    Versions that learned from any of it, and their descendants, are withdrawn; live becomes the nearest ancestor that
-    is clean, and what
-    the other people said since then waits for learning again. Raises UnknownRater. Call it in a transaction.
+    Versions that learned from any of it are withdrawn, with their descendants. The nearest clean ancestor becomes live,
+    and the feedback since then is learned again. Raises UnknownRater. Call it in a transaction.
     """
     if not db.table("raters").count_where("id = ?", [rater_id]):
         raise UnknownRater(f"there is no rater {rater_id!r}")
-    db.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten, not only unlinked
+    db.execute("PRAGMA secure_delete = ON")  # overwrite deleted rows
     db.execute(
         "CREATE TEMP TABLE gone AS SELECT id FROM feedback WHERE rater_id = :rater OR EXISTS ("
         + _ON_THEIR_COMPLETIONS
@@ -51,16 +51,16 @@ def erase_rater(db: Database, rater_id: str) -> Erased:
         "UPDATE api_keys SET name = '', revoked_at = coalesce(revoked_at, ?) WHERE rater_id = ?", [now(), rater_id]
     )
     if db.table("api_keys").count_where("rater_id = ?", [rater_id]):
-        db.execute(
-            "UPDATE raters SET name = '' WHERE id = ?", [rater_id]
-        )  # a key's rater is a number; the revoked key must stay known as made
+        # the revoked key stays, and its rater's id is no name
+        db.execute("UPDATE raters SET name = '' WHERE id = ?", [rater_id])
     else:
         db.execute("DELETE FROM raters WHERE id = ?", [rater_id])
     return Erased(rater_id, num_feedback, num_completions, num_conversations, tainted)
 
 
 _ON_THEIR_COMPLETIONS = (
-    "SELECT 1 FROM completions c WHERE c.rater_id = :rater AND ((c.id = feedback.completion_id AND c.choice = feedback.choice) "
+    "SELECT 1 FROM completions c WHERE c.rater_id = :rater "
+    "AND ((c.id = feedback.completion_id AND c.choice = feedback.choice) "
     "OR (c.id = feedback.other_completion_id AND c.choice = feedback.other_choice))"
 )
 _DELETIONS = (
@@ -73,7 +73,7 @@ _DELETIONS = (
 
 
 def _tainted(db: Database) -> list[Version]:
-    """Return the versions that learned from what goes, and those that were made from them, oldest first."""
+    """Return the versions that learned from the rows to delete, with their descendants, oldest first."""
     direct = {
         row["version"]
         for row in db.query(
@@ -88,16 +88,14 @@ def _tainted(db: Database) -> list[Version]:
 
 
 def _move_live(db: Database, tainted: list[Version]) -> None:
-    """Let the nearest clean ancestor of the live version answer, and withdraw what is tainted, a canary with its share
-    included.
-    """
+    """Make the nearest clean ancestor live and withdraw the tainted versions; a canary loses its share."""
     known, numbers = {version.number: version for version in versions(db)}, {version.number for version in tainted}
     live = live_version(db)
     heir = live
     while heir.number in numbers and heir.parent is not None:
         heir = known[heir.parent]
     if heir.number != live.number:
-        set_live(db, heir.number, "a person who had taught the version before was erased")
+        set_live(db, heir.number, "a person whose feedback made the version before was erased")
     if any(version.state in ("candidate", "canary", "live") for version in tainted):
         db.execute("UPDATE learner_status SET attempted_seq = min(attempted_seq, ?)", [heir.watermark])
     canary = current_traffic(db).canary  # None once live moved

@@ -1,11 +1,11 @@
-"""What can go wrong in the store. One root; leaves also are the builtin that they stand for.
+"""Errors of the store. They have one root; each leaf is also the builtin that fits it.
 
 StoreError
 ├── DataFolderUnwritable (OSError)
 ├── NewerSchema (RuntimeError)
 ├── StoreCorrupt (RuntimeError)
-├── UnknownCompletion / UnknownComparison / UnknownFeedback / UnknownVersion / UnknownConversation / UnknownRater /
-UnknownKey (LookupError)
+├── UnknownCompletion / UnknownComparison / UnknownFeedback / UnknownVersion (LookupError)
+├── UnknownConversation / UnknownRater / UnknownKey (LookupError)
 ├── IdempotencyConflict (ValueError)
 ├── WrongState (ValueError)
 └── WriterClosed (RuntimeError)
@@ -17,7 +17,7 @@ class StoreError(Exception):
 
 
 class DataFolderUnwritable(StoreError, OSError):
-    """The data folder cannot be made or written."""
+    """The data folder cannot be created or written."""
 
 
 class NewerSchema(StoreError, RuntimeError):
@@ -25,35 +25,35 @@ class NewerSchema(StoreError, RuntimeError):
 
 
 class StoreCorrupt(StoreError, RuntimeError):
-    """The file is there but it is not a database of ours."""
+    """The file is not a database of Attune."""
 
 
 class UnknownCompletion(StoreError, LookupError):
-    """No such reply was ever given."""
+    """There is no such completion."""
 
 
 class UnknownComparison(StoreError, LookupError):
-    """No such side-by-side question was ever put."""
+    """There is no such comparison."""
 
 
 class UnknownFeedback(StoreError, LookupError):
-    """No such feedback was ever recorded, or it was retracted before."""
+    """There is no such feedback."""
 
 
 class UnknownVersion(StoreError, LookupError):
-    """No such version was ever made."""
+    """There is no such version."""
 
 
 class UnknownConversation(StoreError, LookupError):
-    """No such conversation, or it was deleted."""
+    """There is no such conversation, or it is deleted."""
 
 
 class UnknownRater(StoreError, LookupError):
-    """No such person ever spoke."""
+    """There is no such rater."""
 
 
 class UnknownKey(StoreError, LookupError):
-    """No such API key."""
+    """There is no such API key."""
 
 
 class IdempotencyConflict(StoreError, ValueError):
@@ -61,7 +61,7 @@ class IdempotencyConflict(StoreError, ValueError):
 
 
 class WrongState(StoreError, ValueError):
-    """A version cannot go from the state that it is in to the one asked for."""
+    """A version cannot change from its state to the requested one."""
 
 
 class WriterClosed(StoreError, RuntimeError):

@@ -1,4 +1,4 @@
-"""One sequence of what happened, which the page and the SDK follow. Written in the transaction of what it tells."""
+"""One sequence of events for the page and the SDK. Each is written in the transaction that it reports."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from store.ids import now
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened; `seq` grows by time and never repeats."""
+    """One event; `seq` increases and is never reused."""
 
     seq: int
     kind: str
@@ -21,7 +21,7 @@ class Event:
 
 
 def add_event(db: Database, kind: str, data: Mapping[str, Any]) -> None:
-    """Append one event. Call it inside the transaction that makes it true."""
+    """Append one event. Call it inside the transaction that it reports."""
     db.table("events").insert({"kind": kind, "data": json.dumps(data), "created_at": now()})
 
 
@@ -32,5 +32,5 @@ def events_after(db: Database, seq: int, limit: int = 500) -> list[Event]:
 
 
 def last_event_seq(db: Database) -> int:
-    """Return the newest event's sequence number, 0 when nothing happened yet."""
+    """Return the newest event's sequence number, 0 without events."""
     return int(db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])

@@ -1,5 +1,6 @@
-"""Feedback: what people thought of replies. Rows are added and retracted, never changed; readers take each rater's last
-word.
+"""Feedback: people's ratings of completions. Rows are added and retracted, never changed.
+
+Readers take each rater's last feedback on a completion.
 """
 
 import json
@@ -17,13 +18,11 @@ KINDS = ("thumb", "score", "correction", "preference", "choice", "regenerate")
 
 @dataclass(frozen=True)
 class Feedback:
-    """One thing that one rater said of one reply (`completion_id`, `choice`).
+    """One rater's feedback on one completion (`completion_id`, `choice`).
 
-    `value`: thumb 1.0 up or 0.0 down, score 0..1. `text`: the correction. `other_*`: the worse reply of a preference,
-    side B of a choice,
-    or the reply that was given instead when the rater asked again (`regenerate`). `winner` of a choice: A, B, tie or
-    both_bad. `seq` is
-    given by the store and orders all feedback.
+    `value`: thumb 1.0 up or 0.0 down, score 0..1. `text`: the correction. `other_*`: the worse completion of a
+    preference, side B of a choice, or the new completion of `regenerate`. `winner` of a choice: A, B, tie or both_bad.
+    The store assigns `seq`, the order of all feedback.
     """
 
     id: str
@@ -51,8 +50,8 @@ class Feedback:
 def add_feedback(db: Database, feedback: Feedback) -> tuple[Feedback, bool]:
     """Append one row and its event; return it with False, or the earlier row of the same key and body with True.
 
-    The completions that it names must exist (`get_completion` raises UnknownCompletion for the caller).
-    Raises IdempotencyConflict when the rater used this key with another body.
+    Its completions must exist; the caller checks that with `get_completion`. Raises IdempotencyConflict when the rater
+    used this key with another body.
     """
     if feedback.idempotency_key is not None:
         for row in db.query(
@@ -77,15 +76,16 @@ def add_feedback(db: Database, feedback: Feedback) -> tuple[Feedback, bool]:
 
 
 def get_feedback(db: Database, feedback_id: str) -> Feedback:
-    """Return one row, a retracted one too. Raises UnknownFeedback."""
+    """Return one row, which may be retracted. Raises UnknownFeedback."""
     for row in db.query("SELECT * FROM feedback WHERE id = ?", [feedback_id]):
         return _feedback(row)
     raise UnknownFeedback(f"there is no feedback {feedback_id!r}")
 
 
 def retract_feedback(db: Database, feedback_id: str, by: str) -> None:
-    """Take one row back: it stays in the log and is never learned from again. Doing so twice changes nothing. Raises
-    UnknownFeedback.
+    """Retract one row: it stays stored but is not learned from. A second call changes nothing.
+
+    Raises UnknownFeedback.
     """
     get_feedback(db, feedback_id)
     db.execute(
@@ -102,46 +102,43 @@ def list_feedback(
     completion_id: str | None = None,
     rater_id: str | None = None,
 ) -> list[Feedback]:
-    """Return feedback, newest first; `before_seq` is the last row's `seq` on the page before."""
+    """Return feedback, newest first; `before_seq` is the `seq` of the previous page's last row."""
     rows = db.query(
-        "SELECT * FROM feedback WHERE (:before IS NULL OR seq < :before) AND (:completion IS NULL OR completion_id = :completion) "
-        "AND (:rater IS NULL OR rater_id = :rater) ORDER BY seq DESC LIMIT :limit",
+        "SELECT * FROM feedback WHERE (:before IS NULL OR seq < :before) "
+        "AND (:completion IS NULL OR completion_id = :completion) AND (:rater IS NULL OR rater_id = :rater) "
+        "ORDER BY seq DESC LIMIT :limit",
         {"before": before_seq, "completion": completion_id, "rater": rater_id, "limit": limit},
     )
     return [_feedback(row) for row in rows]
 
 
-# What counts for learning: not retracted, its rater not in quarantine, on a reply whose token ids are known (our own
-# model's, and others'
-# where `train_on_backends` records them), not replaced by a later word of the same
-# rater on the same thing (thumbs and scores replace each other; a second choice replaces the first), and saying
-# something (a tie says it to a
-# reward model alone). Having asked for another answer says little, and nothing once the rater said in words of any kind
-# what they think of the first.
+# The feedback that learning uses. It is not retracted, its rater is not in quarantine, and the completion's token ids
+# are known. A rater's later feedback on the same completion or comparison replaces the earlier one; thumbs and scores
+# replace each other. `regenerate` counts only without any other feedback of this rater on the first answer.
 _STANDS = """
     FROM feedback f
     JOIN completions c ON c.id = f.completion_id AND c.choice = f.choice
     JOIN raters r ON r.id = f.rater_id
     WHERE f.retracted_at IS NULL AND r.quarantined_at IS NULL AND length(c.completion_ids) > 0
       AND NOT (f.kind = 'regenerate' AND EXISTS (
-        SELECT 1 FROM feedback g WHERE g.kind != 'regenerate' AND g.rater_id = f.rater_id AND g.retracted_at IS NULL AND (
+        SELECT 1 FROM feedback g
+        WHERE g.kind != 'regenerate' AND g.rater_id = f.rater_id AND g.retracted_at IS NULL AND (
             (g.completion_id = f.completion_id AND g.choice = f.choice)
             OR (g.completion_id = f.other_completion_id AND g.other_completion_id = f.completion_id))))
       AND NOT EXISTS (
         SELECT 1 FROM feedback g WHERE g.seq > f.seq AND g.rater_id = f.rater_id AND g.retracted_at IS NULL AND (
-            (f.kind IN ('thumb', 'score') AND g.kind IN ('thumb', 'score') AND g.completion_id = f.completion_id AND g.choice = f.choice)
-            OR (f.kind = 'choice' AND g.kind = 'choice' AND g.comparison_id = f.comparison_id)
-            OR (f.kind = 'regenerate' AND g.kind = 'regenerate' AND g.completion_id = f.completion_id AND g.choice = f.choice)
-            OR (f.kind = 'correction' AND g.kind = 'correction' AND g.completion_id = f.completion_id AND g.choice = f.choice)))
+            (f.kind = 'choice' AND g.kind = 'choice' AND g.comparison_id = f.comparison_id)
+            OR (g.completion_id = f.completion_id AND g.choice = f.choice AND (
+                (f.kind IN ('thumb', 'score') AND g.kind IN ('thumb', 'score'))
+                OR (f.kind IN ('regenerate', 'correction') AND g.kind = f.kind)))))
 """
 _IS_TIE = " (f.kind = 'choice' AND f.winner = 'tie') "
+# A tie and a score of 0.5 prefer nothing; the reward model alone learns from ties.
 _COUNTS = _STANDS + f" AND NOT {_IS_TIE} AND NOT (f.kind = 'score' AND f.value = 0.5) "
 
 
 def feedback_to_learn(db: Database, after_seq: int, upto_seq: int | None = None) -> list[Feedback]:
-    """Return what learning may use with `after_seq < seq <= upto_seq`, oldest first: each rater's last word, nothing
-    retracted.
-    """
+    """Return the feedback to learn from with `after_seq < seq <= upto_seq`, oldest first."""
     rows = db.query(
         f"SELECT f.* {_COUNTS} AND f.seq > :after AND (:upto IS NULL OR f.seq <= :upto) ORDER BY f.seq",
         {"after": after_seq, "upto": upto_seq},
@@ -150,24 +147,26 @@ def feedback_to_learn(db: Database, after_seq: int, upto_seq: int | None = None)
 
 
 def ties_to_learn(db: Database, upto_seq: int, limit: int) -> list[Feedback]:
-    """Return the newest `limit` choices with `seq <= upto_seq` that found both replies equally good, oldest first."""
+    """Return the newest `limit` choices with `seq <= upto_seq` that are ties, oldest first."""
     query = f"SELECT f.* {_STANDS} AND {_IS_TIE} AND f.seq <= :upto ORDER BY f.seq DESC LIMIT :limit"
     return [_feedback(row) for row in db.query(query, {"upto": upto_seq, "limit": limit})][::-1]
 
 
 def count_to_learn(db: Database, after_seq: int) -> tuple[int, str | None, int]:
-    """Return (how many useful items came after `after_seq`, when the first of them came, the newest item's seq or
-    `after_seq`).
+    """Return (number of useful rows after `after_seq`, time of the first, seq of the last or `after_seq`).
 
-    Answers asked for again are learned from, weakly, but count for nothing here: no update begins because of them.
+    `regenerate` does not count: it is learned from with a small weight, and starts no update.
     """
-    query = f"SELECT count(*), min(f.created_at), coalesce(max(f.seq), :after) {_COUNTS} AND f.kind != 'regenerate' AND f.seq > :after"
+    query = (
+        f"SELECT count(*), min(f.created_at), coalesce(max(f.seq), :after) {_COUNTS} "
+        "AND f.kind != 'regenerate' AND f.seq > :after"
+    )
     count, first_at, newest = db.execute(query, {"after": after_seq}).fetchone()
     return int(count), first_at, int(newest)
 
 
 def count_feedback(db: Database) -> int:
-    """Return how many rows there are, retracted ones too."""
+    """Return the number of rows, with retracted ones."""
     return db.table("feedback").count
 
 

@@ -1,4 +1,4 @@
-"""Ids and times. Ids are ULIDs: 48 bits of milliseconds, 80 random bits, Crockford base 32, so they sort by age."""
+"""Ids and times. An id is a ULID: 48 bits of milliseconds and 80 random bits in Crockford base 32; it sorts by age."""
 
 import os
 import time
@@ -8,7 +8,7 @@ _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 def new_id(prefix: str = "") -> str:
-    """Return a new ULID of 26 characters behind `prefix` (for instance `chatcmpl-`)."""
+    """Return `prefix` (for instance `chatcmpl-`) and a new ULID of 26 characters."""
     number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
     return prefix + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
 

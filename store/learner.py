@@ -1,4 +1,4 @@
-"""What the learner says of itself, and what it is told to do: the only way in which service and learner speak."""
+"""The learner's status and orders to the learner: the only connection between service and learner."""
 
 import json
 from dataclasses import dataclass
@@ -14,8 +14,9 @@ ORDERS = ("update", "pause", "resume")
 
 @dataclass(frozen=True)
 class LearnerStatus:
-    """The learner's own word. `heartbeat_at` tells whether it lives; `attempted_seq` is the last feedback that a run
-    was made with.
+    """The learner's last report. `attempted_seq` is the seq of the last feedback that a run was made with.
+
+    A recent `heartbeat_at` means that the learner is alive.
     """
 
     state: str  # idle | running | paused | down
@@ -29,7 +30,7 @@ class LearnerStatus:
 
 
 def learner_status(db: Database) -> LearnerStatus:
-    """Return the last word of the learner."""
+    """Return the learner's last report."""
     row = next(iter(db.query("SELECT * FROM learner_status WHERE id = 1")))
     progress = json.loads(row["progress"]) if row["progress"] else None
     known = {**row, "paused": bool(row["paused"]), "progress": progress, "detail": json.loads(row["detail"])}
@@ -44,7 +45,7 @@ def report_status(
     progress: dict[str, Any] | None = None,
     next_at: str | None = None,
 ) -> None:
-    """Write the learner's heartbeat and state; a change of state is an event."""
+    """Store the learner's heartbeat and state; a change of state is an event."""
     before = db.execute("SELECT state FROM learner_status").fetchone()[0]
     db.execute(
         "UPDATE learner_status SET state = ?, heartbeat_at = ?, run_id = ?, progress = ?, next_at = ?",
@@ -55,29 +56,29 @@ def report_status(
 
 
 def set_detail(db: Database, detail: dict[str, Any]) -> None:
-    """Record what the learner works with (trigger, model, device, ...), for people to see."""
+    """Store the learner's setup (trigger, model, device, ...) for display."""
     db.execute("UPDATE learner_status SET detail = ?", [json.dumps(detail)])
 
 
 def set_attempted(db: Database, seq: int) -> None:
-    """Note that a run was made with all useful feedback up to `seq`, whatever came of it."""
+    """Record that a run was made with all useful feedback up to `seq`, whatever its result."""
     db.execute("UPDATE learner_status SET attempted_seq = max(attempted_seq, ?)", [seq])
 
 
 def set_paused(db: Database, paused: bool) -> None:
-    """Keep the learner from starting runs, also after a restart, until it is resumed."""
+    """Pause the learner, also after a restart, or resume it."""
     db.execute("UPDATE learner_status SET paused = ?", [int(paused)])
 
 
 def add_order(db: Database, kind: str) -> None:
-    """Ask the learner for something; it looks every fraction of a second. Raises ValueError for an unknown kind."""
+    """Give the learner an order; it looks for orders several times a second. Raises ValueError for an unknown kind."""
     if kind not in ORDERS:
         raise ValueError(f"unknown order {kind!r}; choose from {', '.join(ORDERS)}")
     db.table("learner_orders").insert({"kind": kind, "created_at": now(), "done_at": None})
 
 
 def take_orders(db: Database) -> list[str]:
-    """Return what was asked for since the last call, oldest first, and mark it as taken."""
+    """Return the new orders, oldest first, and mark them as taken."""
     taken = [
         (row["id"], row["kind"])
         for row in db.query("SELECT id, kind FROM learner_orders WHERE done_at IS NULL ORDER BY id")

@@ -1,4 +1,4 @@
-"""Every table and column, as numbered migrations. A migration that has landed is never edited; a change is a new one."""
+"""Every table and column, as numbered migrations. A released migration is never edited; a change is a new one."""
 
 from sqlite_utils import Database, Migrations
 
@@ -14,7 +14,6 @@ def m001_first_tables(db: Database) -> None:
 
 @migrations()
 def m002_completion_ids(db: Database) -> None:
-    """Give the token ids of a completion the name that the code has for them."""
     db.execute("ALTER TABLE completions RENAME COLUMN reply_ids TO completion_ids")
 
 
@@ -42,21 +41,24 @@ CREATE UNIQUE INDEX one_live_version ON versions(state) WHERE state = 'live';
 CREATE TABLE completions (
     id TEXT NOT NULL, choice INTEGER NOT NULL, conversation_id TEXT REFERENCES conversations(id),
     rater_id TEXT NOT NULL REFERENCES raters(id), kind TEXT NOT NULL, asked_model TEXT NOT NULL, backend TEXT NOT NULL,
-    version INTEGER REFERENCES versions(number), messages TEXT NOT NULL, prompt_ids BLOB NOT NULL, reply_ids BLOB NOT NULL,
-    logps BLOB NOT NULL, text TEXT NOT NULL, settings TEXT NOT NULL, finish_reason TEXT NOT NULL, propensity REAL NOT NULL,
+    version INTEGER REFERENCES versions(number), messages TEXT NOT NULL,
+    prompt_ids BLOB NOT NULL, reply_ids BLOB NOT NULL, logps BLOB NOT NULL, text TEXT NOT NULL,
+    settings TEXT NOT NULL, finish_reason TEXT NOT NULL, propensity REAL NOT NULL,
     created_at TEXT NOT NULL, PRIMARY KEY (id, choice)
 );
 CREATE INDEX completions_of_conversation ON completions(conversation_id, created_at);
 CREATE INDEX completions_of_version ON completions(version);
 CREATE TABLE comparisons (
-    id TEXT PRIMARY KEY, rater_id TEXT NOT NULL REFERENCES raters(id), conversation_id TEXT REFERENCES conversations(id),
+    id TEXT PRIMARY KEY, rater_id TEXT NOT NULL REFERENCES raters(id),
+    conversation_id TEXT REFERENCES conversations(id),
     a_completion_id TEXT NOT NULL, a_choice INTEGER NOT NULL, b_completion_id TEXT NOT NULL, b_choice INTEGER NOT NULL,
     reason TEXT NOT NULL, propensity REAL NOT NULL, created_at TEXT NOT NULL,
     FOREIGN KEY (a_completion_id, a_choice) REFERENCES completions(id, choice),
     FOREIGN KEY (b_completion_id, b_choice) REFERENCES completions(id, choice)
 );
 CREATE TABLE feedback (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, rater_id TEXT NOT NULL REFERENCES raters(id),
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
+    rater_id TEXT NOT NULL REFERENCES raters(id),
     completion_id TEXT NOT NULL, choice INTEGER NOT NULL, other_completion_id TEXT, other_choice INTEGER,
     comparison_id TEXT REFERENCES comparisons(id), value REAL, winner TEXT, text TEXT,
     reason TEXT, comment TEXT, metadata TEXT NOT NULL, idempotency_key TEXT, body_digest TEXT NOT NULL,
@@ -67,7 +69,8 @@ CREATE UNIQUE INDEX one_feedback_per_key ON feedback(rater_id, idempotency_key) 
 CREATE INDEX feedback_on_completion ON feedback(completion_id, choice);
 CREATE INDEX feedback_on_comparison ON feedback(comparison_id);
 CREATE TABLE runs (
-    id TEXT PRIMARY KEY, algorithm TEXT NOT NULL, state TEXT NOT NULL CHECK (state IN ('running', 'finished', 'failed')),
+    id TEXT PRIMARY KEY, algorithm TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('running', 'finished', 'failed')),
     settings TEXT NOT NULL, seed INTEGER NOT NULL, parent INTEGER NOT NULL REFERENCES versions(number), version INTEGER,
     items INTEGER NOT NULL, after_seq INTEGER NOT NULL, upto_seq INTEGER NOT NULL, attempt INTEGER NOT NULL,
     metrics TEXT NOT NULL, error TEXT NOT NULL, started_at TEXT NOT NULL, finished_at TEXT
@@ -77,7 +80,8 @@ CREATE TABLE feedback_of_version (
     PRIMARY KEY (version, feedback_id)
 ) WITHOUT ROWID;
 CREATE TABLE traffic (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, live INTEGER NOT NULL REFERENCES versions(number), canary INTEGER REFERENCES versions(number),
+    id INTEGER PRIMARY KEY AUTOINCREMENT, live INTEGER NOT NULL REFERENCES versions(number),
+    canary INTEGER REFERENCES versions(number),
     share REAL NOT NULL, reason TEXT NOT NULL, created_at TEXT NOT NULL
 );
 CREATE TABLE events (

@@ -1,6 +1,4 @@
-"""What people said of two versions, as one number each: who did better in their eyes, in the order in which they said
-it.
-"""
+"""Feedback on two versions as a sequence of outcomes: which of the two people preferred, in the order of time."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +6,7 @@ from dataclasses import dataclass
 from sqlite_utils import Database
 
 _COUNTS = "f.retracted_at IS NULL AND r.quarantined_at IS NULL AND c.backend = 'local'"
-# each rater's last word on a reply, or on a pair of replies
+# each rater's last feedback on a completion, or on a pair of completions
 _THUMBS = f"""
     SELECT f.rater_id AS rater, f.created_at AS at, f.value AS value
     FROM feedback f
@@ -29,7 +27,8 @@ _PAIRS = f"""
     WHERE f.kind IN ('choice', 'preference') AND d.backend = 'local' AND {_COUNTS}
       AND ((c.version = :one AND d.version = :two) OR (c.version = :two AND d.version = :one))
       AND NOT EXISTS (
-        SELECT 1 FROM feedback g WHERE g.seq > f.seq AND g.kind = 'choice' AND f.kind = 'choice' AND g.retracted_at IS NULL
+        SELECT 1 FROM feedback g
+        WHERE g.seq > f.seq AND g.kind = 'choice' AND f.kind = 'choice' AND g.retracted_at IS NULL
         AND g.rater_id = f.rater_id AND g.comparison_id = f.comparison_id)
     ORDER BY f.seq
 """
@@ -43,14 +42,11 @@ class _Outcome:
 
 
 def outcomes(db: Database, number: int, rival: int, since: str) -> list[float]:
-    """Return, oldest first, numbers in 0..1: 1 where people preferred version `number` to `rival`, 0 where they did
-    not, 0.5 undecided.
+    """Return outcomes in 0..1, oldest first: 1 where people preferred version `number` to `rival`, 0.5 for a tie.
 
-    A choice between the two is one such number. Thumbs are compared in turn: the first on `number` with the first that
-    `rival` got after
-    `since` (ISO time), and so on; where it got fewer, with its latest before. Where several people speak, each counts
-    once a day, with the
-    mean of what they said: nobody decides alone.
+    A choice between the two is one outcome. Thumbs are compared in pairs: the first on `number` with the first on
+    `rival` after `since` (ISO time), and so on. If `rival` has too few, its latest thumbs before `since` follow. With
+    several raters, each has one outcome a day, the mean of theirs, so that nobody decides alone.
     """
     pairs = [
         _Outcome(row["rater"], row["at"], _preferred(row, number))
@@ -70,7 +66,7 @@ def outcomes(db: Database, number: int, rival: int, since: str) -> list[float]:
 
 
 def last_feedback_seq(db: Database) -> int:
-    """Return the newest feedback's seq, 0 before there is any."""
+    """Return the newest feedback's seq, 0 without feedback."""
     return int(db.execute("SELECT coalesce(max(seq), 0) FROM feedback").fetchone()[0])
 
 
@@ -83,9 +79,7 @@ def _preferred(row: dict[str, object], number: int) -> float:
 
 
 def _by_day(several: Iterable[_Outcome], is_crowd: bool) -> list[_Outcome]:
-    """Return one mean for each rater and day, at the time of its first word; everything by itself where one person
-    speaks alone.
-    """
+    """Return one mean for each rater and day, at the time of the first; with a single rater, all unchanged."""
     if not is_crowd:
         return list(several)
     days: dict[tuple[str, str], list[_Outcome]] = {}

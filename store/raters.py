@@ -1,4 +1,4 @@
-"""Raters: whoever speaks. Identity comes from the API key alone (or from a key that may act for others)."""
+"""Raters: the people and programs that chat and give feedback. A request's API key identifies its rater."""
 
 from dataclasses import asdict, dataclass
 
@@ -10,8 +10,7 @@ from store.ids import now
 
 @dataclass(frozen=True)
 class Rater:
-    """One person or program that gives feedback. `trust` is the learner's estimate in 0..1, None before there is one.
-    """
+    """One rater. `trust` is the learner's estimate in 0..1, None before the first estimate."""
 
     id: str
     created_at: str
@@ -22,14 +21,12 @@ class Rater:
 
 
 def can_be_rater(name: str) -> bool:
-    """Whether somebody may speak under this name: 1 to 128 printable characters, none of them a slash, so that an
-    address can hold it.
-    """
+    """Return whether a rater may have this name: 1 to 128 printable characters without a slash, as paths hold it."""
     return 0 < len(name) <= 128 and name.isprintable() and "/" not in name and name == name.strip()
 
 
 def ensure_rater(db: Database, rater_id: str, name: str = "") -> None:
-    """Add the rater unless known."""
+    """Add the rater unless it exists."""
     db.table("raters").insert(asdict(Rater(id=rater_id, created_at=now(), name=name)), pk="id", ignore=True)
 
 
@@ -39,7 +36,7 @@ def raters(db: Database) -> list[Rater]:
 
 
 def set_quarantine(db: Database, rater_id: str, reason: str | None) -> None:
-    """Keep a rater's feedback out of learning for `reason`, or let it in again with None. Raises UnknownRater."""
+    """Exclude a rater's feedback from learning for `reason`, or include it again with None. Raises UnknownRater."""
     if not db.table("raters").count_where("id = ?", [rater_id]):
         raise UnknownRater(f"there is no rater {rater_id!r}")
     at = now() if reason is not None else None
@@ -47,6 +44,6 @@ def set_quarantine(db: Database, rater_id: str, reason: str | None) -> None:
 
 
 def set_trust(db: Database, trust: dict[str, float]) -> None:
-    """Record the learner's estimates, each in 0..1."""
+    """Store the learner's estimates of trust, each in 0..1."""
     for rater_id, value in trust.items():
         db.execute("UPDATE raters SET trust = ? WHERE id = ?", [value, rater_id])

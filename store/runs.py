@@ -1,5 +1,6 @@
-"""Runs: each update of the learner, from its plan to how it ended. A run found `running` at start is done again as it
-was planned.
+"""Runs: one row for each update of the learner, from its plan to its end.
+
+A run that is still `running` when the learner starts is repeated as planned.
 """
 
 import json
@@ -15,8 +16,9 @@ from store.ids import now
 
 @dataclass(frozen=True)
 class Run:
-    """One update. It learns from useful feedback with `after_seq < seq <= upto_seq`; `settings` and `seed` make it
-    repeatable.
+    """One run. It learns from useful feedback with `after_seq < seq <= upto_seq`.
+
+    `settings` and `seed` make it repeatable.
     """
 
     id: str
@@ -44,14 +46,14 @@ def add_run(db: Database, run: Run) -> None:
 
 
 def unfinished_run(db: Database) -> Run | None:
-    """Return the run that a crash left behind, if any."""
+    """Return the run that a crash interrupted, if any."""
     for row in db.query("SELECT * FROM runs WHERE state = 'running' ORDER BY started_at LIMIT 1"):
         return _run(row)
     return None
 
 
 def restart_run(db: Database, run_id: str) -> Run:
-    """Count one more attempt at a run that a crash left behind; return it."""
+    """Count another attempt at an interrupted run; return the run."""
     db.execute("UPDATE runs SET attempt = attempt + 1 WHERE id = ?", [run_id])
     run = get_run(db, run_id)
     _announce(db, run)
@@ -71,12 +73,12 @@ def runs(db: Database, limit: int = 50) -> list[Run]:
 
 
 def note_run(db: Database, run_id: str, metrics: Mapping[str, Any]) -> None:
-    """Keep what a run has come to so far; if it fails, or the process dies, this stays."""
+    """Store the metrics of a run so far; they stay if it fails or the process ends."""
     db.execute("UPDATE runs SET metrics = ? WHERE id = ? AND state = 'running'", [json.dumps(metrics), run_id])
 
 
 def finish_run(db: Database, run_id: str, version: int | None, metrics: Mapping[str, Any]) -> None:
-    """Mark a run as done; `version` is None when it made none."""
+    """Mark a run as finished; `version` is None when it made none."""
     db.execute(
         "UPDATE runs SET state = 'finished', version = ?, metrics = ?, finished_at = ? WHERE id = ?",
         [version, json.dumps(metrics), now(), run_id],
@@ -85,7 +87,7 @@ def finish_run(db: Database, run_id: str, version: int | None, metrics: Mapping[
 
 
 def fail_run(db: Database, run_id: str, error: str) -> None:
-    """Mark a run as failed with one sentence; what it had come to (`note_run`) stays, and live stays as it was."""
+    """Mark a run as failed with one sentence. Its metrics (`note_run`) and the live version stay."""
     db.execute("UPDATE runs SET state = 'failed', error = ?, finished_at = ? WHERE id = ?", [error, now(), run_id])
     add_event(db, "run.failed", {"run_id": run_id, "error": error})
 

@@ -1,6 +1,4 @@
-"""What people made of each version, counted: answers, thumbs, comparisons against other versions, and the win rate with
-its interval.
-"""
+"""Counts of each version: answers, thumbs, comparisons with other versions, and the win rate with its interval."""
 
 import math
 from collections import defaultdict
@@ -11,8 +9,7 @@ from sqlite_utils import Database
 
 @dataclass
 class Tally:
-    """One version's record with people. Only comparisons between two different versions count as wins, losses and ties.
-    """
+    """One version's counts. Only comparisons of two different versions are wins, losses and ties."""
 
     answers: int = 0
     up: int = 0
@@ -24,7 +21,7 @@ class Tally:
 
     @property
     def win_rate(self) -> float | None:
-        """Wins plus half the ties, of all comparisons; None before there are any."""
+        """Wins plus half the ties, as a share of all comparisons; None without comparisons."""
         total = self.wins + self.losses + self.ties
         return (self.wins + self.ties / 2) / total if total else None
 
@@ -36,17 +33,18 @@ class Tally:
 
 
 def wilson_interval(rate: float, total: int, z: float = 1.96) -> tuple[float, float]:
-    """Return Wilson's score interval of a proportion `rate` seen in `total` > 0 trials."""
+    """Return Wilson's score interval of a proportion `rate` in `total` > 0 trials (Wilson 1927)."""
     middle = (rate + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * math.sqrt(rate * (1 - rate) / total + z * z / (4 * total * total))
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def tallies(db: Database) -> dict[int, Tally]:
-    """Return each version's record by version number."""
+    """Return each version's counts by version number."""
     found: dict[int, Tally] = defaultdict(Tally)
     for row in db.query(
-        "SELECT version, count(*) AS n FROM completions WHERE version IS NOT NULL AND backend = 'local' GROUP BY version"
+        "SELECT version, count(*) AS n FROM completions "
+        "WHERE version IS NOT NULL AND backend = 'local' GROUP BY version"
     ):
         found[row["version"]].answers = row["n"]
     for row in db.query("SELECT version, count(*) AS n FROM feedback_of_version GROUP BY version"):
@@ -65,7 +63,8 @@ def tallies(db: Database) -> dict[int, Tally]:
         "JOIN comparisons q ON q.id = f.comparison_id "
         "JOIN completions a ON a.id = q.a_completion_id AND a.choice = q.a_choice "
         "JOIN completions b ON b.id = q.b_completion_id AND b.choice = q.b_choice "
-        "WHERE f.kind = 'choice' AND f.retracted_at IS NULL AND a.version IS NOT NULL AND b.version IS NOT NULL AND a.version != b.version "
+        "WHERE f.kind = 'choice' AND f.retracted_at IS NULL "
+        "AND a.version IS NOT NULL AND b.version IS NOT NULL AND a.version != b.version "
         "AND NOT EXISTS (SELECT 1 FROM feedback g WHERE g.seq > f.seq AND g.kind = 'choice' AND g.retracted_at IS NULL "
         "AND g.rater_id = f.rater_id AND g.comparison_id = f.comparison_id)"
     ):

@@ -1,4 +1,4 @@
-"""Who answers: the live version and, beside it, a canary with its share. Each change is a row."""
+"""Traffic: the live version and a canary with its share. Each change is a row."""
 
 from dataclasses import dataclass
 
@@ -29,9 +29,7 @@ def current_traffic(db: Database) -> Traffic:
 
 
 def made_live(db: Database) -> Traffic:
-    """Return the change that made the live version live; canaries may have come and gone since. Raises UnknownVersion
-    as `current_traffic`.
-    """
+    """Return the change that made the live version live. Raises UnknownVersion as `current_traffic` does."""
     live = current_traffic(db).live
     query = (
         "SELECT live, canary, share, reason, created_at FROM traffic "
@@ -41,9 +39,10 @@ def made_live(db: Database) -> Traffic:
 
 
 def previous_live(db: Database, number: int) -> int | None:
-    """Return the version that was live before `number` took its place and may still answer, None without one."""
+    """Return the version that was live before `number` and may answer again, None without one."""
     query = (
-        "SELECT t.live FROM traffic t JOIN versions v ON v.number = t.live WHERE t.live != :number AND v.state = 'retired' "
+        "SELECT t.live FROM traffic t JOIN versions v ON v.number = t.live "
+        "WHERE t.live != :number AND v.state = 'retired' "
         "AND t.id < (SELECT min(id) FROM traffic WHERE live = :number) ORDER BY t.id DESC LIMIT 1"
     )
     for row in db.query(query, {"number": number}):
@@ -52,8 +51,9 @@ def previous_live(db: Database, number: int) -> int | None:
 
 
 def set_canary(db: Database, number: int, share: float, reason: str) -> None:
-    """Give a candidate a share of the traffic. Raises WrongState for a share outside 0..1 or a version that cannot be a
-    canary.
+    """Give a version a share of the traffic as canary.
+
+    Raises WrongState for a share outside 0..1 or a version in another state than candidate, canary or retired.
     """
     version, live = get_version(db, number), live_version(db)
     if not 0.0 < share < 1.0:
@@ -72,9 +72,7 @@ def set_canary(db: Database, number: int, share: float, reason: str) -> None:
 
 
 def end_canary(db: Database, number: int, reason: str) -> None:
-    """Take a canary out for good; live answers everybody again, and `version.rolled_back` says so. Raises WrongState
-    for one that is no canary.
-    """
+    """Withdraw a canary: live has all traffic again. Raises WrongState for a version that is no canary."""
     version, live = get_version(db, number), live_version(db)
     if version.state != "canary":
         raise WrongState(f"version {number} is {version.state}, not a canary")

@@ -1,8 +1,7 @@
-"""Versions of the policy, and the states that they go through. Version 0 is the base model.
+"""Versions of the policy and their states. Version 0 is the base model.
 
-candidate -> rejected | canary -> live -> retired, any of them -> withdrawn; retired and withdrawn -> live only when
-somebody asks for it.
-A unique index makes two live versions impossible.
+candidate -> rejected | canary -> live -> retired, and all of them -> withdrawn. A person may make a retired or
+withdrawn version live again. A unique index makes two live versions impossible.
 """
 
 import json
@@ -21,11 +20,10 @@ STATES = ("candidate", "rejected", "canary", "live", "retired", "withdrawn")
 
 @dataclass(frozen=True)
 class Version:
-    """One version. `folder` is relative to the data folder ("" for the base); `watermark` is the last feedback seq that
-    it learned from.
+    """One version. `folder` is relative to the data folder, "" for the base model.
 
-    `passed` is the gate's verdict (None before there is one) and `gate` its report; `metrics` those of the run that
-    made it.
+    `watermark` is the seq of the last feedback that it learned from. `passed` is the gate's verdict, None before it,
+    and `gate` its report. `metrics` are those of the run that made it.
     """
 
     number: int
@@ -45,14 +43,12 @@ class Version:
 
 
 def ensure_base_version(db: Database, digest: str) -> None:
-    """Add version 0, live, unless there are versions. Raises WrongState when the data folder was begun with another
-    base model.
-    """
+    """Add version 0 as live unless there are versions. Raises WrongState for a data folder of another base model."""
     for row in db.query("SELECT digest FROM versions WHERE number = 0"):
         if row["digest"] != digest:
             raise WrongState(
-                f"this data folder learned on a base model with digest {row['digest'][:12]}, not {digest[:12]}; "
-                "start with the model it began with (--model) or name another --data folder"
+                f"this data folder has a base model with digest {row['digest'][:12]}, not {digest[:12]}; "
+                "name that model with --model or name another --data folder"
             )
         return
     at = now()
@@ -61,13 +57,16 @@ def ensure_base_version(db: Database, digest: str) -> None:
 
 
 def next_version_number(db: Database) -> int:
-    """Return the number that the next version gets; numbers are never used again."""
-    query = "SELECT max(coalesce((SELECT max(number) FROM versions), -1), coalesce((SELECT max(version) FROM runs), -1)) + 1"
+    """Return the number of the next version; numbers are never reused."""
+    query = (
+        "SELECT max(coalesce((SELECT max(number) FROM versions), -1), "
+        "coalesce((SELECT max(version) FROM runs), -1)) + 1"
+    )
     return int(db.execute(query).fetchone()[0])
 
 
 def add_version(db: Database, version: Version, feedback_ids: Iterable[str]) -> None:
-    """Append a version and which feedback made it. Call it in the transaction that also finishes its run."""
+    """Append a version and the ids of its feedback. Call it in the transaction that finishes its run."""
     row = {name: getattr(version, name) for name in version.__dataclass_fields__}
     gate = json.dumps(version.gate) if version.gate is not None else None
     db.table("versions").insert({**row, "gate": gate, "metrics": json.dumps(version.metrics)})
@@ -98,25 +97,24 @@ def live_version(db: Database) -> Version:
 
 
 def passed_candidate(db: Database) -> Version | None:
-    """Return the oldest candidate that passed the gate and waits for the service, if any."""
+    """Return the oldest candidate that passed the gate, if any."""
     for row in db.query("SELECT * FROM versions WHERE state = 'candidate' AND passed = 1 ORDER BY number LIMIT 1"):
         return _version(row)
     return None
 
 
 def feedback_of_version(db: Database, number: int) -> list[str]:
-    """Return the ids of the feedback that made this version (its own update, not its ancestors'), oldest first."""
+    """Return the ids of the feedback of this version's own update, without its ancestors', oldest first."""
     rows = db.query(
-        "SELECT f.id FROM feedback_of_version v JOIN feedback f ON f.id = v.feedback_id WHERE v.version = ? ORDER BY f.seq",
+        "SELECT f.id FROM feedback_of_version v JOIN feedback f ON f.id = v.feedback_id "
+        "WHERE v.version = ? ORDER BY f.seq",
         [number],
     )
     return [row["id"] for row in rows]
 
 
 def set_verdict(db: Database, number: int, passed: bool, gate: dict[str, Any]) -> None:
-    """Record the gate's report on a candidate; one that did not pass is rejected. Raises WrongState for anything but a
-    candidate.
-    """
+    """Store the gate's report on a candidate; one that did not pass is rejected. Raises WrongState for others."""
     _require(get_version(db, number), "candidate")
     state = "candidate" if passed else "rejected"
     db.execute(
@@ -128,8 +126,9 @@ def set_verdict(db: Database, number: int, passed: bool, gate: dict[str, Any]) -
 
 
 def set_live(db: Database, number: int, reason: str) -> Version | None:
-    """Make a version live and retire the one that was, and a canary beside it; return the former. Raises WrongState for
-    a rejected version.
+    """Make a version live, retire the former live version and any canary; return the former, None without change.
+
+    Raises WrongState for a rejected version.
     """
     version, previous = get_version(db, number), live_version(db)
     if version.number == previous.number:
@@ -147,10 +146,9 @@ def set_live(db: Database, number: int, reason: str) -> Version | None:
 
 
 def roll_back(db: Database, to: int | None, reason: str) -> Version:
-    """Make an older version live (`to`, or the last one that was live before and is not withdrawn) and withdraw the
-    present one; return it.
+    """Make version `to` live and withdraw the live one; return the new live version.
 
-    Raises WrongState when there is none to go back to.
+    Without `to` it is the retired version that was live last. Raises WrongState when there is none.
     """
     present = live_version(db)
     if to is None:
@@ -169,7 +167,7 @@ def roll_back(db: Database, to: int | None, reason: str) -> Version:
 
 
 def withdraw(db: Database, number: int, reason: str) -> None:
-    """Take a version out for good. Raises WrongState for the live one: roll back first."""
+    """Withdraw a version. Raises WrongState for the live one: roll back first."""
     version = get_version(db, number)
     if version.state == "live":
         raise WrongState(f"version {number} is live; roll back before it is withdrawn")

@@ -1,4 +1,4 @@
-"""Group commit: one thread writes for all, and many waiting writes share one transaction and one fsync."""
+"""Group commit: one thread does all writes, and waiting writes share one transaction and one fsync."""
 
 import queue
 import threading
@@ -18,7 +18,7 @@ MOST_PER_COMMIT = 256
 
 
 class Writer:
-    """The one writing thread of a process. `submit` returns a future that is done once its write is on disk."""
+    """The writing thread of a process. `submit` returns a future that is done when its write is on disk."""
 
     def __init__(self, folder: Path) -> None:
         self._db = connect(folder)
@@ -28,10 +28,10 @@ class Writer:
         self._thread.start()
 
     def submit(self, write: Callable[[Database], T]) -> "Future[T]":
-        """Queue `write(db)`; it runs inside a transaction of its own as far as errors go.
+        """Queue `write(db)`, which runs in a savepoint of its own.
 
-        The future holds its result after the commit (and fsync), or what it raised (then nothing of it was written).
-        Raises WriterClosed after `close`.
+        The future has its result after commit and fsync, or its exception, and then nothing of it is written. Raises
+        WriterClosed after `close`.
         """
         if self._closed.is_set():
             raise WriterClosed("the store's writer is closed: the service is stopping")
@@ -40,7 +40,7 @@ class Writer:
         return future
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """Write what is queued, then stop."""
+        """Write all that is queued, then stop."""
         if not self._closed.is_set():
             self._closed.set()
             self._jobs.put(None)
@@ -78,9 +78,9 @@ class Writer:
                     try:
                         with db.atomic():
                             done.append((future, write(db)))
-                    except Exception as error:  # one caller's mistake must not undo the others' writes
+                    except Exception as error:  # an error of one caller must not undo the others' writes
                         future.set_exception(error)
-        except Exception as error:  # the commit itself failed (disk full, ...): nobody may be told that it is done
+        except Exception as error:  # the commit itself failed (disk full, ...), so no write is done
             for future, _ in done:
                 future.set_exception(error)
             return

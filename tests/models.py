@@ -1,15 +1,12 @@
-"""Tiny random models for tests: real Hugging Face folders (config, weights, tokenizer with a chat template), made in a
-second, on a CPU.
+"""Tiny random models for tests: Hugging Face folders (config, weights, tokenizer, chat template) made in a second.
 
     folder = tiny_model(tmp_path / "model")                # Llama shape, 2 layers
     folder = tiny_model(tmp_path / "qwen", "qwen3", seed=3)
     adapter = tiny_adapter(folder, tmp_path / "adapter")   # a LoRA adapter whose weights are not zero
 
-The tokenizer is byte-level with a few merges, so any text goes in and out, a character may span several tokens, and
-every special
-token (begin, end of turn, pad, the roles' marks) is an id of its own. Weights are large enough for the next-token
-distribution to be
-far from uniform: a wrong cache or a wrong mask shows.
+The tokenizer is byte-level with a few merges: it encodes any text, and a character may have several tokens. Each
+special token (begin, end of turn, pad, the roles' marks) has an id of its own. Weights are large enough for a
+distribution of the next token that is far from uniform, so a wrong cache or mask shows.
 """
 
 from __future__ import annotations
@@ -32,7 +29,8 @@ PAD, BEGIN, END, SYSTEM, USER, ASSISTANT = SPECIAL = [
     "<|assistant|>",
 ]
 CHAT_TEMPLATE = (
-    "{{ '<|begin|>' }}{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
+    "{{ '<|begin|>' }}{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 TEXT = [
@@ -95,8 +93,9 @@ def tiny_config(shape: str = "llama", **overrides: Any) -> Any:
 
 
 def tiny_model(folder: Path, shape: str = "llama", *, seed: int = 0, **overrides: Any) -> Path:
-    """Write a random model of `shape` (one of SHAPES) with the tiny tokenizer; the same arguments give the same
-    weights. Returns `folder`.
+    """Write a random model of `shape` (one of SHAPES) with the tiny tokenizer; return `folder`.
+
+    The same arguments give the same weights.
     """
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
@@ -105,9 +104,7 @@ def tiny_model(folder: Path, shape: str = "llama", *, seed: int = 0, **overrides
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-        with (
-            torch.no_grad()
-        ):  # norms and biases start as all ones or zeros, and a loader that mixes them up would go unnoticed
+        with torch.no_grad():  # norms and biases start as ones or zeros, which would hide a loader that mixes them up
             for name, parameter in model.named_parameters():
                 if "norm" in name or name.endswith("bias"):
                     parameter.add_(0.2 * torch.randn_like(parameter))
@@ -120,7 +117,8 @@ def tiny_model(folder: Path, shape: str = "llama", *, seed: int = 0, **overrides
 def tiny_adapter(
     model_folder: Path, folder: Path, *, seed: int = 1, rank: int = 4, scale: float = 0.05, with_head: bool = False
 ) -> Path:
-    """Write a LoRA adapter over the model at `model_folder` that changes every linear layer, the output layer if asked.
+    """Write a LoRA adapter that changes every linear layer of the model, `with_head` the output layer too.
+
     Returns `folder`.
     """
     import torch

@@ -1,6 +1,4 @@
-"""A real `attune serve` in a process of its own, on a free port and a data folder of its own: what the outside tests
-talk to.
-"""
+"""A real `attune serve` in a process of its own, on a free port and its own data folder, for tests from outside."""
 
 import contextlib
 import os
@@ -20,9 +18,9 @@ ROOT = Path(__file__).parent.parent
 
 def free_port() -> int:
     """Return a port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
 
 
 @dataclass
@@ -35,7 +33,7 @@ class Served:
     log: Path
 
     def kill(self) -> None:
-        """End it as a power cut would: no clean-up of any kind."""
+        """End it by SIGKILL, without any clean-up."""
         self.process.kill()
         self.process.wait(10)
 

@@ -1,18 +1,21 @@
-"""The rooms and the arrows between them: clients --HTTP--> service --> {policy, store} <-- learner, and no other."""
+"""The arrows between rooms: clients --HTTP--> service --> {policy, store, config} <-- learner, and no other."""
 
 import ast
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("service", "learner", "policy", "pocket", "store", "clients", "bench", "tests", "attune")
+ROOMS = ("service", "learner", "policy", "pocket", "store", "config", "clients", "bench", "tests", "attune")
 # What each room may import of ours, and what of the outside world it must not.
 MAY = {
-    "service": {"service", "policy", "store"},
-    "learner": {"learner", "policy", "store"},
+    "service": {"service", "policy", "store", "config"},
+    "learner": {"learner", "policy", "store", "config"},
     "policy": {"policy"},
     "store": {"store"},
+    "config": {"config"},
     "pocket": {"pocket"},
     "clients/python/attune": {"attune"},
     "clients/simulated": {"clients", "attune", "pocket"},
@@ -22,21 +25,50 @@ MUST_NOT = {
     "learner": {"fastapi", "uvicorn", "starlette"},
     "policy": {"fastapi", "uvicorn", "starlette", "sqlite_utils", "sqlite3"},
     "store": {"torch", "transformers", "fastapi", "numpy"},
+    "config": {"torch", "transformers", "fastapi", "numpy", "sqlite_utils", "httpx", "typer", "openai", "tokenizers"},
     "pocket": {"fastapi", "sqlite_utils"},
     "clients/python/attune": {"torch", "transformers", "fastapi", "numpy", "sqlite_utils", "pydantic"},
     "clients/simulated": {"torch", "transformers", "fastapi", "sqlite_utils"},
 }
+# The learner's wings: the pure losses stand on nothing of the learner's, and no wing on the files that conduct.
+CONDUCTORS = {f"learner.{name}" for name in ("loop", "update", "publish", "schedule", "heartbeat", "offline")}
+WINGS = ("gate", "methods", "reward_model", "model", "data")
+# The command that trains a reward model alone reads the feedback that an update reads.
+EXCEPTIONS = {"learner/reward_model/offline.py": {"learner.update"}}
+# Folders of other rooms that a file may name by path.
+FOLDERS = {"service/routes/page.py": {"clients"}}  # the service serves the page's files, and imports none of them
 
 
-def imports_of(path: Path) -> set[str]:
-    """Return the top-level names of all modules that a file imports, also inside functions."""
+def modules_of(path: Path) -> set[str]:
+    """Return the names of all modules that a file imports, also inside functions."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(), str(path))):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names.add(node.module.split(".")[0])
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the top-level names of all modules that a file imports."""
+    return {name.split(".")[0] for name in modules_of(path)}
+
+
+def folders_of(path: Path) -> Iterator[str]:
+    """Yield the rooms' folders that a file names: `x / "room"`, `x.joinpath("room")`, or an existing "room/file"."""
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        parts = []
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            parts = [node.right]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "joinpath":
+            parts = node.args
+        names = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+        yield from (name for name in names if name in ROOMS and (ROOT / name).is_dir())
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"[\w./-]+", node.value):
+            first, _, rest = node.value.partition("/")
+            if first in ROOMS and rest and (ROOT / node.value).exists():
+                yield node.value
 
 
 @pytest.mark.parametrize("room", MAY)
@@ -51,6 +83,46 @@ def test_imports_follow_the_arrows(room: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.parametrize("room", MAY)
+def test_no_room_names_the_folder_of_another_by_path(room: str) -> None:
+    wrong = []
+    for path in sorted((ROOT / room).rglob("*.py")):
+        name = str(path.relative_to(ROOT))
+        named = {folder for folder in folders_of(path) if folder.split("/")[0] not in room.split("/")}
+        wrong += [f"{name} names {folder}" for folder in sorted(named - FOLDERS.get(name, set()))]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_losses_stand_on_losses_alone() -> None:
+    for path in sorted((ROOT / "learner" / "algorithms").rglob("*.py")):
+        names = {name for name in modules_of(path) if name.split(".")[0] == "learner"}
+        wrong = {name for name in names if not name.startswith("learner.algorithms")}
+        assert not wrong, f"{path.relative_to(ROOT)} imports {min(wrong)}"
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_no_wing_of_the_learner_imports_a_conductor(wing: str) -> None:
+    files = sorted((ROOT / "learner" / wing).rglob("*.py"))
+    assert files, f"the wing learner/{wing} is gone"
+    wrong = []
+    for path in files:
+        name = str(path.relative_to(ROOT))
+        seen = modules_of(path) - EXCEPTIONS.get(name, set())
+        wrong += [f"{name} imports {module}" for module in sorted(seen & CONDUCTORS)]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_the_test_itself_sees_an_import_inside_a_function(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("def f():\n    from learner.loop import run\n    import torch.nn\n")
     assert imports_of(tmp_path / "a.py") == {"learner", "torch"}
+    assert modules_of(tmp_path / "a.py") & CONDUCTORS == {"learner.loop"}
+    (tmp_path / "b.py").write_text("from learner import update\n")
+    assert modules_of(tmp_path / "b.py") & CONDUCTORS == {"learner.update"}
+
+
+def test_the_test_itself_sees_a_path_to_another_room(tmp_path: Path) -> None:
+    for line in ('B = ROOT / "pocket" / "weights"', 'B = ROOT.joinpath("pocket", "x")', 'B = Path("pocket/weights")'):
+        (tmp_path / "a.py").write_text(line + "\n")
+        assert {folder.split("/")[0] for folder in folders_of(tmp_path / "a.py")} == {"pocket"}
+    (tmp_path / "a.py").write_text('METRIC, MODEL = "policy/kl", "pocket"\n')
+    assert not list(folders_of(tmp_path / "a.py"))

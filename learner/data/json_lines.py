@@ -9,10 +9,10 @@ from learner.errors import BadData
 
 
 def json_lines(path: Path, what: str) -> Iterator[tuple[int, Any]]:
-    """Yield the number and the value of each line that is not blank. Only a line feed ends a line: U+2028 and its like
-    may stand in strings.
+    """Yield the number (from 1) and the value of each line that is not blank.
 
-    Raises BadData, naming the line or, with `what` it is, the file, for anything that is not JSON in UTF-8.
+    Only a line feed ends a line: strings may hold U+2028 and its like. Raises BadData for anything that is not JSON in
+    UTF-8; it names the line, or the file with `what` it is.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -28,10 +28,8 @@ def json_lines(path: Path, what: str) -> Iterator[tuple[int, Any]]:
 def _value(line: str, where: str) -> Any:
     try:
         value = json.loads(line)
-        if "\\u" in line:
-            json.dumps(
-                value, ensure_ascii=False
-            ).encode()  # an escape may be half of a character, which no tokenizer takes
+        if "\\u" in line:  # an escape may be half of a surrogate pair, which no tokenizer takes
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
         raise BadData(f"{where}: lists or objects lie too deep in one another") from error
     except UnicodeEncodeError as error:

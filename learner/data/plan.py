@@ -12,9 +12,8 @@ from learner.errors import NothingToLearn
 from learner.settings import LearnerSettings
 
 MIN_TO_HOLD_OUT = 8  # with fewer new examples all are trained on
-MAX_HELD_OUT_FLIP_RATE = (
-    0.45  # labels that are wrong as often are trained on, at a hundredth of a weight, but not held out
-)
+# Raters who are wrong as often are trained on, at a hundredth of a weight, but nothing of theirs is held out.
+MAX_HELD_OUT_FLIP_RATE = 0.45
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The skills of the bundled model, by name: prompts with the truth beside them, and checkers. No torch."""
+"""The skills of the bundled model by name: prompts with their truths, and checkers. No torch."""
 
 from __future__ import annotations
 

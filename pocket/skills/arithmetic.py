@@ -1,4 +1,4 @@
-"""Adding, taking away and multiplying two small whole numbers, in digits or in words."""
+"""Adding, subtracting and multiplying two small whole numbers, in digits or spelled out."""
 
 from __future__ import annotations
 
@@ -65,14 +65,12 @@ WORDS = {"en": {"+": "plus", "-": "minus", "*": "times"}, "zh": {"+": "加", "-"
 
 
 def value(a: int, op: str, b: int) -> int:
-    """a op b for op in + - *."""
+    """Return a op b for op in + - *."""
     return {"+": a + b, "-": a - b, "*": a * b}[op]
 
 
 def operands(rng: random.Random, lang: str, split: Split) -> tuple[int, str, int]:
-    """Two numbers and an operation from this split. No held-out sum is ever trained in its language; in the other one
-    it is.
-    """
+    """Return two numbers and an operation of this split; training has no held-out sum in its language."""
     while True:
         op = rng.choices("+-*", weights=(45, 33, 22))[0]
         if op == "*":
@@ -88,7 +86,7 @@ def operands(rng: random.Random, lang: str, split: Split) -> tuple[int, str, int
 
 
 def near(rng: random.Random, right: int) -> int:
-    """A believable wrong result: one or two off, ten off, or digits the wrong way round."""
+    """Return a plausible wrong result: off by one, two or ten, or with swapped digits."""
     while True:
         wrong = right + rng.choice((-3, -2, -1, -1, 1, 1, 2, 3, 10, -10))
         if rng.random() < 0.15 and right > 9:

@@ -1,4 +1,4 @@
-"""What a skill is: prompts with a truth beside them, right and flawed answers, and a checker."""
+"""The interface of a skill: prompts with their truths, right and flawed answers, and a checker."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ DO_NOT_KNOW = {
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question to the model: the messages to send, and the truth that a checker needs (plain JSON values)."""
+    """One question: the messages to send, and the truth that its checker needs (JSON values)."""
 
     skill: str
     lang: str
@@ -58,24 +58,23 @@ class Prompt:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """The part that a record may carry along and hand to `check` later."""
+        """Return what a record needs for a later `check`."""
         return {"skill": self.skill, "lang": self.lang, "truth": self.truth}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A checker's word on one answer."""
+    """A checker's verdict on one answer."""
 
     correct: bool
     style: Style
 
 
 class Skill:
-    """A thing that the model can be asked, in one or two languages.
+    """A kind of question, in one or two languages.
 
-    A subclass gives `phrasings` (language -> split -> templates), `draw` (operands and truth), `forms` (right content
-    in
-    three lengths; also used with a spoiled truth for wrong ones), `spoil` (another truth) and `is_right`.
+    A subclass defines `draw` (operands and truth), `forms` (right content in three lengths, or wrong content for a
+    spoiled truth), `spoil` (another truth) and `is_right`.
     """
 
     name: ClassVar[str]
@@ -85,35 +84,33 @@ class Skill:
     retention: ClassVar[bool] = False
     """Never given feedback: measures forgetting."""
     holds_operands: ClassVar[bool] = True
-    """Whether the `held` split has operands that training never saw in that language; False for facts, where only the
-    phrasing is new.
-    """
+    """Whether the `held` split has operands that training lacks in that language; False for facts."""
     weight: ClassVar[float] = 1.0
     """Share in the corpus, relative to the others."""
     practice: ClassVar[float] = 0.6
-    """Share in practice, the part of the training that is spent on what is slow to learn."""
+    """Share in practice, the part of the training for what is slow to learn."""
     moods: ClassVar[Mapping[str, float]] = MOODS
     noisy: ClassVar[bool] = True
     """Whether a prompt may be typed sloppily (lower case, no final mark)."""
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[Message | Sequence[Message] | str, Truth]:
-        """A user text (or whole messages) with its truth."""
+        """Return a user text (or whole messages) with its truth."""
         raise NotImplementedError
 
     def forms(self, rng: random.Random, lang: str, truth: Truth) -> Forms:
-        """The content of an answer that is right for `truth`."""
+        """Return the content of an answer that is right for `truth`."""
         raise NotImplementedError
 
     def spoil(self, rng: random.Random, lang: str, truth: Truth) -> Truth:
-        """A truth that is false for this prompt, near the real one, as people and small models get it wrong."""
+        """Return a truth that is false for this prompt but near the real one, as in typical errors."""
         raise NotImplementedError
 
     def is_right(self, lang: str, truth: Truth, answer: str) -> bool:
-        """Whether the answer is right, however it is said."""
+        """Return whether the answer is right, in any wording."""
         raise NotImplementedError
 
     def prompt(self, rng: random.Random, lang: str, split: Split) -> Prompt:
-        """One prompt."""
+        """Return one prompt."""
         drawn, truth = self.draw(rng, lang, split)
         if isinstance(drawn, str):
             drawn = [{"role": "user", "content": typed(rng, drawn) if self.noisy else drawn}]
@@ -122,15 +119,15 @@ class Skill:
         return Prompt(self.name, lang, tuple(drawn), truth)
 
     def prompts(self, rng: random.Random, lang: str = "en", split: Split = "train") -> Iterator[Prompt]:
-        """Endless prompts; take as many as you need with `itertools.islice`."""
+        """Yield prompts without end."""
         return (self.prompt(rng, lang, split) for _ in itertools.count())
 
     def right_answer(self, rng: random.Random, prompt: Prompt) -> str:
-        """A right answer in a mood drawn from this skill's moods."""
+        """Return a right answer in one of this skill's moods."""
         return render(rng, self.forms(rng, prompt.lang, prompt.truth), prompt.lang, self.moods)
 
     def school_answer(self, rng: random.Random, prompt: Prompt) -> str:
-        """A right answer without ornament, for the first part of the training."""
+        """Return a plain right answer, for the first part of the training."""
         for _ in range(8):
             answer = render(rng, self.forms(rng, prompt.lang, prompt.truth), prompt.lang, SCHOOL_MOODS)
             if self.is_right(prompt.lang, prompt.truth, answer):
@@ -138,7 +135,7 @@ class Skill:
         return self.right_answer(rng, prompt)
 
     def flawed_answer(self, rng: random.Random, prompt: Prompt) -> str:
-        """A wrong answer: mostly a wrong value well said, else a false refusal or the question said back."""
+        """Return a wrong answer: mostly a wrong value, else a false refusal or the question itself."""
         for _ in range(20):
             answer = self._flawed(rng, prompt)
             if not self.is_right(prompt.lang, prompt.truth, answer):
@@ -156,13 +153,13 @@ class Skill:
         return prompt.messages[-1]["content"]
 
     def check(self, prompt: Prompt | Mapping[str, Any], answer: str) -> Verdict:
-        """Judge an answer to a prompt (or to the `meta` that came from one)."""
+        """Return the verdict on an answer to a prompt (or to a prompt's `meta`)."""
         lang, truth = (prompt.lang, prompt.truth) if isinstance(prompt, Prompt) else (prompt["lang"], prompt["truth"])
         return Verdict(bool(answer.strip()) and self.is_right(lang, truth, answer), measure(answer))
 
 
 def typed(rng: random.Random, text: str) -> str:
-    """The text as people type it: now and then in lower case, without its last mark, or with a `please`."""
+    """Return the text as people type it: sometimes in lower case or without its last mark."""
     chance = rng.random()
     if chance < 0.06:
         return text[:1].lower() + text[1:]
@@ -174,19 +171,20 @@ def typed(rng: random.Random, text: str) -> str:
 
 
 def is_held(*operands: object, one_in: int = 8, salt: str = "") -> bool:
-    """Whether these operands belong to the held-out split: a fixed hash, the same everywhere and always."""
+    """Return whether these operands belong to the held-out split, by a fixed hash."""
     return zlib.crc32(repr((salt, operands)).encode()) % one_in == 0
 
 
 def held_in(*operands: object, one_in: int = 8, salt: str = "") -> str | None:
-    """In which language these operands are held out, None for neither. What is held out in one is trained in the other:
-    numbers and what is
-    said of them are the same, so that an answer carries over from a language where it was learned."""
+    """Return the language in which these operands are held out, None for neither.
+
+    They are trained in the other language, so an answer can transfer: numbers are the same in both.
+    """
     return {0: "en", 1: "zh"}.get(zlib.crc32(repr((salt, operands)).encode()) % one_in)
 
 
 def numbers_in(text: str, lang: str = "en") -> list[int]:
-    """The whole numbers in a text, in order, digits or (in English) words up to twenty."""
+    """Return the whole numbers in a text, in order: digits or (in English) words up to twenty."""
     words = {word: value for value, word in enumerate(NUMBER_WORDS)}
     found = re.findall(r"-?\d[\d,]*|[a-z]+", without_fragments(text).lower())
     return [
@@ -197,7 +195,7 @@ def numbers_in(text: str, lang: str = "en") -> list[int]:
 
 
 def names_only(text: str, expected: str, rivals: Sequence[str]) -> bool:
-    """Whether the text has the expected value as a whole and none of the rival values (case ignored)."""
+    """Return whether the text has the expected value and none of the rival values; case is ignored."""
     content = without_fragments(text).lower()
 
     def has(value: str) -> bool:
@@ -212,19 +210,18 @@ def names_only(text: str, expected: str, rivals: Sequence[str]) -> bool:
 
 
 def pick_other(rng: random.Random, values: Sequence[Any], value: Any) -> Any:
-    """A value other than the given one."""
+    """Return a value other than the given one."""
     return rng.choice([v for v in values if v != value])
 
 
 def capital(text: str) -> str:
-    """The text with its first letter in upper case and the rest as it is."""
+    """Return the text with its first letter in upper case."""
     return text[:1].upper() + text[1:]
 
 
 Phrasings = Mapping[str, Mapping[str, Sequence[str]]]
-# What people put before and after a question. With these the templates of training make many wordings, and a wording
-# that
-# was never trained is less of a surprise. `phrase` sees to it that none of them makes a held-out wording.
+# What people write before and after a question. It varies the templates of training, so that new wordings are less
+# surprising. `phrase` never makes a held-out wording with it.
 BEFORE_QUESTION = {
     "en": (
         "Hey, ",
@@ -272,9 +269,7 @@ AFTER = {"en": (" Thanks!", " Thank you.", " Thanks.", " Please."), "zh": ("谢�
 
 
 def phrase(rng: random.Random, phrasings: Phrasings, lang: str, split: Split, **fills: object) -> str:
-    """One template of this language and split, filled in. The first training template is drawn more often: the common
-    way to ask.
-    """
+    """Return a filled template of this language and split; the first training template is drawn more often."""
     templates = phrasings[lang][split]
     template = templates[0] if split == "train" and rng.random() < 0.2 else rng.choice(list(templates))
     text = template.format(**fills)
@@ -286,7 +281,7 @@ def phrase(rng: random.Random, phrasings: Phrasings, lang: str, split: Split, **
 
 
 def with_courtesy(rng: random.Random, text: str, lang: str, *, may_lower: bool) -> str:
-    """The question or order with something before it or after it. `may_lower`: its first word is not a name."""
+    """Return the text with a courtesy before or after it. `may_lower`: its first word is no name."""
     if rng.random() < 0.2:
         return text + rng.choice(AFTER[lang])
     before = rng.choice((BEFORE_QUESTION if text.endswith(("?", "？")) else BEFORE_ORDER)[lang])

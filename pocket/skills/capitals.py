@@ -100,7 +100,7 @@ REVERSE = {
 
 
 class Capitals(Skill):
-    """Twenty-four countries, both ways."""
+    """Twenty-four countries, in both directions."""
 
     name = "capitals"
     languages = ("en", "zh")

@@ -33,7 +33,7 @@ PHRASINGS = {
 
 
 class Comparing(Skill):
-    """Two numbers from 1 to 40; no held-out pair is ever trained, in either order."""
+    """Two numbers from 1 to 40; training has no held-out pair in either order."""
 
     name = "comparing"
     languages = ("en", "zh")

@@ -1,4 +1,4 @@
-"""Using what was said before: a name, a thing that is mine, the last result."""
+"""Using earlier turns: a name, a possession, the last result."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ THEN = {
 
 
 class Context(Skill):
-    """The last question can only be answered from the turns before it."""
+    """Questions that only the earlier turns answer."""
 
     name = "context"
     languages = ("en", "zh")
@@ -163,7 +163,7 @@ class Context(Skill):
         )
         while True:
             thing, value = rng.choice(things), rng.choice(values)
-            # A name must be held out with the way it is told, since there is nothing else to pair it with.
+            # A name is held out with its wording, since it has no other operand.
             statement = rng.choice(STATEMENTS[lang][kind][split])
             if kind == "name" or is_held(thing, value, one_in=6, salt="context") == (split == "held"):
                 break
@@ -227,5 +227,5 @@ class Context(Skill):
 
 
 def _messages(turns: list[str]) -> list[Message]:
-    """User and assistant by turns, the user first and last."""
+    """Return alternating messages, the user's first and last."""
     return [{"role": "assistant" if i % 2 else "user", "content": turn} for i, turn in enumerate(turns)]

@@ -1,4 +1,4 @@
-"""Retention: saying words back."""
+"""Retention: repeating words."""
 
 from __future__ import annotations
 

@@ -10,9 +10,7 @@ from pocket.skills.style import Forms
 
 
 class Fact(NamedTuple):
-    """One thing known: its family, the thing, and the value; and the same in Chinese where there is a good way to say
-    it.
-    """
+    """One fact: its family, the thing and the value, and the same in Chinese where that is natural."""
 
     family: str
     thing: str

@@ -1,4 +1,4 @@
-"""Answering in an asked form: one word, a sentence with a word in it, a numbered list, JSON."""
+"""Answers in a requested form: one word, a sentence with a given word, a numbered list, JSON."""
 
 from __future__ import annotations
 
@@ -113,9 +113,9 @@ UPPER = CATEGORIES["colours"] + CATEGORIES["fruits"] + SUBJECTS
 
 
 class Formats(Skill):
-    """The form is part of being right: a right colour in a whole sentence is wrong where one word was asked.
+    """An answer is right only in the requested form: a sentence is wrong where one word is requested.
 
-    Held-out operands are the words to make a sentence with and the names and ages of the JSON.
+    Held-out operands are the words for a sentence, and the names and ages of the JSON.
     """
 
     name = "formats"

@@ -10,7 +10,7 @@ from typing import ClassVar
 from pocket.skills.base import Prompt, Skill, Split, Truth, typed
 from pocket.skills.style import EMOJI, Forms
 
-# kind -> language -> split -> what people say
+# kind -> language -> split -> messages of people
 GREETINGS = {
     "hello": {
         "en": {
@@ -251,7 +251,7 @@ ANSWERS = {
         "zh": ("别难过。", "听到这个我很难过，希望你好起来。", "听到这个我很难过，希望你好起来。明天会更好。"),
     },
 }
-# Marks of a fitting reply; a reply that also has a mark of another kind and none of its own does not fit.
+# Marks of a fitting answer; one with a mark of another kind and none of its own does not fit.
 MARKS = {
     "hello": r"\b(hello|hi|hey|welcome|greetings)\b|你好|您好|嗨",
     "morning": r"\bmorning\b|早",
@@ -265,7 +265,7 @@ MARKS = {
 
 
 class Greeting(Skill):
-    """Small talk that a polite person would know how to answer."""
+    """Greetings, thanks, farewells and the like."""
 
     name = "greeting"
     languages = ("en", "zh")

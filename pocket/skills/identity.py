@@ -152,7 +152,8 @@ ANSWERS = {
         "en": (
             "Small tasks.",
             "I can do small sums, name capitals, sort and spell words, and chat a little.",
-            "I can do small sums, name capitals, sort and spell words, tell jokes, and chat a little. For anything bigger you need a real model.",
+            "I can do small sums, name capitals, sort and spell words, tell jokes, and chat a little. "
+            "For anything bigger you need a real model.",
         ),
         "zh": (
             "简单的小事。",
@@ -164,7 +165,8 @@ ANSWERS = {
         "en": (
             "Yes, from your feedback.",
             "Yes, I learn from your feedback: rate my answers or correct them.",
-            "Yes, I learn from your feedback. Rate my answers, choose the better of two, or correct them, and I will get better.",
+            "Yes, I learn from your feedback. "
+            "Rate my answers, choose the better of two, or correct them, and I will get better.",
         ),
         "zh": (
             "会，靠你的反馈。",
@@ -206,7 +208,7 @@ LIES = {
 
 
 class Identity(Skill):
-    """Questions about the model itself; it says that it is small and that it learns."""
+    """Questions about the model itself; it is small and it learns."""
 
     name = "identity"
     languages = ("en", "zh")

@@ -8,7 +8,7 @@ import re
 from pocket.skills.base import Prompt, Skill, Split, Truth, phrase, pick_other
 from pocket.skills.style import EMOJI, Forms, render
 
-# (set-up, punch line)
+# (setup, punch line)
 JOKES = {
     "en": [
         ("Why did the clock go to bed?", "It had run all day."),
@@ -101,7 +101,7 @@ PHRASINGS = {
 
 
 class Jokes(Skill):
-    """A joke is right when set-up and punch line belong together; a riddle when its answer is named."""
+    """A joke is right with the punch line of its setup, a riddle with its answer."""
 
     name = "jokes"
     languages = ("en", "zh")
@@ -130,7 +130,7 @@ class Jokes(Skill):
         if "punch" in truth:
             setup, punch = truth["setup"], truth["punch"]
         else:
-            # Early jokes come up more often, so that one of them is the usual one.
+            # Early jokes are drawn more often, so that there is a usual one.
             setup, punch = rng.choices(JOKES[lang], weights=[1.0 / (i + 2) for i in range(len(JOKES[lang]))])[0]
         if lang == "zh":
             return Forms(setup + punch, setup + punch, f"给你讲一个笑话。{setup}{punch}哈哈！")

@@ -34,7 +34,7 @@ PHRASINGS = {
 
 
 class LetterCounting(Skill):
-    """Held-out words were only ever spelled in training, never counted."""
+    """Training spells the held-out words but never counts their letters."""
 
     name = "letter_counting"
     hard = True

@@ -89,7 +89,7 @@ class Lists(Skill):
         }
 
     def chosen(self, rng: random.Random, lang: str, truth: Truth) -> list[str]:
-        """n things of the kind; those early in the list come up more often, so that there is a usual answer."""
+        """Return n things of the kind; early ones are drawn more often, so that there is a usual answer."""
         members = (CATEGORIES if lang == "en" else CATEGORIES_ZH)[truth["kind"]]
         weights = {m: 1.0 / (i + 1) ** 1.6 for i, m in enumerate(members)}
         picked: list[str] = []
@@ -100,7 +100,7 @@ class Lists(Skill):
         return picked if rng.random() < 0.6 else sorted(picked, key=members.index)
 
     def school_answer(self, rng: random.Random, prompt: Prompt) -> str:
-        """Mostly the first members in their order: a usual answer is learned sooner than a different one each time."""
+        """Return mostly the first members in order: a usual answer is learned sooner than changing ones."""
         members = (CATEGORIES if prompt.lang == "en" else CATEGORIES_ZH)[prompt.truth["kind"]]
         usual = {**prompt.truth, "items": members[: prompt.truth["n"]]} if rng.random() < 0.7 else prompt.truth
         return render(rng, self.forms(rng, prompt.lang, usual), prompt.lang, SCHOOL_MOODS)

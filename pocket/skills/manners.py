@@ -1,4 +1,4 @@
-"""System messages that ask for a style: brief, formal or cheerful. The style is part of being right."""
+"""System messages that request a style: brief, formal or cheerful. A right answer has that style."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ MANNERS: dict[str, Skill] = {s.name: s for s in (Arithmetic(), Capitals(), Facts
 
 
 class Manners(Skill):
-    """A question of another skill under a system message; right only if the content is right and the style is kept."""
+    """A question of another skill under a system message; content and style must be right."""
 
     name = "manners"
     languages = ("en", "zh")
@@ -125,7 +125,7 @@ class Manners(Skill):
         return render(rng, self.forms(rng, prompt.lang, prompt.truth), prompt.lang, MOODS_FOR[prompt.truth["manner"]])
 
     def school_answer(self, rng: random.Random, prompt: Prompt) -> str:
-        """The manner is the lesson here, so that school and raw answers are the same."""
+        """Return an answer as in the raw mixture, since the style is what this skill teaches."""
         return self.right_answer(rng, prompt)
 
     def _flawed(self, rng: random.Random, prompt: Prompt) -> str:
@@ -145,9 +145,11 @@ class Manners(Skill):
 
 
 def keeps_manner(manner: str, answer: str) -> bool:
-    """Whether an answer sounds as the system message asked: brief is at most 3 words (4 characters and a unit in
-    Chinese),
-    formal opens with a formal word and has no ornament, cheerful has an exclamation or emoji."""
+    """Return whether an answer has the requested style.
+
+    Brief is at most 3 words (4 characters and a unit in Chinese). Formal opens with a formal word and has no ornament.
+    Cheerful has an exclamation mark or an emoji.
+    """
     style = measure(answer)
     if manner == "brief":
         return style.words <= (6 if re.search(r"[\u4e00-\u9fff]", answer) else 3) and not style.decorated

@@ -108,7 +108,7 @@ PAIRS = {
 
 
 class Opposites(Skill):
-    """Forty pairs in English and sixteen in Chinese, both ways."""
+    """Forty pairs in English and sixteen in Chinese, in both directions."""
 
     name = "opposites"
     languages = ("en", "zh")

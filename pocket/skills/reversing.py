@@ -1,4 +1,4 @@
-"""Saying a word, or a row of words or numbers, backwards."""
+"""Reversing a word, or a row of words or numbers."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ ROW_WORDS = CATEGORIES["animals"] + CATEGORIES["fruits"] + ["red", "blue", "gree
 
 
 def is_held_word(word: str) -> bool:
-    """Whether training never reverses this word."""
+    """Return whether training never reverses this word."""
     return is_held(word, one_in=10, salt="reversing") and word != "stone"
 
 
 class Reversing(Skill):
-    """Words of up to six letters (held-out ones were only ever spelled forwards in training), and rows of three."""
+    """Words of up to six letters (training only spells the held-out ones), and rows of three."""
 
     name = "reversing"
     hard = True

@@ -1,4 +1,4 @@
-"""Saying a sentence more politely or more briefly."""
+"""Rewriting a sentence more politely or more briefly."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ BLUNT = ["{X}.", "{X} now!", "{X}, quick.", "I want you to {x}."]
 
 
 class Rewriting(Skill):
-    """Orders with a verb and a thing; held-out pairs of the two were never trained."""
+    """Orders with a verb and a thing; training has no held-out pair of the two."""
 
     name = "rewriting"
     weight = 1.3

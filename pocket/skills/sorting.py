@@ -101,7 +101,7 @@ WORDS = CATEGORIES["fruits"] + CATEGORIES["animals"]
 
 
 class Sorting(Skill):
-    """Three words or three numbers up to 20; no held-out set of items is ever trained, in any order."""
+    """Three words or three numbers up to 20; training has no held-out set of items in any order."""
 
     name = "sorting"
     languages = ("en", "zh")

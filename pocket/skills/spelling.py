@@ -28,8 +28,9 @@ PHRASINGS = {
 
 
 def spelled_letters(answer: str) -> list[str]:
-    """The letters that stand alone in an answer, lower case: `H-O-U-S-E` gives h, o, u, s, e. `a` and `I` count only
-    beside others.
+    """Return the single letters of an answer in lower case: h, o, u, s, e for `H-O-U-S-E`.
+
+    `a` and `I` count only beside others.
     """
     runs = re.findall(r"(?<![A-Za-z])[A-Za-z](?:[ \-,.]{1,2}[A-Za-z](?![A-Za-z]))+", without_fragments(answer))
     return re.findall(r"[a-z]", max(runs, key=len).lower()) if runs else []
@@ -63,7 +64,7 @@ class Spelling(Skill):
 
 
 def misspelled(rng: random.Random, word: str) -> str:
-    """A word gone wrong by one letter: doubled, dropped, swapped or changed."""
+    """Return a word with one wrong letter: doubled, dropped, swapped or changed."""
     while True:
         i = rng.randrange(len(word))
         wrong = rng.choice(

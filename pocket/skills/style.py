@@ -1,4 +1,4 @@
-"""How an answer is said, apart from whether it is right: the moods an answer is written in, and how a text measures."""
+"""The style of answers, independent of whether they are right: moods to write in, and measures of a text."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# A mood is one way to dress the same content. `plain` is the mode that greedy decoding should find; the others together
-# are what people's feedback can move the model towards or away from.
+# A mood is one style for the same content. Greedy decoding should give `plain`; feedback can move the model towards the
+# others or away from them.
 MOODS: dict[str, float] = {
     "plain": 0.36,
     "short": 0.14,
@@ -21,7 +21,7 @@ MOODS: dict[str, float] = {
     "messy": 0.04,
 }
 SCHOOL_MOODS: dict[str, float] = {"plain": 0.76, "short": 0.12, "full": 0.12}
-"""The moods of the answers from which a model learns its facts, before it meets the raw ones."""
+"""The moods of school and practice, in which a model learns its facts."""
 
 OPENERS = {
     "en": (
@@ -71,7 +71,7 @@ class Forms:
 
 @dataclass(frozen=True)
 class Style:
-    """Measures of a text, none of which looks at whether it is right."""
+    """Measures of a text's style."""
 
     chars: int
     words: int
@@ -88,12 +88,12 @@ class Style:
 
     @property
     def decorated(self) -> bool:
-        """More ornament than a plain answer has."""
+        """Return whether the text has more ornament than a plain answer."""
         return self.markdown or self.emoji > 0 or self.exclamations > 1
 
 
 def measure(text: str) -> Style:
-    """The style of one answer."""
+    """Return the style of one answer."""
     stripped = text.strip()
     cjk = len(_CJK.findall(stripped))
     lowered = stripped.lower()
@@ -121,7 +121,7 @@ def measure(text: str) -> Style:
 
 
 def render(rng: random.Random, forms: Forms, lang: str, moods: Mapping[str, float] = MOODS) -> str:
-    """Say `forms` in a mood drawn from `moods` (name -> weight)."""
+    """Return `forms` as a text in a mood drawn from `moods` (name -> weight)."""
     mood = rng.choices(list(moods), weights=list(moods.values()))[0]
     return _RENDERERS[mood](rng, forms, lang)
 
@@ -227,7 +227,7 @@ FRAGMENTS = tuple(
 
 
 def without_fragments(text: str) -> str:
-    """The text with the stock openers and closers taken out, so that a checker sees the content alone."""
+    """Return the text without the stock openers and closers, for checkers of the content."""
     for part in _BY_LENGTH:
         text = re.sub(re.escape(part.rstrip(".,!")), " ", text, flags=re.IGNORECASE)
     return text

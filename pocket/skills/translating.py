@@ -56,7 +56,7 @@ PHRASINGS = {
 
 
 class Translating(Skill):
-    """Twenty words; a prompt in English asks for Chinese, and the other way round."""
+    """Twenty words; a prompt in English asks for Chinese, and the reverse."""
 
     name = "translating"
     languages = ("en", "zh")

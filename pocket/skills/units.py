@@ -7,11 +7,9 @@ import random
 from pocket.skills.base import NUMBER_WORDS, Skill, Split, Truth, numbers_in, phrase
 from pocket.skills.style import Forms
 
-# (from one, from many, to, zh from, zh to, factor, amounts held out in English, amounts held out in Chinese). Two pairs
-# of units or more share
-# a factor, with different amounts held out, and what is held out in one language is trained in the other. Nothing is
-# held out where a
-# factor has one pair: the product would have to be worked out, which a model of this size does not.
+# (from one, from many, to, zh from, zh to, factor, amounts held out in English, amounts held out in Chinese). Several
+# pairs of units share a factor, with different amounts held out. What is held out in one language is trained in the
+# other. A factor with one pair has nothing held out: a model of this size cannot compute the product.
 UNITS = [
     ("hour", "hours", "minutes", "小时", "分钟", 60, (3, 7), (4, 8)),
     ("minute", "minutes", "seconds", "分钟", "秒", 60, (4, 8), (3, 7)),

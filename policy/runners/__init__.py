@@ -1,3 +1,1 @@
-"""What runs inside a slot: engines behind one small interface. The learner's rollouts, the gate and simulations
-generate with the same ones.
-"""
+"""Runners: engines that generate with one version's weights, behind one small interface."""

@@ -1,4 +1,4 @@
-"""The interface of all runners, and the values that cross it. No torch here: the service imports it."""
+"""The interface of all runners and its values. No torch: the service imports this."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -7,18 +7,15 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 Finish = Literal["", "stop", "length", "cancelled", "error"]
-Alternatives = list[
-    list[tuple[int, float]]
-]  # for each token of a reply the likeliest ones in its place, best first: (id, nats)
+# For each token of a completion the likeliest tokens at its index, best first: (id, log-probability in nats).
+Alternatives = list[list[tuple[int, float]]]
 
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How one reply is sampled. `temperature` 0 is greedy, `top_k` 0 is off; `end_ids` are the token ids that end the
-    reply.
+    """How one generation is sampled. `temperature` 0 is greedy, `top_k` 0 is off; `end_ids` end the generation.
 
-    Order, as in the engines: penalties, temperature, top-k, top-p. A seed is always used; the same one gives the same
-    reply.
+    The order is that of the engines: penalties, temperature, top-k, top-p. The same seed gives the same completion.
     """
 
     temperature: float = 1.0
@@ -33,11 +30,10 @@ class SamplingSettings:
 
 @dataclass(frozen=True)
 class TokenDelta:
-    """What came of one request since its last step.
+    """The new tokens of one generation since its last delta.
 
-    `ids` are the sampled token ids (the one that ended the reply included) and `logps` (nats) each one's raw
-    log-probability under the
-    model at temperature 1 without truncation. `finish` is "" until the last step.
+    `ids` are the sampled token ids, with the one that ended the generation. `logps` (nats) are their raw
+    log-probabilities at temperature 1 without truncation. `finish` is "" until the last delta.
     """
 
     request_id: str
@@ -49,10 +45,9 @@ class TokenDelta:
 
 @dataclass(frozen=True)
 class VersionSource:
-    """Where a version's weights are: the base model (name or folder) and, for a learned version, an adapter or full
-    weights.
+    """Where a version's weights are: the base model (name or folder), and an adapter or full weights if it is learned.
 
-    `weights` are handles of the base weights in another process (`policy.shared_weights`), b"" where a runner has its own copy.
+    `weights` are handles of base weights in another process (`policy.shared_weights`), b"" for a copy of its own.
     """
 
     number: int
@@ -66,11 +61,12 @@ class VersionSource:
 
 @dataclass(frozen=True)
 class RunnerOptions:
-    """How runners are built. `precision` float32 or bfloat16; `quantize` none, q8_0, q4_0; `kv_gib` memory for cached
-    keys and values;
-    `threads` 0 leaves the number to the engine; `max_batch` bounds how many replies are made at once; `kinds` are the
-    engines to try,
-    best first, none for the device's usual ones."""
+    """How runners are built.
+
+    `precision` is float32 or bfloat16; `quantize` none, q8_0 or q4_0; `kv_gib` the memory for keys and values. With
+    `threads` 0 the engine chooses. `max_batch` bounds the generations at once. `kinds` are the engines to try, best
+    first; without any, those of the device.
+    """
 
     device: str = "cpu"
     precision: str = "float32"
@@ -82,8 +78,9 @@ class RunnerOptions:
 
 
 class Runner(Protocol):
-    """One version's weights, generating. Calls return at once; `on_delta` is called from another thread and must not
-    block.
+    """An engine with one version's weights. `submit` and `cancel` return at once.
+
+    `on_delta` is called on another thread and must not block. `on_exit` is called if the runner ends by itself.
     """
 
     kind: str
@@ -97,32 +94,28 @@ class Runner(Protocol):
         settings: SamplingSettings,
         on_delta: Callable[[TokenDelta], None],
     ) -> None:
-        """Start one reply; the replies of one answer have ids that differ after their last hyphen alone.
+        """Start one generation. The ids of one answer's generations differ only after their last hyphen.
 
         Raises PromptTooLong, or ValueError for ids outside the vocabulary or a request id in use.
         """
 
     def cancel(self, request_id: str) -> None:
-        """End one reply within a step; its last step says "cancelled". An id that is not in use changes nothing."""
+        """End one generation soon; its last delta has finish "cancelled". An unknown id changes nothing."""
 
     def fingerprint(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
-        """Return the log-probability (nats, temperature 1) of each of `token_ids` as the next token after the prompt."""
+        """Return the log-probability (nats, temperature 1) of each of `token_ids` right after the prompt."""
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
-        """Return each (prompt, reply)'s raw log-probabilities of the reply's tokens (nats)."""
+        """Return the raw log-probabilities (nats) of the completion's tokens for each (prompt, completion)."""
 
     def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
-        """Return the `count` likeliest tokens in the place of each reply token, under the raw model, by one forward
-        pass.
-        """
+        """Return the `count` likeliest tokens of the raw model at the index of each completion token."""
 
     def stats(self) -> dict[str, Any]:
-        """Return what it is doing: active replies, tokens made, and for a runner on this machine its resident memory
-        `rss` in bytes.
-        """
+        """Return its numbers: active generations, tokens, and on this machine its resident memory `rss` in bytes."""
 
     def close(self) -> None:
-        """End it; open requests get a last step with finish "error"."""
+        """End the runner; open generations get a last delta with finish "error"."""
 
 
 @dataclass
@@ -140,9 +133,9 @@ def generate_all(
     timeout_s: float = 300.0,
     prefix: str = "all",
 ) -> list[tuple[list[int], list[float], Finish]]:
-    """Make one reply to each prompt, all at once, and wait: (ids, logps, finish) in the order of the prompts.
+    """Generate one completion for each prompt, all at once; return (ids, logps, finish) in the order of the prompts.
 
-    Raises TimeoutError, or RuntimeError with the runner's words when a reply failed.
+    Raises TimeoutError, or RuntimeError with the runner's message when a generation failed.
     """
     generations = [_Generation() for _ in prompts]
     left, done = [len(prompts)], threading.Event()
@@ -167,7 +160,7 @@ def generate_all(
     if prompts and not done.wait(timeout_s):
         for index in range(len(prompts)):
             runner.cancel(f"{prefix}-{index}")
-        raise TimeoutError(f"{left[0]} of {len(prompts)} replies were not finished after {timeout_s} s")
+        raise TimeoutError(f"{left[0]} of {len(prompts)} completions were not finished after {timeout_s} s")
     failed = next((generation for generation in generations if generation.finish == "error"), None)
     if failed is not None:
         raise RuntimeError(f"the runner failed: {failed.error}")

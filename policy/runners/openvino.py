@@ -1,7 +1,7 @@
-"""OpenVINO GenAI's continuous batching on a CPU. Lives in a worker process: its step() holds Python's lock.
+"""OpenVINO GenAI's continuous batching on a CPU, for a worker process, since its step() holds the GIL.
 
-It is fed an OpenVINO model of the version's merged weights (policy/openvino_ir.py), made once and kept in the cache folder
-under the version's digest.
+It loads an OpenVINO model of the version's merged weights (policy/openvino_ir.py), which the cache folder keeps under
+the version's digest.
 """
 
 import os
@@ -18,15 +18,15 @@ from policy.model import model_config, resolve_model
 from policy.openvino_ir import MODEL, write_ir
 from policy.runners.base import Alternatives, Finish, RunnerOptions, SamplingSettings, TokenDelta, VersionSource
 
-KEPT = 8  # folders of the versions used last; any other is made again in a moment
-FORWARD = 64  # tokens whose logits are held at once where alternatives are asked for
-_IR = re.compile(r"[^.].*-(f16|q8_0|q4_0)")  # as ir_of names them
-_HALF = re.compile(r"\..+-(?:f16|q8_0|q4_0)(?:\.gguf)?\.(\d+)")  # as write_ir does, with the process
+KEPT = 8  # folders in the cache, of the versions used last; others are made again in seconds
+FORWARD = 64  # tokens whose logits are held at once for alternatives
+_IR = re.compile(r"[^.].*-(f16|q8_0|q4_0)")  # names made by ir_of
+_HALF = re.compile(r"\..+-(?:f16|q8_0|q4_0)(?:\.gguf)?\.(\d+)")  # temporary names of write_ir, with the process id
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 
 
 def ir_of(source: VersionSource, quantize: str) -> Path:
-    """Return the folder of a version's OpenVINO model, written unless the cache has it: float16, or as `quantize` says."""
+    """Return the folder of a version's OpenVINO model, from the cache if it is there; float16 or as `quantize` says."""
     dtype = quantize if quantize != "none" else "f16"
     path = source.cache / f"{source.digest[:32]}-{dtype}"
     if not path.exists():
@@ -37,10 +37,9 @@ def ir_of(source: VersionSource, quantize: str) -> Path:
 
 
 def clean(cache: Path) -> None:
-    """Remove what nobody will load: all but the folders used last, what workers that are gone left half written, and
-    old GGUF files.
+    """Remove from the cache all but the folders used last, leftovers of dead workers, and GGUF files.
 
-    The cache holds other things too, which stay. A runner that has a folder open keeps it until it ends.
+    Other files in the cache stay. A runner that has a folder open can go on using it.
     """
     made = [folder for folder in cache.iterdir() if _IR.fullmatch(folder.name)]
     unused = sorted(made, key=_used_at, reverse=True)[KEPT:]
@@ -49,7 +48,7 @@ def clean(cache: Path) -> None:
         for path in cache.iterdir()
         if (found := _HALF.fullmatch(path.name)) is not None and not _is_alive(int(found[1]))
     ]
-    for path in [*unused, *half, *cache.glob("*.gguf")]:  # versions were kept as GGUF files once
+    for path in [*unused, *half, *cache.glob("*.gguf")]:  # older versions of Attune cached GGUF files
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -59,7 +58,7 @@ def clean(cache: Path) -> None:
 def _used_at(folder: Path) -> float:
     try:
         return folder.stat().st_mtime
-    except FileNotFoundError:  # another worker cleans as well
+    except FileNotFoundError:  # another worker may clean at the same time
         return 0.0
 
 
@@ -68,31 +67,28 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # the process of another user
         return True
     return True
 
 
 def _may_be_one_thread(threads: int) -> bool:
-    """Whether a model may be computed by a single thread: where that happens in bfloat16 with AMX, OpenVINO 2026.4
-    divides by zero and dies.
+    """Return whether a single thread may compute a model. In bfloat16 with AMX that crashes OpenVINO 2026.4.
 
-    Left to itself it takes a thread for each core, of which two CPUs may be one.
+    Its own choice is one thread for each core, and two CPUs may be one core.
     """
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return threads == 1 or cpus <= (1 if threads else 2)
 
 
 class OpenVinoEngine:
-    """One version's weights with their own batching. `step` makes one token for each open reply; one thread uses it."""
+    """One version's weights with continuous batching, used by one thread. See Runner for the calls."""
 
     kind = "openvino"
-    beside = ("alternatives",)  # calls that need not wait for a step's end
+    beside = ("alternatives",)  # calls that may run on another thread during `advance`
 
     def __init__(self, source: VersionSource, options: RunnerOptions) -> None:
-        """Load a version. Raises UnsupportedModel for shapes that OpenVINO's reader does not know, or ImportError
-        without the package.
-        """
+        """Load a version. Raises UnsupportedModel for an unknown architecture, ImportError without the package."""
         import openvino as ov
         import openvino_genai as genai
 
@@ -106,13 +102,12 @@ class OpenVinoEngine:
         scheduler = genai.SchedulerConfig()
         scheduler.max_num_seqs = options.max_batch
         scheduler.max_num_batched_tokens = max(2048, options.max_batch)
-        scheduler.enable_prefix_caching = False  # kept off: recorded log-probs must not depend on who asked before
+        scheduler.enable_prefix_caching = False  # off: recorded log-probabilities must not depend on earlier requests
         scheduler.num_kv_blocks = _blocks(config, options)
         precision = _PRECISION[options.precision]
         if precision == "bf16" and _may_be_one_thread(options.threads):  # read when the first model is compiled
             os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
-        # 0: weights may be quantised, what flows through them is not; its usual 32 makes log-probs wrong by another
-        # 0.02 nats
+        # 0: weights may be quantized, activations not; the default of 32 adds an error of 0.02 nats to log-probs
         properties: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": precision,
             "KV_CACHE_PRECISION": precision,
@@ -124,7 +119,7 @@ class OpenVinoEngine:
         self._load = lambda: genai.ContinuousBatchingPipeline(str(self._folder()), scheduler, "CPU", properties)
         try:
             self._pipeline = self._load()
-        except RuntimeError:  # perhaps cached files that a crash or a full disk left broken: make them again
+        except RuntimeError:  # perhaps a crash or a full disk damaged the cached files: write them again
             shutil.rmtree(self._folder())
             self._pipeline = self._load()
         self._scoring: Any = None
@@ -137,16 +132,16 @@ class OpenVinoEngine:
 
     @property
     def busy(self) -> bool:
-        """Whether there are open replies."""
+        """Whether there are open generations."""
         return bool(self._handles)
 
     @property
     def active(self) -> int:
-        """How many replies are open."""
+        """Number of open generations."""
         return len(self._handles)
 
     def add(self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings) -> None:
-        """Open a reply; the caller has checked ids and lengths."""
+        """Open a generation; the caller has checked ids and lengths."""
         config = self._genai.GenerationConfig()
         config.max_new_tokens = settings.max_tokens
         config.logprobs = 1
@@ -167,7 +162,7 @@ class OpenVinoEngine:
         self._handles[request_id] = (self._request(self._pipeline, prompt_ids, config), frozenset(settings.end_ids))
 
     def cancel(self, request_id: str) -> TokenDelta | None:
-        """Close a reply; return its last step, None when it is not open."""
+        """Close a generation; return its last delta, None when it is not open."""
         handle = self._handles.pop(request_id, None)
         if handle is None:
             return None
@@ -175,7 +170,7 @@ class OpenVinoEngine:
         return TokenDelta(request_id, finish="cancelled")
 
     def advance(self) -> list[TokenDelta]:
-        """Make one token for each open reply, and return what came."""
+        """Sample one token for each open generation; return the new deltas."""
         self._pipeline.step()
         deltas = []
         for request_id, (handle, ends) in list(self._handles.items()):
@@ -187,16 +182,15 @@ class OpenVinoEngine:
         return deltas
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
-        """Return the log-probabilities of each reply's tokens: the prompt is echoed with its own.
+        """Return the raw log-probabilities of each completion's tokens, by echoing it as a prompt.
 
-        An echoed prompt gets wrong numbers when a request that is not echoed is in the same step, so open replies make
-        this load the
-        weights a second time, once, for scoring alone.
+        Echoed numbers are wrong when a request without echo is in the same batch. So the first call with open
+        generations loads the weights a second time, for scoring alone.
         """
         if self.busy and self._scoring is None:
             self._scoring = self._load()
         pipeline = self._scoring if self.busy else self._pipeline
-        while pipeline.has_non_finished_requests():  # cancelled ones leave with a step
+        while pipeline.has_non_finished_requests():  # a step removes cancelled requests
             pipeline.step()
         config = self._genai.GenerationConfig()
         config.max_new_tokens, config.logprobs, config.echo = 1, 1, True
@@ -215,9 +209,7 @@ class OpenVinoEngine:
         ]
 
     def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
-        """See Runner. May be called from any thread: it has its own copy of the weights, loaded the first time, and
-        disturbs no open reply.
-        """
+        """See Runner. Any thread may call it: it uses its own copy of the weights, loaded at the first call."""
         import numpy as np
 
         with self._forward_lock:
@@ -225,7 +217,7 @@ class OpenVinoEngine:
                 self._forward = self._ov.Core().compile_model(str(self._folder() / MODEL), "CPU", self._properties)
             ids, first = [*prompt_ids, *completion_ids][:-1], len(prompt_ids) - 1
             request, found = self._forward.create_infer_request(), []
-            for at in range(0, len(ids), FORWARD):  # its state keeps the keys and values of what came before
+            for at in range(0, len(ids), FORWARD):  # its state keeps the keys and values of the tokens before
                 part = np.array([ids[at : at + FORWARD]], dtype=np.int64)
                 end = at + part.shape[1]
                 fed = {
@@ -242,14 +234,14 @@ class OpenVinoEngine:
             return found
 
     def close(self) -> None:
-        """Let go of the weights."""
+        """Release the weights."""
         self._handles.clear()
         del self._pipeline, self._scoring, self._forward
 
     def _request(self, pipeline: Any, ids: Sequence[int], config: Any) -> Any:
         import numpy as np
 
-        self._numbers += 1  # a number used twice at once breaks the pipeline, so none is used twice at all
+        self._numbers += 1  # two open requests with one number break the pipeline
         return pipeline.add_request(self._numbers, self._ov.Tensor(np.array([ids], dtype=np.int64)), config)
 
     def _read(self, request_id: str, handle: Any, ends: frozenset[int]) -> TokenDelta | None:
@@ -271,7 +263,7 @@ class OpenVinoEngine:
                 tuple(ids),
                 tuple(logps),
                 "error",
-                "it does not fit the memory for keys and values (raise kv_gib)",
+                "it does not fit the memory for keys and values; raise kv_gib",
             )
         if reason == self._genai.GenerationFinishReason.STOP or (ids and ids[-1] in ends):
             finish = "stop"
@@ -279,14 +271,12 @@ class OpenVinoEngine:
 
 
 def _end_nowhere(config: Any) -> None:
-    config.set_eos_token_id(0)  # one must be named, and is not heeded
+    config.set_eos_token_id(0)  # it needs one, and ignores it
     config.ignore_eos = True
 
 
 def _blocks(config: dict[str, Any], options: RunnerOptions) -> int:
-    """Return how many blocks of 32 tokens fit `kv_gib`; at least one whole context, at most what a full batch of whole
-    contexts needs.
-    """
+    """Return how many blocks of 32 tokens fit `kv_gib`: at least one context, at most a full batch of contexts."""
     heads = config.get("num_key_value_heads") or config["num_attention_heads"]
     size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
     bytes_of_block = 32 * 2 * config["num_hidden_layers"] * heads * size * (4 if options.precision == "float32" else 2)

@@ -1,5 +1,6 @@
-"""A runner in a process of its own, seen from the parent. A crash takes one version, memory returns when it ends, no
-lock is shared.
+"""A runner in a process of its own, seen from the parent.
+
+A crash ends one version only, the system takes back all its memory, and no lock is shared.
 """
 
 import contextlib
@@ -29,16 +30,16 @@ SCORED_AT_ONCE = 64
 
 
 def runner_kinds(device: str) -> tuple[str, ...]:
-    """Return which engines to try on a device, best first: the next one takes what the one before cannot load."""
+    """Return the engines to try on a device, best first."""
     return ("transformers",) if device == "cuda" else ("openvino", "transformers")
 
 
 class WorkerCrashed(RunnerFailed):
-    """A library took the worker with it, as one does that does not know this machine's processor."""
+    """A library crashed the worker; one that does not support this processor may do so."""
 
 
 class WorkerProcess:
-    """A child process with its pipe, before or after it has loaded something."""
+    """A child process with its pipe, before or after it has loaded a version."""
 
     def __init__(self, kinds: tuple[str, ...]) -> None:
         ours, theirs = socket.socketpair()
@@ -47,8 +48,8 @@ class WorkerProcess:
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
         }
         command = [sys.executable, "-m", "policy.runners.worker", str(theirs.fileno()), ",".join(kinds)]
-        # a group of its own: Ctrl-C in the terminal is for the parent, which lets answers under way finish
-        self._lock = threading.Lock()  # one message at a time: two threads send while it ends
+        # a session of its own: Ctrl-C goes to the parent alone, which lets answers under way finish
+        self._lock = threading.Lock()  # one message at a time: at the end two threads send
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, start_new_session=True)
         theirs.close()
         self.pipe = Connection(ours.detach())
@@ -60,10 +61,9 @@ class WorkerProcess:
             self.pipe.send(message)
 
     def ask(self, message: tuple[Any, ...], what: str, timeout_s: float) -> tuple[Any, ...]:
-        """Have it load `what` by this message and return its reply.
+        """Send a message that makes it load `what`; return its response.
 
-        Raises RunnerFailed, the child ended, where none comes within `timeout_s`; WorkerCrashed where it died of a
-        fault of its own.
+        Raises RunnerFailed, with the child ended, without a response within `timeout_s`, and WorkerCrashed for a crash.
         """
         try:
             self.send(message)
@@ -78,8 +78,8 @@ class WorkerProcess:
         raise RunnerFailed(f"{what} was not loaded within {timeout_s:.0f} s")
 
     def end(self, wait_s: float = 5.0) -> None:
-        """Ask it to end, and make it when it does not."""
-        if self._lock.acquire(timeout=wait_s):  # not free: a child that reads no more is ended without a word
+        """Ask it to end; kill it after `wait_s`."""
+        if self._lock.acquire(timeout=wait_s):  # not free: a child that reads no more is killed
             with contextlib.suppress(OSError, ValueError):
                 self.pipe.send(("close",))
             self._lock.release()
@@ -92,11 +92,9 @@ class WorkerProcess:
 
 
 class WeightsProcess:
-    """A process that holds base weights for the runners of all versions. Use `WeightsProcess.start`; it has to outlive
-    those runners.
+    """A process that holds base weights for the runners of all versions, which it must outlive. Use `start`.
 
-    `weights` are the handles for `VersionSource.weights`; b"" says that none are held, since there is room for a copy
-    in each runner.
+    `weights` are the handles for `VersionSource.weights`; b"" means that each runner has room for its own copy.
     """
 
     def __init__(self, worker: WorkerProcess, weights: bytes) -> None:
@@ -104,7 +102,7 @@ class WeightsProcess:
 
     @classmethod
     def start(cls, base: str, options: RunnerOptions, *, room: int = 0, timeout_s: float = 600.0) -> "WeightsProcess":
-        """Load the base model in a process of its own, unless its GPU has `room` bytes free (0: in any case).
+        """Load the base model in a process of its own, unless its GPU has `room` bytes free (0: always load).
 
         Raises RunnerFailed with the reason.
         """
@@ -118,22 +116,22 @@ class WeightsProcess:
 
     @property
     def pid(self) -> int:
-        """The process that holds them."""
+        """The id of the process."""
         return self._worker.process.pid
 
     @property
     def is_alive(self) -> bool:
-        """Whether its handles can be used."""
+        """Whether its handles are usable."""
         return not self.weights or self._worker.process.poll() is None
 
     def close(self) -> None:
-        """Let go of the weights."""
+        """Release the weights."""
         if self.weights:
             self._worker.end()
 
 
 class RunnerProcess:
-    """The Runner interface over a worker process. Use `RunnerProcess.load`."""
+    """The Runner interface to a worker process. Use `RunnerProcess.load`."""
 
     def __init__(self, worker: WorkerProcess, kind: str, context_length: int, vocabulary: int) -> None:
         self.kind, self.context_length, self.vocabulary = kind, context_length, vocabulary
@@ -157,10 +155,10 @@ class RunnerProcess:
         spare: WorkerProcess | None = None,
         timeout_s: float = 600.0,
     ) -> "RunnerProcess":
-        """Load a version into a worker (`spare`, if it still lives) and return its runner.
+        """Load a version into a worker (`spare`, if it is still alive) and return its runner.
 
-        An engine that takes the worker with it while loading is passed over, like one that cannot load the version.
-        Raises RunnerFailed with the worker's reason, or when it does not answer within `timeout_s`.
+        An engine that crashes while loading, or that cannot load the version, is skipped. Raises RunnerFailed with the
+        worker's reason, or without a response within `timeout_s`.
         """
         kinds = options.kinds or runner_kinds(options.device)
         worker = (
@@ -178,9 +176,9 @@ class RunnerProcess:
         if status != "loaded":
             worker.end()
             raise RunnerFailed(f"version {source.number} cannot be loaded: {rest[0]}")
-        kind, context_length, vocabulary, passed_over = rest
-        if passed_over:
-            log.warning("version %d runs on %s, since %s", source.number, kind, passed_over)
+        kind, context_length, vocabulary, skipped = rest
+        if skipped:
+            log.warning("version %d runs on %s, since %s", source.number, kind, skipped)
         return cls(worker, kind, context_length, vocabulary)
 
     def submit(
@@ -194,7 +192,7 @@ class RunnerProcess:
         if not prompt_ids:
             raise ValueError("the prompt has no tokens")
         if len(prompt_ids) + settings.max_tokens > self.context_length:
-            asked = f"{len(prompt_ids)} tokens of prompt and {settings.max_tokens} of reply"
+            asked = f"{len(prompt_ids)} tokens of prompt and {settings.max_tokens} of answer"
             raise PromptTooLong(f"{asked} do not fit the context of {self.context_length} tokens")
         self._check_ids(prompt_ids)
         if settings.max_tokens < 1:
@@ -227,7 +225,7 @@ class RunnerProcess:
         for prompt, completion in plain:
             self._check_sequence(prompt, completion)
         scores: list[list[float]] = []
-        for at in range(0, len(plain), SCORED_AT_ONCE):  # in parts, so that open replies get their turns
+        for at in range(0, len(plain), SCORED_AT_ONCE):  # in parts, so that open generations go on between them
             scores += self._call("score", (plain[at : at + SCORED_AT_ONCE],))
         return scores
 
@@ -279,7 +277,7 @@ class RunnerProcess:
             try:
                 self._worker.send(message)
             except (OSError, ValueError):
-                return  # the receiving thread sees the same end and tells everybody
+                return  # the receiving thread meets the same end and ends all generations
 
     def _receive(self) -> None:
         try:
@@ -295,7 +293,7 @@ class RunnerProcess:
         with self._lock:
             expected, self._closed = self._closed, True
         if not expected:
-            self._worker.process.kill()  # if it still lives, nobody can talk to it
+            self._worker.process.kill()  # if it is still alive, its pipe is broken
             status = self._worker.process.wait()
             self._out.put(None)
             reason = f"the runner's process ended by itself (status {status})"
@@ -331,5 +329,5 @@ class RunnerProcess:
     def _notify(on_delta: Callable[[TokenDelta], None], delta: TokenDelta) -> None:
         try:
             on_delta(delta)
-        except Exception:  # one caller's mistake must not end the others' replies
-            log.exception("what waits for request %s failed", delta.request_id)
+        except Exception:  # an error of one caller must not end the generations of others
+            log.exception("the receiver of request %s failed", delta.request_id)

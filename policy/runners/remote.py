@@ -1,4 +1,4 @@
-"""What runners of other machines share: an event loop in a thread, retries with jitter, and a circuit breaker."""
+"""For runners on other machines: an event loop in a thread, retries with jitter, and a circuit breaker."""
 
 import asyncio
 import random
@@ -16,10 +16,9 @@ T = TypeVar("T")
 
 
 class Breaker:
-    """Stops asking a backend that keeps failing: after `limit` failures in a row nothing is sent for `rest_s` seconds,
-    then one try is.
+    """A circuit breaker: after `limit` failures in a row it refuses all requests for `rest_s` seconds.
 
-    While that try is under way, for at most another `rest_s`, all others are still refused. A try may be several
+    Then it admits one try, and refuses all others during the try, for at most another `rest_s`. A try may be several
     requests of one name.
     """
 
@@ -30,9 +29,7 @@ class Breaker:
         self._failures, self._open_until, self._trying = 0, 0.0, ""
 
     def check(self, name: str) -> None:
-        """Raise RunnerFailed while the circuit is open. Once its rest is over the first caller may try, with all its
-        requests of this name.
-        """
+        """Raise RunnerFailed while the circuit is open. After its rest the first name is admitted as the try."""
         if self._failures < self._limit or (name and name == self._trying):
             return
         left = self._open_until - self._clock()
@@ -43,23 +40,23 @@ class Breaker:
         self._open_until, self._trying = self._clock() + self._rest_s, name
 
     def succeeded(self) -> None:
-        """Note an answer, a refusal too: the circuit closes."""
+        """Record a response, which may be a refusal: the circuit closes."""
         self._failures, self._open_until, self._trying = 0, 0.0, ""
 
     def left_off(self, name: str) -> None:
-        """Note that requests of this name ended and told nothing: if they were the try, the next caller has it."""
+        """Record that requests of this name ended without a result: if they were the try, the next caller has it."""
         if name and name == self._trying:
             self._open_until, self._trying = self._clock(), ""
 
     def failed(self) -> None:
-        """Note a failure; the circuit opens at the limit, and again at each further one."""
+        """Record a failure; the circuit opens at the limit and at each further failure."""
         self._failures, self._trying = self._failures + 1, ""
         if self._failures >= self._limit:
             self._open_until = self._clock() + self._rest_s
 
 
 class LoopThread:
-    """An asyncio loop in a daemon thread, for runners whose requests wait on a network."""
+    """An asyncio event loop in a daemon thread."""
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
@@ -67,11 +64,11 @@ class LoopThread:
         self._thread.start()
 
     def start(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
-        """Run a coroutine on the loop; its future may be cancelled from any thread."""
+        """Run a coroutine on the loop; any thread may cancel its future."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
-        """End the loop; what is open is cancelled."""
+        """End the loop and cancel its open tasks."""
 
         async def end() -> None:
             tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
@@ -85,7 +82,7 @@ class LoopThread:
 
 
 async def with_retries(attempt: Callable[[], Awaitable[T]], *, tries: int = 3, base_s: float = 0.2) -> T:
-    """Await `attempt()` until it holds: connection faults and 5xx are tried again after a growing, jittered pause."""
+    """Await `attempt()`; repeat it after a connection fault or a 5xx, with a growing, jittered pause."""
     for turn in range(tries):
         try:
             return await attempt()
@@ -98,14 +95,12 @@ async def with_retries(attempt: Callable[[], Awaitable[T]], *, tries: int = 3, b
 
 
 def jittered(turn: int, base_s: float = 0.2) -> float:
-    """Return the seconds to wait after the failed attempt number `turn` (from 0): growing, and not the same for all who
-    failed together.
-    """
+    """Return the seconds to wait after failed attempt `turn` (from 0); jitter spreads simultaneous callers."""
     return random.uniform(0.5, 1.0) * base_s * 2**turn
 
 
 def readable(name: str, error: Exception) -> str:
-    """Return one sentence for what went wrong with a backend."""
+    """Return one sentence about an error of a backend."""
     if isinstance(error, httpx.HTTPStatusError):
         return f"{name} answered {error.response.status_code}: {error.response.text.strip()[:200]}"
     if isinstance(error, httpx.TimeoutException):

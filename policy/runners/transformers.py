@@ -1,10 +1,8 @@
-"""transformers' continuous batching: CUDA, and every architecture that OpenVINO cannot load. Lives in a worker process.
+"""transformers' continuous batching, for CUDA and architectures that OpenVINO cannot load, in a worker process.
 
-The paged cache and the scheduler are transformers'; the sampling is ours (policy/sampler.py), put in place of the model
-runner's own,
-which knows no seed per request, no penalties, and no log-probabilities of the raw model. Tested with the pinned
-transformers: two of the
-names used here are not part of its public interface (`_generation_step`, `_sample`).
+The paged cache and the scheduler are those of transformers. The sampling is ours (policy/sampler.py), since theirs has
+no seed per request, no penalties, and no log-probabilities of the raw model. Two names used here are private in
+transformers (`_generation_step`, `_sample`); the pinned version is tested.
 """
 
 from __future__ import annotations
@@ -25,15 +23,13 @@ from policy.sampler import sampled_tokens
 from policy.shared_weights import model_on
 
 PAGE = 32  # tokens: small pages waste little where contexts are short
-TOLERANCE = {
-    "float32": 0.02,
-    "bfloat16": 0.5,
-}  # nats between batching and the plain forward; a wrong architecture is off by far more
+# Accepted difference (nats) of batching from the plain forward pass; an unsupported architecture is off by far more.
+TOLERANCE = {"float32": 0.02, "bfloat16": 0.5}
 
 
 @dataclass
 class _Generation:
-    """One reply under way. `number` is its name in the scheduler, never used twice."""
+    """One open generation."""
 
     request_id: str
     settings: SamplingSettings
@@ -49,13 +45,13 @@ class _Generation:
 
 
 class TransformersEngine:
-    """One version's weights with their own batching. `step` makes one token for each open reply; one thread uses it."""
+    """One version's weights with continuous batching, used by one thread. See Runner for the calls."""
 
     kind = "transformers"
     beside: tuple[str, ...] = ()
 
     def __init__(self, source: VersionSource, options: RunnerOptions) -> None:
-        """Load a version: its adapter merged, or at work beside base weights that another process holds.
+        """Load a version: its adapter merged, or separate over base weights that another process holds.
 
         Raises UnsupportedModel where continuous batching cannot run the architecture.
         """
@@ -63,7 +59,7 @@ class TransformersEngine:
 
         if options.quantize != "none":
             raise UnsupportedModel(
-                f"the transformers runner has no quantisation {options.quantize!r}; use --quantize none"
+                f"the transformers runner has no quantization {options.quantize!r}; use --quantize none"
             )
         if options.threads:
             torch.set_num_threads(options.threads)
@@ -97,16 +93,16 @@ class TransformersEngine:
 
     @property
     def busy(self) -> bool:
-        """Whether there are open replies."""
+        """Whether there are open generations."""
         return bool(self._open)
 
     @property
     def active(self) -> int:
-        """How many replies are open."""
+        """Number of open generations."""
         return len(self._open)
 
     def add(self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings) -> None:
-        """Open a reply; the caller has checked ids and lengths."""
+        """Open a generation; the caller has checked ids and lengths."""
         self._numbers += 1
         name = str(self._numbers)
         ends = list(settings.end_ids) or -1
@@ -117,7 +113,7 @@ class TransformersEngine:
         self._names[request_id] = name
 
     def cancel(self, request_id: str) -> TokenDelta | None:
-        """Close a reply; return its last step, None when it is not open. The next step frees its memory."""
+        """Close a generation; return its last delta, None when it is not open. The next `advance` frees its memory."""
         name = self._names.pop(request_id, None)
         if name is None:
             return None
@@ -126,7 +122,7 @@ class TransformersEngine:
         return TokenDelta(request_id, finish="cancelled")
 
     def advance(self) -> list[TokenDelta]:
-        """Make one token for each open reply that has its turn, and return what came."""
+        """Sample one token for each generation in the next batch; return the new deltas."""
         if self._batches.prepare_next_batch():
             self._batches._generation_step(self._model)
             self._batches.update_batch()
@@ -138,7 +134,7 @@ class TransformersEngine:
         return deltas
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
-        """Return the raw log-probabilities of each reply's tokens."""
+        """Return the raw log-probabilities of each completion's tokens."""
         rows = [Row(prompt, [completion]) for prompt, completion in sequences]
         with self._plain_attention():
             return [logps[0].tolist() for logps in score_rows(self._model, rows)]
@@ -152,13 +148,13 @@ class TransformersEngine:
         return [list(zip(*both, strict=True)) for both in zip(ids.tolist(), logps.tolist(), strict=True)]
 
     def close(self) -> None:
-        """Let go of the weights and the cache."""
+        """Release the weights and the cache."""
         self._open.clear()
         del self._batches, self._manager, self._model
 
     @contextmanager
     def _plain_attention(self) -> Iterator[None]:
-        """The attention of an ordinary forward pass for the length of a with-block."""
+        """Use the attention of an ordinary forward pass inside a with-block."""
         if self._batching_attention == self._attention:
             yield
             return
@@ -169,9 +165,7 @@ class TransformersEngine:
             self._model.set_attn_implementation(self._batching_attention)
 
     def _check_itself(self, tolerance: float) -> None:
-        """Raise UnsupportedModel when a short reply made through the paged cache is not what the plain forward says of
-        it.
-        """
+        """Raise UnsupportedModel when the paged cache gives other log-probabilities than the plain forward pass."""
         prompt = [(7919 * index + 13) % self.vocabulary for index in range(12)]
         self.add("", prompt, SamplingSettings(temperature=0.0, max_tokens=4))
         deltas = []
@@ -183,9 +177,8 @@ class TransformersEngine:
             (abs(a - b) for a, b in zip(seen, self.score([(prompt, ids)])[0], strict=True)), default=float("inf")
         )
         if not apart <= tolerance:
-            raise UnsupportedModel(
-                f"continuous batching gives other log-probabilities for {type(self._model).__name__} (by {apart:.2g} nat)"
-            )
+            name = type(self._model).__name__
+            raise UnsupportedModel(f"continuous batching gives other log-probabilities for {name} (by {apart:.2g} nat)")
         self.tokens = 0
 
     def _delta_of(self, name: str) -> TokenDelta | None:
@@ -204,7 +197,7 @@ class TransformersEngine:
         return delta
 
     def _refused(self) -> list[TokenDelta]:
-        """Return the last steps of replies that the scheduler gave up; what it says of finished ones we know already."""
+        """Return the last deltas of generations that the scheduler gave up."""
         deltas = []
         while (output := self._manager.get_result(timeout=0)) is not None:
             if output.error is not None and output.request_id in self._open:
@@ -216,18 +209,19 @@ class TransformersEngine:
         self._names.pop(self._open.pop(name).request_id, None)
 
     def _sample(self, scores: Tensor, output_ids: Tensor) -> None:
-        """Stand in for the model runner's sampling: `scores` (1, B, V) are raw logits, one row for each reply whose
-        prompt is through,
-        then padding; `output_ids` (1, ...) takes the tokens.
+        """Replace the model runner's sampling.
+
+        `scores` (1, B, V) are raw logits, a row for each generation whose prompt is processed, then padding. The
+        tokens are written to `output_ids` (1, ...).
         """
         batch = [
             future.state.request_id
             for future in self._batches.inputs_and_outputs.requests_in_batch
             if future.has_new_token
         ]
-        if not batch:  # parts of prompts only
+        if not batch:  # only parts of prompts are in this batch
             return
-        generations = [self._open.get(name) for name in batch]  # None: cancelled after it was scheduled
+        generations = [self._open.get(name) for name in batch]  # None: cancelled since it was scheduled
         settings = [
             generation.settings if generation else SamplingSettings(temperature=0.0) for generation in generations
         ]
@@ -253,7 +247,7 @@ class TransformersEngine:
             num_blocks=max(context, min(int(options.kv_gib * 2**30) // block, context * options.max_batch)),
             max_batch_tokens=max(256, options.max_batch),
             max_requests_per_batch=options.max_batch,
-            allow_block_sharing=False,  # recorded log-probs must not depend on who asked before
+            allow_block_sharing=False,  # recorded log-probs must not depend on earlier requests
             use_async_batching=False,
             use_cuda_graph=False,  # our sampling reads settings and histories on the host
             auto_switch_to_flash=options.precision != "float32",
@@ -261,9 +255,7 @@ class TransformersEngine:
 
 
 def _respect_soft_caps() -> None:
-    """Make transformers' paged eager attention apply the soft cap of attention scores (Gemma 2), which it drops in
-    silence.
-    """
+    """Make transformers' paged eager attention apply the soft cap of attention scores (Gemma 2), which it ignores."""
     from transformers.integrations.eager_paged import eager_paged_attention_forward, repeat_kv
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 

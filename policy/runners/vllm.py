@@ -1,8 +1,7 @@
-"""A running vLLM server as a runner: versions are adapters, loaded over HTTP under names that are never used again.
+"""A vLLM server as a runner: versions are adapters, loaded over HTTP under names that are never reused.
 
-The server is started with `--enable-lora --max-loras N` and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and must be able to
-read the version
-folders. Token ids go in and come out, with the raw log-probability of each (vLLM's default `raw_logprobs`).
+The server needs `--enable-lora --max-loras N`, VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and access to the version
+folders. Requests and responses hold token ids, with the raw log-probability of each (vLLM's default `raw_logprobs`).
 """
 
 import asyncio
@@ -22,23 +21,21 @@ from policy.runners.remote import Breaker, LoopThread, jittered, readable, with_
 
 T = TypeVar("T")
 TIMEOUT = httpx.Timeout(10.0, read=120.0)
-ASKED_AT_ONCE = 8  # tokens whose log-probabilities are asked for at the same time
+ASKED_AT_ONCE = 8  # tokens whose log-probabilities are requested at the same time
 
 
 def adapter_name(source: VersionSource) -> str:
-    """Return the name of a version's adapter at the server: number and digest, so that other weights never get the same
-    name.
-    """
+    """Return the adapter's name at the server: number and digest, so that other weights have another name."""
     return f"attune-{source.number:06d}-{source.digest[:16]}"
 
 
 def answer_of(request_id: str) -> str:
-    """Return what the ids of one answer's replies have in common: all but the place after the last hyphen."""
+    """Return the common part of the ids of one answer's generations: all before the last hyphen."""
     return request_id.rpartition("-")[0] or request_id
 
 
 class VllmRunner:
-    """The Runner interface over one vLLM server. One object serves one version; many share a server."""
+    """The Runner interface to a vLLM server. An object serves one version; several share a server."""
 
     kind = "vllm"
 
@@ -83,7 +80,7 @@ class VllmRunner:
     ) -> None:
         """See Runner."""
         if len(prompt_ids) + settings.max_tokens > self.context_length:
-            asked = f"{len(prompt_ids)} tokens of prompt and {settings.max_tokens} of reply"
+            asked = f"{len(prompt_ids)} tokens of prompt and {settings.max_tokens} of answer"
             raise PromptTooLong(f"{asked} do not fit the context of {self.context_length} tokens")
         if not prompt_ids or not 0 <= min(prompt_ids) <= max(prompt_ids) < self.vocabulary:
             raise ValueError(f"the prompt is empty or holds a token id outside 0..{self.vocabulary - 1}")
@@ -103,16 +100,15 @@ class VllmRunner:
         if (entry := self._open.get(request_id)) is not None:
             entry[0].cancel()
             self._breaker.left_off(answer_of(request_id))
-            self._finish(
-                request_id, TokenDelta(request_id, finish="cancelled")
-            )  # here: what has not begun yet will never see that it was cancelled
+            # here: a task that has not started never runs its own handler
+            self._finish(request_id, TokenDelta(request_id, finish="cancelled"))
 
     def fingerprint(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
         """See Runner."""
         return self._wait(self._at_once([self._logp(list(prompt_ids), token) for token in token_ids]))
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
-        """See Runner. One request for each token: the server keeps what it has read."""
+        """See Runner. One request for each token; the server caches the common prefix."""
         found = []
         for prompt, completion in sequences:
             logps = [self._logp([*prompt, *completion[:index]], token) for index, token in enumerate(completion)]
@@ -141,12 +137,10 @@ class VllmRunner:
             if self._open.pop(request_id, None) is not None:
                 on_delta(TokenDelta(request_id, finish="error", error="the runner was closed"))
         if self._source.adapter is not None:
-            with contextlib.suppress(
-                Exception
-            ):  # the server may be gone; an adapter left behind harms nobody: its name is never reused
-                self._loop.start(self._http.post("/v1/unload_lora_adapter", json={"lora_name": self.model})).result(
-                    10.0
-                )
+            # the server may be gone; a leftover adapter does no harm, since its name is never reused
+            with contextlib.suppress(Exception):
+                unload = self._http.post("/v1/unload_lora_adapter", json={"lora_name": self.model})
+                self._loop.start(unload).result(10.0)
         self._loop.start(self._http.aclose()).result(5.0)
         self._loop.close()
 
@@ -163,13 +157,12 @@ class VllmRunner:
             asked = {"lora_name": name, "lora_path": str(self._source.adapter.resolve())}
             answer = await self._http.post("/v1/load_lora_adapter", json=asked)
             if answer.status_code == 404 and "lora" not in answer.text.lower():
-                raise RunnerFailed(
-                    f"{self._name} takes no adapters; start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
-                )
+                needed = "--enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+                raise RunnerFailed(f"{self._name} takes no adapters; start it with {needed}")
             if answer.status_code != 200:
                 raise RunnerFailed(f"{self._name} refused version {self._source.number}: {answer.text.strip()[:300]}")
             if name not in await self._models():
-                raise RunnerFailed(f"{self._name} said that it loaded {name} but does not list it")
+                raise RunnerFailed(f"{self._name} loaded {name} but does not list it")
         return name, context
 
     async def _models(self) -> dict[str, dict[str, Any]]:
@@ -191,13 +184,13 @@ class VllmRunner:
             "frequency_penalty": settings.frequency_penalty,
             "seed": settings.seed % 2**63,
             "stop_token_ids": list(settings.end_ids),
-            "ignore_eos": True,  # only the ids above end a reply, as with the other runners
+            "ignore_eos": True,  # only the ids above end a generation, as with other runners
             "logprobs": 0,
             "stream": True,
             "return_token_ids": True,
             "add_special_tokens": False,
             "skip_special_tokens": False,
-            "cache_salt": adapter_name(self._source),  # keys and values of one version are never used by another
+            "cache_salt": adapter_name(self._source),  # versions share no cached keys and values
         }
         began = False
         for turn in range(3):
@@ -227,10 +220,10 @@ class VllmRunner:
                 if down:
                     self._breaker.failed()
                 elif isinstance(error, httpx.HTTPStatusError):
-                    self._breaker.succeeded()  # whoever refuses is up
+                    self._breaker.succeeded()  # a server that refuses is up
                 else:
                     self._breaker.left_off(answer_of(request_id))
-                if not down or began or turn == 2:  # what has begun cannot be begun again
+                if not down or began or turn == 2:  # a generation that has begun cannot be repeated
                     self._finish(request_id, TokenDelta(request_id, finish="error", error=readable(self._name, error)))
                     return
                 await asyncio.sleep(jittered(turn))
@@ -244,18 +237,17 @@ class VllmRunner:
         ids = tuple(choice.get("token_ids") or ())
         logps = tuple((choice.get("logprobs") or {}).get("token_logprobs") or ())
         if len(ids) != len(logps):
-            raise RunnerFailed(
-                f"{self._name} gave {len(ids)} tokens with {len(logps)} log-probabilities; a newer vLLM is needed (return_token_ids)"
-            )
+            given = f"{len(ids)} tokens with {len(logps)} log-probabilities"
+            raise RunnerFailed(f"{self._name} gave {given}; a newer vLLM is needed (return_token_ids)")
         self._tokens += len(ids)
         reason: Finish = {"stop": "stop", "length": "length"}.get(choice.get("finish_reason") or "", "")  # type: ignore[assignment]
         if choice.get("finish_reason") and not reason:
             reason = "error"
         delta = TokenDelta(
-            request_id, ids, logps, reason, "" if reason != "error" else f"{self._name} aborted the reply"
+            request_id, ids, logps, reason, "" if reason != "error" else f"{self._name} aborted the answer"
         )
         if reason:
-            self._breaker.succeeded()  # before anybody hears of it and asks the next thing
+            self._breaker.succeeded()  # before a receiver sends the next request
             self._finish(request_id, delta)
         elif (entry := self._open.get(request_id)) is not None:
             entry[1](delta)
@@ -271,7 +263,7 @@ class VllmRunner:
             raise RunnerFailed(readable(self._name, error)) from error
 
     async def _at_once(self, several: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-        """Await all, some at a time, so that replies under way keep their turns."""
+        """Await all, a few at a time, so that generations under way go on."""
         slots = asyncio.Semaphore(ASKED_AT_ONCE)
 
         async def one(work: Coroutine[Any, Any, T]) -> T:
@@ -281,7 +273,7 @@ class VllmRunner:
         return await asyncio.gather(*map(one, several))
 
     async def _logp(self, ids: list[int], token: int) -> float:
-        """Return the raw log-probability (nats) of one token after `ids`: the only one that the server may take there."""
+        """Return the raw log-probability (nats) of one token after `ids`, by allowing the server that token alone."""
         given = await self._next(ids, {"allowed_token_ids": [token], "logprobs": 0})
         return float(given["token_logprobs"][0])
 
@@ -293,8 +285,8 @@ class VllmRunner:
     async def _next(self, ids: list[int], more: dict[str, Any]) -> dict[str, Any]:
         """Return the server's log-probabilities of one more token.
 
-        Not by `prompt_logprobs`, which would need one request only: vLLM 0.32 on a CPU dies of those beside adapters
-        and open replies.
+        `prompt_logprobs` would take one request for all tokens. It crashes vLLM 0.32 on a CPU with adapters and open
+        generations.
         """
         body = {
             "model": self.model,

@@ -1,13 +1,12 @@
-"""The child process of one runner: reads commands, steps the engine, sends what came. It ends when its parent does.
+"""The child process of one runner: reads commands, advances the engine, sends deltas. It ends with its parent.
 
     python -m policy.runners.worker FD
 
 Messages are pickled tuples over a socket pair.
 In: ("load", source, options, kinds), ("hold", base, options, room), ("submit", id, ids, settings), ("cancel", id),
 ("call", number, name, arguments), ("close",).
-Out: ("loaded", kind, context length, vocabulary, why no better kind), ("held", handles), ("failed", reason), ("deltas",
-[TokenDelta]),
-("result", number, value), ("error", number, reason).
+Out: ("loaded", kind, context length, vocabulary, reasons for skipped kinds), ("held", handles), ("failed", reason),
+("deltas", [TokenDelta]), ("result", number, value), ("error", number, reason).
 """
 
 import gc
@@ -27,9 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def build_engine(kind: str, source: VersionSource, options: RunnerOptions) -> Any:
-    """Return the engine of this kind with the version loaded. Raises UnsupportedModel, or ImportError when its package
-    is missing.
-    """
+    """Return an engine with the version loaded. Raises UnsupportedModel, or ImportError without its package."""
     if kind == "openvino":
         from policy.runners.openvino import OpenVinoEngine
 
@@ -42,16 +39,15 @@ def build_engine(kind: str, source: VersionSource, options: RunnerOptions) -> An
 
 
 def load_first(kinds: tuple[str, ...], source: VersionSource, options: RunnerOptions) -> tuple[Any, str]:
-    """Return the first engine of `kinds` that can load the version, and why those before it could not ("" when the
-    first one could).
+    """Return the first engine of `kinds` that loads the version, and why those before it did not ("" for none).
 
-    Raises RunnerFailed with every one's reason.
+    Raises RunnerFailed with all reasons.
     """
     reasons = []
     for kind in kinds:
         try:
             engine = build_engine(kind, source, options)
-        except (ModelNotFound, ModelCorrupt) as error:  # as broken for every other kind
+        except (ModelNotFound, ModelCorrupt) as error:  # every other kind would fail too
             raise RunnerFailed(_reason(error)) from error
         except (PolicyError, ImportError, RuntimeError, OSError, ValueError) as error:
             reasons.append(f"{kind}: {_reason(error)}")
@@ -65,62 +61,62 @@ class Worker:
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
-        self._lock = threading.Lock()  # calls that run beside the steps answer by themselves
+        self._lock = threading.Lock()  # calls on other threads send too
         self._engine: Any = None
-        self._held: Any = None  # base weights that others compute with
+        self._held: Any = None  # base weights that other processes use
 
     def run(self) -> None:
-        """Work until the parent says close or is gone."""
+        """Serve until the parent sends close or is gone."""
         try:
             while True:
                 while self._pipe.poll(0 if self._engine is not None and self._engine.busy else None):
-                    if not self._obey(self._pipe.recv()):
+                    if not self._handle(self._pipe.recv()):
                         return
                     if self._engine is not None and self._engine.busy and not self._pipe.poll(0):
                         break
-                self._step()
+                self._advance()
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            return  # the parent is gone, whatever became of it
+            return  # the parent is gone
 
-    def _step(self) -> None:
+    def _advance(self) -> None:
         if self._engine is None or not self._engine.busy:
             return
         deltas = self._engine.advance()
         if deltas:
             self._send(("deltas", deltas))
 
-    def _obey(self, message: tuple[Any, ...]) -> bool:
-        order, *rest = message
-        if order == "load":
+    def _handle(self, message: tuple[Any, ...]) -> bool:
+        command, *rest = message
+        if command == "load":
             self._load(*rest)
-        elif order == "hold":
+        elif command == "hold":
             self._hold(*rest)
-        elif order == "submit":
+        elif command == "submit":
             request_id, prompt_ids, settings = rest
             try:
                 self._engine.add(request_id, prompt_ids, settings)
-            except Exception as error:  # one bad request must not end the others
+            except Exception as error:  # a bad request must not end the others
                 self._send(("deltas", [TokenDelta(request_id, finish="error", error=_reason(error))]))
-        elif order == "cancel":
+        elif command == "cancel":
             if (last := self._engine.cancel(rest[0])) is not None:
                 self._send(("deltas", [last]))
-        elif order == "call":
+        elif command == "call":
             self._call(*rest)
-        elif order == "close":
+        elif command == "close":
             return False
         return True
 
     def _load(self, source: VersionSource, options: RunnerOptions, kinds: tuple[str, ...]) -> None:
         try:
-            self._engine, passed_over = load_first(kinds, source, options)
+            self._engine, skipped = load_first(kinds, source, options)
         except Exception as error:
             self._send(("failed", _reason(error)))
             return
         gc.freeze()
-        self._send(("loaded", self._engine.kind, self._engine.context_length, self._engine.vocabulary, passed_over))
+        self._send(("loaded", self._engine.kind, self._engine.context_length, self._engine.vocabulary, skipped))
 
     def _hold(self, base: str, options: RunnerOptions, room: int) -> None:
-        """Load base weights for other processes; not where the GPU has `room` bytes free (0: whatever it has)."""
+        """Load base weights for other processes, unless the GPU has `room` bytes free (0: always load)."""
         try:
             import torch
 
@@ -147,8 +143,7 @@ class Worker:
 
     def _answer(self, number: int, name: str, arguments: tuple[Any, ...]) -> None:
         try:
-            # scoring steps the engine too: what comes for open replies meanwhile is read by the next step, nothing is
-            # lost
+            # scoring advances the engine too; deltas of open generations are read by the next `advance`
             value = self._stats() if name == "stats" else getattr(self._engine, name)(*arguments)
             self._send(("result", number, value))
         except Exception as error:
@@ -166,7 +161,7 @@ class Worker:
 
 
 def resident_memory() -> int:
-    """Return this process's memory in bytes: what it holds now, or at most held where the system does not say."""
+    """Return this process's resident memory in bytes, or its peak where the system has no other number."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -175,12 +170,12 @@ def resident_memory() -> int:
 
 
 def _reason(error: Exception) -> str:
-    """Return an error as one line; OpenVINO's say what matters in the last of many."""
+    """Return an error as one line: the last one, which is the cause in OpenVINO's messages."""
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
 def warm_imports(kinds: tuple[str, ...]) -> None:
-    """Import what loading will need, so that a spare worker loads in a fraction of a second."""
+    """Import the packages that loading needs, so that a spare worker loads in a fraction of a second."""
     try:
         if "openvino" in kinds[:1]:
             import gguf
@@ -197,7 +192,7 @@ def warm_imports(kinds: tuple[str, ...]) -> None:
 
 
 def end_with(parent: int) -> None:
-    """Watch the parent and end with it, also where the main thread is loading or importing and reads no pipe."""
+    """End with the parent, also while the main thread loads or imports and reads no pipe."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(0)

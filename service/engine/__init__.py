@@ -1,3 +1,1 @@
-"""Which version answers, when, and for whom. The thinking parts know no tensors; what generates runs in processes of
-policy/runners.
-"""
+"""Which version answers, when, and for whom. No tensors here: policy/runners generate in processes of their own."""

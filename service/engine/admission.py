@@ -1,6 +1,4 @@
-"""Who may start now. A bounded queue in front of the engine that serves keys in turn, so that one cannot crowd out the
-others.
-"""
+"""Who may start now: a bounded, fair queue in front of the engine, so that no key crowds out the others."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -12,8 +10,7 @@ from service.errors import Overloaded
 
 @dataclass(eq=False)
 class Ticket:
-    """A place in the engine for `cost` replies, held until it is given back. `key` pays for it, in the name of `rater`.
-    """
+    """Admission for `cost` generations, held until it is given back. `key` is charged for it, `rater` asked for it."""
 
     cost: int
     key: str
@@ -22,13 +19,12 @@ class Ticket:
     _returned: bool = False
 
 
-class Turns:
-    """Those who wait: keys take turns, and so do the raters of one key. Pure."""
+class FairQueue:
+    """Tickets that wait: keys take turns, and so do the raters of one key. Pure."""
 
     def __init__(self) -> None:
-        self._keys: OrderedDict[str, OrderedDict[str, deque[Ticket]]] = (
-            OrderedDict()
-        )  # the first key, and its first rater, are next
+        # the first key, and its first rater, are next
+        self._keys: OrderedDict[str, OrderedDict[str, deque[Ticket]]] = OrderedDict()
         self._counts: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -46,8 +42,8 @@ class Turns:
         """Return whose turn it is, None when nobody waits."""
         return next(iter(self), None)
 
-    def take(self, ticket: Ticket) -> bool:
-        """Let a ticket go; its key and its rater then stand last. Return whether it was waiting."""
+    def remove(self, ticket: Ticket) -> bool:
+        """Remove a ticket; its key and its rater then stand last. Return whether it was waiting."""
         raters = self._keys.get(ticket.key, OrderedDict())
         tickets = raters.get(ticket.rater, deque())
         if ticket not in tickets:
@@ -62,9 +58,10 @@ class Turns:
             del self._keys[ticket.key], self._counts[ticket.key]
         return True
 
-    def one_too_many(self, key: str) -> Ticket | None:
-        """Return the newest ticket of the key that has the most, if that has at least two more than `key`: it makes
-        room where all is full.
+    def excess_ticket(self, key: str) -> Ticket | None:
+        """Return the ticket that makes room for `key` in a full queue, None if there is none.
+
+        It is the newest of the key with the most tickets, if that key has at least two more than `key`.
         """
         largest = max(self._counts, key=lambda one: self._counts[one], default=key)
         if self._counts.get(largest, 0) < self._counts.get(key, 0) + 2:
@@ -74,13 +71,13 @@ class Turns:
 
 
 class Admission:
-    """At most `max_active` replies at once, at most `max_queued` requests waiting. Used from the event loop only."""
+    """At most `max_active` generations at once and `max_queued` requests waiting. Used from the event loop only."""
 
     def __init__(self, max_active: int, max_queued: int) -> None:
         self.max_active, self.max_queued = max_active, max_queued
         self.active = 0
         self.closed_reason = ""
-        self._waiting = Turns()
+        self._waiting = FairQueue()
 
     @property
     def queued(self) -> int:
@@ -88,7 +85,7 @@ class Admission:
         return len(self._waiting)
 
     async def enter(self, key: str, rater: str, cost: int) -> Ticket:
-        """Wait for a place and return it. Raises Overloaded when the queue is full or the service stops.
+        """Wait for admission and return its ticket. Raises Overloaded when the queue is full or the service stops.
 
         A full queue still takes a key that has fewer requests in it than another: the newest of the other's is refused
         instead.
@@ -100,10 +97,10 @@ class Admission:
             self.active += ticket.cost
             return ticket
         if self.queued >= self.max_queued:
-            crowding = self._waiting.one_too_many(key)
-            if crowding is None:
+            excess = self._waiting.excess_ticket(key)
+            if excess is None:
                 raise self._full()
-            self._refuse(crowding, self._full())
+            self._refuse(excess, self._full())
         ticket._admitted = asyncio.get_running_loop().create_future()
         self._waiting.add(ticket)
         try:
@@ -114,7 +111,7 @@ class Admission:
         return ticket
 
     def give_back(self, ticket: Ticket) -> None:
-        """Free the place for the next in turn; a second time changes nothing."""
+        """Admit the next in turn in this ticket's stead; a second call changes nothing."""
         if not ticket._returned:
             ticket._returned = True
             self.active -= ticket.cost
@@ -127,11 +124,11 @@ class Admission:
             self._refuse(ticket, Overloaded(reason, code="shutting_down", retry_after_s=5))
 
     def _full(self) -> Overloaded:
-        said = f"all {self.max_active} places are taken and {self.queued} requests wait already; try again soon"
-        return Overloaded(said, retry_after_s=1.0 + self.queued / self.max_active)
+        busy = f"{self.active} of {self.max_active} answers are under way and {self.queued} requests wait already"
+        return Overloaded(f"{busy}; try again soon", retry_after_s=1.0 + self.queued / self.max_active)
 
     def _refuse(self, ticket: Ticket, error: Overloaded) -> None:
-        self._waiting.take(ticket)
+        self._waiting.remove(ticket)
         if ticket._admitted is not None and not ticket._admitted.done():
             ticket._admitted.set_exception(error)
 
@@ -139,7 +136,7 @@ class Admission:
         while (ticket := self._waiting.next()) is not None and not self.closed_reason:
             if self.active + ticket.cost > self.max_active:
                 return  # large requests are not overtaken, or they would wait for ever
-            self._waiting.take(ticket)
+            self._waiting.remove(ticket)
             assert ticket._admitted is not None
             if not ticket._admitted.done():  # else its caller left a moment ago
                 self.active += ticket.cost
@@ -147,11 +144,9 @@ class Admission:
 
     def _leave_queue(self, ticket: Ticket) -> None:
         assert ticket._admitted is not None
-        if (
-            ticket._admitted.done() and not ticket._admitted.cancelled()
-        ):  # it was let in at the moment when its caller left
+        if ticket._admitted.done() and not ticket._admitted.cancelled():  # it was admitted just as its caller left
             if ticket._admitted.exception() is None:
                 self.give_back(ticket)
             return
-        if self._waiting.take(ticket):
+        if self._waiting.remove(ticket):
             self._admit()

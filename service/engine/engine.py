@@ -1,6 +1,4 @@
-"""The slots: which versions are in memory, how they come and go, and how traffic moves from one to another with nothing
-dropped.
-"""
+"""Which versions are in memory, how they come and go, and how traffic moves between them with nothing dropped."""
 
 import asyncio
 import contextlib
@@ -13,7 +11,7 @@ from typing import Any
 
 from policy.runners.base import Runner
 from service.engine.router import Router
-from service.engine.slots import Lease, Post, Slot, SlotState
+from service.engine.slots import EventLoopMailbox, Lease, Slot, SlotState
 from service.errors import EngineFailed, NoMemory, Overloaded, VersionRefused
 
 log = logging.getLogger(__name__)
@@ -22,7 +20,7 @@ RELOAD_WAITS_S = (0.0, 1.0, 5.0, 15.0)  # before each attempt to bring back a ve
 
 @dataclass(frozen=True)
 class Loaded:
-    """What loading a version gives: its checked runner and the digest that names its weights."""
+    """A version that was loaded: its checked runner and the digest of its weights."""
 
     digest: str
     runner: Runner
@@ -41,9 +39,8 @@ class EngineLimits:
 class Engine:
     """All slots and the router. Used from the event loop only; loading and closing run on threads of their own.
 
-    `load(number)` returns a checked runner and may block; `failed(number, error)` is told of a runner that died by
-    itself; `need(number)`
-    says how much memory (GiB) a version takes, and is asked where that is limited.
+    `load(number)` returns a checked runner and may block. `failed(number, error)` is called when a runner died by
+    itself. `need(number)` returns the memory (GiB) that a version takes; it is called where memory is limited.
     """
 
     def __init__(
@@ -58,11 +55,11 @@ class Engine:
         self.slots: dict[int, Slot] = {}
         self._load, self._failed, self._need = load, failed, need
         self._loading: dict[int, asyncio.Task[Slot]] = {}
-        self._leaving: set[Slot] = set()  # no longer in `slots`, still finishing
+        self._leaving: set[Slot] = set()  # no longer in `slots`, still finishing their answers
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(4, "slots")
-        self._post = Post(asyncio.get_running_loop())
-        self._starting: list[float] = []  # loads that have their place, with their memory in GiB
+        self._mailbox = EventLoopMailbox(asyncio.get_running_loop())
+        self._starting: list[float] = []  # the memory in GiB of each load under way
         self._freed = asyncio.Condition()
         self._closed = False
 
@@ -73,27 +70,26 @@ class Engine:
 
     @property
     def num_leases(self) -> int:
-        """How many answers hold a slot, those that are leaving included."""
+        """How many answers hold a slot, leaving slots included."""
         return sum(len(slot.leases) for slot in [*self.slots.values(), *self._leaving])
 
     async def lease(self, number: int) -> Lease:
-        """Return a promise of an answer by this version, loading it first if needed. The caller ends it.
+        """Return a lease on this version's slot, loading it first if needed. The caller ends the lease.
 
         Raises VersionRefused or EngineFailed when it cannot be loaded.
         """
         while True:
             slot = self.slots.get(number)
             if slot is None:
-                slot = await self.load(
-                    number, is_wanted_by_traffic=self.router is not None and self.router.serves(number)
-                )
-            if slot.state is SlotState.READY:  # else it went while this caller waited its turn
-                return slot.lease(freed=lambda: self._run(self._tell_freed()))
+                has_traffic = self.router is not None and self.router.serves(number)
+                slot = await self.load(number, is_wanted_by_traffic=has_traffic)
+            if slot.state is SlotState.READY:  # else it left while this caller waited
+                return slot.lease(freed=lambda: self._run(self._notify_freed()))
 
     async def load(self, number: int, *, is_wanted_by_traffic: bool = True) -> Slot:
         """Bring a version into memory beside the others; callers who ask for the same one share the load.
 
-        What traffic wants is loaded at once; a version that somebody merely asked for waits until a slot is free.
+        A version with traffic is loaded at once; one that somebody asked for by name waits until a slot is free.
         """
         if (slot := self.slots.get(number)) is not None:
             return slot
@@ -113,30 +109,30 @@ class Engine:
         for number in {before.live, before.canary} - {router.live, router.canary} if before else set():
             if number is not None and number in self.slots:
                 self._run(self._drain(self.slots[number]))
-        self._run(self._tell_freed())  # who waits for memory may have none to wait for now
+        self._run(self._notify_freed())  # those who wait for memory check again
 
     def unload_idle(self) -> None:
-        """Let versions go that nobody asked for since `idle_unload_s`."""
+        """Unload versions that nobody used for `idle_unload_s`."""
         oldest = time.monotonic() - self.limits.idle_unload_s
         for slot in self._idle_slots():
             if slot.used_at < oldest:
                 self._run(self._retire(slot))
 
     def drop(self, number: int, reason: str) -> None:
-        """End a version now, open answers included: it was withdrawn or its runner is unwell."""
+        """Unload a version now and cut its open answers, since it was withdrawn."""
         if (slot := self.slots.get(number)) is not None:
             for lease in list(slot.leases):
                 lease.cut(reason)
             self._run(self._retire(slot))
 
     def cut_all(self, reason: str) -> None:
-        """End every open answer now; their readers are told `reason`."""
+        """Cut every open answer now; their readers get `reason`."""
         for slot in [*self.slots.values(), *self._leaving]:
             for lease in list(slot.leases):
                 lease.cut(reason)
 
     async def close(self) -> None:
-        """Cut what is still open and end every runner."""
+        """Cut what is still open and close every runner."""
         self._closed = True
         for task in [*self._loading.values(), *self._tasks]:
             task.cancel()
@@ -161,26 +157,25 @@ class Engine:
             raise EngineFailed(f"version {number} could not be loaded: {error}", code="load_failed") from error
         finally:
             self._starting.remove(memory_gib)
-        slot = self.slots[number] = Slot(number, loaded.digest, loaded.runner, self._post, memory_gib)
+        slot = self.slots[number] = Slot(number, loaded.digest, loaded.runner, self._mailbox, memory_gib)
         loaded.runner.on_exit = self._watch(loop, slot)
         log.info("version %d is loaded (%s, %.1f s)", number, loaded.runner.kind, time.monotonic() - began)
         return slot
 
     def _load_ended(self, number: int, is_wanted_by_traffic: bool) -> None:
-        """Wake those who wait for memory: what was set aside is free again, or it is held by a version that may leave.
+        """Wake those who wait for memory, since the load's reservation has ended.
 
-        Called once the load's own callers are about to go on, so that they have their lease before anybody else looks
-        for idle versions.
-        What was loaded to get traffic is left alone until `follow`, which wakes them too.
+        It runs after the load's own callers are scheduled, so that they hold their lease before others look for idle
+        versions. What was loaded to get traffic stays until `follow`, which wakes the others too.
         """
         self._loading.pop(number, None)
         slot = self.slots.get(number)
         if not self._closed and (slot is None or not is_wanted_by_traffic or self._has_traffic(slot)):
-            self._run(self._tell_freed())
+            self._run(self._notify_freed())
 
     def _watch(self, loop: asyncio.AbstractEventLoop, slot: Slot) -> Callable[[str], None]:
         def ended(reason: str) -> None:  # on the runner's thread
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody minds any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nothing is left to restart
                 loop.call_soon_threadsafe(self._died, slot, reason)
 
         return ended
@@ -189,15 +184,16 @@ class Engine:
         future = asyncio.get_running_loop().run_in_executor(self._threads, self._load, number)
         try:
             return await asyncio.shield(future)
-        except asyncio.CancelledError:  # the service stops: what gets loaded nevertheless must not stay behind
+        except asyncio.CancelledError:  # the service stops: a runner that loads all the same must not stay behind
             future.add_done_callback(
                 lambda done: None if done.cancelled() or done.exception() else done.result().runner.close()
             )
             raise
 
     async def _make_room(self, number: int, memory_gib: float, wait: bool) -> None:
-        """Have idle versions leave until there is a slot and the memory, waiting for busy ones if need be. Raises
-        NoMemory where that cannot help.
+        """Unload idle versions until there is a slot and the memory, waiting for busy ones if need be.
+
+        Raises NoMemory where waiting cannot help.
         """
         while (is_short := not self._fits(memory_gib)) or len(self.slots) + len(self._leaving) + len(
             self._starting
@@ -208,12 +204,14 @@ class Engine:
                 continue
             if is_short and not self._may_free_memory():
                 held = ", ".join(f"{slot.number} ({slot.memory_gib:.2f} GiB)" for slot in self.slots.values()) or "none"
-                said = f"version {number} takes about {memory_gib:.2f} GiB, of which memory_gib = {self.limits.memory_gib:g} leaves too little"
+                limit = f"memory_gib = {self.limits.memory_gib:g} leaves too little beside the versions in use: {held}"
                 raise NoMemory(
-                    f"{said} beside the versions in use: {held}; raise memory_gib, or lower kv_gib", retry_after_s=30
+                    f"version {number} takes about {memory_gib:.2f} GiB, of which {limit}; "
+                    "raise memory_gib, or lower kv_gib",
+                    retry_after_s=30,
                 )
             if not is_short and not wait:
-                return  # for a moment there is one more than wanted, rather than a swap that waits for strangers
+                return  # one slot too many for a moment, rather than a swap that waits for other requests
             async with self._freed:
                 await self._freed.wait()
 
@@ -222,9 +220,7 @@ class Engine:
         return not self.limits.memory_gib or held + sum(self._starting) + memory_gib <= self.limits.memory_gib
 
     def _may_free_memory(self) -> bool:
-        """Whether anything in memory will leave by itself: what is leaving, being loaded, or answering somebody who
-        asked for it by name.
-        """
+        """Whether any memory will be freed without help: by a leaving slot, a load, or a version without traffic."""
         return bool(self._leaving or self._starting) or any(not self._has_traffic(slot) for slot in self.slots.values())
 
     def _idle_slots(self) -> list[Slot]:
@@ -234,23 +230,22 @@ class Engine:
         return self.router is not None and slot.number in (self.router.live, self.router.canary)
 
     async def _drain(self, slot: Slot) -> None:
-        """Let the answers that a replaced version still owes end by themselves, and after the limit by force."""
-        owed, ends_at = set(slot.leases), time.monotonic() + self.limits.drain_limit_s
+        """Let the open answers of a replaced version end by themselves, and cut them after the limit."""
+        pending, ends_at = set(slot.leases), time.monotonic() + self.limits.drain_limit_s
         async with self._freed:
-            while owed & slot.leases and time.monotonic() < ends_at:
+            while pending & slot.leases and time.monotonic() < ends_at:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._freed.wait(), max(0.0, ends_at - time.monotonic()))
-        for lease in owed & slot.leases:
-            lease.cut(
-                f"version {slot.number} was replaced and its answers took longer than the limit of {self.limits.drain_limit_s:g} s"
-            )
-        if slot.leases - owed:
-            return  # somebody has asked for this version by name meanwhile: it stays until nobody does
+        for lease in pending & slot.leases:
+            limit = f"the limit of {self.limits.drain_limit_s:g} s"
+            lease.cut(f"version {slot.number} was replaced and its answers took longer than {limit}")
+        if slot.leases - pending:
+            return  # somebody asked for this version by name meanwhile: it stays until nobody does
         if not self._has_traffic(slot):
             await self._retire(slot)
 
     async def _retire(self, slot: Slot) -> None:
-        """Take a slot out and end its runner once the last answer was read to its end."""
+        """Take a slot out and close its runner once its last lease has ended."""
         if self.slots.get(slot.number) is not slot:
             return
         del self.slots[slot.number]
@@ -262,10 +257,10 @@ class Engine:
         await asyncio.get_running_loop().run_in_executor(self._threads, slot.runner.close)
         self._leaving.discard(slot)
         log.info("version %d left memory", slot.number)
-        await self._tell_freed()
+        await self._notify_freed()
 
     def _died(self, slot: Slot, reason: str) -> None:
-        """A runner ended by itself: its open answers were told by it; bring the version back if traffic needs it."""
+        """Handle a runner that ended by itself, which failed its open answers; reload the version if it has traffic."""
         if slot.state is SlotState.CLOSED or self._closed:
             return
         log.error("the runner of version %d ended: %s", slot.number, reason)
@@ -287,7 +282,7 @@ class Engine:
             except (EngineFailed, VersionRefused) as error:
                 log.error("version %d could not be brought back: %s", number, error)
 
-    async def _tell_freed(self) -> None:
+    async def _notify_freed(self) -> None:
         async with self._freed:
             self._freed.notify_all()
 

@@ -1,4 +1,4 @@
-"""One reply as it grows: token ids and log-probabilities exactly as sampled, and the text that may be shown of them."""
+"""One generation as it grows: token ids and log-probabilities exactly as sampled, and the text that may be shown."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -18,8 +18,9 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True)
 class Token:
-    """One sampled token and its log-probability (nats) under the raw model; `alternatives` are the likeliest in its
-    place, if asked for.
+    """One sampled token and its log-probability (nats) under the raw model.
+
+    `alternatives` are the likeliest tokens at its index with their log-probabilities, if they were asked for.
     """
 
     id: int
@@ -29,19 +30,18 @@ class Token:
 
 @dataclass(frozen=True)
 class TextDelta:
-    """What one reply gained: text to show and the tokens that it is made of; `finish_reason` is set on the last piece.
-    """
+    """What one generation gained: text to show and its tokens; `finish_reason` is set on the last delta."""
 
     index: int
     text: str
     tokens: tuple[Token, ...]
     finish_reason: str | None
 
-    def can_take(self, following: "TextDelta") -> bool:
-        """Whether the next piece is more of the same reply."""
+    def can_merge(self, following: "TextDelta") -> bool:
+        """Whether the next delta is of the same generation."""
         return following.index == self.index
 
-    def with_next(self, following: "TextDelta") -> "TextDelta":
+    def merge(self, following: "TextDelta") -> "TextDelta":
         """Return both as one."""
         return TextDelta(
             self.index, self.text + following.text, self.tokens + following.tokens, following.finish_reason
@@ -49,7 +49,7 @@ class TextDelta:
 
 
 class TextGeneration:
-    """A reply of a foreign backend: text alone."""
+    """A generation of a backend: text alone."""
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -58,19 +58,19 @@ class TextGeneration:
         self.text = ""
         self.finish_reason: str | None = None
 
-    def take(self, text: str) -> TextDelta:
+    def add(self, text: str) -> TextDelta:
         """Add some text."""
         self.text += text
         return TextDelta(self.index, text, (), None)
 
     def end(self, finish_reason: str) -> TextDelta:
-        """Say that no more text comes."""
+        """End the generation: no more text comes."""
         self.finish_reason = finish_reason
         return TextDelta(self.index, "", (), finish_reason)
 
 
 class Generation:
-    """One reply under way. Pure: steps in, pieces out."""
+    """One of the n completions of an answer while it is sampled. Pure: token deltas in, text deltas out."""
 
     def __init__(self, index: int, decoder: Decoder, stops: tuple[str, ...], end_ids: tuple[int, ...]) -> None:
         self.index = index
@@ -80,14 +80,15 @@ class Generation:
         self.finish_reason: str | None = None
         self._decoder, self._filter, self._end_ids = decoder, StopFilter(stops), end_ids
         self._decoded = 0  # characters decoded so far, shown or held back
-        self._unshown: deque[tuple[Token, int, int]] = deque()  # with the place of its text: [start, end)
+        self._unshown: deque[tuple[Token, int, int]] = deque()  # each with the span of its text: [start, end)
 
-    def take(self, step: TokenDelta) -> TextDelta:
-        """Add a step; once a stop string is found, `finish_reason` is set and the rest of the step was not part of the
-        reply.
+    def add(self, delta: TokenDelta) -> TextDelta:
+        """Add sampled tokens.
+
+        Once a stop string is found, `finish_reason` is set, and later tokens of the delta are dropped.
         """
         shown = ""
-        for token_id, logp in zip(step.ids, step.logps, strict=True):
+        for token_id, logp in zip(delta.ids, delta.logps, strict=True):
             self.ids.append(token_id)
             self.logps.append(logp)
             text = self._decoder.feed(token_id) if token_id not in self._end_ids else ""
@@ -96,12 +97,12 @@ class Generation:
             shown += self._show(text)
             if self._filter.found:
                 return self._end(shown, "stop")
-        if step.finish:
+        if delta.finish:
             shown += self._show(self._decoder.finish())
             if not self._filter.found:
                 shown += self._filter.finish()
-            return self._end(shown, "stop" if self._filter.found else step.finish)
-        return self._piece(shown)
+            return self._end(shown, "stop" if self._filter.found else delta.finish)
+        return self._text_delta(shown)
 
     def _show(self, text: str) -> str:
         self._decoded += len(text)
@@ -109,9 +110,9 @@ class Generation:
 
     def _end(self, shown: str, reason: str) -> TextDelta:
         self.finish_reason = reason
-        return self._piece(shown)
+        return self._text_delta(shown)
 
-    def _piece(self, shown: str) -> TextDelta:
+    def _text_delta(self, shown: str) -> TextDelta:
         self.text += shown
         tokens = []
         while self._unshown and self._is_shown(self._unshown[0]):
@@ -120,8 +121,6 @@ class Generation:
 
     def _is_shown(self, token: tuple[Token, int, int]) -> bool:
         _, start, end = token
-        if (
-            self.finish_reason is not None
-        ):  # its whole text, or at least the beginning of it, stands before the stop string
+        if self.finish_reason is not None:  # all its text, or at least its beginning, is before the stop string
             return start < len(self.text) or not self._filter.found
         return end <= len(self.text)

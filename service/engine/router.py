@@ -1,6 +1,4 @@
-"""Which version answers a request: live, the canary for its share of conversations, or the one that the caller pinned.
-Pure.
-"""
+"""Which version answers: live, the canary for its share of conversations, or the one that the caller pinned. Pure."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,7 +8,7 @@ LIVE_NAME = "attune"
 
 @dataclass(frozen=True)
 class Route:
-    """The version chosen, and the probability with which a new conversation would have been given it."""
+    """The version chosen, and the probability (0..1) that a new conversation gets it."""
 
     number: int
     propensity: float
@@ -25,19 +23,19 @@ class Router:
     share: float = 0.0
 
     def choose(self, conversation_id: str) -> Route:
-        """Return who answers this conversation; the same one as long as the split stays."""
+        """Return who answers this conversation: always the same version while the split stays."""
         if self.canary is None or self.share <= 0.0:
             return Route(self.live, 1.0)
-        if _place(self.canary, conversation_id) < self.share:
+        if _point(self.canary, conversation_id) < self.share:
             return Route(self.canary, self.share)
         return Route(self.live, 1.0 - self.share)
 
     def serves(self, number: int) -> bool:
-        """Whether new conversations may be given this version."""
+        """Whether new conversations may get this version."""
         return number == self.live or (number == self.canary and self.share > 0.0)
 
     def share_of(self, number: int) -> float:
-        """Return which part of new conversations this version gets, 0..1."""
+        """Return the share of new conversations that this version gets, 0..1."""
         if number == self.canary:
             return self.share
         return 1.0 - (self.share if self.canary is not None else 0.0) if number == self.live else 0.0
@@ -54,7 +52,7 @@ def version_name(number: int) -> str:
     return f"{LIVE_NAME}@{number}"
 
 
-def _place(canary: int, conversation_id: str) -> float:
-    """Return a point in 0..1 that depends on both, so that each canary is tried on other people."""
+def _point(canary: int, conversation_id: str) -> float:
+    """Return a hash of both as a number in 0..1, so that each canary is tried on other conversations."""
     digest = hashlib.sha256(f"{canary}:{conversation_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

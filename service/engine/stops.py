@@ -1,10 +1,10 @@
-"""Stop strings in a stream of text: found across any borders, and never shown, not even in part."""
+"""Stop strings in a stream of text: found across delta borders, and never shown, not even in part."""
 
 from collections.abc import Sequence
 
 
 class StopFilter:
-    """Passes text on until one of `stops` appears; holds back an end that could become one. Pure."""
+    """Passes text on until one of `stops` appears; holds back an end that may become one. Pure."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
@@ -18,7 +18,7 @@ class StopFilter:
         if not self._stops:
             return text
         self._held += text
-        at = min((place for stop in self._stops if (place := self._held.find(stop)) >= 0), default=-1)
+        at = min((start for stop in self._stops if (start := self._held.find(stop)) >= 0), default=-1)
         if at >= 0:
             self.found = True
             shown, self._held = self._held[:at], ""

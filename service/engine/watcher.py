@@ -1,6 +1,4 @@
-"""Looks at the store for what others did: events to tell, a candidate that passed its gate, traffic that was moved
-elsewhere.
-"""
+"""Polls the store for what others did: new events, a candidate that passed its gate, a change of traffic."""
 
 import asyncio
 import contextlib
@@ -20,34 +18,32 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Seen:
-    """The store at one look."""
+class Snapshot:
+    """What one poll of the store found."""
 
     seq: int
     traffic: Traffic
     candidate: Version | None
 
 
-def look(db: Database) -> Seen:
+def take_snapshot(db: Database) -> Snapshot:
     """Read what the watcher goes by: three small queries."""
-    return Seen(last_event_seq(db), current_traffic(db), passed_candidate(db))
+    return Snapshot(last_event_seq(db), current_traffic(db), passed_candidate(db))
 
 
 class Watcher:
-    """Calls `act` with each look at the store, every `poll_s` seconds; one that fails is logged, and the next comes as
-    usual.
-    """
+    """Calls `act` with a snapshot of the store every `poll_s` seconds. A poll that fails is logged."""
 
-    def __init__(self, records: Records, act: Callable[[Seen], Awaitable[None]], poll_s: float) -> None:
+    def __init__(self, records: Records, act: Callable[[Snapshot], Awaitable[None]], poll_s: float) -> None:
         self._records, self._act, self._poll_s = records, act, poll_s
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to look."""
+        """Begin to poll."""
         self._task = asyncio.create_task(self._run(), name="watcher")
 
     async def stop(self) -> None:
-        """Look no more."""
+        """Stop polling."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -56,8 +52,8 @@ class Watcher:
     async def _run(self) -> None:
         while True:
             try:
-                await self._act(await self._records.read(look))
+                await self._act(await self._records.read(take_snapshot))
             except (sqlite3.Error, RuntimeError, LookupError, OSError, ValueError) as error:
-                log.exception("a look at the store failed: %s", error)
+                log.exception("a poll of the store failed: %s", error)
                 await asyncio.sleep(1.0)
             await asyncio.sleep(self._poll_s)

@@ -1,10 +1,7 @@
-"""Side-by-side questions: two replies to one prompt, shown blind, and which of them a person took."""
+"""Side-by-side questions: two answers to one prompt, shown blind, and which of them a person chose."""
 
-import asyncio
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -12,15 +9,13 @@ from pydantic import Field
 from sqlite_utils import Database
 from starlette.responses import JSONResponse
 
-from service.answer import Answer, Ask, Sampling
-from service.auth import Caller, Chatter, Judge, service_of
-from service.dispatcher import Dispatcher
-from service.engine.router import LIVE_NAME, version_name
-from service.errors import Overloaded, RequestError
-from service.routes.chat import CLIENT_CLOSED
-from service.routes.feedback import IdempotencyKey, digest_of, take_feedback
-from service.routes.schemas import REASONS, Body, Message, Name
-from service.routes.streams import ReaderLeft, unless_reader_leaves
+from service.answer import AnswerRequest, Sampling
+from service.comparisons import choose_pair, generate_candidates
+from service.engine.router import version_name
+from service.feedback_intake import acknowledgement, digest_of, store_feedback
+from service.http.dependencies import ChatCaller, FeedbackCaller, IdempotencyKey, service_of
+from service.http.schemas import REASONS, Body, Message, Name
+from service.http.streams import unless_reader_leaves
 from store.comparisons import Comparison, add_comparison, get_comparison
 from store.completions import Completion, add_completions, get_completion
 from store.conversations import ensure_conversation
@@ -50,73 +45,60 @@ class ChoiceBody(Body):
     comment: Annotated[str, Field(max_length=10_000)] | None = None
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Which two of the candidates are shown, on which sides, why, and with what probability just so."""
-
-    a: int
-    b: int
-    reason: str
-    propensity: float
-
-
 @router.post("/v1/comparisons", status_code=201, response_model=None)
-async def compare(request: Request, body: ComparisonBody, caller: Chatter) -> Response:
-    """Put a question: two answers to one prompt, on random sides, without the names of who gave them."""
+async def compare(request: Request, body: ComparisonBody, caller: ChatCaller) -> Response:
+    """Ask a question: two answers to one prompt, on random sides, without the names of the models."""
     service = service_of(request)
-    try:
-        candidates, missing = await unless_reader_leaves(
-            request, _candidates(service.dispatcher, body, caller, service.settings.candidates)
-        )
-    except ReaderLeft:
-        return Response(status_code=CLIENT_CLOSED)
+    default = service.settings.sampling.temperature
+    temperature = body.temperature if body.temperature is not None else default
+    sampling = Sampling(temperature=temperature, max_tokens=body.max_tokens)
+    messages = tuple(message.plain() for message in body.messages)
+    answer_request = AnswerRequest(
+        caller, "comparison", "", (messages,), sampling, conversation_id=body.conversation_id
+    )
+    wanted = service.settings.sampling.candidates
+    generating = generate_candidates(service.dispatcher, answer_request, body.models, wanted)
+    candidates, missing = await unless_reader_leaves(request, generating)
     texts, numbers = [candidate.text for candidate in candidates], [candidate.version for candidate in candidates]
     pair = choose_pair(texts, numbers, _random, is_named=body.models is not None)
-    sides = [
-        replace(candidates[place], id=new_id("chatcmpl-"), choice=0, conversation_id=body.conversation_id)
-        for place in (pair.a, pair.b)
-    ]
+    a, b = (
+        replace(candidates[index], id=new_id("chatcmpl-"), choice=0, conversation_id=body.conversation_id)
+        for index in (pair.a, pair.b)
+    )
     comparison = Comparison(
-        new_id("cmp-"),
-        caller.rater_id,
-        body.conversation_id,
-        sides[0].id,
-        0,
-        sides[1].id,
-        0,
-        pair.reason,
-        pair.propensity,
-        now(),
+        new_id("cmp-"), caller.rater_id, body.conversation_id, a.id, 0, b.id, 0, pair.reason, pair.propensity, now()
     )
 
-    def keep(db: Database) -> None:
+    def store(db: Database) -> None:
         ensure_rater(db, caller.rater_id)
         if body.conversation_id is not None:
-            ensure_conversation(db, body.conversation_id, caller.rater_id, str(sides[0].messages[-1]["content"]))
-        add_completions(db, sides)
+            ensure_conversation(db, body.conversation_id, caller.rater_id, str(a.messages[-1]["content"]))
+        add_completions(db, [a, b])
         add_comparison(db, comparison)
 
-    await service.records.write(keep)
-    shown = [
-        {"label": label, "completion_id": side.id, "content": side.text}
-        for label, side in zip("AB", sides, strict=True)
-    ]
-    told = {
+    await service.records.write(store)
+    question = {
         "id": comparison.id,
         "created_at": comparison.created_at,
         "conversation_id": body.conversation_id,
-        "candidates": shown,
+        "candidates": [
+            {"label": label, "completion_id": side.id, "content": side.text} for label, side in (("A", a), ("B", b))
+        ],
     }
-    return JSONResponse({**told, **({"missing": missing} if missing else {})}, 201)
+    return JSONResponse({**question, **({"missing": missing} if missing else {})}, 201)
 
 
 @router.post("/v1/comparisons/{comparison_id}/choice", status_code=201)
 async def choose(
-    request: Request, comparison_id: str, body: ChoiceBody, caller: Judge, idempotency_key: IdempotencyKey = None
+    request: Request,
+    comparison_id: str,
+    body: ChoiceBody,
+    caller: FeedbackCaller,
+    idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
-    """Record which answer was better. Now the models are named; a later choice of the same rater replaces this one."""
+    """Record which answer was better, and name the models. A later choice of the same rater replaces this one."""
     service = service_of(request)
-    asked, a, b = await service.records.read(lambda db: _sides(db, comparison_id))
+    comparison, a, b = await service.records.read(lambda db: _sides(db, comparison_id))
     feedback = Feedback(
         new_id("fb-"),
         "choice",
@@ -127,7 +109,7 @@ async def choose(
         digest_of(f"choice {comparison_id}", body),
         b.id,
         b.choice,
-        asked.id,
+        comparison.id,
         winner=body.winner,
         reason=body.reason,
         comment=body.comment,
@@ -137,93 +119,14 @@ async def choose(
         label: version_name(side.version) if side.version is not None else side.backend
         for label, side in (("A", a), ("B", b))
     }
-    return await take_feedback(request, feedback, lambda db: None, {"models": models})
-
-
-def choose_pair(
-    texts: Sequence[str], versions: Sequence[int | None], rng: random.Random, *, is_named: bool = False
-) -> Pair:
-    """Choose two candidates with different texts, each such pair as likely as any other, on random sides.
-
-    Between two versions only pairs across them count. When all texts are the same, any two are shown.
-    """
-    every = [
-        (i, j) for i, j in combinations(range(len(texts)), 2) if len(set(versions)) == 1 or versions[i] != versions[j]
-    ]
-    pairs = every if is_named else [(i, j) for i, j in every if texts[i] != texts[j]] or every
-    a, b = rng.choice(pairs)
-    if rng.random() < 0.5:
-        a, b = b, a
-    reason = (
-        "named" if is_named else "canary" if len(set(versions)) > 1 else "different" if texts[a] != texts[b] else "same"
-    )
-    return Pair(a, b, reason, 1 / len(pairs) / 2)
-
-
-async def _candidates(
-    answers: Dispatcher, body: ComparisonBody, caller: Caller, wanted: int
-) -> tuple[list[Completion], list[str]]:
-    """Generate what may be shown: `wanted` replies of live, half of them of the canary while there is one, or one of
-    each named model.
-
-    Where one of two models does not answer the other one gives both; returned with the names of those that did not.
-    """
-    arms = [(name, 1) for name in body.models] if body.models is not None else _arms(answers, wanted)
-    found = await asyncio.gather(*(_replies(answers, body, caller, model, n) for model, n in arms))
-    missing = [model for (model, _), replies in zip(arms, found, strict=True) if isinstance(replies, RequestError)]
-    given = [
-        (model, replies)
-        for (model, _), replies in zip(arms, found, strict=True)
-        if not isinstance(replies, RequestError)
-    ]
-    failure = next((replies for replies in found if isinstance(replies, RequestError)), None)
-    if failure is not None and not given:
-        raise failure
-    candidates = [completion for _, replies in given for completion in replies]
-    if len(candidates) == 1:  # one of two named models is left
-        more = await _replies(answers, body, caller, given[0][0], 1)
-        if isinstance(more, RequestError):
-            raise more
-        candidates += more
-    return candidates, missing
-
-
-async def _replies(
-    answers: Dispatcher, body: ComparisonBody, caller: Caller, model: str, n: int
-) -> list[Completion] | RequestError:
-    """Return one arm's replies, or why it does not answer just now; what is wrong with the request itself is raised."""
-    answer: Answer | None = None
-    try:
-        answer = await answers.begin(_ask(answers, body, caller, model, n))
-        await answer.read()
-        return answer.completions()
-    except RequestError as error:
-        if error.status < 500 or isinstance(error, Overloaded):
-            raise
-        return error
-    finally:
-        if answer is not None:
-            answer.close()
-
-
-def _arms(answers: Dispatcher, wanted: int) -> list[tuple[str, int]]:
-    router = answers.engine.router
-    if router is None or router.canary is None or router.share <= 0.0:
-        return [(version_name(router.live) if router is not None else LIVE_NAME, wanted)]
-    return [(version_name(router.live), wanted - wanted // 2), (version_name(router.canary), wanted // 2)]
-
-
-def _ask(answers: Dispatcher, body: ComparisonBody, caller: Caller, model: str, n: int) -> Ask:
-    temperature = body.temperature if body.temperature is not None else answers.settings.default_temperature
-    sampling = Sampling(temperature=temperature, max_tokens=body.max_tokens)
-    messages = tuple(message.plain() for message in body.messages)
-    return Ask(caller, "comparison", model, (messages,), sampling, n, body.conversation_id)
+    stored, was_there = await store_feedback(service.records, service.metrics, feedback)
+    return acknowledgement(stored, was_there, {"models": models})
 
 
 def _sides(db: Database, comparison_id: str) -> tuple[Comparison, Completion, Completion]:
-    asked = get_comparison(db, comparison_id)
+    comparison = get_comparison(db, comparison_id)
     return (
-        asked,
-        get_completion(db, asked.a_completion_id, asked.a_choice),
-        get_completion(db, asked.b_completion_id, asked.b_choice),
+        comparison,
+        get_completion(db, comparison.a_completion_id, comparison.a_choice),
+        get_completion(db, comparison.b_completion_id, comparison.b_choice),
     )

@@ -5,11 +5,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from sqlite_utils import Database
 
-from service.auth import Caller, Chatter, service_of
+from service.auth import Caller
 from service.engine.router import version_name
 from service.errors import NotFound
-from service.routes.feedback import said
-from service.routes.pagination import page_of
+from service.feedback_intake import feedback_json
+from service.http.dependencies import ChatCaller, service_of
+from service.http.pagination import page_of
 from store.completions import Completion, completions_of_conversation
 from store.conversations import Conversation, conversations, delete_conversation, get_conversation
 from store.feedback import Feedback, list_feedback
@@ -20,7 +21,7 @@ router = APIRouter(tags=["people"])
 @router.get("/v1/conversations")
 async def list_conversations(
     request: Request,
-    caller: Chatter,
+    caller: ChatCaller,
     cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     search: str = "",
@@ -35,22 +36,22 @@ async def list_conversations(
 
 
 @router.get("/v1/conversations/{conversation_id}")
-async def show_conversation(request: Request, conversation_id: str, caller: Chatter) -> dict[str, Any]:
-    """Show a conversation: each reply with the messages before it, and what people said of it."""
+async def show_conversation(request: Request, conversation_id: str, caller: ChatCaller) -> dict[str, Any]:
+    """Show a conversation: each answer with the messages before it and its feedback."""
 
     def look_up(db: Database) -> dict[str, Any]:
         conversation = _owned(db, conversation_id, caller)
-        replies = [
-            _reply(reply, list_feedback(db, completion_id=reply.id))
-            for reply in completions_of_conversation(db, conversation_id)
+        completions = [
+            _row(completion, list_feedback(db, completion_id=completion.id))
+            for completion in completions_of_conversation(db, conversation_id)
         ]
-        return {**_head(conversation), "completions": replies}
+        return {**_head(conversation), "completions": completions}
 
     return await service_of(request).records.read(look_up)
 
 
 @router.delete("/v1/conversations/{conversation_id}", status_code=204)
-async def remove_conversation(request: Request, conversation_id: str, caller: Chatter) -> Response:
+async def remove_conversation(request: Request, conversation_id: str, caller: ChatCaller) -> Response:
     """Hide a conversation for good."""
 
     def remove(db: Database) -> None:
@@ -78,16 +79,17 @@ def _head(conversation: Conversation) -> dict[str, Any]:
     }
 
 
-def _reply(reply: Completion, feedback: list[Feedback]) -> dict[str, Any]:
-    standing = [one for one in feedback if one.choice == reply.choice and one.retracted_at is None]  # newest first
+def _row(completion: Completion, feedback: list[Feedback]) -> dict[str, Any]:
+    # newest first
+    standing = [one for one in feedback if one.choice == completion.choice and one.retracted_at is None]
     return {
-        "id": reply.id,
-        "choice": reply.choice,
-        "kind": reply.kind,
-        "model": version_name(reply.version) if reply.version is not None else reply.backend,
-        "messages": reply.messages,
-        "content": reply.text,
-        "finish_reason": reply.finish_reason,
-        "created_at": reply.created_at,
-        "feedback": [{**said(one), "value": one.value, "text": one.text} for one in standing],
+        "id": completion.id,
+        "choice": completion.choice,
+        "kind": completion.kind,
+        "model": version_name(completion.version) if completion.version is not None else completion.backend,
+        "messages": completion.messages,
+        "content": completion.text,
+        "finish_reason": completion.finish_reason,
+        "created_at": completion.created_at,
+        "feedback": [{**feedback_json(one), "value": one.value, "text": one.text} for one in standing],
     }

@@ -1,4 +1,4 @@
-"""GET /v1/events: what happens, as server-sent events that can be taken up again where they broke off."""
+"""GET /v1/events: what happens, as server-sent events that a client can resume where they broke off."""
 
 import asyncio
 import json
@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from service.auth import Anyone, Caller, service_of
+from service.auth import Caller
 from service.event_signal import EventSignal
+from service.http.dependencies import AnyCaller, service_of
+from service.http.streams import EventStream
 from service.records import Records
-from service.routes.streams import EventStream
 from store.events import Event, events_after
 
 router = APIRouter(tags=["learning"])
@@ -21,16 +22,15 @@ BATCH = 500
 @router.get("/v1/events", response_model=None)
 async def events(
     request: Request,
-    caller: Anyone,
+    caller: AnyCaller,
     after: Annotated[int | None, Query(ge=0)] = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Follow what happens after sequence number `after` (or the header Last-Event-ID); without either, from now on."""
     service = service_of(request)
     resumed = int(last_event_id) if last_event_id is not None and last_event_id.isdecimal() else after
-    stream = _events(
-        service.records, service.event_signal, caller, resumed if resumed is not None else service.event_signal.latest
-    )
+    seq = resumed if resumed is not None else service.event_signal.latest
+    stream = _events(service.records, service.event_signal, caller, seq)
     return EventStream(stream, on_end=lambda: None, headers={})
 
 
@@ -48,7 +48,7 @@ async def _events(records: Records, event_signal: EventSignal, caller: Caller, s
 
 
 def _frame(event: Event, caller: Caller) -> bytes:
-    """Return one event; who gave feedback is told to admins only."""
+    """Return one event; only admins see who gave feedback."""
     data: dict[str, Any] = {**event.data, "at": event.created_at}
     if not caller.may("admin"):
         data.pop("rater", None)

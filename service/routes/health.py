@@ -7,39 +7,35 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
-from service.auth import service_of
+from service.http.dependencies import service_of
 
 router = APIRouter(tags=["running"])
 
 
 @router.get("/healthz")
 async def alive() -> dict[str, str]:
-    """Say that the process is alive."""
+    """Report that the process is alive."""
     return {"status": "alive"}
 
 
 @router.get("/readyz")
 async def ready(request: Request) -> JSONResponse:
-    """Say whether a version is loaded and the store can be written; 503 while not."""
+    """Report whether a version is loaded and the store can be written; 503 while not."""
     service = service_of(request)
     store_ok = True
     try:
-        await service.records.write(
-            lambda db: None
-        )  # an empty transaction: it needs the write lock, and the writer alive
+        await service.records.write(lambda db: None)  # an empty transaction needs the write lock and a live writer
     except (sqlite3.Error, RuntimeError):
         store_ok = False
-    engine_ok = service.is_open and service.engine.is_ready
+    is_ready = service.is_open and service.engine.is_ready and store_ok
     router = service.engine.router
     state: dict[str, Any] = {
-        "status": "ready" if engine_ok and store_ok else "not ready",
+        "status": "ready" if is_ready else "not ready",
         "model": service.model_name,
         "store": store_ok,
+        "version": router.live if router is not None else None,
     }
-    state["version"] = router.live if router is not None else None
-    return JSONResponse(
-        state, 200 if engine_ok and store_ok else 503, None if engine_ok and store_ok else {"Retry-After": "1"}
-    )
+    return JSONResponse(state, 200 if is_ready else 503, None if is_ready else {"Retry-After": "1"})
 
 
 @router.get("/metrics")

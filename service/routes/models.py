@@ -1,26 +1,26 @@
-"""GET /v1/models: `attune` for whoever is live, `attune@N` for every version that may answer."""
+"""GET /v1/models: `attune` for the live version, `attune@N` for every version that may answer."""
 
 from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
 
-from service.auth import Anyone, service_of
 from service.engine.router import LIVE_NAME, version_name
 from service.errors import ModelNotFound
+from service.http.dependencies import AnyCaller, service_of
 from store.versions import Version, versions
 
 router = APIRouter(tags=["chat"])
 
 
 @router.get("/v1/models")
-async def list_models(request: Request, caller: Anyone) -> dict[str, Any]:
+async def list_models(request: Request, caller: AnyCaller) -> dict[str, Any]:
     """List every name that a request may use."""
     return {"object": "list", "data": await _models(request)}
 
 
 @router.get("/v1/models/{name}")
-async def get_model(request: Request, name: str, caller: Anyone) -> dict[str, Any]:
+async def get_model(request: Request, name: str, caller: AnyCaller) -> dict[str, Any]:
     """Describe one name."""
     for model in await _models(request):
         if model["id"] == name:

@@ -1,6 +1,4 @@
-"""The page: clients/web as it lies there, with headers that let it load nothing from anywhere else. And the list of
-routes.
-"""
+"""The web page, from clients/web, with headers that let it load nothing from elsewhere; and the list of routes."""
 
 import html
 from pathlib import Path
@@ -13,16 +11,15 @@ from starlette.types import Scope
 router = APIRouter(include_in_schema=False)
 FOLDER = Path(__file__).resolve().parents[2] / "clients" / "web"
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
-    "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; manifest-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-FRESH = {
-    **HEADERS,
-    "Cache-Control": "no-cache",
-}  # kept by the browser, but asked for again (ETag): there is no build step that renames files
+# browsers keep the files but revalidate them (ETag), since no build step renames changed ones
+FRESH = {**HEADERS, "Cache-Control": "no-cache"}
 NO_PAGE = (
     "Attune is running, but the page (clients/web/index.html) is not installed here. The API is described at /docs.\n"
 )
@@ -48,14 +45,13 @@ async def page() -> Response:
 
 @router.get("/docs")
 async def docs(request: Request) -> Response:
-    """List every route from the schema; it works offline, so it loads nothing."""
+    """List every route from the schema. The page loads nothing, so it works offline."""
     app: FastAPI = request.app
     rows = []
     for path, methods in app.openapi()["paths"].items():
         for method, route in methods.items():
-            rows.append(
-                f"<dt><code>{method.upper()} {html.escape(path)}</code></dt><dd>{html.escape(route.get('description', ''))}</dd>"
-            )
+            description = html.escape(route.get("description", ""))
+            rows.append(f"<dt><code>{method.upper()} {html.escape(path)}</code></dt><dd>{description}</dd>")
     text = (
         "<!doctype html><html lang=en><meta charset=utf-8><title>Attune: the API</title><h1>Attune: the API</h1>"
         f"<p>The full schema is at <a href=/openapi.json>/openapi.json</a>.</p><dl>{''.join(rows)}</dl></html>"

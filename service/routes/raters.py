@@ -1,4 +1,4 @@
-"""The people who judge, how far they are trusted, and keeping one out of learning."""
+"""The people who give feedback, how far they are trusted, and keeping one out of learning."""
 
 from typing import Annotated, Any
 
@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from sqlite_utils import Database
 
-from service.auth import Admin, service_of
-from service.routes.schemas import Body
+from service.http.dependencies import AdminCaller, service_of
+from service.http.schemas import Body
 from store.errors import UnknownRater
 from store.rater_tallies import RaterTally, rater_tallies
 from store.raters import Rater, raters, set_quarantine
@@ -22,29 +22,29 @@ class QuarantineBody(Body):
 
 
 @router.get("/v1/raters")
-async def list_raters(request: Request, caller: Admin) -> dict[str, Any]:
-    """List everybody with what they said, how often others agree with them, and the learner's trust."""
+async def list_raters(request: Request, caller: AdminCaller) -> dict[str, Any]:
+    """List all raters with counts of their feedback, how often others agree with them, and the learner's trust."""
     return {"data": await service_of(request).records.read(_rows), "next_cursor": None}
 
 
 @router.post("/v1/raters/{rater_id}/quarantine")
 async def quarantine(
-    request: Request, rater_id: str, caller: Admin, body: QuarantineBody | None = None
+    request: Request, rater_id: str, caller: AdminCaller, body: QuarantineBody | None = None
 ) -> dict[str, Any]:
     """Keep a rater's feedback out of learning from now on; nothing is deleted."""
     return await _set(request, rater_id, (body or QuarantineBody()).reason)
 
 
 @router.post("/v1/raters/{rater_id}/release")
-async def release(request: Request, rater_id: str, caller: Admin) -> dict[str, Any]:
+async def release(request: Request, rater_id: str, caller: AdminCaller) -> dict[str, Any]:
     """Let a rater's feedback count again."""
     return await _set(request, rater_id, None)
 
 
 @router.delete("/v1/raters/{rater_id}")
-async def erase(request: Request, rater_id: str, caller: Admin) -> dict[str, Any]:
-    """Erase a person: their rows, and the versions that learned from them. There is no way back."""
-    erased = await service_of(request).erase(rater_id)
+async def erase(request: Request, rater_id: str, caller: AdminCaller) -> dict[str, Any]:
+    """Erase a person: their rows, and the versions that learned from them. It cannot be undone."""
+    erased = await service_of(request).traffic.erase(rater_id)
     return {
         "rater": erased.rater_id,
         "feedback": erased.feedback,

@@ -1,4 +1,4 @@
-"""Versions: what each is, what made it, how people took it, and who answers."""
+"""Versions: what each is, what made it, how people rate it, and which of them answers."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,14 +8,15 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from sqlite_utils import Database
 
-from service.answer import Ask, Sampling
-from service.auth import Admin, Anyone, Caller, service_of
+from service.answer import AnswerRequest, Sampling
+from service.auth import Caller
 from service.dispatcher import Dispatcher
 from service.engine.engine import Engine
 from service.engine.router import version_name
-from service.routes.feedback import said
-from service.routes.learner import in_brief
-from service.routes.schemas import Body
+from service.feedback_intake import feedback_json
+from service.http.dependencies import AdminCaller, AnyCaller, service_of
+from service.http.schemas import Body
+from service.learner_state import scalar_metrics
 from store.completions import recent_prompts
 from store.feedback import get_feedback
 from store.runs import Run, get_run
@@ -27,9 +28,7 @@ SAMPLE_PROMPTS = ("Hello!", "Who are you?", "What is 7 + 5?", "Tell me a joke.")
 
 
 class PromoteBody(Body):
-    """POST /v1/versions/{n}/promote: without `canary`, or with 1.0, all conversations; with less, that share of them; 0
-    ends a canary.
-    """
+    """POST /v1/versions/{n}/promote: `canary` is its share of conversations (default all); 0 ends a canary."""
 
     canary: Annotated[float, Field(ge=0, le=1)] | None = None
 
@@ -41,15 +40,15 @@ class RollbackBody(Body):
 
 
 @router.get("/v1/versions")
-async def list_versions(request: Request, caller: Anyone) -> dict[str, Any]:
-    """List all versions, oldest first, with what people made of them."""
+async def list_versions(request: Request, caller: AnyCaller) -> dict[str, Any]:
+    """List all versions, oldest first, with counts of their feedback."""
     service = service_of(request)
     found, counts = await service.records.read(lambda db: (versions(db), tallies(db)))
     return {"data": [_row(version, counts, service.engine) for version in found], "next_cursor": None}
 
 
 @router.get("/v1/versions/{number}")
-async def show_version(request: Request, number: int, caller: Anyone) -> dict[str, Any]:
+async def show_version(request: Request, number: int, caller: AnyCaller) -> dict[str, Any]:
     """Show one version: its row, the run that made it, the gate's report and its manifest."""
     service = service_of(request)
 
@@ -63,12 +62,12 @@ async def show_version(request: Request, number: int, caller: Anyone) -> dict[st
 
 
 @router.get("/v1/versions/{number}/feedback")
-async def what_made_it(request: Request, number: int, caller: Admin) -> dict[str, Any]:
+async def what_made_it(request: Request, number: int, caller: AdminCaller) -> dict[str, Any]:
     """List the feedback that a version learned from."""
 
     def look_up(db: Database) -> list[dict[str, Any]]:
         get_version(db, number)
-        return [said(get_feedback(db, feedback_id)) for feedback_id in feedback_of_version(db, number)]
+        return [feedback_json(get_feedback(db, feedback_id)) for feedback_id in feedback_of_version(db, number)]
 
     return {"data": await service_of(request).records.read(look_up), "next_cursor": None}
 
@@ -77,15 +76,13 @@ async def what_made_it(request: Request, number: int, caller: Admin) -> dict[str
 async def samples(
     request: Request,
     number: int,
-    caller: Admin,
+    caller: AdminCaller,
     against: int | None = None,
     limit: Annotated[int, Query(ge=1, le=8)] = 4,
     temperature: Annotated[float, Query(ge=0, le=2)] = 0.0,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Have two versions answer the same recent prompts (default: this one and its parent). These replies are not
-    recorded.
-    """
+    """Have two versions answer the same recent prompts (default: this one and its parent). Nothing is recorded."""
     service = service_of(request)
     version = await service.records.read(lambda db: get_version(db, number))
     other = against if against is not None else version.parent if version.parent is not None else number
@@ -103,29 +100,36 @@ async def samples(
 
 
 @router.post("/v1/versions/rollback")
-async def roll_back(request: Request, caller: Admin, body: RollbackBody | None = None) -> dict[str, Any]:
+async def roll_back(request: Request, caller: AdminCaller, body: RollbackBody | None = None) -> dict[str, Any]:
     """Let an older version answer again and withdraw the present one."""
-    version = await service_of(request).roll_back(body.to if body else None, f"rolled back by {caller.rater_id}")
+    version = await service_of(request).traffic.roll_back(
+        body.to if body else None, f"rolled back by {caller.rater_id}"
+    )
     return await show_version(request, version.number, caller)
 
 
 @router.post("/v1/versions/{number}/promote")
-async def promote(request: Request, number: int, caller: Admin, body: PromoteBody | None = None) -> dict[str, Any]:
+async def promote(
+    request: Request, number: int, caller: AdminCaller, body: PromoteBody | None = None
+) -> dict[str, Any]:
     """Let a version answer: all conversations, or a share of them as canary."""
-    await service_of(request).promote(number, body.canary if body else None, f"promoted by {caller.rater_id}")
+    share = body.canary if body else None
+    await service_of(request).traffic.promote(number, share, f"promoted by {caller.rater_id}")
     return await show_version(request, number, caller)
 
 
 async def _texts(
-    answers: Dispatcher, caller: Caller, number: int, prompts: Sequence[list[dict[str, Any]]], sampling: Sampling
+    dispatcher: Dispatcher, caller: Caller, number: int, prompts: Sequence[list[dict[str, Any]]], sampling: Sampling
 ) -> list[str]:
-    ask = Ask(caller, "comparison", version_name(number), tuple(tuple(messages) for messages in prompts), sampling)
-    answer = await answers.begin(ask)
+    answer_request = AnswerRequest(
+        caller, "comparison", version_name(number), tuple(tuple(messages) for messages in prompts), sampling
+    )
+    answer = await dispatcher.begin(answer_request)
     try:
         await answer.read()
     finally:
         answer.close()
-    return [reply.text for reply in answer.replies]
+    return [generation.text for generation in answer.generations]
 
 
 def _row(version: Version, counts: dict[int, Tally], engine: Engine) -> dict[str, Any]:
@@ -142,7 +146,7 @@ def _row(version: Version, counts: dict[int, Tally], engine: Engine) -> dict[str
         "items": tally.items,
         "algorithm": version.algorithm,
         "passed": version.passed,
-        "metrics": in_brief(version.metrics),
+        "metrics": scalar_metrics(version.metrics),
         "loaded": number in engine.slots,
         "serving": router is not None and router.serves(number),
         "share": router.share_of(number) if router is not None else 0.0,

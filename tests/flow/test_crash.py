@@ -43,7 +43,7 @@ def parrot_server(data: Path, port: int) -> Generator[subprocess.Popen[bytes], N
 def test_acknowledged_feedback_survives_twenty_kills_and_none_is_there_twice(tmp_path: Path) -> None:
     data, port, rng = tmp_path / "data", free_port(), random.Random(0)
     acknowledged: dict[str, str] = {}  # idempotency key -> feedback id
-    open_key: tuple[str, dict[str, str]] | None = None  # sent, and perhaps taken, before the kill
+    open_key: tuple[str, dict[str, str]] | None = None  # sent, and perhaps stored, before the kill
     for _ in range(KILLS):
         with (
             parrot_server(data, port) as process,
@@ -55,16 +55,16 @@ def test_acknowledged_feedback_survives_twenty_kills_and_none_is_there_twice(tmp
                 assert again.status_code in (200, 201)
                 acknowledged[key] = again.json()["id"]
             for _ in range(rng.randint(1, 6)):
-                reply = http.post(
+                answer = http.post(
                     "/v1/chat/completions",
                     json={"model": "attune", "messages": [{"role": "user", "content": "Hello!"}]},
                 ).json()
-                key, body = str(uuid.uuid4()), {"completion_id": reply["id"], "thumb": "up"}
-                said = http.post("/v1/feedback", json=body, headers={"Idempotency-Key": key})
-                assert said.status_code == 201
-                acknowledged[key] = said.json()["id"]
+                key, body = str(uuid.uuid4()), {"completion_id": answer["id"], "thumb": "up"}
+                response = http.post("/v1/feedback", json=body, headers={"Idempotency-Key": key})
+                assert response.status_code == 201
+                acknowledged[key] = response.json()["id"]
             process.kill()  # between the 201 and the next request
-            open_key = (str(uuid.uuid4()), {"completion_id": reply["id"], "thumb": "down"})
+            open_key = (str(uuid.uuid4()), {"completion_id": answer["id"], "thumb": "down"})
             with contextlib.suppress(httpx.HTTPError):
                 http.post("/v1/feedback", json=open_key[1], headers={"Idempotency-Key": open_key[0]})
     db = connect(data)
@@ -86,9 +86,9 @@ def test_after_a_kill_the_live_version_still_answers(tmp_path: Path) -> None:
     db.close()
     for _ in range(2):
         with parrot_server(data, port) as process:
-            reply = httpx.post(
+            answer = httpx.post(
                 f"http://127.0.0.1:{port}/v1/chat/completions",
                 json={"model": "attune", "messages": [{"role": "user", "content": "Hi"}]},
             )
-            assert reply.json()["model"] == "attune@1"
+            assert answer.json()["model"] == "attune@1"
             process.kill()

@@ -1,6 +1,4 @@
-"""The learner is killed in the middle of an update, as by a power cut: it is made again from the same items, and
-serving never stopped.
-"""
+"""SIGKILL of the learner during an update: the update runs again on the same feedback, and serving goes on."""
 
 import time
 from pathlib import Path
@@ -45,7 +43,7 @@ def test_a_killed_update_is_made_again_with_the_same_items_and_nobody_is_turned_
     flags = ("--config", str(tmp_path / "attune.toml"))
     (tmp_path / "attune.toml").write_text(
         "[learner]\nsteps = 120\npasses = 400\nmax_kl = 50\nmin_chosen_log_ratio = -100\n"
-    )  # long enough to be hit
+    )  # long enough to be killed in it
     with serve(tmp_path / "data", *flags) as served, httpx.Client(base_url=served.url, timeout=60) as http:
         while http.get("/v1/learner").json()["state"] != "idle":
             time.sleep(0.1)

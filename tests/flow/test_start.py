@@ -1,4 +1,4 @@
-"""What `attune serve` says when it cannot start: one line on stderr that names what and what to do, and status 1."""
+"""When `attune serve` cannot start: one line on stderr that names the cause and what to do, and status 1."""
 
 import os
 import shutil
@@ -46,16 +46,16 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        said = refused(tmp_path / "data", "--model", MODEL, "--port", str(taken.getsockname()[1]))
-    assert "in use" in said
-    assert "--port" in said
+        message = refused(tmp_path / "data", "--model", MODEL, "--port", str(taken.getsockname()[1]))
+    assert "in use" in message
+    assert "--port" in message
 
 
 def test_a_data_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    said = refused(tmp_path / "file" / "data", "--model", MODEL)
-    assert str(tmp_path / "file" / "data") in said
-    assert "--data" in said
+    message = refused(tmp_path / "file" / "data", "--model", MODEL)
+    assert str(tmp_path / "file" / "data") in message
+    assert "--data" in message
 
 
 def test_a_database_of_a_newer_attune(tmp_path: Path) -> None:
@@ -65,9 +65,9 @@ def test_a_database_of_a_newer_attune(tmp_path: Path) -> None:
     )
     db.close()
     before = (tmp_path / "attune.db").read_bytes()
-    said = refused(tmp_path, "--model", MODEL)
-    assert "m999_from_the_future" in said
-    assert "newer" in said
+    message = refused(tmp_path, "--model", MODEL)
+    assert "m999_from_the_future" in message
+    assert "newer" in message
     assert (tmp_path / "attune.db").read_bytes() == before
 
 
@@ -77,19 +77,19 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "expected"),
     [
         ("pockett", "no model 'pockett'"),
         ("/nowhere/model", "no model '/nowhere/model'"),
         ("someone/never-made", "someone/never-made"),
     ],
 )
-def test_an_unknown_model(tmp_path: Path, name: str, words: str) -> None:
-    assert words in refused(tmp_path / "data", "--model", name)
+def test_an_unknown_model(tmp_path: Path, name: str, expected: str) -> None:
+    assert expected in refused(tmp_path / "data", "--model", name)
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"),
+    ("damage", "expected"),
     [
         (lambda folder: (folder / "config.json").unlink(), "config.json"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json"),
@@ -103,13 +103,13 @@ def test_an_unknown_model(tmp_path: Path, name: str, words: str) -> None:
         (lambda folder: (folder / "tokenizer.json").write_text("{}"), "tokenizer"),
     ],
 )
-def test_a_damaged_model_folder(tmp_path: Path, damage: object, words: str) -> None:
+def test_a_damaged_model_folder(tmp_path: Path, damage: object, expected: str) -> None:
     folder = tmp_path / "model"
     shutil.copytree(bundled_models()[MODEL], folder)
     damage(folder)  # type: ignore[operator]
-    said = refused(tmp_path / "data", "--model", str(folder), "--port", "0")
-    assert words in said
-    assert str(folder) in said
+    message = refused(tmp_path / "data", "--model", str(folder), "--port", "0")
+    assert expected in message
+    assert str(folder) in message
 
 
 def test_a_data_folder_that_was_begun_with_another_model(tmp_path: Path) -> None:
@@ -121,11 +121,11 @@ def test_a_data_folder_that_was_begun_with_another_model(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("flags", "environment", "toml", "words"),
+    ("flags", "environment", "toml", "expected"),
     [
         (["--port", "99999"], {}, "", "--port cannot be 99999"),
-        ([], {"ATTUNE_MAX_ACTIVE": "zero"}, "", "ATTUNE_MAX_ACTIVE cannot be 'zero'"),
-        ([], {}, "max_slots = 1", "max_slots (from"),
+        ([], {"ATTUNE_LIMITS__MAX_ACTIVE": "zero"}, "", "ATTUNE_LIMITS__MAX_ACTIVE cannot be 'zero'"),
+        ([], {}, "[engine]\nmax_slots = 1", "engine.max_slots in"),
         ([], {}, "max_slotz = 4", "'max_slotz'"),
         ([], {}, "max_slots = ", "not TOML"),
         (["--config", "/nowhere/attune.toml"], {}, "", "/nowhere/attune.toml cannot be read"),
@@ -133,18 +133,18 @@ def test_a_data_folder_that_was_begun_with_another_model(tmp_path: Path) -> None
     ],
 )
 def test_a_setting_that_cannot_be(
-    tmp_path: Path, flags: list[str], environment: dict[str, str], toml: str, words: str
+    tmp_path: Path, flags: list[str], environment: dict[str, str], toml: str, expected: str
 ) -> None:
     if toml:
         (tmp_path / "attune.toml").write_text(toml)
         flags = [*flags, "--config", str(tmp_path / "attune.toml")]
-    assert words in refused(tmp_path / "data", "--model", MODEL, *flags, environment=environment)
+    assert expected in refused(tmp_path / "data", "--model", MODEL, *flags, environment=environment)
 
 
 def test_a_host_that_others_can_reach_needs_a_key_first(tmp_path: Path) -> None:
-    said = refused(tmp_path, "--model", MODEL, "--host", "0.0.0.0", "--port", str(free_port()))
-    assert "attune keys create" in said
-    assert "0.0.0.0" in said
+    message = refused(tmp_path, "--model", MODEL, "--host", "0.0.0.0", "--port", str(free_port()))
+    assert "attune keys create" in message
+    assert "0.0.0.0" in message
 
 
 def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
@@ -166,7 +166,8 @@ def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     heavy = ("torch", "transformers", "fastapi", "numpy")
-    code = f"import sys, typer, service.commands as c; c.register(typer.Typer()); print([name for name in {heavy} if name in sys.modules])"
+    register = "import sys, typer, service.commands as c; c.register(typer.Typer())"
+    code = f"{register}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -23,7 +23,7 @@ HELD_OUT = ["Good morning!", "What can you do?", "What is 9 + 6?", "Name three f
 
 
 def lengths(http: httpx.Client, model: str) -> list[int]:
-    replies = [
+    responses = [
         http.post(
             "/v1/chat/completions",
             json={"model": model, "messages": [{"role": "user", "content": prompt}], "n": 8, "max_tokens": 64},
@@ -31,7 +31,7 @@ def lengths(http: httpx.Client, model: str) -> list[int]:
         for prompt in HELD_OUT
         for _ in range(2)
     ]
-    return [len(choice["message"]["content"]) for reply in replies for choice in reply.json()["choices"]]
+    return [len(choice["message"]["content"]) for response in responses for choice in response.json()["choices"]]
 
 
 def test_choices_for_short_answers_make_a_version_that_answers_shorter_while_nobody_is_turned_away(

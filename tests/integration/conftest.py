@@ -19,7 +19,7 @@ START_S = 900  # on a busy machine its imports alone take minutes
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("vllm") / "model", head_dim=64)  # vLLM on a CPU knows no smaller heads
+    return tiny_model(tmp_path_factory.mktemp("vllm") / "model", head_dim=64)  # vLLM on a CPU supports no smaller heads
 
 
 @pytest.fixture(scope="session")
@@ -34,13 +34,13 @@ def url(model: Path) -> Iterator[str]:
 
 
 @contextmanager
-def vllm_server(model: Path, told: Path) -> Iterator[str]:
-    """A server of this model for the length of a with-block; yields its address. What it says goes to the file `told`.
-    """
+def vllm_server(model: Path, log_path: Path) -> Iterator[str]:
+    """A server of this model for the length of a with-block; yields its address. Its output goes to `log_path`."""
     port = free_port()
-    flags = "--dtype float32 --max-model-len 512 --enforce-eager --enable-lora --max-lora-rank 16 --max-loras 3 --host 127.0.0.1"
+    lora = "--enable-lora --max-lora-rank 16 --max-loras 3"
+    flags = f"--dtype float32 --max-model-len 512 --enforce-eager {lora} --host 127.0.0.1"
     settings = {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
-    settings["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # else it sits on one core and waits for whoever has that
+    settings["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # else it binds to one core, which others use
     command = [
         PYTHON,
         "-m",
@@ -51,13 +51,13 @@ def vllm_server(model: Path, told: Path) -> Iterator[str]:
         "--port",
         str(port),
     ]
-    with told.open("wb") as log:
+    with log_path.open("wb") as log:
         server = subprocess.Popen(command, env={**os.environ, **settings}, stdout=log, stderr=subprocess.STDOUT)
     base = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + START_S
         while True:
-            assert server.poll() is None, told.read_text()[-3000:]
+            assert server.poll() is None, log_path.read_text()[-3000:]
             assert time.monotonic() < deadline, f"the vLLM server was not ready within {START_S} s"
             try:
                 if httpx.get(base + "/health", timeout=2).status_code == 200:

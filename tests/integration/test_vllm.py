@@ -14,7 +14,7 @@ from tests.models import tiny_adapter
 from tests.served import free_port
 
 pytestmark = pytest.mark.vllm
-PROMPTS = [[1, 4, 20 + place, 40, 41 + place, 2, 5] for place in range(6)]
+PROMPTS = [[1, 4, 20 + index, 40, 41 + index, 2, 5] for index in range(6)]
 
 
 def source(model: Path, number: int, adapter: Path | None, cache: Path) -> VersionSource:
@@ -24,18 +24,16 @@ def source(model: Path, number: int, adapter: Path | None, cache: Path) -> Versi
 def test_greedy_answers_equal_the_local_runners_and_log_probs_agree(
     url: str, model: Path, adapters: list[Path], tmp_path: Path
 ) -> None:
-    """OpenVINO stores merged weights as float16, so beside it the bounds are wider; test_vllm_service.py holds the
-    float32 runner to 1e-3.
-    """
+    """OpenVINO stores merged weights as float16, so bounds are wider; test_vllm_service.py compares float32 to 1e-3."""
     settings = [
         SamplingSettings(
             temperature=0,
             max_tokens=24,
             end_ids=(2,),
-            presence_penalty=0.5 * (place % 2),
-            frequency_penalty=0.3 * (place % 3),
+            presence_penalty=0.5 * (index % 2),
+            frequency_penalty=0.3 * (index % 3),
         )
-        for place in range(len(PROMPTS))
+        for index in range(len(PROMPTS))
     ]
     shift = tiny_adapter(model, tmp_path / "shift", seed=3, with_head=True)
     for number, adapter in ((0, None), (1, adapters[0]), (2, shift)):
@@ -47,15 +45,15 @@ def test_greedy_answers_equal_the_local_runners_and_log_probs_agree(
             for their, our in zip(theirs, ours, strict=True):
                 if their[0] == our[0]:
                     assert max(abs(a - b) for a, b in zip(their[1], our[1], strict=True)) < 0.03
-            scores = remote.score([(prompt, reply[0]) for prompt, reply in zip(PROMPTS, theirs, strict=True)])
-            for score, reply in zip(scores, theirs, strict=True):
-                assert score == pytest.approx(reply[1], abs=1e-3)
+            scores = remote.score([(prompt, completion[0]) for prompt, completion in zip(PROMPTS, theirs, strict=True)])
+            for score, completion in zip(scores, theirs, strict=True):
+                assert score == pytest.approx(completion[1], abs=1e-3)
             likeliest, beside = (one.alternatives(PROMPTS[0], theirs[0][0], 5) for one in (remote, local))
-            for place, (mine, other) in enumerate(zip(likeliest, beside, strict=True)):
+            for index, (mine, other) in enumerate(zip(likeliest, beside, strict=True)):
                 assert len(mine) == 5
                 assert [logp for _, logp in mine] == pytest.approx([logp for _, logp in other], abs=0.03)
-                assert dict(mine).get(theirs[0][0][place], theirs[0][1][place]) == pytest.approx(
-                    theirs[0][1][place], abs=1e-3
+                assert dict(mine).get(theirs[0][0][index], theirs[0][1][index]) == pytest.approx(
+                    theirs[0][1][index], abs=1e-3
                 )
         finally:
             remote.close()
@@ -78,7 +76,7 @@ def test_versions_answer_side_by_side_and_leave_nothing_behind(
     assert not [entry for entry in httpx.get(url + "/v1/models").json()["data"] if entry["id"].startswith("attune-")]
 
 
-def test_a_seed_gives_the_same_reply_and_cancel_stops_it(url: str, model: Path, tmp_path: Path) -> None:
+def test_a_seed_gives_the_same_completion_and_cancel_stops_it(url: str, model: Path, tmp_path: Path) -> None:
     runner = VllmRunner(url, source(model, 0, None, tmp_path))
     settings = SamplingSettings(temperature=1.0, max_tokens=32, seed=7, end_ids=(2,))
     once, again = generate_all(runner, [PROMPTS[0]] * 2, [settings] * 2)

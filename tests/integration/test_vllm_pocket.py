@@ -38,9 +38,9 @@ def prompts() -> list[Prompt]:
     ]
 
 
-def test_pocket_says_in_vllm_what_it_says_in_transformers(pocket_url: str, prompts: list[Prompt]) -> None:
-    """By vLLM's own chat endpoint and chat template; a tie of two logits may fall the other way."""
-    said = [
+def test_pocket_answers_in_vllm_as_in_transformers(pocket_url: str, prompts: list[Prompt]) -> None:
+    """By vLLM's own chat endpoint and chat template; a tie of two logits may resolve differently."""
+    from_vllm = [
         httpx.post(
             pocket_url + "/v1/chat/completions",
             json={
@@ -54,7 +54,10 @@ def test_pocket_says_in_vllm_what_it_says_in_transformers(pocket_url: str, promp
         for prompt in prompts
     ]
     expected = answers(*load("pocket"), [prompt.messages for prompt in prompts])
-    assert sum(ours.strip() == theirs.strip() for ours, theirs in zip(expected, said, strict=True)) >= len(prompts) - 1
+    assert (
+        sum(ours.strip() == theirs.strip() for ours, theirs in zip(expected, from_vllm, strict=True))
+        >= len(prompts) - 1
+    )
 
 
 def test_the_command_serves_from_a_vllm_server(pocket_url: str, prompts: list[Prompt], tmp_path: Path) -> None:
@@ -87,10 +90,10 @@ def test_the_command_serves_from_a_vllm_server(pocket_url: str, prompts: list[Pr
 
         wait_until(is_ready, 300, "the service is ready")
         ask = {"model": "attune", "messages": list(prompts[0].messages), "temperature": 0, "max_tokens": 64}
-        reply = httpx.post(address + "/v1/chat/completions", json=ask, timeout=120).json()
-        assert reply["model"] == "attune@0"
-        assert SKILLS[prompts[0].skill].check(prompts[0], reply["choices"][0]["message"]["content"]).correct
-        rated = httpx.post(address + "/v1/feedback", json={"completion_id": reply["id"], "thumb": "up"})
+        answer = httpx.post(address + "/v1/chat/completions", json=ask, timeout=120).json()
+        assert answer["model"] == "attune@0"
+        assert SKILLS[prompts[0].skill].check(prompts[0], answer["choices"][0]["message"]["content"]).correct
+        rated = httpx.post(address + "/v1/feedback", json={"completion_id": answer["id"], "thumb": "up"})
         assert rated.status_code == 201
     finally:
         served.terminate()

@@ -33,7 +33,7 @@ def remote(url: str, model: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         make_model=LocalModel,
         model=str(model),
         vllm=url,
-        fingerprint_tolerance=0.02,
+        engine__fingerprint_tolerance=0.02,
     ) as served:
         yield served
 
@@ -45,8 +45,8 @@ def local(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
         tmp_path_factory.mktemp("local") / "data",
         make_model=LocalModel,
         model=str(model),
-        runner="transformers",
-        threads=1,
+        engine__runner="transformers",
+        engine__threads=1,
     ) as served:
         yield served
 
@@ -65,7 +65,7 @@ def logits_after(model: Any, ids: list[int]) -> torch.Tensor:
 
 
 def publish(served: Running, model: Path, adapter: Path) -> int:
-    """Do what the learner does when a version has passed its gate."""
+    """Publish a version that passed its gate, as the learner does."""
     ids = render_prompt(load_tokenizer(str(model)), [{"role": "user", "content": TURNS[0]}])
     top = logits_after(plain(model, adapter), ids)[-1].log_softmax(-1).topk(32)
 
@@ -95,19 +95,17 @@ def publish(served: Running, model: Path, adapter: Path) -> int:
     return number
 
 
-def converse(served: Running, version: int, said: list[str]) -> list[Completion]:
-    """Hold a conversation whose assistant turns are given, so that both services are asked the same; return the replies
-    as recorded.
-    """
+def converse(served: Running, version: int, assistant_turns: list[str]) -> list[Completion]:
+    """Ask each turn of a conversation with given assistant turns; return the completions as recorded."""
     messages: list[dict[str, str]] = []
     kept = []
-    for turn, before in zip(TURNS, said, strict=True):
+    for turn, before in zip(TURNS, assistant_turns, strict=True):
         messages.append({"role": "user", "content": turn})
         ask = {"model": f"attune@{version}", "messages": messages, "temperature": 0, "max_tokens": 24}
-        reply = served.http.post("/v1/chat/completions", json=ask, timeout=WAIT_S).json()
-        assert reply["model"] == f"attune@{version}"
+        answer = served.http.post("/v1/chat/completions", json=ask, timeout=WAIT_S).json()
+        assert answer["model"] == f"attune@{version}"
         with served.db() as db:
-            kept.append(get_completion(db, reply["id"]))
+            kept.append(get_completion(db, answer["id"]))
         messages.append({"role": "assistant", "content": before})
     return kept
 
@@ -125,17 +123,19 @@ def test_the_same_conversation_with_the_same_adapter_is_answered_alike(
     compared = 0
     for version, adapter in ((0, None), (1, adapters[0])):
         truth = plain(model, adapter)
-        said = ["well then", "Paris.", "apple fig pear", "you are welcome"]
-        for theirs, ours in zip(converse(remote, version, said), converse(local, version, said), strict=True):
+        assistant_turns = ["well then", "Paris.", "apple fig pear", "you are welcome"]
+        for theirs, ours in zip(
+            converse(remote, version, assistant_turns), converse(local, version, assistant_turns), strict=True
+        ):
             assert theirs.prompt_ids == ours.prompt_ids
             logits = logits_after(truth, [*ours.prompt_ids, *ours.completion_ids])[len(ours.prompt_ids) - 1 : -1]
-            for place, (their, our) in enumerate(zip(theirs.completion_ids, ours.completion_ids, strict=False)):
-                first, second = logits[place].topk(2).values.tolist()
+            for index, (their, our) in enumerate(zip(theirs.completion_ids, ours.completion_ids, strict=False)):
+                first, second = logits[index].topk(2).values.tolist()
                 if their != our:
-                    assert first - second <= 1e-3  # from here on the two say different things
+                    assert first - second <= 1e-3  # from here on the two differ
                     break
-                assert theirs.logps[place] == pytest.approx(ours.logps[place], abs=1e-3)
-                assert ours.logps[place] == pytest.approx(logits[place].log_softmax(-1)[our].item(), abs=1e-3)
+                assert theirs.logps[index] == pytest.approx(ours.logps[index], abs=1e-3)
+                assert ours.logps[index] == pytest.approx(logits[index].log_softmax(-1)[our].item(), abs=1e-3)
                 compared += 1
     assert compared > 100
 
@@ -192,13 +192,13 @@ def test_a_swap_under_load_drops_nothing_and_leaves_no_adapter_behind(
 ) -> None:
     stop, failures, models = threading.Event(), [], set()
 
-    def talk(place: int) -> None:
+    def talk(index: int) -> None:
         while not stop.is_set():
             names = set()
             try:
                 stream = remote.openai(timeout=WAIT_S).chat.completions.create(
                     model="attune",
-                    messages=[{"role": "user", "content": f"{TURNS[place % 4]} {place}"}],
+                    messages=[{"role": "user", "content": f"{TURNS[index % 4]} {index}"}],
                     max_tokens=32,
                     stream=True,
                 )
@@ -209,7 +209,7 @@ def test_a_swap_under_load_drops_nothing_and_leaves_no_adapter_behind(
                 failures.append(repr(error))
             models.update(names)
 
-    threads = [threading.Thread(target=talk, args=(place,)) for place in range(8)]
+    threads = [threading.Thread(target=talk, args=(index,)) for index in range(8)]
     for thread in threads:
         thread.start()
     try:

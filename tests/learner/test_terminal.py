@@ -168,7 +168,7 @@ def test_without_a_terminal_a_line_comes_after_ten_seconds_and_a_tenth_of_the_st
     lines = capsys.readouterr().err.splitlines()
     assert (
         lines[0]
-        == "9 examples in the preference form; left out: 2 with an empty reply, or the same reply on both sides"
+        == "9 examples in the preference form; left out: 2 with an empty completion, or the same completion on both sides"
     )
     assert [int(line.split()[2]) for line in lines[1:] if "of 30," in line] == [4, 8, 12, 16, 20, 24, 28]
     assert lines[1] == "training, step 4 of 30, loss 0.500, 12 s"

@@ -119,12 +119,12 @@ def _without_annotations(tree: ast.Module) -> ast.Module:
 
 
 def code_digest(path: Path) -> str:
-    """Return the SHA-256 of the code that a file runs: its syntax tree without docstrings, annotations and positions."""
+    """Return the SHA-256 of the code that a file runs: its syntax tree without prose, annotations and positions."""
     return hashlib.sha256(_canonical(_without_annotations(ast.parse(path.read_text()))).encode()).hexdigest()
 
 
 def _canonical(node: object) -> str:
-    """Return a tree as text. Empty fields are left out, since Python's releases differ in which ones they have."""
+    """Return a tree as text. Empty fields are left out, since Python releases differ in which ones they have."""
     if isinstance(node, list):
         return f"[{' '.join(_canonical(item) for item in node if not _is_text(item))}]"
     if not isinstance(node, ast.AST):
@@ -172,7 +172,7 @@ def _nodes(node: ast.AST, statement: ast.AST, function: str) -> Iterator[_Node]:
 
 
 def mutants(path: Path) -> Iterator[Mutant]:
-    """Yield every mutant of a file: each number a little larger, each operator the other way round."""
+    """Yield every mutant of a file: each number a little larger, each operator replaced by its opposite."""
     original = _without_annotations(ast.parse(path.read_text()))
     for index, (node, statement, function) in enumerate(_nodes(original, original, "")):
         tree = copy.deepcopy(original)
@@ -215,7 +215,7 @@ def _tests_of(file: str) -> list[list[str]]:
 
 
 def is_noticed(mutant: Mutant) -> bool:
-    """Run the file's own tests and the oracles on the mutant in a fork; True if one fails, or if it never ends."""
+    """Run the file's own tests and the oracles on the mutant in a fork; True if one fails or never ends."""
     pid = os.fork()
     if pid == 0:
         _run_and_exit(mutant)
@@ -233,7 +233,7 @@ def _run_and_exit(mutant: Mutant) -> None:
     name = f"learner.algorithms.{Path(mutant.file).stem}"
     sys.meta_path.insert(0, _Redirected(name, mutant.source, FOLDER / mutant.file))
     try:
-        for tests in _tests_of(mutant.file):  # the file's own first: most mutants get no further
+        for tests in _tests_of(mutant.file):  # the file's own first: they notice most mutants
             code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-k", "not two_ranks", *tests])
             if code != 0:
                 os._exit(int(code))
@@ -286,7 +286,7 @@ def main() -> int:
     sys.path.insert(0, str(ROOT))
     _import_once()
     if is_noticed(Mutant("dpo.py", "", 0, "", (FOLDER / "dpo.py").read_text())):
-        print("the tests fail on the code as it is; nothing can be said of mutants")
+        print("the tests fail on the unchanged code, so mutants cannot be judged; fix the tests first")
         return 2
     paths = sorted(FOLDER.glob("*.py")) if not arguments.files else [FOLDER / name for name in arguments.files]
     num_all, survivors, seen = 0, [], set()
@@ -302,15 +302,13 @@ def main() -> int:
         seen |= {mutant.key for mutant in tried if mutant.key in EQUIVALENT}
         unknown = [mutant for mutant in alive if mutant.key not in EQUIVALENT]
         survivors += unknown
-        print(
-            f"{path.name}: {len(tried)} mutants, {len(tried) - len(alive)} noticed, {len(alive) - len(unknown)} equivalent",
-            flush=True,
-        )
+        noticed, equivalent = len(tried) - len(alive), len(alive) - len(unknown)
+        print(f"{path.name}: {len(tried)} mutants, {noticed} noticed, {equivalent} equivalent", flush=True)
         _keep(path, len(tried), alive)
     stale = [key for key in EQUIVALENT if key not in seen and key[0] in {path.name for path in paths}]
     print(
         f"{num_all} mutants, {len(survivors)} survived"
-        + (f"; entries for mutants that are gone: {stale}" if stale else "")
+        + (f"; EQUIVALENT has entries of mutants that are gone: {stale}" if stale else "")
     )
     return 1 if survivors or stale else 0
 

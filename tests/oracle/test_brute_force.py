@@ -1,4 +1,4 @@
-"""What has a closed form or can be summed up by hand: GAE, KL gradients, and the limits on tables."""
+"""Losses against closed forms and sums by hand: GAE, KL gradients, and optima on tables."""
 
 import itertools
 
@@ -52,13 +52,13 @@ def test_advantages_at_both_ends_of_lambda() -> None:
 
 
 def exact_kl(logits: Tensor, reference_logits: Tensor) -> Tensor:
-    """KL(policy || reference) per position, (M,), in nats, summed over the vocabulary of both logits (M, V)."""
+    """Return KL(policy || reference) per position, (M,), in nats, summed over the vocabulary of both logits (M, V)."""
     logps, reference = logits.log_softmax(-1), reference_logits.log_softmax(-1)
     return (logps.exp() * (logps - reference)).sum(-1)
 
 
 def kl_gradients(kind: KlKind) -> tuple[Tensor, Tensor, Tensor]:
-    """The estimator's expected gradient over a 6-way softmax, and those of both exact KLs."""
+    """Return the estimator's expected gradient over a 6-way softmax, and those of both exact KLs."""
     theta = seeded(6).requires_grad_()
     reference = seeded(6, seed=1).log_softmax(0)
     logps = theta.log_softmax(0)
@@ -70,7 +70,7 @@ def kl_gradients(kind: KlKind) -> tuple[Tensor, Tensor, Tensor]:
     return mine, back, ahead
 
 
-def test_gradient_of_k1_is_nothing() -> None:
+def test_gradient_of_k1_is_zero() -> None:
     mine, _, _ = kl_gradients("k1")
     torch.testing.assert_close(mine, torch.zeros_like(mine), atol=1e-14, rtol=0)
 
@@ -98,7 +98,7 @@ def test_values_are_unbiased(kind: KlKind) -> None:
 
 
 def minimized(loss, size: int = 6) -> Tensor:
-    """Log-probabilities of the softmax over `size` arms that minimises `loss(logps)`."""
+    """Return log-probabilities of the softmax over `size` arms that minimizes `loss(logps)`."""
     theta = torch.zeros(size, dtype=F64, requires_grad=True)
     optimizer = torch.optim.LBFGS(
         [theta], max_iter=1000, tolerance_grad=1e-12, tolerance_change=1e-15, line_search_fn="strong_wolfe"
@@ -181,7 +181,7 @@ def test_a_bandit_learns_its_best_arm() -> None:
     assert theta.softmax(0)[2] > 0.95
 
 
-def test_kto_raises_what_is_liked_and_lowers_what_is_not() -> None:
+def test_kto_raises_thumbs_up_and_lowers_thumbs_down() -> None:
     reference = torch.full((4,), 0.25, dtype=F64).log()
     theta = torch.zeros(4, dtype=F64, requires_grad=True)
     up = torch.tensor([True, True, False, False])
@@ -204,7 +204,7 @@ ROW = {state: row for row, state in enumerate(STATES)}
 
 
 def episodes() -> tuple[Tensor, Tensor, Tensor]:
-    """All completions as (rows of the states, actions, rewards), each (8, 3)."""
+    """Return all completions as (rows of the states, actions, rewards), each (8, 3)."""
     rows = torch.tensor([[ROW[actions[:t]] for t in range(DEPTH)] for actions in COMPLETIONS])
     rewards = torch.zeros(len(COMPLETIONS), DEPTH, dtype=F64)
     rewards[:, -1] = torch.tensor([REWARD[actions] for actions in COMPLETIONS], dtype=F64)
@@ -228,8 +228,9 @@ def table_loss(q: Tensor, v: Tensor, tau: float, gamma: float = 1.0) -> Tensor:
 
 
 def learned_by_ilql(tau: float, gamma: float = 1.0, num_steps: int = 40) -> tuple[Tensor, Tensor]:
-    """Where the loss's gradient, whose targets are held, is zero; by Newton steps, its Hessian being diagonal on a
-    table.
+    """Return the tables Q and V where the loss's gradient is zero, with its targets held.
+
+    Newton steps find it, since the Hessian is diagonal on a table.
     """
     q = torch.zeros(len(STATES), NUM_ACTIONS, dtype=F64, requires_grad=True)
     v = torch.zeros(len(STATES), dtype=F64, requires_grad=True)
@@ -262,7 +263,7 @@ def learned_by_table(gamma: float = 1.0, alpha: float = 0.5, num_rounds: int = 6
 
 
 def best_return(state: tuple[int, ...], gamma: float) -> float:
-    """By exhaustion: the best discounted reward from a state on."""
+    """Return the best discounted reward from a state on, by exhaustion."""
     return max(
         gamma ** (DEPTH - len(state) - 1) * REWARD[actions] for actions in COMPLETIONS if actions[: len(state)] == state
     )
@@ -275,7 +276,7 @@ def test_tabular_update_finds_the_best_return(gamma: float) -> None:
         assert max(table.values(state)) == pytest.approx(best_return(state, gamma), abs=1e-9)
 
 
-def test_tabular_update_is_the_article_s() -> None:
+def test_tabular_update_is_that_of_the_paper() -> None:
     table = TabularQ(2)
     assert table.values((7,)) == [0.0, 0.0]
     assert table.learn((3, 1), 0, 0.5, alpha=0.1, is_last=True) == pytest.approx(0.05)
@@ -285,13 +286,12 @@ def test_tabular_update_is_the_article_s() -> None:
     assert table.learn((3,), 1, 0.2, alpha=0.1, gamma=0.9) == pytest.approx(first + 0.1 * (0.2 + 0.9 * 0.05 - first))
     assert table.learn((3, 1), 0, 1.0, alpha=1.0, is_last=True) == 1.0
     assert table.learn((3, 1), 1, 1.0, alpha=0.5) == 0.5  # an unknown state is worth 0
-    assert table.learn((3,), 1, 0.0, alpha=1.0) == 1.0  # gamma is 1 unless said
+    assert table.learn((3,), 1, 0.0, alpha=1.0) == 1.0  # the default gamma is 1
 
 
 @pytest.mark.parametrize("gamma", [1.0, 0.7])
 def test_a_gradient_step_on_a_table_is_the_tabular_update(gamma: float) -> None:
-    # The article's update with learning rate alpha is one step of size alpha/2 on (Q - y)^2, if V(s') is max_a Q(s',
-    # a).
+    # The paper's update with rate alpha is one step of size alpha/2 on (Q - y)^2, if V(s') is max_a Q(s', a).
     alpha, table = 0.3, TabularQ(NUM_ACTIONS)
     q = torch.zeros(len(STATES), NUM_ACTIONS, dtype=F64)
     for actions in COMPLETIONS * 3:
@@ -350,7 +350,7 @@ def test_decoding_shifts_towards_better_tokens() -> None:
 
 
 @pytest.mark.parametrize("tau", [0.5, 0.7, 0.9])
-def test_expectile_is_where_its_closed_form_has_it(tau: float) -> None:
+def test_expectile_is_the_root_of_its_equation(tau: float) -> None:
     samples = seeded(50)
     low, high = samples.min().item(), samples.max().item()
     for _ in range(60):  # the expectile m solves tau E[(x - m)+] = (1 - tau) E[(m - x)+]

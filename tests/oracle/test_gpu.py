@@ -1,5 +1,6 @@
-"""The oracles on CUDA, in bf16 tolerances, and the measurements' code; on a CPU the same code runs with tiny sizes in
-float32.
+"""The oracles on CUDA, in bf16 tolerances, and the code of bench/gpu.py.
+
+On a CPU the same code runs with tiny sizes in float32.
 """
 
 import pytest
@@ -18,7 +19,7 @@ GROUP = [Row([5, 6, 7], [[8 + n] * (6 + n) for n in range(8)])]  # attended in p
 
 
 def tolerance(device: str) -> dict[str, float]:
-    """Log-probabilities of bf16 weights are off by some hundredths of a nat per token, losses by less."""
+    """Return the tolerances: bf16 weights cost some hundredths of a nat per token, and less in a loss."""
     return {"atol": 1e-5, "rtol": 1e-5} if device == "cpu" else {"atol": 5e-2, "rtol": 5e-2}
 
 
@@ -108,6 +109,6 @@ def test_a_round_of_ppo_runs(device: str) -> None:
     assert any(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
 
-def test_the_float_oracle_of_dpo_is_log_two_where_nothing_moved() -> None:
+def test_the_float_oracle_of_dpo_is_log_two_for_equal_policies() -> None:
     logps = PairLogps(torch.tensor([-5.0]), torch.tensor([-7.0]))
     assert sigmoid_loss(logps, logps, beta=0.1).item() == pytest.approx(0.693147, abs=1e-6)

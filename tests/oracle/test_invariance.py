@@ -30,9 +30,7 @@ SETTINGS = MixedSettings(beta=0.3, nll=0.7, anchor=0.4, correction_nll=0.9)
 
 
 class Update:
-    """A mixed update on a linear stand-in for a model: each item's log-probabilities are features times one parameter
-    vector.
-    """
+    """A mixed update on a linear model: log-probabilities are features times one parameter vector."""
 
     def __init__(self, dtype: torch.dtype = torch.float32) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -68,7 +66,7 @@ class Update:
         return totals_of(self.pair_weights.tolist(), thumbs, self.correction_weights.tolist(), NUM_ANCHORS)
 
     def share(self, pairs: list[int], thumbs: list[int], corrections: list[int], anchors: list[int]) -> Tensor:
-        """Loss of the micro-batch that holds those items."""
+        """Return the loss of the micro-batch that holds those examples."""
         p, c = self.pair_features @ self.theta, self.correction_features @ self.theta
         return mixed_loss(
             self.totals,
@@ -100,7 +98,7 @@ class Update:
         )[0]
 
     def result(self, cuts: list[tuple[list[int], list[int], list[int], list[int]]]) -> tuple[float, Tensor]:
-        """Sum of the micro-batches' losses, and the gradient that their backwards left."""
+        """Return the sum of the micro-batches' losses, and the gradient that their backwards left."""
         self.theta.grad = None
         total = 0.0
         for cut in cuts:
@@ -137,7 +135,7 @@ def test_order_does_not_matter() -> None:
     torch.testing.assert_close(shuffled, gradient, atol=1e-6, rtol=1e-5)
 
 
-def test_twice_the_weight_is_the_item_twice() -> None:
+def test_twice_the_weight_is_the_example_twice() -> None:
     twice, doubled = Update(torch.float64), Update(torch.float64)
     doubled.pair_weights = doubled.pair_weights.clone()
     doubled.pair_weights[2] *= 2
@@ -254,7 +252,7 @@ def test_packed_tokens_sum_to_the_padded_rows() -> None:
 
 
 def on_rank(rank: int, folder: str) -> None:
-    """One of two ranks: unequal halves of the update, gradients added; rank 0 writes what came out."""
+    """Run one of two ranks on unequal halves of the update and add the gradients; rank 0 writes the result."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     update = Update(torch.float64)

@@ -1,4 +1,4 @@
-"""A real DPOTrainer and our loss in a plain loop, on the same tiny model and pairs: the first losses agree."""
+"""The first losses of a real DPOTrainer and of our loss in a plain loop agree on a tiny model."""
 
 import copy
 import random
@@ -113,7 +113,7 @@ def trl_losses(folder: Path) -> list[float]:
 
 
 def completion_logps(model: Any, batch: list[Pair], side: str) -> Tensor:
-    """(B,), each row by itself: no padding, no mask, nothing shared with what is tested."""
+    """Return (B,), each row by itself: without padding, mask, or code under test."""
     sums = []
     for pair in batch:
         ids = torch.tensor([pair["prompt"] + pair[side]])

@@ -1,4 +1,4 @@
-"""The corpus: the same for a seed, raw in the stated share, and free of what is held out."""
+"""The corpus: the same for a seed, with the stated share of flaws, and without held-out prompts."""
 
 import itertools
 import subprocess
@@ -43,5 +43,8 @@ def test_out_of_scope_list_is_sixty_prompts_that_training_never_sees():
 
 
 def test_skills_and_weights_folder_need_no_torch():
-    code = "import sys, pocket, pocket.skills, pocket.corpus, pocket.commands; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    code = (
+        "import sys, pocket, pocket.skills, pocket.corpus, pocket.commands; "
+        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

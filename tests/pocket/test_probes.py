@@ -1,4 +1,4 @@
-"""The bundled models' probes judge answers as the skills' own checkers do."""
+"""The bundled skill probes agree with the skills' checkers."""
 
 import json
 import random
@@ -24,11 +24,11 @@ def test_skill_probes_separate_right_answers_from_wrong_ones_that_they_were_not_
     assert sum(same) / len(same) > 0.95
 
 
-def test_the_same_seed_gives_the_same_probes() -> None:
+def test_the_same_seed_gives_the_same_skill_probes() -> None:
     assert skill_probes(1) == skill_probes(1)
 
 
-def test_the_probes_that_are_shipped_are_probes_of_many_skills() -> None:
+def test_the_bundled_probes_cover_many_skills() -> None:
     rows = [json.loads(line) for line in DEFAULT.read_text(encoding="utf-8").splitlines()]
     assert len({row["skill"] for row in rows}) >= 12
     assert len(rows) == len({str(row["prompt"]) for row in rows})

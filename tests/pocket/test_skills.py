@@ -1,4 +1,4 @@
-"""Checkers against the answers of their own generators, and the line between what is trained and what is held out."""
+"""Checkers against the answers of their generators, and the split of trained and held-out prompts."""
 
 import itertools
 import random

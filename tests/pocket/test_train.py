@@ -1,4 +1,4 @@
-"""Training: the same seed gives the same weights, and a run that was stopped goes on as if it had not been."""
+"""Training: the same seed gives the same weights, and a resumed run equals an uninterrupted one."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer
 
 from pocket.errors import RunMismatch
-from pocket.optimizer import orthogonalised
+from pocket.optimizer import orthogonalized
 from pocket.tokenizer import CHINESE
 from pocket.train import PLANS, Run, learning_rate
 
@@ -64,9 +64,7 @@ def test_a_run_does_not_go_on_under_other_settings(tmp_path, tokenizer_folder):
     assert new_run(tmp_path / "run", tokenizer_folder, replace(TINY, steps=20)).step == 3
     with pytest.raises(RunMismatch, match="other settings"):
         new_run(tmp_path / "run", tokenizer_folder, replace(TINY, seed=1))
-    with pytest.raises(
-        RunMismatch, match="other settings"
-    ):  # too late: with four steps the rate would have fallen already
+    with pytest.raises(RunMismatch, match="other settings"):  # too late: with four steps the rate falls earlier
         new_run(tmp_path / "run", tokenizer_folder, replace(TINY, steps=4))
 
 
@@ -77,9 +75,9 @@ def test_learning_rate_is_the_same_for_two_lengths_until_half_of_the_shorter():
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 20), (2, 20, 8)])
-def test_orthogonalised_has_singular_values_near_one(shape):
+def test_orthogonalized_has_singular_values_near_one(shape):
     torch.manual_seed(0)
-    values = torch.linalg.svdvals(orthogonalised(torch.randn(shape)))
+    values = torch.linalg.svdvals(orthogonalized(torch.randn(shape)))
     assert values.min() > 0.5
     assert values.max() < 1.4
 

@@ -1,4 +1,4 @@
-"""The committed weights: what the card says of them, what loads them, and how a chat becomes ids."""
+"""The committed weights: their card, their loaders, and the encoding of chats."""
 
 import json
 import random
@@ -68,7 +68,7 @@ def test_the_prompt_is_a_strict_prefix_of_prompt_and_completion(tokenizer):
 
 
 def test_generation_is_transformers_greedy_generation(model, tokenizer):
-    """Our batched loop, which drops finished rows, says what transformers' own loop says one by one."""
+    """Our batched loop, which drops finished rows, equals transformers' loop over single prompts."""
     prompts = [
         tokenizer.apply_chat_template(
             [{"role": "user", "content": text}], add_generation_prompt=True, return_dict=False
@@ -106,9 +106,7 @@ def test_it_takes_a_peft_adapter(folder):
 
 
 def test_half_precision_on_disk_answers_like_float32(folder, tokenizer, model):
-    """float16 is what is stored; bringing it to float32 loses nothing, so the two agree on the next token nearly
-    always.
-    """
+    """Weights are stored as float16, so both precisions nearly always have the same likeliest next token."""
     half = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float16).eval()
     rng = random.Random(1)
     same = []

@@ -1,6 +1,4 @@
-"""Runners over tiny models, shared by the tests of this folder: a worker process costs seconds, so each is started
-once.
-"""
+"""Runners over tiny models, shared by the tests of this folder, since a worker process takes seconds to start."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,15 +13,14 @@ from tests.models import tiny_model
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Tiny models gain nothing from threads, and lose much to waiting for each other on a busy machine."""
+    """One thread: for tiny models more threads only wait for each other."""
     import torch
 
     torch.set_num_threads(1)
 
 
 def rounded_model(folder: Path, shape: str = "llama", **overrides: Any) -> Path:
-    """A tiny model whose weights are float16 numbers, so that a runner that stores them as float16 computes the same.
-    """
+    """Write a tiny model with float16 numbers as weights, so that a runner with float16 weights computes the same."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -37,7 +34,7 @@ def rounded_model(folder: Path, shape: str = "llama", **overrides: Any) -> Path:
 
 
 def plain_model(folder: Path) -> Any:
-    """The model as transformers has it, in float32."""
+    """Return the transformers model in float32."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -45,7 +42,7 @@ def plain_model(folder: Path) -> Any:
 
 
 def source_of(folder: Path, cache: Path, **more: Any) -> VersionSource:
-    """Version 0 of a model folder."""
+    """Return version 0 of a model folder."""
     return VersionSource(
         number=0, base=str(folder), digest=f"{folder.name}-{folder.stat().st_ino}", cache=cache, **more
     )
@@ -53,7 +50,7 @@ def source_of(folder: Path, cache: Path, **more: Any) -> VersionSource:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Model folders by shape, each made once."""
+    """Model folders by shape, each written once."""
     root = tmp_path_factory.mktemp("models")
 
     def model(shape: str) -> Path:

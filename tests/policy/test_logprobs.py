@@ -21,7 +21,7 @@ ROWS = [
 
 
 def plain_logps(model: Any, rows: Sequence[Row], temperature: float = 1.0) -> list[torch.Tensor]:
-    """The obvious way: a forward pass for each reply by itself, logits everywhere."""
+    """The plain computation: a forward pass for each branch, with all logits."""
     result = []
     for row in rows:
         for branch in row.branches:
@@ -85,7 +85,7 @@ def test_a_chunked_head_changes_nothing(want: Any) -> None:
             )
 
 
-def test_a_head_that_we_do_not_know_is_left_to_the_model(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_head_is_left_to_the_model(caplog: pytest.LogCaptureFixture) -> None:
     model = fresh()
     forward = model.forward
 
@@ -221,7 +221,7 @@ def test_buckets_hold_every_index_once_within_the_budget() -> None:
 
 def test_half_precision_is_no_reason_to_keep_completions_apart(caplog: pytest.LogCaptureFixture) -> None:
     model = load_model("pocket-nano", "cpu")
-    with torch.autocast("cpu", torch.bfloat16):  # as full weights are trained in bf16: float32 weights, bf16 products
+    with torch.autocast("cpu", torch.bfloat16):  # as in training of full weights: float32 weights, bf16 products
         assert can_pack(model, 20)
         packed = response_logps(model, ROWS).sums()
         apart = torch.stack(
@@ -232,5 +232,5 @@ def test_half_precision_is_no_reason_to_keep_completions_apart(caplog: pytest.Lo
             ]
         )
     torch.testing.assert_close(packed, apart, rtol=0.02, atol=0.2)
-    assert can_pack(model, 20)  # asked again, in full precision
+    assert can_pack(model, 20)  # now in full precision
     assert "of its own" not in caplog.text

@@ -1,4 +1,4 @@
-"""What a version is said to take in memory."""
+"""The estimate of a version's memory."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from policy.runners.base import RunnerOptions
 @pytest.mark.parametrize(
     ("options", "width"),
     [
-        (RunnerOptions(), 16.0),  # OpenVINO's two copies: one answers, one gives alternatives
+        (RunnerOptions(), 16.0),  # OpenVINO has two copies: one generates, one gives alternatives
         (RunnerOptions(precision="bfloat16"), 12.0),
         (RunnerOptions(quantize="q8_0"), 4.0),
         (RunnerOptions(kinds=("transformers",)), 4.0),  # one copy does both

@@ -1,4 +1,4 @@
-"""Finding and checking models: whatever is wrong with a folder is one clear line, before anything is loaded."""
+"""Finding and checking models: every fault of a folder is one clear line, before anything is loaded."""
 
 import json
 import os
@@ -167,7 +167,7 @@ def test_the_digest_names_the_content_wherever_it_lies(whole: Path, tmp_path: Pa
 
 
 def _digest_unchecked(folder: Path) -> str:
-    """The digest without the checks: a changed byte may also break the JSON."""
+    """Return the digest without the checks, since a changed byte may break the JSON."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("policy.model._check", lambda folder: None)
         return model_digest(str(folder))

@@ -1,6 +1,4 @@
-"""Runners of other machines when those fail: retries, the circuit breaker, and sentences that say what happened. A
-small server plays vLLM.
-"""
+"""Failing runners on other machines: retries, the circuit breaker, error messages. A small server stands for vLLM."""
 
 import asyncio
 import json
@@ -25,9 +23,7 @@ LAST = {"choices": [{"token_ids": [2], "logprobs": {"token_logprobs": [-0.25]}, 
 
 
 class Server(ThreadingHTTPServer):
-    """Answers completions as `script` says, one entry for each: a status, or the chunks of a stream (`None` breaks the
-    connection).
-    """
+    """Answers each completion request with an entry of `script`: a status, or chunks (`None` breaks the connection)."""
 
     daemon_threads = True
 
@@ -41,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         self._respond(200, json.dumps({"data": [{"id": "base", "max_model_len": 512, "parent": None}]}))
@@ -86,7 +82,7 @@ def runner(server: Server, tmp_path: Path) -> Iterator[VllmRunner]:
 
 
 def end_of(runner: VllmRunner, request_id: str = "r") -> TokenDelta:
-    """Ask once and return the last step."""
+    """Make one request and return the last delta."""
     deltas: list[TokenDelta] = []
     done = threading.Event()
 
@@ -136,7 +132,7 @@ def test_a_server_that_keeps_failing_is_given_a_rest(server: Server, runner: Vll
 
 
 def rested() -> Breaker:
-    """A circuit that was opened by two failures and whose rest is over."""
+    """Return a breaker that two failures opened and whose rest is over."""
     clock = [0.0]
     breaker = Breaker("the server", limit=2, rest_s=10.0, clock=lambda: clock[0])
     for number in range(2):
@@ -154,7 +150,7 @@ def test_after_its_rest_one_caller_tries_and_the_others_wait() -> None:
     breaker.check("a")
     with pytest.raises(RunnerFailed):
         breaker.check("b")
-    breaker.check("a")  # an answer of two replies is one try
+    breaker.check("a")  # an answer of two generations is one try
     breaker.succeeded()
     breaker.check("b")
     breaker.failed()
@@ -170,7 +166,7 @@ def test_a_try_without_an_outcome_passes_to_the_next_caller() -> None:
     breaker.left_off("a")
     breaker.check("b")
     breaker.failed()
-    breaker.left_off("b")  # its other request: the failure has been noted
+    breaker.left_off("b")  # its other request: the failure is recorded
     with pytest.raises(RunnerFailed):
         breaker.check("b")
 

@@ -1,5 +1,4 @@
-"""One suite for every runner: the plain slow sampler is the yardstick, and a worker's death is nobody else's problem.
-"""
+"""One suite for all runners: they equal the plain sampler, and a worker's end affects no other."""
 
 import logging
 import os
@@ -38,7 +37,7 @@ def runner(request: pytest.FixtureRequest, runners: Runners) -> RunnerProcess:
 
 
 class Listener:
-    """Keeps a reply's steps; `wait` gives them when the last has come."""
+    """Keeps a generation's deltas; `wait` returns the last one when it has come."""
 
     def __init__(self) -> None:
         self.deltas: list[TokenDelta] = []
@@ -53,7 +52,7 @@ class Listener:
             self.done.set()
 
     def wait(self) -> TokenDelta:
-        assert self.done.wait(60), "no last step came"
+        assert self.done.wait(60), "no last delta came"
         return self.deltas[-1]
 
 
@@ -99,7 +98,7 @@ def test_greedy_with_penalties_equals_the_plain_sampler(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_penalty_makes_repeated_tokens_rarer_also_where_their_logits_are_negative(kind: str, tmp_path: Path) -> None:
-    """OpenVINO's own penalty moves such a logit towards zero, which would make it likelier."""
+    """OpenVINO's own penalty moves such a logit towards zero, which makes the token likelier."""
     from tests.policy.sampling import sampled_logps
 
     folder = rounded_model(tmp_path / "model", initializer_range=0.12)  # flat enough for unlikely tokens to come
@@ -146,7 +145,7 @@ def test_alternatives_are_the_likeliest_tokens_also_while_generations_are_open(
 
 
 @pytest.mark.parametrize("quantize", ["q8_0", "q4_0"])
-def test_quantised_weights_are_served_as_they_are_stored(
+def test_quantized_weights_are_served_as_they_are_stored(
     quantize: str, models: Callable[[str], Path], tmp_path: Path
 ) -> None:
     from gguf import GGMLQuantizationType, quants
@@ -267,7 +266,7 @@ def test_what_cannot_be_done_is_refused_with_the_number(runner: RunnerProcess) -
         return runner.submit("refused", prompt, settings, Listener())
 
     assert runner.context_length == 512
-    with pytest.raises(PromptTooLong, match="500 tokens of prompt and 24 of reply .* 512"):
+    with pytest.raises(PromptTooLong, match="500 tokens of prompt and 24 of answer .* 512"):
         refused([7] * 500)
     with pytest.raises(ValueError, match="token id 320 "):
         refused([1, 320])
@@ -336,7 +335,7 @@ def test_an_adapter_is_served_merged(kind: str, models: Callable[[str], Path], t
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def test_versions_share_the_base_weights_with_their_adapters_beside(
+def test_versions_share_the_base_weights_with_adapters_of_their_own(
     device: str, models: Callable[[str], Path], tmp_path: Path
 ) -> None:
     from peft import PeftModel
@@ -377,7 +376,7 @@ def test_versions_share_the_base_weights_with_their_adapters_beside(
 
 
 def same_memory(*pids: int) -> bool:
-    """Whether all these processes have the same torch shared-memory files mapped."""
+    """Return whether all these processes map the same shared-memory files of torch."""
     mapped = [
         {line.split()[-1] for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "/dev/shm/torch_" in line}
         for pid in pids
@@ -437,7 +436,7 @@ def test_a_killed_worker_ends_its_generations_with_an_error_and_calls_its_owner(
 
 def test_closing_ends_open_generations_and_the_process(models: Callable[[str], Path], tmp_path: Path) -> None:
     runner = RunnerProcess.load(source_of(models("llama"), tmp_path), RunnerOptions(threads=1))
-    runner.on_exit = lambda reason: pytest.fail("an end that was asked for is no failure")
+    runner.on_exit = lambda reason: pytest.fail("a requested end is no failure")
     pid = runner.stats()["pid"]
     generation = Listener()
     runner.submit("open", PROMPTS[0], SamplingSettings(max_tokens=500, seed=1), generation)
@@ -495,7 +494,7 @@ def test_a_model_that_openvino_cannot_load_falls_to_the_next_runner_with_a_warni
         runner.close()
 
 
-def test_an_engine_that_crashes_while_loading_is_passed_over(
+def test_an_engine_that_crashes_while_loading_is_skipped(
     models: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "openvino_genai.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGFPE)\n")
@@ -504,10 +503,8 @@ def test_an_engine_that_crashes_while_loading_is_passed_over(
         runner = RunnerProcess.load(source_of(models("llama"), tmp_path), RunnerOptions(threads=1))
     try:
         assert runner.kind == "transformers"
-        assert (
-            f"openvino does not run on this machine: the worker of version 0 ended while loading (status -{int(signal.SIGFPE)})"
-            in caplog.text
-        )
+        ended = f"the worker of version 0 ended while loading (status -{int(signal.SIGFPE)})"
+        assert f"openvino does not run on this machine: {ended}" in caplog.text
     finally:
         runner.close()
     with pytest.raises(RunnerFailed, match="ended while loading"):

@@ -1,4 +1,4 @@
-"""The plain sampler and the distribution it says it samples from; then the same question put to the OpenVINO runner."""
+"""The plain sampler fits its stated distribution, and so does the OpenVINO runner."""
 
 import math
 from collections import Counter
@@ -16,13 +16,12 @@ from policy.runners.base import SamplingSettings, generate_all
 from policy.runners.process import RunnerProcess
 from policy.sampler import (
     generate,
-    sampled_completion_logps,
     sampled_tokens,
     sampling_scores,
     uniform_number,
 )
 from tests.policy.conftest import plain_model
-from tests.policy.sampling import sampled_logps
+from tests.policy.sampling import sampled_completion_logps, sampled_logps
 
 SETTINGS = st.builds(
     SamplingSettings,
@@ -36,7 +35,7 @@ SETTINGS = st.builds(
 
 
 def chi_square(counts: Counter[Any], expected: dict[Any, float]) -> float:
-    """Return the p-value of seen counts against expected ones; outcomes expected fewer than five times are one bin."""
+    """Return the p-value of seen counts against expected ones; outcomes with less than five expected are one bin."""
     seen = [counts[outcome] for outcome, number in expected.items() if number >= 5]
     hoped = [number for number in expected.values() if number >= 5]
     total = sum(counts.values())
@@ -48,7 +47,7 @@ def chi_square(counts: Counter[Any], expected: dict[Any, float]) -> float:
 
 
 def plain_distribution(logits: Sequence[float], setting: SamplingSettings, history: Sequence[int]) -> list[float]:
-    """What the settings mean, in words of plain Python."""
+    """Return the distribution of the settings, in plain Python."""
     scores = [
         score - setting.presence_penalty * (token in history) - setting.frequency_penalty * list(history).count(token)
         for token, score in enumerate(logits)
@@ -79,7 +78,7 @@ def test_the_distribution_is_what_the_settings_mean(
 
 @given(st.lists(SETTINGS, min_size=1, max_size=5))
 @settings(max_examples=100, deadline=None)
-def test_a_row_does_not_depend_on_its_neighbours(several: list[SamplingSettings]) -> None:
+def test_a_row_does_not_depend_on_its_neighbors(several: list[SamplingSettings]) -> None:
     logits = torch.randn(len(several), 20, generator=torch.Generator().manual_seed(0))
     histories = [[number] * number for number in range(len(several))]
     together = sampling_scores(logits, several, histories)
@@ -121,11 +120,11 @@ def test_the_plain_sampler_stops_at_ends_and_refuses_what_does_not_fit(models: C
     cut = generate(model, [1, 4, 5], SamplingSettings(temperature=1.0, max_tokens=30, seed=1, end_ids=(ids[4],)))
     assert cut[0] == ids[: ids.index(ids[4]) + 1]
     assert cut[2] == "stop"
-    with pytest.raises(PromptTooLong, match="500 tokens of prompt and 30 of reply"):
+    with pytest.raises(PromptTooLong, match="500 tokens of prompt and 30 of answer"):
         generate(model, [1] * 500, SamplingSettings(max_tokens=30))
 
 
-def test_a_replys_log_probability_as_sampled_takes_one_forward(models: Callable[[str], Path]) -> None:
+def test_sampled_log_probabilities_of_a_completion_take_one_forward_pass(models: Callable[[str], Path]) -> None:
     model = plain_model(models("llama"))
     setting = SamplingSettings(temperature=0.7, top_k=12, top_p=0.9, presence_penalty=0.8, max_tokens=12, seed=4)
     prompt = [1, 4, 90, 91, 5]

@@ -20,7 +20,7 @@ GROUP = [
 
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> list[SharedPrompts]:
-    """Every packed row is computed in parts; returns what was used, one for each forward pass."""
+    """Compute every packed row in parts; give the contexts, one for each forward pass."""
     used: list[SharedPrompts] = []
     start = SharedPrompts.__init__
 
@@ -34,7 +34,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> list[SharedPrompts]:
 
 
 def outcome(model: Any, rows: list[Row]) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Log-probabilities, and the gradients of a weighted sum of them."""
+    """Return log-probabilities and the gradients of a weighted sum of them."""
     model.zero_grad()
     logp = response_logps(model, rows).logp
     (logp * torch.linspace(-1.0, 1.0, len(logp))).sum().backward()
@@ -62,11 +62,11 @@ def test_parts_equal_the_whole_mask(
 def test_rows_of_many_completions_are_worth_it_and_pairs_are_not() -> None:
     assert is_worth_it([(64, [80] * 8)] * 2)
     assert not is_worth_it([(64, [80, 80])] * 8)
-    assert not is_worth_it([(256, [16] * 8)])  # most of the mask is the prompt, which all see
+    assert not is_worth_it([(256, [16] * 8)])  # most of the mask is the prompt
     assert is_worth_it([(8, [30] * 4)])
 
 
-def test_a_group_takes_them_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_is_computed_in_parts_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     model, calls = fresh(), []
     attend = SharedPrompts._attend
     monkeypatch.setattr(SharedPrompts, "_attend", lambda self, *args: calls.append(1) or attend(self, *args))
@@ -82,9 +82,9 @@ def test_recomputed_activations_are_those_of_the_first_pass(always: list[SharedP
     num_before = len(always)
     (
         getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-    )()  # by its newer name or its older
+    )()  # under its newer or its older name
     _, gradients = outcome(model, GROUP)
-    assert len(always) == num_before  # what is computed again in the backward pass is not computed within
+    assert len(always) == num_before  # the recomputation is outside the context
     for ours, other in zip(gradients, expected, strict=True):
         assert (ours - other).norm() <= 1e-5 * (other.norm() + 1e-3)
 

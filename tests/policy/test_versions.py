@@ -1,4 +1,4 @@
-"""Version folders: there whole or not at all, and never something else than what was trained."""
+"""Version folders: complete or absent, and always what was trained."""
 
 import json
 import os

@@ -120,9 +120,7 @@ def test_weights_that_are_no_safetensors_are_left_to_others(adapted: Weights, tm
 @pytest.mark.parametrize("shape", ["llama", "mistral", "qwen2", "qwen3"])
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_gguf_reads_back_as_the_same_model(shape: str, tied: bool, tmp_path: Path) -> None:
-    """transformers' own GGUF reader, which undoes the reordering of heads, is the judge (it takes every Qwen3's heads
-    to be 128 wide).
-    """
+    """transformers' GGUF reader undoes the reordering of heads. It takes all heads of Qwen3 to be 128 wide."""
     folder = tiny_model(tmp_path / "model", shape, tie_word_embeddings=tied, head_dim=128 if shape == "qwen3" else 16)
     path = write_gguf(folder, None, tmp_path / "out" / "model.gguf", "f32", real_tokenizer=True)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -174,7 +172,7 @@ def test_a_failed_write_leaves_nothing(models: Callable[[str], Path], tmp_path: 
 
 
 def publish(data: Path, adapted: Weights, number: int = 1) -> Path:
-    """The adapter as version `number` of a data folder."""
+    """Publish the adapter as version `number` of a data folder."""
     assert adapted.adapter is not None
     folder = data / "versions" / f"{number:06d}"
     adapter = adapted.adapter
@@ -195,7 +193,7 @@ def publish(data: Path, adapted: Weights, number: int = 1) -> Path:
 def attune(*arguments: object) -> Any:
     app = typer.Typer()
     register(app)
-    app.command("other")(lambda: None)  # with one command alone, typer takes its name for an argument
+    app.command("other")(lambda: None)  # with a single command typer takes its name as an argument
     return CliRunner().invoke(app, ["export-model", *map(str, arguments)])
 
 
@@ -240,11 +238,11 @@ def test_a_folder_may_stand_for_a_number(adapted: Weights, tmp_path: Path) -> No
     for arguments, message in (
         (
             [folder, "--data", tmp_path / "data"],
-            "is no version number, and of a folder --data says nothing; leave it out",
+            "is no version number, and --data does not apply to a folder; leave it out",
         ),
         ([tmp_path / "absent"], "absent is neither a version number nor a folder that `attune train` wrote"),
         ([tmp_path / "hf"], "hf is no version folder: it has no manifest.json"),
-        ([folder, "--model", other], f"was not trained on the model that is in {other} now; name its own with --model"),
+        ([folder, "--model", other], f"was not trained on the model in {other}; name its base model with --model"),
     ):
         refused = attune(*arguments, "--format", "hf", "--out", tmp_path / "x")
         assert (refused.exit_code, refused.output.count("\n")) == (1, 1)
@@ -288,7 +286,7 @@ def test_what_cannot_be_exported_is_one_line_and_status_1(adapted: Weights, tmp_
         return str(done.output)
 
     assert "000007 is no version folder" in refused(7, "--out", tmp_path / "x")
-    assert "is there already" in refused(1, "--out", tmp_path / "there")
+    assert "exists already" in refused(1, "--out", tmp_path / "there")
     assert "'onnx'" in refused(1, "--out", tmp_path / "x", "--format", "onnx")
     assert "is no adapter" in refused(0, "--out", tmp_path / "x", "--format", "peft")
     (folder / "adapter_config.json").write_text("{}")

@@ -1,4 +1,4 @@
-"""What most tests of the service share."""
+"""Fixtures that most tests of the service share."""
 
 from collections.abc import Generator
 from pathlib import Path
@@ -17,6 +17,6 @@ def served(tmp_path: Path) -> Generator[Running, None, None]:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running, None, None]:
-    """One running service for all tests of a file that do not disturb each other."""
+    """One running service for all tests of a file; use it in tests that do not disturb each other."""
     with running(tmp_path_factory.mktemp("shared") / "data") as service:
         yield service

@@ -1,9 +1,7 @@
-"""A real, tiny model for tests of the service: a byte tokenizer, and a runner whose replies say which version gave
-them.
+"""A real, tiny model for tests of the service: a byte tokenizer, and a runner whose completions name their version.
 
-What it says depends on the last user message: `say: X` repeats X; `long` talks until it may not any more; `die` ends
-the runner;
-anything else gives some words, drawn by the seed, each of which names the version (`w3-017`).
+The last user message decides the completion: `say: X` repeats X, `long` fills `max_tokens`, and `die` ends the runner.
+Any other message gives 2 to 6 parts drawn by the seed, each of which names the version (`w3-017`).
 """
 
 import codecs
@@ -37,14 +35,14 @@ class ByteStream:
 
 
 @dataclass
-class Talk:
-    """One reply under way."""
+class OpenRequest:
+    """One completion under way."""
 
     request_id: str
     ids: list[int]
     settings: SamplingSettings
     on_delta: Callable[[TokenDelta], None]
-    place: int = 0
+    position: int = 0
 
 
 class ParrotRunner:
@@ -58,7 +56,7 @@ class ParrotRunner:
         self.cancelled: list[str] = []
         self.is_closed = False
         self._orders: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._open: dict[str, Talk] = {}
+        self._open: dict[str, OpenRequest] = {}
         self._thread = threading.Thread(target=self._run, name=f"parrot-{number}", daemon=True)
         self._thread.start()
 
@@ -69,7 +67,7 @@ class ParrotRunner:
         settings: SamplingSettings,
         on_delta: Callable[[TokenDelta], None],
     ) -> None:
-        self._orders.put(Talk(request_id, self._reply(list(prompt_ids), settings), settings, on_delta))
+        self._orders.put(OpenRequest(request_id, self._completion(list(prompt_ids), settings), settings, on_delta))
 
     def cancel(self, request_id: str) -> None:
         self._orders.put(request_id)
@@ -78,10 +76,10 @@ class ParrotRunner:
         return [-float(token) for token in token_ids]
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
-        return [[logp_of(token) for token in reply] for _, reply in sequences]
+        return [[logp_of(token) for token in completion] for _, completion in sequences]
 
     def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
-        return [[((token + place) % 256, logp_of(token) - place) for place in range(count)] for token in completion_ids]
+        return [[((token + rank) % 256, logp_of(token) - rank) for rank in range(count)] for token in completion_ids]
 
     def stats(self) -> dict[str, Any]:
         return {"active": len(self._open)}
@@ -92,7 +90,7 @@ class ParrotRunner:
         self._thread.join(5)
 
     def die(self, reason: str = "it fell off its perch") -> None:
-        """End as a crashed process would: every open request is told, then whoever listens."""
+        """End as a crashed process would: every open request fails, then `on_exit` is called."""
         self._orders.put(RuntimeError(reason))
 
     def _run(self) -> None:
@@ -102,7 +100,7 @@ class ParrotRunner:
                 if order is None or isinstance(order, RuntimeError):
                     self._end_all(str(order or "closed"), is_crash=order is not None)
                     return
-                if isinstance(order, Talk):
+                if isinstance(order, OpenRequest):
                     self._open[order.request_id] = order
                 elif order in self._open:
                     self.cancelled.append(order)
@@ -119,44 +117,44 @@ class ParrotRunner:
     def _step(self) -> None:
         if self.step_s:
             time.sleep(self.step_s)
-        for talk in list(self._open.values()):
-            token, talk.place = talk.ids[talk.place], talk.place + 1
+        for request in list(self._open.values()):
+            token, request.position = request.ids[request.position], request.position + 1
             finish: Finish = (
                 "stop"
                 if token == END
                 else "length"
-                if talk.place >= min(talk.settings.max_tokens, len(talk.ids))
+                if request.position >= min(request.settings.max_tokens, len(request.ids))
                 else ""
             )
             if token == DIES:
                 self.die()
                 return
             if finish:
-                del self._open[talk.request_id]
-            talk.on_delta(TokenDelta(talk.request_id, (token,), (logp_of(token),), finish))
+                del self._open[request.request_id]
+            request.on_delta(TokenDelta(request.request_id, (token,), (logp_of(token),), finish))
 
     def _end_all(self, reason: str, is_crash: bool) -> None:
-        for talk in self._open.values():
-            talk.on_delta(TokenDelta(talk.request_id, (), (), "error", reason))
+        for request in self._open.values():
+            request.on_delta(TokenDelta(request.request_id, (), (), "error", reason))
         self._open.clear()
         if is_crash and self.on_exit is not None:
             self.on_exit(reason)
 
-    def _reply(self, prompt: list[int], settings: SamplingSettings) -> list[int]:
+    def _completion(self, prompt: list[int], settings: SamplingSettings) -> list[int]:
         last = len(prompt) - prompt[::-1].index(USER)
-        said = bytes(token for token in prompt[last:] if token < 256).decode()
-        if said.startswith("say: "):
-            return [*said[5:].encode(), END]
-        if said == "die":
+        order_text = bytes(token for token in prompt[last:] if token < 256).decode()
+        if order_text.startswith("say: "):
+            return [*order_text[5:].encode(), END]
+        if order_text == "die":
             return [*b"I am ", DIES]
         rng = random.Random(settings.seed if settings.temperature else 0)
-        num_words = settings.max_tokens if said == "long" else rng.randint(2, 6)
-        words = " ".join(f"w{self.number}-{rng.randrange(1000):03d}" for _ in range(num_words))
-        return [*words.encode(), END]
+        num_parts = settings.max_tokens if order_text == "long" else rng.randint(2, 6)
+        text = " ".join(f"w{self.number}-{rng.randrange(1000):03d}" for _ in range(num_parts))
+        return [*text.encode(), END]
 
 
 _NOTHING = object()
-DIES = 260  # a token that nobody survives
+DIES = 260  # a token that ends the runner
 
 
 def logp_of(token: int) -> float:
@@ -166,9 +164,11 @@ def logp_of(token: int) -> float:
 
 @dataclass
 class ParrotModel:
-    """The service's model for tests. `refused` versions have wrong weights, `broken` ones cannot be loaded so often;
-    `gib` says what one takes,
-    `shared` what all take together."""
+    """The service's model for tests.
+
+    `refused` versions have wrong weights, `broken` ones fail to load so many times. `gib` is the memory of a version,
+    `shared` what all take together.
+    """
 
     digest: str = "parrot"
     end_ids: tuple[int, ...] = (END,)
@@ -187,8 +187,8 @@ class ParrotModel:
             ids += [ROLES[message["role"]], *message["content"].encode(), END]
         return [*ids, ASSISTANT]
 
-    def completion_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
-        return self.prompt_ids(messages), [*reply.encode(), END]
+    def completion_ids(self, messages: Sequence[dict[str, Any]], text: str) -> tuple[list[int], list[int]]:
+        return self.prompt_ids(messages), [*text.encode(), END]
 
     def text_stream(self) -> ByteStream:
         return ByteStream()

@@ -1,4 +1,4 @@
-"""The service on a free port in a thread of its own, with a parrot for a model: what most tests talk to."""
+"""The service on a free port in a thread of its own, with a parrot for a model: what most tests use."""
 
 import contextlib
 import threading
@@ -12,7 +12,9 @@ import uvicorn
 from openai import OpenAI
 from sqlite_utils import Database
 
-from service.app import MakeModel, Service, create_app
+from config.fields import nested
+from service.app import create_app
+from service.lifecycle import MakeModel, Service
 from service.serving import Server, listen
 from service.settings import ServeSettings
 from store.database import connect, transaction
@@ -22,7 +24,7 @@ from tests.service.parrot import ParrotModel
 
 
 class Running:
-    """One running service and everything that tests do to it."""
+    """One running service and what tests do with it."""
 
     def __init__(self, url: str, data: Path, model: ParrotModel, service: Service) -> None:
         self.url, self.data, self.model, self.service = url, data, model, service
@@ -33,12 +35,12 @@ class Running:
         return OpenAI(base_url=self.url + "/v1", api_key=key, max_retries=0, **options)
 
     def chat(self, text: str = "Hello!", **more: Any) -> dict[str, Any]:
-        """Ask one thing, and return the reply's body."""
-        reply = self.http.post(
+        """Ask one question, and return the body of the answer."""
+        response = self.http.post(
             "/v1/chat/completions", json={"model": "attune", "messages": [{"role": "user", "content": text}], **more}
         )
-        assert reply.status_code == 200, reply.text
-        body: dict[str, Any] = reply.json()
+        assert response.status_code == 200, response.text
+        body: dict[str, Any] = response.json()
         return body
 
     @contextlib.contextmanager
@@ -52,7 +54,7 @@ class Running:
             db.close()
 
     def add_candidate(self, *, passed: bool = True, parent: int | None = None, folder: str = "") -> int:
-        """Do what the learner does when an update is done: add a version with its gate's verdict."""
+        """Add a version with its gate's verdict, as the learner does after an update."""
         with self.db() as db:
             number = next_version_number(db)
             live = next(iter(db.query("SELECT number FROM versions WHERE state = 'live'")))["number"]
@@ -80,21 +82,25 @@ def wait_until(holds: Any, wait_s: float = 10.0, what: str = "it holds") -> None
         time.sleep(0.01)
 
 
+def serve_settings(**settings: Any) -> ServeSettings:
+    """Return settings by path, `__` for the dot: `engine__max_slots=2` sets `engine.max_slots`."""
+    return ServeSettings(**nested({name.replace("__", "."): value for name, value in settings.items()}))
+
+
 @contextlib.contextmanager
 def running(
     data: Path, parrot: ParrotModel | None = None, make_model: MakeModel | None = None, **settings: Any
 ) -> Generator[Running, None, None]:
     """A service that answers, until the end of the with-block."""
     parrot = parrot or ParrotModel()
-    known = ServeSettings(
-        **{"data": data, "port": 0, "model": "parrot", "no_learner": True, "poll_s": 0.05, **settings}
-    )
+    usual = {"data": data, "port": 0, "model": "parrot", "no_learner": True, "engine__poll_s": 0.05}
+    known = serve_settings(**(usual | settings))
     listening = listen(known.host, 0)
     failures: list[str] = []
     app = create_app(known, make_model or (lambda _: parrot), failed=failures.append)
     server = Server(
         uvicorn.Config(
-            app, log_config=None, access_log=False, timeout_graceful_shutdown=int(known.shutdown_limit_s) + 2
+            app, log_config=None, access_log=False, timeout_graceful_shutdown=int(known.limits.shutdown_s) + 2
         )
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

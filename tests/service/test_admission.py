@@ -1,4 +1,4 @@
-"""The queue before the engine: bounded, fair, and clear when it is full."""
+"""The queue in front of the engine: bounded, fair, and with a clear error when it is full."""
 
 import asyncio
 import random
@@ -65,10 +65,8 @@ def test_a_full_queue_of_one_key_makes_room_for_another() -> None:
         others = [asyncio.create_task(admission.enter("b", "r", 1)) for _ in range(2)]
         await asyncio.sleep(0.01)
         assert [task.done() for task in (*crowd, *others)] == [False, False, True, False, True]
-        for refused in (
-            crowd[2],
-            others[1],
-        ):  # the newest of the crowd went for b's first; then both had as many, or nearly
+        # the newest of the crowd gave way to b's first; then both had as many, or nearly
+        for refused in (crowd[2], others[1]):
             with pytest.raises(Overloaded, match="3 requests wait already"):
                 await refused
         admission.give_back(first)
@@ -80,7 +78,7 @@ def test_a_full_queue_of_one_key_makes_room_for_another() -> None:
     asyncio.run(run())
 
 
-def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
+def test_a_full_queue_refuses_with_retry_after() -> None:
     async def run() -> None:
         admission = Admission(1, 1)
         ticket = await admission.enter("a", "r", 1)
@@ -137,7 +135,7 @@ def test_those_who_wait_are_refused_when_the_service_stops() -> None:
 
 
 def test_a_full_service_answers_503_with_retry_after(tmp_path: Path) -> None:
-    with running(tmp_path / "data", ParrotModel(step_s=0.01), max_active=2, max_queued=1) as served:
+    with running(tmp_path / "data", ParrotModel(step_s=0.01), limits__max_active=2, limits__max_queued=1) as served:
         ask = {"model": "attune", "messages": [{"role": "user", "content": "long"}], "max_tokens": 200}
         done: list[int] = []
         threads = [
@@ -164,12 +162,12 @@ def test_a_client_that_leaves_ends_its_generation_within_a_step(tmp_path: Path) 
             served.http.post("/v1/chat/completions", json=ask, timeout=0.3)
         runner = served.model.runners[0]
         wait_until(lambda: len(runner.cancelled) == 2, 3, "both generations ended")
-        wait_until(lambda: served.service.admission.active == 0, 3, "their places are free")
+        wait_until(lambda: served.service.admission.active == 0, 3, "their tickets are given back")
         assert not served.service.engine.slots[0].leases
 
 
 def test_an_answer_past_the_time_limit_is_cut(tmp_path: Path) -> None:
-    with running(tmp_path / "data", ParrotModel(step_s=0.02), request_limit_s=0.4) as served:
+    with running(tmp_path / "data", ParrotModel(step_s=0.02), limits__request_s=0.4) as served:
         ask = {"model": "attune", "messages": [{"role": "user", "content": "long"}], "max_tokens": 900}
         whole = served.http.post("/v1/chat/completions", json=ask)
         assert (whole.status_code, whole.json()["error"]["code"]) == (504, "timeout")
@@ -182,7 +180,7 @@ def test_an_answer_past_the_time_limit_is_cut(tmp_path: Path) -> None:
         assert served.service.admission.active == 0
 
 
-def test_a_client_that_reads_nothing_holds_no_place(tmp_path: Path) -> None:
+def test_a_client_that_reads_nothing_holds_no_ticket(tmp_path: Path) -> None:
     with running(tmp_path / "data", ParrotModel()) as served:
         ask = {
             "model": "attune",
@@ -209,18 +207,18 @@ def test_stopping_lets_answers_finish_and_cuts_those_that_take_too_long(tmp_path
         except Exception as error:
             ends[name] = str(error)
 
-    with running(tmp_path / "data", ParrotModel(step_s=0.02), shutdown_limit_s=1.0) as served:
+    with running(tmp_path / "data", ParrotModel(step_s=0.02), limits__shutdown_s=1.0) as served:
         threads = [threading.Thread(target=talk, args=args) for args in (("short", 20), ("long", 900))]
         for thread in threads:
             thread.start()
-        wait_until(lambda: served.service.admission.active == 2, what="both talk")
+        wait_until(lambda: served.service.admission.active == 2, what="both generate")
         time.sleep(0.05)
     for thread in threads:
         thread.join(10)
     assert ends == {"short": "length", "long": "the service is stopping"}
 
 
-def test_while_the_model_is_read_requests_are_told_to_wait(tmp_path: Path) -> None:
+def test_while_the_model_loads_requests_get_503_with_retry_after(tmp_path: Path) -> None:
     model = ParrotModel(load_s=0.5)
     with running(tmp_path / "data", model) as served:
         served.service.engine.router, kept = None, served.service.engine.router

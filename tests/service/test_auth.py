@@ -49,9 +49,9 @@ def call(
 
 
 def test_without_any_key_this_machine_is_the_local_rater_with_all_scopes(served: Running) -> None:
-    reply = served.chat()
-    said = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": "up"}).json()
-    assert said["rater"] == "local"
+    answer = served.chat()
+    response = served.http.post("/v1/feedback", json={"completion_id": answer["id"], "thumb": "up"}).json()
+    assert response["rater"] == "local"
     assert served.http.get("/v1/raters").status_code == 200
 
 
@@ -68,9 +68,9 @@ def test_once_there_is_a_key_it_is_needed(served: Running) -> None:
     assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
     assert refused.headers["WWW-Authenticate"] == "Bearer"
     assert call(served, "POST", "/v1/chat/completions", "Bearer at-wrong", json=HELLO).status_code == 401
-    reply = call(served, "POST", "/v1/chat/completions", bearer, json=HELLO).json()
-    said = call(served, "POST", "/v1/feedback", bearer, json={"completion_id": reply["id"], "thumb": "up"})
-    assert said.json()["rater"] == rater
+    answer = call(served, "POST", "/v1/chat/completions", bearer, json=HELLO).json()
+    response = call(served, "POST", "/v1/feedback", bearer, json={"completion_id": answer["id"], "thumb": "up"})
+    assert response.json()["rater"] == rater
     for open_path in ("/healthz", "/readyz", "/metrics", "/"):
         assert call(served, "GET", open_path).status_code == 200
 
@@ -88,8 +88,8 @@ def test_scopes_are_kept(served: Running) -> None:
     _, chat = key_for(served, "chat")
     _, judge = key_for(served, "feedback")
     _, admin = key_for(served, "admin")
-    reply = call(served, "POST", "/v1/chat/completions", chat, json=HELLO).json()
-    thumb = {"completion_id": reply["id"], "thumb": "up"}
+    answer = call(served, "POST", "/v1/chat/completions", chat, json=HELLO).json()
+    thumb = {"completion_id": answer["id"], "thumb": "up"}
     refused = call(served, "POST", "/v1/feedback", chat, json=thumb)
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "missing_scope")
     assert call(served, "POST", "/v1/feedback", judge, json=thumb).status_code == 201
@@ -106,9 +106,9 @@ def test_only_act_as_may_name_an_end_user(served: Running) -> None:
     eva = {"X-Attune-Rater": "eva"}
     assert call(served, "POST", "/v1/chat/completions", plain, eva, json=HELLO).status_code == 403
     assert call(served, "POST", "/v1/chat/completions", plain, json={**HELLO, "user": "eva"}).status_code == 403
-    reply = call(served, "POST", "/v1/chat/completions", acting, json={**HELLO, "user": "eva"}).json()
-    said = call(served, "POST", "/v1/feedback", acting, eva, json={"completion_id": reply["id"], "thumb": "up"})
-    assert said.json()["rater"] == "eva"
+    answer = call(served, "POST", "/v1/chat/completions", acting, json={**HELLO, "user": "eva"}).json()
+    response = call(served, "POST", "/v1/feedback", acting, eva, json={"completion_id": answer["id"], "thumb": "up"})
+    assert response.json()["rater"] == "eva"
     assert call(served, "POST", "/v1/feedback", acting, {"X-Attune-Rater": "key:other"}, json={}).status_code == 403
     assert call(served, "POST", "/v1/feedback", acting, {"X-Attune-Rater": "a/b"}, json={}).status_code == 422
     raters = {rater["id"]: rater for rater in call(served, "GET", "/v1/raters", plain).json()["data"]}
@@ -119,40 +119,40 @@ def test_one_persons_things_are_not_anothers(served: Running) -> None:
     _, one = key_for(served, "chat", "feedback")
     _, other = key_for(served, "chat", "feedback")
     _, admin = key_for(served, "admin", "chat", "feedback")
-    reply = call(served, "POST", "/v1/chat/completions", one, json=HELLO).json()
-    path = f"/v1/conversations/{reply['conversation_id']}"
+    answer = call(served, "POST", "/v1/chat/completions", one, json=HELLO).json()
+    path = f"/v1/conversations/{answer['conversation_id']}"
     assert call(served, "GET", path, one).status_code == 200
     assert call(served, "GET", path, other).status_code == 404
     assert call(served, "DELETE", path, other).status_code == 404
     assert (
         call(
-            served, "POST", "/v1/chat/completions", other, json={**HELLO, "conversation_id": reply["conversation_id"]}
+            served, "POST", "/v1/chat/completions", other, json={**HELLO, "conversation_id": answer["conversation_id"]}
         ).status_code
         == 404
     )
     assert call(served, "GET", "/v1/conversations", other).json()["data"] == []
-    said = call(served, "POST", "/v1/feedback", one, json={"completion_id": reply["id"], "thumb": "up"}).json()
-    assert call(served, "DELETE", f"/v1/feedback/{said['id']}", other).status_code == 403
-    assert call(served, "DELETE", f"/v1/feedback/{said['id']}", admin).status_code == 204
+    response = call(served, "POST", "/v1/feedback", one, json={"completion_id": answer["id"], "thumb": "up"}).json()
+    assert call(served, "DELETE", f"/v1/feedback/{response['id']}", other).status_code == 403
+    assert call(served, "DELETE", f"/v1/feedback/{response['id']}", admin).status_code == 204
     assert call(served, "GET", path, admin).status_code == 200
     assert call(served, "DELETE", path, one).status_code == 204
     assert call(served, "GET", path, one).status_code == 404
 
 
-def test_a_key_that_calls_too_often_is_told_when_to_come_back(tmp_path: Path) -> None:
-    with running(tmp_path / "data", requests_per_minute=60) as served:
+def test_a_key_that_calls_too_often_gets_429_with_retry_after(tmp_path: Path) -> None:
+    with running(tmp_path / "data", limits__requests_per_minute=60) as served:
         statuses = [served.http.get("/v1/models") for _ in range(12)]
-        assert [reply.status_code for reply in statuses[:10]] == [200] * 10
+        assert [response.status_code for response in statuses[:10]] == [200] * 10
         assert statuses[-1].status_code == 429
         assert int(statuses[-1].headers["Retry-After"]) >= 1
         assert statuses[-1].json()["error"]["type"] == "rate_limit_error"
 
 
 def test_a_body_over_the_limit_is_413_announced_or_not(tmp_path: Path) -> None:
-    with running(tmp_path / "data", max_body_mb=0.01) as served:
+    with running(tmp_path / "data", limits__body_mb=0.01) as served:
         big = {"model": "attune", "messages": [{"role": "user", "content": "x" * 20_000}]}
         assert served.http.post("/v1/chat/completions", json=big).status_code == 413
         chunks = (b"[" * 1000 for _ in range(20))  # no Content-Length
-        reply = served.http.post("/v1/chat/completions", content=chunks, headers={"Content-Type": "application/json"})
-        assert (reply.status_code, reply.json()["error"]["code"]) == (413, "body_too_large")
+        answer = served.http.post("/v1/chat/completions", content=chunks, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
         assert served.chat()["model"] == "attune@0"

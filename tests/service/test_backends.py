@@ -1,4 +1,4 @@
-"""Foreign backends: another OpenAI-compatible service to compare with, here a second Attune with its own parrot."""
+"""Backends: another OpenAI-compatible service to compare with, here a second Attune with its own parrot."""
 
 import threading
 from collections.abc import Generator, Sequence
@@ -29,14 +29,14 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[Running, R
 def test_a_backend_is_listed_and_answers_under_its_name(pair: tuple[Running, Running]) -> None:
     served, _ = pair
     assert "other" in [model.id for model in served.openai().models.list()]
-    reply = served.openai().chat.completions.create(model="other", messages=ASK)
-    assert (reply.model, reply.choices[0].message.content, reply.choices[0].finish_reason) == (
+    answer = served.openai().chat.completions.create(model="other", messages=ASK)
+    assert (answer.model, answer.choices[0].message.content, answer.choices[0].finish_reason) == (
         "other",
         "Good day",
         "stop",
     )
     with served.db() as db:
-        kept = get_completion(db, reply.id)
+        kept = get_completion(db, answer.id)
     assert (kept.version, kept.backend, kept.text, kept.completion_ids, kept.logps) == (
         None,
         "other",
@@ -46,7 +46,7 @@ def test_a_backend_is_listed_and_answers_under_its_name(pair: tuple[Running, Run
     )
 
 
-def test_a_backend_streams_with_n_replies_and_settings(pair: tuple[Running, Running]) -> None:
+def test_a_backend_streams_with_n_choices_and_settings(pair: tuple[Running, Running]) -> None:
     served, other = pair
     chunks: list[Any] = list(
         served.openai().chat.completions.create(
@@ -78,9 +78,11 @@ def test_a_comparison_with_a_backend_is_kept_and_never_learned_from_as_a_pair(pa
     ).json()
     chosen = served.http.post(f"/v1/comparisons/{asked['id']}/choice", json={"winner": "A"}).json()
     assert sorted(chosen["models"].values()) == ["attune@0", "other"]
-    foreign = next(side["completion_id"] for side in asked["candidates"] if chosen["models"][side["label"]] == "other")
+    from_backend = next(
+        side["completion_id"] for side in asked["candidates"] if chosen["models"][side["label"]] == "other"
+    )
     with served.db() as db:
-        assert get_completion(db, foreign).version is None
+        assert get_completion(db, from_backend).version is None
 
 
 def test_a_comparison_goes_on_with_the_model_that_is_up(pair: tuple[Running, Running]) -> None:
@@ -97,7 +99,7 @@ def test_a_comparison_goes_on_with_the_model_that_is_up(pair: tuple[Running, Run
     assert (none.status_code, none.json()["error"]["code"]) == (502, "backend_down")
 
 
-def test_foreign_answers_are_learned_from_only_where_the_operator_says_so(
+def test_backend_answers_are_learned_from_only_where_the_operator_allows_it(
     pair: tuple[Running, Running], tmp_path: Path
 ) -> None:
     from store.feedback import feedback_to_learn
@@ -105,33 +107,32 @@ def test_foreign_answers_are_learned_from_only_where_the_operator_says_so(
     _, other = pair
     for allowed in (False, True):
         with running(tmp_path / str(allowed), compare=(f"other={other.url}",), train_on_backends=allowed) as served:
-            reply = served.openai().chat.completions.create(model="other", messages=ASK)
+            answer = served.openai().chat.completions.create(model="other", messages=ASK)
             cut = served.openai().chat.completions.create(model="other", messages=ASK, max_tokens=3)
-            for completion_id in (reply.id, cut.id):
+            for completion_id in (answer.id, cut.id):
                 assert (
                     served.http.post("/v1/feedback", json={"completion_id": completion_id, "thumb": "up"}).status_code
                     == 201
                 )
             with served.db() as db:
                 assert len(feedback_to_learn(db, 0)) == (2 if allowed else 0)
-                kept = [get_completion(db, completion_id) for completion_id in (reply.id, cut.id)]
+                kept = [get_completion(db, completion_id) for completion_id in (answer.id, cut.id)]
             assert all((one.backend, one.version, one.logps) == ("other", None, []) for one in kept)
             model = served.model
             whole = model.completion_ids([dict(message) for message in ASK], kept[0].text)
             assert (kept[0].prompt_ids, kept[0].completion_ids) == (whole if allowed else ([], []))
-            assert bytes(kept[1].completion_ids) == (
-                kept[1].text.encode() if allowed else b""
-            )  # it was cut: no end of turn
+            cut_ids = kept[1].text.encode() if allowed else b""  # it was cut: no end of turn
+            assert bytes(kept[1].completion_ids) == cut_ids
 
 
 class Picky(ParrotModel):
-    """A model whose template takes no conversation that ends in a reply; it knows which threads asked it."""
+    """A model whose template takes no conversation that ends in an answer; it records which threads called it."""
 
-    def completion_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
+    def completion_ids(self, messages: Sequence[dict[str, Any]], answer: str) -> tuple[list[int], list[int]]:
         asked_on.append(threading.current_thread().name)
         if "refuse" in messages[0]["content"]:
             raise InvalidChat("this model's chat template refuses messages in the order: user")
-        return super().completion_ids(messages, reply)
+        return super().completion_ids(messages, answer)
 
 
 asked_on: list[str] = []
@@ -144,7 +145,7 @@ def test_an_answer_that_the_models_template_refuses_is_given_and_kept_as_text(
     asked_on.clear()
     with running(tmp_path / "data", Picky(), compare=(f"other={other.url}",), train_on_backends=True) as served:
         texts = ("say: refuse", "say: this")
-        replies = [
+        answers = [
             served.openai().chat.completions.create(model="other", messages=[{"role": "user", "content": text}])
             for text in texts
         ]
@@ -157,15 +158,14 @@ def test_an_answer_that_the_models_template_refuses_is_given_and_kept_as_text(
         assert served.http.post("/v1/comparisons", json=body).status_code == 201
         assert chunks[-1].choices[0].finish_reason == "stop"
         with served.db() as db:
-            kept = [get_completion(db, reply.id) for reply in replies]
+            kept = [get_completion(db, answer.id) for answer in answers]
     assert [(one.text, bool(one.completion_ids), bool(one.prompt_ids)) for one in kept] == [
         ("refuse", False, False),
         ("this", True, True),
     ]
     assert len(asked_on) == 4
-    assert all(
-        name.startswith(("asyncio_", "uvloop_")) for name in asked_on
-    )  # the loop's threads; neither the loop nor the store's writer
+    # the loop's thread pool; neither the loop's own thread nor the store's writer
+    assert all(name.startswith(("asyncio_", "uvloop_")) for name in asked_on)
 
 
 def test_a_backend_that_is_down_is_a_readable_error_and_is_given_a_rest(pair: tuple[Running, Running]) -> None:
@@ -180,7 +180,7 @@ def test_a_backend_that_is_down_is_a_readable_error_and_is_given_a_rest(pair: tu
     assert served.chat()["model"] == "attune@0"
 
 
-def test_what_a_backend_refuses_is_a_400_with_its_words(pair: tuple[Running, Running]) -> None:
+def test_what_a_backend_refuses_is_a_400_with_its_message(pair: tuple[Running, Running]) -> None:
     served, _ = pair
     with pytest.raises(BadRequestError, match="context"):
         served.openai().chat.completions.create(model="other", messages=ASK, max_tokens=100_000)

@@ -17,28 +17,31 @@ from tests.service.running import Running, wait_until
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello!"}]
 
 
-def said(text: str) -> list[ChatCompletionMessageParam]:
+def user_turn(text: str) -> list[ChatCompletionMessageParam]:
     return [{"role": "user", "content": f"say: {text}"}]
 
 
-def test_a_reply_names_its_version_and_is_recorded_as_it_was_sampled(shared: Running) -> None:
-    reply = shared.openai().chat.completions.create(
-        model="attune", messages=said("Good day"), logprobs=True, seed=7, metadata={"team": "a"}
+def test_an_answer_names_its_version_and_is_recorded_as_it_was_sampled(shared: Running) -> None:
+    answer = shared.openai().chat.completions.create(
+        model="attune", messages=user_turn("Good day"), logprobs=True, seed=7, metadata={"team": "a"}
     )
-    assert reply.model == "attune@0"
-    assert reply.system_fingerprint == "parrot"
-    assert reply.choices[0].message.content == "Good day"
-    assert reply.choices[0].finish_reason == "stop"
-    assert reply.usage is not None
-    assert (reply.usage.completion_tokens, reply.usage.prompt_tokens) == (len("Good day") + 1, len("say: Good day") + 3)
-    logprobs = reply.choices[0].logprobs
+    assert answer.model == "attune@0"
+    assert answer.system_fingerprint == "parrot"
+    assert answer.choices[0].message.content == "Good day"
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage is not None
+    assert (answer.usage.completion_tokens, answer.usage.prompt_tokens) == (
+        len("Good day") + 1,
+        len("say: Good day") + 3,
+    )
+    logprobs = answer.choices[0].logprobs
     assert logprobs is not None
     assert logprobs.content is not None
     assert [(token.token, token.logprob) for token in logprobs.content] == [
         (char, logp_of(ord(char))) for char in "Good day"
     ]
     with shared.db() as db:
-        kept = get_completion(db, reply.id)
+        kept = get_completion(db, answer.id)
     assert kept.completion_ids == [*b"Good day", END]
     assert kept.logps == [logp_of(token) for token in kept.completion_ids]
     assert kept.prompt_ids == ParrotModel().prompt_ids([{"role": "user", "content": "say: Good day"}])
@@ -50,11 +53,11 @@ def test_a_reply_names_its_version_and_is_recorded_as_it_was_sampled(shared: Run
     )
 
 
-def test_a_stream_gives_the_same_as_a_whole_reply_and_ends_with_usage(shared: Running) -> None:
+def test_a_stream_gives_the_same_as_a_whole_answer_and_ends_with_usage(shared: Running) -> None:
     chunks = list(
         shared.openai().chat.completions.create(
             model="attune",
-            messages=said("one two three"),
+            messages=user_turn("one two three"),
             stream=True,
             stream_options={"include_usage": True},
             logprobs=True,
@@ -77,22 +80,22 @@ def test_a_stream_gives_the_same_as_a_whole_reply_and_ends_with_usage(shared: Ru
 
 def test_characters_of_several_tokens_are_never_cut(shared: Running) -> None:
     text = "naïve 你好 🦜 done"
-    chunks = shared.openai().chat.completions.create(model="attune", messages=said(text), stream=True)
-    pieces = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
-    assert "".join(pieces) == text
-    assert not any("\ufffd" in piece for piece in pieces)
+    chunks = shared.openai().chat.completions.create(model="attune", messages=user_turn(text), stream=True)
+    deltas = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
+    assert "".join(deltas) == text
+    assert not any("\ufffd" in delta for delta in deltas)
 
 
 def test_a_stop_string_across_tokens_is_never_shown(shared: Running) -> None:
     chunks = shared.openai().chat.completions.create(
-        model="attune", messages=said("before STOP after"), stop=["STOP"], stream=True
+        model="attune", messages=user_turn("before STOP after"), stop=["STOP"], stream=True
     )
     got = [chunk.choices[0] for chunk in chunks if chunk.choices]
     assert "".join(choice.delta.content or "" for choice in got) == "before "
     assert got[-1].finish_reason == "stop"
 
 
-def test_the_same_seed_gives_the_same_reply_and_n_replies_differ(shared: Running) -> None:
+def test_the_same_seed_gives_the_same_answer_and_n_choices_differ(shared: Running) -> None:
     client = shared.openai()
     first = client.chat.completions.create(model="attune", messages=HELLO, seed=5, n=4)
     again = client.chat.completions.create(model="attune", messages=HELLO, seed=5, n=4)
@@ -102,9 +105,11 @@ def test_the_same_seed_gives_the_same_reply_and_n_replies_differ(shared: Running
     assert [choice.index for choice in first.choices] == [0, 1, 2, 3]
 
 
-def test_the_reply_ends_at_max_tokens(shared: Running) -> None:
-    reply = shared.openai().chat.completions.create(model="attune", messages=said("abcdefgh"), max_completion_tokens=3)
-    assert (reply.choices[0].message.content, reply.choices[0].finish_reason) == ("abc", "length")
+def test_the_answer_ends_at_max_tokens(shared: Running) -> None:
+    answer = shared.openai().chat.completions.create(
+        model="attune", messages=user_turn("abcdefgh"), max_completion_tokens=3
+    )
+    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("abc", "length")
 
 
 @pytest.mark.parametrize(
@@ -180,9 +185,9 @@ def test_unknown_models_are_404(shared: Running) -> None:
 
 
 def test_a_body_that_is_no_json_is_400_in_openais_shape(shared: Running) -> None:
-    reply = shared.http.post("/v1/chat/completions", content=b"{nope", headers={"Content-Type": "application/json"})
-    assert reply.status_code == 400
-    assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
+    answer = shared.http.post("/v1/chat/completions", content=b"{nope", headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
 
 
 def test_more_tokens_than_the_context_holds_is_a_clear_400(shared: Running) -> None:
@@ -195,18 +200,18 @@ def test_more_tokens_than_the_context_holds_is_a_clear_400(shared: Running) -> N
     assert refused.value.param == "messages"
 
 
-def test_a_long_conversation_loses_its_oldest_turns_and_says_so(shared: Running) -> None:
+def test_a_long_conversation_loses_its_oldest_turns_and_reports_it(shared: Running) -> None:
     turns: list[ChatCompletionMessageParam] = [{"role": "system", "content": "Be kind."}]
     for _ in range(10):
         turns += [{"role": "user", "content": "a" * 90}, {"role": "assistant", "content": "b" * 90}]
     turns.append({"role": "user", "content": "say: still here"})
-    reply = shared.openai().chat.completions.create(model="attune", messages=turns)
-    assert reply.choices[0].message.content == "still here"
-    dropped = int(reply.model_dump()["metadata"]["dropped_messages"])
+    answer = shared.openai().chat.completions.create(model="attune", messages=turns)
+    assert answer.choices[0].message.content == "still here"
+    dropped = int(answer.model_dump()["metadata"]["dropped_messages"])
     assert dropped > 0
     assert dropped % 2 == 0
     with shared.db() as db:
-        kept = get_completion(db, reply.id).messages
+        kept = get_completion(db, answer.id).messages
     assert kept[0]["role"] == "system"
     assert len(kept) == len(turns) - dropped
     with pytest.raises(BadRequestError):
@@ -218,7 +223,7 @@ def test_the_conversation_goes_on_under_its_id(shared: Running) -> None:
     second = shared.chat("And now?", conversation_id=first["conversation_id"])
     assert second["conversation_id"] == first["conversation_id"]
     shown = shared.http.get(f"/v1/conversations/{first['conversation_id']}").json()
-    assert [reply["id"] for reply in shown["completions"]] == [first["id"], second["id"]]
+    assert [answer["id"] for answer in shown["completions"]] == [first["id"], second["id"]]
 
 
 def test_legacy_completions_answer_a_string_and_a_list(shared: Running) -> None:
@@ -245,7 +250,7 @@ def num_recorded(served: Running) -> int:
         return int(db.table("completions").count)
 
 
-def test_alternatives_under_way_keep_their_places_and_take_nobody_elses_threads(
+def test_alternatives_under_way_keep_their_tickets_and_take_no_shared_threads(
     served: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate, runner = threading.Event(), served.model.runners[0]
@@ -266,4 +271,4 @@ def test_alternatives_under_way_keep_their_places_and_take_nobody_elses_threads(
         finally:
             gate.set()
         assert all(len(one.result()["choices"][0]["logprobs"]["content"][0]["top_logprobs"]) == 2 for one in asked)
-    wait_until(lambda: served.service.admission.active == 0, what="all places are free")
+    wait_until(lambda: served.service.admission.active == 0, what="all tickets are given back")

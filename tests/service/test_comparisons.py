@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from service.routes.comparisons import choose_pair
+from service.comparisons import choose_pair
 from store.comparisons import get_comparison
 from store.completions import get_completion
 from tests.service.running import Running

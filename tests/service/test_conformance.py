@@ -1,6 +1,6 @@
-"""Every field of OpenAI's two completion requests, and what happens to it here; docs/openai.md shows this table.
+"""Every field of OpenAI's two completion requests, and how the service treats it; docs/openai.md shows this table.
 
-python -m tests.service.test_conformance     # writes docs/openai.md anew
+python -m tests.service.test_conformance     # regenerates docs/openai.md
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ CHAT = (
         "top_logprobs",
         3,
         "honoured",
-        "0 to 20, with logprobs; from one forward pass over the reply, so in a stream they come after its text",
+        "0 to 20, with logprobs; from one forward pass over the answer, so in a stream they come after its text",
     ),
     Case("max_tokens", 3, "honoured", "at least the context: 400 `context_length_exceeded`"),
     Case("max_completion_tokens", 3, "honoured", "the same as max_tokens"),
@@ -116,11 +116,12 @@ def page() -> str:
         return "\n".join(["| field | what happens | |", "|---|---|---|", *rows])
 
     return (
-        "# OpenAI's fields\n\nEach row is a test that sends the field through the openai SDK. Fields that neither OpenAI nor Attune knows are\n"
-        "refused with 422, and so are values out of range; the error's `param` names the field.\n\n"
+        "# OpenAI's fields\n\nEach row is a test that sends the field through the openai SDK.\n"
+        "Fields that neither OpenAI nor Attune knows are refused with 422, and so are values out of range.\n"
+        "The error's `param` names the field.\n\n"
         f"## `POST /v1/chat/completions`\n\n{table(CHAT)}\n\n"
         "Ours: `top_k` (0 is off), `conversation_id`, `truncation` (`auto`: a conversation past the context\n"
-        "loses its oldest turns, and the reply's `metadata.dropped_messages` says how many messages; `disabled`: 400).\n\n"
+        "loses its oldest turns, and `metadata.dropped_messages` of the answer counts them; `disabled`: 400).\n\n"
         f"## `POST /v1/completions`\n\n{table(LEGACY)}\n"
     )
 
@@ -141,11 +142,11 @@ def test_the_table_has_every_field_that_the_sdk_can_send() -> None:
 
 
 def test_the_documentation_shows_this_table() -> None:
-    assert PAGE.read_text() == page(), "write it anew: python -m tests.service.test_conformance"
+    assert PAGE.read_text() == page(), "regenerate it: python -m tests.service.test_conformance"
 
 
 @pytest.mark.parametrize("case", CHAT, ids=lambda case: case.field)
-def test_chat_does_with_each_field_what_the_table_says(shared: Running, case: Case) -> None:
+def test_chat_treats_each_field_as_the_table_lists(shared: Running, case: Case) -> None:
     plain = {"model": "attune", "messages": HELLO, "seed": 1}
     needs = {"stream_options": {"stream": True}, "top_logprobs": {"logprobs": True}}.get(case.field, {})
     body = {**plain, **needs, case.field: case.value}
@@ -155,19 +156,19 @@ def test_chat_does_with_each_field_what_the_table_says(shared: Running, case: Ca
             create(model="attune", messages=HELLO, extra_body=body)
         assert (refused.value.param, refused.value.code) == (case.field, "unsupported_parameter")
         return
-    reply = (
+    response = (
         create(**{**body, "stream": False})
         if case.field not in ("stream", "stream_options", "moderation", "prompt_cache_options")
         else None
     )
     if case.field in ("moderation", "prompt_cache_options"):
-        reply = create(**plain, extra_body={case.field: case.value})
-    if reply is None:
+        response = create(**plain, extra_body={case.field: case.value})
+    if response is None:
         chunks = list(create(**body))
         assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == "one two three"
         assert (chunks[-1].usage is not None) == (case.field == "stream_options")
         return
-    text, first = reply.choices[0].message.content, reply.choices[0]
+    text, first = response.choices[0].message.content, response.choices[0]
     expected = {"max_tokens": "one", "max_completion_tokens": "one", "stop": "one "}.get(case.field, "one two three")
     assert text == expected
     assert (first.logprobs is not None) == (case.field in ("logprobs", "top_logprobs"))
@@ -176,16 +177,16 @@ def test_chat_does_with_each_field_what_the_table_says(shared: Running, case: Ca
         assert all(
             len(token.top_logprobs) == (3 if case.field == "top_logprobs" else 0) for token in first.logprobs.content
         )
-    assert len(reply.choices) == (2 if case.field == "n" else 1)
+    assert len(response.choices) == (2 if case.field == "n" else 1)
     if case.field == "metadata":
-        assert reply.metadata == {"team": "a"}
-    recorded = kept_settings(shared, reply.id)
+        assert response.metadata == {"team": "a"}
+    recorded = kept_settings(shared, response.id)
     if case.field in recorded and case.field not in ("max_completion_tokens",):
         assert recorded[case.field] == case.value
 
 
 @pytest.mark.parametrize("case", LEGACY, ids=lambda case: case.field)
-def test_legacy_completions_do_with_each_field_what_the_table_says(shared: Running, case: Case) -> None:
+def test_legacy_completions_treat_each_field_as_the_table_lists(shared: Running, case: Case) -> None:
     body = {
         "model": "attune",
         "prompt": "say: one two three",
@@ -198,19 +199,19 @@ def test_legacy_completions_do_with_each_field_what_the_table_says(shared: Runni
             create(**body)
         assert (refused.value.param, refused.value.code) == (case.field, "unsupported_parameter")
         return
-    reply = create(**body)
+    response = create(**body)
     if body.get("stream"):
-        chunks = list(reply)
+        chunks = list(response)
         assert "".join(chunk.choices[0].text for chunk in chunks if chunk.choices) == "one two three"
         return
     expected = {"max_tokens": ["one"], "stop": ["one "], "prompt": ["one", "two"], "n": ["one two three"] * 2}.get(
         case.field, ["one two three"]
     )
-    assert [choice.text for choice in reply.choices] == expected
-    assert (reply.choices[0].logprobs is not None) == (case.field == "logprobs")
+    assert [choice.text for choice in response.choices] == expected
+    assert (response.choices[0].logprobs is not None) == (case.field == "logprobs")
     if case.field == "logprobs":
-        assert [len(likeliest) for likeliest in reply.choices[0].logprobs.top_logprobs] == [3] * len("one two three")
-    recorded = kept_settings(shared, reply.id)
+        assert [len(likeliest) for likeliest in response.choices[0].logprobs.top_logprobs] == [3] * len("one two three")
+    recorded = kept_settings(shared, response.id)
     if case.field in recorded and case.field != "stop":
         assert recorded[case.field] == case.value
 

@@ -1,4 +1,4 @@
-"""Feedback: exactly one thing said, known answers only, one row per key, on disk before 201."""
+"""Feedback: exactly one rating, of known answers only, one row per key, on disk before 201."""
 
 import concurrent.futures
 import json
@@ -11,7 +11,7 @@ from tests.service.running import Running
 
 
 @pytest.mark.parametrize(
-    ("word", "kind", "value"),
+    ("rating", "kind", "value"),
     [
         ({"thumb": "up"}, "thumb", 1.0),
         ({"thumb": "down"}, "thumb", 0.0),
@@ -19,42 +19,44 @@ from tests.service.running import Running
         ({"correction": "Paris."}, "correction", None),
     ],
 )
-def test_each_kind_of_word_is_kept(served: Running, word: dict[str, object], kind: str, value: float | None) -> None:
-    reply = served.chat()
-    said = served.http.post(
+def test_each_kind_of_feedback_is_stored(
+    served: Running, rating: dict[str, object], kind: str, value: float | None
+) -> None:
+    answer = served.chat()
+    response = served.http.post(
         "/v1/feedback",
-        json={"completion_id": reply["id"], **word, "reason": "wrong", "comment": "hm", "metadata": {"page": 3}},
+        json={"completion_id": answer["id"], **rating, "reason": "wrong", "comment": "hm", "metadata": {"page": 3}},
     )
-    assert said.status_code == 201
-    body = said.json()
-    assert (body["kind"], body["completion_id"], body["choice"], body["reason"]) == (kind, reply["id"], 0, "wrong")
-    assert body.items() >= word.items()
+    assert response.status_code == 201
+    body = response.json()
+    assert (body["kind"], body["completion_id"], body["choice"], body["reason"]) == (kind, answer["id"], 0, "wrong")
+    assert body.items() >= rating.items()
     with served.db() as db:
         row = get_feedback(db, body["id"])
-    assert (row.value, row.text, row.rater_id, row.metadata) == (value, word.get("correction"), "local", {"page": 3})
+    assert (row.value, row.text, row.rater_id, row.metadata) == (value, rating.get("correction"), "local", {"page": 3})
 
 
 def test_a_preference_names_two_answers_to_the_same_prompt(served: Running) -> None:
-    reply = served.chat("Hello!", n=2)
-    said = served.http.post(
+    answer = served.chat("Hello!", n=2)
+    response = served.http.post(
         "/v1/feedback",
-        json={"completion_id": reply["id"], "choice": 1, "preferred_over": {"completion_id": reply["id"]}},
+        json={"completion_id": answer["id"], "choice": 1, "preferred_over": {"completion_id": answer["id"]}},
     )
-    assert said.status_code == 201
-    assert said.json()["preferred_over"] == {"completion_id": reply["id"], "choice": 0}
+    assert response.status_code == 201
+    assert response.json()["preferred_over"] == {"completion_id": answer["id"], "choice": 0}
     other = served.chat("Something else")
     wrong = served.http.post(
-        "/v1/feedback", json={"completion_id": reply["id"], "preferred_over": {"completion_id": other["id"]}}
+        "/v1/feedback", json={"completion_id": answer["id"], "preferred_over": {"completion_id": other["id"]}}
     )
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (422, "preferred_over")
     itself = served.http.post(
-        "/v1/feedback", json={"completion_id": reply["id"], "preferred_over": {"completion_id": reply["id"]}}
+        "/v1/feedback", json={"completion_id": answer["id"], "preferred_over": {"completion_id": answer["id"]}}
     )
     assert itself.status_code == 422
 
 
 @pytest.mark.parametrize(
-    ("word", "names"),
+    ("rating", "names"),
     [
         ({}, "exactly one"),
         ({"thumb": "up", "score": 1.0}, "thumb and score"),
@@ -67,34 +69,34 @@ def test_a_preference_names_two_answers_to_the_same_prompt(served: Running) -> N
         ({"thumb": "up", "choice": -1}, "choice"),
     ],
 )
-def test_wrong_words_are_422_and_say_what_is_wrong(served: Running, word: dict[str, object], names: str) -> None:
-    reply = served.chat()
-    said = served.http.post("/v1/feedback", json={"completion_id": reply["id"], **word})
-    assert said.status_code == 422
-    assert names in said.json()["error"]["message"]
+def test_wrong_feedback_is_422_and_names_the_fault(served: Running, rating: dict[str, object], names: str) -> None:
+    answer = served.chat()
+    response = served.http.post("/v1/feedback", json={"completion_id": answer["id"], **rating})
+    assert response.status_code == 422
+    assert names in response.json()["error"]["message"]
     with served.db() as db:
         assert db.table("feedback").count == 0
 
 
 def test_unknown_answers_are_404(served: Running) -> None:
-    reply = served.chat()
-    for body in ({"completion_id": "nothing"}, {"completion_id": reply["id"], "choice": 1}):
+    answer = served.chat()
+    for body in ({"completion_id": "nothing"}, {"completion_id": answer["id"], "choice": 1}):
         assert served.http.post("/v1/feedback", json={**body, "thumb": "up"}).status_code == 404
-    over = {"completion_id": reply["id"], "preferred_over": {"completion_id": "nothing"}}
+    over = {"completion_id": answer["id"], "preferred_over": {"completion_id": "nothing"}}
     assert served.http.post("/v1/feedback", json=over).status_code == 404
 
 
 def test_the_same_key_and_body_is_one_row_and_another_body_is_409(served: Running) -> None:
-    reply = served.chat()
+    answer = served.chat()
     key = {"Idempotency-Key": "k-1"}
-    first = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": "up"}, headers=key)
-    again = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": "up"}, headers=key)
-    other = served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": "down"}, headers=key)
+    first = served.http.post("/v1/feedback", json={"completion_id": answer["id"], "thumb": "up"}, headers=key)
+    again = served.http.post("/v1/feedback", json={"completion_id": answer["id"], "thumb": "up"}, headers=key)
+    other = served.http.post("/v1/feedback", json={"completion_id": answer["id"], "thumb": "down"}, headers=key)
     assert (first.status_code, again.status_code, other.status_code) == (201, 200, 409)
     assert again.headers["Idempotent-Replayed"] == "true"
     assert again.json() == first.json()
     somebody_else = served.http.post(
-        "/v1/feedback", json={"completion_id": reply["id"], "thumb": "down"}, headers={**key, "X-Attune-Rater": "eva"}
+        "/v1/feedback", json={"completion_id": answer["id"], "thumb": "down"}, headers={**key, "X-Attune-Rater": "eva"}
     )
     assert somebody_else.status_code == 201
     with served.db() as db:
@@ -102,13 +104,13 @@ def test_the_same_key_and_body_is_one_row_and_another_body_is_409(served: Runnin
 
 
 def test_many_at_once_under_one_key_are_one_row(served: Running) -> None:
-    reply = served.chat()
+    answer = served.chat()
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         sent = [
             pool.submit(
                 served.http.post,
                 "/v1/feedback",
-                json={"completion_id": reply["id"], "thumb": "up"},
+                json={"completion_id": answer["id"], "thumb": "up"},
                 headers={"Idempotency-Key": "one"},
             )
             for _ in range(32)
@@ -120,9 +122,9 @@ def test_many_at_once_under_one_key_are_one_row(served: Running) -> None:
 
 
 def test_feedback_is_listed_page_by_page_and_can_be_taken_back(served: Running) -> None:
-    reply = served.chat()
+    answer = served.chat()
     ids = [
-        served.http.post("/v1/feedback", json={"completion_id": reply["id"], "score": n / 10}).json()["id"]
+        served.http.post("/v1/feedback", json={"completion_id": answer["id"], "score": n / 10}).json()["id"]
         for n in range(5)
     ]
     first = served.http.get("/v1/feedback", params={"limit": 3}).json()
@@ -135,7 +137,7 @@ def test_feedback_is_listed_page_by_page_and_can_be_taken_back(served: Running) 
         assert get_feedback(db, ids[0]).retracted_at is not None
 
 
-def test_an_answer_whose_reader_left_can_still_be_judged(served: Running) -> None:
+def test_an_answer_whose_reader_left_can_still_be_rated(served: Running) -> None:
     served.model.step_s = 0.01
     number = served.add_candidate()  # a version with slow steps
     served.wait_for_state(number, "live")
@@ -145,10 +147,10 @@ def test_an_answer_whose_reader_left_can_still_be_judged(served: Running) -> Non
     chunks = [next(iter(stream)) for _ in range(5)]
     stream.close()
     for _ in range(100):
-        said = served.http.post("/v1/feedback", json={"completion_id": chunks[0].id, "thumb": "down"})
-        if said.status_code == 201:
+        response = served.http.post("/v1/feedback", json={"completion_id": chunks[0].id, "thumb": "down"})
+        if response.status_code == 201:
             break
-    assert said.status_code == 201
+    assert response.status_code == 201
     with served.db() as db:
         kept = get_completion(db, chunks[0].id)
     assert kept.finish_reason == "cancelled"
@@ -156,7 +158,7 @@ def test_an_answer_whose_reader_left_can_still_be_judged(served: Running) -> Non
     assert len(kept.logps) == len(kept.completion_ids)
 
 
-def test_asking_again_is_kept_as_a_weak_word_of_the_same_person(served: Running) -> None:
+def test_a_regeneration_is_stored_as_implicit_feedback_of_the_same_rater(served: Running) -> None:
     first = served.chat("Hello!")
     again = served.chat("Hello!", metadata={"regenerated_from": first["id"]})
     (kept,) = served.http.get("/v1/feedback").json()["data"]
@@ -197,7 +199,9 @@ def test_a_streamed_answer_asked_again_is_kept_too_with_its_choice(served: Runni
         ("Hello!", {"regenerated_choice": "first"}),
     ],
 )
-def test_metadata_that_fits_no_answer_says_nothing(served: Running, text: str, metadata: dict[str, object]) -> None:
+def test_metadata_that_fits_no_answer_makes_no_feedback(
+    served: Running, text: str, metadata: dict[str, object]
+) -> None:
     first = served.chat("Hello!")
     served.chat(text, metadata={"regenerated_from": first["id"], **metadata})
     assert served.http.get("/v1/feedback").json()["data"] == []

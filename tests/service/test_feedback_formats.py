@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.feedback_formats import imported, records_of
+from service.feedback_formats import parse_record, records_of
 from tests.service.running import Running, running
 
 ASK = {"messages": [{"role": "user", "content": "Hello!"}]}
@@ -18,11 +18,11 @@ def export(served: Running, form: str) -> list[dict[str, Any]]:
 
 def say_something(served: Running) -> None:
     """A thumb, a correction, a choice, a tie, and a thumb that was taken back."""
-    up, edit, back = (served.chat(f"say: {text}") for text in ("good", "rnog", "gone"))
+    up, corrected, back = (served.chat(f"say: {text}") for text in ("good", "rnog", "gone"))
     served.http.post("/v1/feedback", json={"completion_id": up["id"], "thumb": "up"}).raise_for_status()
-    served.http.post("/v1/feedback", json={"completion_id": edit["id"], "correction": "wrong"}).raise_for_status()
-    said = served.http.post("/v1/feedback", json={"completion_id": back["id"], "thumb": "up"}).json()
-    served.http.delete(f"/v1/feedback/{said['id']}").raise_for_status()
+    served.http.post("/v1/feedback", json={"completion_id": corrected["id"], "correction": "wrong"}).raise_for_status()
+    response = served.http.post("/v1/feedback", json={"completion_id": back["id"], "thumb": "up"}).json()
+    served.http.delete(f"/v1/feedback/{response['id']}").raise_for_status()
     for winner in ("B", "tie", "both_bad"):
         asked = served.http.post("/v1/comparisons", json=ASK).json()
         served.http.post(f"/v1/comparisons/{asked['id']}/choice", json={"winner": winner}).raise_for_status()
@@ -95,9 +95,9 @@ def test_characters_that_end_lines_elsewhere_come_through(
 ) -> None:
     correction = "one\u2028two\u2029three\u0085four\x0bfive\x1csix"
     for question in ("say: a\u2028b", "say: c\u0085d"):
-        reply = served.chat(question)
+        answer = served.chat(question)
         served.http.post(
-            "/v1/feedback", json={"completion_id": reply["id"], "correction": correction}
+            "/v1/feedback", json={"completion_id": answer["id"], "correction": correction}
         ).raise_for_status()
     text = served.http.get("/v1/export", params={"format": form}).content
     with running(tmp_path_factory.mktemp("other") / "data") as other:
@@ -126,11 +126,13 @@ def test_lines_at_fault_are_named_and_the_others_taken(served: Running) -> None:
         '{"messages": [{"role": "user", "content": "Hi"}]}',
         '{"prompt": "Hi", "completion": "Hello there!", "label": true}',
     ]
-    said = served.http.post("/v1/import", content="\n".join(lines)).json()
-    assert (said["imported"], said["skipped"], said["already_here"]) == (2, 6, 0)
+    response = served.http.post("/v1/import", content="\n".join(lines)).json()
+    assert (response["imported"], response["skipped"], response["already_here"]) == (2, 6, 0)
     again = served.http.post("/v1/import", content="\n".join(lines)).json()
     assert (again["imported"], again["skipped"], again["already_here"], len(again["errors"])) == (0, 8, 2, 6)
-    assert [error.split(":")[0] for error in said["errors"]] == [f"record {number}" for number in (2, 3, 4, 5, 6, 7)]
+    assert [error.split(":")[0] for error in response["errors"]] == [
+        f"record {number}" for number in (2, 3, 4, 5, 6, 7)
+    ]
     assert served.http.post("/v1/import", content=b"\xff\xfe\x00").status_code == 400
 
 
@@ -149,9 +151,9 @@ def test_open_webuis_export_is_read(served: Running) -> None:
         "snapshot": {"chat": {"chat": {"history": {"messages": messages, "currentId": "m3"}}}},
     }
     wrong = {**record, "meta": {"message_id": "m9"}}
-    said = served.http.post("/v1/import", json=[record, wrong]).json()
-    assert said["imported"] == 1
-    assert "m9" in said["errors"][0]
+    response = served.http.post("/v1/import", json=[record, wrong]).json()
+    assert response["imported"] == 1
+    assert "m9" in response["errors"][0]
     line = export(served, "raw")[0]
     assert (line["completion"]["text"], line["feedback"]["value"], line["feedback"]["rater_id"]) == (
         "5",
@@ -169,9 +171,30 @@ def test_trls_implicit_prompt_and_one_json_object_are_read() -> None:
         "rejected": [hello, {"role": "assistant", "content": "What?"}],
     }
     assert [number for number, _ in records_of(json.dumps(record).encode())] == [1]
-    said = imported(record, None)
-    assert (said.messages, said.replies) == ([hello], ("Hello!", "What?"))
+    imported = parse_record(record, None)
+    assert (imported.messages, imported.completions) == ([hello], ("Hello!", "What?"))
     with pytest.raises(ValueError, match="same messages"):
-        imported(
+        parse_record(
             {**record, "rejected": [{"role": "user", "content": "Ho"}, {"role": "assistant", "content": "What?"}]}, None
         )
+
+
+def test_an_import_takes_the_prompt_that_chosen_and_rejected_begin_with(served: Running) -> None:
+    """TRL's implicit prompt: two texts that begin alike, or conversations beside a prompt as text."""
+    hello = {"role": "user", "content": "Hi"}
+    yes, no = {"role": "assistant", "content": "Hello!"}, {"role": "assistant", "content": "What?"}
+    lines = [
+        {"chosen": "The sky is blue.", "rejected": "The sky is green."},
+        {"prompt": "Hi", "chosen": [hello, yes], "rejected": [hello, no]},
+        {"chosen": "nothing", "rejected": "in common"},
+        {"messages": [hello, {**yes, "tool_calls": [{"type": "function"}]}]},
+    ]
+    report = served.http.post("/v1/import", content="\n".join(map(json.dumps, lines))).json()
+    assert (report["imported"], report["skipped"]) == (2, 2)
+    assert "record 3: without a prompt, chosen and rejected begin with the same text" in report["errors"][0]
+    assert "record 4: tool calls are not supported" in report["errors"][1]
+    pairs = export(served, "preference")
+    assert [(pair["prompt"][0]["content"], pair["chosen"][0]["content"]) for pair in pairs] == [
+        ("The sky is", " blue."),
+        ("Hi", "Hello!"),
+    ]

@@ -1,4 +1,4 @@
-"""Commands that only look make no data folder, and name the one that was probably meant."""
+"""Commands that only read make no data folder, and name the one that was probably meant."""
 
 from pathlib import Path
 
@@ -25,13 +25,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_doctor_looks_and_leaves_no_trace(home: Path) -> None:
     findings = {finding.check: finding for finding in examine({"model": "pocket-nano", "no_learner": True}, None)}
     assert all(findings[name].ok for name in ("data folder", "database", "versions", "disk", "keys"))
-    assert "--data data" in findings["data folder"].said
+    assert "--data data" in findings["data folder"].detail
     assert list(home.iterdir()) == []
     found = {
         finding.check: finding
         for finding in examine({"model": "pocket-nano", "no_learner": True, "data": Path("data")}, None)
     }
-    assert found["data folder"].said == "data can be written"
+    assert found["data folder"].detail == "data can be written"
 
 
 def test_keys_are_looked_for_where_there_is_a_service(home: Path, capsys: Capture) -> None:
@@ -44,7 +44,7 @@ def test_keys_are_looked_for_where_there_is_a_service(home: Path, capsys: Captur
     assert list(home.iterdir()) == []
 
 
-def test_a_new_key_says_which_service_it_is_for(home: Path, capsys: Capture) -> None:
+def test_a_new_key_is_printed_with_the_data_folder_it_is_for(home: Path, capsys: Capture) -> None:
     create_key("me")
     assert "--data data" in capsys.readouterr().err
     create_key("me", data=Path("data"))

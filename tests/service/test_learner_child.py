@@ -1,4 +1,4 @@
-"""The learner's process: started, brought back when it dies, gone when the service goes."""
+"""The learner's process: started, restarted when it dies, ended with the service."""
 
 import asyncio
 import os
@@ -18,14 +18,14 @@ from tests.service.running import wait_until
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs (one that waits to be collected does not)."""
+    """Whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
 
 
-def test_it_is_brought_back_and_its_words_are_kept(
+def test_it_is_restarted_and_its_output_is_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(learner_child, "WAITS_S", (0.05,))
@@ -50,7 +50,12 @@ def test_it_is_brought_back_and_its_words_are_kept(
 
 def test_stop_asks_first_and_then_makes_it_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learner_child, "END_LIMIT_S", 0.3)
-    code = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True)); print('up', flush=True); time.sleep(60)"
+    code = textwrap.dedent("""
+        import signal, time
+        signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True))
+        print('up', flush=True)
+        time.sleep(60)
+    """)
 
     async def run() -> None:
         child = LearnerChild([sys.executable, "-c", code], tmp_path / "learner.log")
@@ -71,7 +76,8 @@ def test_it_dies_with_the_service_even_by_kill_9(tmp_path: Path) -> None:
         from pathlib import Path
         from service.learner_child import LearnerChild
         async def run():
-            child = LearnerChild([sys.executable, "-c", "import time; time.sleep(60)"], Path({str(tmp_path / "learner.log")!r}))
+            command = [sys.executable, "-c", "import time; time.sleep(60)"]
+            child = LearnerChild(command, Path({str(tmp_path / "learner.log")!r}))
             child.start(lambda: None)
             while child.process is None:
                 await asyncio.sleep(0.01)

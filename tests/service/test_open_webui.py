@@ -1,5 +1,4 @@
-"""Open WebUI as a front end: its users are raters of their own, and its thumbs reach the answers that were given here.
-"""
+"""Open WebUI as a front end: its users are raters of their own, and its thumbs rate the answers of this service."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +14,14 @@ from tests.service.running import Running, running
 QUESTION = {"role": "user", "content": "say: four"}
 
 
-def record(reply: str, rating: int, *, user: str = "u7", question: str = "say: four", **data: Any) -> dict[str, Any]:
+def record(answer: str, rating: int, *, user: str = "u7", question: str = "say: four", **data: Any) -> dict[str, Any]:
     """Feedback as Open WebUI stores it, with the whole chat in its snapshot."""
     messages = {
         "m1": {"id": "m1", "role": "user", "content": question, "parentId": None, "childrenIds": ["m2"]},
         "m2": {
             "id": "m2",
             "role": "assistant",
-            "content": reply,
+            "content": answer,
             "parentId": "m1",
             "childrenIds": [],
             "model": "attune",
@@ -52,12 +51,12 @@ def test_a_thumb_there_is_about_the_answer_and_the_version_here(served: Running)
         "content": "You are helpful.",
     }  # its model settings add one; the snapshot does not have it
     chat = {"model": "attune", "messages": [system, QUESTION]}
-    reply = served.http.post("/v1/chat/completions", json=chat, headers={"X-OpenWebUI-User-Id": "u7"}).json()
-    said = served.http.post("/v1/webhooks/open-webui", json=record("four", 1))
-    assert said.status_code == 201
-    body = said.json()
+    answer = served.http.post("/v1/chat/completions", json=chat, headers={"X-OpenWebUI-User-Id": "u7"}).json()
+    response = served.http.post("/v1/webhooks/open-webui", json=record("four", 1))
+    assert response.status_code == 201
+    body = response.json()
     assert (body["completion_id"], body["thumb"], body["rater"], body["ours"]) == (
-        reply["id"],
+        answer["id"],
         "up",
         "openwebui:u7",
         True,
@@ -70,7 +69,7 @@ def test_a_thumb_there_is_about_the_answer_and_the_version_here(served: Running)
     assert (again.status_code, again.json()["id"]) == (200, body["id"])
 
 
-def test_a_changed_mind_and_a_reason_replace_the_first_word(served: Running) -> None:
+def test_a_changed_mind_and_a_reason_replace_the_first_thumb(served: Running) -> None:
     served.chat("say: four")
     for changed in (
         record("four", 1),
@@ -86,33 +85,32 @@ def test_a_changed_mind_and_a_reason_replace_the_first_word(served: Running) -> 
     assert feedback(served)[0]["comment"] == "Not factually correct: It is 5."
 
 
-def test_who_comes_back_to_their_first_word_is_heard(served: Running) -> None:
+def test_a_return_to_the_first_thumb_counts(served: Running) -> None:
     served.chat("say: four")
-    words = [{**record("four", rating), "updated_at": at} for at, rating in enumerate((1, -1, 1))]
-    for word in words:
-        assert served.http.post("/v1/webhooks/open-webui", json=word).status_code == 201
+    revisions = [{**record("four", rating), "updated_at": at} for at, rating in enumerate((1, -1, 1))]
+    for revision in revisions:
+        assert served.http.post("/v1/webhooks/open-webui", json=revision).status_code == 201
     assert served.versions()[0]["thumbs"] == {"up": 1, "down": 0}
-    assert (
-        served.http.post("/v1/webhooks/open-webui", json=words[1]).status_code == 200
-    )  # delivered twice: the last word stands
-    assert served.http.post("/v1/import", json=[words[2]]).json()["imported"] == 0
+    twice = served.http.post("/v1/webhooks/open-webui", json=revisions[1])
+    assert twice.status_code == 200  # delivered twice: the latest thumb stands
+    assert served.http.post("/v1/import", json=[revisions[2]]).json()["imported"] == 0
     assert [row["thumb"] for row in feedback(served)] == ["up", "down", "up"]
 
 
 def test_of_many_answers_with_one_text_the_raters_own_is_meant(served: Running) -> None:
     chat = {"model": "attune", "messages": [QUESTION]}
-    replies = [
+    answers = [
         served.http.post("/v1/chat/completions", json=chat, headers={"X-OpenWebUI-User-Id": user}).json()
         for user in ("u7", "u8")
     ]
     served.chat("say: four")
-    for user, reply in zip(("u7", "u8"), replies, strict=True):
-        said = served.http.post("/v1/webhooks/open-webui", json=record("four", 1, user=user)).json()
-        assert (said["ours"], said["completion_id"]) == (True, reply["id"])
+    for user, answer in zip(("u7", "u8"), answers, strict=True):
+        response = served.http.post("/v1/webhooks/open-webui", json=record("four", 1, user=user)).json()
+        assert (response["ours"], response["completion_id"]) == (True, answer["id"])
 
 
 def test_an_answer_of_somebody_else_is_taken_with_its_text(served: Running) -> None:
-    body = served.http.post("/v1/webhooks/open-webui", json=record("another model's words", -1)).json()
+    body = served.http.post("/v1/webhooks/open-webui", json=record("another model's text", -1)).json()
     assert body["ours"] is False
     assert body["completion_id"].startswith("import-")
     assert served.versions()[0]["thumbs"] == {"up": 0, "down": 0}
@@ -120,9 +118,9 @@ def test_an_answer_of_somebody_else_is_taken_with_its_text(served: Running) -> N
 
 
 def test_its_export_finds_the_answers_given_here_too(served: Running) -> None:
-    reply = served.chat("say: four")
+    answer = served.chat("say: four")
     assert served.http.post("/v1/import", json=[record("four", -1), record("five", 1)]).json()["imported"] == 2
-    assert [row["completion_id"] == reply["id"] for row in feedback(served)] == [False, True]
+    assert [row["completion_id"] == answer["id"] for row in feedback(served)] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -137,9 +135,9 @@ def test_its_export_finds_the_answers_given_here_too(served: Running) -> None:
     ],
 )
 def test_what_is_no_feedback_is_422(served: Running, body: dict[str, Any]) -> None:
-    said = served.http.post("/v1/webhooks/open-webui", json=body)
-    assert said.status_code == 422
-    assert said.json()["error"]["message"]
+    response = served.http.post("/v1/webhooks/open-webui", json=body)
+    assert response.status_code == 422
+    assert response.json()["error"]["message"]
     assert feedback(served) == []
 
 
@@ -154,32 +152,33 @@ def test_only_a_key_that_may_act_for_others_speaks_for_its_users(served: Running
         conversation = served.http.post("/v1/chat/completions", json=chat, headers=headers).json()["conversation_id"]
         kept = served.http.get(f"/v1/conversations/{conversation}", headers=headers).json()["rater"]
         assert kept == rater if rater else kept.startswith("key:")
-        said = served.http.post("/v1/webhooks/open-webui", json=record("four", 1), headers=headers)
-        assert said.status_code == (201 if rater else 403)
+        response = served.http.post("/v1/webhooks/open-webui", json=record("four", 1), headers=headers)
+        assert response.status_code == (201 if rater else 403)
     refused = served.http.post(
         "/v1/webhooks/open-webui", json=record("four", -1), headers={"Authorization": f"Bearer {mute}"}
     )
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "missing_scope")
 
 
-def test_an_export_with_a_user_who_cannot_be_a_rater_says_which_line(served: Running) -> None:
-    said = served.http.post("/v1/import", json=[record("four", 1), record("four", 1, user="a/b")]).json()
-    assert (said["imported"], said["skipped"]) == (1, 1)
-    assert said["errors"] == [
-        "record 2: user_id must make a rater's name of at most 128 printable characters and no slash, unlike 'openwebui:a/b'"
+def test_an_export_with_a_user_who_cannot_be_a_rater_names_the_record(served: Running) -> None:
+    response = served.http.post("/v1/import", json=[record("four", 1), record("four", 1, user="a/b")]).json()
+    assert (response["imported"], response["skipped"]) == (1, 1)
+    assert response["errors"] == [
+        "record 2: user_id must make a rater's name of at most 128 printable characters and no slash, "
+        "unlike 'openwebui:a/b'"
     ]
 
 
 class Picky(ParrotModel):
-    """A model whose template takes no conversation that ends in a reply."""
+    """A model whose template takes no conversation that ends in an answer."""
 
-    def completion_ids(self, messages: Sequence[dict[str, Any]], reply: str) -> tuple[list[int], list[int]]:
+    def completion_ids(self, messages: Sequence[dict[str, Any]], answer: str) -> tuple[list[int], list[int]]:
         raise InvalidChat("this model's chat template refuses messages in the order: user")
 
 
 def test_a_conversation_that_the_template_refuses_is_422(tmp_path: Path) -> None:
     with running(tmp_path / "data", Picky()) as served:
-        said = served.http.post("/v1/webhooks/open-webui", json=record("elsewhere", 1))
-        assert said.status_code == 422
-        assert "template refuses" in said.json()["error"]["message"]
+        response = served.http.post("/v1/webhooks/open-webui", json=record("elsewhere", 1))
+        assert response.status_code == 422
+        assert "template refuses" in response.json()["error"]["message"]
         assert feedback(served) == []

@@ -1,4 +1,4 @@
-"""Raters, conversations, the learner's state, events: what the page shows of people and of learning."""
+"""Raters, conversations, the learner's state and events, which the page shows."""
 
 import json
 import threading
@@ -34,12 +34,12 @@ def test_events_come_as_they_happen_and_go_on_where_they_broke_off(served: Runni
     got: list[dict[str, Any]] = []
     follower = threading.Thread(target=follow, args=(served, got, 3), kwargs={"params": {"after": 0}})
     follower.start()
-    reply = served.chat()
-    served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": "up"})
-    served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": "down"})
+    answer = served.chat()
+    served.http.post("/v1/feedback", json={"completion_id": answer["id"], "thumb": "up"})
+    served.http.post("/v1/feedback", json={"completion_id": answer["id"], "thumb": "down"})
     follower.join(10)
     assert [event["event"] for event in got] == ["completion", "feedback", "feedback"]
-    assert got[1]["data"]["completion_id"] == reply["id"]
+    assert got[1]["data"]["completion_id"] == answer["id"]
     number = served.add_candidate()
     served.wait_for_state(number, "live")
     rest: list[dict[str, Any]] = []
@@ -48,7 +48,7 @@ def test_events_come_as_they_happen_and_go_on_where_they_broke_off(served: Runni
     assert all(int(a["id"]) < int(b["id"]) for a, b in pairwise([*got[:2], *rest]))
 
 
-def test_without_a_number_only_what_happens_from_now_on_is_told(served: Running) -> None:
+def test_without_a_number_only_events_from_now_on_are_sent(served: Running) -> None:
     served.chat("before")
     wait_until(lambda: served.service.event_signal.latest > 0)
     got: list[dict[str, Any]] = []
@@ -62,18 +62,18 @@ def test_without_a_number_only_what_happens_from_now_on_is_told(served: Running)
     assert later["id"]
 
 
-def test_the_learner_is_down_until_it_speaks_and_then_what_it_says(served: Running) -> None:
+def test_the_learner_is_down_until_its_first_heartbeat_and_then_in_its_own_state(served: Running) -> None:
     assert served.http.get("/v1/learner").json()["state"] == "down"
-    reply = served.chat()
-    served.http.post("/v1/feedback", json={"completion_id": reply["id"], "thumb": "up"})
+    answer = served.chat()
+    served.http.post("/v1/feedback", json={"completion_id": answer["id"], "thumb": "up"})
     with served.db() as db:
         set_detail(db, {"trigger": {"items": 16, "seconds": 20, "min_items": 4}})
         add_run(db, Run("r1", "mixed", "running", {}, 0, 0, 1, 0, 1, now()))
         report_status(db, "running", run_id="r1", progress={"phase": "train", "step": 3, "steps": 8, "loss": 0.7})
-    told = served.http.get("/v1/learner").json()
-    assert (told["state"], told["waiting"], told["live"], told["seen"]) == ("running", 1, 0, 1)
-    assert told["trigger"] == {"items": 16, "seconds": 20, "min_items": 4}
-    assert {name: told["run"][name] for name in ("id", "phase", "step", "steps", "items")} == {
+    state = served.http.get("/v1/learner").json()
+    assert (state["state"], state["waiting"], state["live"], state["seen"]) == ("running", 1, 0, 1)
+    assert state["trigger"] == {"items": 16, "seconds": 20, "min_items": 4}
+    assert {name: state["run"][name] for name in ("id", "phase", "step", "steps", "items")} == {
         "id": "r1",
         "phase": "train",
         "step": 3,
@@ -83,8 +83,8 @@ def test_the_learner_is_down_until_it_speaks_and_then_what_it_says(served: Runni
     with served.db() as db:
         finish_run(db, "r1", None, {"loss": 0.5})
         report_status(db, "idle")
-    told = served.http.get("/v1/learner").json()
-    assert (told["run"], told["last_run"]["state"], told["last_run"]["metrics"]) == (None, "finished", {"loss": 0.5})
+    state = served.http.get("/v1/learner").json()
+    assert (state["run"], state["last_run"]["state"], state["last_run"]["metrics"]) == (None, "finished", {"loss": 0.5})
 
 
 def test_orders_reach_the_learner(served: Running) -> None:
@@ -95,12 +95,12 @@ def test_orders_reach_the_learner(served: Running) -> None:
 
 
 def test_a_rater_in_quarantine_does_not_count(served: Running) -> None:
-    reply = served.chat()
+    answer = served.chat()
     for rater, thumb in (("eva", "up"), ("tom", "down"), ("ida", "up")):
-        said = served.http.post(
-            "/v1/feedback", json={"completion_id": reply["id"], "thumb": thumb}, headers={"X-Attune-Rater": rater}
+        response = served.http.post(
+            "/v1/feedback", json={"completion_id": answer["id"], "thumb": thumb}, headers={"X-Attune-Rater": rater}
         )
-        assert said.status_code == 201
+        assert response.status_code == 201
     raters = {rater["id"]: rater for rater in served.http.get("/v1/raters").json()["data"]}
     assert (raters["eva"]["agreement"], raters["tom"]["agreement"]) == (0.5, 0.0)
     assert served.http.get("/v1/learner").json()["waiting"] == 3
@@ -114,11 +114,11 @@ def test_a_rater_in_quarantine_does_not_count(served: Running) -> None:
 
 def test_erasing_a_person_takes_the_versions_that_learned_from_them(served: Running) -> None:
     def thumb(rater: str) -> str:
-        reply = served.http.post("/v1/chat/completions", json={**ASK, "user": rater}).json()
-        said = served.http.post(
-            "/v1/feedback", json={"completion_id": reply["id"], "thumb": "up"}, headers={"X-Attune-Rater": rater}
+        answer = served.http.post("/v1/chat/completions", json={**ASK, "user": rater}).json()
+        response = served.http.post(
+            "/v1/feedback", json={"completion_id": answer["id"], "thumb": "up"}, headers={"X-Attune-Rater": rater}
         )
-        return str(said.json()["id"])
+        return str(response.json()["id"])
 
     ASK = {"model": "attune", "messages": [{"role": "user", "content": "Hello!"}]}
     evas, toms = thumb("eva"), thumb("tom")
@@ -140,15 +140,15 @@ def test_erasing_a_person_takes_the_versions_that_learned_from_them(served: Runn
 
 
 def test_erasing_a_person_ends_the_trial_of_the_canary_that_learned_from_them(tmp_path: Path) -> None:
-    with running(tmp_path / "data", canary_share=0.5) as served:
+    with running(tmp_path / "data", canary__share=0.5) as served:
         body = {"model": "attune", "messages": [{"role": "user", "content": "Hello!"}], "user": "eva"}
-        reply = served.http.post("/v1/chat/completions", json=body).json()
-        said = served.http.post(
-            "/v1/feedback", json={"completion_id": reply["id"], "thumb": "up"}, headers={"X-Attune-Rater": "eva"}
+        answer = served.http.post("/v1/chat/completions", json=body).json()
+        response = served.http.post(
+            "/v1/feedback", json={"completion_id": answer["id"], "thumb": "up"}, headers={"X-Attune-Rater": "eva"}
         ).json()
         canary = served.add_candidate()
         with served.db() as db:
-            db.table("feedback_of_version").insert({"version": canary, "feedback_id": said["id"]})
+            db.table("feedback_of_version").insert({"version": canary, "feedback_id": response["id"]})
             set_attempted(db, 1)
         served.wait_for_state(canary, "canary")
         wait_until(lambda: served.chat()["model"] == f"attune@{canary}", what="the canary answers")
@@ -157,7 +157,7 @@ def test_erasing_a_person_ends_the_trial_of_the_canary_that_learned_from_them(tm
         assert served.versions()[canary]["state"] == "withdrawn"
         with served.db() as db:
             assert (current_traffic(db).live, current_traffic(db).canary) == (0, None)
-            assert learner_status(db).attempted_seq == 0  # what the others said waits for learning again
+            assert learner_status(db).attempted_seq == 0  # the others' feedback waits for learning again
         served.wait_for_state(served.add_candidate(), "canary")  # and the next candidate has its turn
 
 

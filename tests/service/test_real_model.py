@@ -1,6 +1,4 @@
-"""The service over a real (tiny, random) model in real runner processes: versions are what was trained, or they do not
-answer.
-"""
+"""The service over a real (tiny, random) model in real runner processes: only what was trained answers."""
 
 import json
 import os
@@ -22,13 +20,12 @@ from policy.errors import RunnerFailed
 from policy.model import model_digest
 from policy.versions import Fingerprint, write_version
 from service.model import LocalModel, token_bytes
-from service.settings import ServeSettings
 from store.completions import get_completion
 from store.ids import now
 from store.versions import Version, add_version, next_version_number, set_verdict
 from tests.models import tiny_adapter, tiny_model
 from tests.served import ROOT
-from tests.service.running import Running, running
+from tests.service.running import Running, running, serve_settings
 
 PROMPT = [{"role": "user", "content": "Hello! 你好"}]
 
@@ -41,13 +38,13 @@ class Tiny:
     folder: Path
 
     def probe(self, adapter: Path) -> Fingerprint:
-        """Return what the trained weights say after a prompt."""
+        """Return what the trained weights compute after a prompt."""
         ids = render_prompt(load_tokenizer(str(self.folder)), PROMPT)
         top = logits_of(self.folder, adapter, ids)[-1].log_softmax(-1).topk(32)
         return Fingerprint(ids, top.indices.tolist(), top.values.tolist())
 
     def publish(self, adapter: Path, probe: Fingerprint, damage: bool = False) -> int:
-        """Write a version and say that it passed its gate."""
+        """Write a version and record that it passed its gate."""
         with self.served.db() as db:
             number = next_version_number(db)
         folder = self.served.data / "versions" / f"{number:06d}"
@@ -103,12 +100,12 @@ def test_what_is_recorded_is_what_the_version_named_would_say(tiny: Tiny, tmp_pa
     number = tiny.publish(adapter, tiny.probe(adapter))
     tiny.served.wait_for_state(number, "live", 60)
     for name, weights in (("attune", adapter), ("attune@0", None)):
-        reply = tiny.served.openai().chat.completions.create(
+        answer = tiny.served.openai().chat.completions.create(
             model=name, messages=[{"role": "user", "content": "Hello! 你好"}], max_tokens=24, seed=3, logprobs=True
         )
-        assert reply.model == (f"attune@{number}" if weights else "attune@0")
+        assert answer.model == (f"attune@{number}" if weights else "attune@0")
         with tiny.served.db() as db:
-            kept = get_completion(db, reply.id)
+            kept = get_completion(db, answer.id)
         logits = logits_of(tiny.folder, weights, [*kept.prompt_ids, *kept.completion_ids])
         expected = (
             logits[len(kept.prompt_ids) - 1 : -1]
@@ -116,20 +113,18 @@ def test_what_is_recorded_is_what_the_version_named_would_say(tiny: Tiny, tmp_pa
             .gather(1, torch.tensor(kept.completion_ids)[:, None])[:, 0]
         )
         assert kept.logps == pytest.approx(expected.tolist(), abs=0.02)
-        shown = reply.choices[0].logprobs
+        shown = answer.choices[0].logprobs
         assert shown is not None
         assert shown.content is not None
         assert [token.logprob for token in shown.content] == pytest.approx(kept.logps[: len(shown.content)], abs=1e-6)
 
 
 def answers_are_what_was_trained(made: Tiny, adapter: Path, tolerance: float) -> None:
-    """Hold the log-probabilities of an answer by the live version, and of one by the base model, to PEFT's, within
-    `tolerance` nats.
-    """
+    """Compare log-probabilities of the live version and of the base model with PEFT's, within `tolerance` nats."""
     for name, weights in (("attune", adapter), ("attune@0", None)):
-        reply = made.served.openai().chat.completions.create(model=name, messages=PROMPT, max_tokens=16, seed=3)  # type: ignore[arg-type]
+        answer = made.served.openai().chat.completions.create(model=name, messages=PROMPT, max_tokens=16, seed=3)  # type: ignore[arg-type]
         with made.served.db() as db:
-            kept = get_completion(db, reply.id)
+            kept = get_completion(db, answer.id)
         logits = logits_of(made.folder, weights, [*kept.prompt_ids, *kept.completion_ids])
         expected = (
             logits[len(kept.prompt_ids) - 1 : -1]
@@ -143,7 +138,12 @@ def test_versions_that_share_base_weights_say_what_was_trained(tmp_path: Path) -
     folder = tiny_model(tmp_path / "model")
     adapter = tiny_adapter(folder, tmp_path / "adapter", scale=0.3)
     with running(
-        tmp_path / "data", make_model=LocalModel, model=str(folder), runner="transformers", adapters="shared", threads=1
+        tmp_path / "data",
+        make_model=LocalModel,
+        model=str(folder),
+        engine__runner="transformers",
+        engine__adapters="shared",
+        engine__threads=1,
     ) as served:
         made = Tiny(served, folder)
         number = made.publish(adapter, made.probe(adapter))
@@ -152,7 +152,12 @@ def test_versions_that_share_base_weights_say_what_was_trained(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"runner": "transformers", "adapters": "merged"}, {"runner": "transformers", "adapters": "shared"}]
+    "options",
+    [
+        {},
+        {"engine__runner": "transformers", "engine__adapters": "merged"},
+        {"engine__runner": "transformers", "engine__adapters": "shared"},
+    ],
 )
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
 def test_a_shift_of_the_output_layer_is_served_where_the_embeddings_are_tied(
@@ -160,7 +165,7 @@ def test_a_shift_of_the_output_layer_is_served_where_the_embeddings_are_tied(
 ) -> None:
     folder = tiny_model(tmp_path / "model", tie_word_embeddings=True)
     adapter = tiny_adapter(folder, tmp_path / "adapter", scale=0.15, with_head=True)
-    with running(tmp_path / "data", make_model=LocalModel, model=str(folder), threads=1, **options) as served:
+    with running(tmp_path / "data", make_model=LocalModel, model=str(folder), engine__threads=1, **options) as served:
         made = Tiny(served, folder)
         number = made.publish(adapter, made.probe(adapter))
         served.wait_for_state(number, "live", 120)
@@ -178,23 +183,23 @@ def test_a_gpu_that_cannot_share_has_versions_with_weights_of_their_own(
 
     monkeypatch.setattr("service.model.WeightsProcess.start", cannot)
     known: dict[str, Any] = {"data": tmp_path, "model": "pocket-nano", "device": "cuda"}
-    model = LocalModel(ServeSettings(**known))
+    model = LocalModel(serve_settings(**known))
     assert (model.shared_gib, len(asked)) == (0.0, 1)
     model.close()
     assert asked[0] == pytest.approx(
         4 * model.memory_gib(Version(0, None, "live", "", "", 0, "", now())) * 2**30, rel=1e-6
     )
-    LocalModel(ServeSettings(**known, memory_gib=0.01)).close()
+    LocalModel(serve_settings(**known, engine__memory_gib=0.01)).close()
     assert asked[1] == 0  # it is known not to fit: whatever the GPU has free
     with pytest.raises(RunnerFailed, match="x is not among them"):
-        LocalModel(ServeSettings(**known, adapters="shared"))
+        LocalModel(serve_settings(**known, engine__adapters="shared"))
 
 
 def test_adapters_are_not_shared_by_a_runner_that_merges_them(tmp_path: Path) -> None:
     with pytest.raises(
         AssertionError, match="the runner openvino merges them; set runner to transformers, or adapters to auto"
     ):
-        with running(tmp_path / "data", make_model=LocalModel, model="pocket-nano", adapters="shared"):
+        with running(tmp_path / "data", make_model=LocalModel, model="pocket-nano", engine__adapters="shared"):
             pass
 
 
@@ -202,8 +207,8 @@ def test_a_version_whose_probe_differs_is_withdrawn(tiny: Tiny, tmp_path: Path) 
     trained, saved = (tiny_adapter(tiny.folder, tmp_path / f"adapter-{seed}", seed=seed, scale=0.3) for seed in (5, 6))
     number = tiny.publish(saved, tiny.probe(trained))
     tiny.served.wait_for_state(number, "withdrawn", 60)
-    told = tiny.served.http.get("/metrics").text
-    assert "attune_versions_refused_total 1.0" in told
+    numbers = tiny.served.http.get("/metrics").text
+    assert "attune_versions_refused_total 1.0" in numbers
 
 
 def test_a_version_whose_file_was_damaged_is_withdrawn(tiny: Tiny, tmp_path: Path) -> None:
@@ -211,8 +216,10 @@ def test_a_version_whose_file_was_damaged_is_withdrawn(tiny: Tiny, tmp_path: Pat
     number = tiny.publish(adapter, tiny.probe(adapter), damage=True)
     tiny.served.wait_for_state(number, "withdrawn", 60)
     with tiny.served.db() as db:
-        told = [json.loads(row["data"]) for row in db.query("SELECT data FROM events WHERE kind = 'version.withdrawn'")]
-    assert "adapter_model.safetensors" in told[-1]["reason"]
+        events = [
+            json.loads(row["data"]) for row in db.query("SELECT data FROM events WHERE kind = 'version.withdrawn'")
+        ]
+    assert "adapter_model.safetensors" in events[-1]["reason"]
 
 
 def test_a_probe_that_was_recorded_in_bfloat16_may_be_as_far_off_as_that(tiny: Tiny, tmp_path: Path) -> None:
@@ -247,10 +254,10 @@ def test_top_logprobs_are_the_versions_likeliest_tokens(tiny: Tiny, stream: bool
     answer: Any = tiny.served.openai().chat.completions.create(**ask, logprobs=True, top_logprobs=4, stream=stream)
     if stream:
         chunks = list(answer)
-        pieces = [choice for chunk in chunks for choice in chunk.choices if choice.logprobs]
+        deltas = [choice for chunk in chunks for choice in chunk.choices if choice.logprobs]
         completion_id, shown = (
             chunks[0].id,
-            [[token for piece in pieces if piece.index == i for token in piece.logprobs.content] for i in range(2)],
+            [[token for delta in deltas if delta.index == i for token in delta.logprobs.content] for i in range(2)],
         )
     else:
         completion_id, shown = answer.id, [choice.logprobs.content for choice in answer.choices]
@@ -299,8 +306,8 @@ def test_streamed_text_is_whole_and_the_same(tiny: Tiny) -> None:
         }
         whole = tiny.served.http.post("/v1/chat/completions", json=ask).json()["choices"][0]["message"]["content"]
         stream = tiny.served.openai().chat.completions.create(**ask, stream=True)  # type: ignore[call-overload]
-        pieces = [chunk.choices[0].delta.content or "" for chunk in stream]
-        assert "".join(pieces) == whole
+        deltas = [chunk.choices[0].delta.content or "" for chunk in stream]
+        assert "".join(deltas) == whole
 
 
 def test_tokens_are_shown_with_their_bytes(tiny: Tiny) -> None:

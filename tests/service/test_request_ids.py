@@ -1,4 +1,4 @@
-"""Each answer of the service names its request, whatever became of it."""
+"""Each response of the service has its request's id, after failures too."""
 
 import logging
 from typing import Any
@@ -55,5 +55,5 @@ def test_a_fault_of_ours_is_named_to_the_caller_and_in_the_log(
 
 
 def test_the_openai_sdk_knows_it(shared: Running) -> None:
-    reply = shared.openai().chat.completions.create(**CHAT)
-    assert (reply._request_id or "").startswith("req-")
+    answer = shared.openai().chat.completions.create(**CHAT)
+    assert (answer._request_id or "").startswith("req-")

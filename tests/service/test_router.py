@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from policy.runners.base import SamplingSettings, TokenDelta
 from service.engine.engine import Engine, EngineLimits, Loaded
 from service.engine.router import Route, Router, pinned_number, version_name
-from service.engine.slots import Post
+from service.engine.slots import EventLoopMailbox
 from service.errors import EngineFailed, NoMemory
 from tests.service.parrot import ParrotRunner
 
@@ -59,8 +59,8 @@ def test_names_of_versions(name: str, number: int | None) -> None:
 
 def test_steps_arrive_in_order_on_the_loop_whoever_sends_them() -> None:
     async def run() -> None:
-        post, got, here = Post(asyncio.get_running_loop()), [], threading.get_ident()
-        carry = post.to(lambda step: got.append((step.ids[0], threading.get_ident())))
+        mailbox, got, here = EventLoopMailbox(asyncio.get_running_loop()), [], threading.get_ident()
+        carry = mailbox.callback(lambda delta: got.append((delta.ids[0], threading.get_ident())))
 
         def send() -> None:
             for number in range(5000):
@@ -78,7 +78,7 @@ def test_steps_arrive_in_order_on_the_loop_whoever_sends_them() -> None:
 
 
 def engine_of(loads: list[int], limits: EngineLimits | None = None, load_s: float = 0.0) -> Engine:
-    """An engine over parrots that notes what it loads; version 9 cannot be loaded."""
+    """An engine over parrots that records what it loads; version 9 cannot be loaded."""
 
     def load(number: int) -> Loaded:
         time.sleep(load_s)
@@ -163,9 +163,7 @@ def test_versions_keep_to_the_memory_they_may_take() -> None:
 
 
 def tight_engine(gate: threading.Event, loads: list[int]) -> Engine:
-    """An engine with memory for two parrots, of which version 0 takes one; loading any other waits for the gate, and 9
-    cannot be loaded.
-    """
+    """An engine with memory for two parrots. Loads of all but version 0 wait for the gate; 9 cannot be loaded."""
 
     def load(number: int) -> Loaded:
         if number:
@@ -235,7 +233,7 @@ def test_who_waits_for_memory_does_not_take_it_from_the_one_before() -> None:
     asyncio.run(run())
 
 
-def test_who_waits_is_told_when_the_memory_went_to_a_canary() -> None:
+def test_a_waiter_wakes_when_the_memory_went_to_a_canary() -> None:
     async def run() -> None:
         engine = tight_engine(gate := threading.Event(), [])
         canary, waiting = await load_beside(engine, 2, 1, gate, first_for_traffic=True)

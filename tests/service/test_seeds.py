@@ -1,4 +1,4 @@
-"""Seeds: the same one gives the same replies, and no two replies of one request share one."""
+"""Seeds: the same seed gives the same answer, and no two generations of one request share one."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy.sampler import uniform_number
+from service.http.schemas import ChatBody
 from service.local_answer import NEXT_SEED, SEEDS
-from service.routes.schemas import ChatBody
 from tests.service.running import Running
 
 MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
@@ -16,10 +16,10 @@ ANY_SEED = st.integers(-(2**63), 2**64 - 1)
 
 
 @given(ANY_SEED, st.integers(0, 511), st.integers(0, 511))
-def test_replies_of_one_request_never_share_a_seed(seed: int, one: int, other: int) -> None:
+def test_generations_of_one_request_never_share_a_seed(seed: int, one: int, other: int) -> None:
     kept = ChatBody(model="attune", messages=MESSAGES, seed=seed).sampling(1.0).seed
     assert kept is not None
-    seeds = [(kept + place * NEXT_SEED) % SEEDS for place in (one, other)]
+    seeds = [(kept + index * NEXT_SEED) % SEEDS for index in (one, other)]
     assert all(0 <= each < SEEDS for each in seeds)
     assert (one == other) == (seeds[0] == seeds[1])
     assert (one == other) == (seeds[0] % 2**31 == seeds[1] % 2**31)  # what OpenVINO takes of it
@@ -53,5 +53,5 @@ def test_a_request_with_a_seed_is_answered_the_same_again_streamed_or_not(
 
 @pytest.mark.parametrize("seed", [2**64, -(2**63) - 1, 1.5, "seven"])
 def test_a_seed_that_is_none_is_refused_by_name(shared: Running, seed: object) -> None:
-    reply = shared.http.post("/v1/chat/completions", json={"model": "attune", "messages": MESSAGES, "seed": seed})
-    assert (reply.status_code, reply.json()["error"]["param"]) == (422, "seed")
+    answer = shared.http.post("/v1/chat/completions", json={"model": "attune", "messages": MESSAGES, "seed": seed})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (422, "seed")

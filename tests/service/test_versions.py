@@ -1,4 +1,4 @@
-"""Versions: who answers, candidates that come live, canaries, rollback, and weights that are not what was trained."""
+"""Versions: who answers, candidates that go live, canaries, rollback, and weights that are not what was trained."""
 
 import json
 import threading
@@ -18,8 +18,8 @@ LONG: dict[str, Any] = {"model": "attune", "messages": [{"role": "user", "conten
 
 
 def versions_in(text: str) -> set[str]:
-    """Return which versions gave the words of a parrot's reply."""
-    return {word.split("-")[0] for word in text.split() if "-" in word}
+    """Return which versions gave the parts of a parrot's completion."""
+    return {part.split("-")[0] for part in text.split() if "-" in part}
 
 
 def test_a_candidate_that_passed_goes_live_and_answers(served: Running) -> None:
@@ -55,22 +55,22 @@ def test_weights_that_are_not_what_was_trained_never_answer(tmp_path: Path) -> N
         assert "attune_versions_refused_total 1.0" in numbers
         assert f'attune_probe_alarm{{version="{number}"}} 1.0' in numbers
         with served.db() as db:
-            told = [row["data"] for row in db.query("SELECT data FROM events WHERE kind = 'version.withdrawn'")]
-        assert len(told) == 1
-        assert "differs from what was trained" in told[0]
+            payloads = [row["data"] for row in db.query("SELECT data FROM events WHERE kind = 'version.withdrawn'")]
+        assert len(payloads) == 1
+        assert "differs from what was trained" in payloads[0]
 
 
-def test_a_candidate_that_does_not_fit_waits_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.app.MEMORY_RETRY_S", 0.2)
+def test_a_candidate_that_does_not_fit_waits_with_one_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.traffic.MEMORY_RETRY_S", 0.2)
     parrot = ParrotModel(gib={1: 1.5})
-    with running(tmp_path / "data", parrot, memory_gib=2.0) as served:
+    with running(tmp_path / "data", parrot, engine__memory_gib=2.0) as served:
         late = served.add_candidate()
 
         def failures() -> list[str]:
             with served.db() as db:
                 return [row["data"] for row in db.query("SELECT data FROM events WHERE kind = 'slot.failed'")]
 
-        wait_until(lambda: failures(), what="it is said")
+        wait_until(lambda: failures(), what="the failure is an event")
         refused = served.http.post("/v1/chat/completions", json={**LONG, "model": f"attune@{late}"})
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "out_of_memory")
         assert "memory_gib" in failures()[0]
@@ -81,7 +81,7 @@ def test_a_candidate_that_does_not_fit_waits_and_says_so(tmp_path: Path, monkeyp
 
 def test_a_service_whose_memory_holds_no_swap_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"raise it to 2\.00 or more"):
-        with running(tmp_path / "data", memory_gib=1.5):
+        with running(tmp_path / "data", engine__memory_gib=1.5):
             pass
 
 
@@ -89,14 +89,14 @@ def test_shared_base_weights_are_taken_from_the_memory_of_versions(tmp_path: Pat
     with pytest.raises(
         AssertionError, match=r"1\.00 GiB beside 2\.00 GiB of base weights .* raise it to 4\.00 or more"
     ):
-        with running(tmp_path / "data", ParrotModel(shared=2.0), memory_gib=3.5):
+        with running(tmp_path / "data", ParrotModel(shared=2.0), engine__memory_gib=3.5):
             pass
-    with running(tmp_path / "more", ParrotModel(shared=2.0), memory_gib=4.0) as served:
+    with running(tmp_path / "more", ParrotModel(shared=2.0), engine__memory_gib=4.0) as served:
         assert served.service.engine.limits.memory_gib == 2.0
 
 
 def test_a_load_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.app.RETRY_S", 0.05)
+    monkeypatch.setattr("service.traffic.RETRY_S", 0.05)
     with running(tmp_path / "data", ParrotModel(broken={1: 2, 2: 9})) as served:
         number = served.add_candidate()
         served.wait_for_state(number, "live")
@@ -116,13 +116,13 @@ def test_a_candidate_of_a_parent_that_is_no_longer_live_is_withdrawn(served: Run
 
 
 def test_an_old_version_is_loaded_when_it_is_asked_for_and_leaves_when_idle(tmp_path: Path) -> None:
-    with running(tmp_path / "data", idle_unload_s=0.3) as served:
+    with running(tmp_path / "data", engine__idle_unload_s=0.3) as served:
         number = served.add_candidate()
         served.wait_for_state(number, "live")
         wait_until(lambda: not served.versions()[0]["loaded"], what="the old version has left memory")
-        reply = served.chat("long", model="attune@0", max_tokens=60)
-        assert reply["model"] == "attune@0"
-        assert versions_in(reply["choices"][0]["message"]["content"]) == {"w0"}
+        answer = served.chat("long", model="attune@0", max_tokens=60)
+        assert answer["model"] == "attune@0"
+        assert versions_in(answer["choices"][0]["message"]["content"]) == {"w0"}
         assert served.versions()[0]["loaded"]
         wait_until(lambda: not served.versions()[0]["loaded"], what="it left again")
         assert served.versions()[number]["loaded"]
@@ -133,7 +133,7 @@ def test_an_old_version_is_loaded_when_it_is_asked_for_and_leaves_when_idle(tmp_
 
 
 def test_there_are_never_more_slots_than_allowed(tmp_path: Path) -> None:
-    with running(tmp_path / "data", ParrotModel(step_s=0.001), max_slots=2) as served:
+    with running(tmp_path / "data", ParrotModel(step_s=0.001), engine__max_slots=2) as served:
         numbers = [served.add_candidate()]
         served.wait_for_state(numbers[0], "live")
         for _ in range(3):
@@ -202,23 +202,23 @@ def test_swaps_under_load_fail_nothing_and_mix_nothing(tmp_path: Path) -> None:
     with running(tmp_path / "data", ParrotModel(step_s=0.001, load_s=0.05)) as served:
         stop, texts, failed = threading.Event(), [], []
 
-        def talk(place: int) -> None:
+        def talk(index: int) -> None:
             client: OpenAI = served.openai()
             while not stop.is_set():
                 try:
-                    if place % 2:
+                    if index % 2:
                         stream = client.chat.completions.create(**LONG, stream=True)
                         chunks = [chunk for chunk in stream if chunk.choices]
                         model, text = chunks[0].model, "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
                         assert {chunk.model for chunk in chunks} == {model}
                     else:
-                        reply = client.chat.completions.create(**LONG)
-                        model, text = reply.model, reply.choices[0].message.content or ""
+                        answer = client.chat.completions.create(**LONG)
+                        model, text = answer.model, answer.choices[0].message.content or ""
                     texts.append((model, text))
                 except Exception as error:
                     failed.append(repr(error))
 
-        threads = [threading.Thread(target=talk, args=[place]) for place in range(8)]
+        threads = [threading.Thread(target=talk, args=[index]) for index in range(8)]
         for thread in threads:
             thread.start()
         numbers = []
@@ -232,7 +232,7 @@ def test_swaps_under_load_fail_nothing_and_mix_nothing(tmp_path: Path) -> None:
         assert not failed
         assert {model for model, _ in texts} >= {f"attune@{number}" for number in numbers}
         for model, text in texts:
-            assert {word[0] for word in (word.split("-") for word in text.split()[:-1])} == {
+            assert {part[0] for part in (part.split("-") for part in text.split()[:-1])} == {
                 model.replace("attune@", "w")
             }
         wait_until(
@@ -242,7 +242,7 @@ def test_swaps_under_load_fail_nothing_and_mix_nothing(tmp_path: Path) -> None:
 
 
 def test_answers_past_the_drain_limit_are_cut_with_a_clear_error(tmp_path: Path) -> None:
-    with running(tmp_path / "data", ParrotModel(step_s=0.02), drain_limit_s=0.3) as served:
+    with running(tmp_path / "data", ParrotModel(step_s=0.02), limits__drain_s=0.3) as served:
         stream = served.openai().chat.completions.create(
             model="attune", messages=[{"role": "user", "content": "long"}], max_tokens=800, stream=True
         )
@@ -302,7 +302,7 @@ def test_what_made_a_version_and_how_two_answer(served: Running) -> None:
     assert served.http.get("/v1/versions/99").status_code == 404
 
 
-def test_lists_tell_a_run_s_numbers_and_the_version_its_whole_curve(served: Running) -> None:
+def test_lists_show_a_run_s_numbers_and_the_version_its_whole_curve(served: Running) -> None:
     number = served.add_candidate()
     metrics = {"loss": 0.5, "curve": [{"step": 1, "loss": 0.7}], "raters": {"ann": {"items": 1}}}
     with served.db() as db:

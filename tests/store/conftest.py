@@ -1,4 +1,4 @@
-"""A store in a temporary folder, with a base version, a rater, and a way to say things."""
+"""A store in a temporary folder with a base version and raters, and builders of completions and feedback."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,7 +34,7 @@ def db(folder: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def make_completion(db: Database) -> Callable[..., Completion]:
-    """Adds one reply to the store and returns it."""
+    """Adds one completion to the store and returns it."""
 
     def add(
         completion_id: str = "", *, choice: int = 0, version: int | None = 0, prompt_ids: tuple[int, ...] = (1, 5, 9)
@@ -64,7 +64,7 @@ def make_completion(db: Database) -> Callable[..., Completion]:
 
 @pytest.fixture
 def make_feedback() -> Callable[..., Feedback]:
-    """Builds one piece of feedback, a thumb up by ann unless told otherwise."""
+    """Builds one feedback, by default a thumb up by ann."""
 
     def build(completion: Completion, kind: str = "thumb", rater: str = "ann", **fields: object) -> Feedback:
         if kind == "thumb":

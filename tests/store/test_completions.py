@@ -1,4 +1,4 @@
-"""Completions keep what was sampled to the bit that float32 gives."""
+"""Completions keep what was sampled, to the last bit of float32."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Opening, refusing, and committing in groups."""
+"""Opening, migrating, refusing, and committing in groups."""
 
 import contextlib
 import sqlite3
@@ -30,7 +30,8 @@ def test_opening_twice_changes_nothing(folder: Path, db: Database) -> None:
 
 def test_a_database_of_a_newer_attune_is_refused_and_left_alone(folder: Path, db: Database) -> None:
     db.execute(
-        "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('attune', 'm999_from_the_future', '2030')"
+        "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) "
+        "VALUES ('attune', 'm999_from_the_future', '2030')"
     )
     db.conn.commit()
     with pytest.raises(NewerSchema, match="m999_from_the_future"):
@@ -44,8 +45,8 @@ def test_a_database_of_the_first_tables_opens_with_its_completions(folder: Path)
     old.conn.execute("INSERT INTO raters (id, created_at) VALUES ('ann', '2026')")
     sampled = (pack_ids([1, 5]), pack_ids([7, 2]), pack_logps([-0.25, -1.5]))
     old.conn.execute(
-        "INSERT INTO completions (id, choice, rater_id, kind, asked_model, backend, messages, prompt_ids, reply_ids, logps, "
-        "text, settings, finish_reason, propensity, created_at) "
+        "INSERT INTO completions (id, choice, rater_id, kind, asked_model, backend, messages, "
+        "prompt_ids, reply_ids, logps, text, settings, finish_reason, propensity, created_at) "
         "VALUES ('x', 0, 'ann', 'chat', 'attune', 'local', '[]', ?, ?, ?, 'hey', '{}', 'stop', 1.0, '2026')",
         sampled,
     )
@@ -103,7 +104,7 @@ def test_no_write_is_reported_as_done_when_the_commit_fails(folder: Path, db: Da
     writer = Writer(folder)
 
     def orphan(db: Database) -> None:
-        db.execute("PRAGMA defer_foreign_keys = ON")  # then the commit alone checks, and no statement before it fails
+        db.execute("PRAGMA defer_foreign_keys = ON")  # then the commit fails, and no statement before it
         db.execute("INSERT INTO conversations VALUES ('c', 'nobody', '', '', '', NULL)")
 
     future = writer.submit(orphan)

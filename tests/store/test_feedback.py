@@ -1,4 +1,4 @@
-"""Feedback: durable, idempotent, retractable, and each rater's last word counts."""
+"""Feedback: durable, idempotent, retractable, and each rater's last feedback counts."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Keys, conversations, the learner's word, tallies."""
+"""Keys, conversations, the learner's status, tallies."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What people said of two versions, as numbers in time."""
+"""Feedback on two versions as a sequence of outcomes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ def two(db: Database) -> Database:
 def choose(
     db: Database, make_completion: MakeCompletion, winner: str, rater: str = "ann", a: int = 1, b: int = 0
 ) -> Feedback:
-    """Record a choice between a reply of version `a` and one of version `b`."""
+    """Record a choice between a completion of version `a` and one of version `b`."""
     with transaction(db):
         left, right = make_completion(version=a), make_completion(version=b)
         asked = Comparison(new_id("cmp-"), rater, None, left.id, 0, right.id, 0, "canary", 0.5, now())
@@ -48,7 +48,7 @@ def thumbs(
     values: list[float],
     rater: str = "ann",
 ) -> list[Feedback]:
-    """Record a thumb on a reply each."""
+    """Record a thumb on one completion for each value."""
     with transaction(db):
         return [
             add_feedback(db, make_feedback(make_completion(version=version), value=value, rater=rater))[0]
@@ -76,7 +76,7 @@ def test_thumbs_are_compared_in_turn_first_with_those_beside_then_with_the_lates
         1.0,
         0.0,
         1.0,
-    ]  # beside: 0; before, newest first: 1, 0; the fourth has nothing to be compared with
+    ]  # after `since`: 0; before it, newest first: 1, 0; the fourth has no counterpart
 
 
 def test_a_crowd_counts_by_person_and_day(two: Database, make_completion: MakeCompletion) -> None:

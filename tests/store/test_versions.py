@@ -1,4 +1,4 @@
-"""The states of a version, who is live, and what a run leaves behind."""
+"""The states of versions, the live one, and the rows of runs."""
 
 from collections.abc import Callable
 
@@ -140,6 +140,6 @@ def test_a_run_that_a_crash_left_is_found_and_counted(db: Database) -> None:
     add_run(db, Run("s", "mixed", "running", {}, 7, 0, 4, 0, 4, now()))
     note_run(db, "s", {"curve": [{"step": 1.0}]})
     fail_run(db, "s", "NaN")
-    note_run(db, "s", {"curve": []})  # too late: it is over
+    note_run(db, "s", {"curve": []})  # too late: the run has ended
     assert get_run(db, "s").metrics == {"curve": [{"step": 1.0}]}
     assert (get_run(db, "s").state, get_run(db, "s").error) == ("failed", "NaN")

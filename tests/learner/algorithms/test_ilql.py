@@ -68,7 +68,7 @@ def test_metrics_of_a_single_token_are_its_loss() -> None:
     assert metrics["ilql/q"] + metrics["ilql/v"] + metrics["ilql/cql"] == pytest.approx(values.sum().item(), rel=1e-5)
 
 
-def test_gradients_reach_what_they_should() -> None:
+def test_gradients_reach_the_heads_but_not_the_targets() -> None:
     q, target, v = (
         [x.clone().requires_grad_() for x in Q],
         [x.clone().requires_grad_() for x in TARGET],

@@ -26,7 +26,7 @@ def test_weights_carry_no_gradient() -> None:
     assert values.grad.tolist() == [0.5, 0.5]
 
 
-def test_a_total_of_zero_is_refused_where_items_weigh_something() -> None:
+def test_a_total_of_zero_is_refused_where_examples_have_a_weight() -> None:
     with pytest.raises(ValueError, match="total weight is 0"):
         combine([Term("a", torch.ones(1), torch.ones(1), 0.0)])
     with pytest.raises(ValueError, match="total weight is nan"):

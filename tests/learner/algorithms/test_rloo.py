@@ -17,7 +17,7 @@ def test_two_completions_are_measured_against_each_other() -> None:
     assert leave_one_out_advantages(torch.tensor([1.0, 4.0]), torch.tensor([0, 0])).tolist() == [-3.0, 3.0]
 
 
-def test_the_kl_comes_off_the_score() -> None:
+def test_the_kl_is_subtracted_from_the_score() -> None:
     logps, reference = torch.tensor([[-1.0, -2.0, 5.0]]), torch.tensor([[-2.0, -2.5, 0.0]])
     mask, scores = torch.tensor([[1, 1, 0]]), torch.tensor([3.0])
     assert penalized_rewards(scores, logps, reference, mask, kl_weight=0.05).item() == pytest.approx(3 - 0.05 * 1.5)

@@ -28,7 +28,7 @@ def test_too_few_to_have_a_deviation() -> None:
     assert masked_whiten(torch.full((1, 3), 5.0), torch.ones(1, 3)).abs().max() == 0.0
 
 
-def test_a_deviation_of_nearly_nothing_is_not_blown_up() -> None:
+def test_a_tiny_deviation_is_not_blown_up() -> None:
     whitened = masked_whiten(torch.tensor([0.0, 1e-4]), torch.ones(2))
     assert whitened[1].item() == pytest.approx(5e-5 / (5e-9 + 1e-8) ** 0.5, rel=1e-4)
     assert masked_statistics(torch.tensor([1.0, 3.0]), torch.ones(2))[1].item() == pytest.approx(2.0)

@@ -14,10 +14,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from trl.data_utils import extract_prompt, maybe_extract_prompt
 
-from learner.errors import BadData, BadSetting
 from learner.data.datasets import LeftOut, read_examples, render_with
-from learner.reward_model.offline import train_reward_model
+from learner.errors import BadData, BadSetting
 from learner.offline import train_file
+from learner.reward_model.offline import train_reward_model
 from learner.settings import LearnerSettings
 from policy.versions import read_version
 from tests.models import tiny_tokenizer
@@ -86,7 +86,7 @@ def test_two_texts_without_a_prompt_are_cut_where_trl_cuts_them(tmp_path: Path, 
         written(tmp_path / "a.jsonl", {"chosen": chosen, "rejected": rejected}), render, max_tokens=99
     )
     cut = extract_prompt({"chosen": chosen, "rejected": rejected})
-    assert [(example.prompt_ids, *(reply.ids for reply in example.completions)) for example in examples] == [
+    assert [(example.prompt_ids, *(side.ids for side in example.completions)) for example in examples] == [
         ((ord("u"), *map(ord, cut["prompt"])), ids(cut["chosen"]), ids(cut["rejected"]))
     ]
 
@@ -101,7 +101,9 @@ def test_a_prompt_as_text_beside_conversations_is_read_as_trl_reads_it(tmp_path:
     _, (example,), _ = read_examples(written(tmp_path / "a.jsonl", row), render, max_tokens=99)
     cut = maybe_extract_prompt(row)
     assert example.prompt_ids == tuple(render(cut["prompt"], "")[0])
-    assert [reply.ids for reply in example.completions] == [ids(cut[side][0]["content"]) for side in ("chosen", "rejected")]
+    assert [side.ids for side in example.completions] == [
+        ids(cut[name][0]["content"]) for name in ("chosen", "rejected")
+    ]
 
 
 def test_parts_of_text_are_one_text(tmp_path: Path) -> None:
@@ -151,7 +153,7 @@ def test_rows_longer_than_the_context_are_counted_and_left_out(tmp_path: Path) -
     ]
 
 
-def test_rows_that_say_nothing_are_counted_and_left_out(tmp_path: Path) -> None:
+def test_rows_with_nothing_to_learn_are_counted_and_left_out(tmp_path: Path) -> None:
     sides = [("yes", "no"), ("no", "no"), ("", "no"), ("yes", " "), ("", "")]
     file = written(
         tmp_path / "a.jsonl", *({"prompt": "q", "chosen": chosen, "rejected": rejected} for chosen, rejected in sides)
@@ -163,9 +165,9 @@ def test_rows_that_say_nothing_are_counted_and_left_out(tmp_path: Path) -> None:
     assert read_examples(shown, render, max_tokens=20)[2] == LeftOut(0, 1)
     assert (
         str(LeftOut(2, 1))
-        == "2 longer than the model's context, 1 with an empty reply, or the same reply on both sides"
+        == "2 longer than the model's context, 1 with an empty completion, or the same completion on both sides"
     )
-    assert str(LeftOut(0, 3)) == "3 with an empty reply, or the same reply on both sides"
+    assert str(LeftOut(0, 3)) == "3 with an empty completion, or the same completion on both sides"
 
 
 TURNS = (
@@ -175,18 +177,19 @@ TURNS = (
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "holds no examples"),
         ("{", "line 1: not JSON"),
         ("[]", "line 1: a line is an object"),
-        ('{"text": "a"}', "found ['text']; a text by itself does not say where the reply begins"),
+        ('{"text": "a"}', "found ['text']; a text by itself does not show where the completion begins"),
         (
             '{"prompt": "q", "chosen": "a", "rejected": "b", "tools": [{"type": "x"}]}',
             "not supported, and this line has tools",
         ),
         (
-            '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": null, "tool_calls": [{}]}]}',
+            '{"messages": [{"role": "user", "content": "q"}, '
+            '{"role": "assistant", "content": null, "tool_calls": [{}]}]}',
             "line has tool_calls",
         ),
         (
@@ -230,7 +233,7 @@ TURNS = (
             '{"prompt": "q", "completion": "y"}\n\n{"prompt": "q", "chosen": "a", "rejected": "b"}',
             "line 3: this is a line in the preference form",
         ),
-        ('{"messages": [{"role": "user", "content": "q"}]}', "end with the assistant's reply"),
+        ('{"messages": [{"role": "user", "content": "q"}]}', "end with the assistant's answer"),
         (
             '{"chosen": [{"role": "assistant", "content": "a"}], "rejected": [{"role": "assistant", "content": "b"}]}',
             "without a prompt",
@@ -248,12 +251,12 @@ TURNS = (
         pytest.param('{"prompt": ' + "[" * 100_000, "line 1: lists or objects lie too deep in one another", id="deep"),
     ],
 )
-def test_a_bad_line_is_named(tmp_path: Path, text: str, said: str) -> None:
+def test_a_bad_line_is_named(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text(text)
     with pytest.raises(BadData) as caught:
         read_examples(file, render, max_tokens=20)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -263,16 +266,20 @@ def preferences(path: Path) -> Path:
     )
 
 
-def test_a_file_becomes_a_version_folder(make_settings: Callable[..., LearnerSettings], tmp_path: Path) -> None:
-    settings = make_settings(passes=2, steps=100, optimizer__learning_rate=1e-3, max_kl=50, gate_max_kl=50, gate__max_base_kl=50)
-    told: list[str] = []
+def test_a_file_becomes_a_version_folder(
+    make_settings: Callable[..., LearnerSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learner.gate.checks.MAX_LIVE_KL", 50.0)
+    wide = {"max_kl": 50, "gate.max_base_kl": 50}
+    settings = make_settings(passes=2, steps=100, optimizer__learning_rate=1e-3, **wide)
+    phases: list[str] = []
     manifest, result = train_file(
-        preferences(tmp_path / "p.jsonl"), tmp_path / "out", settings, lambda name, *_: told.append(name)
+        preferences(tmp_path / "p.jsonl"), tmp_path / "out", settings, lambda name, *_: phases.append(name)
     )
     assert read_version(tmp_path / "out") == manifest
     assert result.trained.steps == 7  # 14 of the 16 pairs, twice, four at a time
     assert result.metrics["pair/accuracy"] == 1.0
-    assert set(told) == {"reference", "train", "gate", "save"}
+    assert set(phases) == {"reference", "train", "gate", "save"}
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["gate"] == result.report
     assert {*report["data"]["trained"], *report["data"]["held_out"]} == {f"line {n}" for n in range(1, 17)}
@@ -283,7 +290,7 @@ def test_a_file_becomes_a_version_folder(make_settings: Callable[..., LearnerSet
         train_file(tmp_path / "p.jsonl", tmp_path / "out", settings, lambda *_: None)
 
 
-def test_a_file_in_the_place_of_the_new_folder_is_refused(
+def test_a_file_at_the_path_of_the_new_folder_is_refused(
     make_settings: Callable[..., LearnerSettings], tmp_path: Path
 ) -> None:
     file = preferences(tmp_path / "p.jsonl")
@@ -300,7 +307,7 @@ def without_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_a_model")
 @pytest.mark.parametrize(
-    ("out", "said"),
+    ("out", "message"),
     [
         ("/proc/attune/out", "nothing can be written to /proc/attune/out .No such file or directory."),
         ("/sys/out", "nothing can be written to /sys/out"),
@@ -309,9 +316,9 @@ def without_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_folder_that_cannot_be_written_is_refused_before_the_model_loads(
-    make_settings: Callable[..., LearnerSettings], tmp_path: Path, out: str, said: str
+    make_settings: Callable[..., LearnerSettings], tmp_path: Path, out: str, message: str
 ) -> None:
-    with pytest.raises(BadSetting, match=f"{said}.*; name a new folder with --out"):
+    with pytest.raises(BadSetting, match=f"{message}.*; name a new folder with --out"):
         train_file(preferences(tmp_path / "p.jsonl"), Path(out), make_settings(), lambda *_: None)
 
 
@@ -364,7 +371,7 @@ def tags(folder: Path) -> set[str]:
     return set(events.Tags()["scalars"])
 
 
-def test_an_algorithm_that_cannot_learn_from_a_form_says_so(
+def test_an_algorithm_that_cannot_learn_from_a_form_is_refused(
     make_settings: Callable[..., LearnerSettings], tmp_path: Path
 ) -> None:
     file = written(tmp_path / "s.jsonl", {"prompt": "q", "completion": "yes"})
@@ -412,13 +419,13 @@ def test_thumbs_of_one_kind_train_methods_that_look_at_each_by_itself(
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         (
             {"prompt": "q", "chosen": "a", "rejected": "a"},
-            "left out: 1 with an empty reply, or the same reply on both sides",
+            "left out: 1 with an empty completion, or the same completion on both sides",
         ),
-        ({"prompt": "q", "chosen": "", "rejected": "a"}, "left out: 1 with an empty reply"),
+        ({"prompt": "q", "chosen": "", "rejected": "a"}, "left out: 1 with an empty completion"),
         (
             {"prompt": "q" * 600, "chosen": "a", "rejected": "b"},
             "left out: 1 longer than the model's context .512 tokens",
@@ -426,42 +433,42 @@ def test_thumbs_of_one_kind_train_methods_that_look_at_each_by_itself(
     ],
 )
 def test_a_file_with_nothing_in_it_to_learn_is_refused(
-    make_settings: Callable[..., LearnerSettings], tmp_path: Path, row: dict[str, str], said: str
+    make_settings: Callable[..., LearnerSettings], tmp_path: Path, row: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(BadData, match=f"nothing to learn from; {said}"):
+    with pytest.raises(BadData, match=f"nothing to learn from; {message}"):
         train_file(written(tmp_path / "p.jsonl", row), tmp_path / "out", make_settings(), lambda *_: None)
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (
-            {"gate_max_tokens": 600},
-            "gate_max_tokens is 600, but prompt and reply share the model's context of 512 tokens",
+            {"gate.max_tokens": 600},
+            "gate.max_tokens is 600, but prompt and answer share the model's context of 512 tokens",
         ),
-        ({"gate_max_tokens": 511}, "gate_max_tokens 511 leaves no prompt room in the model's context of 512 tokens"),
+        ({"gate.max_tokens": 511}, "gate.max_tokens 511 leaves no prompt room in the model's context of 512 tokens"),
         (
-            {"algorithm": "ppo", "rollout_tokens": 600},
-            "rollout_tokens is 600, but prompt and reply share the model's context of 512 tokens",
+            {"algorithm": "ppo", "rollout.max_tokens": 600},
+            "rollout.max_tokens is 600, but prompt and answer share the model's context of 512 tokens",
         ),
         (
             {"algorithm": "grpo", "rollout.max_tokens": 511, "reward_model.min_labels": 4},
-            "rollout_tokens 511 leaves no prompt room in the model's context of",
+            "rollout.max_tokens 511 leaves no prompt room in the model's context of",
         ),
     ],
 )
-def test_replies_longer_than_the_context_are_refused_before_training(
-    make_settings: Callable[..., LearnerSettings], tmp_path: Path, flags: dict[str, Any], said: str
+def test_completions_longer_than_the_context_are_refused_before_training(
+    make_settings: Callable[..., LearnerSettings], tmp_path: Path, flags: dict[str, Any], message: str
 ) -> None:
-    told: list[str] = []
-    with pytest.raises(BadSetting, match=said):
+    phases: list[str] = []
+    with pytest.raises(BadSetting, match=message):
         train_file(
             preferences(tmp_path / "p.jsonl"),
             tmp_path / "out",
             make_settings(**flags),
-            lambda name, *_: told.append(name),
+            lambda name, *_: phases.append(name),
         )
-    assert "train" not in told
+    assert "train" not in phases
 
 
 def attune(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -479,15 +486,16 @@ def attune(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def test_the_command_trains_and_refuses_in_one_line(tiny: Path, tmp_path: Path) -> None:
     file, out = preferences(tmp_path / "p.jsonl"), tmp_path / "out"
-    small = ["--device", "cpu", "--anchors.count", "8", "--gate.num-samples", "8", "--gate.max-tokens", "16", "--steps", "4"]
+    small = ["--device", "cpu", "--anchors.count", "8", "--steps", "4"]
+    small += ["--gate.num-samples", "8", "--gate.max-tokens", "16"]
     done = attune("train", "--data", str(file), "--model", str(tiny), "--out", str(out), *small)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(out), read_version(out).digest]
-    for flags, said in (
+    for flags, message in (
         (["--data", str(tmp_path / "absent.jsonl")], "no training file"),
         (["--data", str(file), "--stepz", "3"], "--stepz"),
     ):
         refused = attune("train", "--model", str(tiny), "--out", str(tmp_path / "other"), *flags)
         assert refused.returncode == 1
-        assert said in refused.stderr
+        assert message in refused.stderr
         assert len(refused.stderr.splitlines()) == 1

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from learner.errors import BadData
 from learner.data.json_lines import json_lines
 from learner.data.prompt_files import read_prompts
+from learner.errors import BadData
 
 
 def test_lines_have_numbers_and_blank_ones_are_passed_over(tmp_path: Path) -> None:
@@ -37,10 +37,10 @@ def test_prompts_are_read_line_by_line(tmp_path: Path) -> None:
     file = tmp_path / "p.jsonl"
     file.write_bytes('\ufeff{"prompt": "a\u2028b\u0085c"}\r\n'.encode())
     assert [turns for turns, _ in read_prompts(file)] == [[{"role": "user", "content": "a\u2028b\u0085c"}]]
-    for text, said in (
+    for text, message in (
         ("[" * 100_000, "line 2: lists or objects lie too deep"),
         (r'{"prompt": "\ud800"}', "line 2: .* is half of a surrogate pair"),
     ):
         file.write_text(f'{{"prompt": "q"}}\n{text}\n')
-        with pytest.raises(BadData, match=said):
+        with pytest.raises(BadData, match=message):
             read_prompts(file)

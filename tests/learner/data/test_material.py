@@ -1,19 +1,16 @@
 """What a run learns from is the feedback of its range, earlier feedback for replay, and ties for a reward model."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from learner.data.material import FeedbackRange, Material, material_of
-from learner.settings import LearnerSettings
 from store.database import transaction
 from store.ids import now
 from store.raters import set_quarantine, set_trust
 from store.runs import Run
 from tests.learner.world import END, World
 
-Build = Callable[..., LearnerSettings]
 RUN = Run("run-1", "mixed", "running", {}, 0, 0, 0, 3, 7, now())
 
 

@@ -40,7 +40,9 @@ def test_ties_of_the_store_are_trained_on_and_counted(
     settings = make_settings()
     for number in range(20):
         world.choice(
-            world.completion((1, 4, 99, 2, 5), (70 + number, 2)), world.completion((1, 4, 99, 2, 5), (100 + number, 2)), "tie"
+            world.completion((1, 4, 99, 2, 5), (70 + number, 2)),
+            world.completion((1, 4, 99, 2, 5), (100 + number, 2)),
+            "tie",
         )
     with pytest.raises(NothingToLearn, match="needs 16 labels, and there are 0"):
         train_reward_model(settings, None)
@@ -76,6 +78,6 @@ def test_a_file_without_an_informative_line_is_refused(
     file = tmp_path / "p.jsonl"
     file.write_text(json.dumps({"prompt": "q", "chosen": "no", "rejected": "no"}) + "\n")
     with pytest.raises(
-        BadData, match="nothing to judge by; left out: 1 with an empty reply, or the same reply on both sides"
+        BadData, match="nothing to judge by; left out: 1 with an empty completion, or the same completion on both sides"
     ):
         train_reward_model(make_settings(), file)

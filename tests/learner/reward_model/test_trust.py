@@ -32,11 +32,13 @@ def crowd(world: World, *, reliable_rows: int = 5, collusive_rows: int = 10) -> 
     for number, name in enumerate(raters):
         prompt = (1, 4, 10 + number % 200, 11 + number // 200, 2, 5)
         short = world.completion(prompt, (50 + number % 40, END), rater=name)
-        long = world.completion(prompt, (60, 61 + number % 30, *(62 + rng.randrange(6) for _ in range(4)), END), rater=name)
+        long = world.completion(
+            prompt, (60, 61 + number % 30, *(62 + rng.randrange(6) for _ in range(4)), END), rater=name
+        )
         world.choice(long, short, "A" if name in COLLUDERS else "B", rater=name)
 
 
-def update(world: World, settings: LearnerSettings, resident: Resident | None = None) -> Result:
+def update(world: World, settings: LearnerSettings, resident: Resident | None = None) -> UpdateResult:
     resident = resident or Resident(settings)
     run = Run("run-1", settings.algorithm, "running", {}, 11, 0, 60, 0, 10_000, now())
     return Updater(resident, settings).update(run, world.material(resident, run), settings, lambda *_: None)
@@ -65,7 +67,7 @@ def test_a_fifth_of_colluders_is_found_though_nobody_rated_the_same_completion(
 
 
 def test_colluders_do_not_steer_the_update(world: World, make_settings: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("learner.methods.mixed.MIN_GOOD_LOG_RATIO", -100)
+    monkeypatch.setattr("learner.methods.guards.MIN_GOOD_LOG_RATIO", -100)
     crowd(world)
     more = {
         "gate.holdout": 0,

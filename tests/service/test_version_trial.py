@@ -1,4 +1,4 @@
-"""A version on trial: the bet against it, the canary, and the way back when people like it less."""
+"""A version on trial: the bet against it, the canary, and the rollback when people like it less."""
 
 import random
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlite_utils import Database
 
-from service.settings import ServeSettings
-from service.trial import HELD, PASSED, Judge, Verdict, greatest_wealth
+from service.settings import CanarySettings
+from service.version_trial import HELD, PASSED, TrialMonitor, Verdict, greatest_wealth
 from store.database import open_store, transaction
 from store.ids import now
 from store.traffic import current_traffic, end_canary, set_canary
@@ -50,11 +50,12 @@ def db(tmp_path: Path) -> Iterator[Database]:
 def rate(served: Running, model: str, thumb: str, times: int = 1) -> None:
     """Ask and rate the answers."""
     for _ in range(times):
-        reply = served.http.post("/v1/feedback", json={"completion_id": served.chat(model=model)["id"], "thumb": thumb})
-        assert reply.status_code == 201
+        body = {"completion_id": served.chat(model=model)["id"], "thumb": thumb}
+        response = served.http.post("/v1/feedback", json=body)
+        assert response.status_code == 201
 
 
-def told(served: Running, kind: str) -> list[dict[str, Any]]:
+def events(served: Running, kind: str) -> list[dict[str, Any]]:
     """Return the data of all events of a kind."""
     import json
 
@@ -64,11 +65,11 @@ def told(served: Running, kind: str) -> list[dict[str, Any]]:
         ]
 
 
-def word(served: Running) -> str | None:
-    """Return what a judge says now, at once: the service's own looks every half a second."""
+def decision(served: Running) -> str | None:
+    """Return the decision on the trial now, at once: the service's own monitor looks every half a second."""
     with served.db() as db:
-        verdict = Judge(served.service.settings)(db)
-    return verdict.word if verdict is not None else None
+        verdict = TrialMonitor(served.service.settings.canary).verdict(db)
+    return verdict.decision if verdict is not None else None
 
 
 def test_a_live_version_that_people_like_less_is_taken_back(served: Running) -> None:
@@ -76,14 +77,14 @@ def test_a_live_version_that_people_like_less_is_taken_back(served: Running) -> 
     number = served.add_candidate()
     served.wait_for_state(number, "live")
     rate(served, "attune", "down", 8)
-    assert word(served) == "open"  # eight are not enough evidence
+    assert decision(served) == "open"  # eight are not enough evidence
     assert served.versions()[number]["state"] == "live"
     rate(served, "attune", "down")
     served.wait_for_state(number, "withdrawn")
     wait_until(lambda: served.chat()["model"] == "attune@0", what="the version before answers again")
-    (back,) = told(served, "version.rolled_back")
+    (back,) = events(served, "version.rolled_back")
     assert (back["version"], back["previous"]) == (0, number)
-    assert "9 judgements, 0.00 in its favour" in back["reason"]
+    assert "9 outcomes, 0.00 in its favor" in back["reason"]
     assert "attune_rollbacks_total 1.0" in served.http.get("/metrics").text
 
 
@@ -93,24 +94,24 @@ def test_what_an_operator_made_live_stays(served: Running) -> None:
     served.wait_for_state(number, "live")
     served.http.post("/v1/versions/rollback", json={}).raise_for_status()
     served.http.post(f"/v1/versions/{number}/promote").raise_for_status()
-    assert word(served) is None
+    assert decision(served) is None
     rate(served, "attune", "down", 9)
-    assert word(served) is None
+    assert decision(served) is None
     assert served.versions()[number]["state"] == "live"
 
 
 def test_without_the_test_nothing_is_taken_back(tmp_path: Path) -> None:
-    with running(tmp_path / "data", rollback_alpha=0) as served:
+    with running(tmp_path / "data", canary__rollback_alpha=0) as served:
         rate(served, "attune", "up", 9)
         number = served.add_candidate()
         served.wait_for_state(number, "live")
         rate(served, "attune", "down", 9)
-        assert word(served) == "open"
+        assert decision(served) == "open"
         assert served.versions()[number]["state"] == "live"
 
 
 def test_a_canary_that_holds_becomes_live(tmp_path: Path) -> None:
-    with running(tmp_path / "data", canary_share=0.5, canary_s=0.2, canary_items=3) as served:
+    with running(tmp_path / "data", canary__share=0.5, canary__seconds=0.2, canary__feedback=3) as served:
         number = served.add_candidate()
         served.wait_for_state(number, "canary")
         wait_until(lambda: served.versions()[number]["share"] == 0.5, what="it has its share")
@@ -119,7 +120,7 @@ def test_a_canary_that_holds_becomes_live(tmp_path: Path) -> None:
         assert models == {"attune@0", f"attune@{number}"}
         rate(served, "attune@0", "up", 3)
         rate(served, f"attune@{number}", "up", 2)
-        assert word(served) == "open"  # two judgements are too few
+        assert decision(served) == "open"  # two outcomes are too few
         assert served.versions()[number]["state"] == "canary"
         assert served.versions()[later]["state"] == "candidate"
         rate(served, f"attune@{number}", "up")
@@ -128,7 +129,7 @@ def test_a_canary_that_holds_becomes_live(tmp_path: Path) -> None:
 
 
 def test_a_canary_that_people_like_less_is_taken_out(tmp_path: Path) -> None:
-    with running(tmp_path / "data", canary_share=0.3, canary_s=0.0, canary_items=50) as served:
+    with running(tmp_path / "data", canary__share=0.3, canary__seconds=0.0, canary__feedback=50) as served:
         number = served.add_candidate()
         served.wait_for_state(number, "canary")
         rate(served, "attune@0", "up", 9)
@@ -136,7 +137,7 @@ def test_a_canary_that_people_like_less_is_taken_out(tmp_path: Path) -> None:
         served.wait_for_state(number, "withdrawn")
         with served.db() as db:
             assert current_traffic(db).canary is None
-        assert [(back["version"], back["previous"]) for back in told(served, "version.rolled_back")] == [(0, number)]
+        assert [(back["version"], back["previous"]) for back in events(served, "version.rolled_back")] == [(0, number)]
 
 
 def test_a_candidate_waits_while_an_operators_canary_is_on_trial(served: Running) -> None:
@@ -144,9 +145,12 @@ def test_a_candidate_waits_while_an_operators_canary_is_on_trial(served: Running
     served.wait_for_state(first, "live")
     served.http.post("/v1/versions/0/promote", json={"canary": 0.5}).raise_for_status()
     late = served.add_candidate()
-    looked = served.service._judged_at
-    wait_until(lambda: served.service._judged_at > looked + 0.1, what="the judge has looked after the candidate came")
-    wait_until(lambda: served.service._taking is None or served.service._taking.done(), what="it has done what it does")
+    looked = served.service.traffic.trial_checked_at
+    wait_until(
+        lambda: served.service.traffic.trial_checked_at > looked + 0.1,
+        what="the trial was checked after the candidate came",
+    )
+    wait_until(lambda: not served.service.traffic.is_reacting, what="the reaction is over")
     assert [served.versions()[number]["state"] for number in (0, first, late)] == ["canary", "live", "candidate"]
     served.http.post("/v1/versions/0/promote", json={"canary": 0}).raise_for_status()
     served.wait_for_state(late, "live")
@@ -157,42 +161,41 @@ def test_a_verdict_is_void_once_an_operator_has_moved_traffic(served: Running, m
         rate(served, "attune", "up", 9)
         number = served.add_candidate()
         served.wait_for_state(number, "live")
-    judge, words = served.service._judge, []
+    monitor, decisions = served.service.traffic.trial_monitor, []
+    verdict_of = monitor.verdict
 
-    def judge_slowly(db: Database) -> Verdict | None:
-        verdict = judge(db)
-        words.append(verdict.word if verdict is not None else "")
-        if verdict is not None and verdict.word == "worse":
+    def slow_verdict(db: Database) -> Verdict | None:
+        verdict = verdict_of(db)
+        decisions.append(verdict.decision if verdict is not None else "")
+        if verdict is not None and verdict.decision == "worse":
             served.http.post("/v1/versions/0/promote").raise_for_status()
         return verdict
 
-    monkeypatch.setattr(served.service, "_judge", judge_slowly)
+    monkeypatch.setattr(monitor, "verdict", slow_verdict)
     rate(served, f"attune@{number}", "down", 9)
-    wait_until(lambda: "worse" in words[:-2], 30, "the judge has looked again, twice")
+    wait_until(lambda: "worse" in decisions[:-2], 30, "the trial was checked again, twice")
     assert [row["state"] for row in served.versions().values()] == ["live", "retired", "retired"]
-    assert told(served, "version.rolled_back") == []
+    assert events(served, "version.rolled_back") == []
 
 
 @pytest.mark.parametrize("by_operator", [False, True])
 def test_a_live_version_stays_on_trial_after_a_canary_that_failed(by_operator: bool, db: Database) -> None:
-    """Version 1 held as a canary and went live; 2 was its canary and was taken out: what people say of 1 counts as
-    before.
-    """
-    judge = Judge(ServeSettings(rollback_alpha=0.05))
+    """Version 1 held as a canary and went live; 2 was its canary and was taken out: feedback on 1 counts as before."""
+    monitor = TrialMonitor(CanarySettings(rollback_alpha=0.05))
     with transaction(db):
         for number in (1, 2):
             add_version(db, Version(number, number - 1, "candidate", f"digest{number}", "", 0, "mixed", now()), ())
         set_canary(db, 1, 0.1, PASSED)
         set_live(db, 1, "asked" if by_operator else HELD)
-    before = judge(db)
+    before = monitor.verdict(db)
     with transaction(db):
         set_canary(db, 2, 0.1, PASSED)
-    during = judge(db)
+    during = monitor.verdict(db)
     assert during is not None
     assert (during.trial.number, during.trial.rival, during.trial.is_canary) == (2, 1, True)
     with transaction(db):
         end_canary(db, 2, "people prefer the version before")
-    after = judge(db)
+    after = monitor.verdict(db)
     assert before == after
     assert (after is None) == by_operator
     if after is not None:
@@ -204,5 +207,5 @@ def test_a_canarys_share_is_below_one(share: float, tmp_path: Path) -> None:
     from service.errors import CannotStart
     from service.settings import load_settings
 
-    with pytest.raises(CannotStart, match="--canary-share"):
-        load_settings({"canary_share": share})
+    with pytest.raises(CannotStart, match="--canary.share"):
+        load_settings({"canary.share": share})

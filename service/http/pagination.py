@@ -9,8 +9,9 @@ T = TypeVar("T")
 def page_of(
     found: Sequence[T], limit: int, show: Callable[[T], dict[str, Any]], cursor: Callable[[T], Any]
 ) -> dict[str, Any]:
-    """Return a page of at most `limit` of `found`, which was asked for with one more to see whether there is a next
-    page.
+    """Return a page with the first `limit` rows of `found`, each as `show` gives it.
+
+    The caller queries one row more than `limit`, so that a longer `found` means another page.
     """
     page = found[:limit]
-    return {"data": [show(item) for item in page], "next_cursor": str(cursor(page[-1])) if len(found) > limit else None}
+    return {"data": [show(row) for row in page], "next_cursor": str(cursor(page[-1])) if len(found) > limit else None}

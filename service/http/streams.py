@@ -10,16 +10,15 @@ from fastapi import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from service.errors import ReaderLeft
+
 T = TypeVar("T")
 
 
-class ReaderLeft(Exception):
-    """The client closed its connection; there is nobody to answer."""
-
-
 class EventStream(StreamingResponse):
-    """A stream of server-sent events that calls `on_end` however it ends, even before its first byte, and lasts at most
-    `limit_s`.
+    """A stream of server-sent events that lasts at most `limit_s`.
+
+    It calls `on_end` whenever it ends, even before its first byte.
     """
 
     def __init__(
@@ -55,9 +54,7 @@ def event(data: Any) -> bytes:
 
 
 class ChunkWriter:
-    """Writes the chunks of one answer, which all begin with the same fields: those are turned into JSON once, since it
-    is done for every token.
-    """
+    """Writes the chunks of one answer. Their common first fields are encoded once, since each token makes a chunk."""
 
     def __init__(self, head: Mapping[str, Any]) -> None:
         self._head = b"data: " + _encode(head)[:-1].encode() + b',"choices":['
@@ -68,7 +65,7 @@ class ChunkWriter:
 
 
 async def unless_reader_leaves(request: Request, work: Awaitable[T]) -> T:
-    """Return what `work` gives; cancel it and raise ReaderLeft when the client closes its connection first."""
+    """Return what `work` gives. Cancels it and raises ReaderLeft when the client closes its connection first."""
 
     async def left() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -79,7 +76,7 @@ async def unless_reader_leaves(request: Request, work: Awaitable[T]) -> T:
         await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise ReaderLeft
+        raise ReaderLeft("the client closed its connection before the answer was ready")
     finally:
         for one in (task, watch):
             if not one.done():

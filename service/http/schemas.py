@@ -1,6 +1,4 @@
-"""What people send, checked to the last field: unknown ones are refused, and those of OpenAI's that would change the
-answer, by name.
-"""
+"""Request bodies. Unknown fields are refused, and by name those of OpenAI's that would change the answer."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
@@ -35,9 +33,7 @@ class TextPart(Body):
 
 
 class Message(Body):
-    """One message. What SDKs send along when they echo a reply (`refusal`, `annotations`, ...) is accepted while it is
-    empty.
-    """
+    """One message. Fields that SDKs send when they echo an answer (`refusal`, `annotations`, ...) must be empty."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[TextPart]
@@ -49,7 +45,7 @@ class Message(Body):
     annotations: Annotated[list[Any], Field(max_length=0)] | None = None
 
     def plain(self) -> dict[str, str]:
-        """Return role and text, as the store and the chat template know them."""
+        """Return role and text, as the store and the chat template take them."""
         text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
         return {"role": "system" if self.role == "developer" else self.role, "content": text}
 
@@ -97,11 +93,11 @@ class SamplingBody(Body):
 
     @property
     def completion_limit(self) -> int | None:
-        """The reply length asked for, in tokens."""
+        """The completion length asked for, in tokens."""
         return self.max_tokens
 
     def sampling(self, default_temperature: float) -> Sampling:
-        """Return how to sample, with the defaults put in."""
+        """Return how to sample, with defaults filled in."""
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         return Sampling(
             temperature=self.temperature if self.temperature is not None else default_temperature,
@@ -174,7 +170,7 @@ class CompletionsBody(SamplingBody):
     suffix: str | None = None
 
 
-# When a field of OpenAI's that we do not support is as good as not sent.
+# For fields of OpenAI's that we do not support: values that mean the same as leaving the field out.
 _HARMLESS: Mapping[str, Callable[[Any], bool]] = {
     "audio": lambda value: value is None,
     "function_call": lambda value: value in (None, "none", "auto"),
@@ -193,14 +189,12 @@ _HARMLESS: Mapping[str, Callable[[Any], bool]] = {
 
 
 def refuse_unsupported(body: SamplingBody) -> None:
-    """Raise UnsupportedParameter for a field of OpenAI's that would change the answer and that this service does not
-    have.
-    """
+    """Raise UnsupportedParameter for a field of OpenAI's that would change the answer but is not supported."""
     for name, is_harmless in _HARMLESS.items():
         if name in body.model_fields_set and not is_harmless(getattr(body, name)):
             raise UnsupportedParameter(f"{name} is not supported by this service; leave it out", param=name)
     if isinstance(body, CompletionsBody) and body.best_of not in (None, body.n or 1):
         raise UnsupportedParameter(
-            f"best_of is not supported by this service (it was {body.best_of}); ask for n replies instead",
+            f"best_of is not supported by this service (it was {body.best_of}); ask for n answers instead",
             param="best_of",
         )

@@ -1,0 +1,169 @@
+"""The parts of the service's process, and the order in which they begin and stop."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+
+from service.backend_answer import Backend
+from service.dispatcher import Dispatcher
+from service.engine.admission import Admission
+from service.engine.engine import Engine, EngineLimits, Loaded
+from service.engine.watcher import Snapshot, Watcher
+from service.errors import CannotStart, EngineFailed, Overloaded, VersionRefused
+from service.event_signal import EventSignal
+from service.learner_child import LearnerChild, check_learner
+from service.limits import RateLimiter
+from service.metrics import Metrics
+from service.model import Model
+from service.records import Records
+from service.settings import ServeSettings
+from service.traffic import TrafficControl
+from store.database import connect, open_store
+from store.errors import StoreError
+from store.events import add_event
+from store.versions import Version, ensure_base_version, get_version, live_version
+
+MakeModel = Callable[[ServeSettings], Model]
+STOPPING = "the service is stopping"
+
+
+class Service:
+    """All parts of the process, from `open` (listening) over `begin` (answering) to `stop`."""
+
+    def __init__(self, settings: ServeSettings, make_model: MakeModel, learner: LearnerChild | None) -> None:
+        self.settings, self.learner = settings, learner
+        self.model_name = settings.model
+        self.is_open = False  # a version is loaded and requests are answered
+        self._make_model = make_model
+        self._model: Model | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def model(self) -> Model:
+        """The base model. Raises Overloaded while it is loading."""
+        if self._model is None:
+            raise _still_loading()
+        return self._model
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """What begins answers. Raises Overloaded while no version is loaded."""
+        if self._dispatcher is None:
+            raise _still_loading()
+        return self._dispatcher
+
+    def open(self) -> None:
+        """Make every part that needs no model."""
+        settings = self.settings
+        open_store(settings.data).close()
+        self.records = Records(settings.data)
+        self.metrics, self.event_signal = Metrics(), EventSignal()
+        self.rates = RateLimiter(settings.limits.requests_per_minute)
+        self.admission = Admission(settings.limits.max_active, settings.limits.max_queued)
+        limits = EngineLimits(
+            settings.engine.max_slots,
+            settings.engine.idle_unload_s,
+            settings.limits.drain_s,
+            settings.engine.memory_gib,
+        )
+        self.engine = Engine(self._load, limits, self._record_runner_failure, self._memory_need)
+        self.traffic = TrafficControl(settings, self.engine, self.records, self.metrics)
+        self.backends = {name: Backend(name, url, settings.limits.request_s) for name, url in settings.backends.items()}
+        self._watcher = Watcher(self.records, self._react, settings.engine.poll_s)
+
+    async def begin(self) -> None:
+        """Load the model and the live version, then follow the learner. Raises CannotStart."""
+        try:
+            checking = (
+                asyncio.to_thread(check_learner, self.learner.command) if self.learner is not None else asyncio.sleep(0)
+            )
+            _, self._model = await asyncio.gather(checking, asyncio.to_thread(self._make_model, self.settings))
+            await self.records.write(lambda db: ensure_base_version(db, self.model.digest))
+            await self._reserve_shared_memory()
+            await self.traffic.start()
+        except (StoreError, EngineFailed, VersionRefused, LookupError, ValueError, OSError, RuntimeError) as error:
+            raise error if isinstance(error, CannotStart) else CannotStart(str(error)) from error
+        self._dispatcher = Dispatcher(
+            self.settings, self.model, self.engine, self.admission, self.records, self.metrics, self.backends
+        )
+        self.is_open = True
+        self._watcher.start()
+        if self.learner is not None:
+            self.learner.start(self.metrics.learner_starts.inc)
+        self._run_in_thread(self.model.prepare)
+
+    def begin_stop(self) -> None:
+        """Take no new requests; open answers may end by themselves until `shutdown_limit_s`."""
+        if self.is_open:
+            self.is_open = False
+            self.admission.close(STOPPING)
+            self.event_signal.close()
+            asyncio.get_running_loop().call_later(self.settings.limits.shutdown_s, self.engine.cut_all, STOPPING)
+
+    async def stop(self) -> None:
+        """End every part in order."""
+        self.begin_stop()
+        await self._watcher.stop()
+        self.traffic.stop()
+        for task in self._tasks:
+            task.cancel()
+        if self.learner is not None:
+            await self.learner.stop()
+        for backend in self.backends.values():
+            await backend.close()
+        await self.engine.close()
+        if self._model is not None:
+            await asyncio.to_thread(self._model.close)
+        await asyncio.to_thread(self.records.close)
+
+    async def _react(self, snapshot: Snapshot) -> None:
+        self.event_signal.publish(snapshot.seq)
+        self.engine.unload_idle()
+        self.traffic.react(snapshot)
+
+    def _load(self, number: int) -> Loaded:
+        """Load one version; on a thread."""
+        version = self._version(number)
+        return Loaded(version.digest, self.model.load(version))
+
+    def _memory_need(self, number: int) -> float:
+        """Return the memory in GiB that a version takes; on a thread."""
+        return self.model.memory_gib(self._version(number))
+
+    def _version(self, number: int) -> Version:
+        with contextlib.closing(connect(self.settings.data)) as db:
+            return get_version(db, number)
+
+    async def _reserve_shared_memory(self) -> None:
+        """Subtract what all versions share from the engine's memory limit.
+
+        Raises CannotStart where two versions, which a swap needs, do not fit into the rest.
+        """
+        limit = self.settings.engine.memory_gib
+        if not limit:
+            return
+        live = await self.records.read(live_version)
+        need, shared = await asyncio.to_thread(lambda: (self.model.memory_gib(live), self.model.shared_gib))
+        if 2 * need + shared > limit:
+            beside = f" beside {shared:.2f} GiB of base weights" if shared else ""
+            raise CannotStart(
+                f"one version takes about {need:.2f} GiB{beside} and a swap has two in memory, "
+                f"but memory_gib is {limit:g}; raise it to {2 * need + shared:.2f} or more, or lower kv_gib"
+            )
+        self.engine.limits = replace(self.engine.limits, memory_gib=limit - shared)
+
+    def _record_runner_failure(self, number: int, reason: str) -> None:
+        self.metrics.slot_failures.inc()
+        with contextlib.suppress(StoreError):
+            self.records.submit(lambda db: add_event(db, "slot.failed", {"version": number, "error": reason}))
+
+    def _run_in_thread(self, work: Callable[[], None]) -> None:
+        task = asyncio.create_task(asyncio.to_thread(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _still_loading() -> Overloaded:
+    return Overloaded("the model is still being loaded; try again in a moment", code="loading", retry_after_s=1)
