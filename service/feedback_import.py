@@ -10,7 +10,13 @@ from sqlite_utils import Database
 from service.feedback_formats import ImportedFeedback, ImportFormat, is_open_webui, is_raw, parse_record
 from service.model import Model
 from service.records import Records
-from store.completions import Completion, add_completions, completions_with_texts, get_completion
+from store.completions import (
+    Completion,
+    add_completions,
+    completion_of_record,
+    completions_with_texts,
+    get_completion,
+)
 from store.errors import UnknownCompletion, UnknownFeedback
 from store.feedback import Feedback, add_feedback, get_feedback
 from store.ids import now
@@ -135,7 +141,7 @@ def _raw_row(record: Any, live: int) -> Row:
         raise ValueError(f"a record is a JSON object, not {type(record).__name__}")
     completions = [
         replace(
-            Completion(**side),
+            completion_of_record(side),
             backend=BACKEND,
             version=live if side["version"] is not None else None,
             logps=[],
