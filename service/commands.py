@@ -58,8 +58,9 @@ def serve(
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Answer people, and learn from them meanwhile. Every other setting is a flag too, such as --engine.quantize q8_0: see
-    docs/settings.md.
+    """Answer people, and learn from them meanwhile.
+
+    Every other setting is a flag too, such as --engine.quantize q8_0: see docs/settings.md.
     """
     from service.errors import CannotStart
     from service.serving import run

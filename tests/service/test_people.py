@@ -69,7 +69,7 @@ def test_the_learner_is_down_until_its_first_heartbeat_and_then_in_its_own_state
     with served.db() as db:
         set_detail(db, {"trigger": {"items": 16, "seconds": 20, "min_items": 4}})
         add_run(db, Run("r1", "mixed", "running", {}, 0, 0, 1, 0, 1, now()))
-        say(db, "running", run_id="r1", progress={"phase": "train", "step": 3, "steps": 8, "loss": 0.7})
+        report_status(db, "running", run_id="r1", progress={"phase": "train", "step": 3, "steps": 8, "loss": 0.7})
     state = served.http.get("/v1/learner").json()
     assert (state["state"], state["waiting"], state["live"], state["seen"]) == ("running", 1, 0, 1)
     assert state["trigger"] == {"items": 16, "seconds": 20, "min_items": 4}
@@ -82,7 +82,7 @@ def test_the_learner_is_down_until_its_first_heartbeat_and_then_in_its_own_state
     }
     with served.db() as db:
         finish_run(db, "r1", None, {"loss": 0.5})
-        say(db, "idle")
+        report_status(db, "idle")
     state = served.http.get("/v1/learner").json()
     assert (state["run"], state["last_run"]["state"], state["last_run"]["metrics"]) == (None, "finished", {"loss": 0.5})
 
