@@ -81,7 +81,7 @@ def create_app(
         app.include_router(router)
     install_error_handlers(app)
     page.mount_page(app)
-    app.add_middleware(BodyLimit, max_bytes=int(settings.max_body_mb * 2**20))
+    app.add_middleware(BodyLimit, max_bytes=int(settings.limits.body_mb * 2**20))
     app.add_middleware(RequestMetrics)
     app.add_middleware(RequestIds)
     return app

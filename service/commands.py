@@ -75,9 +75,26 @@ def serve(
     }
     flags |= {"vllm": vllm, "compare": compare or None}
     try:
-        run(flags | _more_flags(context.args), config)
+        own, learner_flags = _without_learner_flags(context.args)
+        run(flags | _more_flags(own), config, learner_flags=learner_flags)
     except CannotStart as error:
         _fail(error)
+
+
+def _without_learner_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the arguments without `--learner.PATH VALUE`, and those as the learner takes them: `--PATH VALUE`."""
+    own: list[str] = []
+    learners: list[str] = []
+    rest = list(arguments)
+    while rest:
+        flag = rest.pop(0)
+        if not flag.startswith("--learner."):
+            own.append(flag)
+            continue
+        learners.append("--" + flag.removeprefix("--learner."))
+        if "=" not in flag and rest:
+            learners.append(rest.pop(0))
+    return own, learners
 
 
 def _more_flags(arguments: list[str]) -> dict[str, str]:

@@ -55,7 +55,7 @@ class Dispatcher:
         ticket, lease = await self._admit(request, route)
         try:
             context = AnswerContext(
-                ticket, self._admission, self._records, self._metrics, self.settings.request_limit_s
+                ticket, self._admission, self._records, self._metrics, self.settings.limits.request_s
             )
             answer: LocalAnswer | BackendAnswer
             if lease is not None and route is not None:
@@ -64,7 +64,7 @@ class Dispatcher:
             else:
                 assert backend is not None
                 prompts = [
-                    Prompt([], tuple(messages), self.settings.default_max_tokens, 0) for messages in request.prompts
+                    Prompt([], tuple(messages), self.settings.sampling.max_tokens, 0) for messages in request.prompts
                 ]
                 learned_by = self.model if self.settings.train_on_backends else None
                 answer = BackendAnswer(request, prompts, conversation_id, context, backend, learned_by)
@@ -83,7 +83,7 @@ class Dispatcher:
 
     async def _admit(self, request: AnswerRequest, route: Route | None) -> tuple[Ticket, Lease | None]:
         """Wait in the queue and, for one of our versions, for its slot. Raises Overloaded when that takes too long."""
-        limit_s, ticket = self.settings.request_limit_s, None
+        limit_s, ticket = self.settings.limits.request_s, None
         try:
             async with asyncio.timeout(limit_s):
                 ticket = await self._admission.enter(
@@ -121,7 +121,7 @@ class Dispatcher:
 
     async def _prompt(self, request: AnswerRequest, messages: Sequence[dict[str, Any]], lease: Lease) -> Prompt:
         """Render on a thread: a long conversation takes milliseconds, which would delay other requests."""
-        default, context = self.settings.default_max_tokens, lease.slot.runner.context_length
+        default, context = self.settings.sampling.max_tokens, lease.slot.runner.context_length
         return await asyncio.to_thread(
             fit_prompt, self.model, messages, context, request.sampling.max_tokens, default, request.may_drop_turns
         )

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from service.errors import CannotStart
@@ -23,8 +23,8 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded now: between fork and exec this is unsafe
 
 
-def learner_command(settings: ServeSettings) -> list[str]:
-    """Return the command line of the learner for these settings."""
+def learner_command(settings: ServeSettings, flags: Sequence[str] = ()) -> list[str]:
+    """Return the command line of the learner for these settings; `flags` are settings of its own."""
     command = [
         sys.executable,
         "-m",
@@ -36,7 +36,9 @@ def learner_command(settings: ServeSettings) -> list[str]:
         "--device",
         settings.device,
     ]
-    return [*command, "--config", str(settings.config)] if settings.config is not None else command
+    if settings.config is not None:
+        command += ["--config", str(settings.config)]
+    return [*command, *flags]
 
 
 def check_learner(command: list[str]) -> None:

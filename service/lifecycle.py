@@ -60,13 +60,18 @@ class Service:
         open_store(settings.data).close()
         self.records = Records(settings.data)
         self.metrics, self.event_signal = Metrics(), EventSignal()
-        self.rates = RateLimiter(settings.requests_per_minute)
-        self.admission = Admission(settings.max_active, settings.max_queued)
-        limits = EngineLimits(settings.max_slots, settings.idle_unload_s, settings.drain_limit_s, settings.memory_gib)
+        self.rates = RateLimiter(settings.limits.requests_per_minute)
+        self.admission = Admission(settings.limits.max_active, settings.limits.max_queued)
+        limits = EngineLimits(
+            settings.engine.max_slots,
+            settings.engine.idle_unload_s,
+            settings.limits.drain_s,
+            settings.engine.memory_gib,
+        )
         self.engine = Engine(self._load, limits, self._record_runner_failure, self._memory_need)
         self.traffic = TrafficControl(settings, self.engine, self.records, self.metrics)
-        self.backends = {name: Backend(name, url, settings.request_limit_s) for name, url in settings.backends.items()}
-        self._watcher = Watcher(self.records, self._react, settings.poll_s)
+        self.backends = {name: Backend(name, url, settings.limits.request_s) for name, url in settings.backends.items()}
+        self._watcher = Watcher(self.records, self._react, settings.engine.poll_s)
 
     async def begin(self) -> None:
         """Load the model and the live version, then follow the learner. Raises CannotStart."""
@@ -95,7 +100,7 @@ class Service:
             self.is_open = False
             self.admission.close(STOPPING)
             self.event_signal.close()
-            asyncio.get_running_loop().call_later(self.settings.shutdown_limit_s, self.engine.cut_all, STOPPING)
+            asyncio.get_running_loop().call_later(self.settings.limits.shutdown_s, self.engine.cut_all, STOPPING)
 
     async def stop(self) -> None:
         """End every part in order."""
@@ -136,7 +141,7 @@ class Service:
 
         Raises CannotStart where two versions, which a swap needs, do not fit into the rest.
         """
-        limit = self.settings.memory_gib
+        limit = self.settings.engine.memory_gib
         if not limit:
             return
         live = await self.records.read(live_version)

@@ -80,18 +80,18 @@ class LocalModel:
         self._folder = resolve_model(settings.model)
         self._options = RunnerOptions(
             device=device_of(settings.device),
-            precision=settings.precision,
-            quantize=settings.quantize,
-            kv_gib=settings.kv_gib,
-            threads=settings.threads,
-            max_batch=settings.max_active,
-            kinds=() if settings.runner == "auto" else (settings.runner,),
+            precision=settings.engine.precision,
+            quantize=settings.engine.quantize,
+            kv_gib=settings.engine.kv_gib,
+            threads=settings.engine.threads,
+            max_batch=settings.limits.max_active,
+            kinds=() if settings.engine.runner == "auto" else (settings.engine.runner,),
         )
         # bfloat16 is the default of a vLLM server
-        self._precision = settings.precision if settings.vllm is None else "bfloat16"
+        self._precision = settings.engine.precision if settings.vllm is None else "bfloat16"
         self._spare: WorkerProcess | None = None
         self._weights: WeightsProcess | None = None
-        self._adapters = settings.adapters
+        self._adapters = settings.engine.adapters
         self._lock, self._weights_lock = threading.Lock(), threading.Lock()
         self._check_sharing()
         self.prepare()  # the worker reads its libraries while we read ours
@@ -130,8 +130,10 @@ class LocalModel:
         try:
             if manifest is not None:
                 seen = runner.fingerprint(manifest.fingerprint.prompt_ids, manifest.fingerprint.top_ids)
-                usual = fingerprint_tolerance(self._precision, self._settings.quantize, manifest.fingerprint.precision)
-                tolerance = self._settings.fingerprint_tolerance or usual
+                usual = fingerprint_tolerance(
+                    self._precision, self._settings.engine.quantize, manifest.fingerprint.precision
+                )
+                tolerance = self._settings.engine.fingerprint_tolerance or usual
                 difference = fingerprint_difference(manifest.fingerprint, seen, tolerance)
                 log.info("version %d has its fingerprint within %.2g nat", version.number, difference)
             self._warm_up(runner)
@@ -148,7 +150,7 @@ class LocalModel:
         if self._settings.vllm is not None:
             return VllmRunner(self._settings.vllm, source, os.environ.get("ATTUNE_VLLM_KEY", ""))
         return RunnerProcess.load(
-            source, self._options, spare=self._take_spare(), timeout_s=self._settings.load_limit_s
+            source, self._options, spare=self._take_spare(), timeout_s=self._settings.limits.load_s
         )
 
     def memory_gib(self, version: Version) -> float:
@@ -182,7 +184,9 @@ class LocalModel:
     def _check_sharing(self) -> None:
         """Raise ValueError where `adapters` asks for what the runner cannot do."""
         kinds = self._options.kinds or runner_kinds(self._options.device)
-        if self._settings.adapters == "shared" and (self._settings.vllm is not None or kinds[0] != "transformers"):
+        if self._settings.engine.adapters == "shared" and (
+            self._settings.vllm is not None or kinds[0] != "transformers"
+        ):
             runner = "vllm" if self._settings.vllm is not None else kinds[0]
             lead = f"adapters is shared, but the runner {runner} merges them"
             raise ValueError(f"{lead}; set runner to transformers, or adapters to auto")
@@ -197,12 +201,12 @@ class LocalModel:
             return b""
         with self._weights_lock:
             if self._weights is None or not self._weights.is_alive:
-                need = self._settings.max_slots * memory_need(self._folder, self._options)
-                limit = self._settings.memory_gib * 2**30
+                need = self._settings.engine.max_slots * memory_need(self._folder, self._options)
+                limit = self._settings.engine.memory_gib * 2**30
                 room = need if mode == "auto" and not 0 < limit < need else 0
                 try:
                     self._weights = WeightsProcess.start(
-                        str(self._folder), self._options, room=room, timeout_s=self._settings.load_limit_s
+                        str(self._folder), self._options, room=room, timeout_s=self._settings.limits.load_s
                     )
                 except RunnerFailed as error:
                     if mode != "auto":
@@ -231,7 +235,7 @@ class LocalModel:
 
     def _warm_up(self, runner: Runner) -> None:
         settings = SamplingSettings(temperature=0.0, max_tokens=WARM_UP_TOKENS, seed=1, end_ids=self.end_ids)
-        generate_all(runner, [self.prompt_ids(WARM_UP)], [settings], timeout_s=self._settings.load_limit_s)
+        generate_all(runner, [self.prompt_ids(WARM_UP)], [settings], timeout_s=self._settings.limits.load_s)
 
     def _token(self, token_id: int) -> tuple[str, list[int]]:
         backend = self._tokenizer.backend_tokenizer

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,14 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def run(flags: dict[str, Any], config: Path | None, make_model: MakeModel | None = None) -> None:
-    """Serve until SIGINT or SIGTERM. Raises CannotStart with one line."""
+def run(
+    flags: dict[str, Any],
+    config: Path | None,
+    make_model: MakeModel | None = None,
+    *,
+    learner_flags: Sequence[str] = (),
+) -> None:
+    """Serve until SIGINT or SIGTERM. Raises CannotStart with one line. `learner_flags` go to the learner's process."""
     settings = load_settings(flags, config)
     _set_up_logging()
     num_keys = _check_data(settings)
@@ -46,7 +53,7 @@ def run(flags: dict[str, Any], config: Path | None, make_model: MakeModel | None
         make_model = _local_model(settings)
     learner = None
     if not settings.no_learner:
-        learner = LearnerChild(learner_command(settings), settings.data / "logs" / "learner.log")
+        learner = LearnerChild(learner_command(settings, learner_flags), settings.data / "logs" / "learner.log")
     failures: list[str] = []
 
     def failed(message: str) -> None:
@@ -64,7 +71,7 @@ def run(flags: dict[str, Any], config: Path | None, make_model: MakeModel | None
         lifespan="on",
         timeout_keep_alive=75,
         server_header=False,
-        timeout_graceful_shutdown=int(settings.shutdown_limit_s + SHUTDOWN_GRACE_S) + 1,
+        timeout_graceful_shutdown=int(settings.limits.shutdown_s + SHUTDOWN_GRACE_S) + 1,
     )
     server = Server(uvicorn_config)
     try:

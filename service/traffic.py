@@ -34,7 +34,7 @@ class TrafficControl:
 
     def __init__(self, settings: ServeSettings, engine: Engine, records: Records, metrics: Metrics) -> None:
         self._settings, self._engine, self._records, self._metrics = settings, engine, records, metrics
-        self.trial_monitor = TrialMonitor(settings)
+        self.trial_monitor = TrialMonitor(settings.canary)
         self.trial_checked_at = 0.0
         self._changing = asyncio.Lock()
         self._routed: Traffic | None = None  # the split that the engine was last set to
@@ -188,7 +188,7 @@ class TrafficControl:
                 return
             if not await self._load_candidate(number):
                 return
-            share = self._settings.canary_share
+            share = self._settings.canary.share
             if share:
                 await self._records.write(lambda db: set_canary(db, number, share, PASSED))
             else:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from sqlite_utils import Database
 
-from service.settings import ServeSettings
+from service.settings import CanarySettings
 from store.ids import now
 from store.outcomes import last_feedback_seq, outcomes
 from store.traffic import current_traffic, made_live, previous_live
@@ -68,7 +68,7 @@ def trial_under_way(db: Database) -> Trial | None:
 class TrialMonitor:
     """Gives the verdict on the trial under way. One caller at a time; outcomes are cached until new feedback comes."""
 
-    def __init__(self, settings: ServeSettings) -> None:
+    def __init__(self, settings: CanarySettings) -> None:
         self._settings = settings
         self._cache_key: tuple[Trial | None, int] = (None, -1)
         self._outcomes: list[float] = []
@@ -87,7 +87,7 @@ class TrialMonitor:
             limit = 1 / settings.rollback_alpha
             evidence = f"evidence {wealth:.0f}, at {limit:.0f} it is taken back"
             return Verdict(trial, "worse", f"people prefer the version before ({summary}; {evidence})")
-        if trial.is_canary and len(seen) >= settings.canary_items and _seconds_since(trial.since) >= settings.canary_s:
+        if trial.is_canary and len(seen) >= settings.feedback and _seconds_since(trial.since) >= settings.seconds:
             return Verdict(trial, "held", summary)
         return Verdict(trial, "open", summary)
 

@@ -56,7 +56,7 @@ async def respond(
     form = make_format(answer)
     if stream:
         chunks = _chunks(answer, form, with_logprobs=with_logprobs, with_usage=with_usage)
-        limit_s = service.settings.request_limit_s + READ_GRACE_S
+        limit_s = service.settings.limits.request_s + READ_GRACE_S
         return EventStream(chunks, on_end=answer.close, headers=answer.headers, limit_s=limit_s)
     try:
         tokens = await unless_reader_leaves(request, _finished(answer))

@@ -49,14 +49,14 @@ class ChoiceBody(Body):
 async def compare(request: Request, body: ComparisonBody, caller: ChatCaller) -> Response:
     """Ask a question: two answers to one prompt, on random sides, without the names of the models."""
     service = service_of(request)
-    default = service.settings.default_temperature
+    default = service.settings.sampling.temperature
     temperature = body.temperature if body.temperature is not None else default
     sampling = Sampling(temperature=temperature, max_tokens=body.max_tokens)
     messages = tuple(message.plain() for message in body.messages)
     answer_request = AnswerRequest(
         caller, "comparison", "", (messages,), sampling, conversation_id=body.conversation_id
     )
-    wanted = service.settings.candidates
+    wanted = service.settings.sampling.candidates
     generating = generate_candidates(service.dispatcher, answer_request, body.models, wanted)
     candidates, missing = await unless_reader_leaves(request, generating)
     texts, numbers = [candidate.text for candidate in candidates], [candidate.version for candidate in candidates]

@@ -124,8 +124,8 @@ def test_a_data_folder_that_was_begun_with_another_model(tmp_path: Path) -> None
     ("flags", "environment", "toml", "expected"),
     [
         (["--port", "99999"], {}, "", "--port cannot be 99999"),
-        ([], {"ATTUNE_MAX_ACTIVE": "zero"}, "", "ATTUNE_MAX_ACTIVE cannot be 'zero'"),
-        ([], {}, "max_slots = 1", "max_slots (from"),
+        ([], {"ATTUNE_LIMITS__MAX_ACTIVE": "zero"}, "", "ATTUNE_LIMITS__MAX_ACTIVE cannot be 'zero'"),
+        ([], {}, "[engine]\nmax_slots = 1", "engine.max_slots in"),
         ([], {}, "max_slotz = 4", "'max_slotz'"),
         ([], {}, "max_slots = ", "not TOML"),
         (["--config", "/nowhere/attune.toml"], {}, "", "/nowhere/attune.toml cannot be read"),

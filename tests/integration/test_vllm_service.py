@@ -33,7 +33,7 @@ def remote(url: str, model: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         make_model=LocalModel,
         model=str(model),
         vllm=url,
-        fingerprint_tolerance=0.02,
+        engine__fingerprint_tolerance=0.02,
     ) as served:
         yield served
 
@@ -45,8 +45,8 @@ def local(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
         tmp_path_factory.mktemp("local") / "data",
         make_model=LocalModel,
         model=str(model),
-        runner="transformers",
-        threads=1,
+        engine__runner="transformers",
+        engine__threads=1,
     ) as served:
         yield served
 

@@ -67,4 +67,6 @@ def test_a_file_becomes_a_version_that_loads_again(
             .float()
             .log_softmax(-1)
         )
-    fingerprint_difference(manifest.fingerprint, said[manifest.fingerprint.top_ids].tolist(), fingerprint_tolerance(dtype))
+    fingerprint_difference(
+        manifest.fingerprint, said[manifest.fingerprint.top_ids].tolist(), fingerprint_tolerance(dtype)
+    )

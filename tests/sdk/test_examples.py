@@ -21,8 +21,7 @@ NOT_OURS = {"add_note", "with_traceback"}
 
 
 def public_names() -> Iterator[tuple[str, Any]]:
-    """Every public name with its object: what `attune` exports, and the public methods and properties of its classes.
-    """
+    """Every public name with its object: what `attune` exports, and the public methods and properties of its classes."""
     yield "attune", attune
     for name in attune.__all__:
         thing = getattr(attune, name)

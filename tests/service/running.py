@@ -12,6 +12,7 @@ import uvicorn
 from openai import OpenAI
 from sqlite_utils import Database
 
+from config.fields import nested
 from service.app import create_app
 from service.lifecycle import MakeModel, Service
 from service.serving import Server, listen
@@ -81,21 +82,25 @@ def wait_until(holds: Any, wait_s: float = 10.0, what: str = "it holds") -> None
         time.sleep(0.01)
 
 
+def serve_settings(**settings: Any) -> ServeSettings:
+    """Return settings by path, `__` for the dot, from no other source: `engine__max_slots=2` sets `engine.max_slots`."""
+    return ServeSettings(**nested({name.replace("__", "."): value for name, value in settings.items()}))
+
+
 @contextlib.contextmanager
 def running(
     data: Path, parrot: ParrotModel | None = None, make_model: MakeModel | None = None, **settings: Any
 ) -> Generator[Running, None, None]:
     """A service that answers, until the end of the with-block."""
     parrot = parrot or ParrotModel()
-    known = ServeSettings(
-        **{"data": data, "port": 0, "model": "parrot", "no_learner": True, "poll_s": 0.05, **settings}
-    )
+    usual = {"data": data, "port": 0, "model": "parrot", "no_learner": True, "engine__poll_s": 0.05}
+    known = serve_settings(**(usual | settings))
     listening = listen(known.host, 0)
     failures: list[str] = []
     app = create_app(known, make_model or (lambda _: parrot), failed=failures.append)
     server = Server(
         uvicorn.Config(
-            app, log_config=None, access_log=False, timeout_graceful_shutdown=int(known.shutdown_limit_s) + 2
+            app, log_config=None, access_log=False, timeout_graceful_shutdown=int(known.limits.shutdown_s) + 2
         )
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

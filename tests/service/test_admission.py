@@ -135,7 +135,7 @@ def test_those_who_wait_are_refused_when_the_service_stops() -> None:
 
 
 def test_a_full_service_answers_503_with_retry_after(tmp_path: Path) -> None:
-    with running(tmp_path / "data", ParrotModel(step_s=0.01), max_active=2, max_queued=1) as served:
+    with running(tmp_path / "data", ParrotModel(step_s=0.01), limits__max_active=2, limits__max_queued=1) as served:
         ask = {"model": "attune", "messages": [{"role": "user", "content": "long"}], "max_tokens": 200}
         done: list[int] = []
         threads = [
@@ -167,7 +167,7 @@ def test_a_client_that_leaves_ends_its_generation_within_a_step(tmp_path: Path) 
 
 
 def test_an_answer_past_the_time_limit_is_cut(tmp_path: Path) -> None:
-    with running(tmp_path / "data", ParrotModel(step_s=0.02), request_limit_s=0.4) as served:
+    with running(tmp_path / "data", ParrotModel(step_s=0.02), limits__request_s=0.4) as served:
         ask = {"model": "attune", "messages": [{"role": "user", "content": "long"}], "max_tokens": 900}
         whole = served.http.post("/v1/chat/completions", json=ask)
         assert (whole.status_code, whole.json()["error"]["code"]) == (504, "timeout")
@@ -207,7 +207,7 @@ def test_stopping_lets_answers_finish_and_cuts_those_that_take_too_long(tmp_path
         except Exception as error:
             ends[name] = str(error)
 
-    with running(tmp_path / "data", ParrotModel(step_s=0.02), shutdown_limit_s=1.0) as served:
+    with running(tmp_path / "data", ParrotModel(step_s=0.02), limits__shutdown_s=1.0) as served:
         threads = [threading.Thread(target=talk, args=args) for args in (("short", 20), ("long", 900))]
         for thread in threads:
             thread.start()

@@ -140,7 +140,7 @@ def test_one_persons_things_are_not_anothers(served: Running) -> None:
 
 
 def test_a_key_that_calls_too_often_gets_429_with_retry_after(tmp_path: Path) -> None:
-    with running(tmp_path / "data", requests_per_minute=60) as served:
+    with running(tmp_path / "data", limits__requests_per_minute=60) as served:
         statuses = [served.http.get("/v1/models") for _ in range(12)]
         assert [response.status_code for response in statuses[:10]] == [200] * 10
         assert statuses[-1].status_code == 429
@@ -149,7 +149,7 @@ def test_a_key_that_calls_too_often_gets_429_with_retry_after(tmp_path: Path) ->
 
 
 def test_a_body_over_the_limit_is_413_announced_or_not(tmp_path: Path) -> None:
-    with running(tmp_path / "data", max_body_mb=0.01) as served:
+    with running(tmp_path / "data", limits__body_mb=0.01) as served:
         big = {"model": "attune", "messages": [{"role": "user", "content": "x" * 20_000}]}
         assert served.http.post("/v1/chat/completions", json=big).status_code == 413
         chunks = (b"[" * 1000 for _ in range(20))  # no Content-Length

@@ -140,7 +140,7 @@ def test_erasing_a_person_takes_the_versions_that_learned_from_them(served: Runn
 
 
 def test_erasing_a_person_ends_the_trial_of_the_canary_that_learned_from_them(tmp_path: Path) -> None:
-    with running(tmp_path / "data", canary_share=0.5) as served:
+    with running(tmp_path / "data", canary__share=0.5) as served:
         body = {"model": "attune", "messages": [{"role": "user", "content": "Hello!"}], "user": "eva"}
         answer = served.http.post("/v1/chat/completions", json=body).json()
         response = served.http.post(

@@ -20,13 +20,12 @@ from policy.errors import RunnerFailed
 from policy.model import model_digest
 from policy.versions import Fingerprint, write_version
 from service.model import LocalModel, token_bytes
-from service.settings import ServeSettings
 from store.completions import get_completion
 from store.ids import now
 from store.versions import Version, add_version, next_version_number, set_verdict
 from tests.models import tiny_adapter, tiny_model
 from tests.served import ROOT
-from tests.service.running import Running, running
+from tests.service.running import Running, running, serve_settings
 
 PROMPT = [{"role": "user", "content": "Hello! 你好"}]
 
@@ -139,7 +138,12 @@ def test_versions_that_share_base_weights_say_what_was_trained(tmp_path: Path) -
     folder = tiny_model(tmp_path / "model")
     adapter = tiny_adapter(folder, tmp_path / "adapter", scale=0.3)
     with running(
-        tmp_path / "data", make_model=LocalModel, model=str(folder), runner="transformers", adapters="shared", threads=1
+        tmp_path / "data",
+        make_model=LocalModel,
+        model=str(folder),
+        engine__runner="transformers",
+        engine__adapters="shared",
+        engine__threads=1,
     ) as served:
         made = Tiny(served, folder)
         number = made.publish(adapter, made.probe(adapter))
@@ -148,7 +152,12 @@ def test_versions_that_share_base_weights_say_what_was_trained(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"runner": "transformers", "adapters": "merged"}, {"runner": "transformers", "adapters": "shared"}]
+    "options",
+    [
+        {},
+        {"engine__runner": "transformers", "engine__adapters": "merged"},
+        {"engine__runner": "transformers", "engine__adapters": "shared"},
+    ],
 )
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
 def test_a_shift_of_the_output_layer_is_served_where_the_embeddings_are_tied(
@@ -156,7 +165,7 @@ def test_a_shift_of_the_output_layer_is_served_where_the_embeddings_are_tied(
 ) -> None:
     folder = tiny_model(tmp_path / "model", tie_word_embeddings=True)
     adapter = tiny_adapter(folder, tmp_path / "adapter", scale=0.15, with_head=True)
-    with running(tmp_path / "data", make_model=LocalModel, model=str(folder), threads=1, **options) as served:
+    with running(tmp_path / "data", make_model=LocalModel, model=str(folder), engine__threads=1, **options) as served:
         made = Tiny(served, folder)
         number = made.publish(adapter, made.probe(adapter))
         served.wait_for_state(number, "live", 120)
@@ -174,23 +183,23 @@ def test_a_gpu_that_cannot_share_has_versions_with_weights_of_their_own(
 
     monkeypatch.setattr("service.model.WeightsProcess.start", cannot)
     known: dict[str, Any] = {"data": tmp_path, "model": "pocket-nano", "device": "cuda"}
-    model = LocalModel(ServeSettings(**known))
+    model = LocalModel(serve_settings(**known))
     assert (model.shared_gib, len(asked)) == (0.0, 1)
     model.close()
     assert asked[0] == pytest.approx(
         4 * model.memory_gib(Version(0, None, "live", "", "", 0, "", now())) * 2**30, rel=1e-6
     )
-    LocalModel(ServeSettings(**known, memory_gib=0.01)).close()
+    LocalModel(serve_settings(**known, engine__memory_gib=0.01)).close()
     assert asked[1] == 0  # it is known not to fit: whatever the GPU has free
     with pytest.raises(RunnerFailed, match="x is not among them"):
-        LocalModel(ServeSettings(**known, adapters="shared"))
+        LocalModel(serve_settings(**known, engine__adapters="shared"))
 
 
 def test_adapters_are_not_shared_by_a_runner_that_merges_them(tmp_path: Path) -> None:
     with pytest.raises(
         AssertionError, match="the runner openvino merges them; set runner to transformers, or adapters to auto"
     ):
-        with running(tmp_path / "data", make_model=LocalModel, model="pocket-nano", adapters="shared"):
+        with running(tmp_path / "data", make_model=LocalModel, model="pocket-nano", engine__adapters="shared"):
             pass
 
 

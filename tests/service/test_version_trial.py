@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlite_utils import Database
 
-from service.settings import ServeSettings
+from service.settings import CanarySettings
 from service.version_trial import HELD, PASSED, TrialMonitor, Verdict, greatest_wealth
 from store.database import open_store, transaction
 from store.ids import now
@@ -101,7 +101,7 @@ def test_what_an_operator_made_live_stays(served: Running) -> None:
 
 
 def test_without_the_test_nothing_is_taken_back(tmp_path: Path) -> None:
-    with running(tmp_path / "data", rollback_alpha=0) as served:
+    with running(tmp_path / "data", canary__rollback_alpha=0) as served:
         rate(served, "attune", "up", 9)
         number = served.add_candidate()
         served.wait_for_state(number, "live")
@@ -111,7 +111,7 @@ def test_without_the_test_nothing_is_taken_back(tmp_path: Path) -> None:
 
 
 def test_a_canary_that_holds_becomes_live(tmp_path: Path) -> None:
-    with running(tmp_path / "data", canary_share=0.5, canary_s=0.2, canary_items=3) as served:
+    with running(tmp_path / "data", canary__share=0.5, canary__seconds=0.2, canary__feedback=3) as served:
         number = served.add_candidate()
         served.wait_for_state(number, "canary")
         wait_until(lambda: served.versions()[number]["share"] == 0.5, what="it has its share")
@@ -129,7 +129,7 @@ def test_a_canary_that_holds_becomes_live(tmp_path: Path) -> None:
 
 
 def test_a_canary_that_people_like_less_is_taken_out(tmp_path: Path) -> None:
-    with running(tmp_path / "data", canary_share=0.3, canary_s=0.0, canary_items=50) as served:
+    with running(tmp_path / "data", canary__share=0.3, canary__seconds=0.0, canary__feedback=50) as served:
         number = served.add_candidate()
         served.wait_for_state(number, "canary")
         rate(served, "attune@0", "up", 9)
@@ -181,7 +181,7 @@ def test_a_verdict_is_void_once_an_operator_has_moved_traffic(served: Running, m
 @pytest.mark.parametrize("by_operator", [False, True])
 def test_a_live_version_stays_on_trial_after_a_canary_that_failed(by_operator: bool, db: Database) -> None:
     """Version 1 held as a canary and went live; 2 was its canary and was taken out: feedback on 1 counts as before."""
-    monitor = TrialMonitor(ServeSettings(rollback_alpha=0.05))
+    monitor = TrialMonitor(CanarySettings(rollback_alpha=0.05))
     with transaction(db):
         for number in (1, 2):
             add_version(db, Version(number, number - 1, "candidate", f"digest{number}", "", 0, "mixed", now()), ())
@@ -207,5 +207,5 @@ def test_a_canarys_share_is_below_one(share: float, tmp_path: Path) -> None:
     from service.errors import CannotStart
     from service.settings import load_settings
 
-    with pytest.raises(CannotStart, match="--canary-share"):
-        load_settings({"canary_share": share})
+    with pytest.raises(CannotStart, match="--canary.share"):
+        load_settings({"canary.share": share})

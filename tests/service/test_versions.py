@@ -63,7 +63,7 @@ def test_weights_that_are_not_what_was_trained_never_answer(tmp_path: Path) -> N
 def test_a_candidate_that_does_not_fit_waits_with_one_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.traffic.MEMORY_RETRY_S", 0.2)
     parrot = ParrotModel(gib={1: 1.5})
-    with running(tmp_path / "data", parrot, memory_gib=2.0) as served:
+    with running(tmp_path / "data", parrot, engine__memory_gib=2.0) as served:
         late = served.add_candidate()
 
         def failures() -> list[str]:
@@ -81,7 +81,7 @@ def test_a_candidate_that_does_not_fit_waits_with_one_event(tmp_path: Path, monk
 
 def test_a_service_whose_memory_holds_no_swap_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"raise it to 2\.00 or more"):
-        with running(tmp_path / "data", memory_gib=1.5):
+        with running(tmp_path / "data", engine__memory_gib=1.5):
             pass
 
 
@@ -89,9 +89,9 @@ def test_shared_base_weights_are_taken_from_the_memory_of_versions(tmp_path: Pat
     with pytest.raises(
         AssertionError, match=r"1\.00 GiB beside 2\.00 GiB of base weights .* raise it to 4\.00 or more"
     ):
-        with running(tmp_path / "data", ParrotModel(shared=2.0), memory_gib=3.5):
+        with running(tmp_path / "data", ParrotModel(shared=2.0), engine__memory_gib=3.5):
             pass
-    with running(tmp_path / "more", ParrotModel(shared=2.0), memory_gib=4.0) as served:
+    with running(tmp_path / "more", ParrotModel(shared=2.0), engine__memory_gib=4.0) as served:
         assert served.service.engine.limits.memory_gib == 2.0
 
 
@@ -116,7 +116,7 @@ def test_a_candidate_of_a_parent_that_is_no_longer_live_is_withdrawn(served: Run
 
 
 def test_an_old_version_is_loaded_when_it_is_asked_for_and_leaves_when_idle(tmp_path: Path) -> None:
-    with running(tmp_path / "data", idle_unload_s=0.3) as served:
+    with running(tmp_path / "data", engine__idle_unload_s=0.3) as served:
         number = served.add_candidate()
         served.wait_for_state(number, "live")
         wait_until(lambda: not served.versions()[0]["loaded"], what="the old version has left memory")
@@ -133,7 +133,7 @@ def test_an_old_version_is_loaded_when_it_is_asked_for_and_leaves_when_idle(tmp_
 
 
 def test_there_are_never_more_slots_than_allowed(tmp_path: Path) -> None:
-    with running(tmp_path / "data", ParrotModel(step_s=0.001), max_slots=2) as served:
+    with running(tmp_path / "data", ParrotModel(step_s=0.001), engine__max_slots=2) as served:
         numbers = [served.add_candidate()]
         served.wait_for_state(numbers[0], "live")
         for _ in range(3):
@@ -242,7 +242,7 @@ def test_swaps_under_load_fail_nothing_and_mix_nothing(tmp_path: Path) -> None:
 
 
 def test_answers_past_the_drain_limit_are_cut_with_a_clear_error(tmp_path: Path) -> None:
-    with running(tmp_path / "data", ParrotModel(step_s=0.02), drain_limit_s=0.3) as served:
+    with running(tmp_path / "data", ParrotModel(step_s=0.02), limits__drain_s=0.3) as served:
         stream = served.openai().chat.completions.create(
             model="attune", messages=[{"role": "user", "content": "long"}], max_tokens=800, stream=True
         )
