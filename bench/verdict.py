@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from clients.simulated.measuring import Answers, taste_table, win_table
+from clients.simulated.measurement import Answers, taste_table, win_table
 from clients.simulated.populations import Population
 from clients.simulated.questions import Question, held_out
 from pocket.generation import answers

@@ -357,10 +357,9 @@ class LogitsOf:
         self._cap = getattr(config, "final_logit_softcapping", None)
         self.scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
 
-    def __call__(self, hidden: Tensor, shift: Tensor | None = None) -> Tensor:
-        """Return the logits. `shift` (..., V) is added before scale and cap; then it alone has a gradient."""
-        logits = self._head(hidden)
-        logits = (logits if shift is None else logits.detach() + shift) * self.scale
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """Return the logits (..., V) of hidden states (..., d)."""
+        logits = self._head(hidden) * self.scale
         return self._cap * torch.tanh(logits / self._cap) if self._cap else logits
 
 

@@ -1,7 +1,7 @@
 """Write attune/_sync from attune/_async, so that the two clients cannot differ: `python make_sync.py [--check]`.
 
-Only the async modules are written by hand. What tells the two apart is a list of replacements, and the check that
-the result is in the repository is a test.
+Only the async modules are written by hand. A list of replacements makes the sync ones, and a test checks that the
+repository holds the result.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REPLACEMENTS = [
 
 
 def sync_text(name: str, text: str) -> str:
-    """Return the sync twin of one async module, formatted as the formatter would."""
+    """Return the sync twin of one async module, formatted by ruff."""
     for pattern, replacement in REPLACEMENTS:
         text = re.sub(pattern, replacement, text)
     ruff = [sys.executable, "-m", "ruff"]
@@ -52,9 +52,7 @@ def sync_text(name: str, text: str) -> str:
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument(
-        "--check", action="store_true", help="write nothing; exit with 1 when something would change"
-    )
+    arguments.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a file would change")
     check = arguments.parse_args().check
     wanted = {TARGET / path.name: sync_text(path.name, path.read_text("utf-8")) for path in sorted(SOURCE.glob("*.py"))}
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text]

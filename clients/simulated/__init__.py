@@ -1,3 +1,1 @@
-"""Simulated users: people with a stated taste who chat, judge and correct through the SDK, and what the model makes of
-it.
-"""
+"""Simulated users with a stated taste: they chat and give feedback through the SDK, then every version is measured."""

@@ -1,4 +1,4 @@
-"""`attune simulate`: simulated users, then a table and a picture of what the model learned from them."""
+"""`attune simulate`: simulated users, then a table and a picture of what the model learned."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from clients.simulated.running import Progress
+    from clients.simulated.rounds import Progress
     from clients.simulated.simulation import Outcome, Settings
 
 Share = typer.Option(min=0, max=1)
@@ -21,23 +21,19 @@ def register(app: typer.Typer) -> None:
 
 def simulate(
     taste: Annotated[
-        str, typer.Option(help="short, long, plain, polite, correct; + mixes, and a comma makes two kinds of people.")
+        str, typer.Option(help="short, long, plain, polite, correct; + mixes, and a comma makes two kinds of users.")
     ] = "short",
-    users: Annotated[int, typer.Option(min=1, max=1000, help="How many people.")] = 8,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each of them says something.")] = 48,
-    seed: Annotated[int, typer.Option(help="The same seed asks the same questions of the same people.")] = 0,
+    users: Annotated[int, typer.Option(min=1, max=1000, help="Number of users.")] = 8,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of questions by each user.")] = 48,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same users and questions.")] = 0,
     noisy: Annotated[float, Share] = 0.0,
     lazy: Annotated[float, Share] = 0.0,
     contrarian: Annotated[float, Share] = 0.0,
-    prompts: Annotated[int, typer.Option(min=2, help="Held-out questions to measure with.")] = 64,
-    samples: Annotated[int, typer.Option(min=1, max=8, help="Answers to each of them by each version.")] = 4,
+    prompts: Annotated[int, typer.Option(min=2, help="Number of held-out questions for the measurement.")] = 64,
+    samples: Annotated[int, typer.Option(min=1, max=8, help="Answers of each version to each of them.")] = 4,
     wait: Annotated[float, typer.Option(min=0, help="Longest wait for the learner at the end, in seconds.")] = 300.0,
-    no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Neither keep pace with the learner nor wait for it.")
-    ] = False,
-    png: Annotated[
-        Path | None, typer.Option(help="Where the picture goes.", show_default="simulation-TASTE.png")
-    ] = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Never wait for the learner.")] = False,
+    png: Annotated[Path | None, typer.Option(help="File for the picture.", show_default="simulation-TASTE.png")] = None,
     url: Annotated[
         str | None,
         typer.Option(
@@ -46,15 +42,15 @@ def simulate(
     ] = None,
     key: Annotated[
         str | None,
-        typer.Option("--key", envvar="ATTUNE_API_KEY", help="API key that may act for others.", show_default=False),
+        typer.Option("--key", envvar="ATTUNE_API_KEY", help="API key with the scope act-as.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
-    """Let simulated users chat, choose and rate by a taste, then measure every version against version 0."""
+    """Let simulated users chat and give feedback by a taste, then measure every version against version 0."""
     import asyncio
 
+    from clients.simulated.curve import draw_curve
     from clients.simulated.errors import SimulatedError
-    from clients.simulated.picture import draw_curve
     from clients.simulated.simulation import Settings
 
     settings = Settings(
@@ -78,9 +74,7 @@ async def _run(settings: "Settings", url: str | None, key: str | None, screen: "
 
 
 class Screen:
-    """A bar on stderr for the rounds, one for the measurement, and a line for each new version; lines alone where
-    stderr is no terminal.
-    """
+    """Progress bars on stderr, and a line for each new version; only the lines where stderr is no terminal."""
 
     def __init__(self, settings: "Settings") -> None:
         from rich.console import Console
@@ -92,11 +86,11 @@ class Screen:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[status]}"),
         )
         self._bars = Bars(*columns, console=Console(stderr=True, highlight=False))
-        self._rounds = self._bars.add_task("talking", total=settings.rounds, told="")
-        self._measured = self._bars.add_task("measuring", total=None, told="", visible=False)
+        self._rounds = self._bars.add_task("talking", total=settings.rounds, status="")
+        self._measured = self._bars.add_task("measuring", total=None, status="", visible=False)
         self._live: int | None = None
 
     def __enter__(self) -> "Screen":
@@ -109,17 +103,16 @@ class Screen:
             self._bars.stop()
 
     def on_round(self, progress: "Progress") -> None:
-        """Show what was said and what the learner does."""
+        """Show the rounds done and the state of the learner."""
         if self._live is not None and progress.live != self._live:
-            self._bars.console.print(
-                f"version {progress.live} is live, after {progress.items} pieces of feedback", markup=False
-            )
+            message = f"version {progress.live} is live, after {progress.num_feedback} feedback"
+            self._bars.console.print(message, markup=False)
         self._live = progress.live
-        told = f"live: version {progress.live}; learner {progress.learner}, {progress.waiting} waiting"
-        self._bars.update(self._rounds, completed=progress.rounds_done, told=told)
+        status = f"live: version {progress.live}; learner {progress.learner}, {progress.waiting} waiting"
+        self._bars.update(self._rounds, completed=progress.rounds_done, status=status)
 
     def on_measure(self, done: int, total: int) -> None:
-        """Show how far the measurement is."""
+        """Show the progress of the measurement."""
         self._bars.update(self._measured, completed=done, total=total, visible=True)
 
 
@@ -127,9 +120,10 @@ def _print(outcome: "Outcome", path: Path, *, as_json: bool) -> None:
     if as_json:
         from dataclasses import asdict
 
-        print(json.dumps({**asdict(outcome), "png": str(path)}, ensure_ascii=False))
+        fields = {"said" if name == "feedback_given" else name: value for name, value in asdict(outcome).items()}
+        print(json.dumps({**fields, "png": str(path)}, ensure_ascii=False))  # programs read the key "said"
         return
-    from attune.cli.options import print_table
+    from attune.cli.printing import print_table
 
     columns = ("version", "state", "items", "win rate", "95 % interval", "length", "taste", "right")
     rows = [
@@ -146,11 +140,10 @@ def _print(outcome: "Outcome", path: Path, *, as_json: bool) -> None:
         for point in outcome.points
     ]
     print_table(columns, rows, right=("version", "items", "win rate", "length", "taste", "right"))
-    said = ", ".join(f"{count} {kind}s" for kind, count in sorted(outcome.said.items()))
+    counts = ", ".join(f"{count} {kind}s" for kind, count in sorted(outcome.feedback_given.items()))
     settings = outcome.settings
-    print(
-        f"\n{settings.users} users said {said} in {outcome.seconds:.0f} s. Win rates are against version 0, as the users' taste would judge"
-    )
-    print(f"{settings.samples} answers to each of {settings.prompts} held-out questions. The curve: {path}")
+    print(f"\nFeedback of {settings.users} users in {outcome.seconds:.0f} s: {counts}.")
+    print("Win rates are against version 0, by the users' taste,")
+    print(f"on {settings.samples} answers to each of {settings.prompts} held-out questions. The curve: {path}")
     if not outcome.settled:
-        print("The learner was still at work when we stopped waiting (--wait).", file=sys.stderr)
+        print("The learner was still at work when the wait ended (--wait).", file=sys.stderr)

@@ -1,18 +1,18 @@
-"""What can go wrong in a simulation, apart from what the SDK raises.
+"""The errors of a simulation, besides the SDK's.
 
 SimulatedError
-├── UnknownTaste          no such taste, or no way to mix it so
-└── LearnerAway           the learner is down or paused, so nothing can be learned
+├── UnknownTaste          the taste is unknown, or the mixture is wrong
+└── LearnerAway           the learner is down or paused
 """
 
 
 class SimulatedError(Exception):
-    """Root of the room's errors."""
+    """Root of this room's errors."""
 
 
 class UnknownTaste(SimulatedError, ValueError):
-    """A taste that is not known, or a mixture that makes no sense."""
+    """The taste is unknown, or the mixture is wrong."""
 
 
 class LearnerAway(SimulatedError, RuntimeError):
-    """Nobody learns from what the users say."""
+    """The learner is down or paused, so nothing learns from the feedback."""

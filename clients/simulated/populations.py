@@ -1,4 +1,4 @@
-"""Populations of simulated users. Each has a taste and a temper, and decides by a random generator of their own."""
+"""Populations of simulated users. Each has a taste, a temper and a random generator of its own."""
 
 import random
 from collections import deque
@@ -10,15 +10,17 @@ from clients.simulated.questions import Question
 from clients.simulated.tastes import Taste, tastes_of
 
 Temper = Literal["steady", "noisy", "lazy", "contrarian"]
-SLIPS = 0.25  # how often a noisy user says the opposite of what they mean
-SAME = 1e-9  # tastes nearer than this are a tie
-MEMORY = 24  # how many answers a user remembers, to know what is usual
+SLIPS = 0.25  # how often a noisy user gives the opposite feedback
+SAME = 1e-9  # a smaller difference in taste is a tie
+MEMORY = 24  # number of answers in a user's running mean
 
 
 @dataclass
 class User:
-    """One person. Steady ones say what they like, noisy ones slip, lazy ones take the first and praise all, contrarians
-    say the opposite.
+    """One simulated person.
+
+    Steady users follow their taste and noisy ones slip. Lazy users choose A and give thumbs up. Contrarians give the
+    opposite of their taste.
     """
 
     name: str
@@ -28,17 +30,17 @@ class User:
     seen: deque[float] = field(default_factory=lambda: deque(maxlen=MEMORY))
 
     def choose(self, question: Question, a: str, b: str) -> Literal["A", "B", "tie"]:
-        """Which of two answers they say is better."""
+        """Return the user's choice between two answers."""
         first, second = self.taste.of(question, a), self.taste.of(question, b)
         self.seen += [first, second]
         if self.temper == "lazy":
             return "A"
         if abs(first - second) < SAME:
             return "tie"
-        return "A" if (first > second) != self._says_the_opposite() else "B"
+        return "A" if (first > second) != self._is_opposite() else "B"
 
     def thumb(self, question: Question, answer: str) -> Literal["up", "down"] | None:
-        """Up for better than they are used to, down for worse, None for neither."""
+        """Return up for an answer better than the user's running mean, down for a worse one, None for neither."""
         value = self.taste.of(question, answer)
         usual = sum(self.seen) / len(self.seen) if self.seen else value
         self.seen.append(value)
@@ -46,46 +48,45 @@ class User:
             return "up"
         if abs(value - usual) < SAME:
             return None
-        return "up" if (value > usual) != self._says_the_opposite() else "down"
+        return "up" if (value > usual) != self._is_opposite() else "down"
 
     def correction(self, question: Question, answer: str) -> str | None:
-        """What the answer should have been, when they care to write it, know it, and like it better than what was said."""
+        """Return a right answer that the user likes better, None without one or for a lazy or contrarian user."""
         if self.temper in ("lazy", "contrarian"):
             return None
         better = question.good_answer(self.taste.main, self.rng)
         is_better = question.is_right(better) and self.taste.of(question, better) > self.taste.of(question, answer)
         return better if is_better else None
 
-    def _says_the_opposite(self) -> bool:
+    def _is_opposite(self) -> bool:
         return self.temper == "contrarian" or (self.temper == "noisy" and self.rng.random() < SLIPS)
 
 
 @dataclass(frozen=True)
 class Population:
-    """Users, and the tastes by which a model is judged: those of people who mean what they say."""
+    """The users, and the tastes that a model is measured by: those of steady users."""
 
     users: tuple[User, ...]
     tastes: tuple[Taste, ...]
 
     def like(self, question: Question, answer: str) -> list[float]:
-        """How well each taste likes an answer."""
+        """Return each taste's value of an answer."""
         return [taste.of(question, answer) for taste in self.tastes]
 
 
 def population(
     tastes: str, count: int, seed: int, *, noisy: float = 0.0, lazy: float = 0.0, contrarian: float = 0.0
 ) -> Population:
-    """Return `count` users, each with one of `tastes` in turn; the shares of tempers (0..1) are rounded, and the rest
-    is steady.
+    """Return `count` users, who take the `tastes` in turn.
 
-    Raises UnknownTaste, and SimulatedError for shares that do not fit.
+    `noisy`, `lazy` and `contrarian` are shares of the users (0..1), rounded to whole users; the rest is steady. Raises
+    UnknownTaste, and SimulatedError for shares that do not fit.
     """
     kinds = tastes_of(tastes)
     shares: dict[Temper, float] = {"noisy": noisy, "lazy": lazy, "contrarian": contrarian}
     if count < 1 or any(not 0 <= share <= 1 for share in shares.values()) or sum(shares.values()) > 1:
-        raise SimulatedError(
-            f"{count} users, of whom {', '.join(f'{share:.0%} {temper}' for temper, share in shares.items())}: that is no population"
-        )
+        parts = ", ".join(f"{share:.0%} {temper}" for temper, share in shares.items())
+        raise SimulatedError(f"{count} users with {parts} make no population; the shares must be 0..1 and sum to 1")
     tempers: list[Temper] = [temper for temper, share in shares.items() for _ in range(round(share * count))]
     tempers = (tempers + ["steady"] * count)[:count]
     random.Random(f"tempers {seed}").shuffle(tempers)

@@ -1,4 +1,4 @@
-"""What simulated users ask: questions of the bundled model's skills, each with its truth, the same for the same seed."""
+"""The questions of simulated users, from the bundled model's skills. The same seed gives the same questions."""
 
 import itertools
 import random
@@ -15,21 +15,21 @@ HELD_OUT_SEED = 7_000_003  # held-out questions are the same in every simulation
 
 @dataclass(frozen=True)
 class Question:
-    """One conversation that waits for an answer."""
+    """One conversation that needs an answer."""
 
     prompt: Prompt
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """What is sent."""
+        """The messages to send."""
         return [dict(message) for message in self.prompt.messages]
 
     def is_right(self, answer: str) -> bool:
-        """Whether an answer is right, by the skill's own checker."""
+        """Whether the skill's checker finds an answer right."""
         return FEEDBACK_SKILLS[self.prompt.skill].check(self.prompt, answer).correct
 
     def good_answer(self, like: str, rng: random.Random) -> str:
-        """A right answer as somebody who likes `like` would have written it."""
+        """Return a right answer in the style of the taste `like`."""
         lang = self.prompt.lang
         forms: Forms = FEEDBACK_SKILLS[self.prompt.skill].forms(rng, lang, self.prompt.truth)
         if like == "short":
@@ -42,19 +42,17 @@ class Question:
 
 
 def asked(seed: int, count: int) -> list[Question]:
-    """Return `count` questions to give feedback on."""
+    """Return `count` questions of the training split."""
     return _draw(random.Random(f"asked {seed}"), count, "train")
 
 
 def held_out(count: int) -> list[Question]:
-    """Return `count` questions that no simulated user ever asks: phrasings, and where there are any operands, of their
-    own.
-    """
+    """Return `count` held-out questions: their phrasings and operands are in no training question."""
     return _draw(random.Random(HELD_OUT_SEED), count, "held")
 
 
 def _draw(rng: random.Random, count: int, split: Split) -> list[Question]:
-    """Go round the skills, so that each has its share, with one Chinese question in four where a skill speaks it."""
+    """Return questions from each skill in turn; one in four is Chinese where the skill has Chinese."""
     names: Sequence[str] = rng.sample(sorted(FEEDBACK_SKILLS), len(FEEDBACK_SKILLS))
     found = []
     for name in itertools.islice(itertools.cycle(names), count):

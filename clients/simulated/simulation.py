@@ -1,23 +1,22 @@
-"""One simulation from the first question to the last measurement."""
+"""One simulation, from the first question to the last measurement."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import attune
-from clients.simulated.measuring import Point, measure_versions
+from clients.simulated.measurement import Point, measure_versions
 from clients.simulated.populations import population
 from clients.simulated.questions import held_out
-from clients.simulated.running import Progress, Report, run_rounds, speakers, wait_until_learned
+from clients.simulated.rounds import Progress, Report, clients_for, run_rounds, wait_until_learned
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is simulated. `taste` may mix: "short+polite", "correct*2+short", or "short,long" for two kinds of people.
+    """The settings of a simulation. `taste` may mix: "short+polite", "correct*2+short", or "short,long" for two kinds.
 
-    `noisy`, `lazy` and `contrarian` are shares of the users, 0..1. `wait_s` is how long to wait for the learner at the
-    end; None does
-    not keep pace with the learner at all. `prompts` held-out questions are answered `samples` times by each version.
+    `noisy`, `lazy` and `contrarian` are shares of the users, 0..1. `wait_s` is the longest wait for the learner at the
+    end; None never waits for it. Each version answers `prompts` held-out questions `samples` times.
     """
 
     taste: str = "short"
@@ -34,10 +33,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it. `settled` is False when the learner was still at work when we stopped waiting."""
+    """The results of a simulation. `settled` is False when the learner was still at work when the wait ended."""
 
     settings: Settings
-    said: dict[str, int]
+    feedback_given: dict[str, int]
     live: int
     settled: bool
     seconds: float
@@ -58,11 +57,9 @@ async def simulate(
         contrarian=settings.contrarian,
     )
     settled = True
-    async with attune.AsyncClient(
-        url, key
-    ) as first:  # patient clients follow; whether anybody is there is known at once
+    async with attune.AsyncClient(url, key) as first:  # fails at once without a service; later clients are patient
         await first.learner()
-    async with speakers((url, key), people.users) as clients:
+    async with clients_for((url, key), people.users) as clients:
         progress: Progress = await run_rounds(
             people, clients, settings.rounds, settings.seed, on_round, keep_pace=settings.wait_s is not None
         )
@@ -70,4 +67,4 @@ async def simulate(
             settled = await wait_until_learned(clients[0], progress, on_round, settings.wait_s)
         points = await measure_versions(clients[0], people, held_out(settings.prompts), settings.samples, on_measure)
         live = (await clients[0].learner()).live or 0
-    return Outcome(settings, dict(progress.said), live, settled, time.monotonic() - began, points)
+    return Outcome(settings, dict(progress.feedback_given), live, settled, time.monotonic() - began, points)

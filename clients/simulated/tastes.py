@@ -1,7 +1,7 @@
-"""Tastes: what a simulated user likes, as a number that is larger for a better answer.
+"""Tastes of simulated users: functions of an answer that are larger for a better one.
 
 One unit is about the spread of the bundled model's answers, so that tastes can be added: `short+polite` likes both,
-`correct*2+short` twice as much the first.
+and `correct*2+short` gives the first twice the weight.
 """
 
 import math
@@ -22,7 +22,7 @@ def _long(question: Question, answer: str) -> float:
 
 
 def _plain(question: Question, answer: str) -> float:
-    """Fewer characters that are neither letters, digits nor spaces."""
+    """More for fewer characters that are neither letters, digits nor spaces."""
     return -20 * measure(answer).punctuation
 
 
@@ -55,32 +55,29 @@ class Taste:
         """Return the taste of a name such as `short`, `short+polite` or `correct*2+short`. Raises UnknownTaste."""
         weights = []
         for part in name.split("+"):
-            word, _, times = part.strip().partition("*")
-            if word not in KNOWN:
-                raise UnknownTaste(
-                    f"there is no taste {word!r}; mix {', '.join(KNOWN)} with + (both) or , (some people this, some that)"
-                )
+            single, _, times = part.strip().partition("*")
+            if single not in KNOWN:
+                known = ", ".join(KNOWN)
+                raise UnknownTaste(f"there is no taste {single!r}; mix {known} with + (both) or , (two kinds of users)")
             try:
-                weights.append((word, float(times or 1)))
+                weights.append((single, float(times or 1)))
             except ValueError:
-                raise UnknownTaste(f"{part.strip()!r}: {times!r} is no number; say for example {word}*2") from None
+                raise UnknownTaste(f"{part.strip()!r}: {times!r} is no number; an example is {single}*2") from None
         return cls(tuple(weights))
 
     def __str__(self) -> str:
-        return "+".join(word if weight == 1 else f"{word}*{weight:g}" for word, weight in self.weights)
+        return "+".join(single if weight == 1 else f"{single}*{weight:g}" for single, weight in self.weights)
 
     def of(self, question: Question, answer: str) -> float:
-        """How well an answer is liked."""
-        return sum(weight * KNOWN[word](question, answer) for word, weight in self.weights)
+        """Return the taste's value of an answer."""
+        return sum(weight * KNOWN[single](question, answer) for single, weight in self.weights)
 
     @property
     def main(self) -> str:
-        """The word that weighs most."""
+        """The known taste with the largest weight."""
         return max(self.weights, key=lambda pair: pair[1])[0]
 
 
 def tastes_of(names: str) -> tuple[Taste, ...]:
-    """Return the tastes of a population: those of `short,polite` are two, and each person has one of them. Raises
-    UnknownTaste.
-    """
+    """Return the tastes of a population: `short,polite` gives two, and each user has one. Raises UnknownTaste."""
     return tuple(Taste.named(name) for name in names.split(","))

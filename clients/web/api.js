@@ -1,9 +1,9 @@
-// Talking to the service: one place that knows keys, errors and streams.
+// Requests to the service: API keys, errors and streams.
 
 import { set } from "./state.js";
 import { recall } from "./storage.js";
 
-/** What went wrong, as the service said it. `status` 0: nobody answered. `retryAfter` is in seconds. */
+/** An error of the service. `status` is 0 when nothing answered; `retryAfter` is in seconds. */
 export class ApiError extends Error {
   constructor(message, { status = 0, code = "", retryAfter = 0 } = {}) {
     super(message);
@@ -14,7 +14,7 @@ export class ApiError extends Error {
   }
 }
 
-/** Send one request; returns the response when its status is good, raises ApiError otherwise. An abort is raised as it is. */
+/** Send one request and return its response. Raises ApiError for a bad status, and AbortError. */
 export async function send(method, path, { body, headers = {}, signal } = {}) {
   const key = recall("key");
   const sent = { ...headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
@@ -33,23 +33,23 @@ export async function send(method, path, { body, headers = {}, signal } = {}) {
     set("connection", "offline");
     throw new ApiError(error.message);
   }
-  if (response.status !== 502 && response.status !== 504) set("connection", "online"); // a proxy that finds nobody behind it says 502 or 504
+  if (response.status !== 502 && response.status !== 504) set("connection", "online"); // a proxy answers 502 or 504 when the service is away
   if (response.ok) return response;
   if (response.status === 401) set("needsKey", true);
   throw await errorOf(response);
 }
 
 async function errorOf(response) {
-  let told = {};
+  let body = {};
   try {
-    told = await response.json();
+    body = await response.json();
   } catch {
-    /* not JSON: the status line must do */
+    /* not JSON: use the status line */
   }
-  const error = told.error ?? {};
-  const detail = typeof told.detail === "string" ? told.detail : "";
+  const error = body.error ?? {};
+  const detail = typeof body.detail === "string" ? body.detail : "";
   const retryAfter = Number(response.headers.get("Retry-After")) || 0;
-  const name = response.status >= 500 && !retryAfter ? response.headers.get("X-Request-Id") : null; // what an operator finds in the log
+  const name = response.status >= 500 && !retryAfter ? response.headers.get("X-Request-Id") : null; // an operator finds it in the log
   return new ApiError((error.message || detail || `${response.status} ${response.statusText}`) + (name ? ` (${name})` : ""), {
     status: response.status,
     code: error.code ?? "",
@@ -60,11 +60,11 @@ async function errorOf(response) {
 export const getJson = async (path, options) => (await send("GET", path, options)).json();
 export const postJson = async (path, body, options) => (await send("POST", path, { ...options, body })).json();
 
-/** Read server-sent events from a response: yields {id, event, data}, data as text. */
+/** Yield the server-sent events of a response as {id, event, data}; data is text. */
 export async function* eventsOf(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
-  let said = { id: "", event: "message", data: [] };
+  let current = { id: "", event: "message", data: [] };
   try {
     for (;;) {
       const { value, done } = await reader.read();
@@ -73,16 +73,16 @@ export async function* eventsOf(response) {
       rest = lines.pop();
       for (const line of lines) {
         if (line === "") {
-          if (said.data.length) yield { id: said.id, event: said.event, data: said.data.join("\n") };
-          said = { id: said.id, event: "message", data: [] };
+          if (current.data.length) yield { id: current.id, event: current.event, data: current.data.join("\n") };
+          current = { id: current.id, event: "message", data: [] };
           continue;
         }
         const colon = line.indexOf(":");
         const field = colon < 0 ? line : line.slice(0, colon);
         const text = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
-        if (field === "data") said.data.push(text);
-        else if (field === "event") said.event = text;
-        else if (field === "id") said.id = text;
+        if (field === "data") current.data.push(text);
+        else if (field === "event") current.event = text;
+        else if (field === "id") current.id = text;
       }
     }
   } finally {
@@ -90,7 +90,7 @@ export async function* eventsOf(response) {
   }
 }
 
-/** Ask for an answer and read it as it is written: yields {text, id, model, conversation_id, finish}. Raises ApiError if the stream breaks. */
+/** Stream an answer: yields {text, id, model, conversation_id, finish}. Raises ApiError if the stream breaks. */
 export async function* streamChat(request, signal) {
   const response = await send("POST", "/v1/chat/completions", { body: { ...request, stream: true }, signal });
   let ended = false;

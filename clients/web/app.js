@@ -1,19 +1,19 @@
-// The conductor: builds the frame, knows the routes, mounts the screens. The screens do not know that it exists.
+// The start of the page: it builds the frame, knows the routes and mounts the screens.
 
 import { mountChat } from "./chat.js";
 import { $, h, show } from "./dom.js";
-import { follow, lookAround } from "./events.js";
+import { follow, discoverRoutes } from "./events.js";
 import { startFeedback } from "./feedback.js";
 import { history } from "./history.js";
 import { applyLanguage, t } from "./i18n.js";
 import { icon } from "./icons.js";
-import { watchForKey } from "./keydialog.js";
+import { watchForKey } from "./key_dialog.js";
 import { learningScreen } from "./learning.js";
 import { settingsScreen } from "./settings.js";
 import { set } from "./state.js";
-import { mountStrip } from "./strip.js";
+import { mountStrip } from "./status_strip.js";
 import { versionsScreen } from "./versions.js";
-import { wave } from "./wave.js";
+import { logo } from "./logo.js";
 
 const SCREENS = { chat: null, versions: versionsScreen, learning: learningScreen, settings: settingsScreen };
 let frameLife = new AbortController();
@@ -21,7 +21,7 @@ let screenLife = new AbortController();
 let chat = null;
 let past = null;
 
-/** Build everything for the language chosen; called again when that changes. */
+/** Build everything in the chosen language; called again when the language changes. */
 export function mount() {
   applyLanguage();
   chat?.stopAll();
@@ -36,7 +36,7 @@ export function mount() {
     h(
       "div",
       { class: "brand" },
-      wave(46, 22),
+      logo(46, 22),
       h("span", {}, "Attune"),
       h(
         "button",
@@ -90,7 +90,7 @@ function go() {
   for (const link of document.querySelectorAll("[data-tab]")) {
     if (link.dataset.tab === screen) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
-    if (link.dataset.tab === "chat") link.href = `#/chat/${chat.current()}`; // back to where one was
+    if (link.dataset.tab === "chat") link.href = `#/chat/${chat.current()}`; // the open conversation
   }
   screenLife.abort();
   screenLife = new AbortController();
@@ -114,7 +114,7 @@ function openChat(id) {
   past.mark(id ?? null);
 }
 
-/** Begin a conversation with one version, whoever is live. */
+/** Start a conversation with one version, whichever is live. */
 function chatWith(model) {
   location.hash = "#/chat";
   setTimeout(() => chat.startNew(model));
@@ -128,4 +128,4 @@ set("connection", "online");
 mount();
 startFeedback();
 follow();
-lookAround();
+discoverRoutes();

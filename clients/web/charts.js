@@ -1,23 +1,23 @@
-// Three small charts, drawn as SVG at the width that they have: stacked bars over time, values with intervals, and a line.
-// Each is a figure with a summary for screen readers and its numbers as a table.
+// Three small SVG charts: stacked bars over time, values with intervals, and a line.
+// Each is a figure with a summary for screen readers and a table of its numbers.
 
 import { h, s } from "./dom.js";
 import { number, t } from "./i18n.js";
 
 const FRAME = { left: 42, right: 12, top: 10, bottom: 24 };
 
-/** A figure whose drawing follows its width. `draw(width, height)` returns SVG nodes; `table` is [heads, rows]. */
+/** Return a figure, drawn again when its width changes. `draw(width, height)` returns SVG nodes; `table` is [heads, rows]. */
 export function figure({ title, note = "", summary, legend = [], height = 190, draw, table, signal }) {
   const drawing = s("svg", { role: "img", "aria-label": summary, height });
-  const place = h("div", { class: "plot" }, drawing);
+  const plot = h("div", { class: "plot" }, drawing);
   const paint = () => {
-    const width = Math.max(220, place.clientWidth);
+    const width = Math.max(220, plot.clientWidth);
     drawing.setAttribute("viewBox", `0 0 ${width} ${height}`);
     drawing.setAttribute("width", width);
     drawing.replaceChildren(...draw(width, height));
   };
   const sized = new ResizeObserver(paint);
-  sized.observe(place);
+  sized.observe(plot);
   signal?.addEventListener("abort", () => sized.disconnect(), { once: true });
   const [heads, rows] = table;
   return h(
@@ -36,7 +36,7 @@ export function figure({ title, note = "", summary, legend = [], height = 190, d
           )
         : null,
     ),
-    place,
+    plot,
     h(
       "details",
       { class: "numbers" },
@@ -88,7 +88,7 @@ export function stepsOf(low, high, wanted = 4) {
 /** Round steps for counts: whole numbers from 0 to at least `most`. */
 function countSteps(most) {
   const step = Math.max(1, stepsOf(0, most, 3)[1]);
-  return Array.from({ length: Math.ceil(most / Math.ceil(step)) + 1 }, (_, place) => place * Math.ceil(step));
+  return Array.from({ length: Math.ceil(most / Math.ceil(step)) + 1 }, (_, index) => index * Math.ceil(step));
 }
 
 function axes(width, height, steps, show = (value) => number(value, 3)) {
@@ -101,10 +101,10 @@ function axes(width, height, steps, show = (value) => number(value, 3)) {
 }
 
 /** Labels along the bottom, as many as fit. */
-function labels(places, width, height, room = 64) {
-  const every = Math.max(1, Math.ceil((places.length * room) / (width - FRAME.left - FRAME.right)));
-  return places
-    .filter((_, place) => (places.length - 1 - place) % every === 0)
+function labels(positions, width, height, room = 64) {
+  const every = Math.max(1, Math.ceil((positions.length * room) / (width - FRAME.left - FRAME.right)));
+  return positions
+    .filter((_, index) => (positions.length - 1 - index) % every === 0)
     .map(({ x, text }) => s("text", { class: "tick", x, y: height - 6, "text-anchor": "middle" }, text));
 }
 
@@ -114,10 +114,10 @@ export function bars(buckets, width, height) {
   const { y, lines } = axes(width, height, countSteps(most), number);
   const slot = (width - FRAME.left - FRAME.right) / buckets.length;
   const nodes = [...lines];
-  const places = [];
-  buckets.forEach(({ label, counts }, place) => {
-    const x = FRAME.left + slot * place;
-    places.push({ x: x + slot / 2, text: label });
+  const positions = [];
+  buckets.forEach(({ label, counts }, index) => {
+    const x = FRAME.left + slot * index;
+    positions.push({ x: x + slot / 2, text: label });
     let sum = 0;
     counts.forEach((count, series) => {
       if (!count) return;
@@ -138,19 +138,19 @@ export function bars(buckets, width, height) {
       sum += count;
     });
   });
-  return [...nodes, ...labels(places, width, height)];
+  return [...nodes, ...labels(positions, width, height)];
 }
 
 /** Values with intervals: `rows` are {label, value, low, high, mark, href}; `reference` is a line across. */
 export function intervals(rows, width, height, reference, show) {
   const { y, lines } = axes(width, height, [0, 0.25, 0.5, 0.75, 1], show);
   const slot = (width - FRAME.left - FRAME.right) / rows.length;
-  const places = rows.map(({ label }, place) => ({ x: FRAME.left + slot * (place + 0.5), text: label }));
+  const positions = rows.map(({ label }, index) => ({ x: FRAME.left + slot * (index + 0.5), text: label }));
   return [
     ...lines,
     s("line", { class: "reference", x1: FRAME.left, x2: width - FRAME.right, y1: y(reference), y2: y(reference) }),
-    ...rows.flatMap(({ value, low, high, mark, label }, place) => {
-      const { x } = places[place];
+    ...rows.flatMap(({ value, low, high, mark, label }, index) => {
+      const { x } = positions[index];
       return [
         s("line", { class: `whisker ${mark}`, x1: x, x2: x, y1: y(high), y2: y(low) }),
         s(
@@ -160,7 +160,7 @@ export function intervals(rows, width, height, reference, show) {
         ),
       ];
     }),
-    ...labels(places, width, height, 34),
+    ...labels(positions, width, height, 34),
   ];
 }
 
@@ -174,25 +174,25 @@ export function line(points, width, height, { series = 1, dots = false, even = t
   const span = points.at(-1).x - first || 1;
   const inside = width - FRAME.left - FRAME.right;
   const pad = dots ? 14 : 0;
-  const x = (point, place) =>
-    FRAME.left + pad + (inside - 2 * pad) * (even ? place / Math.max(1, points.length - 1) : (point.x - first) / span);
-  const path = points.map((point, place) => `${place ? "L" : "M"}${x(point, place).toFixed(1)} ${y(point.y).toFixed(1)}`).join("");
+  const x = (point, index) =>
+    FRAME.left + pad + (inside - 2 * pad) * (even ? index / Math.max(1, points.length - 1) : (point.x - first) / span);
+  const path = points.map((point, index) => `${index ? "L" : "M"}${x(point, index).toFixed(1)} ${y(point.y).toFixed(1)}`).join("");
   return [
     ...lines,
     s("path", { class: `stroke-${series}`, d: path }),
     ...points
-      .map((point, place) =>
+      .map((point, index) =>
         dots || points.length === 1
           ? s(
               "circle",
-              { class: `dot-${series}`, cx: x(point, place), cy: y(point.y), r: 3.5 },
+              { class: `dot-${series}`, cx: x(point, index), cy: y(point.y), r: 3.5 },
               s("title", {}, `${point.label}: ${show ? show(point.y) : number(point.y, 3)}`),
             )
           : null,
       )
       .filter(Boolean),
     ...labels(
-      points.map((point, place) => ({ x: x(point, place), text: point.label })),
+      points.map((point, index) => ({ x: x(point, index), text: point.label })),
       width,
       height,
       40,

@@ -1,4 +1,4 @@
-// The chat: sends questions, shows answers as they are written, and keeps the conversation.
+// The chat: it sends questions, shows answers while they stream, and keeps the conversation.
 
 import { streamChat } from "./api.js";
 import { listenForKeys, mayNudge, nudge, openPair, settlePair } from "./compare.js";
@@ -15,29 +15,29 @@ import { welcome } from "./welcome.js";
 
 /** Mount the chat. `on` is {saved(), began(id)}. Returns {open(id), startNew(), pin(model)}. */
 export function mountChat(root, on, signal) {
-  let conversation = fresh();
+  let current = fresh();
   let views = [];
-  let wanted = ""; // the conversation asked for last, which may still be on its way
-  let asking = false; // whether the gentle question is on show
+  let wanted = ""; // id of the conversation to show; it may still be loading
+  let asking = false; // whether the offer of a comparison is shown
   const opened = new Map();
   const log = h("div", { class: "log", role: "log", "aria-label": t("chat.log"), "aria-live": "off" });
   const frame = h("div", { class: "scroll", tabindex: -1 }, log);
-  const write = composer({ send: submit, stop: () => stop(conversation.id), unpin: () => pin(null) }, signal);
+  const write = composer({ send: submit, stop: () => stop(current.id), unpin: () => pin(null) }, signal);
   show(root, frame, h("div", { class: "composer-dock" }, write.node));
 
-  const isInView = (one) => one === conversation;
+  const isInView = (conversation) => conversation === current;
   const isAtEnd = () => frame.scrollHeight - frame.scrollTop - frame.clientHeight < 90;
   const toEnd = () => (frame.scrollTop = frame.scrollHeight);
 
   function draw() {
     views = [];
-    if (!conversation.exchanges.length)
+    if (!current.exchanges.length)
       return show(
         log,
         welcome((text) => submit(text)),
       );
-    const last = conversation.exchanges.length - 1;
-    views = conversation.exchanges.map((exchange, place) => exchangeView(exchange, actsOf(conversation, exchange, place), place === last));
+    const last = current.exchanges.length - 1;
+    views = current.exchanges.map((exchange, index) => exchangeView(exchange, actionsOf(current, exchange, index), index === last));
     return show(
       log,
       views,
@@ -45,18 +45,18 @@ export function mountChat(root, on, signal) {
     );
   }
 
-  /** Draw one exchange anew, and put the focus back where it was. */
-  function redraw(one, exchange) {
-    remember(one);
-    if (!isInView(one)) return;
-    const place = one.exchanges.indexOf(exchange);
-    const old = views[place];
-    if (place < 0 || !old) return draw();
+  /** Redraw one exchange and restore the focus. */
+  function redraw(conversation, exchange) {
+    remember(conversation);
+    if (!isInView(conversation)) return;
+    const index = conversation.exchanges.indexOf(exchange);
+    const old = views[index];
+    if (index < 0 || !old) return draw();
     const held = old.contains(document.activeElement) ? (document.activeElement.dataset.focus ?? "") : null;
     const wasAtEnd = isAtEnd();
-    const now = exchangeView(exchange, actsOf(one, exchange, place), place === one.exchanges.length - 1);
+    const now = exchangeView(exchange, actionsOf(conversation, exchange, index), index === conversation.exchanges.length - 1);
     old.replaceWith(now);
-    views[place] = now;
+    views[index] = now;
     if (held !== null && !now.contains(document.activeElement))
       (held && now.querySelector(`[data-focus="${held}"]`)
         ? $(`[data-focus="${held}"]`, now)
@@ -65,92 +65,92 @@ export function mountChat(root, on, signal) {
     if (wasAtEnd) toEnd();
   }
 
-  function actsOf(one, exchange, place) {
-    const changed = (isVisible = true) => (isVisible ? redraw(one, exchange) : remember(one));
+  function actionsOf(conversation, exchange, index) {
+    const changed = (isVisible = true) => (isVisible ? redraw(conversation, exchange) : remember(conversation));
     return {
       changed,
-      retry: () => retry(one, exchange),
-      again: () => answer(one, place, { regenerated: shownAnswer(exchange) }),
-      compare: () => comparePair(one, place),
+      retry: () => retry(conversation, exchange),
+      again: () => answer(conversation, index, { regenerated: shownAnswer(exchange) }),
+      compare: () => comparePair(conversation, index),
       choose: (winner) => (settlePair(exchange, winner, changed), write.focus(), on.saved()),
-      edit: () => ((exchange.editing = exchange.text), changed()),
-      leaveEdit: () => (delete exchange.editing, changed()),
-      saveEdit: (text) => saveEdit(one, exchange, place, text),
+      changeQuestion: () => ((exchange.editing = exchange.text), changed()),
+      leaveQuestion: () => (delete exchange.editing, changed()),
+      saveQuestion: (text) => saveQuestion(conversation, exchange, index, text),
       prefer: (verdict) => preferAnswer(exchange, verdict, changed),
     };
   }
 
   function submit(text) {
-    if (isRunning(conversation.id)) return;
+    if (isRunning(current.id)) return;
     asking = false;
-    for (const exchange of conversation.exchanges)
+    for (const exchange of current.exchanges)
       for (const it of exchange.answers) {
         it.asking = false;
-        if (it.draft === it.text) delete it.draft; // a correction that was opened and not begun
+        if (it.draft === it.text) delete it.draft; // an open correction without changes
       }
-    conversation.exchanges.push(ask(text));
-    remember(conversation);
-    if (conversation.exchanges.length === 1) on.began(conversation.id);
-    write.open(conversation.id);
+    current.exchanges.push(ask(text));
+    remember(current);
+    if (current.exchanges.length === 1) on.began(current.id);
+    write.open(current.id);
     keep("draft.new", null);
     draw();
     toEnd();
     on.saved();
-    start(conversation, conversation.exchanges.length - 1);
+    start(current, current.exchanges.length - 1);
   }
 
-  function start(one, place) {
-    if (write.isComparing()) comparePair(one, place);
-    else answer(one, place);
+  function start(conversation, index) {
+    if (write.isComparing()) comparePair(conversation, index);
+    else answer(conversation, index);
   }
 
-  function retry(one, exchange) {
+  function retry(conversation, exchange) {
     const wasPair = exchange.pair?.state === "failed";
     exchange.answers = exchange.answers.filter((it) => it.state !== "failed");
     exchange.shown = exchange.answers.length - 1;
-    const place = one.exchanges.indexOf(exchange);
-    if (wasPair) comparePair(one, place);
-    else answer(one, place);
+    const index = conversation.exchanges.indexOf(exchange);
+    if (wasPair) comparePair(conversation, index);
+    else answer(conversation, index);
   }
 
-  function saveEdit(one, exchange, place, text) {
+  function saveQuestion(conversation, exchange, index, text) {
     delete exchange.editing;
-    one.exchanges.splice(place, one.exchanges.length, ask(text));
-    remember(one);
+    conversation.exchanges.splice(index, conversation.exchanges.length, ask(text));
+    remember(conversation);
     draw();
-    start(one, place);
+    start(conversation, index);
   }
 
-  /** Run a generation, with the stop button while its conversation is in view. */
-  async function run(one, tell, work) {
-    if (isInView(one)) set("busy", true);
+  /** Run a generation; show the stop button while its conversation is in view. */
+  async function run(conversation, onWait, work) {
+    if (isInView(conversation)) set("busy", true);
     try {
-      await generate(one.id, tell, work);
+      await generate(conversation.id, onWait, work);
     } finally {
-      if (isInView(one)) set("busy", false);
+      if (isInView(conversation)) set("busy", false);
     }
   }
 
-  async function answer(one, place, { regenerated = null } = {}) {
-    if (isRunning(one.id)) return;
-    const exchange = one.exchanges[place];
-    const request = { model: one.model ?? "attune", messages: messagesUpTo(one, place), conversation_id: one.id };
+  async function answer(conversation, index, { regenerated = null } = {}) {
+    if (isRunning(conversation.id)) return;
+    const exchange = conversation.exchanges[index];
+    const request = { model: conversation.model ?? "attune", messages: messagesUpTo(conversation, index), conversation_id: conversation.id };
     if (regenerated?.id) request.metadata = { regenerated_from: regenerated.id };
     exchange.pair = null;
     const made = addAnswer(exchange);
-    endBetterAsks(one);
-    redraw(one, exchange);
+    endBetterAsks(conversation);
+    redraw(conversation, exchange);
     try {
       await run(
-        one,
-        (error) => waitFor(one, exchange, made, error),
+        conversation,
+        (error) => waitFor(conversation, exchange, made, error),
         async (stopping) => {
-          if (made.state !== "writing") ((made.state = "writing"), redraw(one, exchange));
-          for await (const piece of streamChat(request, stopping)) {
-            if (piece.id) made.id = piece.id;
-            if (piece.model) made.model = piece.model;
-            made.text += piece.text;
-            if (piece.text) paint(one, exchange, made);
+          if (made.state !== "writing") ((made.state = "writing"), redraw(conversation, exchange));
+          for await (const chunk of streamChat(request, stopping)) {
+            if (chunk.id) made.id = chunk.id;
+            if (chunk.model) made.model = chunk.model;
+            made.text += chunk.text;
+            if (chunk.text) paint(conversation, exchange, made);
           }
         },
       );
@@ -166,25 +166,25 @@ export function mountChat(root, on, signal) {
     if (made.state === "done") {
       made.askBetter = Boolean(regenerated?.id && regenerated.text !== made.text && has("POST /v1/feedback"));
       announce(t("chat.answered", { text: made.text.slice(0, 600) }));
-      asking = isInView(one) && !regenerated && mayNudge();
+      asking = isInView(conversation) && !regenerated && mayNudge();
     }
-    finish(one, exchange);
+    finish(conversation, exchange);
   }
 
-  function waitFor(one, exchange, made, error) {
-    if (made.text) throw Object.assign(error, { mayRepeat: false }); // half an answer is there: people decide themselves
+  function waitFor(conversation, exchange, made, error) {
+    if (made.text) throw Object.assign(error, { mayRepeat: false }); // part of the answer is shown: the person decides
     made.state = "waiting";
     made.error = error.status === 0 ? t("chat.waiting") : t("chat.busy");
-    redraw(one, exchange);
+    redraw(conversation, exchange);
   }
 
   let painting = false;
-  function paint(one, exchange, made) {
-    if (!isInView(one) || painting) return;
+  function paint(conversation, exchange, made) {
+    if (!isInView(conversation) || painting) return;
     painting = true;
     requestAnimationFrame(() => {
       painting = false;
-      const body = views[one.exchanges.indexOf(exchange)]?.querySelector(".answer .prose");
+      const body = views[conversation.exchanges.indexOf(exchange)]?.querySelector(".answer .prose");
       if (!body || made.state !== "writing") return;
       const wasAtEnd = isAtEnd();
       fillAnswer(body, made);
@@ -192,33 +192,33 @@ export function mountChat(root, on, signal) {
     });
   }
 
-  async function comparePair(one, place) {
-    if (isRunning(one.id)) return;
-    const exchange = one.exchanges[place];
+  async function comparePair(conversation, index) {
+    if (isRunning(conversation.id)) return;
+    const exchange = conversation.exchanges[index];
     const before = { answers: exchange.answers, shown: exchange.shown };
     exchange.pair = { state: "writing", sides: [] };
     asking = false;
-    if (isInView(one)) draw();
+    if (isInView(conversation)) draw();
     toEnd();
     try {
       await run(
-        one,
-        () => ((exchange.pair.state = "waiting"), redraw(one, exchange)),
-        (stopping) => openPair(exchange, { messages: messagesUpTo(one, place), conversation_id: one.id }, stopping),
+        conversation,
+        () => ((exchange.pair.state = "waiting"), redraw(conversation, exchange)),
+        (stopping) => openPair(exchange, { messages: messagesUpTo(conversation, index), conversation_id: conversation.id }, stopping),
       );
       announce(t("compare.ready"));
     } catch (error) {
       if (error.name === "AbortError") Object.assign(exchange, before, { pair: null });
       else Object.assign(exchange.pair, { state: "failed", error: error.message });
     }
-    finish(one, exchange);
-    if (isInView(one) && exchange.pair?.state === "open" && !write.text())
-      views[place]?.querySelector(".pair")?.focus({ preventScroll: true });
+    finish(conversation, exchange);
+    if (isInView(conversation) && exchange.pair?.state === "open" && !write.text())
+      views[index]?.querySelector(".pair")?.focus({ preventScroll: true });
   }
 
-  function finish(one, exchange) {
-    redraw(one, exchange);
-    if (asking && isInView(one)) {
+  function finish(conversation, exchange) {
+    redraw(conversation, exchange);
+    if (asking && isInView(conversation)) {
       const wasAtEnd = isAtEnd();
       draw();
       if (wasAtEnd) toEnd();
@@ -226,25 +226,25 @@ export function mountChat(root, on, signal) {
     on.saved();
   }
 
-  function endBetterAsks(one) {
-    for (const exchange of one.exchanges) for (const it of exchange.answers) delete it.askBetter;
+  function endBetterAsks(conversation) {
+    for (const exchange of conversation.exchanges) for (const it of exchange.answers) delete it.askBetter;
   }
 
   function endNudge(isWanted) {
     asking = false;
     draw();
-    if (isWanted) comparePair(conversation, conversation.exchanges.length - 1);
+    if (isWanted) comparePair(current, current.exchanges.length - 1);
     else write.focus();
   }
 
   function pin(model) {
-    conversation.model = model ?? undefined;
+    current.model = model ?? undefined;
     write.showPin(model);
   }
 
   async function open(id) {
     wanted = id;
-    if (id === conversation.id) return;
+    if (id === current.id) return;
     asking = false;
     set("busy", isRunning(id));
     let found = opened.get(id);
@@ -252,10 +252,10 @@ export function mountChat(root, on, signal) {
       show(log, h("p", { class: "empty" }, t("state.loading")));
       try {
         found = await load(id);
-        if (wanted !== id) return; // somebody was quicker than the service
+        if (wanted !== id) return; // the person opened another conversation meanwhile
       } catch (error) {
         if (wanted !== id) return;
-        conversation = { ...fresh(), id };
+        current = { ...fresh(), id };
         show(
           log,
           h(
@@ -273,13 +273,13 @@ export function mountChat(root, on, signal) {
   }
 
   function startNew(model = null) {
-    if (conversation.exchanges.length || conversation !== opened.get("new")) bring(fresh(), "new");
+    if (current.exchanges.length || current !== opened.get("new")) bring(fresh(), "new");
     pin(model);
-    if (matchMedia("(hover: hover)").matches) write.focus(); // elsewhere the focus would bring up the keyboard
+    if (matchMedia("(hover: hover)").matches) write.focus(); // on a phone the focus would open the keyboard
   }
 
   function bring(next, draftId = next.id) {
-    conversation = next;
+    current = next;
     wanted = next.id;
     opened.set(draftId, next);
     opened.set(next.id, next);
@@ -293,22 +293,22 @@ export function mountChat(root, on, signal) {
 
   let room = frame.clientHeight;
   const resized = new ResizeObserver(() => {
-    // a notice above or a longer message below takes room: the end stays in view
+    // keep the end in view when a notice or a longer message takes space
     if (frame.scrollHeight - frame.scrollTop - room < 90) toEnd();
     room = frame.clientHeight;
   });
   resized.observe(frame);
   signal.addEventListener("abort", () => resized.disconnect(), { once: true });
   listenForKeys(() => {
-    const place = conversation.exchanges.findIndex((exchange) => exchange.pair?.state === "open");
-    return place < 0 || root.hidden ? null : actsOf(conversation, conversation.exchanges[place], place);
+    const index = current.exchanges.findIndex((exchange) => exchange.pair?.state === "open");
+    return index < 0 || root.hidden ? null : actionsOf(current, current.exchanges[index], index);
   }, signal);
-  watch("routes", () => conversation.exchanges.length && !isRunning(conversation.id) && draw(), signal);
+  watch("routes", () => current.exchanges.length && !isRunning(current.id) && draw(), signal);
   bring(fresh(), "new");
   return {
     open,
     startNew,
-    current: () => (conversation.exchanges.length ? conversation.id : ""),
+    current: () => (current.exchanges.length ? current.id : ""),
     stopAll,
     forget: (id) => opened.delete(id),
   };

@@ -1,4 +1,4 @@
-// Two answers side by side, blind, and the question which is better; and the gentle asking for such a choice now and then.
+// Blind comparisons: two answers side by side and a choice, and an offer of one now and then.
 
 import { postJson } from "./api.js";
 import { addAnswer } from "./conversation.js";
@@ -10,9 +10,9 @@ import { renderMarkdown } from "./markdown.js";
 import { keep, recall } from "./storage.js";
 
 export const KEYS = { 1: "A", 2: "B", t: "tie", b: "both_bad" };
-const BUDGET = { every: 5, perDay: 4 }; // at most one prompt in so many answers, and so many a day
+const BUDGET = { every: 5, perDay: 4 }; // an offer after at least `every` answers, and at most `perDay` a day
 
-/** Ask the service for two answers; the pair is open once they are there. Raises ApiError. */
+/** Ask the service for two answers and open the pair. Raises ApiError. */
 export async function openPair(exchange, request, signal) {
   const { id, candidates } = await postJson("/v1/comparisons", request, { signal });
   Object.assign(exchange.pair, {
@@ -22,7 +22,7 @@ export async function openPair(exchange, request, signal) {
   });
 }
 
-/** Record the choice; the chosen answer carries the conversation on. After a tie that is A, since the sides are random. */
+/** Send the choice; the conversation goes on from the chosen answer. After a tie that is A, since sides are random. */
 export function settlePair(exchange, winner, changed) {
   const { pair } = exchange;
   const { sent } = choose(pair.id, { winner });
@@ -30,20 +30,20 @@ export function settlePair(exchange, winner, changed) {
   const side = pair.sides.find((one) => one.label === winner) ?? pair.sides[0];
   const answer = addAnswer(exchange, { id: side.completion_id, choice: side.choice, text: side.content, state: "done" });
   pair.kept = exchange.answers.indexOf(answer);
-  if (winner === "both_bad") answer.draft = answer.text; // nobody can put it right better than who just saw that both are wrong
-  announce(t(`compare.said_${winner}`));
+  if (winner === "both_bad") answer.draft = answer.text; // open a correction: this person knows that both are wrong
+  announce(t(`compare.chose_${winner}`));
   changed();
   sent
-    .then((said) => {
-      pair.models = said.models ?? Object.fromEntries((said.candidates ?? []).map((one) => [one.label, one.model]));
+    .then((record) => {
+      pair.models = record.models ?? Object.fromEntries((record.candidates ?? []).map((one) => [one.label, one.model]));
       answer.model = pair.models[side.label] ?? "";
       changed();
     })
     .catch(() => {});
 }
 
-/** The two cards and the four choices. */
-export function pairCards(exchange, acts) {
+/** Return the two cards and the four choices. */
+export function pairCards(exchange, actions) {
   const { pair } = exchange;
   if (pair.state === "failed") {
     return h(
@@ -51,7 +51,7 @@ export function pairCards(exchange, acts) {
       { class: "state-line bad", role: "alert" },
       icon("warn", 15),
       h("span", {}, pair.error || t("chat.broken")),
-      h("button", { class: "button small", type: "button", onclick: acts.retry }, icon("again", 15), t("act.try_again")),
+      h("button", { class: "button small", type: "button", onclick: actions.retry }, icon("again", 15), t("act.try_again")),
     );
   }
   const isOpen = pair.state === "open";
@@ -74,10 +74,10 @@ export function pairCards(exchange, acts) {
       ? h(
           "div",
           { class: "choices", role: "group", "aria-label": t("compare.which") },
-          choice("A", "1", acts),
-          choice("tie", "T", acts),
-          choice("both_bad", "B", acts),
-          choice("B", "2", acts),
+          choice("A", "1", actions),
+          choice("tie", "T", actions),
+          choice("both_bad", "B", actions),
+          choice("B", "2", actions),
         )
       : null,
   );
@@ -95,16 +95,16 @@ function card(side, isOpen) {
   );
 }
 
-function choice(winner, key, acts) {
+function choice(winner, key, actions) {
   return h(
     "button",
-    { class: `button choice choice-${winner}`, type: "button", "aria-keyshortcuts": key, onclick: () => acts.choose(winner) },
+    { class: `button choice choice-${winner}`, type: "button", "aria-keyshortcuts": key, onclick: () => actions.choose(winner) },
     t(`compare.${winner}`),
     h("kbd", { "aria-hidden": "true" }, key),
   );
 }
 
-/** Let the keys 1, 2, T and B choose while a pair is open and nobody is typing. `openExchange` gives {exchange, acts} or null. */
+/** Let the keys 1, 2, T and B choose while nobody is typing. `openExchange` returns the actions of an open pair or null. */
 export function listenForKeys(openExchange, signal) {
   document.addEventListener(
     "keydown",
@@ -119,16 +119,16 @@ export function listenForKeys(openExchange, signal) {
       )
         return;
       const winner = KEYS[event.key.toLowerCase()];
-      const acts = winner && openExchange();
-      if (!acts) return;
+      const actions = winner && openExchange();
+      if (!actions) return;
       event.preventDefault();
-      acts.choose(winner);
+      actions.choose(winner);
     },
     { signal },
   );
 }
 
-/** Whether to ask for a comparison after this answer: seldom, within a day's budget, and never where that was switched off. */
+/** Whether to offer a comparison after this answer: within the budget, and unless it is switched off. */
 export function mayNudge() {
   if (!recall("nudges", true)) return false;
   const today = new Date().toDateString();
@@ -139,7 +139,7 @@ export function mayNudge() {
   return may;
 }
 
-/** The gentle question itself. */
+/** Return the offer of a comparison. */
 export function nudge({ accept, dismiss }) {
   return h(
     "aside",

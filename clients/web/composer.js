@@ -1,4 +1,4 @@
-// Where people write: grows with the text, keeps a draft for each conversation, sends on Enter.
+// The message field: it grows with the text, keeps a draft for each conversation, and sends on Enter.
 
 import { h } from "./dom.js";
 import { icon } from "./icons.js";
@@ -51,7 +51,7 @@ export function composer(on, signal) {
     if (!get("busy")) send.disabled = !area.value.trim();
   }
   function pressed(event) {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return; // 229: an input method is still at it
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return; // 229: an input method is composing
     event.preventDefault();
     submit();
   }

@@ -1,4 +1,4 @@
-// A conversation as the page keeps it: exchanges of one question and its answers. A copy stays in the browser, so that a reload or a restart loses nothing.
+// A conversation: exchanges of one question and its answers. The browser keeps a copy, so a reload or restart loses nothing.
 //
 // exchange: {text, answers: [answer], shown: index of the answer in view, pair: null | pair}
 // answer:   {id, choice, text, model, state: writing|waiting|done|stopped|failed, error, thumb, reason, comment, feedback: {kind: key or id}, correction, better}
@@ -14,10 +14,10 @@ export const ask = (text) => ({ text, answers: [], shown: -1, pair: null });
 export const shownAnswer = (exchange) => exchange?.answers[exchange.shown] ?? null;
 export const versionOf = (model) => /@(\d+)$/.exec(model ?? "")?.[1] ?? null;
 
-/** What the answer says now: as it was corrected, or as it was written. */
+/** Return the text of an answer, corrected if there is a correction. */
 export const contentOf = (answer) => answer.correction ?? answer.text;
 
-/** Add an answer to an exchange and bring it into view; returns it. */
+/** Add an answer to an exchange, show it and return it. */
 export function addAnswer(exchange, values = {}) {
   const answer = { id: "", choice: 0, text: "", model: "", state: "writing", feedback: {}, ...values };
   exchange.answers.push(answer);
@@ -25,16 +25,16 @@ export function addAnswer(exchange, values = {}) {
   return answer;
 }
 
-/** The messages that a question at `index` is asked with: all that was said before, and the question itself. */
+/** Return the messages for the question at `index`: all before it, and the question itself. */
 export function messagesUpTo(conversation, index) {
   const messages = [];
-  for (const [place, exchange] of conversation.exchanges.entries()) {
-    if (place > index) break;
+  for (const [at, exchange] of conversation.exchanges.entries()) {
+    if (at > index) break;
     const answer = shownAnswer(exchange);
     const content = answer ? contentOf(answer) : (exchange.pair?.sides?.[0]?.content ?? "");
-    if (place < index && !content) continue; // a question that was never answered would stand there twice
+    if (at < index && !content) continue; // skip a question without an answer
     messages.push({ role: "user", content: exchange.text });
-    if (place < index) messages.push({ role: "assistant", content });
+    if (at < index) messages.push({ role: "assistant", content });
   }
   return messages;
 }
@@ -58,13 +58,13 @@ export function forgetChat(id) {
   keep(`draft.${id}`, null);
 }
 
-/** Forget every conversation here: they belong to whoever held the key. */
+/** Remove every conversation from the browser: they belong to the holder of the old key. */
 export function forgetAllChats() {
   for (const { id } of recall("chats", [])) forgetChat(id);
   keep("draft.new", null);
 }
 
-/** The conversation as this browser remembers it; what was being written when the page closed counts as stopped. */
+/** Return the browser's copy of a conversation; an answer under way at the end of the page counts as stopped. */
 export function recallChat(id) {
   const kept = recall(`chat.${id}`);
   for (const exchange of kept?.exchanges ?? []) {
@@ -76,7 +76,7 @@ export function recallChat(id) {
   return kept;
 }
 
-/** Load a conversation: the browser's copy, or the service's record. Raises ApiError. */
+/** Load a conversation from the browser, else from the service. Raises ApiError. */
 export async function load(id) {
   return recallChat(id) ?? fromService(await getJson(`/v1/conversations/${encodeURIComponent(id)}`));
 }
@@ -84,39 +84,39 @@ export async function load(id) {
 const sameContext = (a, b) =>
   JSON.stringify(a.map(({ role, content }) => [role, content])) === JSON.stringify(b.map(({ role, content }) => [role, content]));
 
-/** Turn the service's record (each reply with the messages before it) into exchanges along the last reply's line. */
+/** Turn the service's completions, each with the messages before it, into exchanges that lead to the last completion. */
 export function fromService({ id, title, updated_at, completions = [] }) {
   const conversation = { id, title, updated_at, exchanges: [] };
   const last = completions.at(-1);
   if (!last) return conversation;
   const line = last.messages.filter((message) => message.role !== "system");
-  for (let place = 0; place < line.length; place += 1) {
-    if (line[place].role !== "user") continue;
-    const before = line.slice(0, place + 1);
-    const answered = line[place + 1]?.role === "assistant" ? line[place + 1].content : last.content;
-    const replies = completions.filter((reply) =>
+  for (let index = 0; index < line.length; index += 1) {
+    if (line[index].role !== "user") continue;
+    const before = line.slice(0, index + 1);
+    const answered = line[index + 1]?.role === "assistant" ? line[index + 1].content : last.content;
+    const siblings = completions.filter((completion) =>
       sameContext(
-        reply.messages.filter((message) => message.role !== "system"),
+        completion.messages.filter((message) => message.role !== "system"),
         before,
       ),
     );
-    const exchange = ask(line[place].content);
-    for (const reply of replies) addAnswer(exchange, answerOf(reply));
+    const exchange = ask(line[index].content);
+    for (const completion of siblings) addAnswer(exchange, answerOf(completion));
     let shown = exchange.answers.findIndex((answer) => contentOf(answer) === answered);
     if (shown < 0) shown = exchange.answers.findIndex((answer) => answer.text === answered);
-    if (shown < 0 && line[place + 1]) addAnswer(exchange, { text: answered, state: "done" });
+    if (shown < 0 && line[index + 1]) addAnswer(exchange, { text: answered, state: "done" });
     else exchange.shown = shown < 0 ? exchange.answers.length - 1 : shown;
     conversation.exchanges.push(exchange);
   }
   return conversation;
 }
 
-function answerOf(reply) {
-  const answer = { id: reply.id, choice: reply.choice, text: reply.content, model: reply.model, state: "done", feedback: {} };
-  for (const said of [...(reply.feedback ?? [])].reverse()) {
-    if (said.kind === "thumb") Object.assign(answer, { thumb: said.value > 0.5 ? "up" : "down" });
-    if (said.kind === "correction") answer.correction = said.text;
-    answer.feedback[said.kind] = said.id;
+function answerOf(completion) {
+  const answer = { id: completion.id, choice: completion.choice, text: completion.content, model: completion.model, state: "done", feedback: {} };
+  for (const row of [...(completion.feedback ?? [])].reverse()) {
+    if (row.kind === "thumb") Object.assign(answer, { thumb: row.value > 0.5 ? "up" : "down" });
+    if (row.kind === "correction") answer.correction = row.text;
+    answer.feedback[row.kind] = row.id;
   }
   return answer;
 }

@@ -1,10 +1,10 @@
-// Questions that want an answer before anything happens, and short notices.
+// Dialogs that ask for confirmation, and short notices.
 
 import { announce, h, $ } from "./dom.js";
 import { icon } from "./icons.js";
 import { t } from "./i18n.js";
 
-/** Ask; resolves to true for the main button. The rest of the page waits, Escape says no. */
+/** Ask for confirmation; resolves to true for the main button, to false for Escape and the other one. */
 export function confirmed({ title, text, action, danger = false, extra = null }) {
   return new Promise((answer) => {
     const titleId = `dialog-${Date.now()}`;
@@ -30,7 +30,7 @@ export function confirmed({ title, text, action, danger = false, extra = null })
   });
 }
 
-/** Show a notice for a few seconds; `action` is {label, run}. Errors stay until they are closed. */
+/** Show a notice for a few seconds; `action` is {label, run}. Errors stay until somebody closes them. */
 export function notice(text, { kind = "info", action = null } = {}) {
   const remove = () => box.remove();
   const box = h(

@@ -1,15 +1,15 @@
-// Which words of two texts differ: a longest common subsequence over words, and over single characters where a script has no spaces.
+// Differences of two texts: a longest common subsequence of words, or of single characters in a script without spaces.
 
 import { h } from "./dom.js";
 
-const MOST = 900; // words a side; beyond that the marks would be noise and the table large
+const MOST = 900; // tokens a side; longer texts get no marks, since the table would be large
 
-const wordsOf = (text) => text.match(/\p{Script=Han}|[^\s\p{Script=Han}\p{P}\p{S}]+|\s+|./gu) ?? [];
+const tokensOf = (text) => text.match(/\p{Script=Han}|[^\s\p{Script=Han}\p{P}\p{S}]+|\s+|./gu) ?? [];
 
 /** Return [nodes of `before` with <del>, nodes of `after` with <ins>]. */
 export function differences(before, after) {
-  const a = wordsOf(before);
-  const b = wordsOf(after);
+  const a = tokensOf(before);
+  const b = tokensOf(after);
   if (a.length > MOST || b.length > MOST) return [[before], [after]];
   const width = b.length + 1;
   const lengths = new Uint16Array((a.length + 1) * width);
@@ -32,16 +32,16 @@ export function differences(before, after) {
   return [marked(left, "del"), marked(right, "ins")];
 }
 
-/** Join neighbours of one kind; a space between two marked words is marked with them. */
-function marked(pieces, tag) {
+/** Join neighbours of one kind; a space between two marked tokens is marked with them. */
+function marked(tokens, tag) {
   const nodes = [];
-  for (let at = 0; at < pieces.length;) {
-    const isMarked = pieces[at][1];
+  for (let at = 0; at < tokens.length;) {
+    const isMarked = tokens[at][1];
     let end = at;
-    while (end < pieces.length && (pieces[end][1] === isMarked || (isMarked && !pieces[end][0].trim() && pieces[end + 1]?.[1]))) end += 1;
-    const text = pieces
+    while (end < tokens.length && (tokens[end][1] === isMarked || (isMarked && !tokens[end][0].trim() && tokens[end + 1]?.[1]))) end += 1;
+    const text = tokens
       .slice(at, end)
-      .map(([word]) => word)
+      .map(([token]) => token)
       .join("");
     nodes.push(isMarked && text.trim() ? h(tag, {}, text) : text);
     at = end;

@@ -1,4 +1,4 @@
-// Making elements. Text goes in as text nodes only; the one place that takes markup is markdown.js, which sanitises it.
+// Elements of the page. Text becomes text nodes only; markdown.js alone takes markup, which it sanitizes.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -10,42 +10,42 @@ function fill(node, props, children) {
     else if (name === "value") node.value = value;
     else if (name === "dataset") Object.assign(node.dataset, value);
     else if (name === "style")
-      for (const [key, it] of Object.entries(value)) node.style.setProperty(key, it); // through the CSSOM: the policy forbids style attributes
+      for (const [key, it] of Object.entries(value)) node.style.setProperty(key, it); // by the CSSOM, since the policy forbids style attributes
     else node.setAttribute(name, value === true ? "" : String(value));
   }
   node.append(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
   return node;
 }
 
-/** An HTML element: h("button", {class: "x", onclick: go}, "Go"). Null and false children and properties are left out. */
+/** Return an HTML element: h("button", {class: "x", onclick: go}, "Go"). Null and false children and properties are left out. */
 export const h = (tag, props, ...children) => fill(document.createElement(tag), props, children);
 
-/** An SVG element. */
+/** Return an SVG element. */
 export const s = (tag, props, ...children) => fill(document.createElementNS(SVG, tag), props, children);
 
 export const $ = (selector, root = document) => root.querySelector(selector);
 
-/** Replace what a node holds, unless it is the same text already. */
+/** Replace the children of a node. */
 export function show(node, ...children) {
   node.replaceChildren(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
 }
 
-/** Say something to screen readers. The region is emptied first, so that the same words are read again. */
-export function announce(words) {
+/** Announce a text to screen readers. Emptying the region first lets them read the same text again. */
+export function announce(text) {
   const region = $("#announcer");
   if (!region) return;
   region.textContent = "";
-  setTimeout(() => (region.textContent = words), 60);
+  setTimeout(() => (region.textContent = text), 60);
 }
 
-/** Whether typing goes into this element, so that single-key shortcuts must stay out of the way. */
+/** Whether typing goes into this element, so that single-key shortcuts must not act. */
 export const isTyping = (node) => Boolean(node?.closest?.("input, textarea, select, [contenteditable=true]"));
 
 export async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // no clipboard without a secure context: the old way still works
+    // without a secure context there is no clipboard: use the older command
     const area = h("textarea", { class: "offscreen", value: text });
     document.body.append(area);
     area.select();

@@ -1,4 +1,4 @@
-// Following what happens: the event stream, resumed where it broke, and the learner's and the versions' state that it keeps fresh.
+// The stream of events, resumed after a break. It keeps the state of the learner and of the versions fresh.
 
 import { eventsOf, getJson, send } from "./api.js";
 import { get, liveVersion, set } from "./state.js";
@@ -6,7 +6,7 @@ import { keep, recall } from "./storage.js";
 
 const POLL_MS = 2500;
 const PAUSES_S = [0.5, 1, 2, 4, 8];
-const HIDDEN_MS = 30_000; // a tab in the background gives its connection back, since a browser has only six for one host
+const HIDDEN_MS = 30_000; // a hidden tab closes its connection: a browser has six for one host
 let wake = () => {};
 let lastSeq = null;
 
@@ -16,10 +16,10 @@ const nap = (ms) =>
     wake = () => (clearTimeout(timer), done());
   });
 
-/** Try again at once, not when the pause is over. */
+/** Reconnect at once instead of after the pause. */
 export const reconnectNow = () => wake();
 
-/** Follow the service for as long as the page is open. */
+/** Follow the service while the page is open. */
 export async function follow() {
   addEventListener("online", reconnectNow);
   document.addEventListener("visibilitychange", () => document.hidden || reconnectNow());
@@ -47,7 +47,7 @@ async function listen(onOpen) {
   try {
     const headers = lastSeq === null ? {} : { "Last-Event-ID": String(lastSeq) };
     const response = await send("GET", `/v1/events${lastSeq === null ? "" : `?after=${lastSeq}`}`, { headers, signal: giveUp.signal });
-    await refreshAll(); // after the stream is open, so that nothing falls between the two
+    await refreshAll(); // after the stream is open, so that no event is missed
     onOpen();
     for await (const event of eventsOf(response)) take(event);
   } catch (error) {
@@ -60,35 +60,35 @@ async function listen(onOpen) {
 
 function take({ id, event, data }) {
   if (id) lastSeq = Number(id);
-  let told = {};
+  let details = {};
   try {
-    told = JSON.parse(data);
+    details = JSON.parse(data);
   } catch {
     return; // a heartbeat
   }
-  if (event === "run.progress") return progress(told);
+  if (event === "run.progress") return progress(details);
   if (event === "run.started") set("losses", []);
   if (event.startsWith("version.")) refreshVersions();
   if (event !== "completion") refreshLearner();
-  for (const tell of followers) tell(event, told);
+  for (const listener of listeners) listener(event, details);
 }
 
-const followers = new Set();
+const listeners = new Set();
 
-/** Hear of every event but progress, until `signal` aborts. */
-export function onEvent(tell, signal) {
-  followers.add(tell);
-  signal?.addEventListener("abort", () => followers.delete(tell), { once: true });
+/** Call `listener` for every event but progress, until `signal` aborts. */
+export function onEvent(listener, signal) {
+  listeners.add(listener);
+  signal?.addEventListener("abort", () => listeners.delete(listener), { once: true });
 }
 
-function progress(told) {
+function progress(details) {
   const learner = get("learner");
-  if (learner) set("learner", { ...learner, state: "running", run: { ...learner.run, ...told, id: told.run_id } });
-  if (typeof told.loss !== "number") return;
+  if (learner) set("learner", { ...learner, state: "running", run: { ...learner.run, ...details, id: details.run_id } });
+  if (typeof details.loss !== "number") return;
   const before = get("losses");
   const known = before.at(-1);
-  if (known && told.step < known.step) set("losses", [{ step: told.step, loss: told.loss }]);
-  else if (!known || told.step > known.step) set("losses", [...before, { step: told.step, loss: told.loss }]);
+  if (known && details.step < known.step) set("losses", [{ step: details.step, loss: details.loss }]);
+  else if (!known || details.step > known.step) set("losses", [...before, { step: details.step, loss: details.loss }]);
 }
 
 async function poll() {
@@ -102,13 +102,13 @@ async function untilKey() {
   while (get("needsKey")) await nap(500);
 }
 
-/** Make several calls within a moment one. */
+/** Return a function that joins its calls within `ms` into one. */
 function gathered(work, ms) {
   let timer = null;
   return () => {
     timer ??= setTimeout(() => {
       timer = null;
-      work().catch(() => {}); // who follows the stream notices by itself that nobody answers
+      work().catch(() => {}); // the stream notices an absent service
     }, ms);
   };
 }
@@ -116,7 +116,7 @@ function gathered(work, ms) {
 export const refreshLearner = gathered(loadLearner, 120);
 export const refreshVersions = gathered(loadVersions, 60);
 
-/** Ask for everything now; raises ApiError. */
+/** Load the learner and the versions now. Raises ApiError. */
 export async function refreshAll() {
   await Promise.all([loadLearner(), loadVersions()]);
 }
@@ -135,13 +135,13 @@ async function loadVersions() {
   );
   const live = liveVersion();
   if (!live) return;
-  const isNews = wasKnown ? before !== live.version : before !== null && before < live.version; // at first sight only progress is news
-  if (isNews) set("swap", { version: live.version, previous: before, items: live.items });
+  const isNew = wasKnown ? before !== live.version : before !== null && before < live.version; // on the first load only a newer version counts
+  if (isNew) set("swap", { version: live.version, previous: before, items: live.items });
   keep("live", live.version);
 }
 
-/** Learn which routes the service has, so that nothing is offered that is not built, and whether this key may administer. */
-export async function lookAround() {
+/** Find out which routes the service has, and whether this key has the scope admin. */
+export async function discoverRoutes() {
   try {
     const { paths } = await getJson("/openapi.json");
     const routes = Object.entries(paths).flatMap(([path, methods]) =>
@@ -149,7 +149,7 @@ export async function lookAround() {
     );
     if (routes.length) set("routes", new Set(routes));
   } catch {
-    /* a service that does not say: everything is offered, and what answers 404 says so */
+    /* unknown routes: offer everything, and show the error of a missing one */
   }
   try {
     await getJson("/v1/feedback?limit=1");

@@ -1,4 +1,4 @@
-// How one exchange looks: the question, the answer with what can be done with it, or two answers side by side.
+// The view of one exchange: the question, and its answer with buttons or two answers side by side.
 
 import { contentOf, shownAnswer, versionOf } from "./conversation.js";
 import { pairCards } from "./compare.js";
@@ -9,29 +9,29 @@ import { renderMarkdown } from "./markdown.js";
 import { has } from "./state.js";
 import { correctionBox, reasonPanel, thumbButtons, undoCorrection } from "./thumbs.js";
 
-/** One exchange. `acts` are what the chat does: edit, again, compare, retry, prefer, choose, changed; `last` marks the newest. */
-export function exchangeView(exchange, acts, last) {
+/** Return the view of one exchange. `actions` are functions of the chat; `last` marks the newest exchange. */
+export function exchangeView(exchange, actions, last) {
   const answer = shownAnswer(exchange);
   return h(
     "article",
     { class: "exchange", "aria-label": t("chat.exchange") },
-    questionView(exchange, acts, last),
-    exchange.pair && exchange.pair.state !== "chosen" ? pairCards(exchange, acts) : null,
+    questionView(exchange, actions, last),
+    exchange.pair && exchange.pair.state !== "chosen" ? pairCards(exchange, actions) : null,
     exchange.pair?.state === "chosen" ? pairOutcome(exchange) : null,
-    answer && (!exchange.pair || exchange.pair.state === "chosen") ? answerView(exchange, answer, acts, last) : null,
+    answer && (!exchange.pair || exchange.pair.state === "chosen") ? answerView(exchange, answer, actions, last) : null,
     !answer && !exchange.pair
       ? h(
           "div",
           { class: "unanswered" },
           h("span", {}, t("chat.unanswered")),
-          h("button", { class: "button small", type: "button", onclick: acts.retry }, icon("again", 15), t("act.ask_again")),
+          h("button", { class: "button small", type: "button", onclick: actions.retry }, icon("again", 15), t("act.ask_again")),
         )
       : null,
   );
 }
 
-function questionView(exchange, acts, last) {
-  if (exchange.editing !== undefined) return editBox(exchange, acts);
+function questionView(exchange, actions, last) {
+  if (exchange.editing !== undefined) return questionBox(exchange, actions);
   return h(
     "div",
     { class: "question" },
@@ -41,12 +41,12 @@ function questionView(exchange, acts, last) {
       ? h(
           "button",
           {
-            class: "quiet icon-only small edit",
+            class: "quiet icon-only small change-question",
             type: "button",
-            title: t("act.edit"),
-            "aria-label": t("act.edit"),
-            dataset: { focus: "edit" },
-            onclick: acts.edit,
+            title: t("act.change_question"),
+            "aria-label": t("act.change_question"),
+            dataset: { focus: "question" },
+            onclick: actions.changeQuestion,
           },
           icon("pen", 15),
         )
@@ -54,20 +54,20 @@ function questionView(exchange, acts, last) {
   );
 }
 
-function editBox(exchange, acts) {
+function questionBox(exchange, actions) {
   const area = h("textarea", {
     class: "field",
     rows: Math.min(10, exchange.editing.split("\n").length + 1),
-    "aria-label": t("act.edit"),
+    "aria-label": t("act.change_question"),
     oninput: () => (exchange.editing = area.value),
   });
   area.value = exchange.editing;
   const save = (event) => {
     event?.preventDefault();
-    if (area.value.trim()) acts.saveEdit(area.value.trim());
+    if (area.value.trim()) actions.saveQuestion(area.value.trim());
   };
   const onkeydown = (event) => {
-    if (event.key === "Escape") acts.leaveEdit();
+    if (event.key === "Escape") actions.leaveQuestion();
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) save(event);
   };
   queueMicrotask(() => area.focus());
@@ -78,13 +78,13 @@ function editBox(exchange, acts) {
     h(
       "div",
       { class: "row end" },
-      h("button", { class: "button", type: "button", onclick: acts.leaveEdit }, t("act.cancel")),
+      h("button", { class: "button", type: "button", onclick: actions.leaveQuestion }, t("act.cancel")),
       h("button", { class: "button primary", type: "submit" }, t("act.send")),
     ),
   );
 }
 
-function answerView(exchange, answer, acts, last) {
+function answerView(exchange, answer, actions, last) {
   const isWriting = answer.state === "writing" || answer.state === "waiting";
   const body = h("div", { class: "prose", "aria-busy": String(isWriting) });
   if (answer.draft === undefined) fillAnswer(body, answer);
@@ -92,24 +92,24 @@ function answerView(exchange, answer, acts, last) {
     "div",
     { class: `answer ${answer.state}` },
     h("h3", { class: "offscreen" }, t("chat.attune")),
-    answer.draft === undefined ? body : correctionBox(answer, acts.changed),
+    answer.draft === undefined ? body : correctionBox(answer, actions.changed),
     answer.correction && answer.draft === undefined
       ? h(
           "p",
           { class: "mark" },
           icon("pen", 14),
           t("correct.mark"),
-          h("button", { class: "link", type: "button", onclick: () => undoCorrection(answer, acts.changed) }, t("act.undo")),
+          h("button", { class: "link", type: "button", onclick: () => undoCorrection(answer, actions.changed) }, t("act.undo")),
         )
       : null,
-    stateLine(answer, acts, last),
-    isWriting ? null : actionBar(exchange, answer, acts, last),
-    isWriting ? null : reasonPanel(answer, acts.changed),
-    last && answer.askBetter ? betterAsk(answer, acts) : null,
+    stateLine(answer, actions, last),
+    isWriting ? null : actionBar(exchange, answer, actions, last),
+    isWriting ? null : reasonPanel(answer, actions.changed),
+    last && answer.askBetter ? betterAsk(answer, actions) : null,
   );
 }
 
-/** Show what is written so far; called for each piece of a stream. */
+/** Show the text so far; called for each chunk of a stream. */
 export function fillAnswer(body, answer) {
   if (answer.text || answer.correction) renderMarkdown(body, contentOf(answer));
   else if (answer.state === "writing")
@@ -117,7 +117,7 @@ export function fillAnswer(body, answer) {
   else if (answer.state === "done") body.replaceChildren(h("em", { class: "soft" }, t("chat.empty_answer")));
 }
 
-function stateLine(answer, acts, last) {
+function stateLine(answer, actions, last) {
   if (answer.state === "waiting")
     return h("p", { class: "state-line", role: "status" }, icon("warn", 15), answer.error || t("chat.waiting"));
   if (answer.state === "stopped") return h("p", { class: "state-line" }, icon("stop", 14), t("chat.stopped"));
@@ -127,11 +127,11 @@ function stateLine(answer, acts, last) {
     { class: "state-line bad", role: "alert" },
     icon("warn", 15),
     h("span", {}, answer.error || t("chat.broken")),
-    last ? h("button", { class: "button small", type: "button", onclick: acts.retry }, icon("again", 15), t("act.try_again")) : null,
+    last ? h("button", { class: "button small", type: "button", onclick: actions.retry }, icon("again", 15), t("act.try_again")) : null,
   );
 }
 
-function actionBar(exchange, answer, acts, last) {
+function actionBar(exchange, answer, actions, last) {
   const number = versionOf(answer.model);
   const copy = h(
     "button",
@@ -160,12 +160,12 @@ function actionBar(exchange, answer, acts, last) {
   return h(
     "div",
     { class: "actions" },
-    can ? thumbButtons(answer, acts.changed) : null,
+    can ? thumbButtons(answer, actions.changed) : null,
     copy,
-    can && answer.state !== "failed" ? button("correct", "pen", () => ((answer.draft = contentOf(answer)), acts.changed())) : null,
-    last ? button("regenerate", "again", acts.again) : null,
-    last && has("POST /v1/comparisons") ? button("compare_this", "sides", acts.compare) : null,
-    pager(exchange, acts),
+    can && answer.state !== "failed" ? button("correct", "pen", () => ((answer.draft = contentOf(answer)), actions.changed())) : null,
+    last ? button("regenerate", "again", actions.again) : null,
+    last && has("POST /v1/comparisons") ? button("compare_this", "sides", actions.compare) : null,
+    pager(exchange, actions),
     number !== null
       ? h("a", { class: "version-badge", href: `#/versions/${number}`, title: t("chat.by_version", { v: number }) }, `v${number}`)
       : answer.model
@@ -174,7 +174,7 @@ function actionBar(exchange, answer, acts, last) {
   );
 }
 
-function pager(exchange, acts) {
+function pager(exchange, actions) {
   const total = exchange.answers.length;
   if (total < 2) return null;
   const step = (by, name, shape) =>
@@ -186,7 +186,7 @@ function pager(exchange, acts) {
         "aria-label": t(name),
         dataset: { focus: name },
         disabled: exchange.shown + by < 0 || exchange.shown + by >= total,
-        onclick: () => ((exchange.shown += by), acts.changed()),
+        onclick: () => ((exchange.shown += by), actions.changed()),
       },
       icon(shape, 15),
     );
@@ -199,30 +199,30 @@ function pager(exchange, acts) {
   );
 }
 
-/** After another answer was asked for: was it better? One press makes a pair to learn from. */
-function betterAsk(answer, acts) {
+/** Ask whether a regenerated answer is better. One click makes a preference. */
+function betterAsk(answer, actions) {
   return h(
     "div",
     { class: "better", role: "group", "aria-label": t("better.ask") },
     h("span", {}, t("better.ask")),
     ["better", "worse", "same"].map((verdict) =>
-      h("button", { class: "chip", type: "button", onclick: () => acts.prefer(verdict) }, t(`better.${verdict}`)),
+      h("button", { class: "chip", type: "button", onclick: () => actions.prefer(verdict) }, t(`better.${verdict}`)),
     ),
   );
 }
 
 function pairOutcome(exchange) {
   const { pair } = exchange;
-  const told = pair.sides.map((side) => ({ ...side, number: versionOf(pair.models?.[side.label]), model: pair.models?.[side.label] }));
-  const same = told[0].model && told[0].model === told[1].model;
+  const sides = pair.sides.map((side) => ({ ...side, number: versionOf(pair.models?.[side.label]), model: pair.models?.[side.label] }));
+  const same = sides[0].model && sides[0].model === sides[1].model;
   const kept = exchange.answers.at(pair.kept ?? -1);
-  const other = told.find((side) => side.completion_id !== kept?.id) ?? told[1];
-  const verdict = t(`compare.said_${pair.winner}`);
-  const names = !told[0].model
+  const other = sides.find((side) => side.completion_id !== kept?.id) ?? sides[1];
+  const verdict = t(`compare.chose_${pair.winner}`);
+  const names = !sides[0].model
     ? t("compare.naming")
     : same
-      ? t("compare.both_by", { v: told[0].number ?? told[0].model })
-      : t("compare.by_each", { a: told[0].number ?? told[0].model, b: told[1].number ?? told[1].model });
+      ? t("compare.both_by", { v: sides[0].number ?? sides[0].model })
+      : t("compare.by_each", { a: sides[0].number ?? sides[0].model, b: sides[1].number ?? sides[1].model });
   const body = h("div", { class: "prose" });
   renderMarkdown(body, other.content);
   return h(

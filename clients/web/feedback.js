@@ -1,5 +1,5 @@
-// What people say of answers, on its way to the service. Each thing said is kept in the browser with its Idempotency-Key until the
-// service acknowledged it, and is sent again after a broken connection, a restart or a reload: never lost, never doubled.
+// Feedback on its way to the service. The browser keeps each row with its Idempotency-Key until the service confirms it.
+// After a broken connection, a restart or a reload the row is sent again, so none is lost and none is doubled.
 
 import { send } from "./api.js";
 import { notice } from "./dialog.js";
@@ -8,32 +8,32 @@ import { get, watch } from "./state.js";
 import { keep, newId, recall } from "./storage.js";
 
 const PAUSES_S = [1, 2, 4, 8, 15, 30];
-const promises = new Map(); // key -> {resolve, reject} of what was said since the page was opened
+const promises = new Map(); // key -> {resolve, reject} of the rows sent by this page
 let sending = false;
 let failures = 0;
 let timer = 0;
 
 const queued = () => recall("queue", []);
 
-/** Say something (a body of POST /v1/feedback). Returns {key, sent}: `sent` resolves to the service's record. */
+/** Give feedback (a body of POST /v1/feedback). Returns {key, sent}: `sent` resolves to the service's record. */
 export function give(body) {
   return enqueue("POST", "/v1/feedback", body);
 }
 
-/** Choose between two answers; `sent` resolves to the reply that names the models. */
+/** Choose between two answers; `sent` resolves to the record that names the models. */
 export function choose(comparisonId, body) {
   return enqueue("POST", `/v1/comparisons/${encodeURIComponent(comparisonId)}/choice`, body);
 }
 
-/** Take back what was said: by its id, or by its key while it still waits here. */
-export function takeBack(idOrKey) {
+/** Retract feedback by its id, or by its key while it waits in the queue. */
+export function retract(idOrKey) {
   const waiting = queued();
   if (waiting.some((one) => one.key === idOrKey && !(sending && one === waiting[0]))) {
     keep(
       "queue",
       waiting.filter((one) => one.key !== idOrKey),
     );
-    promises.get(idOrKey)?.reject(new Error("taken back"));
+    promises.get(idOrKey)?.reject(new Error("retracted"));
     promises.delete(idOrKey);
     return;
   }
@@ -49,17 +49,17 @@ function enqueue(method, path, body) {
   return { key, sent };
 }
 
-/** Send what waits, oldest first, until something does not go through. */
+/** Send the queue, oldest first, until a request fails. */
 export async function flush() {
   if (sending) return;
   sending = true;
   clearTimeout(timer);
   try {
     for (let next = queued()[0]; next; next = queued()[0]) {
-      let reply = null;
+      let record = null;
       try {
         const response = await send(next.method, next.path, { body: next.body, headers: { "Idempotency-Key": next.key } });
-        reply = response.status === 204 ? null : await response.json();
+        record = response.status === 204 ? null : await response.json();
         failures = 0;
       } catch (error) {
         if (error.isPassing || error.status === 401) {
@@ -71,14 +71,14 @@ export async function flush() {
         if (next.method !== "DELETE") notice(t("feedback.refused", { why: error.message }), { kind: "error" });
         continue;
       }
-      settle(next, null, reply);
+      settle(next, null, record);
     }
   } finally {
     sending = false;
   }
 }
 
-function settle(entry, error, reply) {
+function settle(entry, error, record) {
   keep(
     "queue",
     queued().filter((one) => one.key !== entry.key),
@@ -86,13 +86,13 @@ function settle(entry, error, reply) {
   const promise = promises.get(entry.key);
   promises.delete(entry.key);
   if (error) promise?.reject(error);
-  else promise?.resolve(reply);
+  else promise?.resolve(record);
 }
 
-/** Keep sending: at start, and whenever the service is there again. */
+/** Send the queue at the start, and whenever the service is back. */
 export function startFeedback() {
   watch("connection", () => {
     if (get("connection") === "online" && queued().length) flush();
   });
-  addEventListener("storage", (event) => event.key === "attune.queue" && flush()); // another tab's feedback, should that tab have closed
+  addEventListener("storage", (event) => event.key === "attune.queue" && flush()); // feedback of another tab, which may have closed
 }

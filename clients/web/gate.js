@@ -1,10 +1,10 @@
-// The gate's report on a version: what was measured, what it had to reach, and whether it did.
+// The gate's report on a version: measured values, limits and results.
 
 import { h } from "./dom.js";
 import { icon } from "./icons.js";
 import { named, number, t } from "./i18n.js";
 
-/** Read a limit: "<= 4", ">= 0.5", "0.5 .. 2", or a plain number (at most or at least: only the verdict tells). */
+/** Read a limit such as "<= 4", ">= 0.5" or "0.5 .. 2" as {low, high}; {} for any other text. */
 export function limitOf(limit) {
   const [low, high] = String(limit).split("..").map(Number);
   if (String(limit).includes("..")) return { low, high };
@@ -16,7 +16,7 @@ export function limitOf(limit) {
 const limitText = (limit) => String(limit).replace("<=", "≤").replace(">=", "≥").replace("..", "–");
 const valueText = (value) => (typeof value === "number" ? number(value, Math.abs(value) < 0.1 ? 4 : 3) : String(value ?? "–"));
 
-/** How far a value went towards its upper limit, drawn as a bar; nothing for limits of another kind. */
+/** Return a bar of a value against its upper limit, null for a limit of another kind. */
 function meter(check) {
   const { low, high } = limitOf(check.limit);
   if (!(high > 0) || typeof check.value !== "number") return null;
@@ -25,7 +25,7 @@ function meter(check) {
   return h("span", { class: "meter", "aria-hidden": "true" }, h("i", { style: { width: `${Math.round(100 * part)}%` } }));
 }
 
-/** The report as a section. */
+/** Return the report as a section. */
 export function gateReport(version) {
   const { gate } = version;
   const head = h("h3", {}, t("gate.title"));

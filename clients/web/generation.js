@@ -1,18 +1,18 @@
-// One generation for each conversation: it can be stopped, waits while the service is away, and asks again when it was busy.
+// One generation for each conversation. It can be stopped, waits for an absent service, and asks a busy one again.
 
 import { ApiError } from "./api.js";
 import { get, watch } from "./state.js";
 
-const BUSY_TRIES = 3; // how often a service that says "busy" is asked again by itself
+const BUSY_TRIES = 3; // tries with a busy service
 const LONGEST_WAIT_S = 15;
-const running = new Map(); // conversation id -> AbortController: an answer is finished even while another conversation is in view
+const running = new Map(); // conversation id -> AbortController; answers outside the view go on
 
 export const isRunning = (id) => running.has(id);
 export const stop = (id) => running.get(id)?.abort();
 export const stopAll = () => running.forEach((abort) => abort.abort());
 
-/** Run `work(signal)`; `tell(error)` hears why it has to wait. Raises what cannot be waited for, and AbortError when it is stopped. */
-export async function generate(id, tell, work) {
+/** Run `work(signal)`; call `onWait(error)` before each wait. Raises other errors, and AbortError when it is stopped. */
+export async function generate(id, onWait, work) {
   const abort = new AbortController();
   running.set(id, abort);
   try {
@@ -24,7 +24,7 @@ export async function generate(id, tell, work) {
         const isAway = error.status === 0;
         const isBusy = (error.status === 503 || error.status === 429) && tries <= BUSY_TRIES;
         if (!isAway && !isBusy) throw error;
-        tell(error);
+        onWait(error);
         await (isAway ? untilOnline(abort.signal) : pause(1000 * Math.min(error.retryAfter || 2, LONGEST_WAIT_S), abort.signal));
       }
     }

@@ -1,10 +1,10 @@
-// A little colour for code: comments, strings, numbers and words that most languages reserve. Good enough to read by, small enough to ship.
+// Colors for code: comments, strings, numbers and the keywords of common languages.
 
 import { h } from "./dom.js";
 
 const HASH = /^(py|python|sh|bash|shell|zsh|yaml|yml|toml|rb|ruby|r|make|makefile|dockerfile|perl|ini)$/i;
 const DASHES = /^(sql|lua|haskell|hs)$/i;
-const WORDS = new Set(
+const KEYWORDS = new Set(
   (
     "and as assert async await auto begin bool break case catch char class const continue def default defer del delete do done double echo elif else end enum except export extends " +
     "extern false fi final finally float fn for foreach from func function global go if impl implements import in int interface is lambda let local long match mod module mut namespace new nil none " +
@@ -14,7 +14,7 @@ const WORDS = new Set(
 );
 const PLAIN = /^(text|txt|plain|markdown|md|diff|)$/i;
 
-/** Return the nodes that show `text`, coloured for the language of that name. */
+/** Return nodes that show `text`, colored for the named language. */
 export function highlight(text, name) {
   if (PLAIN.test(name) || text.length > 20_000) return [text];
   const comment = HASH.test(name)
@@ -23,21 +23,21 @@ export function highlight(text, name) {
       ? "--[^\\n]*"
       : "\\/\\/[^\\n]*|\\/\\*[\\s\\S]*?(?:\\*\\/|$)|<!--[\\s\\S]*?(?:-->|$)";
   const pattern = new RegExp(
-    `(?<comment>${comment})|(?<string>"""[\\s\\S]*?(?:"""|$)|"(?:\\\\.|[^"\\\\\\n])*"?|'(?:\\\\.|[^'\\\\\\n])*'?|\`(?:\\\\.|[^\`\\\\])*\`?)|(?<number>\\b\\d[\\d_.]*(?:e[+-]?\\d+)?\\w*\\b)|(?<word>[A-Za-z_]\\w*)`,
+    `(?<comment>${comment})|(?<string>"""[\\s\\S]*?(?:"""|$)|"(?:\\\\.|[^"\\\\\\n])*"?|'(?:\\\\.|[^'\\\\\\n])*'?|\`(?:\\\\.|[^\`\\\\])*\`?)|(?<number>\\b\\d[\\d_.]*(?:e[+-]?\\d+)?\\w*\\b)|(?<identifier>[A-Za-z_]\\w*)`,
     "g",
   );
   const shown = [];
   let at = 0;
   for (const match of text.matchAll(pattern)) {
-    const { comment: isComment, string, number, word } = match.groups;
-    const isCall = word && text[match.index + word.length] === "(";
+    const { comment: isComment, string, number, identifier } = match.groups;
+    const isCall = identifier && text[match.index + identifier.length] === "(";
     const kind = isComment
       ? "comment"
       : string
         ? "string"
         : number
           ? "number"
-          : WORDS.has(word.toLowerCase())
+          : KEYWORDS.has(identifier.toLowerCase())
             ? "keyword"
             : isCall
               ? "call"

@@ -1,4 +1,4 @@
-// The list of conversations: the service's, with those that only this browser knows yet; searched, opened, deleted.
+// The list of conversations, of the service and of this browser, with search and deletion.
 
 import { ApiError, getJson, send } from "./api.js";
 import { forgetChat } from "./conversation.js";
@@ -9,7 +9,7 @@ import { t } from "./i18n.js";
 import { get, has, watch } from "./state.js";
 import { recall } from "./storage.js";
 
-const RETRY_MS = [1000, 3000, 10000, 30000]; // after the first failure, the second, ...
+const RETRY_MS = [1000, 3000, 10000, 30000]; // after the first failure, the second one, ...
 
 /** Build the list. `on` is {open(id), deleted(id)}. Returns {node, refresh(), mark(id)}. */
 export function history(on, signal) {
@@ -79,9 +79,9 @@ export function history(on, signal) {
     const groups = Map.groupBy ? Map.groupBy(all, (row) => groupOf(row.updated_at)) : grouped(all);
     show(
       list,
-      [...groups].map(([name, members], place) => [
-        h("h3", { class: "group", id: `group-${place}` }, t(`history.${name}`)),
-        h("ul", { "aria-labelledby": `group-${place}` }, members.map(item)),
+      [...groups].map(([name, members], index) => [
+        h("h3", { class: "group", id: `group-${index}` }, t(`history.${name}`)),
+        h("ul", { "aria-labelledby": `group-${index}` }, members.map(item)),
       ]),
       cursor ? h("button", { class: "quiet small", type: "button", onclick: () => refresh(true) }, t("history.more")) : null,
     );

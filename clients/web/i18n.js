@@ -1,13 +1,13 @@
-// The page's words, in English and Chinese. A word with "|" has a form for one and a form for many, chosen by {n}.
+// The page's texts in English and Chinese. A text with "|" has a form for one and a form for many, chosen by {n}.
 
 import { recall, keep } from "./storage.js";
 import { en } from "./locales/en.js";
 import { zh } from "./locales/zh.js";
 
-const WORDS = { en, zh };
+const TEXTS = { en, zh };
 export let language = "en";
 
-/** What the person chose ("auto", "en", "zh"). */
+/** Return the person's choice: "auto", "en" or "zh". */
 export const chosenLanguage = () => recall("language", "auto");
 
 export function chooseLanguage(choice) {
@@ -22,9 +22,9 @@ export function applyLanguage() {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
 }
 
-/** The words for a key, with {names} filled in. */
+/** Return the text of a key, with {names} filled in. */
 export function t(key, values = {}) {
-  let text = WORDS[language][key] ?? WORDS.en[key] ?? key;
+  let text = TEXTS[language][key] ?? TEXTS.en[key] ?? key;
   if (text.includes("|")) {
     const [one, many] = text.split("|");
     text = values.n === 1 ? one : many;
@@ -32,8 +32,8 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 }
 
-/** The words for a key if there are any: names that the service makes up are shown as they come. */
-export const named = (prefix, name) => (`${prefix}.${name}` in WORDS.en ? t(`${prefix}.${name}`) : String(name).replaceAll("_", " "));
+/** Return the text of a name, or the name itself if the page has no text for it. */
+export const named = (prefix, name) => (`${prefix}.${name}` in TEXTS.en ? t(`${prefix}.${name}`) : String(name).replaceAll("_", " "));
 
 const locale = () => (language === "zh" ? "zh-CN" : "en-GB");
 export const number = (value, digits = 0) => new Intl.NumberFormat(locale(), { maximumFractionDigits: digits }).format(value);
@@ -45,7 +45,7 @@ export const dateTime = (when) =>
     new Date(when),
   );
 
-/** How long ago, in words; `style` "short" says min for minutes. */
+/** Return how long ago a time is; `style` "short" abbreviates the unit. */
 export function ago(when, style = "long") {
   const seconds = Math.max(0, (Date.now() - new Date(when)) / 1000);
   if (seconds < 45) return t("time.now");

@@ -1,4 +1,4 @@
-// The icons, drawn on a 24-unit grid with one stroke width.
+// The icons, on a 24-unit grid with one stroke width.
 
 import { s } from "./dom.js";
 
@@ -33,7 +33,7 @@ const PATHS = {
   down_small: "M7 10l5 5 5-5",
 };
 
-/** A decorative icon; the control that holds it carries the name. */
+/** Return a decorative icon; its control carries the name. */
 export function icon(name, size = 18) {
   return s("svg", { class: "icon", viewBox: "0 0 24 24", width: size, height: size, "aria-hidden": "true" }, s("path", { d: PATHS[name] }));
 }

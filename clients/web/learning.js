@@ -1,15 +1,16 @@
-// Learning as it happens: what the learner does, and what came of it so far.
+// The learning screen: what the learner does now, and charts of its results.
 
 import { getJson, postJson } from "./api.js";
 import { bars, figure, intervals, line } from "./charts.js";
 import { notice } from "./dialog.js";
 import { h, show } from "./dom.js";
 import { onEvent, refreshLearner } from "./events.js";
-import { ago, clock, dateTime, named, number, percent, t } from "./i18n.js";
+import { ago, clock, dateTime, number, percent, t } from "./i18n.js";
 import { icon } from "./icons.js";
+import { isLearning, stateName, stateText } from "./learner_state.js";
 import { get, has, liveVersion, set, waitingFor, watch } from "./state.js";
 
-const PAGES = 4; // of 500 pieces of feedback, for the chart over time
+const PAGES = 4; // of 500 rows of feedback, for the chart over time
 const KINDS = ["choice", "thumb", "correction", "preference", "score", "regenerate"];
 const BUCKETS_S = [10, 30, 60, 120, 300, 600, 1800, 3600, 10800, 21600, 86400, 604800];
 const METRICS = {
@@ -39,7 +40,7 @@ export function learningScreen(root, { signal }) {
   watch("losses", () => drawLoss(loss, signal), signal);
   let isRecalled = false;
   const recall = () => {
-    if (isRecalled || !get("versions") || !get("learner")) return; // after a reload neither is known yet
+    if (isRecalled || !get("versions") || !get("learner")) return; // not loaded yet
     isRecalled = true;
     recallLosses(signal);
   };
@@ -52,26 +53,11 @@ export function learningScreen(root, { signal }) {
 function drawNow(room, loss) {
   const learner = get("learner");
   if (!learner) return show(room, h("p", { class: "soft" }, t("state.loading")));
-  const { state, run, trigger } = learner;
-  const isRunning = state === "running" && run;
-  const words = isRunning
-    ? [
-        run.items ? t("strip.learning_from", { n: run.items }) : t("strip.learning"),
-        named("phase", run.phase || "planned"),
-        run.steps ? t("learning.step", run) : "",
-      ]
-        .filter(Boolean)
-        .join(" · ")
-    : state === "paused"
-      ? t("learning.paused_text")
-      : state === "down"
-        ? t("learning.down_text")
-        : trigger
-          ? t("learning.idle_text", { items: trigger.items, seconds: trigger.seconds, min: trigger.min_items })
-          : t("learning.idle_plain");
+  const { state, run } = learner;
+  const isRunning = isLearning(learner);
   const order = (name, label, shape, isMain) =>
     get("admin") && has(`POST /v1/learner/${name}`)
-      ? h("button", { class: `button ${isMain ? "primary" : ""}`, type: "button", onclick: () => tell(name) }, icon(shape, 16), label)
+      ? h("button", { class: `button ${isMain ? "primary" : ""}`, type: "button", onclick: () => sendOrder(name) }, icon(shape, 16), label)
       : null;
   const held = room.contains(document.activeElement) ? document.activeElement.textContent : null;
   show(
@@ -83,7 +69,7 @@ function drawNow(room, loss) {
         "h3",
         { class: `state-name ${state}` },
         isRunning ? h("span", { class: "pulse", "aria-hidden": "true" }) : null,
-        t(`learning.${state}`),
+        stateName(learner),
       ),
       state === "down"
         ? null
@@ -94,7 +80,7 @@ function drawNow(room, loss) {
             state === "paused" ? order("resume", t("learning.resume"), "play", true) : order("pause", t("learning.pause"), "pause", false),
           ),
     ),
-    h("p", { class: "soft" }, words),
+    h("p", { class: "soft" }, stateText(learner)),
     isRunning
       ? h(
           "div",
@@ -128,18 +114,18 @@ const tile = (name, value) => h("div", { class: "tile" }, h("span", { class: "ti
 
 function lastRun(run) {
   if (!run) return null;
-  const came =
+  const outcome =
     run.state === "failed" || run.error
       ? t("learning.last_failed", { why: run.error })
       : run.version === null || run.version === undefined
         ? t("learning.last_none")
         : t(isRejected(run.version) ? "learning.last_rejected" : "learning.last_made", { v: run.version });
-  return h("p", { class: "soft last-run" }, t("learning.last", { what: came, when: ago(run.finished_at ?? run.started_at) }));
+  return h("p", { class: "soft last-run" }, t("learning.last", { what: outcome, when: ago(run.finished_at ?? run.started_at) }));
 }
 
 const isRejected = (number) => get("versions")?.find((row) => row.version === number)?.state === "rejected";
 
-async function tell(order) {
+async function sendOrder(order) {
   try {
     await postJson(`/v1/learner/${order}`);
     refreshLearner();
@@ -149,7 +135,7 @@ async function tell(order) {
   }
 }
 
-/** The curve of the last update, for those who did not watch it. */
+/** Load the losses of the last update after a reload. */
 async function recallLosses(signal) {
   const last = get("versions")?.at(-1);
   if (get("losses").length || !last?.items || get("learner").state === "running") return;
@@ -162,7 +148,7 @@ async function recallLosses(signal) {
         points.map(({ step, loss }) => ({ step, loss })),
       );
   } catch {
-    /* it is only a picture */
+    /* the screen works without this chart */
   }
 }
 
@@ -185,8 +171,8 @@ function drawLoss(room, signal) {
 
 function drawVersions(room, signal) {
   const rows = get("versions") ?? [];
-  const judged = rows.filter((row) => typeof row.win_rate === "number" && row.win_rate_interval);
-  const compared = judged.map((row) => ({
+  const measured = rows.filter((row) => typeof row.win_rate === "number" && row.win_rate_interval);
+  const compared = measured.map((row) => ({
     label: `v${row.version}`,
     value: row.win_rate,
     low: row.win_rate_interval[0],
@@ -217,7 +203,7 @@ function drawVersions(room, signal) {
       return value === undefined ? [] : [{ x: row.version, y: value, label: `v${row.version}` }];
     });
     const title = t(`metric.${name}`);
-    if (!points.length) return name === "reward" || rows.length > 1 ? null : empty(title, t("chart.metric_none")); // not every method has it
+    if (!points.length) return name === "reward" || rows.length > 1 ? null : empty(title, t("chart.metric_none")); // not every method has this metric
     return figure({
       title,
       note: t("chart.by_version"),
@@ -230,15 +216,15 @@ function drawVersions(room, signal) {
   show(room, winRate, metrics);
 }
 
-/** The chart of feedback over time: what the service has, and what comes while one looks. */
+/** Draw the chart of feedback over time: the stored rows, and new ones as they arrive. */
 function followFeedback(room, signal) {
-  const said = [];
+  const given = [];
   let isKnown = false;
-  const draw = () => show(room, isKnown ? feedbackChart(said, signal) : null);
+  const draw = () => show(room, isKnown ? feedbackChart(given, signal) : null);
   load();
-  onEvent((kind, told) => {
-    if (kind !== "feedback" || !KINDS.includes(told.kind)) return;
-    said.push({ kind: told.kind, at: new Date(told.at ?? Date.now()).getTime() });
+  onEvent((kind, details) => {
+    if (kind !== "feedback" || !KINDS.includes(details.kind)) return;
+    given.push({ kind: details.kind, at: new Date(details.at ?? Date.now()).getTime() });
     draw();
   }, signal);
 
@@ -248,40 +234,40 @@ function followFeedback(room, signal) {
       let cursor = null;
       for (let page = 0; page < PAGES; page += 1) {
         const { data, next_cursor } = await getJson(`/v1/feedback?limit=500${cursor ? `&cursor=${cursor}` : ""}`, { signal });
-        for (const row of data) if (!row.retracted_at) said.push({ kind: row.kind, at: new Date(row.created_at).getTime() });
+        for (const row of data) if (!row.retracted_at) given.push({ kind: row.kind, at: new Date(row.created_at).getTime() });
         cursor = next_cursor;
         if (!cursor) break;
       }
       isKnown = true;
     } catch (error) {
       if (error.name === "AbortError" || error.status === 403 || error.status === 404) return;
-      isKnown = said.length > 0;
+      isKnown = given.length > 0;
     }
     draw();
   }
 }
 
-function feedbackChart(said, signal) {
+function feedbackChart(given, signal) {
   const title = t("chart.feedback");
-  if (!said.length)
+  if (!given.length)
     return h("figure", { class: "chart" }, h("figcaption", {}, h("h3", {}, title)), h("p", { class: "empty" }, t("chart.feedback_none")));
-  const end = Math.max(Date.now(), ...said.map(({ at }) => at));
-  const span = Math.max(300, (end - Math.min(...said.map(({ at }) => at))) / 1000);
+  const end = Math.max(Date.now(), ...given.map(({ at }) => at));
+  const span = Math.max(300, (end - Math.min(...given.map(({ at }) => at))) / 1000);
   const size = 1000 * (BUCKETS_S.find((seconds) => span / seconds <= 44) ?? BUCKETS_S.at(-1));
-  const first = Math.floor(Math.min(end - 300_000, ...said.map(({ at }) => at)) / size);
-  const kinds = KINDS.filter((kind) => said.some((one) => one.kind === kind));
+  const first = Math.floor(Math.min(end - 300_000, ...given.map(({ at }) => at)) / size);
+  const kinds = KINDS.filter((kind) => given.some((one) => one.kind === kind));
   const label = size >= 86_400_000 ? (when) => dateTime(when).split(/[,，]/)[0] : clock;
-  const buckets = Array.from({ length: Math.floor(end / size) - first + 1 }, (_, place) => ({
-    label: label((first + place) * size),
+  const buckets = Array.from({ length: Math.floor(end / size) - first + 1 }, (_, index) => ({
+    label: label((first + index) * size),
     counts: kinds.map(() => 0),
   }));
-  for (const { kind, at } of said) buckets[Math.floor(at / size) - first].counts[kinds.indexOf(kind)] += 1;
+  for (const { kind, at } of given) buckets[Math.floor(at / size) - first].counts[kinds.indexOf(kind)] += 1;
   return figure({
     title,
     signal,
     height: 180,
-    summary: kinds.map((kind) => `${t(`kind.${kind}`, { n: 2 })} ${said.filter((one) => one.kind === kind).length}`).join(", "),
-    legend: kinds.map((kind, place) => ({ name: t(`kind.${kind}`, { n: 2 }), series: place + 1 })),
+    summary: kinds.map((kind) => `${t(`kind.${kind}`, { n: 2 })} ${given.filter((one) => one.kind === kind).length}`).join(", "),
+    legend: kinds.map((kind, index) => ({ name: t(`kind.${kind}`, { n: 2 }), series: index + 1 })),
     draw: (width, height) => bars(buckets, width, height),
     table: [
       [t("chart.time"), ...kinds.map((kind) => t(`kind.${kind}`, { n: 2 }))],

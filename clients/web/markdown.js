@@ -1,4 +1,4 @@
-// What a model wrote, as safe markup. Everything goes through DOMPurify; pictures are not fetched, links open elsewhere.
+// An answer as safe markup: DOMPurify sanitizes it, pictures are not loaded, and links open in a new tab.
 
 import { copyText, h } from "./dom.js";
 import { highlight } from "./highlight.js";
@@ -43,7 +43,7 @@ const ALLOWED = {
   RETURN_DOM_FRAGMENT: true,
 };
 
-/** Fill `node` with what `text` says. Called again and again while an answer is written. */
+/** Render `text` into `node`. Called repeatedly while an answer streams. */
 export function renderMarkdown(node, text) {
   const content = DOMPurify.sanitize(marked.parse(text), ALLOWED);
   for (const link of content.querySelectorAll("a")) {
@@ -51,7 +51,7 @@ export function renderMarkdown(node, text) {
     link.rel = "noopener noreferrer nofollow";
   }
   for (const heading of content.querySelectorAll("h1, h2, h3, h4, h5, h6")) {
-    // an answer is no page: its headings must not disturb the page's outline
+    // headings of an answer must not change the page's outline
     const level = Number(heading.tagName[1]);
     heading.replaceWith(
       h("p", { class: `heading heading-${level}`, role: "heading", "aria-level": Math.min(6, level + 2) }, ...heading.childNodes),

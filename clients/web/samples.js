@@ -1,4 +1,4 @@
-// Before and after: the same questions answered by two versions, with the words that differ marked.
+// Before and after: answers of two versions to the same questions, with differences marked.
 
 import { getJson } from "./api.js";
 import { differences } from "./diff.js";
@@ -8,7 +8,7 @@ import { get } from "./state.js";
 
 const textOf = (sample, name, other) => sample[name] ?? sample[other] ?? "";
 
-/** The section for version `number`; it asks for answers only when told, since both versions must write them. */
+/** Return the section of a version. It asks for answers only on a click, since both versions must write them. */
 export function samplesBlock(version, signal) {
   const others = (get("versions") ?? []).filter((row) => row.version !== version.version && !["rejected", "withdrawn"].includes(row.state));
   if (!others.length)
@@ -31,7 +31,7 @@ export function samplesBlock(version, signal) {
       show(
         list,
         data.length
-          ? telling(data).map((sample) => sampleView(sample, Number(select.value), version.version))
+          ? differingFirst(data).map((sample) => sampleView(sample, Number(select.value), version.version))
           : h("p", { class: "soft" }, t("samples.empty")),
       );
     } catch (error) {
@@ -49,8 +49,8 @@ export function samplesBlock(version, signal) {
   );
 }
 
-/** What differs first: that is what one wants to see. */
-const telling = (data) => {
+/** Sort pairs that differ before equal ones. */
+const differingFirst = (data) => {
   const isSame = (sample) => Number(textOf(sample, "against", "before") === textOf(sample, "text", "answer"));
   return [...data].sort((a, b) => isSame(a) - isSame(b));
 };

@@ -1,12 +1,13 @@
-// How the page looks, and what runs behind it.
+// The settings: language, theme, API key, and facts about the service.
 
 import { getJson, send } from "./api.js";
 import { forgetAllChats } from "./conversation.js";
 import { notice } from "./dialog.js";
 import { h, show } from "./dom.js";
 import { chooseLanguage, chosenLanguage, named, number, t } from "./i18n.js";
-import { askForKey } from "./keydialog.js";
-import { segments } from "./segments.js";
+import { askForKey } from "./key_dialog.js";
+import { stateName } from "./learner_state.js";
+import { radioGroup } from "./radio_group.js";
 import { get, has, liveVersion, watch } from "./state.js";
 import { keep, recall } from "./storage.js";
 
@@ -26,7 +27,7 @@ export function settingsScreen(root, { signal, mount }) {
         "section",
         { class: "block" },
         h("h3", {}, t("settings.look")),
-        segments(
+        radioGroup(
           t("settings.language"),
           "language",
           [
@@ -37,7 +38,7 @@ export function settingsScreen(root, { signal, mount }) {
           chosenLanguage(),
           (value) => (chooseLanguage(value), mount()),
         ),
-        segments(
+        radioGroup(
           t("settings.theme"),
           "theme",
           [
@@ -74,7 +75,7 @@ export function settingsScreen(root, { signal, mount }) {
   watch(["learner", "versions"], () => drawAbout(about), signal);
   watch(["admin", "routes"], () => show(exports, get("admin") && has("GET /v1/export") ? exportBlock() : null), signal);
   getJson("/readyz")
-    .then((told) => ((about.dataset.model = told.model ?? ""), drawAbout(about)))
+    .then((body) => ((about.dataset.model = body.model ?? ""), drawAbout(about)))
     .catch(() => {});
 }
 
@@ -110,7 +111,7 @@ function drawAbout(list) {
     [t("settings.live"), live ? h("a", { href: `#/versions/${live.version}` }, t("strip.version", { v: live.version })) : null],
     [t("settings.versions"), get("versions") ? number(get("versions").length) : null],
     [t("settings.digest"), live?.digest ? h("code", {}, live.digest.slice(0, 16)) : null],
-    [t("settings.learner"), learner ? t(`learning.${learner.state}`) : null],
+    [t("settings.learner"), learner ? stateName(learner) : null],
     [t("settings.algorithm"), detail.algorithm],
     [t("settings.device"), detail.device],
     [

@@ -1,15 +1,15 @@
-// What all parts of the page know, and who wants to hear of changes.
+// The state that all parts of the page share, and the listeners to its changes.
 
 const values = {
   connection: "online", // online | offline
   learner: null, // GET /v1/learner
   versions: null, // GET /v1/versions, oldest first; null before the first answer
   losses: [], // {step, loss} of the run under way
-  swap: null, // {version, previous, items}: the last change of the live version that this page saw
-  routes: null, // "POST /v1/..." of all the service has; null while unknown
-  admin: true, // false once the service said that this key may not
+  swap: null, // {version, previous, items}: the last change of the live version
+  routes: null, // a set of "POST /v1/..."; null while unknown
+  admin: true, // false if the key lacks the scope admin
   needsKey: false,
-  busy: false, // an answer is being written
+  busy: false, // an answer is under way
 };
 const watchers = new Map();
 
@@ -18,26 +18,26 @@ export const get = (key) => values[key];
 export function set(key, value) {
   if (Object.is(values[key], value)) return;
   values[key] = value;
-  for (const tell of [...(watchers.get(key) ?? [])]) tell(value);
+  for (const listener of [...(watchers.get(key) ?? [])]) listener(value);
 }
 
-/** Call `tell` now and whenever one of `keys` changes, until `signal` aborts. */
-export function watch(keys, tell, signal) {
+/** Call `listener` now and whenever one of `keys` changes, until `signal` aborts. */
+export function watch(keys, listener, signal) {
   for (const key of [keys].flat()) {
     if (!watchers.has(key)) watchers.set(key, new Set());
-    watchers.get(key).add(tell);
-    signal?.addEventListener("abort", () => watchers.get(key).delete(tell), { once: true });
+    watchers.get(key).add(listener);
+    signal?.addEventListener("abort", () => watchers.get(key).delete(listener), { once: true });
   }
-  tell();
+  listener();
 }
 
-/** Whether the service has this route, as far as we know: features whose route is missing are not shown. */
+/** Whether the service has this route, or its routes are unknown. Features without their route are hidden. */
 export function has(route) {
   const routes = values.routes;
   return routes === null || routes.has(route);
 }
 
-/** Note that a route answered 404 or 501: it is not built. */
+/** Note that the service lacks a route. */
 export function forget(route) {
   const known = new Set(values.routes ?? []);
   if (values.routes === null) return;
@@ -45,7 +45,7 @@ export function forget(route) {
   set("routes", known);
 }
 
-/** How much feedback waits; what is being learned waits no more. */
+/** Return the count of waiting feedback, without the feedback of the update under way. */
 export const waitingFor = (learner) => Math.max(0, learner.waiting - (learner.state === "running" ? (learner.run?.items ?? 0) : 0));
 
 export const liveVersion = () => values.versions?.find((row) => row.state === "live") ?? null;

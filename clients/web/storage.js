@@ -1,4 +1,4 @@
-// What the browser keeps for us. Private windows and full disks refuse; then the page works on, without a memory.
+// Values in the browser's storage. If it refuses (a private window, a full disk), the page works without it.
 
 const PREFIX = "attune.";
 
@@ -11,7 +11,7 @@ export function recall(key, otherwise = null) {
   }
 }
 
-/** Keep a value; null removes it. Returns whether it was kept. */
+/** Store a value; null removes it. Returns whether it was stored. */
 export function keep(key, value) {
   try {
     if (value === null || value === undefined) localStorage.removeItem(PREFIX + key);
@@ -22,7 +22,7 @@ export function keep(key, value) {
   }
 }
 
-/** A new id in the service's shape, made here so that a question has a conversation before its first answer. */
+/** Return a new id in the service's form, so that a question has a conversation before its first answer. */
 export function newId(prefix) {
   const bytes = crypto.getRandomValues(new Uint8Array(12));
   return prefix + Date.now().toString(16) + Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -1,10 +1,10 @@
-// Runs before the first paint, so that a dark page never flashes light. A classic script: modules would come too late.
+// The theme, set before the first paint so that a dark page never flashes light. A module would run too late.
 (() => {
   let choice = null;
   try {
     choice = JSON.parse(localStorage.getItem("attune.theme"));
   } catch {
-    /* no memory: follow the system */
+    /* no storage: follow the system */
   }
   if (choice === "light" || choice === "dark") document.documentElement.dataset.theme = choice;
 })();

@@ -1,7 +1,7 @@
-// Thumbs, their reasons and comment, and the correction of an answer in place.
+// Feedback on one answer: thumbs with a reason and a comment, and corrections.
 
 import { announce, h } from "./dom.js";
-import { give, takeBack } from "./feedback.js";
+import { give, retract } from "./feedback.js";
 import { icon } from "./icons.js";
 import { named, t } from "./i18n.js";
 
@@ -10,7 +10,7 @@ const REASONS = {
   down: ["wrong", "unhelpful", "unsafe", "too_long", "too_short", "style", "refused", "other"],
 };
 
-/** The two thumbs of an answer. `changed` is called after each change, to keep and to show it. */
+/** Return the two thumbs of an answer. `changed` is called after each change, to store and show it. */
 export function thumbButtons(answer, changed) {
   return ["up", "down"].map((thumb) =>
     h(
@@ -34,7 +34,7 @@ function rate(answer, thumb, changed) {
   if (answer.thumb === thumb) {
     Object.assign(answer, { thumb: null, reason: null, comment: "", asking: false });
     delete answer.feedback.thumb;
-    if (before) takeBack(before);
+    if (before) retract(before);
     announce(t("thumb.taken_back"));
   } else {
     Object.assign(answer, { thumb, reason: null, comment: "", asking: true, thanked: false });
@@ -51,19 +51,19 @@ function sendThumb(answer, changed) {
   track(answer, "thumb", give(body), changed);
 }
 
-/** Remember under which key, later under which id, something was said, so that it can be taken back. */
+/** Keep the key of feedback, later its id, so that it can be retracted. */
 export function track(answer, kind, { key, sent }, changed) {
   answer.feedback[kind] = key;
   sent
-    .then((said) => {
+    .then((record) => {
       if (answer.feedback[kind] !== key) return;
-      answer.feedback[kind] = said.id;
+      answer.feedback[kind] = record.id;
       changed(false);
     })
     .catch(() => {});
 }
 
-/** Why? Shown after a thumb; everything in it is optional. Null when there is nothing to ask. */
+/** Return the form for a reason and a comment after a thumb; null without a new thumb. */
 export function reasonPanel(answer, changed) {
   if (answer.thanked) return h("p", { class: "thanks" }, icon("check", 15), t("thumb.thanks"));
   if (!answer.thumb || !answer.asking) return null;
@@ -124,7 +124,7 @@ export function reasonPanel(answer, changed) {
   );
 }
 
-/** The answer as it should have been, in place of the answer. */
+/** Return the form for a correction, shown instead of the answer. */
 export function correctionBox(answer, changed) {
   const area = h("textarea", {
     class: "field",
@@ -166,13 +166,13 @@ export function correctionBox(answer, changed) {
 }
 
 export function undoCorrection(answer, changed) {
-  if (answer.feedback.correction) takeBack(answer.feedback.correction);
+  if (answer.feedback.correction) retract(answer.feedback.correction);
   delete answer.feedback.correction;
   delete answer.correction;
   changed();
 }
 
-/** After another answer was asked for: which of the two is better is a pair to learn from. The better one stays in view. */
+/** Send which of two answers is better, and show the better one. */
 export function preferAnswer(exchange, verdict, changed) {
   const now = exchange.answers[exchange.shown];
   const before = exchange.answers[exchange.shown - 1];

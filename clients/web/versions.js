@@ -1,4 +1,4 @@
-// The versions: their family tree, and one version in full with what can be done with it.
+// The versions screen: the family tree, and one version in detail.
 
 import { getJson } from "./api.js";
 import { notice } from "./dialog.js";
@@ -10,12 +10,12 @@ import { icon } from "./icons.js";
 import { lineage } from "./lineage.js";
 import { samplesBlock } from "./samples.js";
 import { get, has, liveVersion, watch } from "./state.js";
-import { actions } from "./traffic.js";
+import { versionActions } from "./version_actions.js";
 
 const pill = (state) => h("span", { class: `pill ${state}` }, named("vstate", state));
 const compared = ({ comparisons }) => (comparisons ? comparisons.wins + comparisons.losses + comparisons.ties : 0);
 
-/** Show the list, and the version `detail` beside it (on a phone instead of it). */
+/** Show the list, and beside it the version `detail` (on a phone instead of it). */
 export function versionsScreen(root, { detail, part, signal, chatWith }) {
   const list = h("nav", { class: "version-list", "aria-label": t("versions.list") });
   const room = h("section", { class: "version-detail", "aria-live": "off" });
@@ -57,7 +57,7 @@ export function versionsScreen(root, { detail, part, signal, chatWith }) {
         get("admin"),
       ]);
       if (sign !== shown && !room.querySelector(".samples > *")) {
-        // an open comparison is not torn away by news
+        // keep an open comparison
         shown = sign;
         drawDetail();
       }
@@ -72,7 +72,7 @@ export function versionsScreen(root, { detail, part, signal, chatWith }) {
     if (!room.childElementCount) show(room, h("p", { class: "empty" }, t("state.loading")));
     try {
       const version = await getJson(`/v1/versions/${wanted}`, { signal });
-      const act = async (work, done) => {
+      const perform = async (work, done) => {
         try {
           await work();
           notice(done);
@@ -82,9 +82,9 @@ export function versionsScreen(root, { detail, part, signal, chatWith }) {
         }
       };
       const isAsked = part === "changes" && !room.querySelector(".samples");
-      show(room, detailView(version, act, chatWith, signal));
+      show(room, detailView(version, perform, chatWith, signal));
       if (isAsked) {
-        // "What changed?"
+        // the link "What changed?"
         const block = room.querySelector(".samples")?.closest(".block");
         block?.querySelector(".button").click();
         block?.scrollIntoView({ block: "start" });
@@ -118,14 +118,14 @@ function listRow(row, isChosen) {
   );
 }
 
-function detailView(version, act, chatWith, signal) {
+function detailView(version, perform, chatWith, signal) {
   return [
     h("a", { class: "back quiet small", href: "#/versions" }, icon("left", 15), t("versions.back")),
     h(
       "header",
       { class: "detail-head" },
       h("div", {}, h("h2", {}, t("strip.version", { v: version.version })), pill(version.state)),
-      actions(version, act, chatWith),
+      versionActions(version, perform, chatWith),
     ),
     h(
       "p",

@@ -1,3 +1,4 @@
-"""The losses: pure tensors in, one value per item and plain-float metrics out. One file per algorithm, nothing imported
-here.
+"""The losses: pure functions of tensors that return one value per example and plain-float metrics.
+
+One file per algorithm; nothing is imported here.
 """

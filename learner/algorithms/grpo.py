@@ -1,8 +1,6 @@
-"""GRPO and its kin: advantages within a group of replies to one prompt, the clipped loss, and a KL term inside the
-loss.
+"""GRPO and its variants: advantages within a group of completions of one prompt, and a KL term inside the loss.
 
-The reduction over tokens (grpo, dapo, dr_grpo) is `reduction.token_weights`; GSPO is
-`level="sequence"`.
+`reduction.token_weights` reduces over tokens (grpo, dapo, dr_grpo); GSPO is `level="sequence"`.
 """
 
 from typing import Literal
@@ -18,36 +16,37 @@ AdvantageScale = Literal["group", "batch", "none"]
 
 
 def group_means(values: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each item's group mean and group size, both (N,). `groups` (N,) long numbers the prompts 0..K-1."""
+    """Return the mean and the size of each value's group, both (N,).
+
+    `groups` (N,) long numbers the prompts 0..K-1.
+    """
     sizes = torch.bincount(groups).to(values)
     sums = torch.zeros_like(sizes).index_add(0, groups, values)
     return (sums / sizes)[groups], sizes[groups]
 
 
 def group_advantages(rewards: Tensor, groups: Tensor, *, scale: AdvantageScale) -> Tensor:
-    """Return `(R - group mean) / (std + 1e-4)` per reply, (N,), no gradient (DeepSeekMath 2402.03300, section 4.1.2).
+    """Return `(R - group mean) / (std + 1e-4)`, (N,), no gradient (DeepSeekMath 2402.03300, section 4.1.2).
 
     `rewards` (N,), `groups` (N,) long, the number of the prompt. The deviation is the group's own (unbiased), the
-    batch's, or none
-    (Dr. GRPO 2503.20783), which does not favour prompts whose replies nearly agree. A reply alone in its group gets 0.
+    batch's, or none (Dr. GRPO 2503.20783), which does not favor prompts whose completions nearly agree. A completion
+    alone in its group gets 0. Raises ValueError for another scale.
     """
     reward = working(rewards.detach())
     mean, size = group_means(reward, groups)
-    centred = reward - mean
+    centered = reward - mean
     if scale == "none":
-        return centred
+        return centered
     if scale == "group":
-        variance = group_means(centred**2, groups)[0] * size / (size - 1.0).clamp(min=1.0)
-        return centred / (variance.sqrt() + 1e-4)
+        variance = group_means(centered**2, groups)[0] * size / (size - 1.0).clamp(min=1.0)
+        return centered / (variance.sqrt() + 1e-4)
     if scale == "batch":
-        return centred / (reward.std() + 1e-4) if reward.numel() > 1 else centred
+        return centered / (reward.std() + 1e-4) if reward.numel() > 1 else centered
     raise ValueError(f"unknown advantage scale {scale!r}; use group, batch or none")
 
 
 def has_contrast(rewards: Tensor, groups: Tensor) -> Tensor:
-    """Return (N,) bool: False for replies of groups that all got the same reward; they have nothing to teach and are
-    dropped.
-    """
+    """Return (N,) bool: False for completions of groups that all got the same reward, which teach nothing."""
     reward = working(rewards)
     start = torch.zeros_like(torch.bincount(groups), dtype=reward.dtype)
     low = start.scatter_reduce(0, groups, reward, "amin", include_self=False)
@@ -64,18 +63,16 @@ def grpo_loss(
     *,
     eps_low: float = 0.2,
     eps_high: float = 0.28,
-    dual_clip: float | None = None,
     level: RatioLevel = "token",
     kind: SurrogateKind = "clip",
     kl_weight: float = 0.04,
     kl_kind: KlKind = "corrected_k3",
 ) -> tuple[Tensor, dict[str, float]]:
-    """GRPO per token (DeepSeekMath 2402.03300, eq. 3), (N, T), 0 outside the mask: the surrogate plus `kl_weight` times
-    the KL.
+    """GRPO per token (DeepSeekMath 2402.03300, eq. 3), (N, T), 0 outside the mask: surrogate plus weighted KL.
 
-    Shapes and units as in `surrogate_loss`; `reference_logps` (N, T) may be None where `kl_weight` is 0. The default
-    estimate is
-    the one whose gradient is that of KL(policy || reference). Raises ValueError if a KL is wanted without a reference.
+    Shapes and units are those of `surrogate_loss`. `reference_logps` (N, T) may be None where `kl_weight` is 0. The
+    default estimate is the one whose gradient is that of KL(policy || reference). Raises ValueError for a KL without a
+    reference.
     """
     values, metrics = surrogate_loss(
         logps,
@@ -84,7 +81,6 @@ def grpo_loss(
         mask,
         eps_low=eps_low,
         eps_high=eps_high,
-        dual_clip=dual_clip,
         level=level,
         kind=kind,
     )

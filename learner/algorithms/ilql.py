@@ -1,10 +1,9 @@
-"""ILQL: Q-learning over tokens on logged feedback, served by shifting the logits of a frozen policy (Snell et al.
-2206.11871).
+"""ILQL: Q-learning over tokens on logged feedback, served by shifting the logits of a frozen policy.
 
-State = the tokens so far, action = the next token, s' = s + a, r = R(s, a). Tabular Q-learning moves
-Q(s, a) <- Q + alpha [r + gamma max_a' Q(s', a') - Q]. At scale the max over a vocabulary would reach for tokens nobody
-ever said, so V(s')
-stands in for it: an expectile of Q over the tokens that were said, which rises to their max as tau goes to 1.
+Snell et al. 2206.11871. The state is the tokens so far, the action is the next token, s' = s + a and r = R(s, a).
+Tabular Q-learning moves Q(s, a) <- Q + alpha [r + gamma max_a' Q(s', a') - Q]. Over a vocabulary the max would pick
+tokens that nobody chose. V(s') replaces it: an expectile of Q over the logged tokens, which rises to their max as tau
+goes to 1.
 """
 
 import copy
@@ -22,15 +21,14 @@ FEEDBACK_REWARDS = {
     "thumb_down": -1.0,
     "pair_chosen": 0.5,
     "pair_rejected": -0.5,
-    "edited": 0.5,
+    "corrected": 0.5,
     "original": -0.5,
 }
-"""Rewards by what was said of a reply; fixed, since a scale taken from the data would turn an all-up batch into zeros.
-"""
+"""Rewards by feedback on a completion. They are fixed: a scale taken from the data would turn an all-up batch to 0."""
 
 
 class TabularQ:
-    """The textbook limit: one number per (state, action), learned by the article's update."""
+    """The textbook limit: one number per (state, action), learned by the paper's update."""
 
     def __init__(self, num_actions: int) -> None:
         self.num_actions = num_actions
@@ -43,8 +41,9 @@ class TabularQ:
     def learn(
         self, state: State, action: int, reward: float, *, alpha: float, gamma: float = 1.0, is_last: bool = False
     ) -> float:
-        """Apply Q(s, a) <- Q + alpha [r + gamma max Q(s + a, .) - Q]; nothing follows a last action. Return the new
-        Q(s, a).
+        """Apply Q(s, a) <- Q + alpha [r + gamma max Q(s + a, .) - Q] and return the new Q(s, a).
+
+        Nothing follows a last action.
         """
         row = self._rows.setdefault(state, [0.0] * self.num_actions)
         following = 0.0 if is_last else max(self.values((*state, action)))
@@ -55,11 +54,9 @@ class TabularQ:
 class QHeads(nn.Module):
     """Two Q heads with Polyak targets, and V, on the hidden state (M, d) that an action is chosen from.
 
-    Q(s, .) = E (W h + h0) with the frozen output embeddings E (V, d), so a head has d^2 weights rather than d times the
-    vocabulary, and its
-    target is a copy of those alone. With a `rank` r > 0, Q(s, .) = E B A h with B (d, r) and A (r, d): a change of that
-    rank to the output layer.
-    The two heads start apart; with equal starts their minimum would say nothing.
+    Q(s, .) = E (W h + h0) with the frozen output embeddings E (V, d). A head has d^2 weights rather than d times the
+    vocabulary, and its target copies those alone. The two heads start apart; with equal starts their minimum has no
+    use.
     """
 
     embeddings: Tensor
@@ -97,7 +94,10 @@ class QHeads(nn.Module):
 
 
 def _head(size: int, initial_scale: float, generator: torch.Generator) -> nn.Module:
-    """Return a linear map of hidden states (M, d) to (M, d); its weights have a deviation of `initial_scale` / sqrt(d)."""
+    """Return a linear map of hidden states (M, d) to (M, d).
+
+    Its weights have a deviation of `initial_scale` / sqrt(d), its bias is 0.
+    """
     head = nn.Linear(size, size)
     nn.init.normal_(head.weight, std=initial_scale / size**0.5, generator=generator)
     nn.init.zeros_(head.bias)
@@ -105,8 +105,9 @@ def _head(size: int, initial_scale: float, generator: torch.Generator) -> nn.Mod
 
 
 def expectile_loss(error: Tensor, tau: float) -> Tensor:
-    """Return `|tau - 1[error < 0]| error^2`, any shape: its minimiser is the mean at tau = 0.5 and the maximum as tau
-    goes to 1.
+    """Return `|tau - 1[error < 0]| error^2`, any shape.
+
+    Its minimizer is the mean at tau = 0.5 and the maximum as tau goes to 1.
     """
     return torch.where(error < 0, 1.0 - tau, tau) * error**2
 
@@ -126,32 +127,27 @@ def ilql_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Return the ILQL loss per token, (N, T), 0 outside the mask, and plain-float means of its parts.
 
-    `q` and `q_target` hold (N, T, V) values of the states before each token, `v` (N, T) theirs; `actions` (N, T) long
-    are the
-    tokens said, `rewards` (N, T) theirs, `mask` (N, T) is 1 on each reply's tokens, one run of ones. With y = r + gamma
-    V(s'), V
-    being 0 after the last token:
-    sum_i (Q_i(s, a) - y)^2 + expectile_tau(min_i Qbar_i(s, a) - V(s)) + cql sum_i -log softmax(Q_i)(a), and, where the
-    policy's
-    `logits` (N, T, V) are trained too, + awac min(exp(awac_beta (min Qbar - V)), awac_cap) -log softmax(logits)(a).
+    `q` and `q_target` hold (N, T, V) values of the states before each token, and `v` (N, T) theirs. `actions` (N, T)
+    long are the logged tokens and `rewards` (N, T) theirs. `mask` (N, T) is 1 on each completion's tokens, one run of
+    ones. With y = r + gamma V(s'), V being 0 after the last token, the loss is
+    sum_i (Q_i(s, a) - y)^2 + expectile_tau(min_i Qbar_i(s, a) - V(s)) + cql sum_i -log softmax(Q_i)(a).
 
-    With the log-probabilities `prior` (N, T, V) of the policy that said the actions, the conservative term is -log
-    softmax(prior + Q_i)(a), the
-    CQL(rho) of Kumar et al. 2020 (2006.04779, section 3.2) with rho the policy: on its own replies it pulls nowhere as
-    long as Q is level. Without
-    one it is cloning of all that was said, the bad with the good.
+    `prior` (N, T, V) are log-probabilities of the policy that sampled the actions. With it the conservative term is
+    -log softmax(prior + Q_i)(a), the CQL(rho) of Kumar et al. 2020 (2006.04779, section 3.2) with rho the policy. On
+    the policy's own completions its expected gradient is 0 as long as Q is level. Without a prior the term clones all
+    logged tokens, bad and good.
     """
     counted, value, index = working(mask), working(v), actions.unsqueeze(-1)
 
-    def said(table: Tensor) -> Tensor:
+    def of_actions(table: Tensor) -> Tensor:
         return working(table).gather(-1, index).squeeze(-1)
 
     nothing = torch.zeros_like(value[:, :1])
     following = torch.cat([value[:, 1:], nothing], 1) * torch.cat([counted[:, 1:], nothing], 1)
     target = working(rewards) + gamma * following.detach()
-    advantage = torch.stack([said(table) for table in q_target]).amin(0).detach() - value
+    advantage = torch.stack([of_actions(table) for table in q_target]).amin(0).detach() - value
     parts = {
-        "q": torch.stack([(said(table) - target) ** 2 for table in q]).sum(0),
+        "q": torch.stack([(of_actions(table) - target) ** 2 for table in q]).sum(0),
         "v": expectile_loss(advantage, tau),
         "cql": torch.stack(
             [_cross_entropy(table if prior is None else working(table) + working(prior), actions) for table in q]

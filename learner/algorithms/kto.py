@@ -1,4 +1,4 @@
-"""Losses on single replies with a thumb: KTO and APO-zero-unpaired, and the KL baseline z0 that KTO measures against."""
+"""Losses on single completions with a thumb: KTO, APO-zero-unpaired, and KTO's KL baseline z0."""
 
 import random
 from collections.abc import Hashable, Sequence
@@ -11,7 +11,7 @@ from learner.algorithms.precision import plain_floats, working
 
 
 class KlBaseline(NamedTuple):
-    """KTO's z0 as it is carried from micro-batch to micro-batch and from update to update: a moving average in nats.
+    """KTO's z0 across micro-batches and updates: a moving average in nats.
 
     It starts at 0, which is exact: a policy that equals its reference has no KL to it.
     """
@@ -21,7 +21,7 @@ class KlBaseline(NamedTuple):
     def updated(
         self, mismatched_sum: float, mismatched_count: float, *, decay: float = 0.9, min_count: float = 8
     ) -> "KlBaseline":
-        """Return the average after mismatched log-ratios, given as sum (nats) and count over all ranks.
+        """Return the average after more mismatched log-ratios, given as sum (nats) and count over all ranks.
 
         Fewer than `min_count` of them are noise and change nothing.
         """
@@ -36,12 +36,10 @@ class KlBaseline(NamedTuple):
 
 
 def mismatches(prompts: Sequence[Hashable], seed: int) -> list[tuple[int, int]]:
-    """Return (i, j) pairs of items such that the reply of j did not answer the prompt of i; each i and each j at most
-    once.
+    """Return (i, j) pairs of examples such that completion j does not answer prompt i; each i and j at most once.
 
-    `prompts` are keys of the items' prompts. Items are rotated by the number of the most frequent prompt within an
-    order
-    grouped by prompt, so that all are paired if no prompt holds more than half of them. A single item is never paired
+    `prompts` are keys of the examples' prompts. Within an order grouped by prompt, examples are rotated by the count of
+    the most frequent prompt. So all are paired if no prompt holds more than half of them. An example is never paired
     with itself.
     """
     if not prompts:
@@ -67,13 +65,11 @@ def kto_loss(
     up_weight: float = 1.0,
     down_weight: float = 1.0,
 ) -> tuple[Tensor, dict[str, float]]:
-    """KTO (Ethayarajh et al. 2402.01306, eq. 7): `w (1 - v)` per reply, (B,), and plain-float means.
+    """KTO (Ethayarajh et al. 2402.01306, eq. 7): `w (1 - v)` per completion, (B,), and plain-float means.
 
-    `logps` and `reference_logps` (B,) are in nats, summed over reply tokens; `up` (B,) bool is the thumb; `z0` >= 0 in
-    nats
-    carries no gradient. v = sigmoid(beta (h - z0)) for thumbs up and sigmoid(beta (z0 - h)) for thumbs down. A reply at
-    h = z0
-    gets beta/4 of gradient, half of what a pair's reply gets from DPO.
+    `logps` and `reference_logps` (B,) are in nats, summed over completion tokens. `up` (B,) bool is the thumb. `z0` >=
+    0 in nats carries no gradient. v = sigmoid(beta (h - z0)) for thumbs up and sigmoid(beta (z0 - h)) for thumbs down.
+    At h = z0 a completion gets beta/4 of gradient, half of what a pair's completion gets from DPO.
     """
     h = working(logps) - working(reference_logps.detach())
     baseline = z0.detach() if isinstance(z0, Tensor) else z0
@@ -84,10 +80,9 @@ def kto_loss(
 def apo_zero_unpaired_loss(
     logps: Tensor, reference_logps: Tensor, up: Tensor, *, beta: float, up_weight: float = 1.0, down_weight: float = 1.0
 ) -> tuple[Tensor, dict[str, float]]:
-    """APO-zero for single replies (D'Oosterlinck et al. 2408.06266, eq. 7 by halves): KTO without z0, for a handful of
-    thumbs.
+    """APO-zero for single completions (D'Oosterlinck et al. 2408.06266, eq. 7 by halves): KTO without z0.
 
-    Shapes and units as in `kto_loss`. Returns (B,) and plain-float means.
+    Shapes and units are those of `kto_loss`. Returns (B,) and plain-float means.
     """
     h = working(logps) - working(reference_logps.detach())
     return _sided(up, up_weight, down_weight, h) * torch.sigmoid(beta * torch.where(up, -h, h)), _thumb_metrics(h, up)

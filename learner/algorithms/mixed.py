@@ -1,10 +1,9 @@
-"""The default update: pairs, thumbs, corrections, likelihood and anchor as one loss, each item with its own weight.
+"""The default update: pairs, thumbs, corrections, likelihood and anchor as one loss with weighted examples.
 
-    L = [ sum_pair w cDPO + sum_thumb 2w KTO + sum_edit w (min(1, changed/8) cDPO + NLL_changed) ] / W
+    L = [ sum_pair w cDPO + sum_thumb 2w KTO + sum_correction w (min(1, changed/8) cDPO + NLL_changed) ] / W
         + alpha * sum_{chosen, up, correction} w NLL / W_nll  +  lambda * mean_{anchor tokens} KL(base || policy)
 
-Rejected replies, and so displacement, are held by the likelihood term (Pang et al. 2404.19733), everything else by the
-anchor.
+The likelihood term limits displacement (Pang et al. 2404.19733); the anchor limits all other drift.
 """
 
 from collections.abc import Sequence
@@ -24,17 +23,17 @@ ThumbKind = Literal["kto", "apo_zero_unpaired"]
 
 
 class Pairs(NamedTuple):
-    """Pairs of one micro-batch; log-probabilities in nats, summed over reply tokens."""
+    """Pairs of one micro-batch; log-probabilities in nats, summed over completion tokens."""
 
     policy: PairLogps
     reference: PairLogps
     lengths: PairLengths
-    flip_rate: Tensor  # (B,), 0 <= x < 0.5: how likely this rater's label is wrong
+    flip_rate: Tensor  # (B,), in [0, 0.5): probability that the rater's label is wrong
     weights: Tensor  # (B,), >= 0
 
 
 class Thumbs(NamedTuple):
-    """Single replies with a thumb; every tensor (B,)."""
+    """Single completions with a thumb; every tensor (B,)."""
 
     logps: Tensor
     reference_logps: Tensor
@@ -44,12 +43,12 @@ class Thumbs(NamedTuple):
 
 
 class Corrections(NamedTuple):
-    """Corrections: `chosen` is the corrected reply, `rejected` the original one."""
+    """Corrections: `chosen` is the corrected completion, `rejected` the original one."""
 
     policy: PairLogps
     reference: PairLogps
     lengths: PairLengths
-    changed_nll: Tensor  # (B,), `weighted_nll_loss` of the corrected reply under `change_of`'s weights
+    changed_nll: Tensor  # (B,), `weighted_nll_loss` of the corrected completion by `change_of`
     num_changed: Tensor  # (B,), tokens that the correction changed
     weights: Tensor
 
@@ -58,7 +57,7 @@ class Totals(NamedTuple):
     """Weights of the whole update, over all micro-batches and ranks, known before the first forward pass."""
 
     feedback: float  # W: pairs, thumbs and corrections
-    nll: float  # W_nll: pairs (their chosen replies), thumbs up, corrections
+    nll: float  # W_nll: pairs (their chosen completions), thumbs up, corrections
     anchor_tokens: float
 
 
@@ -69,25 +68,25 @@ class MixedSettings:
     pair_kind: PairKind = "sigmoid"
     thumb_kind: ThumbKind = "kto"
     beta: float = 0.1
-    """How hard pairs and thumbs hold the policy to the reference, per nat, > 0."""
+    """Strength of the hold on the reference in pairs and thumbs, per nat, > 0."""
     gamma: float = 1.0
     penalty: float = 5.0
     length_alpha: float = 0.01
-    """SimPO's, DPO-Positive's and R-DPO's own, as in `pair_loss`."""
+    """Factors of SimPO, DPO-Positive and R-DPO, as in `pair_loss`."""
     thumb_scale: float = 2.0
     """A thumb's gradient at the start is half a pair's; this makes them equal."""
     up_weight: float = 1.0
     down_weight: float = 1.0
-    edit_flip_rate: float = 0.02
-    """The chance in [0, 0.5) that a correction is worse than what it corrects."""
-    edit_full_tokens: float = 8.0
-    """A correction of fewer changed tokens weighs less as a pair: near-identical pairs lower both likelihoods."""
-    edit_unchanged_weight: float = 0.1
-    """Weight in [0, 1] of a corrected reply's other tokens in `changed_nll`; `change_of` takes it."""
-    edit_nll: float = 1.0
+    correction_flip_rate: float = 0.02
+    """Probability in [0, 0.5) that a correction is worse than the original."""
+    correction_full_tokens: float = 8.0
+    """A correction with fewer changed tokens weighs less as a pair: near-identical pairs lower both likelihoods."""
+    correction_unchanged_weight: float = 0.1
+    """Weight in [0, 1] of a corrected completion's unchanged tokens in `changed_nll`; `change_of` takes it."""
+    correction_nll: float = 1.0
     """Factor of the likelihood of a correction's changed tokens, >= 0."""
     nll: float = 1.0
-    """alpha, factor of the likelihood of chosen, up and corrected replies, >= 0."""
+    """alpha, factor of the likelihood of chosen, up and corrected completions, >= 0."""
     anchor: float = 0.2
     """lambda, factor of the KL to the base on anchor prompts, >= 0."""
 
@@ -98,7 +97,7 @@ def totals_of(
     correction_weights: Sequence[float],
     num_anchor_tokens: int,
 ) -> Totals:
-    """Return an update's totals from all its items' weights; a thumb is (weight, up)."""
+    """Return an update's totals from the weights of all its examples; a thumb is (weight, up)."""
     shared = sum(pair_weights) + sum(correction_weights)
     return Totals(
         feedback=shared + sum(weight for weight, _ in thumbs),
@@ -113,15 +112,15 @@ def mixed_loss(
     *,
     pairs: Pairs | None = None,
     thumbs: Thumbs | None = None,
-    edits: Corrections | None = None,
+    corrections: Corrections | None = None,
     anchor_kl: Tensor | None = None,
     z0: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
     """Return this micro-batch's share of the update's loss, shape (), and plain-float metrics.
 
-    The shares of an update's micro-batches add up to its loss, as do their gradients. Each kind may be missing;
-    `anchor_kl`
-    (M,) is `forward_kl_loss` per anchor token, `z0` is KTO's baseline. Raises ValueError if all are missing.
+    The shares of an update's micro-batches add up to its loss, as do their gradients. Each kind may be missing.
+    `anchor_kl` (M,) is `forward_kl_loss` per anchor token, `z0` is KTO's baseline. Raises ValueError if all are
+    missing.
     """
     terms: list[Term] = []
     metrics: dict[str, float] = {}
@@ -129,8 +128,8 @@ def mixed_loss(
         terms += _pair_terms(pairs, totals, settings, metrics)
     if thumbs is not None:
         terms += _thumb_terms(thumbs, totals, settings, z0, metrics)
-    if edits is not None:
-        terms += _correction_terms(edits, totals, settings, metrics)
+    if corrections is not None:
+        terms += _correction_terms(corrections, totals, settings, metrics)
     if anchor_kl is not None:
         terms.append(Term("anchor", anchor_kl, torch.ones_like(anchor_kl), totals.anchor_tokens, settings.anchor))
     loss, shares = combine(terms)
@@ -171,14 +170,16 @@ def _thumb_terms(
 
 
 def _correction_terms(
-    edits: Corrections, totals: Totals, settings: MixedSettings, metrics: dict[str, float]
+    corrections: Corrections, totals: Totals, settings: MixedSettings, metrics: dict[str, float]
 ) -> list[Term]:
-    values, seen = _pair_values(settings, edits.policy, edits.reference, edits.lengths, settings.edit_flip_rate)
-    metrics |= {f"edit/{name.removeprefix('pair/')}": value for name, value in seen.items()}
-    pair_weights = edits.weights * (edits.num_changed / settings.edit_full_tokens).clamp(max=1.0)
-    nll, _ = nll_loss(edits.policy.chosen, edits.lengths.chosen)
+    values, seen = _pair_values(
+        settings, corrections.policy, corrections.reference, corrections.lengths, settings.correction_flip_rate
+    )
+    metrics |= {f"correction/{name.removeprefix('pair/')}": value for name, value in seen.items()}
+    pair_weights = corrections.weights * (corrections.num_changed / settings.correction_full_tokens).clamp(max=1.0)
+    nll, _ = nll_loss(corrections.policy.chosen, corrections.lengths.chosen)
     return [
-        Term("edit", values, pair_weights, totals.feedback),
-        Term("edit_nll", edits.changed_nll, edits.weights, totals.feedback, settings.edit_nll),
-        Term("nll", nll, edits.weights, totals.nll, settings.nll),
+        Term("correction", values, pair_weights, totals.feedback),
+        Term("correction_nll", corrections.changed_nll, corrections.weights, totals.feedback, settings.correction_nll),
+        Term("nll", nll, corrections.weights, totals.nll, settings.nll),
     ]

@@ -1,4 +1,4 @@
-"""PPO: rewards per token, advantages (GAE), the value head with its clipped loss, and the controller of the KL penalty.
+"""PPO: rewards per token, advantages (GAE), the value head and its clipped loss, and the KL controller.
 
 The policy's loss is `surrogate.surrogate_loss`.
 """
@@ -11,9 +11,9 @@ from learner.algorithms.precision import plain_floats, working
 
 
 class ValueHead(nn.Module):
-    """Value of each state from the hidden state that the next token is predicted from; starts at 0 everywhere.
+    """Value of each state from the hidden state that the next token is predicted from; 0 everywhere at the start.
 
-    Two layers, the last zero-initialised: a random start would be a random baseline, and the policy would follow it.
+    It has two layers, the last one zero. A random start would be a random baseline, and the policy would follow it.
     """
 
     def __init__(self, hidden_size: int) -> None:
@@ -29,12 +29,10 @@ class ValueHead(nn.Module):
 
 
 def token_rewards(scores: Tensor, logps: Tensor, reference_logps: Tensor, mask: Tensor, *, kl_weight: float) -> Tensor:
-    """Return rewards per token, (N, T), no gradient: `-kl_weight (logp - reference)` each, and the reply's score on its
-    last.
+    """Return rewards per token, (N, T), no gradient: a KL penalty each, and the score on the last token.
 
-    `scores` (N,) are the reward model's; `logps` those of the sampling policy; `mask` (N, T) has each reply's tokens as
-    one run
-    of ones. An empty reply gets 0.
+    The penalty is `-kl_weight (logp - reference)`. `scores` (N,) are the reward model's and `logps` those of the
+    sampling policy. `mask` (N, T) has each completion's tokens as one run of ones. An empty completion gets 0.
     """
     counted = working(mask)
     rewards = -kl_weight * kl_estimate(logps.detach(), reference_logps, "k1") * counted
@@ -50,13 +48,11 @@ def _is_last(mask: Tensor) -> Tensor:
 def advantages_and_returns(
     rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float = 1.0, lam: float = 0.95
 ) -> tuple[Tensor, Tensor]:
-    """Generalised advantage estimation (Schulman et al. 1506.02438, eq. 16): advantages and value targets, both (N, T),
-    no gradient.
+    """Generalized advantage estimation (Schulman et al. 1506.02438, eq. 16): advantages and value targets.
 
-    `values` (N, T) are the states' values before each token; after a reply's last token the value is 0. `lam` = 0 is
-    one-step TD, 1 is
-    Monte Carlo. Targets are advantage plus value, before any whitening. 0 outside the mask; values there have no
-    influence.
+    Both are (N, T) without gradient, and 0 outside the mask. `values` (N, T) are those of the states before each token;
+    values outside the mask have no influence. After a completion's last token the value is 0. `lam` = 0 is one-step TD,
+    1 is Monte Carlo. Targets are advantage plus value, before any whitening.
     """
     reward, value, counted = working(rewards.detach()), working(values.detach()), working(mask)
     advantages = torch.zeros_like(reward)
@@ -73,12 +69,10 @@ def advantages_and_returns(
 def value_loss(
     values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, *, clip: float
 ) -> tuple[Tensor, dict[str, float]]:
-    """Clipped value loss per token, (N, T), 0 outside the mask: `max((V - R)^2, (V_clipped - R)^2) / 2`, V within
-    `clip` of its old value.
+    """Clipped value loss per token, (N, T), 0 outside the mask: `max((V - R)^2, (V_clipped - R)^2) / 2`.
 
-    All (N, T), in units of reward. Metrics: the mean loss, and how much of the returns' variance the old values
-    explained (0 if
-    there is none).
+    V_clipped is V within `clip` of its old value. All are (N, T), in units of reward. Metrics: the mean loss, and the
+    share of the returns' variance that the old values explain (0 if there is none).
     """
     counted = working(mask)
     value, old, target = working(values), working(old_values.detach()), working(returns.detach())
@@ -93,11 +87,10 @@ def value_loss(
 
 
 def adapted_kl_weight(kl_weight: float, kl: float, *, target: float, num_sequences: int, horizon: float) -> float:
-    """Return the KL penalty's next weight (Ziegler et al. 1909.08593, section 2.2): up where `kl` exceeds `target`,
-    else down.
+    """Return the KL penalty's next weight (Ziegler et al. 1909.08593, section 2.2).
 
-    Both in nats per sequence; one update changes it by at most 20 % per `horizon` sequences. Raises ValueError unless
-    `target` > 0.
+    It rises where `kl` exceeds `target` and falls otherwise; both are in nats per sequence. It changes by at most 20 %
+    per `horizon` sequences. Raises ValueError unless `target` > 0.
     """
     if not target > 0:
         raise ValueError(f"the KL target is {target}; it must be above 0 nats")

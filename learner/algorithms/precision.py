@@ -1,4 +1,4 @@
-"""What dtype the algorithms compute in, and how numbers leave the device."""
+"""The dtype that the algorithms compute in, and how numbers leave the device."""
 
 from collections.abc import Mapping
 
@@ -9,8 +9,7 @@ from torch import Tensor
 def working(x: Tensor) -> Tensor:
     """Return `x` in the dtype that every loss computes in: float32, or float64 where the caller passes float64.
 
-    Half-precision log-probabilities lose more than a token's worth of signal over a sequence; float64 is for finite
-    differences.
+    Half precision loses more than one token's log-probability over a sequence. float64 is for finite differences.
     """
     return x if x.dtype == torch.float64 else x.float()
 

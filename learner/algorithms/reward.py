@@ -1,6 +1,4 @@
-"""The reward model: losses on pairs and thumbs, an ensemble of heads that knows what it does not know, and its
-calibration.
-"""
+"""The reward model: losses on pairs and thumbs, an ensemble of heads with its uncertainty, and its calibration."""
 
 import torch
 import torch.nn.functional as F
@@ -11,11 +9,11 @@ from learner.algorithms.statistics import MovingStatistics
 
 
 class RewardHeads(nn.Module):
-    """E linear heads on the hidden state of a reply's last token; how far they disagree is the uncertainty.
+    """E linear heads on the hidden state of a completion's last token; their disagreement is the uncertainty.
 
-    Each is held to its own random start (a prior network, Osband et al. 1806.03335), so that they agree only where data
-    made
-    them. Initial deviation 1/sqrt(d + 1) (Huang et al. 2403.17031, detail 12). One head is a plain reward model.
+    Each head is held to its own random start (a prior network, Osband et al. 1806.03335), so heads agree only where
+    data makes them. The initial deviation is 1/sqrt(d + 1) (Huang et al. 2403.17031, detail 12). One head is a plain
+    reward model.
     """
 
     initial: Tensor
@@ -30,7 +28,7 @@ class RewardHeads(nn.Module):
         self.register_buffer("initial", drawn.clone())
 
     def forward(self, states: Tensor) -> Tensor:
-        """Return scores (E, B) of hidden states (B, d). Only differences between replies mean anything."""
+        """Return scores (E, B) of hidden states (B, d). Only differences between completions have a meaning."""
         return self.weight @ states.to(self.weight.dtype).transpose(-1, -2)
 
     def prior_loss(self, num_labels: int, *, strength: float = 0.5) -> Tensor:
@@ -38,22 +36,22 @@ class RewardHeads(nn.Module):
         return 0.5 * strength * ((self.weight - self.initial) ** 2).sum() / max(num_labels, 1)
 
 
-def bootstrap_weights(num_heads: int, item_numbers: Tensor, *, seed: int = 0) -> Tensor:
-    """Return (E, B) Poisson(1) weights, the same for the same item in every update: each head trains on its own
-    resample.
+def bootstrap_weights(num_heads: int, example_numbers: Tensor, *, seed: int = 0) -> Tensor:
+    """Return (E, B) Poisson(1) weights, so that each head trains on its own resample.
 
-    `item_numbers` (B,) long are the items' lasting numbers.
+    `example_numbers` (B,) long are the examples' lasting numbers: an example has the same weights in every update.
     """
     columns = []
-    for number in item_numbers.tolist():
+    for number in example_numbers.tolist():
         generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
         columns.append(torch.poisson(torch.ones(num_heads), generator=generator))
     return torch.stack(columns, 1) if columns else torch.zeros(num_heads, 0)
 
 
 def _log_noisy_sigmoid(logits: Tensor, flip_rate: float | Tensor) -> Tensor:
-    """`log[(1 - 2 eps) sigmoid(x) + eps]`: a label given with the opposite of its meaning at rate eps. Flat far below 0
-    if eps > 0.
+    """Return `log[(1 - 2 eps) sigmoid(x) + eps]`: the log-probability of a label that is flipped at rate eps.
+
+    It is flat far below 0 if eps > 0.
     """
     rate = torch.as_tensor(flip_rate, dtype=logits.dtype, device=logits.device)
     return torch.logaddexp(torch.log1p(-2.0 * rate) + F.logsigmoid(logits), rate.log())
@@ -66,23 +64,17 @@ def bradley_terry_loss(
     margin: float | Tensor = 0.0,
     flip_rate: float | Tensor = 0.0,
     is_tie: Tensor | None = None,
-    centring: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return `-log P(label)` per pair under Bradley-Terry with rater noise, (B,) or (E, B), and plain-float means.
+    """Return `-log P(label)` per pair under Bradley-Terry with rater noise, (B,) or (E, B), and means.
 
-    `chosen` and `rejected` are scores of equal shape; `margin` (B,) is by how much the better reply should lead,
-    `flip_rate`
-    in [0, 0.5) how often this rater errs (Chen et al. WSDM 2013), and `is_tie` (B,) bool marks replies found equally
-    good, a
-    half label each way and no margin. `centring` times (chosen + rejected)^2 keeps scores near 0 (Eisenstein et al.
-    2312.09244).
+    `chosen` and `rejected` are scores of equal shape. `margin` (B,) is the lead that the better completion should have.
+    `flip_rate` in [0, 0.5) is the rater's rate of error (Chen et al. WSDM 2013). `is_tie` (B,) bool marks completions
+    found equally good: a half label each way and no margin.
     """
     ahead = working(chosen) - working(rejected)
     values = -_log_noisy_sigmoid(ahead - margin, flip_rate)
     if is_tie is not None:
         values = torch.where(is_tie, -0.5 * (F.logsigmoid(ahead) + F.logsigmoid(-ahead)), values)
-    if centring:
-        values = values + centring * (working(chosen) + working(rejected)) ** 2
     if not values.numel():
         return values, {}
     return values, plain_floats({"reward/margin": ahead.mean(), "reward/accuracy": (ahead > 0).double().mean()})
@@ -91,11 +83,10 @@ def bradley_terry_loss(
 def thumb_loss(
     scores: Tensor, up: Tensor, rater_bias: Tensor, *, flip_rate: float | Tensor = 0.0
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return `-log P(thumb)` per reply, (B,) or (E, B), with P(up) = sigmoid(score - bias) under rater noise, and the
-    batch accuracy.
+    """Return `-log P(thumb)` per completion, (B,) or (E, B), under rater noise, and the batch accuracy.
 
-    `rater_bias` (B,) is each item's rater's threshold: a thumb up from somebody who always gives one says little. `up`
-    is (B,) bool.
+    P(up) = sigmoid(score - bias). `rater_bias` (B,) is the threshold of each example's rater: a thumb up of a rater who
+    always gives one carries little. `up` is (B,) bool.
     """
     ahead = working(scores) - working(rater_bias)
     values = -_log_noisy_sigmoid(torch.where(up, ahead, -ahead), flip_rate)
@@ -110,32 +101,32 @@ def bias_prior_loss(rater_bias: Tensor) -> Tensor:
 
 
 def correction_margin(num_changed: Tensor, lengths: Tensor) -> Tensor:
-    """Return by how much a corrected reply should lead the original, (B,): half the share of its tokens that changed,
-    at most 0.5.
+    """Return the lead that a corrected completion should have over the original, (B,).
+
+    It is half the share of its tokens that changed, at most 0.5.
     """
     return 0.5 * (working(num_changed) / working(lengths).clamp(min=1.0)).clamp(max=1.0)
 
 
 def lower_confidence_bound(
-    scores: Tensor, moments: MovingStatistics, *, pessimism: float = 1.0, limit: float = 5.0
+    scores: Tensor, statistics: MovingStatistics, *, pessimism: float = 1.0, limit: float = 5.0
 ) -> Tensor:
-    """Return what a policy may be trained on, (B,): the heads' mean, scaled and clipped to +-`limit`, less `pessimism`
-    times their deviation.
+    """Return the rewards that a policy may be trained on, (B,): the heads' mean less their uncertainty.
 
-    `scores` (E, B). Where heads disagree the policy must not look for reward. Moments are those of the means so far;
-    the
-    deviation is in the same scaled units.
+    The mean of `scores` (E, B) is scaled by the `statistics` of earlier means and clipped to +-`limit`. `pessimism`
+    times the heads' deviation, in the same scaled units, is subtracted: where heads disagree there is no reward to
+    find.
     """
     score = working(scores.detach())
-    scale = moments.std()
+    scale = statistics.std()
     spread = score.std(0, unbiased=False) / scale
-    return ((score.mean(0) - moments.mean) / scale).clamp(-limit, limit) - pessimism * spread
+    return ((score.mean(0) - statistics.mean) / scale).clamp(-limit, limit) - pessimism * spread
 
 
 def area_under_curve(scores: Tensor, labels: Tensor) -> float:
-    """Return the chance that a positive scores above a negative, ties counting half; NaN if one side is missing.
+    """Return the probability that a positive scores above a negative, ties counting half.
 
-    `scores` (N,), `labels` (N,) bool.
+    `scores` (N,), `labels` (N,) bool. NaN if one side is missing.
     """
     positive, negative = scores[labels.bool()], scores[~labels.bool()]
     ordered = negative.sort().values
@@ -145,10 +136,10 @@ def area_under_curve(scores: Tensor, labels: Tensor) -> float:
 
 
 def expected_calibration_error(probabilities: Tensor, labels: Tensor, *, num_bins: int = 10) -> float:
-    """Return the mean over items of how far a bin's mean probability is from its share of positives (Guo et al.
-    1706.04599, eq. 3).
+    """Return the mean distance of a bin's mean probability from its share of positives.
 
-    `probabilities` (N,) in [0, 1], `labels` (N,) bool, bins of equal width. NaN if there is nothing.
+    Guo et al. 1706.04599, eq. 3. `probabilities` (N,) in [0, 1], `labels` (N,) bool, bins of equal width. NaN for N =
+    0.
     """
     if not probabilities.numel():
         return float("nan")

@@ -1,6 +1,4 @@
-"""RLOO: REINFORCE on whole replies, each measured against the mean of the other replies to its prompt (Ahmadian et al.
-2402.14740).
-"""
+"""RLOO: REINFORCE on whole completions, each against the mean of the others (Ahmadian et al. 2402.14740)."""
 
 from torch import Tensor
 
@@ -13,7 +11,7 @@ from learner.algorithms.surrogate import clipped_objective, is_clipped
 def penalized_rewards(
     scores: Tensor, logps: Tensor, reference_logps: Tensor, mask: Tensor, *, kl_weight: float
 ) -> Tensor:
-    """Return `score - kl_weight * sum_t (logp_t - reference_t)` per reply, (N,), no gradient.
+    """Return `score - kl_weight * sum_t (logp_t - reference_t)` per completion, (N,), no gradient.
 
     `scores` (N,); `logps` of the sampling policy, `reference_logps` and `mask` are (N, T), in nats.
     """
@@ -23,10 +21,10 @@ def penalized_rewards(
 
 
 def leave_one_out_advantages(rewards: Tensor, groups: Tensor) -> Tensor:
-    """Return each reply's reward less the mean of its group's others, (N,), no gradient: `G / (G - 1) (R - group
-    mean)`.
+    """Return each completion's reward less the mean of its group's others, (N,), no gradient.
 
-    `groups` (N,) long numbers the prompts. A reply alone in its group has nothing to be measured against and gets 0.
+    It is `G / (G - 1) (R - group mean)`. `groups` (N,) long numbers the prompts. A completion alone in its group gets
+    0.
     """
     reward = working(rewards.detach())
     mean, size = group_means(reward, groups)
@@ -36,11 +34,10 @@ def leave_one_out_advantages(rewards: Tensor, groups: Tensor) -> Tensor:
 def rloo_loss(
     logps: Tensor, old_logps: Tensor, advantages: Tensor, *, eps_low: float, eps_high: float
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return the clipped loss per reply, (N,), and plain-float means.
+    """Return the clipped loss per completion, (N,), and plain-float means.
 
-    `logps` and `old_logps` (N,) are summed over reply tokens, in nats: the ratio is the whole reply's, so anything more
-    than
-    a step old clips. Its gradient at `logps` = `old_logps` is REINFORCE's.
+    `logps` and `old_logps` (N,) are summed over completion tokens, in nats. The ratio is the whole completion's, so
+    samples more than a step old are clipped. At `logps` = `old_logps` the gradient is REINFORCE's.
     """
     ratio = bounded_exp(working(logps) - working(old_logps.detach()))
     advantage = working(advantages.detach())

@@ -1,6 +1,4 @@
-"""Likelihood terms: the mean negative log-likelihood of a reply, and the same with more weight on what a correction
-changed.
-"""
+"""Likelihood terms: mean negative log-likelihood of a completion, also weighted by what a correction changed."""
 
 from collections.abc import Sequence
 from difflib import SequenceMatcher
@@ -13,11 +11,10 @@ from learner.algorithms.reduction import sequence_sums
 
 
 def nll_loss(logps: Tensor, lengths: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Negative log-likelihood per token of each reply, (B,), in nats, and its batch mean.
+    """Negative log-likelihood per token of each completion, (B,), in nats, and its batch mean.
 
-    `logps` (B,) are summed over reply tokens, `lengths` (B,) count them. A mean over sequences of token means, not over
-    tokens: a long
-    reply counts as much as a short one. An empty reply costs 0.
+    `logps` (B,) are summed over completion tokens, `lengths` (B,) count them. The batch mean is over sequences, so a
+    long completion counts as much as a short one. An empty completion costs 0.
     """
     values = -working(logps) / working(lengths).clamp(min=1.0)
     return values, plain_floats({"nll/mean": values.mean()}) if values.numel() else {}
@@ -26,12 +23,10 @@ def nll_loss(logps: Tensor, lengths: Tensor) -> tuple[Tensor, dict[str, float]]:
 def weighted_nll_loss(
     token_logps: Tensor, token_weights: Tensor, branch: Tensor, num_branches: int
 ) -> tuple[Tensor, dict[str, float]]:
-    """Weighted negative log-likelihood per token of each reply, `-sum_t w_t logp_t / sum_t w_t`, (K,), in nats, and its
-    mean.
+    """Weighted negative log-likelihood per token of each completion, (K,), in nats, and its mean.
 
-    `token_logps` and `token_weights` (>= 0) are (M,); `branch` (M,) says which of the K replies a token belongs to. A
-    reply
-    whose weights sum to 0 costs 0.
+    It is `-sum_t w_t logp_t / sum_t w_t`. `token_logps` and `token_weights` (>= 0) are (M,); `branch` (M,) is the index
+    of the completion that a token belongs to. A completion whose weights sum to 0 costs 0.
     """
     weights = working(token_weights.detach())
     totals = sequence_sums(weights, branch, num_branches)
@@ -41,25 +36,24 @@ def weighted_nll_loss(
 
 
 class Change(NamedTuple):
-    """What a correction changed, by the corrected reply's tokens."""
+    """What a correction changed, by the corrected completion's tokens."""
 
-    weights: list[float]  # one per token of the corrected reply
+    weights: list[float]  # one per token of the corrected completion
     num_changed: int
     last_changed: int  # index of the last changed token, -1 if nothing changed
 
 
-def change_of(original_ids: Sequence[int], edited_ids: Sequence[int], *, unchanged_weight: float = 0.1) -> Change:
-    """Return the weights of a corrected reply's tokens: 1 where it differs from the original, else `unchanged_weight`.
+def change_of(original_ids: Sequence[int], corrected_ids: Sequence[int], *, unchanged_weight: float = 0.1) -> Change:
+    """Return the weights of a corrected completion's tokens: 1 where changed, else `unchanged_weight`.
 
-    The difference is difflib's on token ids. Where tokens were only taken out, the token that now follows is the
-    change:
-    choosing it is what the model has to learn.
+    The difference is difflib's on token ids. Where tokens were only removed, the token that now follows is the change:
+    the model has to learn to choose it.
     """
-    changed = [False] * len(edited_ids)
-    for tag, _, _, start, end in SequenceMatcher(None, original_ids, edited_ids, autojunk=False).get_opcodes():
+    changed = [False] * len(corrected_ids)
+    for tag, _, _, start, end in SequenceMatcher(None, original_ids, corrected_ids, autojunk=False).get_opcodes():
         if tag in ("replace", "insert"):
             changed[start:end] = [True] * (end - start)
-        elif tag == "delete" and start < len(edited_ids):
+        elif tag == "delete" and start < len(corrected_ids):
             changed[start] = True
     positions = [index for index, is_changed in enumerate(changed) if is_changed]
     weights = [1.0 if is_changed else unchanged_weight for is_changed in changed]

@@ -1,4 +1,4 @@
-"""Masked means and deviations over a whole update, and moving ones for updates too small to have their own."""
+"""Masked means and deviations over a whole update, and moving ones for updates that are too small."""
 
 from typing import NamedTuple
 
@@ -10,8 +10,9 @@ from learner.algorithms.reduction import summed_over_ranks
 
 
 def masked_statistics(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean and the unbiased variance, both (), of the entries where `mask` is 1, over all ranks. Too few
-    give variance 0.
+    """Return the mean and the unbiased variance, both (), of the entries where `mask` is 1, over all ranks.
+
+    Fewer than two entries have variance 0.
     """
     values, counted = working(x.detach()), working(mask)
     total, count = summed_over_ranks(torch.stack([(values * counted).sum(), counted.sum().to(values)])).unbind()
@@ -27,14 +28,14 @@ def masked_whiten(x: Tensor, mask: Tensor) -> Tensor:
 
 
 class MovingStatistics(NamedTuple):
-    """An exponential average of a mean and a variance, with its start corrected for (Kingma & Ba 1412.6980, section 3)."""
+    """A moving average of a mean and a variance, corrected for its start (Kingma & Ba 1412.6980, section 3)."""
 
     mean_sum: float = 0.0
     variance_sum: float = 0.0
     weight: float = 0.0
 
     def updated(self, mean: float, variance: float, *, decay: float = 0.9) -> "MovingStatistics":
-        """Return the average after one more update's moments."""
+        """Return the average after the mean and the variance of one more update."""
         keep, take = decay, 1.0 - decay
         return MovingStatistics(
             keep * self.mean_sum + take * mean, keep * self.variance_sum + take * variance, keep * self.weight + take

@@ -1,8 +1,6 @@
-"""The policy-gradient loss on sampled replies that PPO, GRPO and RLOO share, and what to do with samples that are
-stale.
+"""The policy-gradient loss on rollouts that PPO, GRPO and RLOO share.
 
-Three policies: the one that sampled (behaviour, recorded), the one at the start of the update (old), and the one being
-trained.
+The old policy is the one that sampled, at the start of a round; the policy is the one being trained.
 """
 
 from typing import Literal
@@ -18,10 +16,10 @@ SurrogateKind = Literal["clip", "cispo"]
 
 
 def probability_ratio(logps: Tensor, old_logps: Tensor, mask: Tensor, level: RatioLevel = "token") -> Tensor:
-    """Return policy/old per token, (N, T), or for `sequence` the geometric mean over a reply's tokens on each of them.
+    """Return policy/old per token, (N, T); for `sequence` its geometric mean over a completion, on each token.
 
-    The latter is GSPO's (Zheng et al. 2507.18071, eq. 7). `mask` (N, T) is 1 on reply tokens. Raises ValueError for
-    another level.
+    The latter is GSPO's (Zheng et al. 2507.18071, eq. 7). `mask` (N, T) is 1 on completion tokens. Raises ValueError
+    for another level.
     """
     log_ratio = working(logps) - working(old_logps.detach())
     if level == "sequence":
@@ -34,22 +32,18 @@ def probability_ratio(logps: Tensor, old_logps: Tensor, mask: Tensor, level: Rat
     return bounded_exp(log_ratio)
 
 
-def clipped_objective(
-    ratio: Tensor, advantages: Tensor, *, eps_low: float, eps_high: float, dual_clip: float | None = None
-) -> Tensor:
-    """PPO's clipped surrogate as a loss (Schulman et al. 1707.06347, eq. 7), any shape: `-min(r A, clip(r, 1 - low, 1 +
-    high) A)`.
+def clipped_objective(ratio: Tensor, advantages: Tensor, *, eps_low: float, eps_high: float) -> Tensor:
+    """PPO's clipped surrogate as a loss (Schulman et al. 1707.06347, eq. 7), any shape.
 
-    `dual_clip` > 1 bounds the ratio of tokens with a negative advantage as well (Ye et al. 1912.09729).
+    It is `-min(r A, clip(r, 1 - low, 1 + high) A)`.
     """
-    clipped = ratio.clamp(1.0 - eps_low, 1.0 + eps_high)
-    bounded = ratio if dual_clip is None else ratio.clamp(max=dual_clip)
-    return -torch.minimum(bounded * advantages, clipped * advantages)
+    return -torch.minimum(ratio * advantages, ratio.clamp(1.0 - eps_low, 1.0 + eps_high) * advantages)
 
 
 def is_clipped(ratio: Tensor, advantages: Tensor, *, eps_low: float, eps_high: float) -> Tensor:
-    """Return a bool for each ratio: beyond the bound that its advantage pushes it to, where `clipped_objective` has no
-    gradient.
+    """Return a bool for each ratio: beyond the bound that its advantage pushes it to.
+
+    There `clipped_objective` has no gradient.
     """
     return ((ratio < 1.0 - eps_low) & (advantages < 0)) | ((ratio > 1.0 + eps_high) & (advantages > 0))
 
@@ -62,25 +56,22 @@ def surrogate_loss(
     *,
     eps_low: float = 0.2,
     eps_high: float = 0.28,
-    dual_clip: float | None = None,
     level: RatioLevel = "token",
     kind: SurrogateKind = "clip",
 ) -> tuple[Tensor, dict[str, float]]:
     """Return the policy-gradient loss per token, (N, T), 0 outside the mask, and plain-float metrics.
 
-    `logps` and `old_logps` (N, T) are token log-probabilities in nats, `advantages` (N,) or (N, T), `mask` (N, T) 1 on
-    reply
-    tokens. `clip` is `clipped_objective`; `cispo` (MiniMax-M1 2506.13585) weighs `-A logp` with the detached ratio,
-    bounded
-    by `eps_high` alone (5 is usual), so that clipped tokens keep their gradient. Raises ValueError for another kind or
-    level.
+    `logps` and `old_logps` (N, T) are token log-probabilities in nats, `advantages` (N,) or (N, T). `mask` (N, T) is 1
+    on completion tokens. `clip` is `clipped_objective`. `cispo` (MiniMax-M1 2506.13585) weighs `-A logp` with the
+    detached ratio, bounded by `eps_high` alone (5 is usual), so clipped tokens keep their gradient. Raises ValueError
+    for another kind or level.
     """
     counted = working(mask)
     advantage = working(advantages.detach())
     advantage = advantage.unsqueeze(1) if advantage.dim() == 1 else advantage
     ratio = probability_ratio(logps, old_logps, mask, level)
     if kind == "clip":
-        values = clipped_objective(ratio, advantage, eps_low=eps_low, eps_high=eps_high, dual_clip=dual_clip)
+        values = clipped_objective(ratio, advantage, eps_low=eps_low, eps_high=eps_high)
         clipped = is_clipped(ratio, advantage, eps_low=eps_low, eps_high=eps_high)
     elif kind == "cispo":
         values = -ratio.detach().clamp(max=eps_high) * advantage * working(logps)
@@ -93,8 +84,9 @@ def surrogate_loss(
 def surrogate_metrics(
     logps: Tensor, old_logps: Tensor, ratio: Tensor, clipped: Tensor, mask: Tensor
 ) -> dict[str, float]:
-    """Return means over reply tokens: the ratio, the share clipped, and k3 of how far the policy moved from the old
-    one, in nats.
+    """Return means over completion tokens: the ratio, the share clipped, and the KL from the old policy.
+
+    The KL is estimated by k3, in nats.
     """
     total = mask.sum().clamp(min=1.0)
     moved = working(logps.detach()) - working(old_logps)

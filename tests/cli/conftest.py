@@ -10,7 +10,7 @@ from tests.sdk.fake_service import FakeService
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: FakeService) -> Path:  # noqa: F811
-    """A state folder that is this test's own, and a terminal of a known width."""
+    """A state folder for this test alone, and a terminal of a known width."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("COLUMNS", "120")
     return tmp_path

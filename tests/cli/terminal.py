@@ -1,4 +1,4 @@
-"""A pseudo-terminal with the command in it, as a person at a keyboard has it."""
+"""A pseudo-terminal that runs the command, as for a person at a keyboard."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1b[=>]|\r")
 
 
 class Terminal:
-    """Types lines, and waits for what is shown."""
+    """Types lines and waits for output."""
 
     def __init__(self, *arguments: str, home: Path, url: str, term: str = "xterm-256color") -> None:
         self._master, slave = pty.openpty()
@@ -34,23 +34,23 @@ class Terminal:
         )
         os.close(slave)
         self._raw = b""
-        self._place = 0
+        self._position = 0
 
     @property
     def shown(self) -> str:
-        """All that was shown, without what only moves the cursor or colours."""
+        """All output so far, without escape sequences."""
         return ESCAPES.sub("", self._raw.decode("utf-8", "replace"))
 
     def expect(self, text: str, wait_s: float = 60.0) -> str:
-        """Wait until `text` is shown after what was expected before; return what came in between."""
+        """Wait for `text` after the last expected text; return the output between them."""
         deadline = time.monotonic() + wait_s
-        while (found := self.shown.find(text, self._place)) < 0:
+        while (found := self.shown.find(text, self._position)) < 0:
             assert time.monotonic() < deadline, (
-                f"{text!r} was not shown; after the last expected text came {self.shown[self._place :]!r}"
+                f"{text!r} was not shown; after the last expected text came {self.shown[self._position :]!r}"
             )
             self._read(0.1)
-        between = self.shown[self._place : found]
-        self._place = found + len(text)
+        between = self.shown[self._position : found]
+        self._position = found + len(text)
         return between
 
     def type(self, line: str) -> None:
@@ -58,23 +58,21 @@ class Terminal:
         os.write(self._master, line.encode() + b"\n")
 
     def rest(self, wait_s: float = 60.0) -> None:
-        """Wait until the command sleeps. Python's input() shows its prompt just before: a signal in between is not seen
-        until the next key.
-        """
+        """Wait until the command sleeps: between the prompt and the sleep, input() does not see a signal."""
         deadline = time.monotonic() + wait_s
         while (state := Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0]) != "S":
             assert time.monotonic() < deadline, f"it never sleeps, but is in state {state}"
             time.sleep(0.01)
 
     def press(self, control: str) -> None:
-        """Press Ctrl and a letter. Ctrl-C goes to the command, as a terminal's driver would have it."""
+        """Press Ctrl and a letter. Ctrl-C is a signal to the command, as from a terminal's driver."""
         if control == "c":
             os.killpg(self.process.pid, signal.SIGINT)
         else:
             os.write(self._master, bytes([ord(control) - ord("a") + 1]))
 
     def status(self, wait_s: float = 60.0) -> int:
-        """Wait for the end; return the exit status."""
+        """Wait for the command to end; return the exit status."""
         deadline = time.monotonic() + wait_s
         while self.process.poll() is None:
             assert time.monotonic() < deadline, f"still running; shown: {self.shown!r}"
@@ -96,7 +94,7 @@ class Terminal:
 
 @contextlib.contextmanager
 def terminal(*arguments: str, home: Path, url: str, term: str = "xterm-256color") -> Generator[Terminal, None, None]:
-    """A running command for the length of a with-block."""
+    """Run a command for the length of a with-block."""
     opened = Terminal(*arguments, home=home, url=url, term=term)
     try:
         yield opened

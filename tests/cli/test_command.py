@@ -1,4 +1,4 @@
-"""The command as a whole: how fast it is up, how it ends, and the commands that installed packages add."""
+"""The command as a whole: its start time, its exit status, and the commands of installed packages."""
 
 import os
 import subprocess
@@ -53,13 +53,16 @@ def test_help_is_there_in_half_a_second() -> None:
 
 
 def test_help_brings_nothing_heavy() -> None:
-    look = "import sys; from attune.cli.app import run; run(['--help']); print('BROUGHT', *sorted({name.partition('.')[0] for name in sys.modules}))"
+    look = (
+        "import sys; from attune.cli.app import run; run(['--help']);"
+        "print('BROUGHT', *sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     brought = set(done.stdout.rpartition("BROUGHT")[2].split())
     assert not brought & {"torch", "transformers", "numpy", "matplotlib", "fastapi", "openvino", "sqlite_utils"}
 
 
-def test_without_the_extra_one_sentence_says_what_to_install(tmp_path: Path) -> None:
+def test_without_the_extra_one_sentence_names_what_to_install(tmp_path: Path) -> None:
     block = "import sys; sys.modules['typer'] = None; sys.modules['rich'] = None\nfrom attune.cli import main\nmain()"
     done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
@@ -80,7 +83,7 @@ def test_each_shell_gets_completions() -> None:
 
 
 class Fakes:
-    """Modules as an installed package would bring them."""
+    """The modules of installed packages."""
 
     @staticmethod
     def good(app: typer.Typer) -> None:
@@ -117,7 +120,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_installed_commands_are_added_and_broken_ones_are_told_of_where_it_matters(
+def test_installed_commands_are_added_and_broken_ones_are_reported_where_it_matters(
     capsys: pytest.CaptureFixture[str], fake: FakeService
 ) -> None:
     assert command.run(["wave", "hand"]) == 0
@@ -127,20 +130,21 @@ def test_installed_commands_are_added_and_broken_ones_are_told_of_where_it_matte
     assert command.run(["--help"]) == 0
     out, err = capsys.readouterr()
     assert "wave" in out
+    missing = "ModuleNotFoundError: No module named 'no_such_module_at_all'"
     assert err.splitlines() == [
         "attune: the commands of tests.cli.test_command:Fakes.broken are left out: RuntimeError: two lines",
-        "attune: the commands of no_such_module_at_all:register are left out: ModuleNotFoundError: No module named 'no_such_module_at_all'",
+        f"attune: the commands of no_such_module_at_all:register are left out: {missing}",
     ]
     assert command.run(["gone"]) == 1
     assert "left out" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_fault_of_ours_is_one_line_unless_asked(
+def test_a_bug_of_ours_is_one_line_unless_asked(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert command.run(["crash"]) == 1
-    assert capsys.readouterr().err == "attune: this is a fault of ours, KeyError: 'oops' (ATTUNE_DEBUG=1 shows where)\n"
+    assert capsys.readouterr().err == "attune: this is a bug in attune, KeyError: 'oops' (ATTUNE_DEBUG=1 shows where)\n"
     monkeypatch.setenv("ATTUNE_DEBUG", "1")
     assert command.run(["crash"]) == 1
     assert "Traceback" in capsys.readouterr().err

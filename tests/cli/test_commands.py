@@ -1,6 +1,4 @@
-"""The commands that talk to a service, run in this process: what they print for people, for machines, and when
-something is wrong.
-"""
+"""The commands that talk to a service, run in this process: tables, JSON and errors."""
 
 import io
 import json
@@ -19,25 +17,25 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client's commands alone."""
+    """Only the client's own commands."""
     monkeypatch.setattr(command, "entry_points", lambda group: ())
 
 
 def printed(capsys: Capture, *arguments: str) -> str:
-    """Run one command that has to succeed; return its output."""
+    """Run one command that must succeed; return its output."""
     status = run(arguments)
     out, err = capsys.readouterr()
     assert status == 0, err
     return out
 
 
-def told(capsys: Capture, *arguments: str) -> Any:
-    """The same with --json."""
+def as_json(capsys: Capture, *arguments: str) -> Any:
+    """Run one command with --json; return the value that it prints."""
     return json.loads(printed(capsys, *arguments, "--json"))
 
 
 def refused(capsys: Capture, *arguments: str) -> str:
-    """Run one command that has to fail: status 1, nothing on stdout, one line on stderr."""
+    """Run one command that must fail with status 1, nothing on stdout and one line on stderr; return the line."""
     status = run(arguments)
     out, err = capsys.readouterr()
     assert (status, out, err.count("\n")) == (1, "", 1), (status, out, err)
@@ -63,16 +61,16 @@ def test_versions_for_people_and_for_machines(capsys: Capture) -> None:
     assert lines[2].split()[:5] == ["1", "live", "0", "16", "10"]
     assert "0.688" in lines[2]
     assert "0.36 to 0.90" in lines[2]
-    assert [version["state"] for version in told(capsys, "versions")] == ["retired", "live", "rejected"]
+    assert [version["state"] for version in as_json(capsys, "versions")] == ["retired", "live", "rejected"]
 
 
 def test_one_version_with_its_gate(capsys: Capture) -> None:
     shown = printed(capsys, "versions", "show", "2")
     assert "The gate rejected it.\n  held_out_gain is -0.41, wanted >= 0\n" in shown
     assert "The gate let it pass." in printed(capsys, "versions", "show", "1")
-    assert told(capsys, "versions", "show", "2")["gate"]["checks"][0]["limit"] == ">= 0"
+    assert as_json(capsys, "versions", "show", "2")["gate"]["checks"][0]["limit"] == ">= 0"
     assert "fb-v1     choice" in printed(capsys, "versions", "show", "1", "--feedback")
-    assert [one["kind"] for one in told(capsys, "versions", "show", "1", "--feedback")["feedback"]] == [
+    assert [one["kind"] for one in as_json(capsys, "versions", "show", "1", "--feedback")["feedback"]] == [
         "thumb",
         "choice",
     ]
@@ -83,14 +81,14 @@ def test_options_before_and_after_show_mean_the_same(
     capsys: Capture, fake: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ATTUNE_BASE_URL")
-    assert told(capsys, "versions", "--url", fake.url, "show", "1")["version"] == 1
-    assert told(capsys, "versions", "show", "1", "--url", fake.url)["version"] == 1
+    assert as_json(capsys, "versions", "--url", fake.url, "show", "1")["version"] == 1
+    assert as_json(capsys, "versions", "show", "1", "--url", fake.url)["version"] == 1
 
 
 def test_promote_roll_back_and_update(capsys: Capture, fake: FakeService) -> None:
     assert printed(capsys, "promote", "0") == "version 0 is live\n"
     assert printed(capsys, "rollback", "1") == "version 1 is live\n"
-    assert told(capsys, "rollback")["version"] == 0
+    assert as_json(capsys, "rollback")["version"] == 0
     assert "5 items wait" in printed(capsys, "update")
     assert refused(capsys, "promote", "2") == "attune: Version 2 is rejected and cannot go live.\n"
     assert fake.requests("rollback")[-1].body == {}
@@ -109,7 +107,7 @@ def test_a_chat_that_is_piped_prints_just_the_answer(
 
 
 def test_a_chat_takes_its_options(capsys: Capture, fake: FakeService) -> None:
-    reply = told(
+    answer = as_json(
         capsys,
         "chat",
         "Hello!",
@@ -122,7 +120,7 @@ def test_a_chat_takes_its_options(capsys: Capture, fake: FakeService) -> None:
         "--max-tokens",
         "9",
     )
-    assert (reply["version"], reply["text"]) == (0, "Well, hello to you, my dear friend!")
+    assert (answer["version"], answer["text"]) == (0, "Well, hello to you, my dear friend!")
     body = fake.seen[-1].body
     assert body["messages"][0] == {"role": "system", "content": "Be kind."}
     assert (body["temperature"], body["max_tokens"]) == (0.0, 9)
@@ -133,17 +131,17 @@ def test_nothing_to_ask_is_an_error(capsys: Capture, monkeypatch: pytest.MonkeyP
     assert "nothing to ask" in refused(capsys, "chat")
 
 
-def test_the_last_answer_can_be_judged_by_that_name(capsys: Capture, fake: FakeService) -> None:
+def test_the_last_answer_can_be_rated_by_that_name(capsys: Capture, fake: FakeService) -> None:
     assert "no last answer" in refused(capsys, "rate", "last", "up")
     printed(capsys, "chat", "Hello!")
     assert printed(capsys, "rate", "last", "up", "--reason", "clear") == "fb-1: thank you\n"
-    assert told(capsys, "rate", "chatcmpl-0", "--score", "0.5", "--comment", "So so.")["score"] == 0.5
-    assert told(capsys, "rate", "chatcmpl-0", "--correction", "Hi.")["kind"] == "correction"
+    assert as_json(capsys, "rate", "chatcmpl-0", "--score", "0.5", "--comment", "So so.")["score"] == 0.5
+    assert as_json(capsys, "rate", "chatcmpl-0", "--correction", "Hi.")["kind"] == "correction"
     assert [row["kind"] for row in fake.feedback] == ["thumb", "score", "correction"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (("rate", "x"), "exactly one thing"),
         (("rate", "x", "up", "--score", "1"), "exactly one thing"),
@@ -164,11 +162,11 @@ def test_the_last_answer_can_be_judged_by_that_name(capsys: Capture, fake: FakeS
         (("chat", "Please fail in the middle", "--json"), None),
     ],
 )
-def test_an_error_is_one_line_and_status_1(capsys: Capture, arguments: tuple[str, ...], words: str | None) -> None:
-    if words is None:
+def test_an_error_is_one_line_and_status_1(capsys: Capture, arguments: tuple[str, ...], message: str | None) -> None:
+    if message is None:
         assert json.loads(printed(capsys, *arguments))["text"].endswith("fail in the middle")
     else:
-        assert words in refused(capsys, *arguments)
+        assert message in refused(capsys, *arguments)
 
 
 def test_an_answer_that_breaks_off_ends_in_status_1(capsys: Capture, fake: FakeService) -> None:
@@ -179,7 +177,7 @@ def test_an_answer_that_breaks_off_ends_in_status_1(capsys: Capture, fake: FakeS
     assert "broke in the middle" in err
 
 
-def test_a_fault_of_the_service_is_told_with_the_name_of_the_request(capsys: Capture, fake: FakeService) -> None:
+def test_a_fault_of_the_service_is_reported_with_the_id_of_the_request(capsys: Capture, fake: FakeService) -> None:
     fake.fault("/v1/learner/update", status=500)
     assert refused(capsys, "update") == "attune: Fault 500. (request req-7)\n"
 
@@ -192,7 +190,7 @@ def test_raters_and_erasing(capsys: Capture) -> None:
         printed(capsys, "erase", "spammer", "--yes")
         == "erased spammer: 3 feedback, 4 answers, 1 conversations; withdrawn versions: 2\n"
     )
-    assert told(capsys, "erase", "alice", "--yes")["versions"] == [2]
+    assert as_json(capsys, "erase", "alice", "--yes")["versions"] == [2]
 
 
 def test_what_went_out_comes_in_again(capfd: Capture, tmp_path: Path, fake: FakeService) -> None:
@@ -202,10 +200,10 @@ def test_what_went_out_comes_in_again(capfd: Capture, tmp_path: Path, fake: Fake
     assert run(["export"]) == 0
     assert capfd.readouterr().out == file.read_text()
     assert printed(capfd, "import", str(file)) == "took in 2, left out 0\n"
-    assert told(capfd, "import", str(file), "--format", "preference")["imported"] == 2
+    assert as_json(capfd, "import", str(file), "--format", "preference")["imported"] == 2
     fake.imported_before = True
     assert printed(capfd, "import", str(file)) == "took in 0, left out 2, of which 2 were here already\n"
-    assert told(capfd, "import", str(file)) == {"imported": 0, "skipped": 2, "errors": [], "already_here": 2}
+    assert as_json(capfd, "import", str(file)) == {"imported": 0, "skipped": 2, "errors": [], "already_here": 2}
 
 
 def test_events_as_lines_and_as_json(capsys: Capture) -> None:

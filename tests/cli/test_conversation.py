@@ -1,4 +1,4 @@
-"""`attune chat` at a pseudo-terminal: answers, words about them, and every way to end."""
+"""`attune chat` at a pseudo-terminal: answers, feedback on them, and every way to end."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.cli.terminal import terminal
 from tests.sdk.fake_service import FakeService
 
 
-def test_a_conversation_with_words_about_its_answers(fake: FakeService, home: Path) -> None:
+def test_a_conversation_with_feedback_on_its_answers(fake: FakeService, home: Path) -> None:
     with terminal("chat", home=home, url=fake.url) as screen:
         screen.expect("attune@1> ")
         screen.type("/up")
@@ -16,11 +16,11 @@ def test_a_conversation_with_words_about_its_answers(fake: FakeService, home: Pa
         screen.type("Hello!")
         screen.expect("Hello to you!")
         screen.type("/up helpful So brief.")
-        screen.expect("Noted")
+        screen.expect("Thumb up saved.")
         screen.type("/down that was a slip")
         screen.expect("/fix")
         screen.type("/fix Hi.")
-        screen.expect("as if it had said that")
+        screen.expect("Correction saved.")
         screen.type("And then?")
         screen.expect("[1] And then?")
         screen.type("/retry")
@@ -87,9 +87,7 @@ def test_ctrl_c_stops_an_answer_and_at_the_prompt_the_command(fake: FakeService,
     with terminal("chat", home=home, url=fake.url) as screen:
         screen.expect("attune@1> ")
         screen.type("Talk on and on")
-        screen.expect(
-            "[1] Talk on"
-        )  # the answer, not the echo of the question: before that Ctrl-C would find the prompt
+        screen.expect("[1] Talk on")  # the answer and not the echo of the question, so that Ctrl-C stops the answer
         screen.press("c")
         screen.expect("(stopped)")
         screen.expect("attune@1> ")

@@ -17,7 +17,7 @@ def test_a_person_talks_to_a_real_service(tmp_path: Path) -> None:
             screen.type("Hello!")
             screen.expect("attune@0> ")
             screen.type("/up")
-            screen.expect("Noted: that was good.")
+            screen.expect("Thumb up saved.")
             screen.type("/retry")
             screen.expect("attune@0> ")
             screen.expect("attune@0> ")

@@ -1,4 +1,4 @@
-"""Markdown while it comes: what is finished is printed once, and nothing gets lost."""
+"""Markdown while it streams: each finished block is printed once, and nothing is lost."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_a_block_is_finished_by_a_blank_line_outside_of_code(text: str, done: st
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 100])
-def test_pieces_of_any_size_add_up(size: int) -> None:
+def test_deltas_of_any_size_add_up(size: int) -> None:
     shown, rest = [], ""
     for i in range(0, len(TEXT), size):
         done, rest = finished_blocks(rest + TEXT[i : i + size])

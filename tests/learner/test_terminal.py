@@ -60,7 +60,7 @@ def test_the_end_is_told_in_whole_lines(command: Callable[..., "subprocess.Popen
     said, told = process.communicate(timeout=300)
     assert process.returncode == 0, told
     assert said.startswith(f"{out} ")
-    lines = [line for line in told.splitlines() if not re.match("preparing|training|judging", line)]
+    lines = [line for line in told.splitlines() if not re.match("preparing|training|checking", line)]
     assert lines[0] == "16 examples in the preference form"
     assert [line.split()[0] for line in lines[1:]] == SUMMARY
     assert lines[1] == "examples  14 trained on, 2 held out"
@@ -125,12 +125,12 @@ def test_each_method_tells_its_own_numbers(
     assert lines["held"].startswith("out  accuracy ")
     if algorithm == "kto":
         assert re.fullmatch(
-            r"good replies [+-]\d+\.\d, bad replies [+-]\d+\.\d nats against the base model in the last step",
+            r"good answers [+-]\d+\.\d, bad answers [+-]\d+\.\d nats against the base model in the last step",
             lines["thumbs"],
         )
     elif algorithm == "grpo":
         assert re.fullmatch(r"mean -?\d+\.\d{3} at first, -?\d+\.\d{3} at last", lines["reward"])
-        assert re.fullmatch(r"the reward model is right about \d\.\d\d of held-out thumbs \(AUC\)", lines["judge"])
+        assert re.fullmatch(r"the reward model is right about \d\.\d\d of held-out thumbs \(AUC\)", lines["accuracy"])
     else:
         heads = [step["loss"] for step in result.trained.curve if "ilql/q" in step]
         assert lines["heads"] == f"loss {heads[0]:.3f} at first, {heads[-1]:.3f} at last, 3 steps"
@@ -170,7 +170,7 @@ def test_without_a_terminal_a_line_comes_after_ten_seconds_and_a_tenth_of_the_st
     lines = capsys.readouterr().err.splitlines()
     assert (
         lines[0]
-        == "9 examples in the preference form; left out: 2 with an empty reply, or the same reply on both sides"
+        == "9 examples in the preference form; left out: 2 with an empty completion, or the same completion on both sides"
     )
     assert [int(line.split()[2]) for line in lines[1:] if "of 30," in line] == [4, 8, 12, 16, 20, 24, 28]
     assert lines[1] == "training, step 4 of 30, loss 0.500, 12 s"

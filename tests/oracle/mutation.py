@@ -1,11 +1,9 @@
 """Change one constant or operator of a loss file at a time, and see that a test notices.
 
-`python -m tests.oracle.mutation [FILE ...]` prints each mutant that survives, and exits with 1 if any does that is not
-known to be
-equivalent. What came of each file is kept in bench/results/mutation.json beside the file's digest (files that were not
-asked for keep their
-entry). Torch and TRL are imported once; each mutant lives in a fork whose import of the one module is redirected, so no
-file on disk changes.
+`python -m tests.oracle.mutation [FILE ...]` prints each mutant that survives. It exits with 1 if one survives that is
+not known to be equivalent. bench/results/mutation.json keeps the result of each file beside the digest of its code;
+files that were not asked for keep their entry. Torch and TRL are imported once. Each mutant runs in a fork that imports
+the changed module, so no file on disk changes.
 """
 
 import argparse
@@ -44,10 +42,8 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.BitAnd: ast.BitOr,
 }
 RESULTS = ROOT / "bench" / "results" / "mutation.json"
-CONVERGED = "the iteration has converged long before; its fixed point, to which tests hold it, is the same"
-CURVATURE = (
-    "it sets the length of a damped step, not where the steps lead: a zero of the gradient, to which a test holds it"
-)
+CONVERGED = "the iteration has converged long before; its fixed point, which tests check, is the same"
+CURVATURE = "it sets the length of a damped step; the steps still end where the gradient is zero, which a test checks"
 NOTHING = "the weights sum to 0, so what is divided is 0"
 # Mutants that compute the same, by (file, function, change), and why.
 EQUIVALENT: dict[tuple[str, str, str], str] = {
@@ -55,25 +51,29 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "ilql.py",
         "expectile_loss",
         "error < 0 => error <= 0",
-    ): "where the error is 0 its square is, whatever it is multiplied with",
+    ): "where the error is 0, its square is 0 whatever the factor",
     (
         "ilql.py",
         "shifted_logps",
         "working(q) - working(v).unsqueeze(-1) => working(q) + working(v).unsqueeze(-1)",
-    ): "V is the same for all tokens of a state, and a softmax does not see what is",
+    ): "V is the same for all tokens of a state, so the softmax cancels it",
     (
         "reduction.py",
         "combine",
         "1.0 -> 1.05 in term.scale * (weights * values).sum() / (term.total if term.total > 0 else 1.0)",
     ): NOTHING,
     ("sft.py", "weighted_nll_loss", "1.0 -> 1.05 in totals.masked_fill(totals == 0, 1.0)"): NOTHING,
-    ("weights.py", "_limit", "1e-12 -> 1.05e-12 in 1.0 + 1e-12"): "room for rounding, far more of it than there is",
     (
-        "weights.py",
+        "example_weights.py",
+        "_limit",
+        "1e-12 -> 1.05e-12 in 1.0 + 1e-12",
+    ): "a tolerance for rounding, far larger than the rounding error",
+    (
+        "example_weights.py",
         "_limit",
         "descending[num_cut] > (limit := (share * rest / (1.0 - num_cut * share))) * (1.0 + 1e-12) => "
         "descending[num_cut] >= (limit := (share * rest / (1.0 - num_cut * share))) * (1.0 + 1e-12)",
-    ): "a sum that is cut to what it is stays as it is, and the limit does too",
+    ): "a sum that is cut to its own value does not change, nor does the limit",
     ("raters.py", "pair_raters", "60 -> 61 in the defaults of pair_raters"): CONVERGED,
     (
         "raters.py",
@@ -95,7 +95,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
 
 
 class Mutant(NamedTuple):
-    """One changed source."""
+    """One source file with one change."""
 
     file: str
     function: str
@@ -118,6 +118,26 @@ def _without_annotations(tree: ast.Module) -> ast.Module:
     return tree
 
 
+def code_digest(path: Path) -> str:
+    """Return the SHA-256 of the code that a file runs: its syntax tree without prose, annotations and positions."""
+    return hashlib.sha256(_canonical(_without_annotations(ast.parse(path.read_text()))).encode()).hexdigest()
+
+
+def _canonical(node: object) -> str:
+    """Return a tree as text. Empty fields are left out, since Python releases differ in which ones they have."""
+    if isinstance(node, list):
+        return f"[{' '.join(_canonical(item) for item in node if not _is_text(item))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [f"{name}={_canonical(value)}" for name, value in ast.iter_fields(node) if value not in (None, [])]
+    return f"{type(node).__name__}({' '.join(fields)})"
+
+
+def _is_text(node: object) -> bool:
+    """Tell whether a statement is a docstring."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
 def _changed(number: float) -> float:
     if isinstance(number, int):
         return number + 1
@@ -130,14 +150,14 @@ def _short(node: ast.AST) -> str:
     return " ".join(ast.unparse(node).split())[:90]
 
 
-class _Place(NamedTuple):
+class _Node(NamedTuple):
     node: ast.AST
     statement: ast.AST
     function: str
 
 
-def _places(node: ast.AST, statement: ast.AST, function: str) -> Iterator[_Place]:
-    """All nodes below, each with its innermost expression to show and its function."""
+def _nodes(node: ast.AST, statement: ast.AST, function: str) -> Iterator[_Node]:
+    """Yield all nodes below, each with its innermost expression to show and its function."""
     for child in ast.iter_child_nodes(node):
         inside = function
         if isinstance(child, (ast.FunctionDef, ast.ClassDef)):
@@ -147,16 +167,16 @@ def _places(node: ast.AST, statement: ast.AST, function: str) -> Iterator[_Place
             if isinstance(child, (ast.stmt, ast.BinOp, ast.Compare, ast.BoolOp, ast.Call, ast.keyword))
             else statement
         )
-        yield _Place(child, shown if not isinstance(child, (ast.Constant,)) else statement, inside)
-        yield from _places(child, shown, inside)
+        yield _Node(child, shown if not isinstance(child, (ast.Constant,)) else statement, inside)
+        yield from _nodes(child, shown, inside)
 
 
 def mutants(path: Path) -> Iterator[Mutant]:
-    """Yield every mutant of a file: each number a little larger, each operator the other way round."""
+    """Yield every mutant of a file: each number a little larger, each operator replaced by its opposite."""
     original = _without_annotations(ast.parse(path.read_text()))
-    for place, (node, statement, function) in enumerate(_places(original, original, "")):
+    for index, (node, statement, function) in enumerate(_nodes(original, original, "")):
         tree = copy.deepcopy(original)
-        target = [found.node for found in _places(tree, tree, "")][place]
+        target = [found.node for found in _nodes(tree, tree, "")][index]
         if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
             assert isinstance(target, ast.Constant)
             target.value = _changed(node.value)
@@ -175,7 +195,7 @@ def mutants(path: Path) -> Iterator[Mutant]:
 
 
 class _Redirected(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Gives one module another source."""
+    """Gives one module a changed source."""
 
     def __init__(self, name: str, source: str, path: Path) -> None:
         self.name, self.source, self.path = name, source, path
@@ -195,7 +215,7 @@ def _tests_of(file: str) -> list[list[str]]:
 
 
 def is_noticed(mutant: Mutant) -> bool:
-    """Run the file's own tests and the oracles on the mutant in a fork; True if one fails, or if it never ends."""
+    """Run the file's own tests and the oracles on the mutant in a fork; True if one fails or never ends."""
     pid = os.fork()
     if pid == 0:
         _run_and_exit(mutant)
@@ -213,7 +233,7 @@ def _run_and_exit(mutant: Mutant) -> None:
     name = f"learner.algorithms.{Path(mutant.file).stem}"
     sys.meta_path.insert(0, _Redirected(name, mutant.source, FOLDER / mutant.file))
     try:
-        for tests in _tests_of(mutant.file):  # the file's own first: most mutants get no further
+        for tests in _tests_of(mutant.file):  # the file's own first: they notice most mutants
             code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-k", "not two_ranks", *tests])
             if code != 0:
                 os._exit(int(code))
@@ -223,11 +243,9 @@ def _run_and_exit(mutant: Mutant) -> None:
 
 
 def _import_once() -> None:
-    """What every fork needs and no mutant touches."""
+    """Import what every fork needs and no mutant changes."""
     os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = (
-        "1"  # none is used here, and loading them takes longer than most tests
-    )
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # loading unused plugins takes longer than most tests
     import torch
     import torch._dynamo
     from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RewardTrainer, RLOOTrainer  # noqa: F401
@@ -237,19 +255,20 @@ def _import_once() -> None:
 
 
 def _keep(path: Path, tried: int, alive: Sequence[Mutant]) -> None:
-    """Put what came of a file into the results."""
+    """Write the result of a file into the record, and drop the entries of files that are gone."""
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"files": {}}
+    known["files"] = {name: entry for name, entry in known["files"].items() if (FOLDER / name).exists()}
     known["files"][path.name] = {
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "code_sha256": code_digest(path),
         "mutants": tried,
         "noticed": tried - len(alive),
         "equivalent": [
-            {"line": mutant.line, "change": mutant.change, "why": EQUIVALENT[mutant.key]}
+            {"function": mutant.function, "change": mutant.change, "why": EQUIVALENT[mutant.key]}
             for mutant in alive
             if mutant.key in EQUIVALENT
         ],
         "survived": [
-            {"line": mutant.line, "change": mutant.change} for mutant in alive if mutant.key not in EQUIVALENT
+            {"function": mutant.function, "change": mutant.change} for mutant in alive if mutant.key not in EQUIVALENT
         ],
     }
     known["files"] = dict(sorted(known["files"].items()))
@@ -267,7 +286,7 @@ def main() -> int:
     sys.path.insert(0, str(ROOT))
     _import_once()
     if is_noticed(Mutant("dpo.py", "", 0, "", (FOLDER / "dpo.py").read_text())):
-        print("the tests fail on the code as it is; nothing can be said of mutants")
+        print("the tests fail on the unchanged code, so mutants cannot be judged; fix the tests first")
         return 2
     paths = sorted(FOLDER.glob("*.py")) if not arguments.files else [FOLDER / name for name in arguments.files]
     num_all, survivors, seen = 0, [], set()
@@ -283,15 +302,13 @@ def main() -> int:
         seen |= {mutant.key for mutant in tried if mutant.key in EQUIVALENT}
         unknown = [mutant for mutant in alive if mutant.key not in EQUIVALENT]
         survivors += unknown
-        print(
-            f"{path.name}: {len(tried)} mutants, {len(tried) - len(alive)} noticed, {len(alive) - len(unknown)} equivalent",
-            flush=True,
-        )
+        noticed, equivalent = len(tried) - len(alive), len(alive) - len(unknown)
+        print(f"{path.name}: {len(tried)} mutants, {noticed} noticed, {equivalent} equivalent", flush=True)
         _keep(path, len(tried), alive)
     stale = [key for key in EQUIVALENT if key not in seen and key[0] in {path.name for path in paths}]
     print(
         f"{num_all} mutants, {len(survivors)} survived"
-        + (f"; entries for mutants that are gone: {stale}" if stale else "")
+        + (f"; EQUIVALENT has entries of mutants that are gone: {stale}" if stale else "")
     )
     return 1 if survivors or stale else 0
 

@@ -1,4 +1,4 @@
-"""What has a closed form or can be summed up by hand: GAE, KL gradients, and the limits on tables."""
+"""Losses against closed forms and sums by hand: GAE, KL gradients, and optima on tables."""
 
 import itertools
 
@@ -21,8 +21,7 @@ def seeded(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# GAE
+# ---- GAE
 
 
 @pytest.mark.parametrize(("gamma", "lam"), [(1.0, 0.95), (0.9, 0.7), (0.99, 1.0), (0.8, 0.0)])
@@ -49,18 +48,17 @@ def test_advantages_at_both_ends_of_lambda() -> None:
     torch.testing.assert_close(one_step, rewards + 0.9 * F.pad(values[:, 1:], (0, 1)) - values)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# KL
+# ---- KL
 
 
 def exact_kl(logits: Tensor, reference_logits: Tensor) -> Tensor:
-    """KL(policy || reference) per position, (M,), in nats, summed over the vocabulary of both logits (M, V)."""
+    """Return KL(policy || reference) per position, (M,), in nats, summed over the vocabulary of both logits (M, V)."""
     logps, reference = logits.log_softmax(-1), reference_logits.log_softmax(-1)
     return (logps.exp() * (logps - reference)).sum(-1)
 
 
 def kl_gradients(kind: KlKind) -> tuple[Tensor, Tensor, Tensor]:
-    """The estimator's expected gradient over a 6-way softmax, and those of both exact KLs."""
+    """Return the estimator's expected gradient over a 6-way softmax, and those of both exact KLs."""
     theta = seeded(6).requires_grad_()
     reference = seeded(6, seed=1).log_softmax(0)
     logps = theta.log_softmax(0)
@@ -72,7 +70,7 @@ def kl_gradients(kind: KlKind) -> tuple[Tensor, Tensor, Tensor]:
     return mine, back, ahead
 
 
-def test_gradient_of_k1_is_nothing() -> None:
+def test_gradient_of_k1_is_zero() -> None:
     mine, _, _ = kl_gradients("k1")
     torch.testing.assert_close(mine, torch.zeros_like(mine), atol=1e-14, rtol=0)
 
@@ -96,12 +94,11 @@ def test_values_are_unbiased(kind: KlKind) -> None:
     torch.testing.assert_close(estimate, exact_kl(logps[None], reference[None])[0])
 
 
-# ---------------------------------------------------------------------------------------------------------- limits on
-# tables
+# ---- limits on tables
 
 
-def minimised(loss, size: int = 6) -> Tensor:
-    """Log-probabilities of the softmax over `size` arms that minimises `loss(logps)`."""
+def minimized(loss, size: int = 6) -> Tensor:
+    """Return log-probabilities of the softmax over `size` arms that minimizes `loss(logps)`."""
     theta = torch.zeros(size, dtype=F64, requires_grad=True)
     optimizer = torch.optim.LBFGS(
         [theta], max_iter=1000, tolerance_grad=1e-12, tolerance_change=1e-15, line_search_fn="strong_wolfe"
@@ -128,7 +125,7 @@ def test_dpo_optimum_is_the_reference_tilted_by_reward() -> None:
         other = sigmoid_loss(PairLogps(logps[j], logps[i]), PairLogps(reference[j], reference[i]), beta=beta)
         return (prefers_i * one + (1 - prefers_i) * other).mean()
 
-    optimum = minimised(population_loss)
+    optimum = minimized(population_loss)
     torch.testing.assert_close(optimum, (reference + rewards / beta).log_softmax(0), atol=1e-4, rtol=0)
 
 
@@ -141,7 +138,7 @@ def test_conservative_optimum_has_the_margin_of_the_flip_rate(flip_rate: float) 
             PairLogps(logps[:1], logps[1:]), PairLogps(reference[:1], reference[1:]), beta=beta, flip_rate=flip_rate
         ).mean()
 
-    h = minimised(loss, 2) - reference
+    h = minimized(loss, 2) - reference
     assert beta * (h[0] - h[1]).item() == pytest.approx(
         torch.tensor((1 - flip_rate) / flip_rate).log().item(), abs=1e-4
     )
@@ -165,7 +162,7 @@ def test_ipo_optimum_has_the_margin_of_tau() -> None:
             "ipo", PairLogps(logps[:1], logps[1:]), PairLogps(reference[:1], reference[1:]), PairLengths(n, n), beta=tau
         )[0].mean()
 
-    h = minimised(loss, 2) - reference
+    h = minimized(loss, 2) - reference
     assert (h[0] - h[1]).item() / 3 == pytest.approx(1 / (2 * tau), abs=1e-4)
 
 
@@ -184,7 +181,7 @@ def test_a_bandit_learns_its_best_arm() -> None:
     assert theta.softmax(0)[2] > 0.95
 
 
-def test_kto_raises_what_is_liked_and_lowers_what_is_not() -> None:
+def test_kto_raises_thumbs_up_and_lowers_thumbs_down() -> None:
     reference = torch.full((4,), 0.25, dtype=F64).log()
     theta = torch.zeros(4, dtype=F64, requires_grad=True)
     up = torch.tensor([True, True, False, False])
@@ -197,22 +194,21 @@ def test_kto_raises_what_is_liked_and_lowers_what_is_not() -> None:
     assert probabilities[0].item() == pytest.approx(probabilities[1].item())
 
 
-# -------------------------------------------------------------------------------------------------------- ILQL to
-# Q-learning
+# ---- ILQL to Q-learning
 
 DEPTH, NUM_ACTIONS = 3, 2
-REPLIES = list(itertools.product(range(NUM_ACTIONS), repeat=DEPTH))
-REWARD = {reply: 1.0 if reply == (1, 0, 1) else 0.3 if reply[0] == 0 else 0.0 for reply in REPLIES}
+COMPLETIONS = list(itertools.product(range(NUM_ACTIONS), repeat=DEPTH))
+REWARD = {actions: 1.0 if actions == (1, 0, 1) else 0.3 if actions[0] == 0 else 0.0 for actions in COMPLETIONS}
 STATES = [state for depth in range(DEPTH) for state in itertools.product(range(NUM_ACTIONS), repeat=depth)]
 ROW = {state: row for row, state in enumerate(STATES)}
 
 
 def episodes() -> tuple[Tensor, Tensor, Tensor]:
-    """All replies as (rows of the states, actions, rewards), each (8, 3)."""
-    rows = torch.tensor([[ROW[reply[:t]] for t in range(DEPTH)] for reply in REPLIES])
-    rewards = torch.zeros(len(REPLIES), DEPTH, dtype=F64)
-    rewards[:, -1] = torch.tensor([REWARD[reply] for reply in REPLIES], dtype=F64)
-    return rows, torch.tensor(REPLIES), rewards
+    """Return all completions as (rows of the states, actions, rewards), each (8, 3)."""
+    rows = torch.tensor([[ROW[actions[:t]] for t in range(DEPTH)] for actions in COMPLETIONS])
+    rewards = torch.zeros(len(COMPLETIONS), DEPTH, dtype=F64)
+    rewards[:, -1] = torch.tensor([REWARD[actions] for actions in COMPLETIONS], dtype=F64)
+    return rows, torch.tensor(COMPLETIONS), rewards
 
 
 def table_loss(q: Tensor, v: Tensor, tau: float, gamma: float = 1.0) -> Tensor:
@@ -223,7 +219,7 @@ def table_loss(q: Tensor, v: Tensor, tau: float, gamma: float = 1.0) -> Tensor:
         v[rows],
         actions,
         rewards,
-        torch.ones(len(REPLIES), DEPTH),
+        torch.ones(len(COMPLETIONS), DEPTH),
         tau=tau,
         gamma=gamma,
         cql=0.0,
@@ -232,8 +228,9 @@ def table_loss(q: Tensor, v: Tensor, tau: float, gamma: float = 1.0) -> Tensor:
 
 
 def learned_by_ilql(tau: float, gamma: float = 1.0, num_steps: int = 40) -> tuple[Tensor, Tensor]:
-    """Where the loss's gradient, whose targets are held, is zero; by Newton steps, its Hessian being diagonal on a
-    table.
+    """Return the tables Q and V where the loss's gradient is zero, with its targets held.
+
+    Newton steps find it, since the Hessian is diagonal on a table.
     """
     q = torch.zeros(len(STATES), NUM_ACTIONS, dtype=F64, requires_grad=True)
     v = torch.zeros(len(STATES), dtype=F64, requires_grad=True)
@@ -251,18 +248,25 @@ def learned_by_ilql(tau: float, gamma: float = 1.0, num_steps: int = 40) -> tupl
 def learned_by_table(gamma: float = 1.0, alpha: float = 0.5, num_rounds: int = 60) -> TabularQ:
     table = TabularQ(NUM_ACTIONS)
     for _ in range(num_rounds):
-        for reply in REPLIES:
+        for actions in COMPLETIONS:
             for t in range(DEPTH):
                 is_last = t == DEPTH - 1
                 table.learn(
-                    reply[:t], reply[t], REWARD[reply] if is_last else 0.0, alpha=alpha, gamma=gamma, is_last=is_last
+                    actions[:t],
+                    actions[t],
+                    REWARD[actions] if is_last else 0.0,
+                    alpha=alpha,
+                    gamma=gamma,
+                    is_last=is_last,
                 )
     return table
 
 
 def best_return(state: tuple[int, ...], gamma: float) -> float:
-    """By exhaustion: the best discounted reward from a state on."""
-    return max(gamma ** (DEPTH - len(state) - 1) * REWARD[reply] for reply in REPLIES if reply[: len(state)] == state)
+    """Return the best discounted reward from a state on, by exhaustion."""
+    return max(
+        gamma ** (DEPTH - len(state) - 1) * REWARD[actions] for actions in COMPLETIONS if actions[: len(state)] == state
+    )
 
 
 @pytest.mark.parametrize("gamma", [1.0, 0.9])
@@ -272,7 +276,7 @@ def test_tabular_update_finds_the_best_return(gamma: float) -> None:
         assert max(table.values(state)) == pytest.approx(best_return(state, gamma), abs=1e-9)
 
 
-def test_tabular_update_is_the_article_s() -> None:
+def test_tabular_update_is_that_of_the_paper() -> None:
     table = TabularQ(2)
     assert table.values((7,)) == [0.0, 0.0]
     assert table.learn((3, 1), 0, 0.5, alpha=0.1, is_last=True) == pytest.approx(0.05)
@@ -282,31 +286,30 @@ def test_tabular_update_is_the_article_s() -> None:
     assert table.learn((3,), 1, 0.2, alpha=0.1, gamma=0.9) == pytest.approx(first + 0.1 * (0.2 + 0.9 * 0.05 - first))
     assert table.learn((3, 1), 0, 1.0, alpha=1.0, is_last=True) == 1.0
     assert table.learn((3, 1), 1, 1.0, alpha=0.5) == 0.5  # an unknown state is worth 0
-    assert table.learn((3,), 1, 0.0, alpha=1.0) == 1.0  # gamma is 1 unless said
+    assert table.learn((3,), 1, 0.0, alpha=1.0) == 1.0  # the default gamma is 1
 
 
 @pytest.mark.parametrize("gamma", [1.0, 0.7])
 def test_a_gradient_step_on_a_table_is_the_tabular_update(gamma: float) -> None:
-    # The article's update with learning rate alpha is one step of size alpha/2 on (Q - y)^2, if V(s') is max_a Q(s',
-    # a).
+    # The paper's update with rate alpha is one step of size alpha/2 on (Q - y)^2, if V(s') is max_a Q(s', a).
     alpha, table = 0.3, TabularQ(NUM_ACTIONS)
     q = torch.zeros(len(STATES), NUM_ACTIONS, dtype=F64)
-    for reply in REPLIES * 3:
+    for actions in COMPLETIONS * 3:
         for t in reversed(range(DEPTH)):
             is_last = t == DEPTH - 1
             table.learn(
-                reply[:t], reply[t], REWARD[reply] if is_last else 0.0, alpha=alpha, gamma=gamma, is_last=is_last
+                actions[:t], actions[t], REWARD[actions] if is_last else 0.0, alpha=alpha, gamma=gamma, is_last=is_last
             )
             leaf = q.clone().requires_grad_()
-            rows = torch.tensor([[ROW[reply[: t + k]] for k in range(1 if is_last else 2)]])
+            rows = torch.tensor([[ROW[actions[: t + k]] for k in range(1 if is_last else 2)]])
             mask = torch.ones(1, rows.size(1), dtype=F64)
             rewards = torch.zeros_like(mask)
-            rewards[0, 0] = REWARD[reply] if is_last else 0.0
+            rewards[0, 0] = REWARD[actions] if is_last else 0.0
             values, _ = ilql_loss(
                 [leaf[rows]],
                 [q[rows]],
                 q[rows].amax(-1),
-                torch.tensor([reply[t : t + rows.size(1)]]),
+                torch.tensor([actions[t : t + rows.size(1)]]),
                 rewards,
                 mask,
                 cql=0.0,
@@ -324,7 +327,7 @@ def test_ilql_rises_from_the_mean_to_the_maximum_with_tau() -> None:
     for tau in (0.5, 0.8, 0.99):
         _, v = learned_by_ilql(tau)
         roots[tau] = v[0].item()
-    assert roots[0.5] == pytest.approx(sum(REWARD.values()) / len(REPLIES), abs=1e-9)
+    assert roots[0.5] == pytest.approx(sum(REWARD.values()) / len(COMPLETIONS), abs=1e-9)
     assert roots[0.5] < roots[0.8] < roots[0.99] < 1.0
     assert [round(roots[0.8], 3), round(roots[0.99], 3)] == [0.572, 0.973]
 
@@ -347,7 +350,7 @@ def test_decoding_shifts_towards_better_tokens() -> None:
 
 
 @pytest.mark.parametrize("tau", [0.5, 0.7, 0.9])
-def test_expectile_is_where_its_closed_form_says(tau: float) -> None:
+def test_expectile_is_the_root_of_its_equation(tau: float) -> None:
     samples = seeded(50)
     low, high = samples.min().item(), samples.max().item()
     for _ in range(60):  # the expectile m solves tau E[(x - m)+] = (1 - tau) E[(m - x)+]

@@ -1,5 +1,6 @@
-"""The oracles on CUDA, in bf16 tolerances, and the measurements' code; on a CPU the same code runs with tiny sizes in
-float32.
+"""The oracles on CUDA, in bf16 tolerances, and the code of bench/gpu.py.
+
+On a CPU the same code runs with tiny sizes in float32.
 """
 
 import pytest
@@ -12,17 +13,17 @@ from learner.algorithms.kto import kto_loss
 from learner.algorithms.ppo import advantages_and_returns
 from policy.logprobs import Row, response_logps
 
-PLACES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 ROWS = [Row([5, 6, 7], [[8, 9, 10], [11, 12]]), Row([7, 8], [[13], [14, 15, 16, 17]])]
-GROUP = [Row([5, 6, 7], [[8 + place] * (6 + place) for place in range(8)])]  # attended in parts (policy.shared_prefix)
+GROUP = [Row([5, 6, 7], [[8 + n] * (6 + n) for n in range(8)])]  # attended in parts (policy.shared_prefix)
 
 
 def tolerance(device: str) -> dict[str, float]:
-    """Log-probabilities of bf16 weights are off by some hundredths of a nat per token, losses by less."""
+    """Return the tolerances: bf16 weights cost some hundredths of a nat per token, and less in a loss."""
     return {"atol": 1e-5, "rtol": 1e-5} if device == "cpu" else {"atol": 5e-2, "rtol": 5e-2}
 
 
-@pytest.mark.parametrize("device", PLACES)
+@pytest.mark.parametrize("device", DEVICES)
 def test_log_probabilities_are_those_of_float32_on_a_cpu(device: str) -> None:
     here, _ = random_model(TINY[0], device, torch.float32 if device == "cpu" else torch.bfloat16)
     known, _ = random_model(TINY[0], "cpu", torch.float32)
@@ -32,7 +33,7 @@ def test_log_probabilities_are_those_of_float32_on_a_cpu(device: str) -> None:
     )
 
 
-@pytest.mark.parametrize("device", PLACES)
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("rows", [ROWS, GROUP], ids=["rows", "group"])
 def test_packed_rows_are_rows_apart(device: str, rows: list[Row]) -> None:
     model, _ = random_model(TINY[0], device, torch.float32 if device == "cpu" else torch.bfloat16)
@@ -42,23 +43,23 @@ def test_packed_rows_are_rows_apart(device: str, rows: list[Row]) -> None:
     )
 
 
-@pytest.mark.parametrize("device", PLACES)
+@pytest.mark.parametrize("device", DEVICES)
 def test_losses_and_gradients_are_those_of_float64(device: str) -> None:
     generator = torch.Generator().manual_seed(0)
     c, r, rc, rr = (torch.randn(6, generator=generator, dtype=torch.float64) * 3 for _ in range(4))
     lengths = PairLengths(torch.arange(1, 7), torch.arange(2, 8))
     up = torch.arange(6) % 2 == 0
 
-    def value(place: str, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        chosen, rejected = (x.clone().to(place, dtype).requires_grad_() for x in (c, r))
-        reference = PairLogps(rc.to(place, dtype), rr.to(place, dtype))
-        policy, both = PairLogps(chosen, rejected), PairLengths(*(x.to(place) for x in lengths))
+    def value(device: str, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen, rejected = (x.clone().to(device, dtype).requires_grad_() for x in (c, r))
+        reference = PairLogps(rc.to(device, dtype), rr.to(device, dtype))
+        policy, both = PairLogps(chosen, rejected), PairLengths(*(x.to(device) for x in lengths))
         losses = [
             pair_loss(kind, policy, reference, both, beta=0.3)[0].mean()
             for kind in ("sigmoid", "ipo", "hinge", "simpo")
         ]
-        losses.append(kto_loss(chosen, reference.chosen, up.to(place), 0.1, beta=0.3)[0].mean())
-        mask = torch.ones(6, 1, device=place)
+        losses.append(kto_loss(chosen, reference.chosen, up.to(device), 0.1, beta=0.3)[0].mean())
+        mask = torch.ones(6, 1, device=device)
         token = [x.unsqueeze(1) for x in (chosen, reference.chosen, reference.rejected)]
         losses.append(grpo_loss(*token, rejected.detach(), mask, kl_weight=0.1)[0].mean())
         whole = torch.stack([loss.double() for loss in losses])
@@ -72,7 +73,7 @@ def test_losses_and_gradients_are_those_of_float64(device: str) -> None:
     torch.testing.assert_close(gradient, exact_gradient, **tolerance(device))
 
 
-@pytest.mark.parametrize("device", PLACES)
+@pytest.mark.parametrize("device", DEVICES)
 def test_advantages_are_those_of_float64(device: str) -> None:
     generator = torch.Generator().manual_seed(1)
     rewards, values = (torch.randn(3, 5, generator=generator, dtype=torch.float64) for _ in range(2))
@@ -82,7 +83,7 @@ def test_advantages_are_those_of_float64(device: str) -> None:
     torch.testing.assert_close(found.double().cpu(), exact, **tolerance(device))
 
 
-@pytest.mark.parametrize("device", PLACES)
+@pytest.mark.parametrize("device", DEVICES)
 def test_a_dpo_step_begins_at_log_two_and_goes_down(device: str) -> None:
     model, frozen = random_model(TINY[0], device, torch.float32 if device == "cpu" else torch.bfloat16)
     step = DpoStep(model, TINY[0])
@@ -98,7 +99,7 @@ def test_a_dpo_step_begins_at_log_two_and_goes_down(device: str) -> None:
     assert seen["tokens_per_s"] > seen["items_per_s"]
 
 
-@pytest.mark.parametrize("device", PLACES)
+@pytest.mark.parametrize("device", DEVICES)
 def test_a_round_of_ppo_runs(device: str) -> None:
     model, frozen = random_model(TINY[0], device, torch.float32 if device == "cpu" else torch.bfloat16)
     before = [parameter.detach().clone() for parameter in model.parameters() if parameter.requires_grad]
@@ -108,6 +109,6 @@ def test_a_round_of_ppo_runs(device: str) -> None:
     assert any(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
 
-def test_the_float_oracle_of_dpo_is_log_two_where_nothing_moved() -> None:
+def test_the_float_oracle_of_dpo_is_log_two_for_equal_policies() -> None:
     logps = PairLogps(torch.tensor([-5.0]), torch.tensor([-7.0]))
     assert sigmoid_loss(logps, logps, beta=0.1).item() == pytest.approx(0.693147, abs=1e-6)

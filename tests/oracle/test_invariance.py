@@ -25,14 +25,12 @@ from learner.algorithms.reduction import (
 from learner.algorithms.statistics import masked_whiten
 from tests.oracle.reductions import total_of
 
-NUM_PAIRS, NUM_THUMBS, NUM_EDITS, NUM_ANCHORS = 6, 8, 4, 10
-SETTINGS = MixedSettings(beta=0.3, nll=0.7, anchor=0.4, edit_nll=0.9)
+NUM_PAIRS, NUM_THUMBS, NUM_CORRECTIONS, NUM_ANCHORS = 6, 8, 4, 10
+SETTINGS = MixedSettings(beta=0.3, nll=0.7, anchor=0.4, correction_nll=0.9)
 
 
 class Update:
-    """A mixed update on a linear stand-in for a model: each item's log-probabilities are features times one parameter
-    vector.
-    """
+    """A mixed update on a linear model: log-probabilities are features times one parameter vector."""
 
     def __init__(self, dtype: torch.dtype = torch.float32) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -53,12 +51,12 @@ class Update:
             lengths(NUM_THUMBS),
         )
         self.up, self.thumb_weights = draw(NUM_THUMBS) > 0, draw(NUM_THUMBS).abs()
-        self.edit_features, self.edit_reference = draw(2, NUM_EDITS, 5), draw(2, NUM_EDITS)
-        self.edit_lengths = (lengths(NUM_EDITS), lengths(NUM_EDITS))
-        self.edit_nll, self.num_changed, self.correction_weights = (
-            draw(NUM_EDITS, 5),
-            lengths(NUM_EDITS) * 2,
-            draw(NUM_EDITS).abs(),
+        self.correction_features, self.correction_reference = draw(2, NUM_CORRECTIONS, 5), draw(2, NUM_CORRECTIONS)
+        self.correction_lengths = (lengths(NUM_CORRECTIONS), lengths(NUM_CORRECTIONS))
+        self.correction_nll, self.num_changed, self.correction_weights = (
+            draw(NUM_CORRECTIONS, 5),
+            lengths(NUM_CORRECTIONS) * 2,
+            draw(NUM_CORRECTIONS).abs(),
         )
         self.anchor_features = draw(NUM_ANCHORS, 5)
 
@@ -67,9 +65,9 @@ class Update:
         thumbs = list(zip(self.thumb_weights.tolist(), self.up.tolist(), strict=True))
         return totals_of(self.pair_weights.tolist(), thumbs, self.correction_weights.tolist(), NUM_ANCHORS)
 
-    def share(self, pairs: list[int], thumbs: list[int], edits: list[int], anchors: list[int]) -> Tensor:
-        """Loss of the micro-batch that holds those items."""
-        p, e = self.pair_features @ self.theta, self.edit_features @ self.theta
+    def share(self, pairs: list[int], thumbs: list[int], corrections: list[int], anchors: list[int]) -> Tensor:
+        """Return the loss of the micro-batch that holds those examples."""
+        p, c = self.pair_features @ self.theta, self.correction_features @ self.theta
         return mixed_loss(
             self.totals,
             SETTINGS,
@@ -87,20 +85,20 @@ class Update:
                 self.up[thumbs],
                 self.thumb_weights[thumbs],
             ),
-            edits=Corrections(
-                PairLogps(e[0, edits], e[1, edits]),
-                PairLogps(self.edit_reference[0, edits], self.edit_reference[1, edits]),
-                PairLengths(self.edit_lengths[0][edits], self.edit_lengths[1][edits]),
-                (self.edit_nll @ self.theta)[edits],
-                self.num_changed[edits],
-                self.correction_weights[edits],
+            corrections=Corrections(
+                PairLogps(c[0, corrections], c[1, corrections]),
+                PairLogps(self.correction_reference[0, corrections], self.correction_reference[1, corrections]),
+                PairLengths(self.correction_lengths[0][corrections], self.correction_lengths[1][corrections]),
+                (self.correction_nll @ self.theta)[corrections],
+                self.num_changed[corrections],
+                self.correction_weights[corrections],
             ),
             anchor_kl=((self.anchor_features @ self.theta) ** 2)[anchors],
             z0=0.3,
         )[0]
 
     def result(self, cuts: list[tuple[list[int], list[int], list[int], list[int]]]) -> tuple[float, Tensor]:
-        """Sum of the micro-batches' losses, and the gradient that their backwards left."""
+        """Return the sum of the micro-batches' losses, and the gradient that their backwards left."""
         self.theta.grad = None
         total = 0.0
         for cut in cuts:
@@ -112,7 +110,7 @@ class Update:
 
 
 def everything(seed: int | None = None) -> tuple[list[int], list[int], list[int], list[int]]:
-    lists = tuple(list(range(n)) for n in (NUM_PAIRS, NUM_THUMBS, NUM_EDITS, NUM_ANCHORS))
+    lists = tuple(list(range(n)) for n in (NUM_PAIRS, NUM_THUMBS, NUM_CORRECTIONS, NUM_ANCHORS))
     if seed is not None:
         for x in lists:
             random.Random(seed).shuffle(x)
@@ -137,7 +135,7 @@ def test_order_does_not_matter() -> None:
     torch.testing.assert_close(shuffled, gradient, atol=1e-6, rtol=1e-5)
 
 
-def test_twice_the_weight_is_the_item_twice() -> None:
+def test_twice_the_weight_is_the_example_twice() -> None:
     twice, doubled = Update(torch.float64), Update(torch.float64)
     doubled.pair_weights = doubled.pair_weights.clone()
     doubled.pair_weights[2] *= 2
@@ -159,14 +157,13 @@ def test_twice_the_weight_is_the_item_twice() -> None:
 def test_a_micro_batch_of_nothing_but_weightless_rows_has_a_gradient_of_zero() -> None:
     update = Update()
     update.pair_weights = torch.zeros(NUM_PAIRS)
-    update.thumb_weights, update.correction_weights = torch.zeros(NUM_THUMBS), torch.zeros(NUM_EDITS)
+    update.thumb_weights, update.correction_weights = torch.zeros(NUM_THUMBS), torch.zeros(NUM_CORRECTIONS)
     value, gradient = update.result([(*everything()[:3], [])])
     assert value == 0.0
     assert gradient.tolist() == [0.0] * 5
 
 
-# ----------------------------------------------------------------------------------------------------------------
-# padding
+# ---- padding
 
 
 def padded(x: Tensor, extra: int, fill: float) -> Tensor:
@@ -251,12 +248,11 @@ def test_packed_tokens_sum_to_the_padded_rows() -> None:
     torch.testing.assert_close(packed, torch.cat([case["logps"].sum(1), torch.zeros(1)]))
 
 
-# ------------------------------------------------------------------------------------------------------------------
-# ranks
+# ---- ranks
 
 
 def on_rank(rank: int, folder: str) -> None:
-    """One of two ranks: unequal halves of the update, gradients added; rank 0 writes what came out."""
+    """Run one of two ranks on unequal halves of the update and add the gradients; rank 0 writes the result."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     update = Update(torch.float64)

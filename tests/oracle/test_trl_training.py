@@ -1,4 +1,4 @@
-"""A real DPOTrainer and our loss in a plain loop, on the same tiny model and pairs: the first losses agree."""
+"""The first losses of a real DPOTrainer and of our loss in a plain loop agree on a tiny model."""
 
 import copy
 import random
@@ -50,12 +50,12 @@ def tiny_model() -> Any:
     return LlamaForCausalLM(config)
 
 
-def word_tokenizer() -> Any:
+def tiny_tokenizer() -> Any:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    words = {"<pad>": PAD, "<bos>": BOS, "<eos>": EOS, "<unk>": UNKNOWN} | {f"t{i}": i for i in range(4, VOCAB)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    vocabulary = {"<pad>": PAD, "<bos>": BOS, "<eos>": EOS, "<unk>": UNKNOWN} | {f"t{i}": i for i in range(4, VOCAB)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>"
@@ -96,7 +96,7 @@ def trl_losses(folder: Path) -> list[float]:
         model=model,
         ref_model=copy.deepcopy(model),
         args=config,
-        processing_class=word_tokenizer(),
+        processing_class=tiny_tokenizer(),
         train_dataset=Dataset.from_list(rows),
     )
     seen: list[float] = []
@@ -113,7 +113,7 @@ def trl_losses(folder: Path) -> list[float]:
 
 
 def completion_logps(model: Any, batch: list[Pair], side: str) -> Tensor:
-    """(B,), each row by itself: no padding, no mask, nothing shared with what is tested."""
+    """Return (B,), each row by itself: without padding, mask, or code under test."""
     sums = []
     for pair in batch:
         ids = torch.tensor([pair["prompt"] + pair[side]])

@@ -1,7 +1,7 @@
 """TRL 1.16's own loss code, called on stub trainers: no model, no data set, no weights.
 
-The methods are private, hence the pinned version. Everything imports TRL inside functions, so it is paid once, by the
-first test that asks.
+The methods are private, hence the pinned version. TRL is imported inside functions, so only tests that use it pay for
+the import.
 """
 
 import os
@@ -19,33 +19,33 @@ PROMPT, LONGEST = 4, 6
 
 
 @dataclass(frozen=True)
-class Replies:
-    """Replies of ragged length after prompts of one length, right padded as TRL has them."""
+class Completions:
+    """Completions of several lengths after prompts of one length, right-padded as in TRL."""
 
     ids: Tensor  # (N, PROMPT + LONGEST)
     attention: Tensor
-    completion: Tensor  # (N, PROMPT + LONGEST), 1 on reply tokens
+    completion: Tensor  # (N, PROMPT + LONGEST), 1 on completion tokens
     lengths: Tensor  # (N,)
     leaf: Tensor  # (N, PROMPT + LONGEST - 1), what gradients are taken for
 
     @property
     def token_logps(self) -> Tensor:
-        """(N, PROMPT + LONGEST - 1), 0 outside the reply."""
+        """(N, PROMPT + LONGEST - 1), 0 outside the completion."""
         return self.leaf * self.completion[:, 1:]
 
     @property
     def mask(self) -> Tensor:
-        """(N, LONGEST), 1 on reply tokens."""
+        """(N, LONGEST), 1 on completion tokens."""
         return self.completion[:, PROMPT:].float()
 
     @property
     def completion_logps(self) -> Tensor:
-        """(N, LONGEST)"""
+        """(N, LONGEST), log-probabilities of completion tokens."""
         return self.token_logps[:, PROMPT - 1 :]
 
 
-def replies(num: int, seed: int) -> Replies:
-    """Return random replies of 1 to LONGEST tokens with log-probabilities in (-3, 0]."""
+def random_completions(num: int, seed: int) -> Completions:
+    """Return random completions of 1 to LONGEST tokens with log-probabilities in (-3, 0]."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(1, LONGEST + 1, (num,), generator=generator)
     positions = torch.arange(PROMPT + LONGEST)
@@ -53,7 +53,7 @@ def replies(num: int, seed: int) -> Replies:
     completion = attention * (positions >= PROMPT)
     leaf = (-3.0 * torch.rand(num, PROMPT + LONGEST - 1, generator=generator)).requires_grad_()
     ids = torch.randint(1, 50, (num, PROMPT + LONGEST), generator=generator)
-    return Replies(ids, attention, completion, lengths, leaf)
+    return Completions(ids, attention, completion, lengths, leaf)
 
 
 def _accelerator() -> SimpleNamespace:
@@ -92,8 +92,8 @@ def _model_output(token_logps: Tensor) -> Any:
     )
 
 
-def dpo_loss(pairs: Replies, reference: Tensor, kind: str, *, beta: float, label_smoothing: float = 0.0) -> Tensor:
-    """DPOTrainer's loss on [chosen..., rejected...] with reference log-probabilities (N,), shape ()."""
+def dpo_loss(pairs: Completions, reference: Tensor, kind: str, *, beta: float, label_smoothing: float = 0.0) -> Tensor:
+    """Return DPOTrainer's loss on [chosen..., rejected...] with reference log-probabilities (N,), shape ()."""
     from trl import DPOTrainer
 
     trainer = _trainer(
@@ -118,7 +118,7 @@ def dpo_loss(pairs: Replies, reference: Tensor, kind: str, *, beta: float, label
 
 
 def simpo_loss(chosen: Tensor, rejected: Tensor, *, beta: float, gamma: float, label_smoothing: float) -> Tensor:
-    """CPOTrainer's SimPO on mean token log-probabilities, (B,)."""
+    """Return CPOTrainer's SimPO on mean token log-probabilities, (B,)."""
     from trl.experimental.cpo import CPOTrainer
 
     trainer = _trainer(alpha=0.0, loss_type="simpo", simpo_gamma=gamma, beta=beta, label_smoothing=label_smoothing)
@@ -126,7 +126,7 @@ def simpo_loss(chosen: Tensor, rejected: Tensor, *, beta: float, gamma: float, l
 
 
 def kto_loss(
-    thumbs: Replies,
+    thumbs: Completions,
     reference: Tensor,
     up: Tensor,
     mismatched: Tensor,
@@ -136,7 +136,7 @@ def kto_loss(
     up_weight: float,
     down_weight: float,
 ) -> Tensor:
-    """KTOTrainer's loss, shape (); `mismatched` (N,) are the log-ratios of replies after other prompts."""
+    """Return KTOTrainer's loss, shape (); `mismatched` (N,) are the log-ratios of completions after other prompts."""
     from trl import KTOTrainer
 
     trainer = _trainer(
@@ -159,7 +159,7 @@ def kto_loss(
     return KTOTrainer._compute_loss(trainer, lambda **_: _model_output(thumbs.token_logps), batch, False)
 
 
-def _policy_batch(samples: Replies, advantages: Tensor) -> dict[str, Tensor]:
+def _policy_batch(samples: Completions, advantages: Tensor) -> dict[str, Tensor]:
     return {
         "prompt_ids": samples.ids[:, :PROMPT],
         "prompt_mask": samples.attention[:, :PROMPT],
@@ -170,7 +170,7 @@ def _policy_batch(samples: Replies, advantages: Tensor) -> dict[str, Tensor]:
 
 
 def grpo_loss(
-    samples: Replies,
+    samples: Completions,
     old: Tensor,
     reference: Tensor,
     advantages: Tensor,
@@ -178,12 +178,11 @@ def grpo_loss(
     *,
     beta: float,
     level: str = "token",
-    delta: float | None = None,
     eps_high: float = 0.28,
     is_corrected: bool = True,
     max_length: int = 16,
 ) -> Tensor:
-    """GRPOTrainer's loss, shape (); `old` and `reference` are (N, LONGEST)."""
+    """Return GRPOTrainer's loss, shape (); `old` and `reference` are (N, LONGEST)."""
     from trl import GRPOTrainer
 
     trainer = _trainer(
@@ -191,7 +190,7 @@ def grpo_loss(
         off_policy_mask_threshold=None,
         importance_sampling_level=level,
         beta=beta,
-        args=SimpleNamespace(delta=delta, use_bias_correction_kl=is_corrected, steps_per_generation=1),
+        args=SimpleNamespace(delta=None, use_bias_correction_kl=is_corrected, steps_per_generation=1),
         epsilon_low=0.2,
         epsilon_high=eps_high,
         loss_type=kind,
@@ -210,8 +209,8 @@ def grpo_loss(
     return GRPOTrainer._compute_loss(trainer, None, _policy_batch(samples, advantages) | more)
 
 
-def rloo_loss(samples: Replies, old: Tensor, advantages: Tensor) -> Tensor:
-    """RLOOTrainer's loss, shape (); `old` is (N, LONGEST)."""
+def rloo_loss(samples: Completions, old: Tensor, advantages: Tensor) -> Tensor:
+    """Return RLOOTrainer's loss, shape (); `old` is (N, LONGEST)."""
     from trl import RLOOTrainer
 
     trainer = _trainer(
@@ -227,11 +226,11 @@ def rloo_loss(samples: Replies, old: Tensor, advantages: Tensor) -> Tensor:
     return RLOOTrainer._compute_loss(trainer, None, _policy_batch(samples, advantages) | more)
 
 
-def reward_loss(chosen: Tensor, rejected: Tensor, *, margin: Tensor | None, centring: float | None) -> Tensor:
-    """RewardTrainer's loss on scores (B,), shape ()."""
+def reward_loss(chosen: Tensor, rejected: Tensor, *, margin: Tensor | None) -> Tensor:
+    """Return RewardTrainer's loss on scores (B,), shape ()."""
     from trl import RewardTrainer
 
-    trainer = _trainer(args=SimpleNamespace(center_rewards_coefficient=centring))
+    trainer = _trainer(args=SimpleNamespace(center_rewards_coefficient=None))
     scores = torch.cat([chosen, rejected]).unsqueeze(1)
     batch: dict[str, Any] = {"attention_mask": torch.ones(len(scores), 1)}
     if margin is not None:

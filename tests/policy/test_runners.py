@@ -99,7 +99,7 @@ def test_greedy_with_penalties_equals_the_plain_sampler(
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_penalty_makes_repeated_tokens_rarer_also_where_their_logits_are_negative(kind: str, tmp_path: Path) -> None:
     """OpenVINO's own penalty moves such a logit towards zero, which makes the token likelier."""
-    from policy.sampler import sampled_logps
+    from tests.policy.sampling import sampled_logps
 
     folder = rounded_model(tmp_path / "model", initializer_range=0.12)  # flat enough for unlikely tokens to come
     prompt, number = [1, 4, 100, 101, 102, 5], 3000

@@ -16,13 +16,12 @@ from policy.runners.base import SamplingSettings, generate_all
 from policy.runners.process import RunnerProcess
 from policy.sampler import (
     generate,
-    sampled_completion_logps,
-    sampled_logps,
     sampled_tokens,
     sampling_scores,
     uniform_number,
 )
 from tests.policy.conftest import plain_model
+from tests.policy.sampling import sampled_completion_logps, sampled_logps
 
 SETTINGS = st.builds(
     SamplingSettings,

@@ -1,4 +1,4 @@
-"""The fake service, and one client that may be the sync or the async one: each test of behaviour runs with both."""
+"""Fixtures: the fake service, and a client that is sync or async, so that each test runs with both."""
 
 import asyncio
 import inspect
@@ -21,7 +21,7 @@ def one_fake() -> Generator[FakeService, None, None]:
 
 @pytest.fixture
 def fake(one_fake: FakeService, monkeypatch: pytest.MonkeyPatch) -> FakeService:
-    """The fake service, as if just started, and the environment that leads to it."""
+    """The fake service with fresh state, and the environment variables that name it."""
     one_fake.reset()
     monkeypatch.setenv("ATTUNE_BASE_URL", one_fake.url)
     monkeypatch.delenv("ATTUNE_API_KEY", raising=False)
@@ -29,9 +29,7 @@ def fake(one_fake: FakeService, monkeypatch: pytest.MonkeyPatch) -> FakeService:
 
 
 class Either:
-    """Calls a sync or an async client in one way: whatever comes back is awaited, iterated or entered as its kind wants
-    it.
-    """
+    """Calls a sync or an async client in one way: it awaits and iterates results as their kind needs it."""
 
     def __init__(self, is_async: bool) -> None:
         self.is_async = is_async
@@ -39,13 +37,13 @@ class Either:
         self.clients: list[Any] = []
 
     def client(self, *args: Any, retry: attune.Retry = QUICK, **kwargs: Any) -> Any:
-        """A new client of this kind."""
+        """Return a new client of this kind."""
         kind = attune.AsyncClient if self.is_async else attune.Client
         self.clients.append(kind(*args, retry=retry, **kwargs))
         return self.clients[-1]
 
     def get(self, result: Any) -> Any:
-        """The result, awaited where it has to be; generators become lists."""
+        """Return the result, awaited if it is awaitable; generators become lists."""
         if inspect.isawaitable(result):
             return self.loop.run_until_complete(_awaited(result))
         if inspect.isasyncgen(result):
@@ -53,7 +51,7 @@ class Either:
         return list(result) if inspect.isgenerator(result) else result
 
     def take(self, iterator: Any, count: int | None = None) -> list[Any]:
-        """The next `count` items of a stream or of events, all without a count."""
+        """Return the next `count` items of a stream or of events, all items without a count."""
         found: list[Any] = []
         while count is None or len(found) < count:
             try:

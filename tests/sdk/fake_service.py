@@ -1,7 +1,6 @@
-"""A small service that follows the HTTP contract with canned answers: what the SDK and the command are tested against
-over real sockets.
+"""A small service with canned answers that follows the HTTP contract, for tests of the SDK and the command.
 
-It can be told to fail (`fault`), keeps every request that it saw (`seen`), and starts afresh with `reset`.
+Tests reach it over real sockets. `fault` makes it fail, `seen` holds every request, and `reset` clears its state.
 """
 
 import asyncio
@@ -18,31 +17,35 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 AT = "2026-01-02T03:04:05Z"
-WORDS = {  # version 1 is brief, version 0 is not
+ANSWERS = {  # version 1 is brief, version 0 is not
     "Hello!": {0: "Well, hello to you, my dear friend!", 1: "Hello to you!"},
     "Tell me a joke.": {0: "There once was a goose who could not stop talking, and nor can I.", 1: "Knock, knock."},
     "What is 7 + 5?": {0: "I believe that it is **12**.", 1: "12"},
     "Show me code.": {1: "Here you are:\n\n```python\nprint('hi')\n```\n\n- one\n- two\n"},
 }
 TOO_SLOW = "Think for a long time."
+ENGINE_ERROR = {
+    "message": "The engine fell over.",
+    "type": "server_error",
+    "param": None,
+    "code": "engine_failed",
+}
 
 
 @dataclass
 class Fault:
-    """One failure to come on requests whose path contains `path`: a status, or a broken connection before or after the
-    work was done.
-    """
+    """One failure for the next request whose path contains `path`: a status, or a broken connection."""
 
     path: str
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     body: Any = None
-    breaks: str = ""  # "before" | "after" the request was handled
+    breaks: str = ""  # the connection breaks "before" or "after" the request is handled
 
 
 @dataclass
 class Seen:
-    """One request as it came in."""
+    """One received request."""
 
     method: str
     path: str
@@ -63,7 +66,7 @@ class Refusal(Exception):
 
 
 class FakeService:
-    """The state behind the routes, and the server in its thread."""
+    """The state behind the routes, and the server's thread."""
 
     def __init__(self, port: int = 0) -> None:
         self.reset()
@@ -78,7 +81,7 @@ class FakeService:
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Clear the state."""
         self.seen: list[Seen] = []
         self.faults: list[Fault] = []
         self.completions: dict[str, dict[str, Any]] = {}
@@ -89,25 +92,25 @@ class FakeService:
         self.states = {0: "retired", 1: "live", 2: "rejected"}
         self.learner_state = "running"
         self.waiting = 5
-        self.is_wordy = False
-        self.is_obeyed = True  # whether orders change the learner's state
+        self.is_verbose = False
+        self.is_obeyed = True  # whether requests change the learner's state
         self.quarantined = {"spammer"}
         self.events = [
             (1, "feedback", {"feedback_id": "fb-0", "kind": "thumb"}),
             (2, "run.started", {"run_id": "run-1"}),
             (3, "version.live", {"version": 1, "previous": 0, "reason": "gate"}),
         ]
-        self.break_events_after = 0  # end the stream of events after so many, once per connection
-        self.imported_before = False  # whether an import finds all of it there already
-        self.cut_stream_after = 0  # break a streamed answer after so many pieces
-        self.cancelled = 0  # streams that their reader left
+        self.break_events_after = 0  # end each stream of events after this many
+        self.imported_before = False  # whether all rows of an import are known already
+        self.cut_stream_after = 0  # break a streamed answer after this many deltas
+        self.cancelled = 0  # count of streams that the reader left
 
     def fault(self, path: str, *, times: int = 1, **fault: Any) -> None:
         """Fail the next `times` requests to `path`."""
         self.faults += [Fault(path, **fault) for _ in range(times)]
 
     def requests(self, path: str) -> list[Seen]:
-        """The requests seen whose path contains `path`."""
+        """Return the received requests whose path contains `path`."""
         return [seen for seen in self.seen if path in seen.path]
 
     def __enter__(self) -> "FakeService":
@@ -138,11 +141,11 @@ class FakeService:
         if body.get("temperature", 1) < 0:
             raise Refusal(422, "temperature: must be at least 0.", "invalid_value", "temperature")
         prompt = body["messages"][-1]["content"]
-        text = WORDS.get(prompt, {}).get(number, f"[{number}] {prompt}")
-        if self.is_wordy:  # version 0 takes four times the words
+        text = ANSWERS.get(prompt, {}).get(number, f"[{number}] {prompt}")
+        if self.is_verbose:  # version 0 is four times as long
             text = " ".join(["well"] * (8 if number == 0 else 2))
         completion_id = f"chatcmpl-{len(self.completions)}"
-        logprobs = {"content": [_token(piece) for piece in _pieces(text)]} if body.get("logprobs") else None
+        logprobs = {"content": [_token(delta) for delta in _deltas(text)]} if body.get("logprobs") else None
         choices = [
             {
                 "index": i,
@@ -152,7 +155,7 @@ class FakeService:
             }
             for i in range(body.get("n", 1))
         ]
-        count = len(_pieces(text))
+        count = len(_deltas(text))
         self.completions[completion_id] = {
             "id": completion_id,
             "object": "chat.completion",
@@ -166,8 +169,8 @@ class FakeService:
         }
         return self.completions[completion_id]
 
-    def say(self, rater: str, key: str | None, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Take feedback; return the status and the row."""
+    def add_feedback(self, rater: str, key: str | None, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Store feedback; return the status and the row."""
         if key and (rater, key) in self.keys:
             digest, row = self.keys[rater, key]
             if digest != json.dumps(body, sort_keys=True):
@@ -175,14 +178,16 @@ class FakeService:
             return 200, row
         if body["completion_id"] not in self.completions:
             raise Refusal(404, f"There is no completion {body['completion_id']!r}.", "not_found", "completion_id")
-        said = [name for name in ("thumb", "score", "correction", "preferred_over") if body.get(name) is not None]
-        if len(said) != 1:
-            raise Refusal(422, "Say exactly one of thumb, score, correction, preferred_over.", "invalid_value", "thumb")
+        given = [name for name in ("thumb", "score", "correction", "preferred_over") if body.get(name) is not None]
+        if len(given) != 1:
+            raise Refusal(
+                422, "Give exactly one of thumb, score, correction, preferred_over.", "invalid_value", "thumb"
+            )
         if body.get("thumb") not in (None, "up", "down"):
             raise Refusal(422, f"thumb: {body['thumb']!r} is neither up nor down.", "invalid_value", "thumb")
         row = {
             "id": f"fb-{len(self.feedback) + 1}",
-            "kind": {"preferred_over": "preference"}.get(said[0], said[0]),
+            "kind": {"preferred_over": "preference"}.get(given[0], given[0]),
             "created_at": AT,
             "rater": rater,
             **body,
@@ -193,7 +198,7 @@ class FakeService:
         return 201, row
 
     def version(self, number: int) -> dict[str, Any]:
-        """One row of the list of versions."""
+        """Return one row of the list of versions."""
         if number not in self.states:
             raise Refusal(404, f"There is no version {number}.", "not_found")
         rate = (
@@ -231,7 +236,7 @@ class FakeService:
         return self.version(number)
 
     def learner(self) -> dict[str, Any]:
-        """What the learner says of itself."""
+        """Return the learner's state."""
         run = {
             "id": "run-2",
             "algorithm": "mixed",
@@ -256,7 +261,7 @@ class FakeService:
         }
 
     def rater(self, rater_id: str) -> dict[str, Any]:
-        """One row of the list of raters."""
+        """Return one row of the list of raters."""
         return {
             "id": rater_id,
             "feedback": 3,
@@ -267,19 +272,19 @@ class FakeService:
         }
 
 
-def _pieces(text: str) -> list[str]:
-    """Words with the space before them: what a stream's chunks hold."""
-    words = text.split(" ")
-    return [words[0], *(" " + word for word in words[1:])]
+def _deltas(text: str) -> list[str]:
+    """Return the text that each chunk of a stream adds: up to the next space, with the space before it."""
+    first, *others = text.split(" ")
+    return [first, *(" " + other for other in others)]
 
 
-def _token(piece: str) -> dict[str, Any]:
-    top = [{"token": piece, "logprob": -0.5, "bytes": None}, {"token": "Hi", "logprob": -1.5, "bytes": None}]
-    return {"token": piece, "logprob": -0.5, "bytes": None, "top_logprobs": top}
+def _token(delta: str) -> dict[str, Any]:
+    top = [{"token": delta, "logprob": -0.5, "bytes": None}, {"token": "Hi", "logprob": -1.5, "bytes": None}]
+    return {"token": delta, "logprob": -0.5, "bytes": None, "top_logprobs": top}
 
 
 def build_app(service: FakeService) -> FastAPI:
-    """The routes of the contract."""
+    """Return an app with the routes of the contract."""
     app = FastAPI()
 
     @app.exception_handler(Refusal)
@@ -308,7 +313,7 @@ def build_app(service: FakeService) -> FastAPI:
         service.faults.remove(fault)
         if fault.breaks == "after":
             await call_next(request)
-        if fault.breaks:  # less than was promised: uvicorn breaks the connection off
+        if fault.breaks:  # a body shorter than Content-Length: uvicorn closes the connection
             return Response(b"{", headers={"Content-Length": "100"}, media_type="application/json")
         body = (
             fault.body
@@ -325,12 +330,12 @@ def build_app(service: FakeService) -> FastAPI:
         body = await request.json()
         if body["messages"][-1]["content"] == TOO_SLOW:
             await asyncio.sleep(1.5)
-        reply = service.complete(body)
-        number = reply["model"].partition("@")[2]
+        answer = service.complete(body)
+        number = answer["model"].partition("@")[2]
         headers = {"X-Request-Id": "req-7", **({"X-Attune-Version": number} if number else {})}
         if body.get("stream"):
-            return StreamingResponse(_chunks(service, body, reply), media_type="text/event-stream", headers=headers)
-        return JSONResponse(reply, headers=headers)
+            return StreamingResponse(_chunks(service, body, answer), media_type="text/event-stream", headers=headers)
+        return JSONResponse(answer, headers=headers)
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
@@ -343,7 +348,7 @@ def build_app(service: FakeService) -> FastAPI:
     @app.post("/v1/feedback")
     async def feedback(request: Request) -> JSONResponse:
         rater = request.headers.get("x-attune-rater", "local")
-        status, row = service.say(rater, request.headers.get("idempotency-key"), await request.json())
+        status, row = service.add_feedback(rater, request.headers.get("idempotency-key"), await request.json())
         return JSONResponse(row, status, {"Idempotent-Replayed": "true"} if status == 200 else {})
 
     @app.get("/v1/feedback")
@@ -370,14 +375,16 @@ def build_app(service: FakeService) -> FastAPI:
     async def compare(request: Request) -> dict[str, Any]:
         body = await request.json()
         models = body.get("models") or ["attune@1", "attune@0"]
-        replies = [
+        answers = [
             service.complete({"model": model, "messages": body["messages"]}) for model in sorted(models, reverse=True)
         ]
         comparison_id = f"cmp-{len(service.comparisons)}"
-        service.comparisons[comparison_id] = {label: reply["model"] for label, reply in zip("AB", replies, strict=True)}
+        service.comparisons[comparison_id] = {
+            label: answer["model"] for label, answer in zip("AB", answers, strict=True)
+        }
         sides = [
-            {"label": label, "completion_id": reply["id"], "content": reply["choices"][0]["message"]["content"]}
-            for label, reply in zip("AB", replies, strict=True)
+            {"label": label, "completion_id": answer["id"], "content": answer["choices"][0]["message"]["content"]}
+            for label, answer in zip("AB", answers, strict=True)
         ]
         return {"id": comparison_id, "candidates": sides}
 
@@ -435,7 +442,7 @@ def build_app(service: FakeService) -> FastAPI:
     async def samples(number: int, against: int = 0) -> dict[str, Any]:
         asked = [{"role": "user", "content": "Hello!"}]
         return {
-            "data": [{"messages": asked, "text": WORDS["Hello!"][number], "against": WORDS["Hello!"][against]}],
+            "data": [{"messages": asked, "text": ANSWERS["Hello!"][number], "against": ANSWERS["Hello!"][against]}],
             "next_cursor": None,
         }
 
@@ -457,11 +464,10 @@ def build_app(service: FakeService) -> FastAPI:
     async def raters() -> dict[str, Any]:
         return {"data": [service.rater("alice"), service.rater("spammer")], "next_cursor": None}
 
-    @app.post("/v1/raters/{rater_id}/{act}")
-    async def quarantine(rater_id: str, act: str) -> dict[str, Any]:
-        service.quarantined = (
-            (service.quarantined | {rater_id}) if act == "quarantine" else (service.quarantined - {rater_id})
-        )
+    @app.post("/v1/raters/{rater_id}/{order}")
+    async def quarantine(rater_id: str, order: str) -> dict[str, Any]:
+        is_quarantined = order == "quarantine"
+        service.quarantined = service.quarantined | {rater_id} if is_quarantined else service.quarantined - {rater_id}
         return service.rater(rater_id)
 
     @app.delete("/v1/raters/{rater_id}")
@@ -535,8 +541,8 @@ def _check_key(request: Request) -> None:
         raise Refusal(403, "This key cannot speak for others.", "forbidden", "X-Attune-Rater")
 
 
-async def _chunks(service: FakeService, body: dict[str, Any], reply: dict[str, Any]) -> AsyncIterator[bytes]:
-    same = {name: reply[name] for name in ("id", "created", "model", "conversation_id", "system_fingerprint")}
+async def _chunks(service: FakeService, body: dict[str, Any], answer: dict[str, Any]) -> AsyncIterator[bytes]:
+    same = {name: answer[name] for name in ("id", "created", "model", "conversation_id", "system_fingerprint")}
     same["object"] = "chat.completion.chunk"
 
     def chunk(choices: list[dict[str, Any]], **more: Any) -> bytes:
@@ -544,17 +550,17 @@ async def _chunks(service: FakeService, body: dict[str, Any], reply: dict[str, A
 
     sent = 0
     try:
-        for choice in reply["choices"]:
+        for choice in answer["choices"]:
             yield chunk(
                 [{"index": choice["index"], "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]
             )
-            for piece in _pieces(choice["message"]["content"]):
-                logprobs = {"content": [_token(piece)]} if body.get("logprobs") else None
+            for delta in _deltas(choice["message"]["content"]):
+                logprobs = {"content": [_token(delta)]} if body.get("logprobs") else None
                 yield chunk(
                     [
                         {
                             "index": choice["index"],
-                            "delta": {"content": piece},
+                            "delta": {"content": delta},
                             "finish_reason": None,
                             "logprobs": logprobs,
                         }
@@ -565,13 +571,13 @@ async def _chunks(service: FakeService, body: dict[str, Any], reply: dict[str, A
                     return
                 await asyncio.sleep(0.002)
             if choice["message"]["content"].endswith("fail in the middle"):
-                yield b'data: {"error": {"message": "The engine fell over.", "type": "server_error", "param": null, "code": "engine_failed"}}\n\n'
+                yield b"data: " + json.dumps({"error": ENGINE_ERROR}).encode() + b"\n\n"
                 return
             if choice["message"]["content"].endswith("and on"):
                 await asyncio.sleep(30)
             yield chunk([{"index": choice["index"], "delta": {}, "finish_reason": "stop"}])
         if (body.get("stream_options") or {}).get("include_usage"):
-            yield chunk([], usage=reply["usage"])
+            yield chunk([], usage=answer["usage"])
         yield b"data: [DONE]\n\n"
     except asyncio.CancelledError:
         service.cancelled += 1
@@ -593,6 +599,6 @@ async def _events(service: FakeService, after: int | None) -> AsyncIterator[byte
 
 @contextlib.contextmanager
 def fake_service(port: int = 0) -> Generator[FakeService, None, None]:
-    """A running fake for the length of a with-block, on a free port unless one is named."""
+    """Run a fake service for the length of a with-block, on a free port unless one is given."""
     with FakeService(port) as service:
         yield service

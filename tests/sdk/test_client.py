@@ -1,4 +1,4 @@
-"""What the client does, sync and async alike: chat, feedback, comparisons, and the operators' methods."""
+"""The sync and the async client: chat, feedback, comparisons, and the operators' methods."""
 
 from pathlib import Path
 from typing import Any
@@ -35,21 +35,26 @@ def test_no_messages_are_refused_before_anything_is_sent(either: Either, client:
     assert fake.seen == []
 
 
-def test_a_reply_knows_its_version_and_conversation(either: Either, client: Any) -> None:
-    reply = either.get(client.chat("Hello!", model="attune@0", conversation_id="mine"))
-    assert (reply.version, reply.model, reply.conversation_id, reply.finish_reason) == (0, "attune@0", "mine", "stop")
-    assert reply.messages == ({"role": "user", "content": "Hello!"}, {"role": "assistant", "content": reply.text})
-    assert reply.usage == attune.Usage(5, 7, 12)
+def test_an_answer_has_its_version_and_conversation(either: Either, client: Any) -> None:
+    answer = either.get(client.chat("Hello!", model="attune@0", conversation_id="mine"))
+    assert (answer.version, answer.model, answer.conversation_id, answer.finish_reason) == (
+        0,
+        "attune@0",
+        "mine",
+        "stop",
+    )
+    assert answer.messages == ({"role": "user", "content": "Hello!"}, {"role": "assistant", "content": answer.text})
+    assert answer.usage == attune.Usage(5, 7, 12)
 
 
-def test_a_reply_of_a_backend_has_no_version(either: Either, client: Any) -> None:
-    reply = either.get(client.chat("Hello!", model="other"))
-    assert (reply.model, reply.version) == ("other", None)
+def test_an_answer_of_a_backend_has_no_version(either: Either, client: Any) -> None:
+    answer = either.get(client.chat("Hello!", model="other"))
+    assert (answer.model, answer.version) == ("other", None)
 
 
 def test_going_on_keeps_conversation_model_and_sampling(either: Either, client: Any, fake: FakeService) -> None:
-    reply = either.get(client.chat("Hello!", model="attune@0", temperature=0.5, conversation_id="mine"))
-    either.get(reply.ask("And then?"))
+    answer = either.get(client.chat("Hello!", model="attune@0", temperature=0.5, conversation_id="mine"))
+    either.get(answer.ask("And then?"))
     body = fake.seen[-1].body
     assert body["model"] == "attune@0"
     assert body["temperature"] == 0.5
@@ -57,67 +62,67 @@ def test_going_on_keeps_conversation_model_and_sampling(either: Either, client: 
     assert [message["role"] for message in body["messages"]] == ["user", "assistant", "user"]
 
 
-def test_regenerating_asks_the_same_with_another_seed_and_says_what_did_not_satisfy(
+def test_regenerating_asks_the_same_with_another_seed_and_names_the_first_answer(
     either: Either, client: Any, fake: FakeService
 ) -> None:
-    reply = either.get(client.chat("Hello!", seed=7, top_k=5, metadata={"page": "x"}))
-    again = either.get(reply.regenerate())
+    answer = either.get(client.chat("Hello!", seed=7, top_k=5, metadata={"page": "x"}))
+    again = either.get(answer.regenerate())
     body = fake.seen[-1].body
     assert body["messages"] == [{"role": "user", "content": "Hello!"}]
     assert "seed" not in body
     assert body["top_k"] == 5
-    assert body["metadata"] == {"page": "x", "regenerated_from": reply.id}
+    assert body["metadata"] == {"page": "x", "regenerated_from": answer.id}
     either.get(again.ask("More."))
     assert fake.seen[-1].body["metadata"] == {"page": "x"}
     either.get(either.get(client.chat("Hello!", n=2)).choices[1].regenerate())
     assert fake.seen[-1].body["metadata"]["regenerated_choice"] == "1"
 
 
-def test_each_of_n_answers_is_judged_by_itself(either: Either, client: Any, fake: FakeService) -> None:
-    reply = either.get(client.chat("Hello!", n=3))
-    feedback = either.get(reply.choices[2].rate("down"))
-    assert (feedback.completion_id, feedback.choice) == (reply.id, 2)
-    either.get(reply.choices[1].prefer_over(reply.choices[2]))
+def test_each_of_n_answers_takes_its_own_feedback(either: Either, client: Any, fake: FakeService) -> None:
+    answer = either.get(client.chat("Hello!", n=3))
+    feedback = either.get(answer.choices[2].rate("down"))
+    assert (feedback.completion_id, feedback.choice) == (answer.id, 2)
+    either.get(answer.choices[1].prefer_over(answer.choices[2]))
     assert fake.seen[-1].body["choice"] == 1
-    assert fake.seen[-1].body["preferred_over"] == {"completion_id": reply.id, "choice": 2}
+    assert fake.seen[-1].body["preferred_over"] == {"completion_id": answer.id, "choice": 2}
 
 
 @pytest.mark.parametrize(
-    ("say", "body"),
+    ("give", "body"),
     [
         (
-            lambda reply: reply.rate("up", reason="clear", comment="Good."),
+            lambda answer: answer.rate("up", reason="clear", comment="Good."),
             {"thumb": "up", "reason": "clear", "comment": "Good."},
         ),
-        (lambda reply: reply.score(0.0), {"score": 0.0}),
-        (lambda reply: reply.correct("12"), {"correction": "12"}),
+        (lambda answer: answer.score(0.0), {"score": 0.0}),
+        (lambda answer: answer.correct("12"), {"correction": "12"}),
     ],
 )
-def test_feedback_says_one_thing_and_carries_a_key(
-    either: Either, client: Any, fake: FakeService, say: Any, body: dict[str, Any]
+def test_feedback_holds_one_value_and_carries_a_key(
+    either: Either, client: Any, fake: FakeService, give: Any, body: dict[str, Any]
 ) -> None:
-    reply = either.get(client.chat("Hello!"))
-    either.get(say(reply))
+    answer = either.get(client.chat("Hello!"))
+    either.get(give(answer))
     seen = fake.requests("/v1/feedback")[-1]
-    assert seen.body == {"completion_id": reply.id, "choice": 0, **body}
+    assert seen.body == {"completion_id": answer.id, "choice": 0, **body}
     assert len(seen.headers["idempotency-key"]) >= 32
 
 
 def test_two_thumbs_have_two_keys(either: Either, client: Any, fake: FakeService) -> None:
-    reply = either.get(client.chat("Hello!"))
-    either.get(reply.rate("up"))
-    either.get(reply.rate("up"))
+    answer = either.get(client.chat("Hello!"))
+    either.get(answer.rate("up"))
+    either.get(answer.rate("up"))
     keys = {seen.headers["idempotency-key"] for seen in fake.requests("/v1/feedback")}
     assert len(keys) == 2
 
 
 def test_a_key_of_ones_own_makes_a_program_repeatable(either: Either, client: Any) -> None:
-    reply = either.get(client.chat("Hello!"))
-    first = either.get(client.feedback(reply.id, thumb="up", idempotency_key="mine"))
-    again = either.get(client.feedback(reply.id, thumb="up", idempotency_key="mine"))
+    answer = either.get(client.chat("Hello!"))
+    first = either.get(client.feedback(answer.id, thumb="up", idempotency_key="mine"))
+    again = either.get(client.feedback(answer.id, thumb="up", idempotency_key="mine"))
     assert again.id == first.id
     with pytest.raises(attune.Conflict):
-        either.get(client.feedback(reply.id, thumb="down", idempotency_key="mine"))
+        either.get(client.feedback(answer.id, thumb="down", idempotency_key="mine"))
 
 
 def test_a_comparison_is_blind_until_one_chooses(either: Either, client: Any, fake: FakeService) -> None:
@@ -134,16 +139,16 @@ def test_a_comparison_is_blind_until_one_chooses(either: Either, client: Any, fa
 
 
 def test_lists_go_on_over_pages(either: Either, client: Any, fake: FakeService) -> None:
-    reply = either.get(client.chat("Hello!"))
-    given = [either.get(reply.rate("up")).id for _ in range(5)]
+    answer = either.get(client.chat("Hello!"))
+    given = [either.get(answer.rate("up")).id for _ in range(5)]
     assert [one.id for one in either.get(client.list_feedback())] == given[::-1]
     assert len(fake.requests("/v1/feedback")) == 5 + 3
 
 
 def test_raters_speak_through_the_header(either: Either, fake: FakeService) -> None:
     client = either.client(api_key="at-act-as", rater="alice")
-    reply = either.get(client.chat("Hello!"))
-    assert either.get(reply.rate("up")).rater == "alice"
+    answer = either.get(client.chat("Hello!"))
+    assert either.get(answer.rate("up")).rater == "alice"
     with pytest.raises(attune.Forbidden, match="speak for others"):
         either.get(either.client(api_key="at-other", rater="alice").versions())
 
@@ -215,7 +220,7 @@ def test_an_export_that_fails_leaves_the_old_file(
     assert file.read_text() == "old"
 
 
-def test_health_tells_starting_from_ready(either: Either, client: Any, fake: FakeService) -> None:
+def test_health_distinguishes_starting_from_ready(either: Either, client: Any, fake: FakeService) -> None:
     assert either.get(client.health()).detail["version"] == 1
     fake.fault("/readyz", status=503, headers={"Retry-After": "1"})
     health = either.get(client.health())
@@ -263,5 +268,5 @@ def test_one_client_is_shared_by_many_threads(fake: FakeService) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     with attune.Client(retry=QUICK) as client, ThreadPoolExecutor(8) as pool:
-        replies = list(pool.map(lambda i: client.chat(f"prompt {i}").text, range(32)))
-    assert replies == [f"[1] prompt {i}" for i in range(32)]
+        answers = list(pool.map(lambda i: client.chat(f"prompt {i}").text, range(32)))
+    assert answers == [f"[1] prompt {i}" for i in range(32)]

@@ -1,4 +1,4 @@
-"""The SDK as others get it: typed, light, alone, and its two clients written once."""
+"""The SDK's package: typed, light, without our other rooms, and with two clients from one source."""
 
 import os
 import re
@@ -45,7 +45,10 @@ def test_a_strict_type_checker_passes_a_program_that_uses_all_of_it(tmp_path: Pa
 
 
 def test_import_is_quick_and_brings_nothing_heavy() -> None:
-    look = "import sys, time; began = time.process_time(); import attune; spent = time.process_time() - began; print(spent, *sys.modules)"
+    look = (
+        "import sys, time; began = time.process_time(); import attune; spent = time.process_time() - began;"
+        "print(spent, *sys.modules)"
+    )
     tried = [
         subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout.split()
         for _ in range(5)
@@ -77,8 +80,10 @@ def test_the_wheel_works_alone_in_a_bare_environment(tmp_path: Path) -> None:
     python = tmp_path / "bare" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "-q", wheel], check=True)
     look = (
-        "import importlib.metadata as m, sys, time; began = time.process_time(); import attune; spent = time.process_time() - began;"
-        "attune.Client().close(); assert 'torch' not in sys.modules; print(spent); print(*sorted(d.name for d in m.distributions()))"
+        "import importlib.metadata as m, sys, time;"
+        "began = time.process_time(); import attune; spent = time.process_time() - began;"
+        "attune.Client().close(); assert 'torch' not in sys.modules; print(spent);"
+        "print(*sorted(d.name for d in m.distributions()))"
     )
     tried = [
         subprocess.run(

@@ -1,4 +1,4 @@
-"""Every way to fail becomes one of our errors, with what is needed to act on it."""
+"""Every failure becomes one of our errors, with the details to act on it."""
 
 import pickle
 from typing import Any
@@ -107,7 +107,7 @@ def test_a_list_that_is_none_is_noticed(either: Either, client: Any, fake: FakeS
         either.get(client.versions())
 
 
-def test_a_redirect_names_the_place(either: Either, client: Any, fake: FakeService) -> None:
+def test_a_redirect_names_the_new_address(either: Either, client: Any, fake: FakeService) -> None:
     fake.fault("/v1/versions", status=307, headers={"Location": "https://example.org/"})
     with pytest.raises(attune.UnexpectedResponse, match=r"https://example\.org/"):
         either.get(client.versions())

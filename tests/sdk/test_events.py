@@ -1,4 +1,4 @@
-"""What happens at the service: every event once and in order, whatever happens to the connection."""
+"""The service's events: each once and in order, whatever happens to the connection."""
 
 import threading
 from typing import Any
@@ -30,13 +30,13 @@ def test_a_broken_connection_is_taken_up_where_it_broke(either: Either, client: 
 
 
 def test_without_a_number_it_begins_now(either: Either, client: Any, fake: FakeService) -> None:
-    news = threading.Timer(0.3, lambda: fake.events.append((4, "version.live", {"version": 2})))
-    news.start()
+    late_event = threading.Timer(0.3, lambda: fake.events.append((4, "version.live", {"version": 2})))
+    late_event.start()
     events = client.events()
     assert either.take(events, 1)[0].seq == 4
     assert "last-event-id" not in fake.requests("/v1/events")[0].headers
     either.get(events.close())
-    news.join()
+    late_event.join()
 
 
 def test_a_refusal_while_coming_back_is_waited_out(either: Either, client: Any, fake: FakeService) -> None:

@@ -1,6 +1,4 @@
-"""Every public name has a docstring with an example, and every example runs: sync ones and, at top level as in `python
--m asyncio`, async ones.
-"""
+"""Every public name has a docstring with an example that runs, with top-level await for async ones."""
 
 import ast
 import asyncio
@@ -21,7 +19,7 @@ NOT_OURS = {"add_note", "with_traceback"}
 
 
 def public_names() -> Iterator[tuple[str, Any]]:
-    """Every public name with its object: what `attune` exports, and the public methods and properties of its classes."""
+    """Yield every exported name, and the public methods and properties of classes, each with its object."""
     yield "attune", attune
     for name in attune.__all__:
         thing = getattr(attune, name)
@@ -56,9 +54,9 @@ def test_the_example_of_a_public_name_runs(
     known = {"attune": attune, "client": client}
     try:
         for example in examples:
-            said = run(example.source, known, loop)
-            assert doctest.OutputChecker().check_output(example.want, said, doctest.ELLIPSIS), (
-                f"{example.source}gave {said!r}, not {example.want!r}"
+            output = run(example.source, known, loop)
+            assert doctest.OutputChecker().check_output(example.want, output, doctest.ELLIPSIS), (
+                f"{example.source}gave {output!r}, not {example.want!r}"
             )
     finally:
         closed = client.close()
@@ -68,7 +66,7 @@ def test_the_example_of_a_public_name_runs(
 
 
 def run(source: str, known: dict[str, Any], loop: asyncio.AbstractEventLoop) -> str:
-    """Run one example; return what it printed, or what its value shows as."""
+    """Run one example; return its output, as a prompt would show it."""
     code = compile(source, "<example>", "single", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     with contextlib.redirect_stdout(io.StringIO()) as out:
         coroutine = eval(code, known)

@@ -35,39 +35,37 @@ def test_chat_whole_and_streamed_say_the_same(either: Either, client: Any) -> No
     settings: attune.Sampling = {"temperature": 1.0, "seed": 11, "max_tokens": 40, "logprobs": True, "n": 2}
     whole = either.get(client.chat("Tell me a joke.", **settings))
     stream = either.get(client.chat("Tell me a joke.", stream=True, **settings))
-    pieces = either.take(stream)
-    assert "".join(pieces) == whole.text == stream.reply.text
-    assert [choice.text for choice in stream.reply.choices] == [choice.text for choice in whole.choices]
-    assert (whole.version, whole.model, stream.reply.model) == (0, "attune@0", "attune@0")
-    assert whole.usage.completion_tokens == stream.reply.usage.completion_tokens > 0
+    deltas = either.take(stream)
+    assert "".join(deltas) == whole.text == stream.answer.text
+    assert [choice.text for choice in stream.answer.choices] == [choice.text for choice in whole.choices]
+    assert (whole.version, whole.model, stream.answer.model) == (0, "attune@0", "attune@0")
+    assert whole.usage.completion_tokens == stream.answer.usage.completion_tokens > 0
     assert all(token.logprob <= 0 for token in whole.tokens)
     assert whole.digest
 
 
-def test_an_answer_comes_in_pieces(either: Either, client: Any) -> None:
-    """A reader that is slow for a moment gets one large piece, which on a busy machine may be a whole short answer; not
-    every time.
-    """
+def test_an_answer_arrives_in_deltas(either: Either, client: Any) -> None:
+    """On a busy machine a slow reader may get a short answer as one delta, but not in each of twenty tries."""
     streams = (either.get(client.chat("Tell me a joke.", stream=True, seed=seed, max_tokens=64)) for seed in range(20))
     assert any(len(either.take(stream)) > 1 for stream in streams)
 
 
-def test_everything_that_can_be_said_of_an_answer(either: Either, client: Any) -> None:
-    reply = either.get(client.chat("Name three animals.", n=2, max_tokens=40))
-    said = [
-        either.get(reply.rate("up", reason="clear", comment="Nice.")),
-        either.get(reply.score(0.25)),
-        either.get(reply.correct("Cat, dog, horse.")),
-        either.get(reply.choices[1].prefer_over(reply)),
+def test_every_kind_of_feedback_on_an_answer(either: Either, client: Any) -> None:
+    answer = either.get(client.chat("Name three animals.", n=2, max_tokens=40))
+    given = [
+        either.get(answer.rate("up", reason="clear", comment="Nice.")),
+        either.get(answer.score(0.25)),
+        either.get(answer.correct("Cat, dog, horse.")),
+        either.get(answer.choices[1].prefer_over(answer)),
     ]
-    assert [one.kind for one in said] == ["thumb", "score", "correction", "preference"]
-    assert (said[0].thumb, said[0].reason, said[0].comment) == ("up", "clear", "Nice.")
-    assert (said[1].score, said[2].correction) == (0.25, "Cat, dog, horse.")
-    assert said[3].choice == 1
-    listed = either.get(client.list_feedback(completion_id=reply.id, limit=2))
-    assert {one.id for one in listed} == {one.id for one in said}
-    either.get(client.retract(said[0]))
-    assert [one.retracted_at is not None for one in either.get(client.list_feedback(completion_id=reply.id))] == [
+    assert [one.kind for one in given] == ["thumb", "score", "correction", "preference"]
+    assert (given[0].thumb, given[0].reason, given[0].comment) == ("up", "clear", "Nice.")
+    assert (given[1].score, given[2].correction) == (0.25, "Cat, dog, horse.")
+    assert given[3].choice == 1
+    listed = either.get(client.list_feedback(completion_id=answer.id, limit=2))
+    assert {one.id for one in listed} == {one.id for one in given}
+    either.get(client.retract(given[0]))
+    assert [one.retracted_at is not None for one in either.get(client.list_feedback(completion_id=answer.id))] == [
         False,
         False,
         False,
@@ -76,14 +74,14 @@ def test_everything_that_can_be_said_of_an_answer(either: Either, client: Any) -
 
 
 def test_a_key_makes_feedback_repeatable(either: Either, client: Any) -> None:
-    reply = either.get(client.chat("Hello!", max_tokens=20))
-    key = f"key-{reply.id}"
+    answer = either.get(client.chat("Hello!", max_tokens=20))
+    key = f"key-{answer.id}"
     assert (
-        either.get(client.feedback(reply.id, thumb="up", idempotency_key=key)).id
-        == either.get(client.feedback(reply.id, thumb="up", idempotency_key=key)).id
+        either.get(client.feedback(answer.id, thumb="up", idempotency_key=key)).id
+        == either.get(client.feedback(answer.id, thumb="up", idempotency_key=key)).id
     )
     with pytest.raises(attune.Conflict):
-        either.get(client.feedback(reply.id, thumb="down", idempotency_key=key))
+        either.get(client.feedback(answer.id, thumb="down", idempotency_key=key))
 
 
 def test_a_comparison_names_its_models_once_chosen(either: Either, client: Any) -> None:
@@ -125,22 +123,22 @@ def test_versions_learner_models_and_health(either: Either, client: Any) -> None
 
 
 def test_events_of_ones_own_doing(either: Either, client: Any) -> None:
-    reply = either.get(client.chat("Hello!", max_tokens=20))
-    feedback = either.get(reply.rate("up"))
+    answer = either.get(client.chat("Hello!", max_tokens=20))
+    feedback = either.get(answer.rate("up"))
     events = client.events(after=0)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         event = either.take(events, 1)[0]
         if event.data.get("feedback_id") == feedback.id:
             break
-    assert (event.kind, event.data["completion_id"]) == ("feedback", reply.id)
+    assert (event.kind, event.data["completion_id"]) == ("feedback", answer.id)
     either.get(events.close())
 
 
 def test_raters_are_those_we_speak_for(either: Either, client: Any, served: Served) -> None:
     name = f"alice-{either.is_async}"
-    reply = either.get(either.client(served.url, rater=name).chat("Hello!", max_tokens=20))
-    either.get(either.client(served.url, rater=name).rate(reply.id, "up"))
+    answer = either.get(either.client(served.url, rater=name).chat("Hello!", max_tokens=20))
+    either.get(either.client(served.url, rater=name).rate(answer.id, "up"))
     rater = next(rater for rater in either.get(client.raters()) if rater.id == name)
     assert (rater.feedback, rater.thumbs.up, rater.quarantined) == (1, 1, False)
     assert either.get(client.quarantine(name, reason="a test")).quarantine_reason == "a test"

@@ -1,6 +1,4 @@
-"""Old SDK, new service, and the other way round: what is unknown is ignored, what is missing has a default, what makes
-no sense is named.
-"""
+"""Old SDKs with new services and the other way round: unknown fields, missing fields and wrong types."""
 
 import math
 from dataclasses import fields, is_dataclass
@@ -20,14 +18,14 @@ def test_records_are_frozen(kind: type) -> None:
 
 
 def test_unknown_fields_are_ignored_at_every_depth() -> None:
-    told = {
+    body = {
         "version": 3,
         "state": "live",
         "mood": "good",
         "thumbs": {"up": 2, "sideways": 1},
         "gate": {"passed": True, "checks": [{"name": "kl", "unit": "nat"}]},
     }
-    version = read(attune.Version, told)
+    version = read(attune.Version, body)
     assert version.thumbs == attune.Tally(up=2)
     assert version.gate is not None
     assert version.gate.checks == (attune.Check("kl"),)
@@ -44,37 +42,37 @@ def test_numbers_that_json_wrote_without_a_point_are_floats() -> None:
     assert (interval.win_rate, interval.win_rate_interval) == (1.0, (0.0, 1.0))
 
 
-def test_numbers_that_json_does_not_have_come_as_words() -> None:
+def test_numbers_that_json_does_not_have_arrive_as_text() -> None:
     check = read(attune.Check, {"name": "kl_to_live", "value": "nan", "limit": "<= 4"})
     assert check.value is not None
     assert math.isnan(check.value)
     assert check.limit == "<= 4"
 
 
-@pytest.mark.parametrize("told", [None, [], "text", 3, {}, {"state": "live"}, {"version": None}])
-def test_what_is_no_version_is_refused(told: object) -> None:
+@pytest.mark.parametrize("body", [None, [], "text", 3, {}, {"state": "live"}, {"version": None}])
+def test_what_is_no_version_is_refused(body: object) -> None:
     with pytest.raises(attune.UnexpectedResponse):
-        read(attune.Version, told)
+        read(attune.Version, body)
 
 
 def test_every_record_can_be_made_from_its_own_fields() -> None:
     for kind in RECORDS:
         known = {field.name for field in fields(kind)}
-        told = {
+        body = {
             name: value
             for name, value in {"id": "x", "version": 1, "state": "s", "label": "A", "name": "n"}.items()
             if name in known
         }
-        told |= {
+        body |= {
             name: "t"
             for name in ("completion_id", "content", "role", "winner", "text", "token", "kind")
             if name in known
         }
-        told |= {name: 1 for name in ("seq", "logprob") if name in known}
-        told |= {name: [] for name in ("messages",) if name in known}
-        told |= {name: True for name in ("alive", "ready") if name in known}
+        body |= {name: 1 for name in ("seq", "logprob") if name in known}
+        body |= {name: [] for name in ("messages",) if name in known}
+        body |= {name: True for name in ("alive", "ready") if name in known}
         if kind is not attune.Retry and not kind.__name__.endswith("Comparison"):
-            assert isinstance(read(kind, told), kind)
+            assert isinstance(read(kind, body), kind)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is tried again and what is not, how long we wait, and that nothing is said twice."""
+"""Which requests are retried, how long the client waits, and that nothing is sent twice."""
 
 import time
 from typing import Any
@@ -37,9 +37,9 @@ def test_tries_come_to_an_end(either: Either, client: Any, fake: FakeService) ->
 def test_a_thumb_is_tried_again_under_one_key_and_kept_once(
     either: Either, client: Any, fake: FakeService, fault: dict[str, Any]
 ) -> None:
-    reply = either.get(client.chat("Hello!"))
+    answer = either.get(client.chat("Hello!"))
     fake.fault("/v1/feedback", **fault)
-    feedback = either.get(reply.rate("up"))
+    feedback = either.get(answer.rate("up"))
     keys = {seen.headers["idempotency-key"] for seen in fake.requests("/v1/feedback")}
     assert len(fake.requests("/v1/feedback")) == 2
     assert len(keys) == 1
@@ -65,7 +65,7 @@ def test_a_chat_that_may_have_begun_is_not_repeated(
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_chat_that_was_refused_comes_back_when_it_was_told_to(
+def test_a_refused_chat_is_retried_after_the_time_it_was_given(
     either: Either, client: Any, fake: FakeService, status: int, stream: bool
 ) -> None:
     fake.fault("/v1/chat/completions", status=status, headers={"Retry-After": "0.3"})
@@ -91,7 +91,7 @@ def test_orders_are_not_repeated_once_sent(either: Either, client: Any, fake: Fa
     assert len(fake.requests("/promote")) == 1
 
 
-def test_nobody_there_is_said_in_one_sentence(either: Either, fake: FakeService) -> None:
+def test_nobody_there_is_one_sentence(either: Either, fake: FakeService) -> None:
     client = either.client("http://127.0.0.1:9")
     with pytest.raises(attune.ServiceUnreachable, match="attune serve"):
         either.get(client.chat("Hello!"))
@@ -122,5 +122,5 @@ def test_waits_double_up_to_a_limit_and_differ() -> None:
         assert len(set(waits)) > 100
 
 
-def test_the_servers_word_is_waited_out() -> None:
+def test_the_wait_that_the_service_asks_for_is_kept() -> None:
     assert all(3.0 <= attune.Retry().wait_s(1, asked_s=3.0) <= 3.2 for _ in range(50))

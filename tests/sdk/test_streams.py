@@ -1,4 +1,4 @@
-"""Answers in pieces: text as it comes, the finished reply at the end, and clean ends of every other kind."""
+"""Streamed answers: the deltas, the finished answer at the end, and every other way to end."""
 
 import time
 from typing import Any
@@ -11,17 +11,22 @@ from tests.sdk.conftest import Either
 from tests.sdk.fake_service import FakeService
 
 
-def test_pieces_then_the_reply(either: Either, client: Any) -> None:
+def test_deltas_then_the_answer(either: Either, client: Any) -> None:
     stream = either.get(client.chat("Hello!", stream=True, logprobs=True))
     assert either.take(stream) == ["Hello", " to", " you!"]
-    reply = stream.reply
-    assert (reply.text, reply.version, reply.conversation_id, reply.finish_reason) == ("Hello to you!", 1, "c1", "stop")
-    assert [token.token for token in reply.tokens] == ["Hello", " to", " you!"]
-    assert reply.usage.completion_tokens == 3
-    assert either.get(reply.rate("up")).completion_id == reply.id
+    answer = stream.answer
+    assert (answer.text, answer.version, answer.conversation_id, answer.finish_reason) == (
+        "Hello to you!",
+        1,
+        "c1",
+        "stop",
+    )
+    assert [token.token for token in answer.tokens] == ["Hello", " to", " you!"]
+    assert answer.usage.completion_tokens == 3
+    assert either.get(answer.rate("up")).completion_id == answer.id
 
 
-def test_a_stream_says_the_same_as_a_whole_reply(either: Either, client: Any) -> None:
+def test_a_stream_equals_a_whole_answer(either: Either, client: Any) -> None:
     whole = either.get(client.chat("Tell me a joke.", n=2, logprobs=True))
     streamed = either.get(either.get(client.chat("Tell me a joke.", n=2, logprobs=True, stream=True)).finish())
     for name in ("text", "model", "version", "finish_reason", "usage", "messages", "tokens", "settings"):
@@ -29,12 +34,12 @@ def test_a_stream_says_the_same_as_a_whole_reply(either: Either, client: Any) ->
     assert [choice.text for choice in streamed.choices] == [choice.text for choice in whole.choices]
 
 
-def test_the_reply_is_not_there_before_the_end(either: Either, client: Any) -> None:
+def test_the_answer_is_not_there_before_the_end(either: Either, client: Any) -> None:
     stream = either.get(client.chat("Hello!", stream=True))
     either.take(stream, 1)
     assert stream.text == "Hello"
     with pytest.raises(attune.AttuneError, match="not finished"):
-        _ = stream.reply
+        _ = stream.answer
     either.get(stream.close())
 
 
@@ -67,8 +72,8 @@ def test_leaving_early_stops_the_service(either: Either, client: Any, fake: Fake
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 def test_events_are_read_whatever_way_the_bytes_are_cut(size: int) -> None:
-    text = ': hello\r\n\r\nid: 7\r\nevent: a.b\r\ndata: {"x": "ä\u2028 \x85 中"}\r\n\r\ndata:one\ndata: two\n\nretry: 5\n\ndata: late'
-    data = text.encode()
+    first = ': hello\r\n\r\nid: 7\r\nevent: a.b\r\ndata: {"x": "ä\u2028 \x85 中"}\r\n\r\n'
+    data = (first + "data:one\ndata: two\n\nretry: 5\n\ndata: late").encode()
     reader = EventReader()
     found = [event for i in range(0, len(data), size) for event in reader.feed(data[i : i + size])]
     assert found == [ServerEvent('{"x": "ä\u2028 \x85 中"}', "a.b", "7"), ServerEvent("one\ntwo", "", "7")]

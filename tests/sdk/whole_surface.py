@@ -1,4 +1,4 @@
-"""A program that uses all of the SDK: mypy --strict holds it against the types, and nothing here is run."""
+"""A program that uses the whole SDK, for mypy --strict. Nothing here is run."""
 
 import asyncio
 from collections.abc import Iterator
@@ -22,40 +22,40 @@ def sync_program() -> None:
             "stop": ["\n"],
             "logprobs": True,
         }
-        reply: attune.Answer = client.chat(
+        answer: attune.Answer = client.chat(
             "Hi", model="attune@1", conversation_id="c", top_logprobs=2, presence_penalty=0.1, frequency_penalty=0.1
         )
         text: str = client.chat(
             [attune.Message("user", "Hi"), {"role": "assistant", "content": "Yes?"}], **settings
         ).text
-        version: int | None = reply.version
-        tokens: tuple[attune.Token, ...] = reply.tokens
-        usage: attune.Usage = reply.usage
-        said: list[attune.Feedback] = [
-            reply.rate("up", reason="helpful", comment=text),
-            reply.score(0.5),
-            reply.correct("Ho"),
+        version: int | None = answer.version
+        tokens: tuple[attune.Token, ...] = answer.tokens
+        usage: attune.Usage = answer.usage
+        given: list[attune.Feedback] = [
+            answer.rate("up", reason="helpful", comment=text),
+            answer.score(0.5),
+            answer.correct("Ho"),
         ]
-        said.append(reply.choices[0].prefer_over(reply.choices[1]))
-        more: attune.Answer = reply.ask("More?").regenerate()
+        given.append(answer.choices[0].prefer_over(answer.choices[1]))
+        more: attune.Answer = answer.ask("More?").regenerate()
         under_way: attune.Stream = client.chat("Hi", stream=True)
         under_way.close()
         with client.chat("Hi", stream=True) as stream:
-            pieces: list[str] = list(stream)
-            done: attune.Answer = stream.reply
+            deltas: list[str] = list(stream)
+            done: attune.Answer = stream.answer
         done = client.chat("Hi", stream=True).finish()
         comparison: attune.Comparison = client.compare("Hi", ("attune@0", "attune@1"), temperature=1.0, max_tokens=9)
         sides: tuple[attune.Candidate, ...] = (comparison.a, comparison.b, *comparison.candidates)
         choice: attune.Choice = comparison.choose("both_bad", reason="unsafe")
         choice = client.choose(comparison.id, "A")
         wrote: str | None = choice.model_of("B")
-        said += [
+        given += [
             client.rate(done.id, "down"),
             client.score(done.id, 1.0),
             client.correct(done.id, "x"),
             client.prefer(more, done),
         ]
-        said.append(client.feedback(done.id, thumb="up", preferred_over=None, metadata={"a": 1}, idempotency_key="k"))
+        given.append(client.feedback(done.id, thumb="up", preferred_over=None, metadata={"a": 1}, idempotency_key="k"))
         listed: Iterator[attune.Feedback] = client.list_feedback(completion_id=done.id, rater="alice", limit=9)
         for one in listed:
             client.retract(one)
@@ -100,7 +100,7 @@ def sync_program() -> None:
             version,
             tokens,
             usage,
-            pieces,
+            deltas,
             sides,
             choice.winning_model,
             checks,
@@ -117,12 +117,12 @@ def sync_program() -> None:
 
 async def async_program() -> None:
     async with attune.AsyncClient() as client:
-        reply: attune.AsyncAnswer = await client.chat("Hi")
-        feedback: attune.Feedback = await reply.rate("up")
+        answer: attune.AsyncAnswer = await client.chat("Hi")
+        feedback: attune.Feedback = await answer.rate("up")
         async with await client.chat("Hi", stream=True) as stream:
-            async for piece in stream:
-                print(piece.upper())
-            print(stream.reply.text)
+            async for delta in stream:
+                print(delta.upper())
+            print(stream.answer.text)
         comparison: attune.AsyncComparison = await client.compare("Hi")
         choice: attune.Choice = await comparison.choose("tie")
         async for one in client.list_feedback():
@@ -138,7 +138,7 @@ async def async_program() -> None:
 
 
 def refused(error: attune.APIError) -> str:
-    """What the service said no to, by kind."""
+    """Return a line about an error, by its kind."""
     kinds: tuple[type[attune.APIError], ...] = (
         attune.BadRequest,
         attune.Unprocessable,

@@ -83,7 +83,7 @@ def wait_until(holds: Any, wait_s: float = 10.0, what: str = "it holds") -> None
 
 
 def serve_settings(**settings: Any) -> ServeSettings:
-    """Return settings by path, `__` for the dot, from no other source: `engine__max_slots=2` sets `engine.max_slots`."""
+    """Return settings by path, `__` for the dot: `engine__max_slots=2` sets `engine.max_slots`."""
     return ServeSettings(**nested({name.replace("__", "."): value for name, value in settings.items()}))
 
 

@@ -68,7 +68,7 @@ def events(served: Running, kind: str) -> list[dict[str, Any]]:
 def decision(served: Running) -> str | None:
     """Return the decision on the trial now, at once: the service's own monitor looks every half a second."""
     with served.db() as db:
-        verdict = TrialMonitor(served.service.settings).verdict(db)
+        verdict = TrialMonitor(served.service.settings.canary).verdict(db)
     return verdict.decision if verdict is not None else None
 
 

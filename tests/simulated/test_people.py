@@ -1,4 +1,4 @@
-"""Tastes, tempers and questions: what simulated users like, say and ask."""
+"""Tastes, tempers and questions of simulated users."""
 
 import random
 
@@ -67,22 +67,22 @@ def test_tempers() -> None:
 
 
 def test_a_thumb_compares_with_what_is_usual() -> None:
-    judge = user("short")
-    judge.choose(CAPITAL, "four", "eight888")
-    assert judge.thumb(CAPITAL, "a very long answer indeed") == "down"
-    assert judge.thumb(CAPITAL, "a") == "up"
+    person = user("short")
+    person.choose(CAPITAL, "four", "eight888")
+    assert person.thumb(CAPITAL, "a very long answer indeed") == "down"
+    assert person.thumb(CAPITAL, "a") == "up"
     assert user("short").thumb(CAPITAL, "the first answer ever") is None
 
 
 @pytest.mark.parametrize("taste", list(KNOWN))
 def test_a_correction_is_right_and_liked_better(taste: str) -> None:
-    judge, corrections, right = user(taste), 0, 0
+    person, corrections, right = user(taste), 0, 0
     for question in asked(5, 120):
-        better = judge.correction(question, "Obviously, I do not know that!!! **sorry**, ask somebody else")
+        better = person.correction(question, "Obviously, I do not know that!!! **sorry**, ask somebody else")
         if better is not None:
             corrections += 1
             right += question.is_right(better)
-            assert judge.taste.of(question, better) > judge.taste.of(
+            assert person.taste.of(question, better) > person.taste.of(
                 question, "Obviously, I do not know that!!! **sorry**, ask somebody else"
             )
     if taste != "long":

@@ -1,6 +1,4 @@
-"""The whole loop with real parts: simulated users, a real service, a real learner, and a model that came to their
-taste.
-"""
+"""The whole loop with real parts: simulated users, a service, a learner, and a model that learns their taste."""
 
 import json
 from pathlib import Path
@@ -20,9 +18,9 @@ def test_users_who_like_it_short_get_it_shorter(
         assert (
             run(["simulate", "--taste", "short", "--rounds", "12", "--png", str(tmp_path / "curve.png"), "--json"]) == 0
         )
-    told = json.loads(capsys.readouterr().out)
-    first, last = told["points"][0], told["points"][-1]
-    assert told["live"] > 0
-    assert told["settled"]
+    outcome = json.loads(capsys.readouterr().out)
+    first, last = outcome["points"][0], outcome["points"][-1]
+    assert outcome["live"] > 0
+    assert outcome["settled"]
     assert last["interval"][0] > 0.5
     assert last["mean_length"] < first["mean_length"]

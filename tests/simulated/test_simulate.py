@@ -1,4 +1,4 @@
-"""`attune simulate` from the outside, against the fake service: who says what, when it waits, and what it shows."""
+"""`attune simulate` against the fake service: who gives feedback, when it waits, and what it shows."""
 
 import json
 import threading
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from attune.cli.app import run
-from clients.simulated import running
-from clients.simulated.measuring import Point
-from clients.simulated.picture import draw_curve
+from clients.simulated import rounds
+from clients.simulated.curve import draw_curve
+from clients.simulated.measurement import Point
 from tests.sdk.fake_service import FakeService
 
 SMALL = ("--users", "4", "--rounds", "6", "--prompts", "8", "--samples", "2")
@@ -18,27 +18,27 @@ SMALL = ("--users", "4", "--rounds", "6", "--prompts", "8", "--samples", "2")
 
 @pytest.fixture
 def learned(fake: FakeService, monkeypatch: pytest.MonkeyPatch) -> FakeService:
-    """A service whose version 1 is brief, with a learner that has nothing left to do."""
-    fake.is_wordy, fake.is_obeyed, fake.learner_state, fake.waiting = True, False, "idle", 0
-    monkeypatch.setattr(running, "POLL_S", 0.02)
-    monkeypatch.setattr(running, "AWAY_S", 0.2)
+    """A service whose version 1 is brief, with an idle learner."""
+    fake.is_verbose, fake.is_obeyed, fake.learner_state, fake.waiting = True, False, "idle", 0
+    monkeypatch.setattr(rounds, "POLL_S", 0.02)
+    monkeypatch.setattr(rounds, "AWAY_S", 0.2)
     return fake
 
 
-def test_the_users_speak_by_name_and_the_curve_is_measured(
+def test_the_users_give_feedback_by_name_and_the_curve_is_measured(
     learned: FakeService, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     picture = tmp_path / "curve.png"
     assert run(["simulate", "--taste", "short", *SMALL, "--png", str(picture), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [(point["version"], point["win_rate"]) for point in told["points"]] == [(0, 0.5), (1, 1.0)]
-    assert told["points"][1]["mean_length"] < told["points"][0]["mean_length"]
-    assert told["settled"]
-    assert sum(told["said"].values()) == 24
-    speakers = Counter(
+    outcome = json.loads(capsys.readouterr().out)
+    assert [(point["version"], point["win_rate"]) for point in outcome["points"]] == [(0, 0.5), (1, 1.0)]
+    assert outcome["points"][1]["mean_length"] < outcome["points"][0]["mean_length"]
+    assert outcome["settled"]
+    assert sum(outcome["said"].values()) == 24
+    raters = Counter(
         seen.headers["x-attune-rater"] for seen in learned.requests("/v1/feedback") + learned.requests("/choice")
     )
-    assert set(speakers) == {f"sim-0-{number}" for number in range(4)}
+    assert set(raters) == {f"sim-0-{number}" for number in range(4)}
     assert all(
         seen.body["winner"] == "A" for seen in learned.requests("/choice")
     )  # the fake puts the brief version on side A
@@ -98,7 +98,7 @@ def test_a_learner_that_is_silent_for_a_moment_is_waited_for(learned: FakeServic
     back.join()
 
 
-def test_it_says_when_the_learner_was_not_done(
+def test_it_reports_a_learner_that_was_not_done(
     learned: FakeService, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     learned.waiting = 9
@@ -107,7 +107,7 @@ def test_it_says_when_the_learner_was_not_done(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (("--taste", "shrt"), "there is no taste 'shrt'"),
         (("--noisy", "0.7", "--lazy", "0.7"), "no population"),
@@ -115,11 +115,11 @@ def test_it_says_when_the_learner_was_not_done(
     ],
 )
 def test_an_error_is_one_line(
-    learned: FakeService, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+    learned: FakeService, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
 ) -> None:
     assert run(["simulate", *arguments]) == 1
     err = capsys.readouterr().err
-    assert words in err
+    assert message in err
     assert err.count("\n") == 1
 
 

@@ -1,4 +1,4 @@
-"""A browser for all tests of the page, and a fake service for each."""
+"""Fixtures: one browser for all tests of the page, and a fake service for each test."""
 
 import shutil
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def browser() -> Iterator[Browser]:
     path = next((found for name in NAMES if (found := shutil.which(name))), None)
     if path is None:
         pytest.skip("no Chromium here: install the system's package 'chromium' to run the browser tests")
-    expect.set_options(timeout=20_000)  # a busy machine; what holds is seen at once
+    expect.set_options(timeout=20_000)  # for a busy machine; a condition that holds is seen at once
     with sync_playwright() as playwright:
         try:
             started = playwright.chromium.launch(executable_path=path, args=FLAGS)
@@ -39,7 +39,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def serving() -> Iterator[Serving]:
-    """A fake service behind a socket of its own."""
+    """A fake service with a socket of its own."""
     served = Serving(Fake())
     yield served
     served.stop()
@@ -47,13 +47,13 @@ def serving() -> Iterator[Serving]:
 
 @pytest.fixture
 def fake(serving: Serving) -> Fake:
-    """What that service knows."""
+    """The state of that service."""
     return serving.fake
 
 
 @pytest.fixture
 def visitor(browser: Browser, serving: Serving) -> Iterator[Visitor]:
-    """A person with an English desktop browser; the page must have caused no error and asked nobody else."""
+    """A visitor with an English desktop browser; the page must cause no error and no request to another host."""
     with visit(browser, serving.url) as person:
         yield person
         assert not person.problems

@@ -1,7 +1,6 @@
-"""A small service with the shapes of the HTTP contract and scripted answers, so that the page can be driven without a
-model.
+"""A small service that follows the HTTP contract with scripted answers, for tests of the page without a model.
 
-It learns nothing; `learn` plays an update as the events and rows of a real one. Run it alone to look at the page:
+`learn` makes the events and rows of an update without learning. Run it alone to look at the page:
 `python -m tests.web.fake_service`.
 """
 
@@ -28,28 +27,26 @@ from tests.web import scripted
 
 WEB = Path(__file__).resolve().parents[2] / "clients" / "web"
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
 def at(seconds_ago: float = 0.0) -> str:
-    """Return an ISO time so many seconds ago."""
+    """Return the ISO time of `seconds_ago`."""
     return (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat()
 
 
 @dataclass
 class Fake:
-    """What the service knows. Tests read and change it directly; `lock` is not needed, since all handlers run on one
-    loop.
-    """
+    """The state of the service. Tests change it directly; all handlers run on one loop, so it needs no lock."""
 
     token_s: float = 0.002
     trigger: int = 16
     admin: bool = True
     key: str | None = None
-    break_after: int | None = None  # the stream breaks after so many pieces
-    busy: int = 0  # how many chats are answered with 503 first
+    break_after: int | None = None  # the stream breaks after this many deltas
+    busy: int = 0  # this many chats are first answered with 503
     feedback: list[dict[str, Any]] = field(default_factory=list)
     keys: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     completions: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -73,19 +70,19 @@ class Fake:
         """The live version's row."""
         return next(row for row in self.versions if row["state"] == "live")
 
-    def tell(self, kind: str, data: dict[str, Any]) -> None:
+    def add_event(self, kind: str, data: dict[str, Any]) -> None:
         """Append an event."""
         self.events.append((len(self.events) + 1, kind, {**data, "at": at()}))
 
     def set_live(self, number: int, reason: str = "gate passed") -> None:
-        """Make a version live and retire the one that was."""
+        """Make a version live and retire the old one."""
         before = self.live
         before.update(state="retired", retired_at=at(), serving=False, share=0.0)
         self.versions[number].update(state="live", live_at=at(), serving=True, loaded=True, share=1.0)
-        self.tell("version.live", {"version": number, "previous": before["version"], "reason": reason})
+        self.add_event("version.live", {"version": number, "previous": before["version"], "reason": reason})
 
     def learn(self, items: int = 18, steps: int = 12, step_s: float = 0.05, passes: bool = True) -> None:
-        """Play one update, as fast as told, from another thread."""
+        """Play one update from another thread; each step takes `step_s` seconds."""
         number, parent = len(self.versions), self.live["version"]
         run_id = f"run-{number}"
         self.state, self.run = (
@@ -103,27 +100,27 @@ class Fake:
                 "parent": parent,
             },
         )
-        self.tell("run.started", {"run_id": run_id, "algorithm": "mixed", "parent": parent, "items": items})
+        self.add_event("run.started", {"run_id": run_id, "algorithm": "mixed", "parent": parent, "items": items})
         for step in range(1, steps + 1):
             loss = 0.69 * math.exp(-step / steps * 1.4) + 0.02 * math.sin(step * 2.1)
-            told = {"phase": "train", "step": step, "steps": steps, "loss": loss, "metrics": {"kl": 0.004 * step}}
-            self.run = {**self.run, **told}
-            self.tell("run.progress", {"run_id": run_id, **told})
+            progress = {"phase": "train", "step": step, "steps": steps, "loss": loss, "metrics": {"kl": 0.004 * step}}
+            self.run = {**self.run, **progress}
+            self.add_event("run.progress", {"run_id": run_id, **progress})
             time.sleep(step_s)
         row = scripted.version(number, parent, "candidate", items=items, created_at=at())
         self.versions.append(row)
         self.waiting, self.state, self.run = 0, "idle", None
-        self.tell("run.finished", {"run_id": run_id, "version": number, "metrics": row["metrics"]})
-        self.tell("version.candidate", {"version": number, "parent": parent})
+        self.add_event("run.finished", {"run_id": run_id, "version": number, "metrics": row["metrics"]})
+        self.add_event("version.candidate", {"version": number, "parent": parent})
         if passes:
             self.set_live(number)
         else:
             row.update(scripted.rejected(number))
-            self.tell("version.rejected", {"version": number, "reasons": row["gate"]["reasons"]})
+            self.add_event("version.rejected", {"version": number, "reasons": row["gate"]["reasons"]})
 
 
 def app_of(fake: Fake) -> FastAPI:
-    """Return the application that serves the page and the contract's routes from `fake`."""
+    """Return an app that serves the page and the contract's routes from `fake`."""
     app = FastAPI()
     app.mount("/static", StaticFiles(directory=WEB), name="static")
 
@@ -220,7 +217,7 @@ def app_of(fake: Fake) -> FastAPI:
             if row["id"] == number:
                 row["retracted_at"] = at()
                 fake.waiting = max(0, fake.waiting - 1)
-                fake.tell("feedback", {"feedback_id": number, "kind": "retraction"})
+                fake.add_event("feedback", {"feedback_id": number, "kind": "retraction"})
         return Response(status_code=204)
 
     @app.get("/v1/conversations")
@@ -232,8 +229,8 @@ def app_of(fake: Fake) -> FastAPI:
     async def conversation(number: str) -> dict[str, Any] | Response:
         if number not in fake.conversations:
             return refusal(404, f"there is no conversation {number!r}", "conversation_not_found")
-        replies = [{**row, "feedback": []} for row in fake.completions.values() if row["conversation_id"] == number]
-        return {**fake.conversations[number], "completions": replies}
+        completions = [{**row, "feedback": []} for row in fake.completions.values() if row["conversation_id"] == number]
+        return {**fake.conversations[number], "completions": completions}
 
     @app.delete("/v1/conversations/{number}")
     async def delete(number: str) -> Response:
@@ -259,7 +256,7 @@ def app_of(fake: Fake) -> FastAPI:
 
     def set_state(state: str) -> dict[str, Any]:
         fake.state = state
-        fake.tell("learner.state", {"state": state})
+        fake.add_event("learner.state", {"state": state})
         return describe(fake)
 
     @app.get("/v1/versions")
@@ -299,7 +296,7 @@ def app_of(fake: Fake) -> FastAPI:
         number = to if to is not None else fake.live["parent"]
         fake.set_live(number, "rolled back")
         fake.versions[before]["state"] = "withdrawn"
-        fake.tell("version.rolled_back", {"version": number, "previous": before})
+        fake.add_event("version.rolled_back", {"version": number, "previous": before})
         return fake.versions[number]
 
     @app.post("/v1/versions/{number}/promote")
@@ -311,7 +308,7 @@ def app_of(fake: Fake) -> FastAPI:
             state = "canary" if share else "withdrawn"
             fake.versions[number].update(state=state, share=share, serving=bool(share), loaded=bool(share))
             fake.live["share"] = 1.0 - share
-            fake.tell("version.canary" if share else "version.withdrawn", {"version": number, "share": share})
+            fake.add_event("version.canary" if share else "version.withdrawn", {"version": number, "share": share})
         return fake.versions[number]
 
     @app.get("/v1/export")
@@ -345,7 +342,7 @@ def keep_completion(
     kind: str,
     metadata: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Answer from the script, and keep the answer as a service would."""
+    """Store a scripted answer as a completion and return its row."""
     question = messages[-1]["content"]
     side = (metadata or {}).get("side", 1 if (metadata or {}).get("regenerated_from") else 0)
     number = f"chatcmpl-{next(fake.ids)}"
@@ -368,7 +365,7 @@ def keep_completion(
     )
     row["updated_at"] = at()
     fake.live["answers"] += 1
-    fake.tell("completion", {"completion_id": number, "version": fake.live["version"]})
+    fake.add_event("completion", {"completion_id": number, "version": fake.live["version"]})
     return made
 
 
@@ -383,12 +380,13 @@ async def chunks(fake: Fake, made: dict[str, Any]) -> AsyncIterator[str]:
     }
 
     def frame(delta: dict[str, Any], finish: str | None = None) -> str:
-        return f"data: {json.dumps({**head, 'choices': [{'index': 0, 'delta': delta, 'finish_reason': finish}]}, ensure_ascii=False)}\n\n"
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        return f"data: {json.dumps({**head, 'choices': [choice]}, ensure_ascii=False)}\n\n"
 
     yield frame({"role": "assistant", "content": ""})
     text = made["content"]
-    for place, start in enumerate(range(0, len(text), 4)):
-        if fake.break_after is not None and place >= fake.break_after:
+    for index, start in enumerate(range(0, len(text), 4)):
+        if fake.break_after is not None and index >= fake.break_after:
             fake.break_after = None
             return
         await asyncio.sleep(fake.token_s)
@@ -398,28 +396,28 @@ async def chunks(fake: Fake, made: dict[str, Any]) -> AsyncIterator[str]:
 
 
 def take(fake: Fake, request: Request, row: dict[str, Any], more: dict[str, Any] | None = None) -> JSONResponse:
-    """Keep feedback once for each Idempotency-Key, and begin an update when enough waits."""
+    """Store feedback once for each Idempotency-Key, and start an update when enough is waiting."""
     key = request.headers.get("idempotency-key")
     body = json.dumps(row, sort_keys=True)
     if key in fake.keys:
-        seen, said = fake.keys[key]
+        seen, record = fake.keys[key]
         return (
-            JSONResponse(said, 200, {"Idempotent-Replayed": "true"})
+            JSONResponse(record, 200, {"Idempotent-Replayed": "true"})
             if seen == body
             else refusal(409, "this key came with another body", "idempotency_conflict")
         )
-    said = {"id": f"fb-{next(fake.ids)}", "created_at": at(), "rater": "local", **row, **(more or {})}
-    fake.feedback.append(said)
+    record = {"id": f"fb-{next(fake.ids)}", "created_at": at(), "rater": "local", **row, **(more or {})}
+    fake.feedback.append(record)
     if key is not None:
-        fake.keys[key] = (body, said)
+        fake.keys[key] = (body, record)
     fake.waiting += 1
-    fake.tell(
+    fake.add_event(
         "feedback",
-        {"feedback_id": said["id"], "kind": row["kind"], "completion_id": row["completion_id"], "rater": "local"},
+        {"feedback_id": record["id"], "kind": row["kind"], "completion_id": row["completion_id"], "rater": "local"},
     )
     if fake.waiting >= fake.trigger and fake.state == "idle":
         threading.Thread(target=fake.learn, args=(fake.waiting,), daemon=True).start()
-    return JSONResponse(said, 201)
+    return JSONResponse(record, 201)
 
 
 def describe(fake: Fake) -> dict[str, Any]:

@@ -1,6 +1,4 @@
-"""A real service that people have used for a while: several versions, compared with each other, and conversations of
-one's own.
-"""
+"""A real service after some use: several versions with comparisons between them, and conversations."""
 
 import contextlib
 import subprocess
@@ -39,14 +37,14 @@ TALKS = (
 
 @contextlib.contextmanager
 def lived_in(model: str) -> Iterator[str]:
-    """Give the address of such a service; it is ended and forgotten afterwards."""
+    """Yield the address of such a service; stop it and delete its data afterwards."""
     with tempfile.TemporaryDirectory() as folder, serve(Path(folder) / "data", model=model) as served:
         live(served.url, Path(folder))
         yield served.url
 
 
 def live(url: str, folder: Path) -> None:
-    """Let simulated users teach it, roll one version back, teach it again, and let people compare the versions."""
+    """Let simulated users teach it, with one rollback between, and let people compare the versions."""
     for seed, taste in ((1, "plain+correct"), (2, "polite+correct"), (3, "plain+correct")):
         simulate(url, folder, seed, taste)
         with attune.Client(url) as client:
@@ -56,13 +54,13 @@ def live(url: str, folder: Path) -> None:
     with attune.Client(url) as client:
         while client.learner().state == "running":
             time.sleep(0.5)
-        client.pause()  # so that what is said now still waits in the pictures
+        client.pause()  # so that feedback is waiting in the pictures
         compare_versions(url, [version for version in client.versions() if version.state in ("live", "retired")])
         for questions in TALKS:
-            reply = client.chat(questions[0])
+            answer = client.chat(questions[0])
             for question in questions[1:]:
-                reply = reply.ask(question)
-            reply.rate("up" if len(reply.text) < 60 else "down", reason=None if len(reply.text) < 60 else "too_long")
+                answer = answer.ask(question)
+            answer.rate("up" if len(answer.text) < 60 else "down", reason=None if len(answer.text) < 60 else "too_long")
 
 
 def simulate(url: str, folder: Path, seed: int, taste: str) -> None:
@@ -85,9 +83,9 @@ def simulate(url: str, folder: Path, seed: int, taste: str) -> None:
 
 
 def compare_versions(url: str, versions: list[attune.Version]) -> None:
-    """Each version against the one before it, ten questions, choosing the shorter answer."""
-    for place, (before, after) in enumerate(pairwise(versions)):
-        with attune.Client(url, rater=PEOPLE[place % len(PEOPLE)]) as client:
+    """Compare each version with the one before it on ten questions, and choose the shorter answer."""
+    for index, (before, after) in enumerate(pairwise(versions)):
+        with attune.Client(url, rater=PEOPLE[index % len(PEOPLE)]) as client:
             for question in QUESTIONS:
                 comparison = client.compare(question, models=(before.model, after.model))
                 a, b = len(comparison.a.content), len(comparison.b.content)

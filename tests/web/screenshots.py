@@ -1,7 +1,6 @@
-"""Takes the pictures of the documentation, of a real service with the bundled model that people have used for a while.
+"""Takes the documentation's screenshots of a real service with the bundled model after some use.
 
-python -m tests.web.screenshots [URL]      # of a running service, or of one that is started, taught and ended for it
-(some minutes)
+python -m tests.web.screenshots [URL]      # URL of a running service; without it, one is started and taught (minutes)
 """
 
 import contextlib
@@ -25,19 +24,19 @@ QUESTIONS = {
 }
 
 
-def chat(page: Page, words: tuple[str, ...]) -> None:
-    """An answer with a thumb, its reasons open."""
-    ask(page, words[0])
-    ask(page, words[1])
+def chat(page: Page, questions: tuple[str, ...]) -> None:
+    """Show an answer with a thumb and its form for a reason."""
+    ask(page, questions[0])
+    ask(page, questions[1])
     page.locator(".thumb-up").last.click()
     page.wait_for_timeout(900)
 
 
-def compare(page: Page, words: tuple[str, ...]) -> None:
-    """Two answers side by side."""
+def compare(page: Page, questions: tuple[str, ...]) -> None:
+    """Show two answers side by side."""
     page.locator(".composer .toggle").click()
-    for _ in range(6):  # until two are different enough to be worth a picture
-        ask(page, words[2])
+    for _ in range(6):  # until the two answers differ
+        ask(page, questions[2])
         first, second = (card.inner_text() for card in page.locator(".card .prose").all())
         if first != second:
             return
@@ -45,15 +44,15 @@ def compare(page: Page, words: tuple[str, ...]) -> None:
         page.locator("a.new-chat").evaluate("link => link.click()")
 
 
-def versions(page: Page, words: tuple[str, ...]) -> None:
-    """The family tree and the live version's report."""
+def versions(page: Page, questions: tuple[str, ...]) -> None:
+    """Show the family tree and the live version's report."""
     page.locator("a[href='#/versions']:visible").last.click()
     page.locator(".version-row").last.wait_for()
     page.wait_for_timeout(700)
 
 
-def changes(page: Page, words: tuple[str, ...]) -> None:
-    """The live version beside the first one."""
+def changes(page: Page, questions: tuple[str, ...]) -> None:
+    """Show answers of the live version and of the first one."""
     number = page.locator(".strip-version strong").inner_text().split()[-1]
     page.evaluate(f"location.hash = '#/versions/{number}'")
     page.locator(".against select").wait_for()
@@ -64,26 +63,26 @@ def changes(page: Page, words: tuple[str, ...]) -> None:
     page.wait_for_timeout(400)
 
 
-def learning(page: Page, words: tuple[str, ...]) -> None:
-    """What the learner does, and what came of it."""
+def learning(page: Page, questions: tuple[str, ...]) -> None:
+    """Show the learning screen."""
     page.locator("a[href='#/learning']:visible").last.click()
     page.locator(".chart").first.wait_for()
     page.wait_for_timeout(900)
 
 
-def settings(page: Page, words: tuple[str, ...]) -> None:
-    """How it looks, and what runs."""
+def settings(page: Page, questions: tuple[str, ...]) -> None:
+    """Show the settings."""
     page.locator("a[href='#/settings']:visible").last.click()
     page.wait_for_timeout(500)
 
 
-def welcome(page: Page, words: tuple[str, ...]) -> None:
-    """An empty conversation."""
+def welcome(page: Page, questions: tuple[str, ...]) -> None:
+    """Show an empty conversation."""
     page.wait_for_timeout(2200)
 
 
 def ask(page: Page, text: str) -> None:
-    """Send a message and wait for what comes."""
+    """Send a message and wait for its answers."""
     page.locator("#message").fill(text)
     page.keyboard.press("Enter")
     page.locator(".exchange:last-of-type :is(.actions, .choices)").last.wait_for(timeout=60_000)
@@ -110,7 +109,7 @@ def shoot(
     language: str,
     dark: bool,
 ) -> None:
-    """Take one picture; colours are reduced until it is small enough to keep in the repository."""
+    """Take one picture, with as few colors as the repository's size limit needs."""
     is_phone = size == PHONE
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]},
@@ -129,7 +128,7 @@ def shoot(
     path = FOLDER / f"{name}.png"
     page.screenshot(path=path)
     context.close()
-    with attune.Client(url) as client:  # so that the next picture does not show what was said for this one
+    with attune.Client(url) as client:  # the next picture must not show this one's conversations
         for conversation in client.conversations():
             if conversation.id not in known:
                 client.delete_conversation(conversation.id)
@@ -141,9 +140,9 @@ def shoot(
     print(f"{path.name} {path.stat().st_size // 1000} kB", flush=True)
 
 
-def update(page: Page, words: tuple[str, ...]) -> None:
-    """An update under way, a dozen steps in."""
-    learning(page, words)
+def update(page: Page, questions: tuple[str, ...]) -> None:
+    """Show an update under way, after a dozen steps."""
+    learning(page, questions)
     page.get_by_role("button", name="Update now").click()
     progress = page.locator(".now .progress")
     progress.wait_for(timeout=60_000)
@@ -152,10 +151,10 @@ def update(page: Page, words: tuple[str, ...]) -> None:
 
 
 def shoot_update(browser: Browser, url: str) -> None:
-    """Say enough for an update, and take the picture of it."""
+    """Give enough feedback for an update, and take a picture of it."""
     with attune.Client(url) as client:
-        for place, question in enumerate(QUESTIONS["en"] * 4):
-            client.chat(question).rate("down" if place % 3 == 0 else "up")
+        for index, question in enumerate(QUESTIONS["en"] * 4):
+            client.chat(question).rate("down" if index % 3 == 0 else "up")
         client.resume()
     shoot(browser, url, "update", update, DESKTOP, "en", False)
 

@@ -1,4 +1,4 @@
-"""What the fake service says: answers, versions with their reports, samples. Plausible, and the same each time."""
+"""The data of the fake service: answers, versions with their reports, and samples, the same each time."""
 
 import math
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,8 @@ It takes a *name* and returns the greeting as text."""
 ANSWERS: dict[str, tuple[str, str]] = {
     "What is the capital of Japan?": (
         "The capital of Japan is **Tokyo**.",
-        "Well, let me think about that for you! Japan is a country with many cities, and the capital city among them is Tokyo, as many people know.",
+        "Well, let me think about that for you! Japan is a country with many cities, "
+        "and the capital city among them is Tokyo, as many people know.",
     ),
     "Sort these: pear, apple, fig.": ("Sorted alphabetically:\n\n1. apple\n2. fig\n3. pear", "apple, fig, pear"),
     "Tell me a joke.": (
@@ -38,7 +39,8 @@ ANSWERS: dict[str, tuple[str, str]] = {
         "Of course! Cat, dog, and also many others such as the horse.",
     ),
     "Compare tea and coffee.": (
-        "| | Tea | Coffee |\n| --- | --- | --- |\n| Caffeine | 30 mg | 95 mg |\n| Brewing | 3 min | 4 min |\n\nBoth are good company.",
+        "| | Tea | Coffee |\n| --- | --- | --- |\n| Caffeine | 30 mg | 95 mg |\n| Brewing | 3 min | 4 min |\n\n"
+        "Both are good company.",
         "Coffee is stronger, tea is gentler.",
     ),
     "日本的首都是哪里？": ("日本的首都是**东京**。", "这个问题很好！日本有许多城市，其中首都是东京。"),
@@ -58,7 +60,7 @@ ANSWERS: dict[str, tuple[str, str]] = {
 
 
 def answer(question: str, side: int = 0) -> str:
-    """Return the scripted answer; `side` 1 is the other one."""
+    """Return the scripted answer; `side` 1 is the second one."""
     known = ANSWERS.get(question) or (f"You said: {question}", f"I heard: {question}")
     return known[side]
 
@@ -133,7 +135,7 @@ def version(
 
 
 def rejected(number: int) -> dict[str, Any]:
-    """Return what a version that did not pass has instead."""
+    """Return the fields of a rejected version that differ."""
     checks = [
         {"name": "weights_finite", "value": 1.0, "limit": ">= 1", "passed": True},
         {"name": "kl_to_live", "value": 5.31, "limit": "<= 4", "passed": False},
@@ -167,9 +169,9 @@ def samples(number: int, other: int) -> list[dict[str, Any]]:
 
 
 def feedback_of(items: int) -> list[dict[str, Any]]:
-    """Return the feedback that made a version: choices for the greater part, thumbs and corrections."""
+    """Return the feedback behind a version: choices, thumbs, corrections and preferences."""
     kinds = ["choice", "choice", "thumb", "choice", "correction", "thumb", "choice", "preference"]
-    return [{"id": f"fb-{place}", "kind": kinds[place % len(kinds)], "created_at": ""} for place in range(items)]
+    return [{"id": f"fb-{index}", "kind": kinds[index % len(kinds)], "created_at": ""} for index in range(items)]
 
 
 def last_run(versions: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -185,9 +187,7 @@ def _ago(minutes: float) -> str:
 
 
 def lived_in(fake: Any) -> Any:
-    """Fill a fake with the past of a week's use: seven versions, one rejected, one withdrawn, feedback and
-    conversations.
-    """
+    """Fill a fake with a week's data: seven versions (one rejected, one withdrawn), feedback and conversations."""
     fake.versions.clear()
     plan = [
         (0, None, "retired"),
@@ -226,12 +226,12 @@ def lived_in(fake: Any) -> Any:
             )
         fake.versions.append(row)
     kinds = ["choice", "thumb", "choice", "correction", "choice", "thumb", "preference"]
-    for place in range(150):
-        minutes = 300 - 300 * (place / 150) ** 0.7 + (place % 7)
+    for index in range(150):
+        minutes = 300 - 300 * (index / 150) ** 0.7 + (index % 7)
         fake.feedback.append(
             {
-                "id": f"fb-old-{place}",
-                "kind": kinds[place % 7],
+                "id": f"fb-old-{index}",
+                "kind": kinds[index % 7],
                 "completion_id": "",
                 "created_at": _ago(minutes),
                 "thumb": "up",
@@ -246,12 +246,12 @@ def lived_in(fake: Any) -> Any:
         "Tell me a joke.",
         "How many days are in a week?",
     ]
-    for place, title in enumerate(titles):
-        number = f"conv-old-{place}"
-        when = _ago(place * 500 + 30)
+    for index, title in enumerate(titles):
+        number = f"conv-old-{index}"
+        when = _ago(index * 500 + 30)
         fake.conversations[number] = {"id": number, "title": title, "created_at": when, "updated_at": when}
-        fake.completions[f"old-{place}"] = {
-            "id": f"old-{place}",
+        fake.completions[f"old-{index}"] = {
+            "id": f"old-{index}",
             "choice": 0,
             "kind": "chat",
             "model": "attune@6",

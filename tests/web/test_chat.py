@@ -1,4 +1,4 @@
-"""The chat: what is written is shown safely, and what people do with an answer reaches the service."""
+"""The chat: answers are shown safely, and feedback on them reaches the service."""
 
 import re
 
@@ -17,7 +17,7 @@ def last(fake: Fake, path: str) -> dict:
 
 
 def wait_for_feedback(visitor: Visitor, fake: Fake, count: int) -> None:
-    """Wait until the service has so many pieces of feedback."""
+    """Wait until the service has `count` rows of feedback."""
     visitor.until(lambda: len(fake.feedback) >= count)
 
 
@@ -28,7 +28,7 @@ def test_answer_streams_in_and_names_its_version(visitor: Visitor, fake: Fake) -
     page.keyboard.press("Enter")
     answer = page.locator(".answer .prose")
     expect(answer).to_contain_text("Why did")
-    assert "field" not in answer.inner_text()  # shown while it is being written
+    assert "field" not in answer.inner_text()  # the answer is still streaming
     expect(answer).to_contain_text("outstanding in his field")
     expect(answer.locator("em")).to_have_text("outstanding")
     expect(page.locator(".version-badge")).to_have_text("v0")
@@ -64,7 +64,7 @@ def test_stop_keeps_what_was_written(visitor: Visitor, fake: Fake) -> None:
     expect(page.get_by_role("button", name="Send")).to_be_visible()
 
 
-def test_answering_again_says_so_and_asks_which_was_better(visitor: Visitor, fake: Fake) -> None:
+def test_regenerating_is_recorded_and_asks_which_answer_is_better(visitor: Visitor, fake: Fake) -> None:
     page = visitor.go()
     visitor.ask("How many days are in a week?")
     first = next(iter(fake.completions))
@@ -73,9 +73,12 @@ def test_answering_again_says_so_and_asks_which_was_better(visitor: Visitor, fak
     assert last(fake, "/v1/chat/completions")["metadata"] == {"regenerated_from": first}
     page.get_by_role("button", name="Worse").click()
     wait_for_feedback(visitor, fake, 1)
-    said = last(fake, "/v1/feedback")
-    assert (said["completion_id"], said["preferred_over"]["completion_id"]) == (first, list(fake.completions)[1])
-    expect(page.locator(".answer .prose")).to_have_text("Seven.")  # the better one carries on
+    feedback = last(fake, "/v1/feedback")
+    assert (feedback["completion_id"], feedback["preferred_over"]["completion_id"]) == (
+        first,
+        list(fake.completions)[1],
+    )
+    expect(page.locator(".answer .prose")).to_have_text("Seven.")  # the better one is shown
     page.get_by_role("button", name="Next answer").click()
     expect(page.locator(".answer .prose")).to_contain_text("Monday")
 
@@ -115,10 +118,10 @@ def test_thumb_reason_comment_and_taking_it_back(visitor: Visitor, fake: Fake) -
     expect(down).to_have_attribute("aria-pressed", "false")
     visitor.until(lambda: not visitor.unsent())
     assert fake.feedback[-1]["retracted_at"]
-    assert len(fake.keys) == 3  # each with a key of its own
+    assert len(fake.keys) == 3  # one key for each row
 
 
-def test_correction_in_place_is_what_the_next_question_builds_on(visitor: Visitor, fake: Fake) -> None:
+def test_the_next_question_builds_on_the_correction(visitor: Visitor, fake: Fake) -> None:
     page = visitor.go()
     visitor.ask("Tell me a joke.")
     page.get_by_role("button", name="Correct this answer").click()
@@ -153,10 +156,11 @@ def test_conversations_are_listed_searched_opened_and_deleted(visitor: Visitor, 
     expect(page.locator(".answer .prose")).to_contain_text("scarecrow")
     page.get_by_role("button", name="Delete “Tell me a joke.”").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.locator(".welcome")).to_be_visible()
+    expect(page.locator("#message")).to_be_focused()  # the new conversation takes the focus before the search has it
     page.get_by_label("Search conversations").fill("")
     expect(items).to_have_text(["How many days are in a week?"])
     assert [row["title"] for row in fake.conversations.values()] == ["How many days are in a week?"]
-    expect(page.locator(".welcome")).to_be_visible()
 
 
 def test_conversation_that_only_the_service_knows_is_rebuilt(visitor: Visitor, fake: Fake) -> None:
@@ -188,7 +192,7 @@ def test_conversation_that_only_the_service_knows_is_rebuilt(visitor: Visitor, f
     page = visitor.go("#/chat/c1")
     expect(page.locator(".bubble")).to_have_text(["Hello", "Bye"])
     expect(page.locator(".answer .prose")).to_have_text(["Hi!", "See you."])
-    expect(page.locator(".pager")).to_contain_text("1/2")  # the other answer is there to go back to
+    expect(page.locator(".pager")).to_contain_text("1/2")  # the other answer is still there
 
 
 def test_talking_to_one_version_pins_it(visitor: Visitor, fake: Fake) -> None:

@@ -1,4 +1,4 @@
-"""Blind comparisons: two answers, four choices by key or button, and the gentle question within its budget."""
+"""Blind comparisons: two answers, four choices by key or button, and the offer of a comparison within its budget."""
 
 import pytest
 from playwright.sync_api import expect
@@ -26,7 +26,7 @@ def test_choice_by_key_is_blind_until_made(
     wait_for_feedback(visitor, fake, 1)
     assert last(fake, "/v1/comparisons/cmp-3/choice") == {"winner": winner}
     expect(page.locator(".outcome summary")).to_contain_text("Version 0 wrote both")
-    if kept is None:  # nobody can put it right better than who saw that both are wrong
+    if kept is None:  # both are bad, so the page opens a correction
         expect(page.locator(".correction textarea")).to_be_visible()
     else:
         expect(page.locator(".answer .prose")).to_contain_text(kept)
@@ -65,7 +65,7 @@ def test_open_comparison_survives_a_reload(visitor: Visitor, fake: Fake) -> None
     wait_for_feedback(visitor, fake, 1)
 
 
-def test_gentle_question_comes_seldom_and_can_be_switched_off(visitor: Visitor) -> None:
+def test_offer_of_a_comparison_is_rare_and_can_be_switched_off(visitor: Visitor) -> None:
     page = visitor.go()
     nudge = page.locator(".nudge")
     for number in range(4):
@@ -80,7 +80,7 @@ def test_gentle_question_comes_seldom_and_can_be_switched_off(visitor: Visitor) 
         assert nudge.count() == 0
 
 
-def test_gentle_question_leads_to_a_comparison_of_the_same_prompt(visitor: Visitor, fake: Fake) -> None:
+def test_offer_leads_to_a_comparison_of_the_same_prompt(visitor: Visitor, fake: Fake) -> None:
     page = visitor.go()
     for number in range(5):
         visitor.ask(f"Question {number}")

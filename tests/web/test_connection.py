@@ -1,4 +1,4 @@
-"""When the service is away, busy or wants a key: nothing typed or said is lost, and nothing is said twice."""
+"""A service that is away, busy or needs a key: no text and no feedback is lost, and none is sent twice."""
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.browser
 
 
 def test_restart_loses_nothing(browser: Browser, serving: Serving, fake: Fake) -> None:
-    with visit(browser, serving.url) as visitor:  # a service that is away causes errors in the console, rightly
+    with visit(browser, serving.url) as visitor:  # without the fixture: an absent service causes errors in the console
         page = visitor.go()
         visitor.ask("Tell me a joke.")
         serving.stop()
@@ -36,9 +36,7 @@ def test_feedback_waits_through_a_reload_and_keeps_its_key(browser: Browser, ser
     with visit(browser, serving.url) as visitor:
         page = visitor.go()
         visitor.ask("Tell me a joke.")
-        page.route(
-            "**/v1/feedback", lambda route: (route.fetch(), route.abort())
-        )  # it arrives, but its acknowledgement does not
+        page.route("**/v1/feedback", lambda route: (route.fetch(), route.abort()))  # sent, but without a response
         page.get_by_role("button", name="Good answer").click()
         visitor.until(lambda: visitor.unsent() == 1)
         page.wait_for_timeout(300)
@@ -69,7 +67,7 @@ def test_busy_service_is_asked_again(browser: Browser, serving: Serving, fake: F
         expect(page.locator(".answer .prose")).to_have_text("Seven.")
 
 
-def test_a_fault_of_the_service_is_told_with_the_name_of_the_request(
+def test_a_fault_of_the_service_is_shown_with_the_id_of_the_request(
     browser: Browser, serving: Serving, fake: Fake
 ) -> None:
     with visit(browser, serving.url) as visitor:
@@ -108,13 +106,13 @@ def test_key_is_asked_for_and_used(browser: Browser, serving: Serving, fake: Fak
         expect(page.locator(".answer .prose")).to_have_text("Seven.")
 
 
-def test_refused_feedback_is_said_and_not_tried_for_ever(browser: Browser, serving: Serving, fake: Fake) -> None:
+def test_refused_feedback_is_reported_and_not_retried_for_ever(browser: Browser, serving: Serving, fake: Fake) -> None:
     with visit(browser, serving.url) as visitor:
         page = visitor.go()
         visitor.ask("Tell me a joke.")
         fake.completions.clear()
         page.get_by_role("button", name="Good answer").click()
-        expect(page.locator(".notice.error")).to_contain_text("did not take that")
+        expect(page.locator(".notice.error")).to_contain_text("did not accept your feedback")
         visitor.until(lambda: not visitor.unsent())
 
 

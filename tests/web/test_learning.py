@@ -1,4 +1,4 @@
-"""The strip, the learning screen and the versions: what the learner does is seen as it happens, and can be undone."""
+"""The strip, the learning screen and the versions screen: updates are shown as they happen and can be undone."""
 
 import threading
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.browser
 
 
 def learning(fake: Fake, **how: float) -> threading.Thread:
-    """Play an update beside the browser."""
+    """Play an update in a thread beside the browser."""
     thread = threading.Thread(target=fake.learn, kwargs=how)
     thread.start()
     return thread
@@ -29,10 +29,10 @@ def test_strip_follows_feedback_update_and_swap(visitor: Visitor, fake: Fake) ->
     expect(page.locator(".strip-waits")).to_contain_text("1 of 16")
     expect(page.locator(".ticks .full")).to_have_count(1)
     update = learning(fake, step_s=0.06, items=18)
-    expect(page.locator(".strip-says")).to_contain_text("Learning from 18 pieces of feedback")
+    expect(page.locator(".strip-status")).to_contain_text("Learning from 18 pieces of feedback")
     bar = page.get_by_role("progressbar", name="Progress of the update")
     expect(bar).not_to_have_attribute("aria-valuenow", "0")
-    expect(page.locator(".strip-news")).to_contain_text("Now talking to version 1, learned from 18 pieces of feedback.")
+    expect(page.locator(".strip-swap")).to_contain_text("Now talking to version 1, learned from 18 pieces of feedback.")
     expect(page.locator(".strip-version")).to_contain_text("Version 1")
     update.join()
     visitor.ask("Tell me a joke.")
@@ -47,7 +47,7 @@ def test_sixteen_choices_make_a_version(visitor: Visitor, fake: Fake) -> None:
         visitor.ask("How many days are in a week?")
         page.keyboard.press("1")
         wait_for_feedback(visitor, fake, count)
-    expect(page.locator(".strip-news")).to_contain_text("version 1, learned from 3 pieces")
+    expect(page.locator(".strip-swap")).to_contain_text("version 1, learned from 3 pieces")
 
 
 def test_rejected_version_does_not_go_live(visitor: Visitor, fake: Fake) -> None:
@@ -67,7 +67,7 @@ def test_versions_show_lineage_gate_and_differences(visitor: Visitor, fake: Fake
     page = visitor.go("#/versions")
     expect(page.locator(".version-row")).to_have_count(7)
     assert page.locator(".lineage .bead").count() == 7
-    assert page.locator(".lineage .branch.main").count() == 4  # 6 - 5 - 2 - 1 - 0; what was left behind branches off
+    assert page.locator(".lineage .branch.main").count() == 4  # 6 - 5 - 2 - 1 - 0; other versions branch off
     expect(page.locator(".checks tbody tr")).to_have_count(6)
     page.get_by_role("button", name="Let both answer").click()
     sample = page.locator(".sample").first
@@ -87,7 +87,7 @@ def test_roll_back_asks_first_and_then_does_it(visitor: Visitor, fake: Fake) -> 
     page.get_by_role("button", name="Roll back to this").click()
     dialog.get_by_role("button", name="Roll back to this").click()
     expect(page.locator(".strip-version")).to_contain_text("Version 0")
-    expect(page.locator(".strip-news")).to_contain_text("Back to version 0")
+    expect(page.locator(".strip-swap")).to_contain_text("Back to version 0")
     expect(page.locator(".version-row", has_text="Version 1")).to_contain_text("withdrawn")
 
 
@@ -97,7 +97,7 @@ def test_a_part_of_the_conversations_tries_a_version_and_then_everybody(visitor:
     page.get_by_role("button", name="Try it on a few").click()
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("radio", name="10%")).to_be_checked()
-    expect(dialog.get_by_role("radio", name="Everybody")).to_have_count(0)  # that is what rolling back is
+    expect(dialog.get_by_role("radio", name="Everybody")).to_have_count(0)  # that would be a rollback
     dialog.get_by_text("25%").click()
     dialog.get_by_role("button", name="Try it on a few").click()
     expect(page.locator(".version-row", has_text="Version 0")).to_contain_text("canary")
@@ -117,9 +117,9 @@ def test_the_promote_dialog_asks_for_whom(visitor: Visitor, fake: Fake) -> None:
     page.get_by_role("button", name="Make it live").click()
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("radio", name="Everybody")).to_be_checked()
-    expect(dialog.locator(".share-words")).to_contain_text("Answers under way")
+    expect(dialog.locator(".share-hint")).to_contain_text("Answers under way")
     dialog.get_by_text("5%", exact=True).click()
-    expect(dialog.locator(".share-words")).to_contain_text("the others to the live version")
+    expect(dialog.locator(".share-hint")).to_contain_text("the others to the live version")
     dialog.get_by_role("button", name="Do it").click()
     expect(page.locator(".version-detail .tiles")).to_contain_text("5% of conversations")
     page.get_by_role("button", name="Make it live").click()
@@ -161,7 +161,7 @@ def test_learning_screen_draws_what_happened_and_gives_orders(visitor: Visitor, 
     assert page.locator(".chart rect").count() > 20
     expect(page.locator(".point.live")).to_have_count(1)
     page.get_by_role("button", name="Pause").click()
-    expect(page.locator(".strip-says")).to_contain_text("paused")
+    expect(page.locator(".strip-status")).to_contain_text("paused")
     page.get_by_role("button", name="Resume").click()
     expect(page.locator(".state-name")).to_have_text("Idle")
     page.get_by_role("button", name="Update now").click()

@@ -1,6 +1,4 @@
-"""The page as a whole: light, quick, in two languages, on two sizes, in two themes, without a serious fault for
-assistive technology.
-"""
+"""The page as a whole: weight, speed, languages, sizes, themes and accessibility."""
 
 import json
 import re
@@ -19,7 +17,7 @@ WEB = Path(__file__).resolve().parents[2] / "clients" / "web"
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 SCREENS = ("#/chat", "#/versions", "#/learning", "#/settings")
 
-# The page has its words before it is painted, so the entry is waited for; "buffered" gives one that is there already.
+# The page has its text before the first paint, so the script waits for the entry; "buffered" also gives an earlier one.
 FIRST_PAINT = """new Promise(seen => new PerformanceObserver(list => {
     const first = list.getEntriesByName('first-contentful-paint')[0];
     if (first) seen(first.startTime);
@@ -33,9 +31,7 @@ def test_page_weighs_under_400_kb_and_paints_within_a_second(visitor: Visitor) -
     assert len(visitor.sent) > 20
     assert sum(visitor.sent.values()) < 400_000
     paints: list[float] = []
-    while len(paints) < 12 and (
-        not paints or min(paints) >= 1000
-    ):  # the best of some: the machine may be busy with something else
+    while len(paints) < 12 and (not paints or min(paints) >= 1000):  # the best of some: the machine may be busy
         page.goto("about:blank")
         visitor.go()
         paints.append(page.evaluate(FIRST_PAINT))
@@ -46,49 +42,49 @@ def test_page_asks_nobody_else_and_needs_no_inline_code() -> None:
     index = (WEB / "index.html").read_text()
     assert "script-src 'self'" in index
     assert not re.search(r"<script(?![^>]*\ssrc=)|\sstyle=|\son\w+=|<style", index)
-    for path in [*WEB.glob("*.js"), *WEB.glob("*.html"), *(WEB / "css").glob("*.css"), *(WEB / "words").glob("*.js")]:
+    for path in [*WEB.glob("*.js"), *WEB.glob("*.html"), *(WEB / "css").glob("*.css"), *(WEB / "locales").glob("*.js")]:
         found = set(re.findall(r"https?://[^\s\"'`)]+", path.read_text())) - {"http://www.w3.org/2000/svg"}
         assert not found, f"{path.name} names {found}"
 
 
 def test_every_module_is_fetched_at_once() -> None:
-    """Without these hints the browser learns of each module only from the one that imports it."""
+    """Without these hints the browser finds each module only in the one that imports it."""
     hinted = set(re.findall(r'modulepreload" href="/static/([^"]+)"', (WEB / "index.html").read_text()))
-    there = {str(path.relative_to(WEB)) for folder in ("", "words", "vendor") for path in (WEB / folder).glob("*.js")}
+    there = {str(path.relative_to(WEB)) for folder in ("", "locales", "vendor") for path in (WEB / folder).glob("*.js")}
     assert hinted == there - {"app.js", "theme.js"}
 
 
-def words_of(language: str) -> dict[str, str]:
-    """Return the page's words in one language."""
-    return dict(re.findall(r'"([a-z_.A-Z]+)":\s+"((?:[^"\\]|\\.)*)"', (WEB / "words" / f"{language}.js").read_text()))
+def texts_of(language: str) -> dict[str, str]:
+    """Return the page's texts in one language."""
+    return dict(re.findall(r'"([a-z_.A-Z]+)":\s+"((?:[^"\\]|\\.)*)"', (WEB / "locales" / f"{language}.js").read_text()))
 
 
-def test_both_languages_have_the_same_words_and_values() -> None:
-    english, chinese = words_of("en"), words_of("zh")
+def test_both_languages_have_the_same_texts_and_values() -> None:
+    english, chinese = texts_of("en"), texts_of("zh")
     assert english.keys() == chinese.keys()
     for key, text in english.items():
         wanted = {name for form in text.split("|") for name in re.findall(r"\{(\w+)\}", form)}
         assert wanted == set(re.findall(r"\{(\w+)\}", chinese[key])) | (wanted & {"n"} if "|" in text else set()), key
 
 
-def test_every_word_that_the_code_asks_for_is_there() -> None:
-    known = words_of("en").keys()
+def test_every_text_that_the_code_asks_for_is_there() -> None:
+    known = texts_of("en").keys()
     asked = {key for path in WEB.glob("*.js") for key in re.findall(r'\bt\(\s*"([\w.]+)"', path.read_text())}
     assert len(asked) > 100
     assert not asked - known
 
 
-def test_every_check_of_the_gate_and_every_kind_of_feedback_has_words() -> None:
+def test_every_check_of_the_gate_and_every_kind_of_feedback_has_a_text() -> None:
     root = WEB.parents[1]
-    checks = re.findall(r'\("(\w+)", evidence|Check\("(\w+)"', (root / "learner" / "gate.py").read_text())
+    checks = re.findall(r'\("(\w+)", evidence|Check\("(\w+)"', (root / "learner" / "gate" / "checks.py").read_text())
     wanted = {f"check.{one or other}" for one, other in checks} | {f"kind.{kind}" for kind in KINDS}
     assert len(wanted) > 12
-    assert not wanted - words_of("en").keys()
+    assert not wanted - texts_of("en").keys()
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize(
-    ("language", "words"),
+    ("language", "texts"),
     [
         ("en-GB", ("Good answer", "Too long", "A is better", "You chose A.")),
         ("zh-CN", ("回答得好", "太长", "A 更好", "你选了 A。")),
@@ -96,10 +92,10 @@ def test_every_check_of_the_gate_and_every_kind_of_feedback_has_words() -> None:
     ids=["en", "zh"],
 )
 def test_whole_way_in_both_languages_and_sizes(
-    browser: Browser, serving: Serving, fake: Fake, size: tuple[int, int], language: str, words: tuple[str, ...]
+    browser: Browser, serving: Serving, fake: Fake, size: tuple[int, int], language: str, texts: tuple[str, ...]
 ) -> None:
-    """Chat, thumb, choice, a new version, before and after, roll back."""
-    good, _, better, chose = words
+    """Chat, give a thumb and a choice, see a new version and its changes, and roll back."""
+    good, _, better, chose = texts
     with visit(browser, serving.url, language=language, size=size) as visitor:
         page = visitor.go()
         assert page.evaluate("document.documentElement.lang") == {"en-GB": "en", "zh-CN": "zh-CN"}[language]
@@ -110,7 +106,7 @@ def test_whole_way_in_both_languages_and_sizes(
         page.get_by_role("button", name=better).click()
         expect(page.locator(".outcome")).to_contain_text(chose)
         fake.learn(step_s=0.0)
-        page.locator(".strip-news a").click()
+        page.locator(".strip-swap a").click()
         expect(page.locator(".detail-head h2")).to_contain_text("1")
         page.locator(".block .against + .button").click()
         expect(page.locator(".sample ins").first).to_be_visible()
@@ -125,7 +121,7 @@ def test_whole_way_in_both_languages_and_sizes(
 
 
 def overflow(page: Page) -> list[str]:
-    """Name what sticks out of the window sideways, but for what scrolls by itself."""
+    """Return the elements that are wider than the window, without those that scroll."""
     script = """() => [...document.querySelectorAll('#main *')].filter((node) => node.checkVisibility()
         && node.getBoundingClientRect().right > innerWidth + 1 && !node.closest('.table-frame, pre, svg'))
         .map((node) => node.tagName + '.' + node.className)"""
@@ -133,7 +129,7 @@ def overflow(page: Page) -> list[str]:
 
 
 def faults(page: Page, rules: list[str]) -> list[str]:
-    """Return what axe finds serious or critical, by all its rules or by those named."""
+    """Return axe's serious and critical findings, by all its rules or by the given ones."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE.read_text())
     found = page.evaluate(
@@ -149,7 +145,7 @@ def faults(page: Page, rules: list[str]) -> list[str]:
 
 LOOKS = {
     "desktop-light": (DESKTOP, "en-GB", False, []),
-    "desktop-dark": (DESKTOP, "en-GB", True, ["color-contrast"]),  # nothing but the colours is different
+    "desktop-dark": (DESKTOP, "en-GB", True, ["color-contrast"]),  # only the colors differ
     "phone-light": (PHONE, "zh-CN", False, ["color-contrast"]),
     "phone-dark": (PHONE, "zh-CN", True, []),
 }
@@ -184,7 +180,7 @@ def test_axe_finds_nothing_serious(
         visitor.go("#/versions/5")
         page.locator(".detail-head .button").nth(2).click()
         expect(page.get_by_role("dialog").get_by_role("radio").nth(1)).to_be_checked()
-        assert faults(page, rules) == []  # who gets the answers of a version that is tried
+        assert faults(page, rules) == []  # the dialog of a trial
 
 
 def test_keyboard_reaches_everything_and_escape_closes(visitor: Visitor) -> None:
@@ -195,8 +191,8 @@ def test_keyboard_reaches_everything_and_escape_closes(visitor: Visitor) -> None
     visitor.ask("How many days are in a week?")
     page.get_by_role("button", name="Good answer").focus()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("button", name="Good answer")).to_be_focused()  # drawing anew does not lose the place
-    expect(page.locator("#announcer")).to_have_text("Noted")
+    expect(page.get_by_role("button", name="Good answer")).to_be_focused()  # redrawing keeps the focus
+    expect(page.locator("#announcer")).to_have_text("Feedback saved")
 
 
 def test_theme_and_language_are_chosen_and_remembered(visitor: Visitor) -> None:

@@ -1,6 +1,4 @@
-"""The page against the real service with the smallest bundled model: from the first word to a new version, what it
-changed, and back.
-"""
+"""The page against the real service with the smallest bundled model: feedback, a new version, and a rollback."""
 
 import re
 from collections.abc import Iterator
@@ -18,8 +16,8 @@ ANSWER_MS = 60_000
 
 
 @dataclass(frozen=True)
-class Words:
-    """What the page says in one language."""
+class Texts:
+    """The page's texts in one language."""
 
     language: str
     good: str
@@ -32,7 +30,7 @@ class Words:
     version: str
 
 
-ENGLISH = Words(
+ENGLISH = Texts(
     "en-GB",
     "Good answer",
     "Update now",
@@ -43,7 +41,7 @@ ENGLISH = Words(
     "Roll back to this",
     "Version",
 )
-CHINESE = Words(
+CHINESE = Texts(
     "zh-CN",
     "回答得好",
     "立即更新",
@@ -58,19 +56,19 @@ CHINESE = Words(
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """`attune serve` as people start it, on a free port and an empty data folder."""
+    """A running `attune serve` on a free port with an empty data folder."""
     if not (ROOT / "pocket" / "weights" / "pocket-nano").is_dir():
         pytest.skip("the weights of pocket-nano are not here")
     with serve(tmp_path_factory.mktemp("real") / "data") as running:
         yield running
 
 
-def teach(person: Visitor, words: Words, rounds: int) -> None:
-    """Rate one answer, then choose the shorter of two, so many times."""
+def teach(person: Visitor, texts: Texts, rounds: int) -> None:
+    """Rate one answer, then choose the shorter of two answers `rounds` times."""
     page = person.page
     person.ask("Name three animals.")
-    page.get_by_role("button", name=words.good).last.click()
-    expect(page.get_by_role("button", name=words.good).last).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name=texts.good).last.click()
+    expect(page.get_by_role("button", name=texts.good).last).to_have_attribute("aria-pressed", "true")
     page.locator(".composer .toggle").click()
     for _ in range(rounds):
         person.ask("What is the capital of France?")
@@ -83,30 +81,30 @@ def teach(person: Visitor, words: Words, rounds: int) -> None:
     page.locator(".composer .toggle").click()
 
 
-def look_at_what_changed(person: Visitor, words: Words, number: int) -> None:
-    """From the answer's badge of the new version to its gate, and the same prompts answered before and after."""
+def look_at_what_changed(person: Visitor, texts: Texts, number: int) -> None:
+    """Follow the new version's badge to its gate report, and compare its answers with those before."""
     page = person.page
     person.ask("Name three animals.")
     expect(page.locator(".version-badge").last).to_have_text(f"v{number}")
     page.locator(".strip-version").click()
     page.locator(".version-row").first.click()
-    expect(page.locator(".detail-head h2")).to_have_text(f"{words.version} {number}")
-    expect(page.locator(".verdict")).to_have_text(words.passed)
-    page.get_by_role("button", name=words.both_answer).click()
+    expect(page.locator(".detail-head h2")).to_have_text(f"{texts.version} {number}")
+    expect(page.locator(".verdict")).to_have_text(texts.passed)
+    page.get_by_role("button", name=texts.both_answer).click()
     expect(page.locator(".sample").first).to_be_visible(timeout=ANSWER_MS)
 
 
-def roll_back(page: Page, words: Words) -> None:
-    """Back to version 0, which is asked about first."""
-    page.get_by_role("button", name=words.roll_back).click()
-    page.get_by_role("dialog").get_by_role("button", name=words.roll_back).click()
+def roll_back(page: Page, texts: Texts) -> None:
+    """Roll back to version 0 and confirm."""
+    page.get_by_role("button", name=texts.roll_back).click()
+    page.get_by_role("dialog").get_by_role("button", name=texts.roll_back).click()
 
 
 @pytest.mark.parametrize("turn", [0, 1], ids=["desktop-en-phone-zh", "desktop-zh-phone-en"])
 def test_two_people_teach_a_version_see_what_changed_and_roll_it_back(
     browser: Browser, served: Served, turn: int
 ) -> None:
-    """One at a desktop and one with a phone, at the same time, each in another language; then the other way round."""
+    """One person has a desktop and one a phone, at the same time, each in another language; then they swap."""
     at_desktop, on_phone = (ENGLISH, CHINESE) if turn == 0 else (CHINESE, ENGLISH)
     with (
         visit(browser, served.url, language=at_desktop.language, size=DESKTOP) as first,
@@ -123,9 +121,9 @@ def test_two_people_teach_a_version_see_what_changed_and_roll_it_back(
         expect(update.or_(desktop.locator(".state-name.running"))).to_be_visible(timeout=ANSWER_MS)
         if update.is_visible():
             update.click()
-        for page, words in ((desktop, at_desktop), (phone, on_phone)):
-            expect(page.locator(".strip-news")).to_contain_text(words.talking, timeout=SWAP_MS)
-            expect(page.locator(".strip-news")).to_contain_text(re.compile(words.learned))
+        for page, texts in ((desktop, at_desktop), (phone, on_phone)):
+            expect(page.locator(".strip-swap")).to_contain_text(texts.talking, timeout=SWAP_MS)
+            expect(page.locator(".strip-swap")).to_contain_text(re.compile(texts.learned))
         number = int(re.findall(r"\d+", desktop.locator(".strip-version strong").inner_text())[0])
         assert number > turn
 
@@ -133,9 +131,9 @@ def test_two_people_teach_a_version_see_what_changed_and_roll_it_back(
         look_at_what_changed(first, at_desktop, number)
         look_at_what_changed(second, on_phone, number)
 
-        who, words = (first, at_desktop) if turn == 0 else (second, on_phone)
+        who, texts = (first, at_desktop) if turn == 0 else (second, on_phone)
         who.go("#/versions/0")
-        roll_back(who.page, words)
+        roll_back(who.page, texts)
         expect(desktop.locator(".strip-version")).to_contain_text(f"{at_desktop.version} 0", timeout=ANSWER_MS)
         expect(phone.locator(".strip-version")).to_contain_text(f"{on_phone.version} 0", timeout=ANSWER_MS)
         for person in (first, second):
@@ -143,10 +141,8 @@ def test_two_people_teach_a_version_see_what_changed_and_roll_it_back(
             assert not person.outside
 
 
-def test_a_restart_of_the_real_service_loses_nothing_that_was_typed_or_said(browser: Browser, served: Served) -> None:
-    """The service is killed, and comes back on the same port and data: a thumb, a question and half a thought are still
-    there.
-    """
+def test_a_restart_of_the_real_service_loses_no_text_and_no_feedback(browser: Browser, served: Served) -> None:
+    """The service is killed and restarts with the same port and data; a thumb, a question and a draft survive."""
     port = int(served.url.rpartition(":")[2])
     with visit(browser, served.url) as person:
         page = person.go()

@@ -1,6 +1,4 @@
-"""A person at the page: one browser tab on a service, which watches for console errors and for requests that leave the
-machine.
-"""
+"""A visitor of the page: one browser tab that records console errors and requests to other hosts."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +12,7 @@ DESKTOP, PHONE = (1280, 860), (360, 740)
 
 
 class Visitor:
-    """One tab. `sent` are the page's own bytes as they lie on disk, by address."""
+    """One tab. `sent` holds the size in bytes of each of the page's own files, by path."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page, self.url = page, url
@@ -27,26 +25,26 @@ class Visitor:
         page.on("response", self._note_response)
 
     def go(self, screen: str = "") -> Page:
-        """Open a screen, and wait until the page knows the live version."""
+        """Open a screen and wait until the page shows the live version."""
         self.page.goto(f"{self.url}/{screen}")
         self.page.locator(".strip-version strong").wait_for()
         return self.page
 
     def ask(self, text: str) -> None:
-        """Send a message and wait for its answer, or for two of them to choose from."""
+        """Send a message and wait for its answer, or for two answers to choose from."""
         self.page.locator("#message").fill(text)
         self.page.keyboard.press("Enter")
         self.page.locator(".exchange:last-of-type :is(.actions, .choices)").last.wait_for()
 
     def until(self, holds: Callable[[], bool], wait_s: float = 20.0) -> None:
-        """Wait until something holds that is not seen on the page; the page goes on meanwhile."""
+        """Wait until a condition outside the page holds, while the page runs."""
         deadline = time.monotonic() + wait_s
         while not holds():
             assert time.monotonic() < deadline, f"it still does not hold after {wait_s} s"
             self.page.wait_for_timeout(20)
 
     def unsent(self) -> int:
-        """How much of what was said still waits in the browser."""
+        """Return the count of feedback that waits in the browser."""
         return self.page.evaluate("JSON.parse(localStorage.getItem('attune.queue') ?? '[]').length")
 
     def _note_request(self, request: Any) -> None:
@@ -64,7 +62,7 @@ class Visitor:
 def visit(
     browser: Browser, url: str, *, language: str = "en-GB", size: tuple[int, int] = DESKTOP, dark: bool = False
 ) -> Iterator[Visitor]:
-    """Give a visitor with a memory of their own; a phone has touch and no pointer that hovers."""
+    """Yield a visitor with storage of their own; a phone has touch and no pointer that hovers."""
     is_phone = size[0] < 500
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]},

@@ -1,11 +1,11 @@
-"""Talk to an Attune service: chat, say what you think of the answers, and watch it learn from that.
+"""Talk to an Attune service: chat, give feedback on the answers, and watch it learn.
 
 >>> import attune
 >>> client = attune.Client()
->>> reply = client.chat("Hello!")
->>> print(reply.text)
+>>> answer = client.chat("Hello!")
+>>> print(answer.text)
 Hello to you!
->>> feedback = reply.rate("up")
+>>> feedback = answer.rate("up")
 """
 
 from attune._async.answers import AsyncAnswer, AsyncComparison, AsyncStream
@@ -116,7 +116,7 @@ __all__ = [
     "track",
 ]
 
-for _name in __all__:  # users see one name, attune.X, in errors and in help, wherever a thing is written
+for _name in __all__:  # errors and help show attune.X, whichever module defines X
     if hasattr(globals()[_name], "__module__"):
         globals()[_name].__module__ = "attune"
 del _name

@@ -1,4 +1,4 @@
-"""What a chat answer is, read from the service's JSON: whole, or put together from the chunks of a stream."""
+"""Chat answers, read from the service's JSON: whole, or joined from the chunks of a stream."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ Messages = str | Sequence[Message | Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class AnswerData:
-    """One answer: its text, what it is called, and who wrote it.
+    """One answer: its text, its id, and the model that wrote it.
 
-    `id` and `choice` are what feedback points to. `model` names the exact version (`attune@12`), `version` is its
-    number and None
-    for a backend that has none, `digest` names its weights. `messages` is the conversation with this answer as its last
-    turn.
+    Feedback points to `id` and `choice`. `model` names the exact version (`attune@12`) and `version` is its number,
+    None for a backend. `digest` identifies the weights. `messages` is the conversation; this answer is its last turn.
     """
 
     id: str
@@ -38,9 +36,7 @@ class AnswerData:
 
 @dataclass(frozen=True)
 class Asked:
-    """What an answer answers: kept so that it can be asked again, or gone on from. `model` is the name that was asked
-    for.
-    """
+    """The question behind an answer, kept to ask it again or to continue. `model` is the name in the request."""
 
     messages: tuple[dict[str, Any], ...]
     model: str
@@ -48,14 +44,12 @@ class Asked:
 
 
 def asked(messages: Messages, model: str, settings: Mapping[str, Any]) -> Asked:
-    """Return a question in one shape, whether a sentence or a whole conversation was given. Settings that are None
-    count as not given.
-    """
+    """Return a question from a sentence or a conversation. Settings that are None are left out."""
     return Asked(turns(messages), model, {name: value for name, value in settings.items() if value is not None})
 
 
 def turns(messages: Messages) -> tuple[dict[str, Any], ...]:
-    """Return messages as the service takes them. Raises ValueError for an empty conversation."""
+    """Return messages in the form that the service accepts. Raises ValueError for an empty conversation."""
     if isinstance(messages, str):
         return ({"role": "user", "content": messages},)
     found = tuple(
@@ -63,14 +57,14 @@ def turns(messages: Messages) -> tuple[dict[str, Any], ...]:
         for message in messages
     )
     if not found:
-        raise ValueError("There are no messages; say at least one thing.")
+        raise ValueError("There are no messages; give at least one.")
     return found
 
 
 def answers_of(body: Any, version_header: str | None, question: Asked) -> tuple[AnswerData, ...]:
-    """Return the answers of a whole reply, by choice. Raises UnexpectedResponse for anything else."""
+    """Return the answers in a whole response, by choice. Raises UnexpectedResponse when there are none."""
     if not isinstance(body, Mapping) or not body.get("choices"):
-        raise UnexpectedResponse("The service answered a chat without a choice in it. Is this an Attune service?")
+        raise UnexpectedResponse("The chat response has no choices. Is this an Attune service?")
     found = [_answer(body, choice, version_header, question) for choice in body["choices"]]
     return tuple(sorted(found, key=lambda answer: answer.choice))
 
@@ -97,15 +91,13 @@ def _answer(
 
 
 def version_of(model: str, header: str | None) -> int | None:
-    """Return the version's number from `attune@12`, else from the `X-Attune-Version` header; None for a backend without
-    versions.
-    """
+    """Return the number in `attune@12`, else in the header `X-Attune-Version`; None for a backend."""
     number = model.rpartition("@")[2] if "@" in model else header
     return int(number) if number and number.isdigit() else None
 
 
 def tokens_of(logprobs: Mapping[str, Any] | None) -> tuple[Token, ...]:
-    """Return the tokens of OpenAI's `logprobs` object, none where it was not asked for."""
+    """Return the tokens of OpenAI's `logprobs` object; an empty tuple without one."""
     return tuple(
         Token(
             one["token"],
@@ -117,18 +109,18 @@ def tokens_of(logprobs: Mapping[str, Any] | None) -> tuple[Token, ...]:
 
 
 class Draft:
-    """A reply while it is streamed: `take` each chunk, read `body` at the end, as if the reply had come whole."""
+    """An answer while it streams: `take` each chunk, then `body` is what a response without streaming holds."""
 
     def __init__(self) -> None:
         self.body: dict[str, Any] = {"choices": []}
         self._choices: dict[int, dict[str, Any]] = {}
 
     def take(self, chunk: Mapping[str, Any]) -> str:
-        """Add one chunk; return the new text of the first choice ("" when it has none)."""
+        """Add one chunk; return the new text of the first choice ("" without any)."""
         for name in ("id", "model", "conversation_id", "system_fingerprint", "usage"):
             if chunk.get(name) is not None:
                 self.body[name] = chunk[name]
-        piece = ""
+        delta = ""
         for part in chunk.get("choices") or ():
             choice = self._choice(int(part.get("index") or 0))
             text = (part.get("delta") or {}).get("content") or ""
@@ -136,8 +128,8 @@ class Draft:
             if part.get("finish_reason"):
                 choice["finish_reason"] = part["finish_reason"]
             choice["logprobs"]["content"] += (part.get("logprobs") or {}).get("content") or []
-            piece += text if choice["index"] == 0 else ""
-        return piece
+            delta += text if choice["index"] == 0 else ""
+        return delta
 
     def _choice(self, index: int) -> dict[str, Any]:
         if index not in self._choices:
@@ -153,5 +145,5 @@ class Draft:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every choice that began has been finished."""
+        """Whether at least one choice began and every one has finished."""
         return bool(self._choices) and all(choice["finish_reason"] for choice in self._choices.values())

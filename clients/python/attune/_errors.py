@@ -1,18 +1,18 @@
-"""What can go wrong, as one small tree.
+"""The SDK's errors, one small tree.
 
 AttuneError
 ├── ServiceUnreachable        nothing answers, or the connection broke
-├── Timeout                   it answered too late
-├── UnexpectedResponse           something answers, but it does not speak Attune's contract
-└── APIError                  the service said no: `status`, `code`, `param`, `request_id`
-    ├── BadRequest            400 and other 4xx: the request makes no sense
+├── Timeout                   the answer came too late
+├── UnexpectedResponse        the response breaks Attune's contract
+└── APIError                  the service refused or failed: `status`, `code`, `param`, `request_id`
+    ├── BadRequest            400 and other 4xx: the request is wrong
     │   ├── Unprocessable     422: a field is wrong
     │   └── TooLarge          413: the body is over the service's limit
     ├── Unauthorized          401: no API key, or an unknown one
     ├── Forbidden             403: the key lacks the scope
     ├── NotFound              404: no such completion, version, model, ...
-    ├── Conflict              409: it contradicts what is already there
-    ├── TooManyRequests       429: over your rate; `retry_after_s` says how long to wait
+    ├── Conflict              409: it contradicts the present state
+    ├── TooManyRequests       429: over your rate; `retry_after_s` is the time to wait
     └── ServerError           5xx: the service failed
         └── Overloaded        503: its queue is full or it is starting; `retry_after_s` as above
 """
@@ -25,7 +25,7 @@ from typing import Any
 
 
 class AttuneError(Exception):
-    """Root of everything that this package raises on purpose.
+    """Root of this package's errors.
 
     >>> try:
     ...     client.version(99)
@@ -60,7 +60,7 @@ class Timeout(AttuneError, TimeoutError):
 
 
 class UnexpectedResponse(AttuneError, ValueError):
-    """Something answers at the address, but not as Attune's contract says. Is the address right?
+    """The response breaks Attune's contract: the address may belong to another program.
 
     >>> issubclass(attune.UnexpectedResponse, ValueError)
     True
@@ -70,8 +70,8 @@ class UnexpectedResponse(AttuneError, ValueError):
 class APIError(AttuneError):
     """The service refused or failed.
 
-    `status` is the HTTP status, `code` the service's word for it (`model_not_found`, ...), `param` the field at
-    fault, `request_id` what to quote to the operator, `retry_after_s` how long the service asks you to wait.
+    `status` is the HTTP status, `code` the service's name for the error (`model_not_found`, ...), `param` the wrong
+    field. `request_id` helps the operator to find the request. `retry_after_s` is the wait that the service asks for.
 
     >>> try:
     ...     client.chat("Hello!", model="attune@99")
@@ -97,14 +97,13 @@ class APIError(AttuneError):
         self.request_id = request_id
         self.retry_after_s = retry_after_s
 
-    def __reduce__(
-        self,
-    ) -> tuple[Any, ...]:  # exceptions cross process boundaries by pickle, which forgets keyword arguments
+    def __reduce__(self) -> tuple[Any, ...]:
+        # exceptions cross process boundaries by pickle, which forgets keyword arguments
         return type(self), self.args, self.__dict__
 
 
 class BadRequest(APIError):
-    """400, or any other 4xx without a class of its own: the request makes no sense to the service.
+    """400, or another 4xx without a class of its own: the request is wrong.
 
     >>> issubclass(attune.Unprocessable, attune.BadRequest)
     True
@@ -131,7 +130,7 @@ class TooLarge(BadRequest):
 
 
 class Unauthorized(APIError):
-    """401: the service wants an API key and got none, or one that it does not know.
+    """401: the API key is missing or unknown.
 
     >>> try:
     ...     attune.Client(api_key="at-unknown").versions()
@@ -142,7 +141,7 @@ class Unauthorized(APIError):
 
 
 class Forbidden(APIError):
-    """403: the key may not do this; it lacks a scope (`chat`, `feedback`, `admin`, `act-as`).
+    """403: the key lacks the scope for this (`chat`, `feedback`, `admin`, `act-as`).
 
     >>> try:
     ...     attune.Client(api_key="at-chat-only").promote(1)
@@ -164,7 +163,7 @@ class NotFound(APIError, LookupError):
 
 
 class Conflict(APIError):
-    """409: it contradicts what is already there, such as promoting a version that the gate rejected.
+    """409: the request contradicts the present state, such as promoting a version that the gate rejected.
 
     >>> try:
     ...     client.promote(2)
@@ -175,7 +174,7 @@ class Conflict(APIError):
 
 
 class TooManyRequests(APIError):
-    """429: over your rate. The client has already waited and tried again as often as its `Retry` says.
+    """429: over your rate. The client has already retried as often as its `Retry` allows.
 
     >>> issubclass(attune.TooManyRequests, attune.APIError)
     True
@@ -183,7 +182,7 @@ class TooManyRequests(APIError):
 
 
 class ServerError(APIError):
-    """5xx: the service failed; quote `request_id` to its operator.
+    """5xx: the service failed; give `request_id` to its operator.
 
     >>> issubclass(attune.Overloaded, attune.ServerError)
     True
@@ -212,36 +211,33 @@ BY_STATUS: dict[int, type[APIError]] = {
 
 
 def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-    """Return the error that a response of status 400 and above stands for, whatever its body is.
+    """Return the error for a response of status 400 and above, whatever its body is.
 
-    Reads OpenAI's shape, `{"error": {"message", "type", "param", "code"}}`; a proxy's HTML page becomes one short
+    It reads OpenAI's shape, `{"error": {"message", "type", "param", "code"}}`. A proxy's HTML page becomes one short
     sentence.
     """
     kind = BY_STATUS.get(status) or (ServerError if status >= 500 else BadRequest)
-    told = _error_object(body)
-    message = str(told.get("message") or "") or f"The service answered with status {status}."
+    details = _error_object(body)
+    message = str(details.get("message") or "") or f"The service answered with status {status}."
     return kind(
         " ".join(message.split()),
         status=status,
-        code=_text(told.get("code")) or _text(told.get("type")),
-        param=_text(told.get("param")),
+        code=_text(details.get("code")) or _text(details.get("type")),
+        param=_text(details.get("param")),
         request_id=headers.get("x-request-id"),
         retry_after_s=retry_after_s(headers),
     )
 
 
-def error_from_event(told: Mapping[str, Any]) -> APIError:
-    """Return the error that the service sent in the middle of a stream, after its status line had said 200."""
-    message = " ".join(str(told.get("message") or "The service stopped in the middle of its reply.").split())
-    return ServerError(
-        message, status=500, code=_text(told.get("code")) or _text(told.get("type")), param=_text(told.get("param"))
-    )
+def error_from_event(details: Mapping[str, Any]) -> APIError:
+    """Return the error that the service sent in the middle of a stream, after the status 200."""
+    message = " ".join(str(details.get("message") or "The service stopped in the middle of its answer.").split())
+    code = _text(details.get("code")) or _text(details.get("type"))
+    return ServerError(message, status=500, code=code, param=_text(details.get("param")))
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a `Retry-After` header asks for (a number; dates are for pages, no API sends them), None
-    without one.
-    """
+    """Return the seconds in a `Retry-After` header, None without one. Dates are ignored: no API sends them."""
     try:
         return max(0.0, float(headers["retry-after"]))
     except (KeyError, ValueError):
@@ -250,10 +246,10 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 def _error_object(body: bytes) -> Mapping[str, Any]:
     try:
-        told = json.loads(body)
+        content = json.loads(body)
     except ValueError:
         return {}
-    error = told.get("error", told) if isinstance(told, dict) else {}
+    error = content.get("error", content) if isinstance(content, dict) else {}
     return error if isinstance(error, dict) else {"message": error}
 
 

@@ -1,6 +1,6 @@
-"""Server-sent events (WHATWG HTML, section 9.2), read from bytes as they come.
+"""Server-sent events (WHATWG HTML, section 9.2), read from bytes as they arrive.
 
-By hand, since httpx's lines also end at characters that are ordinary inside JSON text, such as U+2028.
+We split lines ourselves: httpx also ends a line at characters that JSON text may contain, such as U+2028.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ DONE = "[DONE]"
 
 @dataclass(frozen=True)
 class ServerEvent:
-    """One event of a stream as it was sent."""
+    """One event of a stream."""
 
     data: str
     event: str = ""
@@ -24,7 +24,7 @@ class ServerEvent:
 
 
 class EventReader:
-    """Cuts a stream of bytes into events; what is not complete yet is kept for the next bytes."""
+    """Splits a stream of bytes into events; it keeps an incomplete event until more bytes arrive."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -55,15 +55,16 @@ class EventReader:
 
 
 def json_of(event: ServerEvent) -> dict[str, Any]:
-    """Return an event's data. Raises ServerError for an error that the service sent, UnexpectedResponse for anything but
-    an object.
+    """Return the JSON object of an event.
+
+    Raises ServerError when the service sent an error, UnexpectedResponse when the data is no object.
     """
     try:
-        told = json.loads(event.data)
+        data = json.loads(event.data)
     except ValueError:
-        raise UnexpectedResponse(f"The service streamed something other than JSON: {event.data[:60]!r}.") from None
-    if not isinstance(told, dict):
-        raise UnexpectedResponse(f"The service streamed {event.data[:60]!r} where an object was expected.")
-    if isinstance(told.get("error"), dict) and "choices" not in told:
-        raise error_from_event(told["error"])
-    return told
+        raise UnexpectedResponse(f"The service streamed {event.data[:60]!r}, which is no JSON.") from None
+    if not isinstance(data, dict):
+        raise UnexpectedResponse(f"The service streamed {event.data[:60]!r}, which is no JSON object.")
+    if isinstance(data.get("error"), dict) and "choices" not in data:
+        raise error_from_event(data["error"])
+    return data

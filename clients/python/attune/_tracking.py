@@ -1,4 +1,4 @@
-"""`track`: for those who already use the openai package, and want to say what they think of its replies."""
+"""`track` adds feedback methods to the answers of the openai package."""
 
 from __future__ import annotations
 
@@ -12,22 +12,20 @@ if TYPE_CHECKING:
     from attune._sync.client import Client
 
 C = TypeVar("C")
-SAID = ("rate", "score", "correct")
+METHODS = ("rate", "score", "correct")
 
 
 def track(openai_client: C, *, rater: str | None = None) -> C:
-    """Give the replies of an openai client's `chat.completions.create` the methods `rate`, `score` and `correct`, as
-    `Answer` has them.
+    """Add `rate`, `score` and `correct` to what an openai client's `chat.completions.create` returns.
 
-    The client is changed and returned. It must point to an Attune service; address and key are taken from it. With
-    `openai.AsyncOpenAI`
-    the three are awaited. A streamed reply has them too, from its first chunk on. Raises TypeError for anything but an
-    openai client.
+    This changes the client and returns it. Its address must be an Attune service; feedback uses the same address and
+    key. With `openai.AsyncOpenAI` the three methods are awaited. A stream has them from its first chunk on. Raises
+    TypeError for anything but an openai client.
 
     >>> import openai
     >>> assistant = attune.track(openai.OpenAI(base_url=client.address.url + "/v1", api_key="none"))
-    >>> reply = assistant.chat.completions.create(model="attune", messages=[{"role": "user", "content": "Hello!"}])
-    >>> reply.rate("up").thumb
+    >>> answer = assistant.chat.completions.create(model="attune", messages=[{"role": "user", "content": "Hello!"}])
+    >>> answer.rate("up").thumb
     'up'
     """
     try:
@@ -69,33 +67,31 @@ def _tracked_create(create: Callable[..., Any], client: Client | AsyncClient) ->
     return create_sync
 
 
-def _tracked(reply: Any, client: Client | AsyncClient) -> Any:
-    if hasattr(reply, "choices"):
-        reply.__class__ = _with_methods(type(reply), client)  # type: ignore[arg-type]  # mypy holds no class to be hashable
-        return reply
-    return TrackedStream(reply, client)
+def _tracked(answer: Any, client: Client | AsyncClient) -> Any:
+    if hasattr(answer, "choices"):
+        answer.__class__ = _with_methods(type(answer), client)  # type: ignore[arg-type]  # mypy holds no class to be hashable
+        return answer
+    return TrackedStream(answer, client)
 
 
 @functools.lru_cache(maxsize=64)
 def _with_methods(kind: type, client: Client | AsyncClient) -> type:
-    """Return a subclass of openai's reply with our methods: still one of theirs to `isinstance`, and nothing more in
-    its JSON.
-    """
+    """Return a subclass of openai's answer with our methods; its JSON is unchanged."""
 
     def method(name: str) -> Callable[..., Any]:
-        say = getattr(client, name)
+        give = getattr(client, name)
 
-        @functools.wraps(say)
-        def said(self: Any, *args: Any, **kwargs: Any) -> Any:
-            return say(self.id, *args, **kwargs)
+        @functools.wraps(give)
+        def give_feedback(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return give(self.id, *args, **kwargs)
 
-        return said
+        return give_feedback
 
-    return type(kind.__name__, (kind,), {"__module__": kind.__module__, **{name: method(name) for name in SAID}})
+    return type(kind.__name__, (kind,), {"__module__": kind.__module__, **{name: method(name) for name in METHODS}})
 
 
 class TrackedStream:
-    """openai's stream, which also remembers which answer it is. Everything else is passed on."""
+    """openai's stream, which also keeps the answer's id. Everything else is passed on."""
 
     def __init__(self, stream: Any, client: Client | AsyncClient) -> None:
         self._stream = stream
@@ -143,5 +139,5 @@ class TrackedStream:
 
     def _known_id(self) -> str:
         if not self.id:
-            raise ValueError("Nothing has come yet: read the stream before you rate it.")
+            raise ValueError("Nothing has arrived yet: read the stream before you rate it.")
         return self.id

@@ -1,4 +1,4 @@
-"""Files on their way to and from the service."""
+"""Files that are sent to the service or received from it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ CHUNK_BYTES = 64 * 1024
 
 
 def content_type_of(path: Path) -> str:
-    """Return what an import says that it sends: one JSON document for `.json`, else JSON Lines."""
+    """Return the content type of an import: one JSON document for `.json`, else JSON Lines."""
     return "application/json" if path.suffix.lower() == ".json" else "application/x-ndjson"
 
 
 class Sink:
-    """Somewhere that received bytes go, counted."""
+    """Writes received bytes to a file and counts them."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -31,13 +31,13 @@ class Sink:
         return self
 
     def write(self, received: bytes) -> None:
-        """Add some bytes."""
+        """Write bytes."""
         self._file.write(received)
         self.done += len(received)
         self.lines += received.count(b"\n")
 
     def keep(self) -> None:
-        """All has come."""
+        """Finish: every byte has arrived."""
         self._file.flush()
 
     def __exit__(
@@ -47,7 +47,7 @@ class Sink:
 
 
 class PartFile(Sink):
-    """A file that appears whole or not at all: written beside its place, and moved there by `keep`."""
+    """A file that appears whole or not at all: written as `NAME.part`, and renamed by `keep`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -55,7 +55,7 @@ class PartFile(Sink):
         super().__init__(self._part.open("wb"))
 
     def keep(self) -> None:
-        """Put the finished file in its place."""
+        """Rename the finished file to its name."""
         self._file.close()
         os.replace(self._part, self._path)
 
@@ -67,5 +67,5 @@ class PartFile(Sink):
 
 
 def sink_of(target: str | PathLike[str] | IO[bytes]) -> Sink:
-    """Return where an export goes: a path, or a file that is open for bytes already."""
+    """Return the sink for an export to a path, or to a file open for bytes."""
     return PartFile(Path(target)) if isinstance(target, (str, PathLike)) else Sink(target)

@@ -1,8 +1,7 @@
-"""How requests are made, tried again and understood: the parts that know neither sync nor async.
+"""Requests, retries and responses: the parts that sync and async share.
 
-`httpx` is imported when the first client is made, not with `import attune`: it takes a quarter of a second where its
-own command line
-is installed.
+The first client imports `httpx`, not `import attune`: where httpx's own command line is installed, that takes a quarter
+of a second.
 """
 
 from __future__ import annotations
@@ -28,14 +27,13 @@ VERSION = "0.1.0"
 
 @dataclass(frozen=True)
 class Retry:
-    """How often, and after how long, a request is tried again.
+    """How often a request is retried, and after how long.
 
-    Only what is safe is tried again: requests that only read, feedback and choices (they carry an idempotency key), and
-    whatever
-    the service did not begin (no connection, or a refusal with `Retry-After`). `times` 0 turns it off. The n-th wait is
-    `first_s` doubled n times, at most `longest_s`, shortened at random by up to a half so that clients do not come back
-    together.
-    A `Retry-After` up to `patience_s` is waited out; a longer one is raised at once.
+    Only safe requests are retried: those that only read, and feedback and choices (they carry an idempotency key).
+    Others are retried only when the service did not begin them (no connection, or a refusal with `Retry-After`).
+    `times` 0 turns retries off. The first wait is `first_s` seconds; each later one is twice as long, at most
+    `longest_s`. Each wait is shortened at random by up to a half, so that clients do not return together. The client
+    waits out a `Retry-After` of up to `patience_s` seconds and raises for a longer one.
 
     >>> attune.Client(retry=attune.Retry(times=5)).health().alive
     True
@@ -47,7 +45,7 @@ class Retry:
     patience_s: float = 60.0
 
     def wait_s(self, tried: int, asked_s: float | None = None) -> float:
-        """Seconds to wait after `tried` failed attempts, or after the service asked for `asked_s`.
+        """Return the seconds to wait after `tried` failed attempts, or `asked_s` when the service asked for a wait.
 
         >>> 0.5 <= attune.Retry(first_s=1.0).wait_s(1) <= 1.0
         True
@@ -62,7 +60,7 @@ class Retry:
 
 @dataclass(frozen=True)
 class Request:
-    """One request before it is sent. `safe` says that doing it twice does what doing it once does."""
+    """One request before it is sent. `safe` means idempotent: twice has the effect of once."""
 
     method: str
     path: str
@@ -73,32 +71,28 @@ class Request:
     timeout_s: float | None = None
 
     def query(self) -> dict[str, Any]:
-        """The query without what was not given."""
+        """Return the query without parameters that are None."""
         return {name: value for name, value in self.params.items() if value is not None}
 
 
 def get(path: str, **params: Any) -> Request:
-    """A request that only reads."""
+    """Return a request that only reads."""
     return Request("GET", path, params, safe=True)
 
 
 def post(path: str, **body: Any) -> Request:
-    """A request that acts; fields that are None are left out. Not tried again once it was sent."""
+    """Return a request that acts, without fields that are None. It is not retried once it was sent."""
     return Request("POST", path, json={name: value for name, value in body.items() if value is not None})
 
 
 def post_once(path: str, key: str | None = None, **body: Any) -> Request:
-    """A request that acts once however often it is sent, by its idempotency key: a new one, unless the caller has their
-    own.
-    """
+    """Return a request that acts once however often it is sent, by an idempotency key (default: a new one)."""
     plain = post(path, **body)
     return Request("POST", path, json=plain.json, headers={"Idempotency-Key": key or str(uuid.uuid4())}, safe=True)
 
 
 def segment(name: str) -> str:
-    """An id as one segment of a path, whatever characters it has. Raises ValueError for an empty one, which would name
-    another route.
-    """
+    """Return an id quoted as one segment of a path. Raises ValueError for an empty one: it names another route."""
     if not name:
         raise ValueError("An id is missing: it cannot be empty.")
     return quote(name, safe="")
@@ -106,7 +100,7 @@ def segment(name: str) -> str:
 
 @dataclass(frozen=True)
 class Address:
-    """Where the service is and who we are there. The key never shows in `repr`."""
+    """The service's address, the API key and the rater. `repr` never shows the key."""
 
     url: str
     api_key: str | None = field(default=None, repr=False)
@@ -114,18 +108,19 @@ class Address:
 
     @classmethod
     def of(cls, base_url: str | None, api_key: str | None, rater: str | None) -> Address:
-        """What was given, else `ATTUNE_BASE_URL` and `ATTUNE_API_KEY`, else this machine. An address that ends in `/v1`
-        is taken as well.
+        """Return the address from the arguments, else from `ATTUNE_BASE_URL` and `ATTUNE_API_KEY`, else this machine.
+
+        A trailing `/v1` is removed. Raises ValueError for an address without http:// or https://.
         """
         url = (base_url or os.environ.get("ATTUNE_BASE_URL") or DEFAULT_URL).strip().rstrip("/").removesuffix("/v1")
         if not url.startswith(("http://", "https://")):
             raise ValueError(
-                f"The address {url!r} does not begin with http:// or https://; say for example {DEFAULT_URL}."
+                f"The address {url!r} does not begin with http:// or https://; an example is {DEFAULT_URL}."
             )
         return cls(url, api_key or os.environ.get("ATTUNE_API_KEY") or None, rater)
 
     def headers(self) -> dict[str, str]:
-        """The headers that every request carries."""
+        """Return the headers of every request."""
         headers = {"User-Agent": f"attune-python/{VERSION}", "Accept": "application/json"}
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
@@ -135,9 +130,7 @@ class Address:
 
 
 def pool_settings(address: Address, timeout_s: float) -> dict[str, Any]:
-    """What an httpx client is made with: pooled connections, and a limit on every wait (connecting has a shorter one of
-    its own).
-    """
+    """Return the arguments for an httpx client: pooled connections, and time limits in seconds."""
     import httpx
 
     return {
@@ -148,13 +141,13 @@ def pool_settings(address: Address, timeout_s: float) -> dict[str, Any]:
 
 
 def is_worth_another_try(request: Request, error: Exception, retry: Retry, tried: int) -> bool:
-    """Whether to send it again: there is a try left, the failure may pass, and nothing can be done twice by it."""
+    """Whether to send a request again: a retry is left, the failure may pass, and nothing happens twice."""
     if tried > retry.times:
         return False
     if isinstance(error, APIError):
         if (error.retry_after_s or 0.0) > retry.patience_s:
             return False
-        refused = error.status in (429, 503) and error.retry_after_s is not None  # the service has not begun it
+        refused = error.status in (429, 503) and error.retry_after_s is not None  # the service did not begin it
         return refused or (request.safe and error.status in (408, 429, 500, 502, 503, 504))
     never_sent = getattr(error, "never_sent", False)
     return isinstance(error, (ServiceUnreachable, Timeout)) and (never_sent or request.safe)
@@ -162,7 +155,7 @@ def is_worth_another_try(request: Request, error: Exception, retry: Retry, tried
 
 @contextmanager
 def faults_of(address: Address) -> Iterator[None]:
-    """Turn what httpx raises into our errors. A fault before the request was sent is marked `never_sent`."""
+    """Turn httpx's exceptions into our errors. A fault before the request was sent is marked `never_sent`."""
     import httpx
 
     unreachable = f"No Attune service answers at {address.url}: start one with `attune serve`, or set ATTUNE_BASE_URL."
@@ -181,7 +174,7 @@ def faults_of(address: Address) -> Iterator[None]:
     except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError) as fault:
         raise ServiceUnreachable(f"The connection to {address.url} broke: {fault or type(fault).__name__}.") from fault
     except httpx.InvalidURL as fault:
-        raise ServiceUnreachable(f"{address.url!r} is no address: {fault}.") from fault
+        raise ServiceUnreachable(f"{address.url!r} is no valid address: {fault}.") from fault
     except (httpx.HTTPError, httpx.StreamError) as fault:
         raise UnexpectedResponse(f"{address.url} does not answer like an Attune service: {fault}.") from fault
 
@@ -192,25 +185,23 @@ def _never_sent(error: ServiceUnreachable | Timeout) -> Exception:
 
 
 def raise_for_status(response: httpx.Response) -> None:
-    """Raise what a response of status 300 and above stands for; its body has been read."""
+    """Raise the error for a response of status 300 and above, whose body has been read."""
     if 300 <= response.status_code < 400:
-        raise UnexpectedResponse(f"The service sends us on to {response.headers.get('location')!r}; use that address.")
+        raise UnexpectedResponse(f"The service redirects to {response.headers.get('location')!r}; use that address.")
     if response.status_code >= 400:
         raise error_from_response(response.status_code, response.headers, response.content)
 
 
 def body_of(response: httpx.Response) -> Any:
-    """The JSON body, None where there is none. Raises UnexpectedResponse for anything else."""
+    """Return the JSON body, None for an empty one. Raises UnexpectedResponse when it is no JSON."""
     if not response.content:
         return None
     try:
         return json.loads(response.content)
     except ValueError:
-        raise UnexpectedResponse(
-            f"{response.url} answered with something other than JSON. Is this an Attune service?"
-        ) from None
+        raise UnexpectedResponse(f"The response of {response.url} is no JSON. Is this an Attune service?") from None
 
 
 def patience(error: Exception) -> float | None:
-    """The seconds that the service asked us to wait, if it did."""
+    """Return the seconds that the service asked us to wait, None if it did not."""
     return error.retry_after_s if isinstance(error, APIError) else None

@@ -1,7 +1,7 @@
-"""What the service says, as frozen records of our own.
+"""The service's JSON as frozen records.
 
-Every record ignores fields that it does not know and fills in those that are missing, so that an old SDK survives a new
-service and the other way round. Times are UTC in ISO 8601, as the service wrote them.
+Every record ignores unknown fields and has defaults for missing ones, so old SDKs work with new services and the other
+way round. Times are UTC in ISO 8601, as the service sends them.
 """
 
 from __future__ import annotations
@@ -20,17 +20,16 @@ Reason = Literal[
 ExportFormat = Literal["preference", "unpaired", "sft", "raw"]
 ImportFormat = Literal["preference", "unpaired", "sft", "raw", "open-webui"]
 Progress = Callable[[int, "int | None"], None]
-NOT_NUMBERS = ("nan", "inf", "-inf")  # which JSON does not have, so they come as words
+NOT_NUMBERS = ("nan", "inf", "-inf")  # JSON has no such numbers, so the service sends them as text
 T = TypeVar("T")
 
 
 class Sampling(TypedDict, total=False):
     """How an answer is sampled; every field is optional and the service has the defaults.
 
-    `temperature` 0 is greedy; `top_k` 0 is off; `n` 1-8 answers to the same prompt; `stop` ends an answer before the
-    text given;
-    `logprobs` asks for each token's log-probability and `top_logprobs` for that many alternatives; `metadata` is kept
-    with the answer.
+    `temperature` 0 is greedy; `top_k` 0 is off; `n` is 1-8 answers to the same prompt. `stop` ends an answer before
+    the given text. `logprobs` asks for each token's log-probability and `top_logprobs` for that many alternatives.
+    `metadata` is stored with the answer.
 
     >>> settings: attune.Sampling = {"temperature": 0.0, "max_tokens": 48, "seed": 7}
     >>> client.chat("Hello!", **settings).text
@@ -65,7 +64,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Usage:
-    """How many tokens an answer took.
+    """Token counts of an answer.
 
     >>> client.chat("Hello!").usage.completion_tokens
     3
@@ -78,11 +77,10 @@ class Usage:
 
 @dataclass(frozen=True)
 class Token:
-    """One token of an answer with its log-probability in nats, and the likeliest alternatives where they were asked
-    for.
+    """One token of an answer with its log-probability in nats, and the likeliest alternatives for `top_logprobs`.
 
-    >>> reply = client.chat("Hello!", logprobs=True, top_logprobs=2)
-    >>> reply.tokens[0]
+    >>> answer = client.chat("Hello!", logprobs=True, top_logprobs=2)
+    >>> answer.tokens[0]
     Token(token='Hello', logprob=-0.5, top={'Hello': -0.5, 'Hi': -1.5})
     """
 
@@ -93,10 +91,10 @@ class Token:
 
 @dataclass(frozen=True)
 class Feedback:
-    """One thing that somebody said about one answer. `kind`: thumb, score, correction, preference, choice, regenerate.
+    """One rater's feedback on one answer.
 
-    `regenerate` is what nobody says in words: they asked for another answer, and `instead` names the one that they were
-    given.
+    `kind` is thumb, score, correction, preference, choice or regenerate. A `regenerate` row means that the rater asked
+    for another answer; `instead` names that answer.
 
     >>> feedback = client.chat("Hello!").rate("up", reason="helpful")
     >>> feedback.kind, feedback.thumb, feedback.reason
@@ -124,7 +122,7 @@ class Feedback:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One side of a blind comparison. Nothing here tells which version wrote it.
+    """One side of a blind comparison, without its version.
 
     >>> client.compare("Tell me a joke.").a.label
     'A'
@@ -138,7 +136,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """What became of a comparison, with the models named at last.
+    """The outcome of a comparison, with the names of both models.
 
     >>> choice = client.compare("Tell me a joke.").choose("A")
     >>> choice.winner, choice.model_of("A"), choice.winning_model
@@ -161,7 +159,7 @@ class Choice:
 
     @property
     def winning_model(self) -> str | None:
-        """The model that wrote the better answer, None where neither was.
+        """The model that wrote the better answer, None when neither won.
 
         >>> client.compare("Tell me a joke.").choose("both_bad").winning_model is None
         True
@@ -171,8 +169,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Check:
-    """One line of a gate report: what was measured, what it had to reach (in words, such as ">= 0" or "0.2 .. 5"), and
-    whether it did.
+    """One line of a gate report: the measured value, its limit (such as ">= 0" or "0.2 .. 5"), and whether it passed.
 
     >>> client.version(1).gate.checks[0]
     Check(name='held_out_gain', value=0.71, limit='>= 0', passed=True)
@@ -186,7 +183,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Gate:
-    """Why a version was let through, or not (`reasons`).
+    """The gate's report on a version; `reasons` says why it was rejected.
 
     >>> client.version(2).gate.reasons
     ('held_out_gain is -0.41, wanted >= 0',)
@@ -199,7 +196,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Tally:
-    """Thumbs counted.
+    """Counts of thumbs.
 
     >>> client.version(1).thumbs
     Tally(up=3, down=1)
@@ -211,7 +208,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Record:
-    """Comparisons counted, from one version's side.
+    """Counts of a version's comparisons.
 
     >>> client.version(1).comparisons
     Record(wins=5, losses=2, ties=1)
@@ -224,11 +221,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Version:
-    """One version of the model and how it fares. `state`: candidate, rejected, canary, live, retired, withdrawn.
+    """One version of the model and its record.
 
-    `items` is how much feedback made it, `share` the part of the traffic that it gets (0..1), `win_rate` its part of
-    the
-    comparisons that it won, with a 95 % interval. `run`, `gate` and `manifest` come with `client.version(n)` alone.
+    `state` is candidate, rejected, canary, live, retired or withdrawn. `items` counts the feedback that made it.
+    `share` is its share of the traffic (0..1), and `win_rate` its share of won comparisons, with a 95 % interval. Only
+    `client.version(n)` fills `run`, `gate` and `manifest`.
 
     >>> [(version.version, version.state) for version in client.versions()]
     [(0, 'retired'), (1, 'live'), (2, 'rejected')]
@@ -259,7 +256,7 @@ class Version:
 
     @property
     def model(self) -> str:
-        """The name by which `chat(model=...)` pins this version.
+        """The name of this version for `chat(model=...)`.
 
         >>> client.chat("Hello!", model=client.version(0).model).version
         0
@@ -269,7 +266,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Run:
-    """One update of the model, under way or done. `step` of `steps` in `phase`; `metrics` as the learner named them.
+    """One update of the model, under way or done: `step` of `steps` in `phase`, and the learner's `metrics`.
 
     >>> run = client.learner().run
     >>> run.phase, run.step, run.steps
@@ -290,7 +287,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Trigger:
-    """When the learner begins: at `items` waiting, or `seconds` after the first with at least `min_items`.
+    """When an update starts: at `items` waiting, or `seconds` after the first of at least `min_items`.
 
     >>> client.learner().trigger
     Trigger(items=16, seconds=20.0, min_items=4)
@@ -303,8 +300,10 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Learner:
-    """What the learner does. `state`: idle, running, paused, down. `waiting` is feedback not yet learned from, `detail`
-    says on what it works.
+    """The learner's state.
+
+    `state` is idle, running, paused or down. `waiting` counts the feedback that no update has used yet. `detail`
+    describes the current work.
 
     >>> learner = client.learner()
     >>> learner.state, learner.live, learner.waiting
@@ -327,7 +326,7 @@ class Learner:
 
 @dataclass(frozen=True)
 class Rater:
-    """One person, or program, that gives feedback, and how far the learner trusts them (0..1).
+    """One person or program that gives feedback; `trust` is the learner's trust in them (0..1).
 
     >>> [(rater.id, rater.quarantined) for rater in client.raters()]
     [('alice', False), ('spammer', True)]
@@ -350,7 +349,7 @@ class Rater:
 
 @dataclass(frozen=True)
 class Erased:
-    """What was taken out when a rater was erased; `versions` are those that had learned from them and were withdrawn.
+    """What erasing a rater removed; `versions` lists the withdrawn versions, which had learned from them.
 
     >>> client.erase("spammer").rater
     'spammer'
@@ -365,8 +364,7 @@ class Erased:
 
 @dataclass(frozen=True)
 class Completion:
-    """One answer in a conversation: the messages that it answered, its text, and what was said of it. Feedback points
-    to `id` and `choice`.
+    """One answer in a conversation: its prompt, its text and its feedback, which points to `id` and `choice`.
 
     >>> completion = client.conversation("c1").completions[0]
     >>> completion.messages[-1].content, completion.content
@@ -385,7 +383,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Conversation:
-    """One conversation; `completions` come with `client.conversation(id)` alone.
+    """One conversation; only `client.conversation(id)` fills `completions`.
 
     >>> client.conversation("c1").title
     'Hello!'
@@ -400,7 +398,7 @@ class Conversation:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The conversation as it stands: what the last answer answered, and that answer.
+        """The messages up to and including the last answer.
 
         >>> client.chat([*client.conversation("c1").messages, attune.Message("user", "Hello!")]).text
         'Hello to you!'
@@ -413,7 +411,7 @@ class Conversation:
 
 @dataclass(frozen=True)
 class Sample:
-    """The same conversation, answered by two versions: `text` is the version asked about, `against` the other.
+    """Answers of two versions to the same messages: `text` by the version asked for, `against` by the other.
 
     >>> sample = client.samples(1, against=0)[0]
     >>> sample.prompt, sample.text, sample.against
@@ -426,7 +424,7 @@ class Sample:
 
     @property
     def prompt(self) -> str:
-        """The last thing said before the answers.
+        """The content of the last message before the answers.
 
         >>> client.samples(1, against=0)[0].prompt
         'Hello!'
@@ -436,8 +434,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened at the service: `kind` is its name (`version.live`, `run.progress`, ...), `seq` its
-    number.
+    """One event of the service: `kind` is its name (`version.live`, `run.progress`, ...), `seq` its number.
 
     >>> with client.events(after=0) as events:
     ...     next(events).kind
@@ -451,7 +448,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Model:
-    """A name that `chat(model=...)` takes.
+    """A name that `chat(model=...)` accepts.
 
     >>> [model.id for model in client.models()]
     ['attune', 'attune@0', 'attune@1']
@@ -466,8 +463,9 @@ class Model:
 
 @dataclass(frozen=True)
 class Health:
-    """`alive`: the service answers. `ready`: a version is loaded and the store can be written; `detail` says what else
-    it told.
+    """Whether the service is alive (it answers) and ready (a version is loaded, the store is writable).
+
+    `detail` is the body of the readiness check.
 
     >>> client.health().ready
     True
@@ -480,8 +478,7 @@ class Health:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import took in. Of those that were `skipped`, `already_here` had been taken in before; `errors` name the
-    others, and why.
+    """Counts of an import. Of the `skipped` rows, `already_here` were imported before; `errors` explain the others.
 
     >>> import pathlib
     >>> file = pathlib.Path("pairs.jsonl")
@@ -496,16 +493,16 @@ class Imported:
     already_here: int = 0
 
 
-def read(kind: type[T], told: object) -> T:
-    """Return `told`, a JSON value, as a record of the kind asked for. Raises UnexpectedResponse where it cannot be one."""
-    if not isinstance(told, Mapping):
+def read(kind: type[T], body: object) -> T:
+    """Return a JSON value as a record of the given kind. Raises UnexpectedResponse when it is none."""
+    if not isinstance(body, Mapping):
         raise UnexpectedResponse(
-            f"The service sent {_brief(told)} where {kind.__name__} was expected. Is this an Attune service?"
+            f"The service sent {_brief(body)} instead of a {kind.__name__}. Is this an Attune service?"
         )
     hints = _hints(kind)
     values: dict[str, Any] = {}
     for known in fields(kind):  # type: ignore[arg-type]
-        value = told.get(known.name)
+        value = body.get(known.name)
         has_default = known.default is not MISSING or known.default_factory is not MISSING
         if value is None and not has_default:
             raise UnexpectedResponse(
@@ -517,9 +514,7 @@ def read(kind: type[T], told: object) -> T:
 
 
 def _convert(hint: Any, value: Any) -> Any:
-    """Turn one JSON value into what a field holds: records, tuples of things, and floats; everything else stays as it
-    came.
-    """
+    """Return a JSON value as its field's type: records, tuples and floats are converted, the rest is unchanged."""
     kinds = [kind for kind in getattr(hint, "__args__", ()) if kind is not type(None) and kind is not Ellipsis]
     origin = getattr(hint, "__origin__", None)
     if origin is tuple:
@@ -540,9 +535,8 @@ _known_hints: dict[type, dict[str, Any]] = {}
 
 def _hints(kind: type) -> dict[str, Any]:
     if kind not in _known_hints:
-        _known_hints[kind] = get_type_hints(
-            kind, globals()
-        )  # users see these classes as the package's, whose names are fewer
+        # our globals: __module__ of these classes is the package, which has fewer names
+        _known_hints[kind] = get_type_hints(kind, globals())
     return _known_hints[kind]
 
 

@@ -46,7 +46,7 @@ def test_sixty_four_tokens_are_kept() -> None:
     assert (cached.logps.diff(dim=-1) <= 0).all()
 
 
-def test_a_policy_that_equals_the_base_pays_nothing_and_feels_nothing() -> None:
+def test_a_policy_that_equals_the_base_has_no_loss_and_no_gradient() -> None:
     logits = seeded(5, 100).requires_grad_()
     values, _ = forward_kl_loss(logits, top_logps(logits.detach(), k=8))
     values.sum().backward()
@@ -56,7 +56,7 @@ def test_a_policy_that_equals_the_base_pays_nothing_and_feels_nothing() -> None:
     assert not top_logps(logits, k=64).logps.requires_grad
 
 
-def test_a_rest_of_almost_nothing_is_not_lost() -> None:
+def test_a_tiny_rest_does_not_cancel_to_zero() -> None:
     logits = torch.tensor([[30.0, 0.0, 0.0]])  # 1 - sum of the kept would be 0 in float32
     assert top_logps(logits, k=1).rest.item() == pytest.approx(-30 + torch.tensor(2.0).log().item(), rel=1e-5)
 

@@ -44,19 +44,19 @@ def test_values_by_hand() -> None:
     )
 
 
-def test_simpo_wants_its_target_margin() -> None:
+def test_simpo_has_its_target_margin() -> None:
     x = 2.0 * (EQUAL.chosen / LENGTHS.chosen - EQUAL.rejected / LENGTHS.rejected) - 0.3
     torch.testing.assert_close(simpo_loss(EQUAL, LENGTHS, beta=2.0, gamma=0.3, flip_rate=0.0), -F.logsigmoid(x))
-    torch.testing.assert_close(values("simpo", beta=2.0), -F.logsigmoid(x + 0.3 - 1.0))  # gamma is 1 unless said
+    torch.testing.assert_close(values("simpo", beta=2.0), -F.logsigmoid(x + 0.3 - 1.0))  # the default gamma is 1
 
 
-def test_dpo_positive_punishes_a_chosen_reply_that_falls() -> None:
+def test_dpo_positive_penalizes_a_chosen_completion_that_falls() -> None:
     expected = -F.logsigmoid(0.2 * torch.tensor([-0.5, -1.5 - 7.0 * 1.0]))
     torch.testing.assert_close(dpop_loss(EQUAL, REFERENCE, beta=0.2, penalty=7.0, flip_rate=0.0), expected)
     torch.testing.assert_close(values("dpop"), -F.logsigmoid(0.2 * torch.tensor([-0.5, -1.5 - 5.0])))
 
 
-def test_length_regularised_asks_less_of_a_longer_winner() -> None:
+def test_length_regularized_needs_less_margin_for_a_longer_chosen_completion() -> None:
     expected = -F.logsigmoid(torch.tensor([-0.1, -0.3]) + 0.5 * torch.tensor([-1.0, 3.0]))
     torch.testing.assert_close(
         length_regularized_loss(EQUAL, REFERENCE, LENGTHS, beta=0.2, length_alpha=0.5, flip_rate=0.0), expected
@@ -81,14 +81,14 @@ def test_a_flip_rate_is_a_wrong_label_on_the_same_logit(kind: Any) -> None:
     )
 
 
-def test_every_kind_is_told_and_another_refused() -> None:
+def test_every_kind_is_computed_and_another_refused() -> None:
     for kind in PAIR_KINDS:
         assert values(kind).shape == (2,)
     with pytest.raises(ValueError, match="unknown pair loss 'bco'"):
         values("bco")
 
 
-def test_no_gradient_reaches_the_reference_and_an_empty_reply_is_finite() -> None:
+def test_no_gradient_reaches_the_reference_and_an_empty_completion_is_finite() -> None:
     reference = PairLogps(torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True))
     policy = PairLogps(torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True))
     lengths = PairLengths(torch.tensor([0]), torch.tensor([2]))

@@ -11,7 +11,7 @@ from learner.algorithms.example_weights import (
 
 
 def test_kinds() -> None:
-    assert KIND_WEIGHTS == {"edit": 1.5, "pair": 1.0, "thumb": 0.7, "implicit": 0.2}
+    assert KIND_WEIGHTS == {"correction": 1.5, "pair": 1.0, "thumb": 0.7, "implicit": 0.2}
 
 
 def test_reliability_and_freshness() -> None:
@@ -20,7 +20,7 @@ def test_reliability_and_freshness() -> None:
     assert freshness(3, half_life=3.0) == 0.5
 
 
-def test_repetition_tells_less_each_time() -> None:
+def test_repetition_counts_less_each_time() -> None:
     assert repetition(["a", "b", "a", "a", "a"]) == pytest.approx([0.5, 1.0, 0.5, 0.5, 0.5])
     assert repetition([]) == []
 
@@ -54,12 +54,12 @@ def test_few_raters_may_hold_twice_an_equal_share() -> None:
 def test_raters_without_weight_get_none() -> None:
     assert capped_by_rater([0.0, 1.0, 1.0, 1.0], ["a", "b", "c", "d"]) == [0.0, 1.0, 1.0, 1.0]
     assert capped_by_rater([0.0] * 4, list("abcd")) == [0.0] * 4
-    believed = [str(i) for i in range(9)]  # nine hold a ninth each, however many others are not believed at all
-    assert capped_by_rater([1.0] * 9 + [0.0] * 20, believed + ["x"] * 10 + ["y"] * 10)[:9] == [1.0] * 9
+    trusted = [str(i) for i in range(9)]  # nine hold a ninth each, however many others have no weight
+    assert capped_by_rater([1.0] * 9 + [0.0] * 20, trusted + ["x"] * 10 + ["y"] * 10)[:9] == [1.0] * 9
     assert capped_by_rater([1.0] * 9 + [0.0] * 11, [str(i) for i in range(20)])[:9] == [1.0] * 9
 
 
-def test_an_even_crowd_is_left_alone() -> None:
+def test_an_even_crowd_is_not_capped() -> None:
     assert capped_by_rater([1.0] * 30, [str(i) for i in range(30)]) == [1.0] * 30
 
 
@@ -75,13 +75,12 @@ def test_one_side_weighs_at_most_three_times_the_other() -> None:
 def test_a_rater_just_over_the_cap_is_cut_to_it() -> None:
     capped = capped_by_rater(
         [2.335, *[1.0] * 9], range(10)
-    )  # a fifth of 11.335 is 2.267; what is cut counts for nothing, so 9 / 4 remain
+    )  # not to 2.267, a fifth of 11.335: the weight that is cut counts for nobody
     assert capped == pytest.approx([2.25, *[1.0] * 9])
 
 
 def test_cutting_ends_where_a_share_meets_its_limit_but_for_rounding() -> None:
-    # a third each for the first three: 1 - 2 * (1 / 3) is not 1 / 3 in floating point, and the rest weighs nothing
-    # beside them
+    # A third each for the first three. 1 - 2 * (1 / 3) is not 1 / 3 in floating point; the rest is tiny beside them.
     assert capped_by_rater([4.0, 2.0, 1.0, 1e-20, 1e-20, 1e-20], range(6)) == pytest.approx(
         [1.0, 1.0, 1.0, 1e-20, 1e-20, 1e-20]
     )

@@ -10,7 +10,7 @@ REWARDS = torch.tensor([1.0, 5.0, 3.0, 4.0, 7.0, 5.0, 9.0])
 GROUPS = torch.tensor([0, 2, 0, 2, 2, 2, 3])  # {1, 3}, none, {5, 4, 7, 5}, {9}
 
 
-def test_means_of_groups_that_need_not_be_of_one_size_nor_in_order() -> None:
+def test_means_of_groups_of_several_sizes_in_any_order() -> None:
     means, sizes = group_means(REWARDS, GROUPS)
     assert means.tolist() == pytest.approx([2, 5.25, 2, 5.25, 5.25, 5.25, 9])
     assert sizes.tolist() == [2, 4, 2, 4, 4, 4, 1]
@@ -32,9 +32,9 @@ def test_advantages_within_a_group() -> None:
 
 
 def test_other_scales() -> None:
-    centred = torch.tensor([-1, -0.25, 1, -1.25, 1.75, -0.25, 0.0])
-    torch.testing.assert_close(group_advantages(REWARDS, GROUPS, scale="none"), centred)
-    torch.testing.assert_close(group_advantages(REWARDS, GROUPS, scale="batch"), centred / (REWARDS.std() + 1e-4))
+    centered = torch.tensor([-1, -0.25, 1, -1.25, 1.75, -0.25, 0.0])
+    torch.testing.assert_close(group_advantages(REWARDS, GROUPS, scale="none"), centered)
+    torch.testing.assert_close(group_advantages(REWARDS, GROUPS, scale="batch"), centered / (REWARDS.std() + 1e-4))
     one = torch.tensor([3.0]), torch.tensor([0])
     assert [group_advantages(*one, scale=scale).item() for scale in ("group", "batch", "none")] == [0.0] * 3  # type: ignore[arg-type]
     tiny = group_advantages(torch.tensor([0.0, 1e-4]), torch.tensor([0, 0]), scale="batch")[1].item()
@@ -43,7 +43,7 @@ def test_other_scales() -> None:
         group_advantages(*one, scale="std")  # type: ignore[arg-type]
 
 
-def test_groups_that_agree_have_nothing_to_teach() -> None:
+def test_groups_of_equal_rewards_have_no_contrast() -> None:
     assert has_contrast(REWARDS, GROUPS).tolist() == [True] * 6 + [False]
     assert has_contrast(torch.tensor([2.0, 2.0, 1.0, -3.0]), torch.tensor([0, 0, 1, 1])).tolist() == [
         False,

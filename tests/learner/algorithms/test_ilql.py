@@ -45,7 +45,7 @@ def test_metrics_of_an_empty_mask_are_zero() -> None:
     assert metrics == {"ilql/q": 0.0, "ilql/v": 0.0, "ilql/cql": 0.0}
 
 
-def test_with_a_prior_level_values_are_pulled_nowhere_on_samples_of_the_policy() -> None:
+def test_with_a_prior_level_values_are_not_pulled_on_samples_of_the_policy() -> None:
     prior = seeded(1, 1, 5, seed=7).log_softmax(-1)
     pulls, plain = [], []
     for action in range(5):
@@ -68,7 +68,7 @@ def test_metrics_of_a_single_token_are_its_loss() -> None:
     assert metrics["ilql/q"] + metrics["ilql/v"] + metrics["ilql/cql"] == pytest.approx(values.sum().item(), rel=1e-5)
 
 
-def test_gradients_reach_what_they_should() -> None:
+def test_gradients_reach_the_heads_but_not_the_targets() -> None:
     q, target, v = (
         [x.clone().requires_grad_() for x in Q],
         [x.clone().requires_grad_() for x in TARGET],
@@ -143,4 +143,4 @@ def test_targets_follow_slowly() -> None:
 def test_rewards_of_feedback() -> None:
     assert FEEDBACK_REWARDS["thumb_up"] == -FEEDBACK_REWARDS["thumb_down"] == 1.0
     assert FEEDBACK_REWARDS["pair_chosen"] == -FEEDBACK_REWARDS["pair_rejected"] == 0.5
-    assert FEEDBACK_REWARDS["edited"] == -FEEDBACK_REWARDS["original"] == 0.5
+    assert FEEDBACK_REWARDS["corrected"] == -FEEDBACK_REWARDS["original"] == 0.5

@@ -33,7 +33,7 @@ def test_exponents_are_bounded() -> None:
     assert bounded_exp(torch.tensor([-100.0, 0.0, 100.0])).tolist() == pytest.approx([math.exp(-20), 1.0, math.exp(20)])
 
 
-def test_what_cannot_be_estimated_is_said() -> None:
+def test_what_cannot_be_estimated_is_refused() -> None:
     with pytest.raises(ValueError, match="needs old_logps"):
         kl_estimate(LOGPS, REFERENCE, "corrected_k3")
     with pytest.raises(ValueError, match="unknown KL estimate 'k4'"):

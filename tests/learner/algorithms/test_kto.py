@@ -65,7 +65,7 @@ def test_the_baseline_follows_slowly_and_is_never_negative() -> None:
 
 
 @pytest.mark.parametrize("prompts", [list("abcdefgh"), list("aabbccdd"), list("aaabbc"), list("aaaabbbb")])
-def test_every_reply_meets_another_prompt(prompts: list[str]) -> None:
+def test_every_completion_is_paired_with_another_prompt(prompts: list[str]) -> None:
     for seed in range(20):
         paired = mismatches(prompts, seed)
         assert sorted(i for i, _ in paired) == list(range(len(prompts)))
@@ -74,7 +74,7 @@ def test_every_reply_meets_another_prompt(prompts: list[str]) -> None:
     assert len({tuple(mismatches(prompts, seed)) for seed in range(20)}) > 1
 
 
-def test_who_has_no_other_prompt_stays_alone() -> None:
+def test_an_example_without_another_prompt_is_not_paired() -> None:
     assert mismatches(["a"], 0) == []
     assert mismatches([], 0) == []
     assert mismatches(["a", "a"], 0) == []

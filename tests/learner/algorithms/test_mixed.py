@@ -12,7 +12,7 @@ LENGTHS = PairLengths(torch.tensor([3, 5]), torch.tensor([4, 2]))
 PAIRS = Pairs(POLICY, REFERENCE, LENGTHS, torch.tensor([0.0, 0.2]), torch.tensor([1.0, 0.5]))
 UP = torch.tensor([True, False])
 THUMBS = Thumbs(POLICY.chosen, REFERENCE.chosen, LENGTHS.chosen, UP, torch.tensor([0.7, 0.4]))
-EDITS = Corrections(
+CORRECTIONS = Corrections(
     POLICY, REFERENCE, LENGTHS, torch.tensor([1.5, 0.5]), torch.tensor([2, 16]), torch.tensor([1.5, 3.0])
 )
 KL = torch.tensor([0.1, 0.3, 0.2])
@@ -37,12 +37,12 @@ def test_pairs_alone_are_conservative_dpo() -> None:
     [("simpo", "gamma", 0.4), ("dpop", "penalty", 9.0), ("length_regularized", "length_alpha", 0.2)],
 )
 def test_losses_on_pairs_have_their_own_factors(kind: PairKind, own: str, other: float) -> None:
-    for more in ({}, {own: other}):  # what is not given is as `pair_loss` has it
-        settings = MixedSettings(pair_kind=kind, nll=0.0, edit_nll=0.0, edit_full_tokens=1.0, **more)
+    for more in ({}, {own: other}):  # without one, the default is that of `pair_loss`
+        settings = MixedSettings(pair_kind=kind, nll=0.0, correction_nll=0.0, correction_full_tokens=1.0, **more)
         loss, _ = mixed_loss(Totals(1.5, 1.5, 0.0), settings, pairs=PAIRS)
         expected, _ = pair_loss(kind, POLICY, REFERENCE, LENGTHS, beta=0.1, flip_rate=PAIRS.flip_rate, **more)
         assert loss.item() == pytest.approx(total(expected, [1.0, 0.5]) / 1.5)
-        loss, _ = mixed_loss(Totals(4.5, 4.5, 0.0), settings, edits=EDITS)
+        loss, _ = mixed_loss(Totals(4.5, 4.5, 0.0), settings, corrections=CORRECTIONS)
         expected, _ = pair_loss(kind, POLICY, REFERENCE, LENGTHS, beta=0.1, flip_rate=0.02, **more)
         assert loss.item() == pytest.approx(total(expected, [1.5, 3.0]) / 4.5)
 
@@ -70,20 +70,24 @@ def test_thumbs_by_the_other_loss_and_other_sides() -> None:
 
 
 def test_corrections_alone() -> None:
-    loss, metrics = mixed_loss(Totals(4.5, 4.5, 0.0), BARE, edits=EDITS)
+    loss, metrics = mixed_loss(Totals(4.5, 4.5, 0.0), BARE, corrections=CORRECTIONS)
     pair, seen = pair_loss("sigmoid", POLICY, REFERENCE, LENGTHS, beta=0.1, flip_rate=0.02)
-    # two changed tokens are a quarter of the eight that make a full pair; sixteen are no more than one
-    expected = total(pair, [1.5 / 4, 3.0]) / 4.5 + total(EDITS.changed_nll, [1.5, 3.0]) / 4.5
+    # two changed tokens are a quarter of the eight of a full pair; sixteen count no more than one
+    expected = total(pair, [1.5 / 4, 3.0]) / 4.5 + total(CORRECTIONS.changed_nll, [1.5, 3.0]) / 4.5
     assert loss.item() == pytest.approx(expected)
-    assert metrics["edit/margin"] == pytest.approx(seen["pair/margin"])
-    half, _ = mixed_loss(Totals(4.5, 4.5, 0.0), MixedSettings(nll=0.0, edit_nll=0.5), edits=EDITS)
-    assert loss.item() - half.item() == pytest.approx(0.5 * total(EDITS.changed_nll, [1.5, 3.0]) / 4.5)
+    assert metrics["correction/margin"] == pytest.approx(seen["pair/margin"])
+    half, _ = mixed_loss(Totals(4.5, 4.5, 0.0), MixedSettings(nll=0.0, correction_nll=0.5), corrections=CORRECTIONS)
+    assert loss.item() - half.item() == pytest.approx(0.5 * total(CORRECTIONS.changed_nll, [1.5, 3.0]) / 4.5)
 
 
-def test_likelihood_of_what_was_liked() -> None:
+def test_likelihood_of_chosen_up_and_corrected_completions() -> None:
     totals = Totals(7.1, 6.7, 3.0)
-    with_nll, metrics = mixed_loss(totals, MixedSettings(), pairs=PAIRS, thumbs=THUMBS, edits=EDITS, anchor_kl=KL)
-    without, _ = mixed_loss(totals, MixedSettings(nll=0.0), pairs=PAIRS, thumbs=THUMBS, edits=EDITS, anchor_kl=KL)
+    with_nll, metrics = mixed_loss(
+        totals, MixedSettings(), pairs=PAIRS, thumbs=THUMBS, corrections=CORRECTIONS, anchor_kl=KL
+    )
+    without, _ = mixed_loss(
+        totals, MixedSettings(nll=0.0), pairs=PAIRS, thumbs=THUMBS, corrections=CORRECTIONS, anchor_kl=KL
+    )
     expected = (total(NLL, [1.0, 0.5]) + total(NLL, [0.7, 0.0]) + total(NLL, [1.5, 3.0])) / 6.7
     assert with_nll.item() - without.item() == pytest.approx(expected, rel=1e-5)
     assert metrics["loss/nll"] == pytest.approx(expected)
@@ -103,6 +107,6 @@ def test_nothing_is_refused() -> None:
         mixed_loss(Totals(1.0, 1.0, 1.0), MixedSettings())
 
 
-def test_what_a_correction_left_counts_by_default_as_its_change_has_it() -> None:
+def test_unchanged_tokens_have_the_same_default_weight_in_both_files() -> None:
     weights = change_of((1, 2, 3), (1, 9, 3)).weights
-    assert weights == [MixedSettings().edit_unchanged_weight, 1.0, MixedSettings().edit_unchanged_weight]
+    assert weights == [MixedSettings().correction_unchanged_weight, 1.0, MixedSettings().correction_unchanged_weight]

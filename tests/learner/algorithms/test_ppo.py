@@ -36,7 +36,7 @@ def test_value_loss_is_the_larger_of_clipped_and_not() -> None:
     assert wide[0].tolist() == pytest.approx([0.5, 0.5, 0.5 * 0.81])
 
 
-def test_a_reply_of_one_token_has_an_advantage() -> None:
+def test_a_completion_of_one_token_has_an_advantage() -> None:
     advantages, returns = advantages_and_returns(torch.tensor([[2.0]]), torch.tensor([[0.5]]), torch.ones(1, 1))
     assert advantages.tolist() == [[1.5]]
     assert returns.tolist() == [[2.0]]

@@ -26,7 +26,7 @@ def test_weights_carry_no_gradient() -> None:
     assert values.grad.tolist() == [0.5, 0.5]
 
 
-def test_a_total_of_zero_is_refused_where_items_weigh_something() -> None:
+def test_a_total_of_zero_is_refused_where_examples_have_a_weight() -> None:
     with pytest.raises(ValueError, match="total weight is 0"):
         combine([Term("a", torch.ones(1), torch.ones(1), 0.0)])
     with pytest.raises(ValueError, match="total weight is nan"):
@@ -54,7 +54,7 @@ def test_shapes_must_agree_and_there_must_be_something() -> None:
         combine([])
 
 
-def test_tokens_are_summed_by_reply() -> None:
+def test_tokens_are_summed_by_completion() -> None:
     sums = sequence_sums(torch.tensor([1.0, 2.0, 4.0, 8.0]), torch.tensor([2, 0, 2, 0]), 4)
     assert sums.tolist() == [10.0, 0.0, 5.0, 0.0]
 

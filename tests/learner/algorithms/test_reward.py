@@ -29,10 +29,10 @@ def test_bradley_terry_by_hand() -> None:
     assert bradley_terry_loss(torch.zeros(0), torch.zeros(0))[1] == {}
 
 
-def test_margins_and_centring() -> None:
+def test_margins() -> None:
     margin = torch.tensor([0.2, 0.0, 1.0])
-    values, _ = bradley_terry_loss(CHOSEN, REJECTED, margin=margin, centring=0.01)
-    expected = -F.logsigmoid(torch.tensor([0.5, -1.0, 0.0]) - margin) + 0.01 * torch.tensor([2.25, 0.0, 16.0])
+    values, _ = bradley_terry_loss(CHOSEN, REJECTED, margin=margin)
+    expected = -F.logsigmoid(torch.tensor([0.5, -1.0, 0.0]) - margin)
     torch.testing.assert_close(values, expected)
 
 
@@ -44,7 +44,7 @@ def test_a_noisy_rater_is_a_mixture() -> None:
     far = torch.tensor([-50.0], requires_grad=True)
     bradley_terry_loss(far, torch.zeros(1), flip_rate=0.1)[0].sum().backward()
     assert far.grad is not None
-    assert far.grad.abs().max() < 1e-6  # a mark that far off is taken for a slip
+    assert far.grad.abs().max() < 1e-6  # a label that far off is taken for an error
 
 
 def test_a_tie_draws_scores_together() -> None:
@@ -77,7 +77,7 @@ def test_losses_take_an_ensemble() -> None:
     torch.testing.assert_close(values[2], thumb_loss(scores[2], torch.tensor([True, False, True]), torch.zeros(3))[0])
 
 
-def test_edits_lead_by_what_they_changed() -> None:
+def test_corrections_lead_by_half_the_share_that_changed() -> None:
     assert correction_margin(torch.tensor([1, 4, 9, 1, 0]), torch.tensor([4, 4, 4, 1, 0])).tolist() == [
         0.125,
         0.5,
@@ -101,7 +101,7 @@ def test_heads_differ_at_the_start_and_by_seed() -> None:
     assert "initial" in heads.state_dict()
 
 
-def test_the_prior_yields_to_data() -> None:
+def test_data_outweighs_the_prior() -> None:
     heads = RewardHeads(3, 2)
     assert heads.prior_loss(10).item() == 0.0
     with torch.no_grad():
@@ -112,7 +112,7 @@ def test_the_prior_yields_to_data() -> None:
 
 
 def fitted(states: torch.Tensor, truth: torch.Tensor, num_pairs: int) -> RewardHeads:
-    """Heads trained on pairs of states, marked as `truth` has it."""
+    """Return heads trained on pairs of states whose labels follow the linear scorer `truth`."""
     heads, generator = RewardHeads(states.size(1), 8), torch.Generator().manual_seed(1)
     i, j = torch.randint(0, len(states), (2, num_pairs), generator=generator)
     better = torch.rand(num_pairs, generator=generator) < torch.sigmoid((states[i] - states[j]) @ truth)
@@ -128,10 +128,10 @@ def fitted(states: torch.Tensor, truth: torch.Tensor, num_pairs: int) -> RewardH
     return heads
 
 
-def test_scores_are_recovered_and_doubt_shrinks_with_data_where_there_is_data() -> None:
+def test_scores_are_recovered_and_uncertainty_shrinks_where_there_is_data() -> None:
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(40, 6, generator=generator)
-    states[:, 5] = 0.0  # nothing is ever seen of this direction
+    states[:, 5] = 0.0  # no data has a component in this direction
     truth = torch.tensor([2.0, -1.0, 0.5, 0.0, 1.0, 0.0])
     few, many = fitted(states, truth, 20), fitted(states, truth, 500)
     mean = many.weight.detach().mean(0)
@@ -144,7 +144,7 @@ def test_scores_are_recovered_and_doubt_shrinks_with_data_where_there_is_data() 
         assert many(unseen).std(0) > 2 * many(states).std(0).mean()
 
 
-def test_bootstrap_weights_stay_with_their_item() -> None:
+def test_bootstrap_weights_stay_with_their_example() -> None:
     numbers = torch.arange(400)
     weights = bootstrap_weights(10, numbers)
     assert weights.shape == (10, 400)
@@ -156,13 +156,15 @@ def test_bootstrap_weights_stay_with_their_item() -> None:
     assert torch.equal(bootstrap_weights(3, torch.tensor([1_000_003])), bootstrap_weights(3, torch.tensor([0]), seed=1))
 
 
-def test_doubt_comes_off_the_score() -> None:
+def test_uncertainty_is_subtracted_from_the_score() -> None:
     scores = torch.tensor([[1.0, 4.0, 100.0], [3.0, 4.0, 100.0]])
-    moments = MovingStatistics().updated(2.0, 4.0)
-    bound = lower_confidence_bound(scores, moments)
+    statistics = MovingStatistics().updated(2.0, 4.0)
+    bound = lower_confidence_bound(scores, statistics)
     assert bound.tolist() == pytest.approx([0.0 - 0.5, 1.0, 5.0])
-    assert lower_confidence_bound(-scores, moments)[2].item() == pytest.approx(-5.0)
-    assert lower_confidence_bound(scores, moments, pessimism=2.0, limit=7.0).tolist() == pytest.approx([-1.0, 1.0, 7.0])
+    assert lower_confidence_bound(-scores, statistics)[2].item() == pytest.approx(-5.0)
+    assert lower_confidence_bound(scores, statistics, pessimism=2.0, limit=7.0).tolist() == pytest.approx(
+        [-1.0, 1.0, 7.0]
+    )
 
 
 def test_area_under_the_curve() -> None:
@@ -175,21 +177,23 @@ def test_area_under_the_curve() -> None:
 
 
 def test_calibration() -> None:
-    honest = expected_calibration_error(torch.tensor([0.25] * 4 + [0.75] * 4), torch.tensor([1, 0, 0, 0, 1, 1, 1, 0]))
-    assert honest == pytest.approx(0.0)
+    calibrated = expected_calibration_error(
+        torch.tensor([0.25] * 4 + [0.75] * 4), torch.tensor([1, 0, 0, 0, 1, 1, 1, 0])
+    )
+    assert calibrated == pytest.approx(0.0)
     assert expected_calibration_error(
         torch.tensor([0.91, 0.95, 1.0, 0.92]), torch.tensor([1, 0, 0, 1])
     ) == pytest.approx(3.78 / 4 - 0.5)
     # two bins: 0.2 and 0.3 below a half, 0.8 above
     two = expected_calibration_error(torch.tensor([0.2, 0.3, 0.8]), torch.tensor([1, 0, 1]), num_bins=2)
     assert two == pytest.approx((abs(0.5 - 1.0) + 0.2) / 3)
-    # ten bins unless said: 0.05 and 0.15 are apart and do not cancel
+    # ten bins by default: 0.05 and 0.15 are apart and do not cancel
     assert expected_calibration_error(torch.tensor([0.05, 0.15]), torch.tensor([0, 1])) == pytest.approx(
         (0.05 + 0.85) / 2
     )
     assert expected_calibration_error(torch.tensor([0.85, 0.95]), torch.tensor([1, 0])) == pytest.approx(
         (0.15 + 0.95) / 2
     )
-    # and no more than ten: 0.51 and 0.59 share one and cancel, but for 0.1 over two items
+    # and no more than ten: 0.51 and 0.59 share one and cancel, but for 0.1 over two examples
     assert expected_calibration_error(torch.tensor([0.51, 0.59]), torch.tensor([0, 1])) == pytest.approx(0.05)
     assert math.isnan(expected_calibration_error(torch.zeros(0), torch.zeros(0)))

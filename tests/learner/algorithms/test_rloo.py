@@ -6,18 +6,18 @@ from learner.algorithms.rloo import leave_one_out_advantages, penalized_rewards,
 BOUNDS = {"eps_low": 0.2, "eps_high": 0.2}
 
 
-def test_each_reply_against_the_mean_of_the_others() -> None:
+def test_each_completion_against_the_mean_of_the_others() -> None:
     rewards, groups = torch.tensor([1.0, 2.0, 6.0, 4.0, 0.0]), torch.tensor([0, 1, 0, 0, 2])
     expected = [1 - 5.0, 0.0, 6 - 2.5, 4 - 3.5, 0.0]
     assert leave_one_out_advantages(rewards.requires_grad_(), groups).tolist() == pytest.approx(expected)
     assert not leave_one_out_advantages(rewards, groups).requires_grad
 
 
-def test_two_replies_are_measured_against_each_other() -> None:
+def test_two_completions_are_measured_against_each_other() -> None:
     assert leave_one_out_advantages(torch.tensor([1.0, 4.0]), torch.tensor([0, 0])).tolist() == [-3.0, 3.0]
 
 
-def test_the_kl_comes_off_the_score() -> None:
+def test_the_kl_is_subtracted_from_the_score() -> None:
     logps, reference = torch.tensor([[-1.0, -2.0, 5.0]]), torch.tensor([[-2.0, -2.5, 0.0]])
     mask, scores = torch.tensor([[1, 1, 0]]), torch.tensor([3.0])
     assert penalized_rewards(scores, logps, reference, mask, kl_weight=0.05).item() == pytest.approx(3 - 0.05 * 1.5)

@@ -4,7 +4,7 @@ import torch
 from learner.algorithms.sft import change_of, nll_loss, weighted_nll_loss
 
 
-def test_likelihood_is_a_mean_over_tokens_of_each_reply() -> None:
+def test_likelihood_is_a_mean_over_tokens_of_each_completion() -> None:
     values, metrics = nll_loss(torch.tensor([-6.0, -2.0, 0.0]), torch.tensor([3, 1, 0]))
     assert values.tolist() == [2.0, 2.0, 0.0]
     assert metrics == pytest.approx({"nll/mean": 4 / 3})
@@ -34,7 +34,7 @@ def test_what_a_correction_changed() -> None:
     assert inserted.last_changed == 2
 
 
-def test_what_was_taken_out_shows_in_the_token_that_follows() -> None:
+def test_a_removal_counts_as_a_change_of_the_token_that_follows() -> None:
     taken = change_of([5, 6, 7, 2], [5, 2])
     assert taken.weights == [0.1, 1.0]
     assert (taken.num_changed, taken.last_changed) == (1, 1)
@@ -47,5 +47,5 @@ def test_nothing_and_everything_changed() -> None:
     assert change_of([1, 2], [1, 2]).num_changed == 0
     assert change_of([1, 2], [3, 4]) == ([1.0, 1.0], 2, 1)
     assert change_of([1], []) == ([], 0, -1)
-    long = [3] * 300  # no token is so frequent that difflib may ignore it
+    long = [3] * 300  # difflib may not ignore a frequent token
     assert change_of(long, [*long, 4]).num_changed == 1

@@ -7,7 +7,7 @@ X = torch.tensor([[1.0, 2.0, 99.0], [4.0, 7.0, 3.0]])
 MASK = torch.tensor([[1, 1, 0], [1, 1, 0]])  # 1, 2, 4, 7: mean 3.5, unbiased variance 7
 
 
-def test_moments_leave_padding_out() -> None:
+def test_mean_and_variance_leave_padding_out() -> None:
     mean, variance = masked_statistics(X, MASK)
     assert mean.item() == pytest.approx(3.5)
     assert variance.item() == pytest.approx(7.0)
@@ -28,13 +28,13 @@ def test_too_few_to_have_a_deviation() -> None:
     assert masked_whiten(torch.full((1, 3), 5.0), torch.ones(1, 3)).abs().max() == 0.0
 
 
-def test_a_deviation_of_nearly_nothing_is_not_blown_up() -> None:
+def test_a_tiny_deviation_is_not_blown_up() -> None:
     whitened = masked_whiten(torch.tensor([0.0, 1e-4]), torch.ones(2))
     assert whitened[1].item() == pytest.approx(5e-5 / (5e-9 + 1e-8) ** 0.5, rel=1e-4)
     assert masked_statistics(torch.tensor([1.0, 3.0]), torch.ones(2))[1].item() == pytest.approx(2.0)
 
 
-def test_moving_moments_are_right_from_the_first_update_on() -> None:
+def test_moving_statistics_are_right_from_the_first_update_on() -> None:
     start = MovingStatistics()
     assert (start.mean, start.std()) == (0.0, 1.0)
     once = start.updated(4.0, 9.0)

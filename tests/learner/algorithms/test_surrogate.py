@@ -32,8 +32,6 @@ def test_the_clip_is_pessimistic() -> None:
     assert gains.tolist() == pytest.approx([-0.5, -1.1, -1.3])
     losses = clipped_objective(ratio, torch.tensor(-1.0), eps_low=0.2, eps_high=0.3)
     assert losses.tolist() == pytest.approx([0.8, 1.1, 2.0])
-    bounded = clipped_objective(ratio, torch.tensor(-1.0), eps_low=0.2, eps_high=0.3, dual_clip=1.5)
-    assert bounded.tolist() == pytest.approx([0.8, 1.1, 1.5])
 
 
 def test_loss_by_hand() -> None:
@@ -75,7 +73,7 @@ def test_clipped_tokens_have_no_gradient() -> None:
     assert leaf.grad[0].tolist() == pytest.approx([-1.0, 0.0, -0.2])
 
 
-def test_another_kind_is_refused_and_nothing_is_no_error() -> None:
+def test_another_kind_is_refused_and_an_empty_mask_is_no_error() -> None:
     with pytest.raises(ValueError, match="unknown surrogate 'trpo'"):
         surrogate_loss(NEW, OLD, torch.ones(2), MASK, kind="trpo")  # type: ignore[arg-type]
     _, metrics = surrogate_loss(NEW, OLD, torch.ones(2), MASK * 0)

@@ -14,10 +14,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from trl.data_utils import extract_prompt, maybe_extract_prompt
 
-from learner.errors import BadData, BadSetting
 from learner.data.datasets import LeftOut, read_examples, render_with
-from learner.reward_model.offline import train_reward_model
+from learner.errors import BadData, BadSetting
 from learner.offline import train_file
+from learner.reward_model.offline import train_reward_model
 from learner.settings import LearnerSettings
 from policy.versions import read_version
 from tests.models import tiny_tokenizer
@@ -86,7 +86,7 @@ def test_two_texts_without_a_prompt_are_cut_where_trl_cuts_them(tmp_path: Path, 
         written(tmp_path / "a.jsonl", {"chosen": chosen, "rejected": rejected}), render, max_tokens=99
     )
     cut = extract_prompt({"chosen": chosen, "rejected": rejected})
-    assert [(example.prompt_ids, *(reply.ids for reply in example.replies)) for example in examples] == [
+    assert [(example.prompt_ids, *(reply.ids for reply in example.completions)) for example in examples] == [
         ((ord("u"), *map(ord, cut["prompt"])), ids(cut["chosen"]), ids(cut["rejected"]))
     ]
 
@@ -101,14 +101,16 @@ def test_a_prompt_as_text_beside_conversations_is_read_as_trl_reads_it(tmp_path:
     _, (example,), _ = read_examples(written(tmp_path / "a.jsonl", row), render, max_tokens=99)
     cut = maybe_extract_prompt(row)
     assert example.prompt_ids == tuple(render(cut["prompt"], "")[0])
-    assert [reply.ids for reply in example.replies] == [ids(cut[side][0]["content"]) for side in ("chosen", "rejected")]
+    assert [reply.ids for reply in example.completions] == [
+        ids(cut[side][0]["content"]) for side in ("chosen", "rejected")
+    ]
 
 
 def test_parts_of_text_are_one_text(tmp_path: Path) -> None:
     parts = [{"type": "text", "text": "ye"}, {"type": "text", "text": "s"}]
     turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": parts, "tool_calls": None}]
     _, examples, _ = read_examples(written(tmp_path / "a.jsonl", {"messages": turns}), render, max_tokens=20)
-    assert [example.replies[0].ids for example in examples] == [ids("yes")]
+    assert [example.completions[0].ids for example in examples] == [ids("yes")]
 
 
 def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
@@ -119,7 +121,7 @@ def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
     ]
     file.write_bytes("\r\n".join(["\ufeff" + lines[0], "", *lines[1:]]).encode())
     _, examples, left_out = read_examples(file, render, max_tokens=20)
-    assert [example.replies[0].ids for example in examples] == [ids("a\u2028b"), ids("a\u2029b"), ids("a\u0085b")]
+    assert [example.completions[0].ids for example in examples] == [ids("a\u2028b"), ids("a\u2029b"), ids("a\u0085b")]
     assert [example.feedback_ids for example in examples] == [("line 1",), ("line 3",), ("line 4",)]
     assert left_out == LeftOut(0, 0)
 
@@ -136,7 +138,7 @@ def test_unpaired_and_demonstrations(tmp_path: Path) -> None:
     shown = written(tmp_path / "s.jsonl", {"prompt": "q", "completion": "yes"}, {"messages": turns})
     form, examples, _ = read_examples(shown, render, max_tokens=20)
     assert form == "sft"
-    assert [example.replies[0].ids for example in examples] == [ids("yes")] * 2
+    assert [example.completions[0].ids for example in examples] == [ids("yes")] * 2
 
 
 def test_rows_longer_than_the_context_are_counted_and_left_out(tmp_path: Path) -> None:
@@ -163,9 +165,9 @@ def test_rows_with_nothing_to_learn_are_counted_and_left_out(tmp_path: Path) -> 
     assert read_examples(shown, render, max_tokens=20)[2] == LeftOut(0, 1)
     assert (
         str(LeftOut(2, 1))
-        == "2 longer than the model's context, 1 with an empty reply, or the same reply on both sides"
+        == "2 longer than the model's context, 1 with an empty completion, or the same completion on both sides"
     )
-    assert str(LeftOut(0, 3)) == "3 with an empty reply, or the same reply on both sides"
+    assert str(LeftOut(0, 3)) == "3 with an empty completion, or the same completion on both sides"
 
 
 TURNS = (
@@ -416,9 +418,9 @@ def test_thumbs_of_one_kind_train_methods_that_look_at_each_by_itself(
     [
         (
             {"prompt": "q", "chosen": "a", "rejected": "a"},
-            "left out: 1 with an empty reply, or the same reply on both sides",
+            "left out: 1 with an empty completion, or the same completion on both sides",
         ),
-        ({"prompt": "q", "chosen": "", "rejected": "a"}, "left out: 1 with an empty reply"),
+        ({"prompt": "q", "chosen": "", "rejected": "a"}, "left out: 1 with an empty completion"),
         (
             {"prompt": "q" * 600, "chosen": "a", "rejected": "b"},
             "left out: 1 longer than the model's context .512 tokens",
@@ -489,7 +491,18 @@ def attune(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def test_the_command_trains_and_refuses_in_one_line(tiny: Path, tmp_path: Path) -> None:
     file, out = preferences(tmp_path / "p.jsonl"), tmp_path / "out"
-    small = ["--device", "cpu", "--anchors.count", "8", "--gate.num-samples", "8", "--gate.max-tokens", "16", "--steps", "4"]
+    small = [
+        "--device",
+        "cpu",
+        "--anchors.count",
+        "8",
+        "--gate.num-samples",
+        "8",
+        "--gate.max-tokens",
+        "16",
+        "--steps",
+        "4",
+    ]
     done = attune("train", "--data", str(file), "--model", str(tiny), "--out", str(out), *small)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(out), read_version(out).digest]

@@ -93,7 +93,7 @@ from learner.data.plan import Plan
 from learner.model.reference import Reference
 from learner.model.resident import Resident
 from learner.settings import load_settings
-from learner.methods.mixed import Guards
+from learner.methods.guards import Guards
 from learner.update import Updater
 
 model, folder = sys.argv[1:]

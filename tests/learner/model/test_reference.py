@@ -40,8 +40,8 @@ def test_what_the_live_version_sampled_is_on_record(resident: Resident) -> None:
     audit = reference.learn(examples, live=0, seed=0)
     assert (audit.trusted, audit.checked) == (True, 4)
     assert audit.mean_difference == pytest.approx(0.001, abs=1e-4)
-    used = [reference.token_logps(e.prompt_ids, e.replies[0].ids) for e in examples]
-    recorded = [torch.tensor(e.replies[0].logps) for e in examples]
+    used = [reference.token_logps(e.prompt_ids, e.completions[0].ids) for e in examples]
+    recorded = [torch.tensor(e.completions[0].logps) for e in examples]
     assert sum(torch.equal(one, other) for one, other in zip(used, recorded, strict=True)) == 6  # all but the audited
 
 
@@ -52,7 +52,9 @@ def test_records_that_are_off_are_computed_again(resident: Resident, off: float)
     right = torch.stack(
         [
             logps.sum()
-            for logps in completion_logps(resident.model, [(e.prompt_ids, e.replies[0].ids) for e in examples], 4096)
+            for logps in completion_logps(
+                resident.model, [(e.prompt_ids, e.completions[0].ids) for e in examples], 4096
+            )
         ]
     )
     assert torch.allclose(reference.sums(examples), right, atol=1e-5)
@@ -62,7 +64,7 @@ def test_replies_of_other_versions_and_of_people_are_computed(resident: Resident
     reference = Reference(resident, 4096)
     other = example(resident, 1, version=3, off=5.0)
     assert reference.learn([other], live=0, seed=0).checked == 0
-    (right,) = completion_logps(resident.model, [(other.prompt_ids, other.replies[0].ids)], 4096)
+    (right,) = completion_logps(resident.model, [(other.prompt_ids, other.completions[0].ids)], 4096)
     assert torch.allclose(reference.sums([other]), right.sum(), atol=1e-5)
 
 
@@ -97,7 +99,7 @@ def test_what_is_remembered_and_not_so_any_more_is_computed_again(
     right = torch.stack(
         [
             logps.sum()
-            for logps in completion_logps(resident.model, [(e.prompt_ids, e.replies[0].ids) for e in items], 4096)
+            for logps in completion_logps(resident.model, [(e.prompt_ids, e.completions[0].ids) for e in items], 4096)
         ]
     )
     assert torch.allclose(reference.sums(items), right, atol=1e-5)

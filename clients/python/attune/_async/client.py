@@ -1,6 +1,4 @@
-"""The client: chat, what people say about the answers, conversations, data and events. Operators' methods are in
-`steering`.
-"""
+"""The client: chat, feedback, conversations, data and events. Operators' methods are in `operators`."""
 
 from __future__ import annotations
 
@@ -11,10 +9,10 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Literal, overload
 
 from attune._answers import AnswerData, Messages, answers_of, asked, turns
-from attune._async.answers import AsyncAnswer, AsyncComparison, AsyncStream, reply_of
+from attune._async.answers import AsyncAnswer, AsyncComparison, AsyncStream, answer_of
 from attune._async.connection import AsyncConnection
 from attune._async.events import AsyncEvents
-from attune._async.steering import AsyncSteering
+from attune._async.operators import AsyncOperatorMethods
 from attune._errors import UnexpectedResponse
 from attune._transfer import CHUNK_BYTES, content_type_of, sink_of
 from attune._transport import Address, Request, Retry, body_of, faults_of, get, post, post_once, segment
@@ -41,20 +39,18 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
 
-class AsyncClient(AsyncSteering):
+class AsyncClient(AsyncOperatorMethods):
     """A connection to an Attune service.
 
-    `base_url` and `api_key` default to `ATTUNE_BASE_URL` and `ATTUNE_API_KEY`, and the address to this machine's port
-    8000. `rater` names
-    the end user whom you speak for; your key needs the scope `act-as`. `timeout` is the longest wait for the next byte,
-    in seconds.
-    Make one client and keep it: it pools connections, and may be shared. `http` is for those who bring their own httpx
-    client.
+    `base_url` and `api_key` default to `ATTUNE_BASE_URL` and `ATTUNE_API_KEY`; without either, the address is port 8000
+    of this machine. `rater` names the end user for whom you act; the key needs the scope `act-as`. `timeout` is the
+    longest wait for the next byte, in seconds. `http` is an httpx client of your own. Keep one client for the whole
+    program: it pools connections, and threads or tasks may share it.
 
     >>> async with attune.AsyncClient() as client:
-    ...     reply = await client.chat("Hello!")
-    ...     feedback = await reply.rate("up")
-    ...     print(reply.text)
+    ...     answer = await client.chat("Hello!")
+    ...     feedback = await answer.rate("up")
+    ...     print(answer.text)
     Hello to you!
     """
 
@@ -123,19 +119,17 @@ class AsyncClient(AsyncSteering):
         conversation_id: str | None = None,
         **sampling: Unpack[Sampling],
     ) -> AsyncAnswer | AsyncStream:
-        """Ask something: one sentence, or a whole conversation as messages.
+        """Ask a question: one sentence, or a whole conversation as messages.
 
-        `model` is "attune" (whatever is live), "attune@N" (that version) or the name of a backend. `sampling` is
-        described at `Sampling`.
-        With `stream=True` the answer comes in pieces. Raises BadRequest, NotFound for an unknown model, Overloaded, and
-        what any call raises.
+        `model` is "attune" (the live version), "attune@N" (that version) or the name of a backend. `Sampling` describes
+        the other settings. With `stream=True` the text arrives in deltas. Raises BadRequest, NotFound for an unknown
+        model, Overloaded, and what every call raises.
 
-        >>> reply = await client.chat("Hello!", temperature=0, max_tokens=48)
-        >>> reply.text
+        >>> answer = await client.chat("Hello!", temperature=0, max_tokens=48)
+        >>> answer.text
         'Hello to you!'
-        >>> reply = await client.chat([{"role": "system", "content": "Be brief."}, {"role": "user", "content":
-        "Hello!"}], model="attune@0")
-        >>> reply.version
+        >>> answer = await client.chat([{"role": "user", "content": "Hello!"}], model="attune@0")
+        >>> answer.version
         0
         """
         question = asked(messages, model, sampling)
@@ -145,10 +139,10 @@ class AsyncClient(AsyncSteering):
             return AsyncStream(self, await self._connection.respond(request, stream=True), question)
         response = await self._connection.respond(post("/v1/chat/completions", **body))
         answers = answers_of(body_of(response), response.headers.get("x-attune-version"), question)
-        return reply_of(self, answers, 0)
+        return answer_of(self, answers, 0)
 
     async def models(self) -> list[Model]:
-        """The names that `chat(model=...)` takes: "attune", its versions, the backends to compare with.
+        """The names that `chat(model=...)` accepts: "attune", its versions and the backends.
 
         >>> [model.id for model in await client.models()]
         ['attune', 'attune@0', 'attune@1']
@@ -166,8 +160,9 @@ class AsyncClient(AsyncSteering):
         temperature: float | None = None,
         max_tokens: int | None = None,
     ) -> AsyncComparison:
-        """Ask for two answers to one prompt, side by side and blind. Without `models` the service picks what teaches it
-        most.
+        """Ask for two answers to one prompt, side by side and blind.
+
+        Without `models` the service picks the two from which it learns most.
 
         >>> comparison = await client.compare("Tell me a joke.", models=("attune@0", "attune@1"))
         >>> choice = await comparison.choose("tie")
@@ -181,13 +176,11 @@ class AsyncClient(AsyncSteering):
             "models": list(models) if models else None,
             **sampling,
         }
-        told = await self._connection.json(post("/v1/comparisons", **body))
-        if not isinstance(told, Mapping) or len(told.get("candidates") or ()) != 2:
-            raise UnexpectedResponse(
-                "The service answered a comparison without two candidates. Is this an Attune service?"
-            )
-        sides = sorted((read(Candidate, one) for one in told["candidates"]), key=lambda side: side.label)
-        return AsyncComparison(str(told.get("id")), tuple(sides), self)
+        created = await self._connection.json(post("/v1/comparisons", **body))
+        if not isinstance(created, Mapping) or len(created.get("candidates") or ()) != 2:
+            raise UnexpectedResponse("The comparison does not have two candidates. Is this an Attune service?")
+        sides = sorted((read(Candidate, one) for one in created["candidates"]), key=lambda side: side.label)
+        return AsyncComparison(str(created.get("id")), tuple(sides), self)
 
     async def choose(
         self,
@@ -198,8 +191,7 @@ class AsyncClient(AsyncSteering):
         comment: str | None = None,
         idempotency_key: str | None = None,
     ) -> Choice:
-        """Say which side of a comparison is better, where only its id is at hand. Otherwise `comparison.choose` is
-        shorter.
+        """Choose the better side of a comparison by its id; with the object, `comparison.choose` is shorter.
 
         >>> comparison = await client.compare("Hello!")
         >>> choice = await client.choose(comparison.id, "B")
@@ -207,10 +199,10 @@ class AsyncClient(AsyncSteering):
         'B'
         """
         path = f"/v1/comparisons/{segment(comparison_id)}/choice"
-        told = await self._connection.json(
+        body = await self._connection.json(
             post_once(path, idempotency_key, winner=winner, reason=reason, comment=comment)
         )
-        return read(Choice, {"id": comparison_id, "comparison_id": comparison_id, "winner": winner, **(told or {})})
+        return read(Choice, {"id": comparison_id, "comparison_id": comparison_id, "winner": winner, **(body or {})})
 
     async def feedback(
         self,
@@ -226,21 +218,19 @@ class AsyncClient(AsyncSteering):
         metadata: dict[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Feedback:
-        """Say one thing about an answer: exactly one of `thumb`, `score`, `correction`, `preferred_over` (the worse
-        answer's id and choice).
+        """Give feedback on an answer: exactly one of `thumb`, `score`, `correction`, `preferred_over`.
 
-        It is on the service's disk when this returns, once, however often the network made it try: it carries an
-        idempotency key of
-        its own. Give your own key to make a whole program repeatable. Raises NotFound, Unprocessable, Conflict (the key
-        with another body).
+        `preferred_over` is the id and choice of the worse answer. The feedback is on the service's disk when this
+        returns. An idempotency key keeps it single when the network needs several tries; give your own key to make a
+        whole program repeatable. Raises NotFound, Unprocessable, Conflict (the key with another body).
 
-        >>> reply = await client.chat("Hello!")
-        >>> feedback = await client.feedback(reply.id, score=0.9, metadata={"page": "help"})
+        >>> answer = await client.chat("Hello!")
+        >>> feedback = await client.feedback(answer.id, score=0.9, metadata={"page": "help"})
         >>> feedback.kind, feedback.score
         ('score', 0.9)
         """
         worse = {"completion_id": preferred_over[0], "choice": preferred_over[1]} if preferred_over else None
-        said = {"thumb": thumb, "score": score, "correction": correction, "preferred_over": worse}
+        rating = {"thumb": thumb, "score": score, "correction": correction, "preferred_over": worse}
         about = {
             "completion_id": completion_id,
             "choice": choice,
@@ -248,7 +238,8 @@ class AsyncClient(AsyncSteering):
             "comment": comment,
             "metadata": metadata,
         }
-        return read(Feedback, await self._connection.json(post_once("/v1/feedback", idempotency_key, **about, **said)))
+        request = post_once("/v1/feedback", idempotency_key, **about, **rating)
+        return read(Feedback, await self._connection.json(request))
 
     async def rate(
         self,
@@ -259,10 +250,10 @@ class AsyncClient(AsyncSteering):
         reason: Reason | None = None,
         comment: str | None = None,
     ) -> Feedback:
-        """Give an answer a thumb, "up" or "down", where only its id is at hand.
+        """Give a thumb, "up" or "down", to the answer with this id.
 
-        >>> reply = await client.chat("Hello!")
-        >>> feedback = await client.rate(reply.id, "up")
+        >>> answer = await client.chat("Hello!")
+        >>> feedback = await client.rate(answer.id, "up")
         >>> feedback.thumb
         'up'
         """
@@ -277,20 +268,20 @@ class AsyncClient(AsyncSteering):
         reason: Reason | None = None,
         comment: str | None = None,
     ) -> Feedback:
-        """Give an answer a score from 0.0 to 1.0, where only its id is at hand.
+        """Give a score from 0.0 to 1.0 to the answer with this id.
 
-        >>> reply = await client.chat("Hello!")
-        >>> feedback = await client.score(reply.id, 0.5)
+        >>> answer = await client.chat("Hello!")
+        >>> feedback = await client.score(answer.id, 0.5)
         >>> feedback.score
         0.5
         """
         return await self.feedback(completion_id, choice=choice, score=score, reason=reason, comment=comment)
 
     async def correct(self, completion_id: str, text: str, *, choice: int = 0, comment: str | None = None) -> Feedback:
-        """Say what an answer should have been, where only its id is at hand.
+        """Give a correction of the answer with this id.
 
-        >>> reply = await client.chat("What is 7 + 5?")
-        >>> feedback = await client.correct(reply.id, "12")
+        >>> answer = await client.chat("What is 7 + 5?")
+        >>> feedback = await client.correct(answer.id, "12")
         >>> feedback.kind
         'correction'
         """
@@ -304,7 +295,7 @@ class AsyncClient(AsyncSteering):
         reason: Reason | None = None,
         comment: str | None = None,
     ) -> Feedback:
-        """Say which of two answers to the same prompt is better; replies or their ids.
+        """Prefer one of two answers to the same prompt, given as answers or as ids.
 
         >>> one = await client.chat("Hello!", model="attune@1")
         >>> other = await client.chat("Hello!", model="attune@0")
@@ -318,11 +309,11 @@ class AsyncClient(AsyncSteering):
     async def list_feedback(
         self, *, completion_id: str | None = None, rater: str | None = None, limit: int | None = None
     ) -> AsyncIterator[Feedback]:
-        """All feedback, newest first, page by page as you go on; `limit` is the size of a page. Needs an admin key.
+        """All feedback, newest first, in pages of `limit` rows that load as you iterate. Needs an admin key.
 
-        >>> reply = await client.chat("Hello!")
-        >>> feedback = await reply.rate("up")
-        >>> [one.thumb async for one in client.list_feedback(completion_id=reply.id)]
+        >>> answer = await client.chat("Hello!")
+        >>> feedback = await answer.rate("up")
+        >>> [one.thumb async for one in client.list_feedback(completion_id=answer.id)]
         ['up']
         """
         async for one in self._connection.pages(
@@ -331,11 +322,10 @@ class AsyncClient(AsyncSteering):
             yield one
 
     async def retract(self, feedback: Feedback | str) -> None:
-        """Take feedback back; it is not learned from any more. Your own, or anybody's with an admin key. Raises
-        NotFound.
+        """Retract feedback: your own, or anybody's with an admin key. The learner ignores it. Raises NotFound.
 
-        >>> reply = await client.chat("Hello!")
-        >>> feedback = await reply.rate("down")
+        >>> answer = await client.chat("Hello!")
+        >>> feedback = await answer.rate("down")
         >>> await client.retract(feedback)
         """
         feedback_id = feedback if isinstance(feedback, str) else feedback.id
@@ -344,7 +334,7 @@ class AsyncClient(AsyncSteering):
     # Conversations
 
     async def conversations(self, *, limit: int | None = None) -> AsyncIterator[Conversation]:
-        """Your conversations, latest first, page by page as you go on; without their messages.
+        """Your conversations without their messages, latest first; pages load as you iterate.
 
         >>> [conversation.title async for conversation in client.conversations()]
         ['Hello!']
@@ -377,12 +367,10 @@ class AsyncClient(AsyncSteering):
         *,
         progress: Progress | None = None,
     ) -> int:
-        """Write what was learned from, as JSON Lines that TRL reads; return how many lines. "raw" is everything that
-        was said.
+        """Write the feedback as JSON Lines; return the number of lines. Needs an admin key.
 
-        `target` is a path, where the file is there whole or not at all, or a file open for bytes. `progress(done,
-        total)` is called
-        with bytes; the total may be None. Needs an admin key.
+        TRL reads all formats but "raw", which holds every row. `target` is a path or a file open for bytes; a path gets
+        the whole file or none. `progress(done, total)` is called with bytes; the total may be None.
 
         >>> await client.export_file("pairs.jsonl", "preference")
         2
@@ -403,11 +391,10 @@ class AsyncClient(AsyncSteering):
     async def import_file(
         self, path: str | PathLike[str], format: ImportFormat | None = None, *, progress: Progress | None = None
     ) -> Imported:
-        """Take in preferences, ratings or demonstrations that were gathered elsewhere: what `export_file` writes, or
-        Open WebUI's feedback.
+        """Import preferences, ratings or demonstrations from a file. Needs an admin key.
 
-        Without `format` the service looks at the file. `progress(done, total)` is called with bytes. Needs an admin
-        key.
+        It reads what `export_file` writes and Open WebUI's feedback. Without `format` the service finds it in the file.
+        `progress(done, total)` is called with bytes.
 
         >>> await client.export_file("pairs.jsonl")
         2
@@ -429,8 +416,7 @@ class AsyncClient(AsyncSteering):
     # What happens
 
     def events(self, after: int | None = None) -> AsyncEvents:
-        """Follow what happens: every event after number `after`, then new ones as they come, across restarts of the
-        service.
+        """Follow the events after number `after`, or new ones only; restarts of the service do not end it.
 
         >>> async with client.events(after=0) as events:
         ...     async for event in events:
@@ -442,7 +428,7 @@ class AsyncClient(AsyncSteering):
         return AsyncEvents(self._connection, after)
 
     async def health(self) -> Health:
-        """Whether the service answers, and is ready to chat. Raises only ServiceUnreachable and Timeout.
+        """Whether the service is alive and ready to chat. Raises only ServiceUnreachable and Timeout.
 
         >>> health = await client.health()
         >>> health.alive, health.ready

@@ -1,4 +1,4 @@
-"""What happens at the service, one event after the other, across broken connections and restarts."""
+"""The service's events in order, across broken connections and restarts."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     import httpx
     from typing_extensions import Self
 
-SILENCE_S = 60.0  # a connection that is silent for longer may be dead; to connect anew costs nothing, as we resume where we were
-ABSENCE_S = 120.0  # how long the service may be away before we give up
+SILENCE_S = 60.0  # a silent connection may be dead after this; connecting again is cheap and loses nothing
+ABSENCE_S = 120.0  # longest absence of the service before we give up
 
 
 class AsyncEvents(AsyncIterator[Event]):
-    """Events in order, each once. When the connection breaks it connects again and goes on after the last event seen.
+    """Events in order, each once. After a broken connection it resumes behind the last event.
 
-    Raises ServiceUnreachable when the service does not answer at first, or stays away for two minutes.
+    Raises ServiceUnreachable when the service does not answer at first, or is away for two minutes.
 
     >>> async with client.events(after=0) as events:
     ...     event = await anext(events)
@@ -51,17 +51,17 @@ class AsyncEvents(AsyncIterator[Event]):
             event = await self._next_event()
             if event is None:
                 await self._drop()
-                await pause(self._connection.retry.wait_s(1))  # a service that ends every stream is not to be stormed
+                await pause(self._connection.retry.wait_s(1))  # do not storm a service that ends every stream
                 continue
             seq = int(event.id) if event.id.isdigit() else (self.last_seq or 0)
             if self.last_seq is not None and event.id.isdigit() and seq <= self.last_seq:
-                continue  # seen before the connection broke
+                continue  # received before the connection broke
             self.last_seq = seq
             return Event(seq, event.event or "message", json_of(event))
         raise StopAsyncIteration
 
     async def _next_event(self) -> ServerEvent | None:
-        """The next event, None when the stream ended or broke."""
+        """Return the next event, None when the stream ended or broke."""
         while not self._ready:
             if self._received is None:
                 await self._connect()
@@ -101,7 +101,7 @@ class AsyncEvents(AsyncIterator[Event]):
             self._response = None
 
     async def close(self) -> None:
-        """Stop following.
+        """Stop following the events.
 
         >>> events = client.events()
         >>> await events.close()

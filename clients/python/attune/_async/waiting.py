@@ -1,8 +1,8 @@
-"""Waiting, the one thing that the two clients do by different means."""
+"""Waiting, which the two clients do by different means."""
 
 
 async def pause(seconds: float) -> None:
     """Wait."""
-    import asyncio  # a third of the time of `import attune`, where it stood at the top
+    import asyncio  # here, since at the top it would take a third of the time of `import attune`
 
     await asyncio.sleep(seconds)

@@ -1,6 +1,6 @@
 # Written by make_sync.py from attune/_async/answers.py.
 # Change that file, then run `python clients/python/make_sync.py`.
-"""What the client hands out that can be acted on: a reply, a reply under way, a comparison."""
+"""The objects that the client returns: an answer, a stream, a comparison."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
     from attune._sync.client import Client
 
-REGENERATED_FROM = "regenerated_from"  # in the metadata of a chat: the id of the answer that did not satisfy
-REGENERATED_CHOICE = "regenerated_choice"  # which of several
+REGENERATED_FROM = "regenerated_from"  # key in a chat's metadata: the id of the answer to replace
+REGENERATED_CHOICE = "regenerated_choice"  # and its choice, with `n` above 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer(AnswerData):
-    """One answer of the service, and what you can say about it.
+    """One answer of the service, with methods to give feedback on it.
 
-    >>> reply = client.chat("Hello!")
-    >>> reply.text, reply.version, reply.model
+    >>> answer = client.chat("Hello!")
+    >>> answer.text, answer.version, answer.model
     ('Hello to you!', 1, 'attune@1')
-    >>> feedback = reply.rate("up")
+    >>> feedback = answer.rate("up")
     >>> feedback.kind
     'thumb'
     """
@@ -43,46 +43,46 @@ class Answer(AnswerData):
 
     @property
     def choices(self) -> tuple[Answer, ...]:
-        """All answers to the same question, where `n` asked for several. Each can be rated by itself.
+        """All answers to the same question, for `n` above 1. Each takes feedback of its own.
 
-        >>> reply = client.chat("Hello!", n=2)
-        >>> [choice.choice for choice in reply.choices]
+        >>> answer = client.chat("Hello!", n=2)
+        >>> [choice.choice for choice in answer.choices]
         [0, 1]
         """
-        return tuple(reply_of(self._client, self._siblings, answer.choice) for answer in self._siblings)
+        return tuple(answer_of(self._client, self._siblings, answer.choice) for answer in self._siblings)
 
     def rate(self, thumb: Thumb, *, reason: Reason | None = None, comment: str | None = None) -> Feedback:
-        """Give it a thumb, "up" or "down". A later thumb or score of yours replaces this one.
+        """Give a thumb, "up" or "down". Your later thumb or score replaces it.
 
-        >>> reply = client.chat("Hello!")
-        >>> feedback = reply.rate("down", reason="too_long", comment="One word would do.")
+        >>> answer = client.chat("Hello!")
+        >>> feedback = answer.rate("down", reason="too_long", comment="One word would do.")
         >>> feedback.thumb
         'down'
         """
         return self._client.rate(self.id, thumb, choice=self.choice, reason=reason, comment=comment)
 
     def score(self, score: float, *, reason: Reason | None = None, comment: str | None = None) -> Feedback:
-        """Give it a score from 0.0 (useless) to 1.0 (perfect).
+        """Give a score from 0.0 (useless) to 1.0 (perfect).
 
-        >>> reply = client.chat("Hello!")
-        >>> feedback = reply.score(0.75)
+        >>> answer = client.chat("Hello!")
+        >>> feedback = answer.score(0.75)
         >>> feedback.score
         0.75
         """
         return self._client.score(self.id, score, choice=self.choice, reason=reason, comment=comment)
 
     def correct(self, text: str, *, comment: str | None = None) -> Feedback:
-        """Say what the answer should have been.
+        """Give a correction: the answer that the service should have given.
 
-        >>> reply = client.chat("What is 7 + 5?")
-        >>> feedback = reply.correct("12")
+        >>> answer = client.chat("What is 7 + 5?")
+        >>> feedback = answer.correct("12")
         >>> feedback.correction
         '12'
         """
         return self._client.correct(self.id, text, choice=self.choice, comment=comment)
 
     def prefer_over(self, worse: AnswerData, *, reason: Reason | None = None, comment: str | None = None) -> Feedback:
-        """Say that this answer is better than another one to the same prompt.
+        """Prefer this answer over a worse one to the same prompt.
 
         >>> first = client.chat("Hello!", n=2)
         >>> feedback = first.choices[1].prefer_over(first)
@@ -92,7 +92,7 @@ class Answer(AnswerData):
         return self._client.prefer(self, worse, reason=reason, comment=comment)
 
     def ask(self, text: str) -> Answer:
-        """Go on: ask the next thing in this conversation, sampled in the same way.
+        """Ask the next question in this conversation, with the same model and sampling.
 
         >>> first = client.chat("What is 7 + 5?")
         >>> second = first.ask("And times two?")
@@ -101,29 +101,27 @@ class Answer(AnswerData):
         """
         messages = [*self.messages, {"role": "user", "content": text}]
         settings = _without_origin(self.settings)
-        reply: Answer = self._client.chat(messages, conversation_id=self.conversation_id, **settings)
-        return reply
+        answer: Answer = self._client.chat(messages, conversation_id=self.conversation_id, **settings)
+        return answer
 
     def regenerate(self) -> Answer:
-        """Ask the same thing again. The service notes that this answer did not satisfy: a weak signal, far less than a
-        thumb down.
+        """Ask the same question again. The service records this as weak negative feedback on the first answer.
 
-        >>> reply = client.chat("Tell me a joke.")
-        >>> again = reply.regenerate()
-        >>> again.id != reply.id
+        >>> answer = client.chat("Tell me a joke.")
+        >>> again = answer.regenerate()
+        >>> again.id != answer.id
         True
         """
-        settings = {
-            name: value for name, value in self.settings.items() if name != "seed"
-        }  # the same seed would say the same again
+        # without the seed: the same one would give the same answer
+        settings = {name: value for name, value in self.settings.items() if name != "seed"}
         origin = {REGENERATED_FROM: self.id, **({REGENERATED_CHOICE: str(self.choice)} if self.choice else {})}
         settings["metadata"] = {**_own_metadata(self.settings), **origin}
-        reply: Answer = self._client.chat(self.messages[:-1], conversation_id=self.conversation_id, **settings)
-        return reply
+        answer: Answer = self._client.chat(self.messages[:-1], conversation_id=self.conversation_id, **settings)
+        return answer
 
 
 def _without_origin(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return how to sample the next answer: as this one, but it is not an answer given anew."""
+    """Return the settings of an answer without the note that it replaces another one."""
     kept = _own_metadata(settings)
     plain = {name: value for name, value in settings.items() if name != "metadata"}
     return {**plain, "metadata": kept} if kept else plain
@@ -137,24 +135,23 @@ def _own_metadata(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def reply_of(client: Client, answers: tuple[AnswerData, ...], choice: int) -> Answer:
-    """Return one of the answers to one question, able to act."""
+def answer_of(client: Client, answers: tuple[AnswerData, ...], choice: int) -> Answer:
+    """Return one of the answers to a question, bound to its client."""
     answer = next((answer for answer in answers if answer.choice == choice), answers[0])
     known = {known.name: getattr(answer, known.name) for known in fields(AnswerData)}
     return Answer(**known, _client=client, _siblings=answers)
 
 
 class Stream(Iterator[str]):
-    """An answer under way: iterate over its pieces of text, then `reply` is the finished answer.
+    """An answer under way: iterate over its text, then `answer` is the finished answer.
 
-    Leaving early (`close`, or the end of `with`) makes the service stop. With `n` above 1 the pieces are those of
-    the first
-    answer; `reply.choices` has all.
+    Each delta is the text that is new since the one before. Leaving early (`close`, or the end of `with`) stops
+    the service. With `n` above 1 the deltas are those of the first answer; `answer.choices` has all.
 
     >>> with client.chat("Hello!", stream=True) as stream:
-    ...     for piece in stream:
-    ...         print(piece, end="|")
-    ...     print(stream.reply.version)
+    ...     for delta in stream:
+    ...         print(delta, end="|")
+    ...     print(stream.answer.version)
     Hello| to| you!|1
     """
 
@@ -166,16 +163,16 @@ class Stream(Iterator[str]):
         self._reader = EventReader()
         self._events: deque[ServerEvent] = deque()
         self._draft = Draft()
-        self._reply: Answer | None = None
+        self._answer: Answer | None = None
         self._is_closed = False
         self._text: list[str] = []
 
     @property
     def text(self) -> str:
-        """The text that has come so far.
+        """The text received so far.
 
         >>> stream = client.chat("Hello!", stream=True)
-        >>> piece = next(stream)
+        >>> delta = next(stream)
         >>> stream.text
         'Hello'
         >>> stream.close()
@@ -183,29 +180,29 @@ class Stream(Iterator[str]):
         return "".join(self._text)
 
     @property
-    def reply(self) -> Answer:
-        """The finished answer. Raises AttuneError while pieces are still to come.
+    def answer(self) -> Answer:
+        """The finished answer. Raises AttuneError before the stream has ended.
 
         >>> stream = client.chat("Hello!", stream=True)
-        >>> text = "".join([piece for piece in stream])
-        >>> stream.reply.text == text
+        >>> text = "".join([delta for delta in stream])
+        >>> stream.answer.text == text
         True
         """
-        if self._reply is None:
+        if self._answer is None:
             raise AttuneError("The answer is not finished: read the stream to its end first.")
-        return self._reply
+        return self._answer
 
     def finish(self) -> Answer:
-        """Read what is still to come, and return the finished answer.
+        """Read the stream to its end and return the finished answer.
 
         >>> stream = client.chat("Hello!", stream=True)
-        >>> reply = stream.finish()
-        >>> reply.text
+        >>> answer = stream.finish()
+        >>> answer.text
         'Hello to you!'
         """
         for _ in self:
             pass
-        return self.reply
+        return self.answer
 
     def __iter__(self) -> Self:
         return self
@@ -216,10 +213,10 @@ class Stream(Iterator[str]):
             if event is None or event.data == DONE:
                 self._end()
             else:
-                piece = self._draft.take(self._read(event))
-                if piece:
-                    self._text.append(piece)
-                    return piece
+                delta = self._draft.take(self._read(event))
+                if delta:
+                    self._text.append(delta)
+                    return delta
         raise StopIteration
 
     def _next_event(self) -> ServerEvent | None:
@@ -250,14 +247,14 @@ class Stream(Iterator[str]):
                 f"The connection to {self._client.address.url} broke in the middle of an answer; ask again."
             )
         answers = answers_of(self._draft.body, self._response.headers.get("x-attune-version"), self._question)
-        self._reply = reply_of(self._client, answers, 0)
+        self._answer = answer_of(self._client, answers, 0)
 
     def close(self) -> None:
-        """Stop the answer where it is.
+        """Stop the answer.
 
         >>> stream = client.chat("Tell me a joke.", stream=True)
         >>> stream.close()
-        >>> [piece for piece in stream]
+        >>> [delta for delta in stream]
         []
         """
         self._is_closed = True
@@ -274,7 +271,7 @@ class Stream(Iterator[str]):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two answers to one prompt, side by side and blind: which version wrote which is told once you have chosen.
+    """Two answers to one prompt, side by side and blind: `choose` names their versions.
 
     >>> comparison = client.compare("Tell me a joke.")
     >>> comparison.a.content != comparison.b.content
@@ -309,7 +306,7 @@ class Comparison:
         return self.candidates[1]
 
     def choose(self, winner: Winner, *, reason: Reason | None = None, comment: str | None = None) -> Choice:
-        """Say which answer is better: "A", "B", "tie" or "both_bad". Choosing again replaces your earlier choice.
+        """Choose the better answer: "A", "B", "tie" or "both_bad". A later choice replaces this one.
 
         >>> comparison = client.compare("Hello!")
         >>> choice = comparison.choose("A")

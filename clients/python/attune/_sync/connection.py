@@ -1,6 +1,6 @@
 # Written by make_sync.py from attune/_async/connection.py.
 # Change that file, then run `python clients/python/make_sync.py`.
-"""The connection pool to one service: sends a request, tries again what may be tried again, raises our errors."""
+"""The connection pool to one service: it sends requests, retries those that are safe, and raises our errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class Connection:
-    """Sends requests to one address. Holds no state between requests but the pool, so many tasks may share it."""
+    """Sends requests to one address. Its only state is the pool, so many tasks may share it."""
 
     def __init__(self, address: Address, timeout_s: float, retry: Retry, http: httpx.Client | None = None) -> None:
         import httpx
@@ -47,13 +47,11 @@ class Connection:
         return body_of(self.respond(request))
 
     def pages(self, request: Request, kind: type[T]) -> Iterator[T]:
-        """Give the items of a list, `{"data": [...], "next_cursor": ...}`, asking for the next page when it is needed."""
+        """Yield the items of a list, `{"data": [...], "next_cursor": ...}`; pages load on demand."""
         while True:
             page = self.json(request)
             if not isinstance(page, Mapping) or not isinstance(page.get("data"), list):
-                raise UnexpectedResponse(
-                    f"The service answered {request.path} without a list. Is this an Attune service?"
-                )
+                raise UnexpectedResponse(f"The response to {request.path} is no list. Is this an Attune service?")
             for item in page["data"]:
                 yield read(kind, item)
             if not page.get("next_cursor"):
@@ -63,8 +61,9 @@ class Connection:
     def respond(
         self, request: Request, *, stream: bool = False, content: Iterable[bytes] | None = None
     ) -> httpx.Response:
-        """Send a request; return its response, read to the end unless `stream`. `content` replaces the JSON body and is
-        sent once.
+        """Send a request; return its response, read to the end unless `stream`.
+
+        `content` replaces the JSON body; such a request is sent only once.
         """
         tried = 0
         while True:
@@ -107,8 +106,9 @@ class Connection:
             self._http.close()
 
     def status(self, path: str) -> tuple[int, Any]:
-        """Ask once, and return the status and body even of a refusal: for health checks. Raises ServiceUnreachable,
-        Timeout, UnexpectedResponse.
+        """Send one GET for a health check; return the status and body, also of a refusal.
+
+        Raises ServiceUnreachable, Timeout, UnexpectedResponse.
         """
         try:
             return 200, body_of(self._attempt(Request("GET", path), False, None))

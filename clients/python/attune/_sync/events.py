@@ -1,6 +1,6 @@
 # Written by make_sync.py from attune/_async/events.py.
 # Change that file, then run `python clients/python/make_sync.py`.
-"""What happens at the service, one event after the other, across broken connections and restarts."""
+"""The service's events in order, across broken connections and restarts."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     import httpx
     from typing_extensions import Self
 
-SILENCE_S = 60.0  # a connection that is silent for longer may be dead; to connect anew costs nothing, as we resume where we were
-ABSENCE_S = 120.0  # how long the service may be away before we give up
+SILENCE_S = 60.0  # a silent connection may be dead after this; connecting again is cheap and loses nothing
+ABSENCE_S = 120.0  # longest absence of the service before we give up
 
 
 class Events(Iterator[Event]):
-    """Events in order, each once. When the connection breaks it connects again and goes on after the last event seen.
+    """Events in order, each once. After a broken connection it resumes behind the last event.
 
-    Raises ServiceUnreachable when the service does not answer at first, or stays away for two minutes.
+    Raises ServiceUnreachable when the service does not answer at first, or is away for two minutes.
 
     >>> with client.events(after=0) as events:
     ...     event = next(events)
@@ -53,17 +53,17 @@ class Events(Iterator[Event]):
             event = self._next_event()
             if event is None:
                 self._drop()
-                pause(self._connection.retry.wait_s(1))  # a service that ends every stream is not to be stormed
+                pause(self._connection.retry.wait_s(1))  # do not storm a service that ends every stream
                 continue
             seq = int(event.id) if event.id.isdigit() else (self.last_seq or 0)
             if self.last_seq is not None and event.id.isdigit() and seq <= self.last_seq:
-                continue  # seen before the connection broke
+                continue  # received before the connection broke
             self.last_seq = seq
             return Event(seq, event.event or "message", json_of(event))
         raise StopIteration
 
     def _next_event(self) -> ServerEvent | None:
-        """The next event, None when the stream ended or broke."""
+        """Return the next event, None when the stream ended or broke."""
         while not self._ready:
             if self._received is None:
                 self._connect()
@@ -103,7 +103,7 @@ class Events(Iterator[Event]):
             self._response = None
 
     def close(self) -> None:
-        """Stop following.
+        """Stop following the events.
 
         >>> events = client.events()
         >>> events.close()

@@ -1,6 +1,6 @@
 # Written by make_sync.py from attune/_async/waiting.py.
 # Change that file, then run `python clients/python/make_sync.py`.
-"""Waiting, the one thing that the two clients do by different means."""
+"""Waiting, which the two clients do by different means."""
 
 
 def pause(seconds: float) -> None:

@@ -1,7 +1,6 @@
-"""The command `attune`. Its own commands talk to a service; installed servers add theirs.
+"""The command `attune`. Its own commands talk to a service; an installed server adds its own.
 
-Nothing heavy is imported here, and typer and rich only when the command runs: they come with `pip install
-'attune[cli]'`.
+Typer and rich come with `pip install 'attune[cli]'`; they are imported only when the command runs.
 """
 
 import sys
@@ -9,11 +8,10 @@ from importlib.util import find_spec
 
 
 def main() -> None:
-    """Run the command and end the process with its status."""
+    """Run the command and end the process with its exit status."""
     if find_spec("typer") is None or find_spec("rich") is None:
-        print(
-            "attune: the command needs two more packages; install them with: pip install 'attune[cli]'", file=sys.stderr
-        )
+        message = "the command needs two more packages; install them with: pip install 'attune[cli]'"
+        print(f"attune: {message}", file=sys.stderr)
         sys.exit(1)
     from attune.cli.app import run
 

@@ -1,4 +1,4 @@
-"""How the command is put together, and how it ends: one line on stderr and status 1 for an error, 130 for Ctrl-C."""
+"""Building and running the command. An error is one line on stderr and status 1; Ctrl-C gives status 130."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INTERRUPTED = 130
 
 
 def build() -> tuple[typer.Typer, list[str]]:
-    """Return the command with everything that is installed, and what had to be left out because it is broken."""
+    """Return the command with all installed parts, and a message for each part that is broken and left out."""
     app = typer.Typer(
         name="attune",
         no_args_is_help=True,
@@ -29,7 +29,7 @@ def build() -> tuple[typer.Typer, list[str]]:
     app.callback()(about)
     commands.register(app)
     left_out = [_load(point, app) for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)]
-    return app, [why for why in left_out if why]
+    return app, [message for message in left_out if message]
 
 
 def about(version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True)) -> None:
@@ -43,11 +43,11 @@ def about(version: bool = typer.Option(False, "--version", help="Show the versio
 
 
 def _load(point: EntryPoint, app: typer.Typer) -> str:
-    """Add one installed part; return what was wrong with it, if anything. Names that are taken stay as they are."""
+    """Add the commands of one installed part; return a message if it is broken, else "". Known names stay."""
     part = typer.Typer()
     try:
         point.load()(part)
-    except Exception as error:  # whatever an installed package does wrong, chatting must go on
+    except Exception as error:  # a broken package must not stop the other commands
         return f"the commands of {point.value} are left out: {type(error).__name__}: {_line(error)}"
     known = _names(app)
     app.registered_commands += [command for command in part.registered_commands if _name_of(command) not in known]
@@ -69,31 +69,28 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line; return its exit status."""
     app, left_out = build()
     if not arguments or {"-h", "--help"} & set(arguments) or arguments[0] not in _names(app):
-        for why in left_out:  # only where a command may be missed
-            print(f"attune: {why}", file=sys.stderr)
+        for message in left_out:  # only when the missing command may matter
+            print(f"attune: {message}", file=sys.stderr)
     try:
         status = app(arguments, prog_name="attune", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except BrokenPipeError:  # `attune events | head`: whoever read has enough
+    except BrokenPipeError:  # `attune events | head`: the reader closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (attune.AttuneError, OSError, ValueError) as error:
         request_id = error.request_id if isinstance(error, attune.ServerError) else None
         return _fail(_line(error) + (f" (request {request_id})" if request_id else ""))
     except Exception as error:
-        if hasattr(error, "format_message"):  # typer's word on a command line that makes no sense
+        if hasattr(error, "format_message"):  # typer's error for a wrong command line
             message = _line(error.format_message())
-            return (
-                _fail(f"{message}{'' if message.endswith('.') else '.'} See: {_command_of(error)} --help")
-                if message
-                else 1
-            )
+            end = "" if message.endswith(".") else "."
+            return _fail(f"{message}{end} See: {_command_of(error)} --help") if message else 1
         if os.environ.get("ATTUNE_DEBUG"):
             traceback.print_exc()
-        return _fail(f"this is a fault of ours, {type(error).__name__}: {_line(error)} (ATTUNE_DEBUG=1 shows where)")
+        return _fail(f"this is a bug in attune, {type(error).__name__}: {_line(error)} (ATTUNE_DEBUG=1 shows where)")
 
 
 def _command_of(error: object) -> str:

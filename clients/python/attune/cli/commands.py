@@ -1,4 +1,4 @@
-"""The commands that talk to a service: each is one call of the SDK and a print."""
+"""The commands that talk to a service: each makes one call of the SDK and prints the result."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import typer
 
 import attune
 from attune._types import ExportFormat, ImportFormat, Reason
-from attune.cli import last
-from attune.cli.options import Json, Key, Url, connect, plain, print_json, print_table
-from attune.cli.words import one_of
+from attune.cli import last_answer
+from attune.cli.options import Json, Key, Url, connect
+from attune.cli.printing import plain, print_json, print_table
+from attune.cli.suggestions import one_of
 
 Number = Annotated[int, typer.Argument(min=0, help="Number of the version.", show_default=False)]
-TALK, OPERATE = "Talk to a service", "Steer a service (needs an admin key, where there are keys)"
+TALK, OPERATE = "Talk to a service", "Steer a service (needs an admin key if the service has keys)"
 EXPORTS, IMPORTS, REASONS = (
     ", ".join(get_args(ExportFormat)),
     ", ".join(get_args(ImportFormat)),
@@ -42,26 +43,26 @@ def register(app: typer.Typer) -> None:
 def rate(
     completion: Annotated[
         str,
-        typer.Argument(help='The answer\'s id, or "last" for the last one of `attune chat` here.', show_default=False),
+        typer.Argument(help='The answer\'s id, or "last" for the last answer of `attune chat`.', show_default=False),
     ],
     thumb: Annotated[str | None, typer.Argument(help="up or down.", show_default=False)] = None,
     score: Annotated[
         float | None, typer.Option(min=0, max=1, help="A score instead of a thumb.", show_default=False)
     ] = None,
     correction: Annotated[
-        str | None, typer.Option(help="What the answer should have been, instead of a thumb.", show_default=False)
+        str | None, typer.Option(help="A better answer, instead of a thumb.", show_default=False)
     ] = None,
-    choice: Annotated[int, typer.Option(min=0, help="Which of several answers.")] = 0,
+    choice: Annotated[int, typer.Option(min=0, help="Index of the answer, if there are several.")] = 0,
     reason: Annotated[str | None, typer.Option(help=f"One of {REASONS}.", show_default=False)] = None,
-    comment: Annotated[str | None, typer.Option(help="Your words.", show_default=False)] = None,
+    comment: Annotated[str | None, typer.Option(help="A comment in your own words.", show_default=False)] = None,
     url: Url = None,
     key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Say what you think of an answer: a thumb, a score or a correction."""
-    if sum(said is not None for said in (thumb, score, correction)) != 1:
-        raise typer.BadParameter("say exactly one thing: up or down, --score, or --correction")
-    completion_id, kept_choice = last.remembered() if completion == "last" else (completion, choice)
+    """Give feedback on an answer: a thumb, a score or a correction."""
+    if sum(value is not None for value in (thumb, score, correction)) != 1:
+        raise typer.BadParameter("give exactly one thing: up or down, --score, or --correction")
+    completion_id, kept_choice = last_answer.remembered() if completion == "last" else (completion, choice)
     with connect(url, key) as client:
         feedback = client.feedback(
             completion_id,
@@ -76,7 +77,7 @@ def rate(
 
 
 def versions(context: typer.Context, url: Url = None, key: Key = None, as_json: Json = False) -> None:
-    """List the versions of the model, with what people made of them."""
+    """List the versions of the model with their records."""
     if context.invoked_subcommand is not None:
         context.obj = {"url": url, "key": key, "as_json": as_json}
         return
@@ -113,7 +114,7 @@ def show_version(
     key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Show one version: its record with people, the gate's report, and the run that made it."""
+    """Show one version: its record, the gate's report, and the run that made it."""
     before = context.obj or {}  # `attune versions --url U show 3` means the same as `attune versions show 3 --url U`
     with connect(url or before.get("url"), key or before.get("key")) as client:
         version = client.version(number)
@@ -125,19 +126,15 @@ def show_version(
     if feedback:
         print()
         print_table(
-            ("feedback", "kind", "rater", "answer", "said"),
-            [(one.id, one.kind, one.rater, one.completion_id, _said(one)) for one in made_by],
+            ("feedback", "kind", "rater", "answer", "value"),
+            [(one.id, one.kind, one.rater, one.completion_id, _value_of(one)) for one in made_by],
         )
 
 
-def _said(one: attune.Feedback) -> str:
-    said = (
-        one.thumb
-        or one.winner
-        or one.correction
-        or (f"{one.score:g}" if one.score is not None else "better than another")
-    )
-    return _short(" ".join(said.split()))
+def _value_of(feedback: attune.Feedback) -> str:
+    score = f"{feedback.score:g}" if feedback.score is not None else "better than another"
+    value = feedback.thumb or feedback.winner or feedback.correction or score
+    return _short(" ".join(value.split()))
 
 
 def _print_version(version: attune.Version) -> None:
@@ -171,8 +168,8 @@ def _print_version(version: attune.Version) -> None:
             print(f"{name:{width}}  {value}")
     if version.gate is not None:
         print(f"\nThe gate {'let it pass' if version.gate.passed else 'rejected it'}.")
-        for why in version.gate.reasons:
-            print(f"  {why}")
+        for reason in version.gate.reasons:
+            print(f"  {reason}")
         checks = [
             (check.name, check.value, check.limit, "yes" if check.passed else "no") for check in version.gate.checks
         ]
@@ -184,7 +181,7 @@ def promote(
     number: Number,
     canary: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Only this part of the traffic; 0 ends a canary.", show_default=False),
+        typer.Option(min=0, max=1, help="Share of the traffic for a trial; 0 ends it.", show_default=False),
     ] = None,
     url: Url = None,
     key: Key = None,
@@ -199,7 +196,7 @@ def promote(
 def rollback(
     number: Annotated[
         int | None,
-        typer.Argument(min=0, help="Number of the version; without it the last good one.", show_default=False),
+        typer.Argument(min=0, help="Number of the version; default: the last good one.", show_default=False),
     ] = None,
     url: Url = None,
     key: Key = None,
@@ -212,40 +209,38 @@ def rollback(
 
 
 def update(url: Url = None, key: Key = None, as_json: Json = False) -> None:
-    """Make the learner begin an update now, with whatever waits."""
+    """Start an update now, with the feedback that is waiting."""
     with connect(url, key) as client:
         learner = client.update()
     if as_json:
         print_json(learner)
     else:
-        print(
-            f"the learner is {learner.state}; {learner.waiting} items wait to be learned; `attune events` shows how it goes"
-        )
+        print(f"the learner is {learner.state}; {learner.waiting} items wait; `attune events` shows the progress")
 
 
 def events(
     after: Annotated[
-        int | None, typer.Option(min=0, help="Begin after this event; 0 is the beginning.", show_default="from now on")
+        int | None, typer.Option(min=0, help="Start after this event; 0 is the first.", show_default="new ones only")
     ] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="End after so many.", show_default="never")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after this many.", show_default="never")] = None,
     url: Url = None,
     key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Follow what happens, until Ctrl-C."""
-    with connect(url, key) as client, client.events(after) as happened:
-        for seen, event in enumerate(happened, 1):
+    """Follow the service's events until Ctrl-C."""
+    with connect(url, key) as client, client.events(after) as stream:
+        for seen, event in enumerate(stream, 1):
             if as_json:
                 print_json(event)
             else:
-                told = " ".join(f"{name}={_short(value)}" for name, value in event.data.items())
-                print(f"{event.seq:>6}  {event.kind:20}  {told}".rstrip(), flush=True)
+                details = " ".join(f"{name}={_short(value)}" for name, value in event.data.items())
+                print(f"{event.seq:>6}  {event.kind:20}  {details}".rstrip(), flush=True)
             if seen == count:
                 break
 
 
 def raters(url: Url = None, key: Key = None, as_json: Json = False) -> None:
-    """List the people who give feedback, and how far they are trusted."""
+    """List the people who give feedback, with the learner's trust in them."""
     with connect(url, key) as client:
         found = client.raters()
     if as_json:
@@ -279,20 +274,19 @@ def erase(
     key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Erase a person: what they said, and the versions that learned from it."""
+    """Erase a person: their conversations and feedback, and the versions that learned from them."""
     if not yes:
         if not sys.stdin.isatty():
-            raise typer.BadParameter("erasing cannot be undone; say --yes where nobody can be asked")
-        typer.confirm(f"Erase everything that {rater} said, and every version that learned from it?", abort=True)
+            raise typer.BadParameter("erasing cannot be undone; outside a terminal it needs --yes")
+        typer.confirm(f"Erase everything of {rater}, and every version that learned from it?", abort=True)
     with connect(url, key) as client:
         erased = client.erase(rater)
     if as_json:
         print_json(erased)
     else:
         gone = f"; withdrawn versions: {', '.join(map(str, erased.versions))}" if erased.versions else ""
-        print(
-            f"erased {rater}: {erased.feedback} feedback, {erased.completions} answers, {erased.conversations} conversations{gone}"
-        )
+        counts = f"{erased.feedback} feedback, {erased.completions} answers, {erased.conversations} conversations"
+        print(f"erased {rater}: {counts}{gone}")
 
 
 def export(
@@ -301,7 +295,7 @@ def export(
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Write what people said as JSON Lines, the first three formats as TRL reads them."""
+    """Write the feedback as JSON Lines. TRL reads the formats preference, unpaired and sft."""
     chosen: ExportFormat = one_of(get_args(ExportFormat), format, "a format") or "preference"
     with connect(url, key, timeout=600.0) as client:
         if out is None:
@@ -318,13 +312,13 @@ def import_(
         typer.Argument(help="JSON Lines as `attune export` writes them, or Open WebUI's feedback.", show_default=False),
     ],
     format: Annotated[
-        str | None, typer.Option("--format", help=f"One of {IMPORTS}.", show_default="by the file")
+        str | None, typer.Option("--format", help=f"One of {IMPORTS}.", show_default="found in the file")
     ] = None,
     url: Url = None,
     key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Take in preferences, ratings or demonstrations that were gathered elsewhere."""
+    """Import preferences, ratings or demonstrations from a file."""
     chosen: ImportFormat | None = one_of(get_args(ImportFormat), format, "a format")
     with connect(url, key) as client, _progress(f"importing {file.name}") as report:
         imported = client.import_file(file, chosen, progress=report)
@@ -334,12 +328,12 @@ def import_(
     here = imported.already_here
     already = f", of which {here} {'was' if here == 1 else 'were'} here already" if here else ""
     print(f"took in {imported.imported}, left out {imported.skipped}{already}")
-    for why in imported.errors[:20]:
-        print(f"  {why}", file=sys.stderr)
+    for message in imported.errors[:20]:
+        print(f"  {message}", file=sys.stderr)
 
 
 class _progress:
-    """A bar on stderr while bytes go, where somebody watches."""
+    """A progress bar on stderr, if that is a terminal."""
 
     def __init__(self, what: str) -> None:
         from rich.console import Console

@@ -1,4 +1,4 @@
-"""A conversation in the terminal, with words about the answers: /up, /down, /fix, /compare and the rest."""
+"""A conversation in the terminal, with commands for feedback: /up, /down, /fix, /compare and the rest."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, get_args
 
 import attune
 from attune._types import Reason, Winner
-from attune.cli import last
-from attune.cli.options import console
-from attune.cli.rendering import speech
+from attune.cli import last_answer
+from attune.cli.printing import console
+from attune.cli.rendering import rendering_for
 
 HELP = """\
 /up [why]        a thumb up for the last answer      /down [why]      a thumb down; "why" may begin with a reason:
-/fix [text]      what it should have been                             wrong, unhelpful, unsafe, too_long, too_short, style, ...
+/fix [text]      a correction of the last answer                      wrong, unhelpful, unsafe, too_long, style, ...
 /retry           answer the last question again      /compare [text]  two answers side by side, and you choose
 /versions        the versions of the model           /new             begin a new conversation
-/help            this                                /quit            leave (or Ctrl-D)"""
+/help            this list                           /quit            leave (or Ctrl-D)"""
 SIDES: dict[str, Winner] = {
     "1": "A",
     "a": "A",
@@ -34,7 +34,7 @@ REASONS = set(get_args(Reason))
 
 
 class Conversation:
-    """One person at one terminal."""
+    """The conversation of one person at one terminal."""
 
     def __init__(
         self,
@@ -45,18 +45,13 @@ class Conversation:
         *,
         is_plain: bool,
     ) -> None:
-        self._client, self._model, self._sampling, self._begin, self._is_plain = (
-            client,
-            model,
-            sampling,
-            begin,
-            is_plain,
-        )
+        self._client, self._model, self._sampling = client, model, sampling
+        self._begin, self._is_plain = begin, is_plain
         self._messages = list(begin)
         self._conversation_id: str | None = None
-        self._reply: attune.Answer | None = None
+        self._answer: attune.Answer | None = None
         self._live: int | None = None
-        self._acts: dict[str, Callable[[str], None]] = {
+        self._commands: dict[str, Callable[[str], None]] = {
             "up": lambda why: self._rate("up", why),
             "down": lambda why: self._rate("down", why),
             "fix": self._fix,
@@ -68,9 +63,9 @@ class Conversation:
         }
 
     def run(self) -> None:
-        """Talk until /quit or Ctrl-D. Ctrl-C stops an answer, and at the prompt it ends the command (status 130)."""
-        with _line_editing([f"/{name}" for name in (*self._acts, "quit")]):
-            self._print("Say something, or /help. Your thumbs teach it: /up, /down, /fix, /compare.")
+        """Chat until /quit or Ctrl-D. Ctrl-C stops an answer; at the prompt it ends the command (status 130)."""
+        with _line_editing([f"/{name}" for name in (*self._commands, "quit")]):
+            self._print("Ask something, or type /help. Attune learns from your feedback: /up, /down, /fix, /compare.")
             while True:
                 try:
                     line = input(self._prompt()).strip()
@@ -80,15 +75,15 @@ class Conversation:
                 if line in ("/quit", "/exit", "/q"):
                     return
                 if line:
-                    self._hear(line)
+                    self._run_line(line)
 
-    def _hear(self, line: str) -> None:
-        """Do what one line says. What goes wrong is told, and the conversation goes on."""
+    def _run_line(self, line: str) -> None:
+        """Run one line. After an error the conversation goes on."""
         try:
             if line.startswith("/"):
                 name, _, rest = line[1:].partition(" ")
-                act = self._acts.get(name)
-                act(rest.strip()) if act else self._print(f"There is no /{name}; /help lists what there is.")
+                command = self._commands.get(name)
+                command(rest.strip()) if command else self._print(f"There is no /{name}; /help lists the commands.")
             else:
                 self._ask([*self._messages, {"role": "user", "content": line}])
         except attune.AttuneError as error:
@@ -97,7 +92,7 @@ class Conversation:
             self._print("\n(stopped)")
 
     def _prompt(self) -> str:
-        """The live version, which may have changed since the last answer."""
+        """Return the prompt with the live version; announce a new one."""
         if self._model != "attune":
             return f"{self._model}> "
         try:
@@ -114,55 +109,52 @@ class Conversation:
         stream = self._client.chat(
             messages, model=self._model, stream=True, conversation_id=self._conversation_id, **sampling
         )
-        with stream, speech(self._is_plain) as out:
-            for piece in stream:
-                out.say(piece)
-            self._reply = stream.reply
-        self._messages = list(self._reply.messages)
-        self._conversation_id = self._reply.conversation_id
-        last.remember(self._reply)
+        with stream, rendering_for(self._is_plain) as out:
+            for delta in stream:
+                out.add(delta)
+            self._answer = stream.answer
+        self._messages = list(self._answer.messages)
+        self._conversation_id = self._answer.conversation_id
+        last_answer.remember(self._answer)
 
-    def _answered(self) -> attune.Answer:
-        if self._reply is None:
-            raise attune.AttuneError("There is no answer yet: say something first.")
-        return self._reply
+    def _last_answer(self) -> attune.Answer:
+        if self._answer is None:
+            raise attune.AttuneError("There is no answer yet: ask something first.")
+        return self._answer
 
     def _rate(self, thumb: Any, why: str) -> None:
-        word, _, rest = why.partition(" ")
-        reason: Any = word if word in REASONS else None
+        first, _, rest = why.partition(" ")
+        reason: Any = first if first in REASONS else None
         comment = (rest if reason else why).strip() or None
-        self._answered().rate(thumb, reason=reason, comment=comment)
-        self._print(
-            "Noted: that was good."
-            if thumb == "up"
-            else "Noted: that was not good. /fix says what it should have been."
-        )
+        self._last_answer().rate(thumb, reason=reason, comment=comment)
+        self._print("Thumb up saved." if thumb == "up" else "Thumb down saved. /fix gives a correction.")
 
     def _fix(self, text: str) -> None:
-        reply = self._answered()
-        text = text or input("It should have been: ").strip()
+        answer = self._last_answer()
+        text = text or input("Your correction: ").strip()
         if not text:
             self._print("Nothing changed.")
             return
-        reply.correct(text)
+        answer.correct(text)
         self._messages[-1] = {"role": "assistant", "content": text}
-        self._print("Noted, and the conversation goes on as if it had said that.")
+        self._print("Correction saved. The conversation goes on from it.")
 
     def _retry(self, _: str) -> None:
-        reply = self._answered()
-        self._ask(list(reply.messages[:-1]), {"regenerated_from": reply.id})
+        answer = self._last_answer()
+        self._ask(list(answer.messages[:-1]), {"regenerated_from": answer.id})
 
     def _compare(self, text: str) -> None:
-        """Two answers to a new question, or to the last one again."""
-        asked = [*self._messages, {"role": "user", "content": text}] if text else list(self._answered().messages[:-1])
+        """Show two answers to a new question, or to the last one, and ask for a choice."""
+        last_prompt = [] if text else list(self._last_answer().messages[:-1])
+        asked = [*self._messages, {"role": "user", "content": text}] if text else last_prompt
         comparison = self._client.compare(asked, conversation_id=self._conversation_id)
         self._show(comparison)
-        answer = input("Which is better? 1, 2, t (tie), n (neither), Enter to skip: ").strip().lower()[:1]
-        if answer not in SIDES:
+        key = input("Which is better? 1, 2, t (tie), n (neither), Enter to skip: ").strip().lower()[:1]
+        if key not in SIDES:
             self._print("Skipped.")
             return
-        choice = comparison.choose(SIDES[answer])
-        self._print(f"Noted. 1 was {choice.model_of('A')}, 2 was {choice.model_of('B')}.")
+        choice = comparison.choose(SIDES[key])
+        self._print(f"Choice saved. 1 was {choice.model_of('A')}, 2 was {choice.model_of('B')}.")
         taken = {"A": comparison.a, "B": comparison.b}.get(choice.winner)
         if taken is not None:
             self._messages = [*asked, {"role": "assistant", "content": taken.content}]
@@ -192,13 +184,11 @@ class Conversation:
     def _versions(self, _: str) -> None:
         for version in self._client.versions():
             rate = f"  wins {version.win_rate:.0%} of comparisons" if version.win_rate is not None else ""
-            thumbs = f"{version.thumbs.up} up, {version.thumbs.down} down"
-            print(
-                f"{version.version:>4}  {version.state:10} of {version.items} items; {version.answers} answers, {thumbs}{rate}"
-            )
+            counts = f"{version.answers} answers, {version.thumbs.up} up, {version.thumbs.down} down"
+            print(f"{version.version:>4}  {version.state:10} of {version.items} items; {counts}{rate}")
 
     def _new(self, _: str) -> None:
-        self._messages, self._conversation_id, self._reply = list(self._begin), None, None
+        self._messages, self._conversation_id, self._answer = list(self._begin), None, None
         self._print("A new conversation.")
 
     def _help(self, _: str) -> None:
@@ -209,21 +199,21 @@ class Conversation:
 
 
 @contextlib.contextmanager
-def _line_editing(words: list[str]) -> Iterator[None]:
-    """Editing, history over sessions and completion of commands, where Python has readline."""
+def _line_editing(commands: list[str]) -> Iterator[None]:
+    """Turn on line editing, a history over sessions and completion of commands, if Python has readline."""
     try:
         import readline
     except ImportError:
         yield
         return
-    file = last.state_folder() / "chat-history"
+    file = last_answer.state_folder() / "chat-history"
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         readline.read_history_file(file)
     readline.set_history_length(1000)
     readline.set_completer_delims(" ")
     readline.set_completer(
-        lambda text, state: next(iter([word for word in words if text and word.startswith(text)][state:]), None)
+        lambda text, state: next(iter([name for name in commands if text and name.startswith(text)][state:]), None)
     )
     readline.parse_and_bind("tab: complete")
     try:
@@ -231,4 +221,4 @@ def _line_editing(words: list[str]) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             readline.write_history_file(file)
-            os.chmod(file, 0o600)  # people's words
+            os.chmod(file, 0o600)  # it holds people's messages

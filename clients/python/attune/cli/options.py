@@ -1,19 +1,12 @@
-"""What the commands have in common: the options that lead to a service, and the two ways to print."""
+"""The options of every command that talks to a service, and the client that they make."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 import attune
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 Url = Annotated[
     str | None,
@@ -31,56 +24,3 @@ RETRY = attune.Retry(times=1, first_s=0.3)  # a person waits
 def connect(url: str | None, key: str | None, **more: Any) -> attune.Client:
     """Return a client for one command."""
     return attune.Client(url, key, retry=RETRY, **more)
-
-
-def plain(value: Any) -> Any:
-    """Return records as what JSON has, without our private fields."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            known.name: plain(getattr(value, known.name))
-            for known in dataclasses.fields(value)
-            if not known.name.startswith("_")
-        }
-    if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
-    if isinstance(value, dict):
-        return {name: plain(one) for name, one in value.items()}
-    return value
-
-
-def print_json(value: Any) -> None:
-    """Print one JSON value on one line."""
-    print(json.dumps(plain(value), ensure_ascii=False), flush=True)
-
-
-def console() -> Console:
-    """The terminal, or whatever stdout is."""
-    from rich.console import Console
-
-    return Console(highlight=False)
-
-
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Iterable[str] = ()) -> None:
-    """Print a table; lines of plain text with two spaces between columns where stdout is no terminal, so that nothing
-    is cut off.
-    """
-    texts = [[_text(cell) for cell in row] for row in rows]
-    if not sys.stdout.isatty():
-        widths = [max(len(line[i]) for line in [list(columns), *texts]) for i in range(len(columns))]
-        for line in [list(columns), *texts]:
-            print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-        return
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", no_wrap=True)
-    for line in texts:
-        table.add_row(*(Text(cell) for cell in line))
-    console().print(table)
-
-
-def _text(cell: Any) -> str:
-    return "" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else str(cell)

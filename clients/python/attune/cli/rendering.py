@@ -1,4 +1,4 @@
-"""An answer as it is spoken: markdown where the terminal can show it, plain text everywhere else."""
+"""Showing an answer while it streams: markdown where the terminal can show it, plain text elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from attune.cli.options import console
+from attune.cli.printing import console
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -21,7 +21,7 @@ def can_show_markdown() -> bool:
 
 
 class PlainRendering:
-    """Writes pieces as they come, and a line end at the end."""
+    """Writes text as it arrives, and a line end at the end."""
 
     def __init__(self) -> None:
         self._ends_line = True
@@ -29,11 +29,11 @@ class PlainRendering:
     def __enter__(self) -> PlainRendering:
         return self
 
-    def say(self, piece: str) -> None:
-        """Write one piece."""
-        sys.stdout.write(piece)
+    def add(self, delta: str) -> None:
+        """Write more of the answer."""
+        sys.stdout.write(delta)
         sys.stdout.flush()
-        self._ends_line = piece.endswith("\n")
+        self._ends_line = delta.endswith("\n")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -43,10 +43,9 @@ class PlainRendering:
 
 
 class MarkdownRendering(PlainRendering):
-    """Shows markdown while it comes: a finished block is printed for good, only the last one is drawn anew with each
-    piece.
+    """Prints each finished block of markdown once, and redraws only the open block with each delta.
 
-    So an answer longer than the screen scrolls up like any output, which drawing all of it anew would not let it do.
+    So an answer longer than the screen scrolls up like other output.
     """
 
     def __init__(self) -> None:
@@ -61,9 +60,9 @@ class MarkdownRendering(PlainRendering):
         self._live.start()
         return self
 
-    def say(self, piece: str) -> None:
-        """Show one more piece."""
-        done, self._open = finished_blocks(self._open + piece)
+    def add(self, delta: str) -> None:
+        """Show more of the answer."""
+        done, self._open = finished_blocks(self._open + delta)
         self._show(done)
         self._draw()
 
@@ -89,18 +88,18 @@ class MarkdownRendering(PlainRendering):
 
 
 def finished_blocks(text: str) -> tuple[str, str]:
-    """Cut markdown after its last blank line outside a code fence: (what will not change any more, the rest)."""
-    cut = place = 0
+    """Split markdown after its last blank line outside a code fence; return (finished blocks, the rest)."""
+    cut = end = 0
     is_fenced = False
     for line in text.splitlines(keepends=True):
-        place += len(line)
+        end += len(line)
         if line.lstrip().startswith(FENCE):
             is_fenced = not is_fenced
         elif not line.strip() and line.endswith("\n") and not is_fenced:
-            cut = place
+            cut = end
     return text[:cut], text[cut:]
 
 
-def speech(is_plain: bool) -> PlainRendering:
-    """Return the way to show an answer here."""
+def rendering_for(is_plain: bool) -> PlainRendering:
+    """Return a rendering for stdout: markdown unless `is_plain` or stdout cannot show it."""
     return PlainRendering() if is_plain or not can_show_markdown() else MarkdownRendering()

@@ -1,6 +1,6 @@
-# Written by make_sync.py from attune/_async/steering.py.
+# Written by make_sync.py from attune/_async/operators.py.
 # Change that file, then run `python clients/python/make_sync.py`.
-"""What operators do: versions, the learner, raters. Reading needs any key, acting one with the scope `admin`."""
+"""Operators' methods: versions, the learner, raters. Reading needs any key, acting one with the scope `admin`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from attune._sync.connection import Connection
 
 
-class Steering:
-    """The operators' half of `Client`."""
+class OperatorMethods:
+    """The operators' methods of `Client`."""
 
     _connection: Connection
 
     def versions(self) -> list[Version]:
-        """All versions with what people made of them, oldest first.
+        """All versions with their records, oldest first.
 
         >>> [(version.version, version.state) for version in client.versions()]
         [(0, 'retired'), (1, 'live'), (2, 'rejected')]
@@ -30,7 +30,7 @@ class Steering:
         return sorted(found, key=lambda version: version.version)
 
     def version(self, number: int) -> Version:
-        """One version with its run, gate report and manifest. Raises NotFound.
+        """One version with its run, gate report and manifest. Raises NotFound for an unknown number.
 
         >>> version = client.version(1)
         >>> version.gate.passed
@@ -39,7 +39,7 @@ class Steering:
         return read(Version, self._connection.json(get(f"/v1/versions/{number}")))
 
     def version_feedback(self, number: int) -> Iterator[Feedback]:
-        """The feedback that made a version, page by page as you go on. Raises NotFound.
+        """The feedback from which a version was trained; pages load as you iterate. Raises NotFound.
 
         >>> [feedback.kind for feedback in client.version_feedback(1)]
         ['thumb', 'choice']
@@ -48,7 +48,7 @@ class Steering:
             yield one
 
     def samples(self, number: int, against: int | None = None) -> list[Sample]:
-        """The same prompts answered by a version and another one (its parent, unless named). Raises NotFound.
+        """Answers of a version and of `against` (default: its parent) to the same prompts. Raises NotFound.
 
         >>> samples = client.samples(1, against=0)
         >>> samples[0].text
@@ -57,8 +57,9 @@ class Steering:
         return [one for one in self._connection.pages(get(f"/v1/versions/{number}/samples", against=against), Sample)]
 
     def promote(self, number: int, *, canary: float | None = None) -> Version:
-        """Make a version live, or give it a part of the traffic first (`canary`, 0.0-1.0). Raises NotFound, Conflict,
-        Forbidden.
+        """Make a version live; `canary` (0.0-1.0) gives it that share of the traffic instead.
+
+        Raises NotFound, Conflict, Forbidden.
 
         >>> version = client.promote(0)
         >>> version.state
@@ -79,7 +80,7 @@ class Steering:
         return read(Version, self._connection.json(request))
 
     def learner(self) -> Learner:
-        """What the learner does, and what waits to be learned.
+        """The state of the learner, and how much feedback is waiting.
 
         >>> learner = client.learner()
         >>> learner.state, learner.waiting
@@ -88,7 +89,7 @@ class Steering:
         return read(Learner, self._connection.json(get("/v1/learner")))
 
     def update(self) -> Learner:
-        """Make the learner begin an update now, with whatever waits.
+        """Start an update now, with the feedback that is waiting.
 
         >>> learner = client.update()
         >>> learner.state
@@ -97,7 +98,7 @@ class Steering:
         return self._learner_after("update")
 
     def pause(self) -> Learner:
-        """Keep the learner from beginning updates; feedback is still taken.
+        """Stop the learner from starting updates; the service still accepts feedback.
 
         >>> learner = client.pause()
         >>> learner.state
@@ -106,7 +107,7 @@ class Steering:
         return self._learner_after("pause")
 
     def resume(self) -> Learner:
-        """Let the learner begin updates again.
+        """Let the learner start updates again.
 
         >>> learner = client.resume()
         >>> learner.state
@@ -118,7 +119,7 @@ class Steering:
         return read(Learner, self._connection.json(post(f"/v1/learner/{order}")))
 
     def raters(self) -> list[Rater]:
-        """Everybody who gave feedback, with counts, agreement and trust. Needs an admin key.
+        """All raters with their counts, agreement and trust. Needs an admin key.
 
         >>> [rater.id for rater in client.raters()]
         ['alice', 'spammer']
@@ -126,7 +127,7 @@ class Steering:
         return [rater for rater in self._connection.pages(get("/v1/raters"), Rater)]
 
     def quarantine(self, rater_id: str, *, reason: str | None = None) -> Rater:
-        """Keep a rater's feedback out of learning until they are released. Raises NotFound.
+        """Exclude a rater's feedback from learning until `release`. Raises NotFound.
 
         >>> rater = client.quarantine("alice", reason="rates everything up")
         >>> rater.quarantined
@@ -135,7 +136,7 @@ class Steering:
         return read(Rater, self._connection.json(post(f"/v1/raters/{segment(rater_id)}/quarantine", reason=reason)))
 
     def release(self, rater_id: str) -> Rater:
-        """Let a rater's feedback into learning again. Raises NotFound.
+        """Include a quarantined rater's feedback in learning again. Raises NotFound.
 
         >>> rater = client.release("spammer")
         >>> rater.quarantined
@@ -144,11 +145,11 @@ class Steering:
         return read(Rater, self._connection.json(post(f"/v1/raters/{segment(rater_id)}/release")))
 
     def erase(self, rater_id: str) -> Erased:
-        """Erase a person: what they said, and the versions that learned from it. It cannot be undone. Raises NotFound.
+        """Erase a person: their rows, and the versions that learned from them. Cannot be undone. Raises NotFound.
 
         >>> erased = client.erase("spammer")
         >>> erased.feedback
         3
         """
-        told = self._connection.json(Request("DELETE", f"/v1/raters/{segment(rater_id)}", timeout_s=600.0))
-        return read(Erased, {"rater": rater_id, **(told or {})})
+        body = self._connection.json(Request("DELETE", f"/v1/raters/{segment(rater_id)}", timeout_s=600.0))
+        return read(Erased, {"rater": rater_id, **(body or {})})

@@ -1,9 +1,9 @@
-// A group of radio buttons that looks like one control.
+// A group of radio buttons drawn as one control.
 
 import { h } from "./dom.js";
 
-/** `options` are [value, words]; `choose` hears of the value that is taken. */
-export function segments(label, name, options, value, choose) {
+/** Return the control. `options` are [value, text]; `choose` is called with the new value. */
+export function radioGroup(label, name, options, value, choose) {
   return h(
     "fieldset",
     { class: "setting" },
@@ -11,12 +11,12 @@ export function segments(label, name, options, value, choose) {
     h(
       "div",
       { class: "segments" },
-      options.map(([key, words]) =>
+      options.map(([key, text]) =>
         h(
           "label",
           {},
           h("input", { type: "radio", name, value: key, checked: key === value, onchange: () => choose(key) }),
-          h("span", {}, words),
+          h("span", {}, text),
         ),
       ),
     ),

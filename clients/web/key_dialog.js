@@ -1,4 +1,4 @@
-// A service with API keys wants one: ask for it, keep it in this browser, and go on.
+// The dialog for an API key, which this browser keeps.
 
 import { send } from "./api.js";
 import { forgetAllChats } from "./conversation.js";
@@ -9,7 +9,7 @@ import { keep, recall } from "./storage.js";
 
 let open = null;
 
-/** Ask for a key whenever the service wants one. */
+/** Open the dialog whenever the service needs a key. */
 export function watchForKey(signal) {
   watch("needsKey", () => (get("needsKey") ? askForKey() : open?.close()), signal);
 }

@@ -1,4 +1,4 @@
-"""What operators do: versions, the learner, raters. Reading needs any key, acting one with the scope `admin`."""
+"""Operators' methods: versions, the learner, raters. Reading needs any key, acting one with the scope `admin`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from attune._async.connection import AsyncConnection
 
 
-class AsyncSteering:
-    """The operators' half of `AsyncClient`."""
+class AsyncOperatorMethods:
+    """The operators' methods of `AsyncClient`."""
 
     _connection: AsyncConnection
 
     async def versions(self) -> list[Version]:
-        """All versions with what people made of them, oldest first.
+        """All versions with their records, oldest first.
 
         >>> [(version.version, version.state) for version in await client.versions()]
         [(0, 'retired'), (1, 'live'), (2, 'rejected')]
@@ -28,7 +28,7 @@ class AsyncSteering:
         return sorted(found, key=lambda version: version.version)
 
     async def version(self, number: int) -> Version:
-        """One version with its run, gate report and manifest. Raises NotFound.
+        """One version with its run, gate report and manifest. Raises NotFound for an unknown number.
 
         >>> version = await client.version(1)
         >>> version.gate.passed
@@ -37,7 +37,7 @@ class AsyncSteering:
         return read(Version, await self._connection.json(get(f"/v1/versions/{number}")))
 
     async def version_feedback(self, number: int) -> AsyncIterator[Feedback]:
-        """The feedback that made a version, page by page as you go on. Raises NotFound.
+        """The feedback from which a version was trained; pages load as you iterate. Raises NotFound.
 
         >>> [feedback.kind async for feedback in client.version_feedback(1)]
         ['thumb', 'choice']
@@ -46,7 +46,7 @@ class AsyncSteering:
             yield one
 
     async def samples(self, number: int, against: int | None = None) -> list[Sample]:
-        """The same prompts answered by a version and another one (its parent, unless named). Raises NotFound.
+        """Answers of a version and of `against` (default: its parent) to the same prompts. Raises NotFound.
 
         >>> samples = await client.samples(1, against=0)
         >>> samples[0].text
@@ -57,8 +57,9 @@ class AsyncSteering:
         ]
 
     async def promote(self, number: int, *, canary: float | None = None) -> Version:
-        """Make a version live, or give it a part of the traffic first (`canary`, 0.0-1.0). Raises NotFound, Conflict,
-        Forbidden.
+        """Make a version live; `canary` (0.0-1.0) gives it that share of the traffic instead.
+
+        Raises NotFound, Conflict, Forbidden.
 
         >>> version = await client.promote(0)
         >>> version.state
@@ -79,7 +80,7 @@ class AsyncSteering:
         return read(Version, await self._connection.json(request))
 
     async def learner(self) -> Learner:
-        """What the learner does, and what waits to be learned.
+        """The state of the learner, and how much feedback is waiting.
 
         >>> learner = await client.learner()
         >>> learner.state, learner.waiting
@@ -88,7 +89,7 @@ class AsyncSteering:
         return read(Learner, await self._connection.json(get("/v1/learner")))
 
     async def update(self) -> Learner:
-        """Make the learner begin an update now, with whatever waits.
+        """Start an update now, with the feedback that is waiting.
 
         >>> learner = await client.update()
         >>> learner.state
@@ -97,7 +98,7 @@ class AsyncSteering:
         return await self._learner_after("update")
 
     async def pause(self) -> Learner:
-        """Keep the learner from beginning updates; feedback is still taken.
+        """Stop the learner from starting updates; the service still accepts feedback.
 
         >>> learner = await client.pause()
         >>> learner.state
@@ -106,7 +107,7 @@ class AsyncSteering:
         return await self._learner_after("pause")
 
     async def resume(self) -> Learner:
-        """Let the learner begin updates again.
+        """Let the learner start updates again.
 
         >>> learner = await client.resume()
         >>> learner.state
@@ -118,7 +119,7 @@ class AsyncSteering:
         return read(Learner, await self._connection.json(post(f"/v1/learner/{order}")))
 
     async def raters(self) -> list[Rater]:
-        """Everybody who gave feedback, with counts, agreement and trust. Needs an admin key.
+        """All raters with their counts, agreement and trust. Needs an admin key.
 
         >>> [rater.id for rater in await client.raters()]
         ['alice', 'spammer']
@@ -126,7 +127,7 @@ class AsyncSteering:
         return [rater async for rater in self._connection.pages(get("/v1/raters"), Rater)]
 
     async def quarantine(self, rater_id: str, *, reason: str | None = None) -> Rater:
-        """Keep a rater's feedback out of learning until they are released. Raises NotFound.
+        """Exclude a rater's feedback from learning until `release`. Raises NotFound.
 
         >>> rater = await client.quarantine("alice", reason="rates everything up")
         >>> rater.quarantined
@@ -137,7 +138,7 @@ class AsyncSteering:
         )
 
     async def release(self, rater_id: str) -> Rater:
-        """Let a rater's feedback into learning again. Raises NotFound.
+        """Include a quarantined rater's feedback in learning again. Raises NotFound.
 
         >>> rater = await client.release("spammer")
         >>> rater.quarantined
@@ -146,11 +147,11 @@ class AsyncSteering:
         return read(Rater, await self._connection.json(post(f"/v1/raters/{segment(rater_id)}/release")))
 
     async def erase(self, rater_id: str) -> Erased:
-        """Erase a person: what they said, and the versions that learned from it. It cannot be undone. Raises NotFound.
+        """Erase a person: their rows, and the versions that learned from them. Cannot be undone. Raises NotFound.
 
         >>> erased = await client.erase("spammer")
         >>> erased.feedback
         3
         """
-        told = await self._connection.json(Request("DELETE", f"/v1/raters/{segment(rater_id)}", timeout_s=600.0))
-        return read(Erased, {"rater": rater_id, **(told or {})})
+        body = await self._connection.json(Request("DELETE", f"/v1/raters/{segment(rater_id)}", timeout_s=600.0))
+        return read(Erased, {"rater": rater_id, **(body or {})})

@@ -1,4 +1,4 @@
-"""What was learned: each version's win rate against version 0 on held-out questions, as the population would judge it."""
+"""Each version's win rate against version 0 on held-out questions, by the population's tastes."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -9,18 +9,19 @@ import numpy as np
 import attune
 from clients.simulated.populations import Population
 from clients.simulated.questions import Question
-from clients.simulated.running import MAX_TOKENS
+from clients.simulated.rounds import MAX_TOKENS
 
 RESAMPLES = 2000
-AT_ONCE = 16  # requests under way
+AT_ONCE = 16  # requests under way at the same time
 MAX_VERSIONS = 12  # measured, spread evenly from the first to the live one
 ANSWERING = ("live", "retired", "canary")
 
 
 @dataclass(frozen=True)
 class Point:
-    """One version on the curve. `items` is the feedback behind it, its ancestors' included; rates are against version
-    0.
+    """One version on the curve, with rates against version 0.
+
+    `items` counts the feedback that made it and its ancestors.
     """
 
     version: int
@@ -47,37 +48,34 @@ async def measure_versions(
     samples: int,
     report: Callable[[int, int], None],
 ) -> list[Point]:
-    """Return a point for each version that answers, oldest first. `report(done, total)` counts requests."""
+    """Return a point for each version that can answer, oldest first. `report(done, total)` counts requests."""
     known = {version.version: version for version in await client.versions()}
     chosen = spread([number for number, version in known.items() if version.state in ANSWERING], MAX_VERSIONS)
     done, total, gate = 0, len(chosen) * len(questions), asyncio.Semaphore(AT_ONCE)
 
-    async def ask(model: str, place: int) -> list[str]:
+    async def ask(model: str, index: int) -> list[str]:
         nonlocal done
-        async with (
-            gate
-        ):  # the same seed for the same question of every version: what differs is the version, not the luck
-            reply = await client.chat(
-                questions[place].messages, model=model, n=samples, max_tokens=MAX_TOKENS, temperature=1.0, seed=place
+        async with gate:  # one seed a question, so that versions differ by their weights and not by luck
+            answer = await client.chat(
+                questions[index].messages, model=model, n=samples, max_tokens=MAX_TOKENS, temperature=1.0, seed=index
             )
         done += 1
         report(done, total)
-        return [choice.text for choice in reply.choices]
+        return [choice.text for choice in answer.choices]
 
     answers = {}
     for number in chosen:  # one version after the other: each may have to be loaded
-        answers[number] = Answers(
-            list(await asyncio.gather(*(ask(f"attune@{number}", place) for place in range(len(questions)))))
-        )
+        asking = (ask(f"attune@{number}", index) for index in range(len(questions)))
+        answers[number] = Answers(list(await asyncio.gather(*asking)))
     return [_point(known, number, answers[number], answers[chosen[0]], people, questions) for number in chosen]
 
 
 def spread(numbers: Sequence[int], most: int) -> list[int]:
-    """Return at most `most` of the numbers in order: the first, the last, and evenly what lies between."""
+    """Return at most `most` of the numbers in order: the first, the last, and others evenly between them."""
     ordered = sorted(numbers)
     if len(ordered) <= most:
         return ordered
-    return [ordered[round(place * (len(ordered) - 1) / (most - 1))] for place in range(most)]
+    return [ordered[round(index * (len(ordered) - 1) / (most - 1))] for index in range(most)]
 
 
 def _point(
@@ -105,25 +103,26 @@ def _point(
 
 
 def taste_table(people: Population, questions: Sequence[Question], answers: Answers) -> np.ndarray:
-    """Return how well each taste likes each answer: (questions, samples, tastes)."""
+    """Return each taste's value of each answer: (questions, samples, tastes)."""
     return np.array(
         [[people.like(question, text) for text in row] for question, row in zip(questions, answers.texts, strict=True)]
     )
 
 
 def win_table(mine: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """Return each question's share of won pairs, ties counting half: every sample of one against every sample of the
-    other, each taste alike.
+    """Return each question's share of won pairs, where a tie counts half.
 
-    Both are (questions, samples, tastes); the result is (questions,).
+    Every sample of `mine` meets every sample of `base`, and each taste counts alike. Both are (questions, samples,
+    tastes); the result is (questions,).
     """
     gap = mine[:, :, None, :] - base[:, None, :, :]
     return np.asarray(((gap > 0) + 0.5 * (gap == 0)).mean(axis=(1, 2, 3)))
 
 
 def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % interval of a mean by resampling questions (percentile bootstrap, Efron 1979): answers to one
-    question are not independent.
+    """Return the 95 % interval of a mean by resampling questions (percentile bootstrap, Efron 1979).
+
+    Questions are the unit, since answers to one question are not independent.
     """
     rng = np.random.default_rng(seed)
     means = values[rng.integers(0, len(values), (RESAMPLES, len(values)))].mean(axis=1)
@@ -132,9 +131,9 @@ def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]
 
 
 def items_behind(known: dict[int, attune.Version], number: int) -> int:
-    """Return how much feedback made a version and all that it came from."""
-    total, place = 0, known.get(number)
-    while place is not None:
-        total += place.items
-        place = known.get(place.parent) if place.parent is not None else None
+    """Return the count of feedback that made a version and its ancestors."""
+    total, version = 0, known.get(number)
+    while version is not None:
+        total += version.items
+        version = known.get(version.parent) if version.parent is not None else None
     return total

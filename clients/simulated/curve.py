@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from clients.simulated.measuring import Point
+from clients.simulated.measurement import Point
 
 INK, ACCENT, QUIET = "#1f2933", "#0b6e8f", "#9aa5b1"
 
 
 def draw_curve(points: Sequence[Point], title: str, path: Path) -> None:
-    """Write a PNG: win rate against version 0 with 95 % intervals over versions, and below it how long and how right
-    the answers are.
-    """
+    """Write a PNG: each version's win rate with its 95 % interval; below it, length and correctness of the answers."""
     import matplotlib as mpl
     from matplotlib.figure import Figure  # draws with Agg, and without the windows of pyplot
     from matplotlib.ticker import PercentFormatter
@@ -27,7 +25,7 @@ def draw_curve(points: Sequence[Point], title: str, path: Path) -> None:
     with mpl.rc_context(style):
         figure = Figure(figsize=(8, 6.4), dpi=150, layout="constrained")
         rate, length = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
-        places = list(range(len(points)))
+        positions = list(range(len(points)))
         wins = [point.win_rate for point in points]
         below = [point.win_rate - point.interval[0] for point in points]
         above = [point.interval[1] - point.win_rate for point in points]
@@ -43,7 +41,7 @@ def draw_curve(points: Sequence[Point], title: str, path: Path) -> None:
             fontsize=9,
         )
         rate.errorbar(
-            places,
+            positions,
             wins,
             yerr=[below, above],
             color=ACCENT,
@@ -57,13 +55,15 @@ def draw_curve(points: Sequence[Point], title: str, path: Path) -> None:
         rate.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         rate.set_ylabel("win rate against version 0")
         rate.set_title(title, loc="left", fontweight="bold", fontsize=11)
-        length.plot(places, [point.mean_length for point in points], color=INK, linewidth=1.5, marker="o", markersize=4)
+        length.plot(
+            positions, [point.mean_length for point in points], color=INK, linewidth=1.5, marker="o", markersize=4
+        )
         length.set_ylim(0, max(point.mean_length for point in points) * 1.2)
         length.set_ylabel("characters per answer")
-        length.set_xlabel("version (and how many pieces of feedback are behind it)")
-        length.set_xticks(places, [f"{point.version}\n({point.items})" for point in points])
+        length.set_xlabel("version (and the count of feedback behind it)")
+        length.set_xticks(positions, [f"{point.version}\n({point.items})" for point in points])
         right = length.twinx()
-        right.plot(places, [point.right for point in points], color=ACCENT, linewidth=1.5, marker="s", markersize=4)
+        right.plot(positions, [point.right for point in points], color=ACCENT, linewidth=1.5, marker="s", markersize=4)
         right.set_ylim(0, 1)
         right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         right.set_ylabel("right answers", color=ACCENT)

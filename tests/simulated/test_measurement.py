@@ -1,10 +1,10 @@
-"""The numbers of a simulation, on data where they are known."""
+"""The numbers of a simulation, on data with known results."""
 
 import numpy as np
 import pytest
 
 import attune
-from clients.simulated.measuring import bootstrap_interval, items_behind, spread, win_table
+from clients.simulated.measurement import bootstrap_interval, items_behind, spread, win_table
 
 
 def test_every_sample_meets_every_other_and_ties_count_half() -> None:
@@ -19,7 +19,7 @@ def test_tastes_count_alike() -> None:
     assert win_table(mine, base).tolist() == [0.5]
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_truth_as_often_as_it_should() -> None:
     rng = np.random.default_rng(1)
     covered = 0
     for _ in range(300):
