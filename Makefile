@@ -1,4 +1,4 @@
-# Two commands: `make run` and `make test`. Both do all their own set-up, and are quick the second time.
+# Two commands: `make run` and `make test`. Both do all their own set-up, and are quick the second time. `make help` lists the rest.
 PYTHON ?= python3
 VENV ?= .venv
 HOST ?= 127.0.0.1
@@ -9,20 +9,24 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RECIPE := pyproject.toml constraints.txt clients/python/pyproject.toml
 
-.PHONY: run test test-vllm docs lint types unit chromium clean
+.PHONY: run test test-vllm docs lint types unit chromium clean help
 
 run: $(VENV)/.ready-to-run  ## Serve the bundled model (or MODEL=name-or-folder) on http://HOST:PORT, learning into DATA
 	@exec $(BIN)/attune serve --host $(HOST) --port $(PORT) --data $(DATA) --model $(MODEL)
 
+help:  ## Show these targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
 test: $(VENV)/.ready-to-test chromium lint types unit  ## Lint, types and tests, browser tests included
 
-lint: $(VENV)/.ready-to-test
+lint: $(VENV)/.ready-to-test  ## Ruff: rules and formatting
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
-types: $(VENV)/.ready-to-test
+types: $(VENV)/.ready-to-test  ## Mypy
 	$(BIN)/mypy
 
-unit: $(VENV)/.ready-to-test
+unit: $(VENV)/.ready-to-test  ## The tests alone; the last lines show the seconds per room
 	$(BIN)/python -m pytest -q
 
 # torch goes first: whatever depends on it would otherwise choose its own build of it

@@ -271,7 +271,7 @@ def _kto_step(
     import torch
 
     from learner.algorithms.kto import KlBaseline, kto_loss
-    from learner.methods.mixed import LOOK_EVERY
+    from learner.methods.guards import LOOK_EVERY
     from policy.logprobs import response_logps, score_rows
 
     frozen = copy.deepcopy(model).eval().requires_grad_(False)

@@ -1,1 +1,1 @@
-"""How the service and the learner read their settings: flags, environment, a TOML file, defaults."""
+"""Settings: one loader for the service and the learner. Flags over environment over a TOML file over defaults."""

@@ -2,4 +2,4 @@
 
 
 class ConfigError(ValueError):
-    """A setting is unknown, or its value cannot be. The message is one line that names it and says what to do."""
+    """A setting is unknown, or its value is not allowed. The message is one line: the value, and what to do."""

@@ -1,4 +1,4 @@
-"""The settings of a class by their paths, such as `optimizer.learning_rate`, and how each spelling writes a path."""
+"""A class's settings by path, such as `optimizer.learning_rate`, and the spellings of a path."""
 
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 
 
 def fields_of(kind: type[BaseModel], group: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Yield each setting's path and field, those of nested groups included, in the order of the class."""
+    """Yield each setting's path and field in the order of the class, nested groups included."""
     for name, field in kind.model_fields.items():
         if is_group(field):
             yield from fields_of(field.annotation, f"{group}{name}.")  # type: ignore[arg-type]
@@ -50,26 +50,24 @@ def nested(values: dict[str, Any]) -> dict[str, Any]:
 
 def flat(values: dict[str, Any], groups: dict[str, type[BaseModel]]) -> dict[str, Any]:
     """Return nested tables as values by path. A table that is no group stays one value."""
-    found: dict[str, Any] = {}
+    by_path: dict[str, Any] = {}
     for name, value in values.items():
         if name in groups and isinstance(value, dict):
-            found |= {f"{name}.{key}": inner for key, inner in value.items()}
+            by_path |= {f"{name}.{key}": inner for key, inner in value.items()}
         else:
-            found[name] = value
-    return found
+            by_path[name] = value
+    return by_path
 
 
 def range_of(field: FieldInfo) -> str:
-    """Return the values that a setting may have, as people read it: "0 .. 19", "> 0", "lora, full"."""
+    """Return the values that a setting may have, as text: "0 .. 19", "> 0", "lora, full"."""
     if get_origin(field.annotation) is Literal:
         return ", ".join(map(str, get_args(field.annotation)))
-    found: dict[str, Any] = {}
-    for rule in field.metadata:
-        found |= {
-            name: getattr(rule, name) for name in ("ge", "gt", "le", "lt") if getattr(rule, name, None) is not None
-        }
-    shown = {name: str(bound) if isinstance(bound, int) else f"{bound:g}" for name, bound in found.items()}
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    bounds = {
+        name: getattr(rule, name) for rule in field.metadata for name in signs if getattr(rule, name, None) is not None
+    }
+    shown = {name: str(bound) if isinstance(bound, int) else f"{bound:g}" for name, bound in bounds.items()}
     if "ge" in shown and "le" in shown:
         return f"{shown['ge']} .. {shown['le']}"
-    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
     return ", ".join(f"{sign} {shown[name]}" for name, sign in signs.items() if name in shown)

@@ -1,4 +1,4 @@
-"""Settings among command-line arguments: `--gate.holdout 0.1` or `--gate.holdout=0.1`."""
+"""Settings as command-line flags: `--gate.holdout 0.1` or `--gate.holdout=0.1`."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ from config.names import Names
 
 
 def flags_of(arguments: Sequence[str], names: Names) -> dict[str, str]:
-    """Return the settings that command-line arguments give, by path, as text.
+    """Return the settings that command-line arguments give: text by path.
 
-    Raises ConfigError for an argument that is no setting, and for a flag without its value.
+    Raises ConfigError for an argument that is no setting, and for a flag without a value.
     """
-    given: dict[str, str] = {}
+    values: dict[str, str] = {}
     rest = list(arguments)
     while rest:
         flag, has_value, value = rest.pop(0).partition("=")
@@ -20,5 +20,5 @@ def flags_of(arguments: Sequence[str], names: Names) -> dict[str, str]:
             raise ConfigError(names.unknown_flag(flag, path))
         if not has_value and (not rest or rest[0].startswith("--")):
             raise ConfigError(f"{flag} needs a value")
-        given[path] = value if has_value else rest.pop(0)
-    return given
+        values[path] = value if has_value else rest.pop(0)
+    return values

@@ -1,4 +1,4 @@
-"""The one loader: flags over the environment over a TOML file over defaults, into a frozen settings class."""
+"""The loader of settings: flags over environment over a TOML file over defaults, into a frozen class."""
 
 import os
 import tomllib
@@ -12,14 +12,14 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from config.errors import ConfigError
 from config.fields import as_flag, flat, groups_of, nested
-from config.names import LISTED, Names
+from config.names import Names
 
 _file_values: ContextVar[dict[str, Any]] = ContextVar("_file_values", default={})  # noqa: B039 -- never changed in place
 _shared_names: ContextVar[tuple[str, ...]] = ContextVar("_shared_names", default=())
 
 
 class Group(BaseModel):
-    """Some settings that belong together: one table of the TOML file."""
+    """Settings that belong together: one table of the TOML file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
@@ -48,7 +48,7 @@ class Settings(BaseSettings):
 
 
 class _TomlValues(PydanticBaseSettingsSource):
-    """The TOML file's values, already read by `load`, over the defaults that `load` was given."""
+    """The values of the TOML file that `load` read, over the defaults that it was given."""
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
         return None, field_name, False
@@ -61,7 +61,8 @@ class _SharedEnvironment(_TomlValues):
     """`ATTUNE_DATA` and the like, which more than one process reads."""
 
     def __call__(self) -> dict[str, Any]:
-        return {name: os.environ[_shared(name)] for name in _shared_names.get() if os.environ.get(_shared(name))}
+        environment = _environment()
+        return {name: environment[_shared(name)] for name in _shared_names.get() if environment.get(_shared(name))}
 
 
 S = TypeVar("S", bound=Settings)
@@ -76,13 +77,14 @@ def load(
 ) -> S:
     """Return the settings in force.
 
-    `flags` are values by path (`gate.holdout`); None counts as not given. `config` is the TOML file; without one,
-    `ATTUNE_CONFIG` names it. `defaults` stand in for the class's own, below the file.
-    Raises ConfigError with one line that names the value at fault.
+    `flags` are values by path, such as `gate.holdout`; None counts as not given. `config` is the TOML file. Without
+    one, `ATTUNE_CONFIG` names it. `defaults` replace those of the class, below the file. Raises ConfigError with one
+    line that names the value at fault.
     """
     given = {path: value for path, value in flags.items() if value is not None}
     names.check_environment(os.environ)
-    config = config or (Path(os.environ["ATTUNE_CONFIG"]) if os.environ.get("ATTUNE_CONFIG") else None)
+    named = _environment().get("ATTUNE_CONFIG")
+    config = config or (Path(named) if named else None)
     values = flat(dict(defaults or {}), groups_of(kind))
     if config is not None:
         values |= flat(_table(config, names), groups_of(kind))
@@ -99,7 +101,7 @@ def load(
 
 
 def _table(path: Path, names: Names) -> dict[str, Any]:
-    """Return the part of a TOML file that is one process's. Raises ConfigError for what nobody reads."""
+    """Return one process's part of a TOML file. Raises ConfigError for names that no process reads."""
     try:
         whole = tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
     except OSError as error:
@@ -121,18 +123,19 @@ def _table(path: Path, names: Names) -> dict[str, Any]:
 
 
 def _check_top_level(whole: dict[str, Any], path: Path, names: Names) -> None:
-    """Raise ConfigError for a setting of the table that stands outside it, and for a table that nobody reads."""
+    """Raise ConfigError for a setting that belongs in the table, and for a table that no process reads."""
     for name, value in whole.items():
         if name in names.shared or name == names.table or name in names.other_tables:
             continue
         if name in names.kind.model_fields or (name in names.renamed and not isinstance(value, dict)):
-            raise ConfigError(f"{name} belongs in the [{names.table}] table of {path}, and stands outside it")
+            raise ConfigError(f"{name} belongs in the [{names.table}] table of {path}, and is outside it")
         if isinstance(value, dict):
-            raise ConfigError(f"the table [{name}] in {path} is read by nobody; the {names.table}'s is [{names.table}]")
+            owner = f"the {names.table}'s table is [{names.table}]"
+            raise ConfigError(f"nothing reads the table [{name}] in {path}; {owner}")
 
 
 def _check_table(table: dict[str, Any], path: Path, names: Names) -> None:
-    """Raise ConfigError for a name of the file that is no setting, and say which table it stands in."""
+    """Raise ConfigError for a name of the file that is no setting. The message has its table."""
     groups = groups_of(names.kind)
     for name, value in flat(table, groups).items():
         if name in names.paths:
@@ -154,29 +157,32 @@ def _shared(name: str) -> str:
     return f"ATTUNE_{name.upper()}"
 
 
+def _environment() -> dict[str, str]:
+    """Return the environment with names in upper case, as pydantic reads it."""
+    return {name.upper(): value for name, value in os.environ.items()}
+
+
 def _one_line(
     error: ValidationError, names: Names, flags: dict[str, Any], values: dict[str, Any], config: Path | None
 ) -> str:
+    """Return the first error as one line: where the value comes from, the value, and what is wrong with it."""
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ")  # what pydantic puts before a validator's message
     location = [str(part) for part in first["loc"]]
     depth = 2 if location and location[0] in groups_of(names.kind) else 1
     path = ".".join(location[:depth])
-    if first["type"] == "extra_forbidden":  # of the environment or a caller: a file's names are checked as it is read
-        return f"{names.variable(path)} is no setting of {names.command}; {names.advice(path, names.variable)}"
+    if first["type"] == "extra_forbidden":  # of a caller: other names are checked before
+        return names.unknown_variable(names.variable(path), path)
     if path not in names.paths:  # settings that are right one by one, but not together
         return message
     if path in flags:
         source = as_flag(path)
-    elif names.variable(path) in {name.upper() for name in os.environ}:
+    elif names.variable(path) in _environment():
         source = names.variable(path)
-    elif path in names.shared and os.environ.get(_shared(path)):
+    elif path in names.shared and _environment().get(_shared(path)):
         source = _shared(path)
     elif path in values and config is not None:
         source = f"{names.table + '.' if names.table else ''}{path} in {config}"
     else:
         source = path
     return f"{source} cannot be {first['input']!r}: {message[0].lower() + message[1:]}"
-
-
-__all__ = ["LISTED", "Group", "Settings", "load"]

@@ -1,8 +1,8 @@
-"""The names that settings have, had, and do not have: what an unknown one is told."""
+"""The names of settings: today's, earlier ones, and advice on unknown ones."""
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel
@@ -17,85 +17,93 @@ LISTED = "docs/settings.md lists them all"
 
 @dataclass(frozen=True)
 class Names:
-    """Where one process's settings stand.
-
-    `table` is their table of the TOML file, "" for its top level. `renamed` maps each earlier name to today's path, or
-    to
-    None where the setting is gone. `shared` are settings that another process reads too, from the top level and from
-    `ATTUNE_*`. `others` are variables with our prefix that are no settings; a name that ends with _ is a prefix.
-    `other_tables` are tables of the file that another process reads. `hint` says where another process's settings
-    stand.
-    """
+    """The names of one process's settings."""
 
     kind: type[BaseModel]
     command: str
+    """The process, as error messages call it."""
     prefix: str = "ATTUNE_"
+    """What its environment variables begin with."""
     table: str = ""
+    """Its table of the TOML file; "" is the top level."""
     renamed: Mapping[str, str | None] = field(default_factory=dict)
+    """Today's path by earlier name; None where the setting is retired."""
     shared: tuple[str, ...] = ()
+    """Settings that another process reads too, from the top level and from `ATTUNE_*`."""
     others: tuple[str, ...] = ()
+    """Variables with this prefix that are no settings. A name that ends with _ is a prefix."""
     other_tables: tuple[str, ...] = ()
+    """Tables of the file that another process reads."""
     hint: str = ""
+    """Where another process's settings are, as the end of a sentence."""
 
     @property
     def paths(self) -> tuple[str, ...]:
         """All settings' paths."""
         return tuple(path for path, _ in fields_of(self.kind))
 
-    def unknown_flag(self, flag: str, path: str) -> str:
-        """Return what to tell about a flag that is no setting."""
-        return f"{flag} is no flag of {self.command}; {self.advice(path, as_flag)}"
-
     def variable(self, path: str) -> str:
         """Return the environment variable of a setting."""
         return as_variable(path, self.prefix)
 
-    def advice(self, path: str, spelled: Callable[[str], str] = str) -> str:
-        """Return what to do about an unknown name: its new name, a near one, or where all are listed."""
+    def unknown_flag(self, flag: str, path: str) -> str:
+        """Return the message on a flag that is no setting."""
+        return f"{flag} is no flag of {self.command}; {self.advice(path, as_flag)}"
+
+    def unknown_variable(self, variable: str, path: str) -> str:
+        """Return the message on an environment variable that is no setting."""
+        others = tuple(other.lower() for other in self.others if not other.endswith("_"))
+        return f"{variable} is no setting of {self.command}; {self.advice(path, self.variable, others)}"
+
+    def advice(self, path: str, spelled: Callable[[str], str] = str, others: Sequence[str] = ()) -> str:
+        """Return what to do about an unknown name: its new name, a similar one, or where all are listed.
+
+        `spelled` writes a path as a flag or a variable. `others` are further names that may be meant.
+        """
         if path in self.renamed:
             new = self.renamed[path]
             return f"it is {spelled(new)} now" if new is not None else "it is a setting no more; leave it out"
-        others = tuple(other.lower() for other in self.others if not other.endswith("_"))
-        near = difflib.get_close_matches(path, self.paths + others, 1) or _same_ending(path, self.paths)
-        return f"did you mean {spelled(near[0])}?" if near else LISTED + self.hint
+        group = [known for known in self.paths if known.startswith(f"{path}.")]
+        if group:
+            return f"it is a group of settings, such as {spelled(group[0])}"
+        same_ending = [known for known in self.paths if known.rpartition(".")[2] == path.rpartition(".")[2]]
+        similar = difflib.get_close_matches(path, [*self.paths, *others], 1) or same_ending
+        return f"did you mean {spelled(similar[0])}?" if similar else LISTED + self.hint
 
     def table_advice(self, name: str) -> str:
         """Return what to do about an unknown table of the file."""
-        tables = [f"{self.table}.{group}" if self.table else group for group in groups_of(self.kind)]
-        near = difflib.get_close_matches(name, [*tables, *self.other_tables, *([self.table] if self.table else [])], 1)
-        return f"did you mean [{near[0]}]?" if near else LISTED
+        tables = {group: f"{self.table}.{group}" if self.table else group for group in groups_of(self.kind)}
+        tables |= {table: table for table in self.other_tables}
+        similar = difflib.get_close_matches(name, tables, 1)
+        return f"did you mean [{tables[similar[0]]}]?" if similar else LISTED + self.hint
 
     def check_environment(self, environment: Mapping[str, str]) -> None:
         """Raise ConfigError for a variable that looks like one of these settings and is none."""
-        known = {self.variable(path) for path in self.paths} | {self.variable(group) for group in groups_of(self.kind)}
+        known = {self.variable(path) for path in self.paths}
         for variable, value in sorted(environment.items()):
             name = variable.upper()
             self._check_shared_prefix(variable, name)
-            if not self._is_ours(name) or name in known or _SERVICE_LINK.fullmatch(f"{name}={value}"):
+            if not self._has_prefix(name) or name in known or _SERVICE_LINK.fullmatch(f"{name}={value}"):
                 continue
             path = name.removeprefix(self.prefix).removeprefix(self._flat_prefix).lower().replace("__", ".")
-            raise ConfigError(f"{variable} is no setting of {self.command}; {self.advice(path, self.variable)}")
+            raise ConfigError(self.unknown_variable(variable, path))
 
     def _check_shared_prefix(self, variable: str, name: str) -> None:
         """Raise ConfigError for a setting of a table whose variable lacks the table's prefix."""
         path = name.removeprefix("ATTUNE_").lower().replace("__", ".")
         if self.table and name.startswith("ATTUNE_") and path in self.paths and path not in self.shared:
-            owner = f"{path} is the {self.table}'s alone, in {self.variable(path)}"
-            raise ConfigError(f"{variable} is read by nobody; {owner}")
+            advice = f"{path} is a setting of the {self.table}, in {self.variable(path)}"
+            raise ConfigError(f"nothing reads {variable}; {advice}")
 
     @property
     def _flat_prefix(self) -> str:
-        """How the prefix was written before settings had groups: `ATTUNE_LEARNER_`."""
+        """The prefix of earlier releases, before settings had groups: `ATTUNE_LEARNER_`."""
         return self.prefix.removesuffix("_") if self.table else self.prefix
 
-    def _is_ours(self, name: str) -> bool:
+    def _has_prefix(self, name: str) -> bool:
         if not name.startswith(self._flat_prefix):
             return False
         return not any(
             name.startswith(self.prefix + other) if other.endswith("_") else name == self.prefix + other
             for other in self.others
         )
-
-
-def _same_ending(path: str, paths: Iterable[str]) -> list[str]:
-    return [known for known in paths if known.rpartition(".")[2] == path.rpartition(".")[2]][:1]

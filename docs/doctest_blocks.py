@@ -1,4 +1,4 @@
-"""For the documentation site: examples in docstrings (`>>> ...`) become code blocks, as they stand between blank lines."""
+"""For the documentation site: examples in docstrings (`>>> ...`) become code blocks, up to the next blank line."""
 
 from typing import Any
 

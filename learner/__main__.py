@@ -1,6 +1,4 @@
-"""`python -m learner`: the learner as a process. `--check` looks at the settings alone, `--once` makes one update with
-whatever waits.
-"""
+"""`python -m learner`: the learner as a process. `--check` checks the settings alone, `--once` makes one update."""
 
 import argparse
 import contextlib
@@ -26,16 +24,15 @@ INTERRUPTED = 130
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that raises BadSetting where argparse prints the whole usage and ends."""
+    """A parser that raises BadSetting where argparse prints the whole usage and exits."""
 
     def error(self, message: str) -> NoReturn:
-        raise BadSetting(
-            re.sub(r"^argument (\S+): expected one argument$", r"\1 needs a value", message).removeprefix("argument ")
-        )
+        short = re.sub(r"^argument (\S+): expected one argument$", r"\1 needs a value", message)
+        raise BadSetting(short.removeprefix("argument "))
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of everything that is no setting; its help lists each setting as a flag."""
+    """Return the parser of the flags that are no settings; its help lists each setting as a flag."""
     made = _Parser(
         "attune learn",
         description="Turn feedback into better versions of the model.",
@@ -44,8 +41,8 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     made.add_argument("--config", type=Path, help="TOML file; the learner's settings are in its [learner] table")
-    made.add_argument("--check", action="store_true", help="say whether the settings are right, and end")
-    made.add_argument("--once", action="store_true", help="make one update with whatever waits, and end")
+    made.add_argument("--check", action="store_true", help="check the settings, and exit")
+    made.add_argument("--once", action="store_true", help="make one update with whatever waits, and exit")
     return made
 
 
@@ -68,7 +65,7 @@ def settings_of_flags(arguments: Sequence[str]) -> dict[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the learner until it is told to stop; return the exit status."""
+    """Run the learner until it gets a signal; return the exit status."""
     with one_line_errors() as status:
         given, rest = parser().parse_known_args(sys.argv[1:] if arguments is None else arguments)
         settings = load_settings(settings_of_flags(rest), given.config)
@@ -80,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @dataclass
 class Status:
-    """An exit status to be."""
+    """The exit status to come."""
 
     code: int = 0
 
@@ -100,9 +97,7 @@ def one_line_errors() -> Generator[Status, None, None]:
 
 
 def check_start(settings: LearnerSettings) -> None:
-    """Look, without torch, at what would keep the learner from starting: the model's folder, the data folder, the
-    database.
-    """
+    """Check, without torch, what the learner needs to start: the model's folder, the data folder, the database."""
     from policy.model import resolve_model
     from store.database import open_store
 
@@ -111,23 +106,21 @@ def check_start(settings: LearnerSettings) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Look whether a training file is there, before a model is loaded. Raises BadData."""
+    """Check that a training file is there, before a model is loaded. Raises BadData."""
     if not path.is_file():
         raise BadData(f"there is no training file {path}")
 
 
 def prepare_process(settings: LearnerSettings) -> None:
-    """Set up what torch reads when it is loaded, and step back from the CPU as far as the settings say."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads take the CPU from those who answer people
+    """Set the variables that torch reads when it is loaded, and lower the process's priority by `nice`."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads take the CPU from the service
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if settings.nice:
         os.nice(settings.nice)
 
 
 def _learn(settings: LearnerSettings, *, once: bool) -> int:
-    """Run the loop, and return the exit status: to stop is an order that was obeyed, unless it cut short the one update
-    that was asked for.
-    """
+    """Run the loop; return the exit status. A signal is no failure, unless it cuts short the one update of `once`."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     prepare_process(settings)
     stop, received = threading.Event(), set[int]()

@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
         """Train on a file, without a service, to a version folder. Every setting of `attune learn` is a flag here too
         (--algorithm, --steps, ...).
 
-        Where nothing else is said, steps is 10000, passes 2, replay 0 and max_items 1000000: two passes over the file.
+        By default steps is 10000, passes 2, replay 0 and max_examples 1000000: two passes over the file.
 
         Each line of the file is one of these, throughout:
 
@@ -49,8 +49,8 @@ def register(app: typer.Typer) -> None:
         {"prompt": ..., "completion": ...}
         {"messages": [..., {"role": "assistant", "content": ...}]}
 
-        Prompts are text or lists of messages, replies text or one message of the assistant. Ctrl-C ends it, and nothing
-        is written.
+        Prompts are text or lists of messages, answers text or one message of the assistant. Ctrl-C ends the training,
+        and nothing is written.
         """
         raise typer.Exit(_train(data, out, {"model": model}, config, list(context.args)))
 
@@ -64,7 +64,7 @@ _JsonLines = Annotated[Path | None, typer.Option(help="JSON Lines: TRL's prefere
 
 
 def _reward_commands() -> typer.Typer:
-    reward = typer.Typer(help="The reward model: what people would say of a reply.", no_args_is_help=True)
+    reward = typer.Typer(help="The reward model: how people would rate an answer.", no_args_is_help=True)
     more = {"allow_extra_args": True, "ignore_unknown_options": True}
 
     @reward.command(context_settings=more)
@@ -75,9 +75,7 @@ def _reward_commands() -> typer.Typer:
         config: _Config = None,
         file: _JsonLines = None,
     ) -> None:
-        """Train one on all feedback of the data folder, or on a file; every setting of `attune learn` is a flag here
-        too.
-        """
+        """Train one on the data folder's feedback, or on a file; every setting of `attune learn` is a flag here too."""
         _reward(
             lambda offline, settings: [offline.train_reward_model(settings, file)],
             {"data": data, "model": model},
@@ -93,7 +91,7 @@ def _reward_commands() -> typer.Typer:
         model: _Model = None,
         config: _Config = None,
     ) -> None:
-        """Measure the newest one on a file's judgements."""
+        """Measure the newest one on a file's feedback."""
         _reward(
             lambda offline, settings: [offline.measure_reward_model(settings, file)],
             {"data": data, "model": model},
@@ -105,13 +103,13 @@ def _reward_commands() -> typer.Typer:
     def score(
         context: typer.Context,
         prompt: Annotated[str, typer.Option(help="What was asked.")],
-        reply: Annotated[list[str], typer.Option(help="A reply; give several to compare them.")],
+        answers: Annotated[list[str], typer.Option("--reply", help="An answer; give several to compare them.")],
         data: _Data = None,
         model: _Model = None,
         config: _Config = None,
     ) -> None:
-        """Say what the newest one thinks of replies, and how sure it is: JSON, one line per reply."""
-        asked = [(prompt, text) for text in reply]
+        """Print the newest one's scores of answers and their uncertainty: JSON, one line per answer."""
+        asked = [(prompt, text) for text in answers]
         _reward(
             lambda offline, settings: offline.scores_of(settings, asked),
             {"data": data, "model": model},
@@ -153,7 +151,7 @@ def _train(data: Path, out: Path, flags: dict[str, Any], config: Path | None, mo
             settings = load_settings(settings_of_flags(more) | flags, config, OFFLINE)
             _run_training(data, out, settings)
     except (KeyboardInterrupt, Terminated) as signalled:
-        if os.environ.get("RANK", "0") == "0":  # of several processes all are told to end
+        if os.environ.get("RANK", "0") == "0":  # of several processes all get the signal
             done = (out / MANIFEST).is_file() and not was_there
             print(f"interrupted; {'the version was written' if done else 'nothing was written'}", file=sys.stderr)
         return INTERRUPTED if isinstance(signalled, KeyboardInterrupt) else TERMINATED
@@ -161,14 +159,12 @@ def _train(data: Path, out: Path, flags: dict[str, Any], config: Path | None, mo
 
 
 class Terminated(BaseException):
-    """Somebody asked the process to end (SIGTERM)."""
+    """The process got SIGTERM."""
 
 
 @contextlib.contextmanager
 def _terminable() -> Generator[None, None, None]:
-    """Let SIGTERM end what runs as Ctrl-C does, so that temporary folders are removed; once: another one does not break
-    off the tidying up.
-    """
+    """Let SIGTERM raise Terminated, so that temporary folders are removed. A second one does not interrupt that."""
 
     def end(*_: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -202,6 +198,6 @@ def _run_training(data: Path, out: Path, settings: Any) -> None:
                 terminal.quiet()
             manifest, result = train_file(data, out, settings, terminal.phase, opened=terminal.opened)
     for line in summary_of(result, out, terminal.count, terminal.seconds):
-        terminal.say(line)
+        terminal.print(line)
     if is_first:
         print(f"{out} {manifest.digest}")

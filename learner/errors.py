@@ -1,4 +1,4 @@
-"""What can go wrong in the learner. One root; leaves also are the builtin that they stand for.
+"""The learner's errors: one root; each leaf is a builtin error too.
 
 LearnerError
 ├── BadSetting (ValueError)
@@ -22,11 +22,11 @@ class BadData(LearnerError, ValueError):
 
 
 class Diverged(LearnerError, ArithmeticError):
-    """The loss or a gradient is not a number any more, or the guards left nothing of what was learned."""
+    """A loss or gradient is not finite, or the guards left nothing of what was learned."""
 
 
 class NothingToLearn(LearnerError, LookupError):
-    """No item is left that the chosen algorithm can learn from."""
+    """No example is left that the chosen algorithm can learn from."""
 
 
 class CannotLearn(LearnerError, ValueError):

@@ -1,4 +1,4 @@
-"""Training from a file, with no service and no store: the same update, from the base model to a version folder."""
+"""Training on a file without service or store: the same update, from the base model to a version folder."""
 
 import contextlib
 import json
@@ -10,20 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from learner.data.datasets import LeftOut, read_examples, render_with, require_both_labels
+from learner.data.examples import Example
+from learner.data.material import Material
 from learner.errors import BadData, BadSetting
 from learner.model import distributed
 from learner.model.resident import Resident
 from learner.publish import fingerprint_of
 from learner.settings import LearnerSettings
 from learner.tensorboard import TensorBoardLog
-from learner.update import Material, Phase, Result, Updater
+from learner.update import Phase, Updater
+from learner.update_result import UpdateResult
 from policy.errors import CannotWrite
 from policy.versions import Manifest, prove_writable, read_version, write_version
 from store.ids import now
 from store.runs import Run
 from store.trl_rows import Form
 
-CONTRAST = ("grpo", "rloo", "ppo", "ilql")  # praise alone, or blame alone, says nothing of what is better than what
+CONTRAST = ("grpo", "rloo", "ppo", "ilql")  # they need good and bad completions to compare
 NEEDS: dict[str, tuple[Form, ...]] = {
     "dpo": ("preference",),
     "kto": ("preference", "unpaired"),
@@ -40,36 +43,24 @@ def train_file(
     phase: Phase,
     *,
     opened: Callable[[Form, int, LeftOut], None] = lambda *_: None,
-) -> tuple[Manifest, Result]:
-    """Train on a file and write `out`, a version folder with `report.json` in it: the run's metrics, the gate's
-    verdict, the file's digest and which
-    of its lines were trained on and judged by. TensorBoard's event files are in its `logs`.
+) -> tuple[Manifest, UpdateResult]:
+    """Train on a file and write `out`, a version folder. Return its manifest and the update's result.
 
-    `opened(form, examples, left_out)` is called when the file has been read. Raises BadData, BadSetting when `out` is
-    there already, no folder or
-    nothing can be written there, or the algorithm cannot learn from this form, NothingToLearn, Diverged, CannotWrite.
+    The folder's `report.json` holds the run's metrics, the gate's report, the file's digest, and which of its lines
+    were trained on and held out. TensorBoard's files are in its `logs`. `opened(form, examples, left_out)` is called
+    when the file has been read.
+
+    Raises BadData; BadSetting where `out` cannot be a new folder, or where the algorithm cannot learn from this form;
+    NothingToLearn; Diverged; CannotWrite.
     """
     out = out.expanduser().resolve()
-    with _place_for(out), _cache() as cache:
+    with _new_folder(out), _cache() as cache:
         settings = settings.model_copy(update={"data": cache})
         resident = Resident(settings)
-        form, examples, left_out = read_examples(
-            file, render_with(resident.tokenizer), max_tokens=resident.context_length
-        )
-        if form not in NEEDS[settings.algorithm]:
-            raise BadSetting(
-                f"{settings.algorithm} cannot learn from a file in the {form} form; it needs {' or '.join(NEEDS[settings.algorithm])}"
-            )
-        if not examples:
-            raise BadData(
-                f"{file} holds nothing to learn from; left out: {left_out} ({resident.context_length} tokens are the model's context)"
-            )
-        if settings.algorithm in CONTRAST:
-            require_both_labels(form, examples, file, settings.algorithm)
-        opened(form, len(examples), left_out)
+        examples = _examples_of(file, resident, settings, opened)
         scalars = TensorBoardLog(cache / "logs") if distributed.is_first() else None
 
-        def noted(name: str, step: int, steps: int, loss: float | None, metrics: dict[str, float]) -> None:
+        def recorded(name: str, step: int, steps: int, loss: float | None, metrics: dict[str, float]) -> None:
             phase(name, step, steps, loss, metrics)
             if scalars is not None and name == "train":
                 scalars.add(step, {"loss": loss, **metrics})
@@ -77,22 +68,39 @@ def train_file(
         run = Run(
             "offline", settings.algorithm, "running", {}, settings.seed, 0, len(examples), 0, len(examples), now()
         )
-        result = Updater(resident, settings).update(run, Material(tuple(examples), ()), settings, noted)
+        result = Updater(resident, settings).update(run, Material(tuple(examples)), settings, recorded)
         if scalars is not None:
             scalars.close()
         written = _written(out, file, resident, result, run, settings) if distributed.is_first() else None
         return distributed.the_first(written) or read_version(out), result
 
 
+def _examples_of(
+    file: Path, resident: Resident, settings: LearnerSettings, opened: Callable[[Form, int, LeftOut], None]
+) -> list[Example]:
+    """Return a file's examples. Raises BadSetting where the algorithm cannot learn from them, and BadData."""
+    algorithm, context = settings.algorithm, resident.context_length
+    form, examples, left_out = read_examples(file, render_with(resident.tokenizer), max_tokens=context)
+    if form not in NEEDS[algorithm]:
+        needs = " or ".join(NEEDS[algorithm])
+        raise BadSetting(f"{algorithm} cannot learn from a file in the {form} form; it needs {needs}")
+    if not examples:
+        reason = f"{left_out} ({context} tokens are the model's context)"
+        raise BadData(f"{file} holds nothing to learn from; left out: {reason}")
+    if algorithm in CONTRAST:
+        require_both_labels(form, examples, file, algorithm)
+    opened(form, len(examples), left_out)
+    return examples
+
+
 @contextlib.contextmanager
-def _place_for(out: Path) -> Generator[None, None, None]:
-    """Make the folder that a new version is to lie in, having seen that one can be written there; take it away again if
-    nothing was.
+def _new_folder(out: Path) -> Generator[None, None, None]:
+    """Make a version's folder, after a check that it can be written; remove it again if nothing was written.
 
     Raises BadSetting.
     """
     reason, made = _prepared(out) if distributed.is_first() else ("", [])
-    reason = distributed.the_first(reason)  # the others would see what the first one tries
+    reason = distributed.the_first(reason)  # the other ranks would see what the first one tries
     try:
         if reason:
             raise BadSetting(f"{reason}; name a new folder with --out")
@@ -104,17 +112,15 @@ def _place_for(out: Path) -> Generator[None, None, None]:
 
 
 def _prepared(out: Path) -> tuple[str, list[Path]]:
-    """Return what keeps a version from being written ("" for nothing), and which folders were made for it, innermost
-    first.
-    """
+    """Return why a version cannot be written to `out` ("" if it can), and the folders made for it, innermost first."""
     made: list[Path] = []
-    try:  # a name that is too long is an error already where one asks whether it exists
-        nearest = next(place for place in (out, *out.parents) if place.exists())
+    try:  # for a name that is too long, `exists` itself raises
+        nearest = next(folder for folder in (out, *out.parents) if folder.exists())
         if not nearest.is_dir():
             return f"{nearest} is a file and no folder", made
         if out.exists() and any(out.iterdir()):
             return f"the folder {out} is not empty", made
-        made = [place for place in out.parents if not place.exists()]
+        made = [folder for folder in out.parents if not folder.exists()]
         prove_writable(out)
     except CannotWrite as error:
         return str(error), made
@@ -125,7 +131,7 @@ def _prepared(out: Path) -> tuple[str, list[Path]]:
 
 @contextlib.contextmanager
 def _cache() -> Generator[Path, None, None]:
-    """A folder for what a training makes on its way."""
+    """A temporary folder for what a training makes on its way."""
     cache = Path(tempfile.mkdtemp(prefix="attune-train-"))
     try:
         yield cache
@@ -134,7 +140,7 @@ def _cache() -> Generator[Path, None, None]:
 
 
 def _written(
-    out: Path, file: Path, resident: Resident, result: Result, run: Run, settings: LearnerSettings
+    out: Path, file: Path, resident: Resident, result: UpdateResult, run: Run, settings: LearnerSettings
 ) -> Manifest:
     def save(folder: Path) -> None:
         resident.save(folder)

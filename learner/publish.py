@@ -1,6 +1,4 @@
-"""From trained weights to a version that the service can find: the folder first, then one transaction for everything
-that is said of it.
-"""
+"""From trained weights to a version that the service finds: the folder first, then its rows in one transaction."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,21 +17,20 @@ from store.runs import Run, finish_run
 from store.versions import Version, add_version, feedback_of_version, get_version, next_version_number, set_verdict
 
 FINGERPRINT_TEXT = "Hello! Who are you, and what is 7 + 5?"
-FINGERPRINT_TOP = 32
+FINGERPRINT_TOP = 32  # tokens whose log-probabilities are kept
 
 
 def version_folder(data: Path, number: int) -> Path:
-    """Return where a version lies."""
+    """Return the folder of a version."""
     return data / "versions" / f"{number:06d}"
 
 
 @torch.no_grad()
 def fingerprint_of(resident: Resident) -> Fingerprint:
-    """Return what the resident weights say after a fixed prompt, in the precision that the base model was loaded in."""
+    """Return the resident weights' likeliest tokens after a fixed prompt, in the base model's own precision."""
     prompt = render_prompt(resident.tokenizer, [{"role": "user", "content": FINGERPRINT_TEXT}])
-    logits = (
-        resident.model(input_ids=torch.tensor([prompt], device=resident.device), use_cache=False).logits[0, -1].float()
-    )
+    input_ids = torch.tensor([prompt], device=resident.device)
+    logits = resident.model(input_ids=input_ids, use_cache=False).logits[0, -1].float()
     top = logits.log_softmax(-1).topk(min(FINGERPRINT_TOP, logits.numel()))
     precision = "bfloat16" if resident.base.get_input_embeddings().weight.dtype == torch.bfloat16 else "float32"
     return Fingerprint(prompt, top.indices.tolist(), top.values.tolist(), precision)
@@ -49,10 +46,10 @@ def publish(
     metrics: dict[str, Any],
     report: dict[str, Any],
 ) -> Version:
-    """Write the resident weights as the next version and record it, its run, what made it and the gate's verdict, all
-    or nothing.
+    """Write the resident weights as the next version, and record it in one transaction.
 
-    A crash before the transaction leaves a folder that no row names; the next version takes its number and its place.
+    The transaction holds the version, its run, the feedback that made it and the gate's verdict. A crash before it
+    leaves a folder that no row names; the next version takes its number and replaces it.
     """
     number = next_version_number(db)
     manifest = write_version(
@@ -90,7 +87,7 @@ def publish(
 
 
 def ancestral_feedback(db: Database, number: int) -> set[str]:
-    """Return the ids of all feedback that a version learned from, its own update's and its ancestors'."""
+    """Return the ids of all feedback that a version and its ancestors learned from."""
     found: set[str] = set()
     at: int | None = number
     while at is not None:

@@ -4,48 +4,44 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-
-@dataclass(frozen=True)
-class Trigger:
-    """`items` start an update at once; `seconds` after the first waiting one, `min_items` are enough."""
-
-    items: int
-    seconds: float
-    min_items: int
+from learner.settings import TriggerSettings
 
 
 @dataclass(frozen=True)
 class Situation:
-    """What the loop sees. `waiting` counts useful items that no run was made with; `unlearned` all that live has not
-    learned from.
-    """
+    """What the loop sees."""
 
     waiting: int
+    """Useful feedback rows that no run was made with."""
     first_at: datetime | None
+    """When the first of them was given."""
     unlearned: int
+    """Useful feedback rows that the live version has not learned from."""
     paused: bool = False
     ordered: bool = False
     candidate_waits: bool = False
+    """A candidate passed the gate and is not served yet."""
     retry_due: bool = False
+    """The gate rejected the last update, which has not been tried again."""
     not_before: datetime | None = None
+    """The end of the wait after failed runs."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """`start`: why an update starts now ("" if none does); `next_at`: when the clock would start one, if nothing else
-    happens.
-    """
+    """Whether an update starts now."""
 
-    start: Literal["", "items", "time", "order", "retry"]
+    start: Literal["", "feedback", "time", "order", "retry"]
+    """Why an update starts; "" if none does."""
     next_at: datetime | None = None
+    """When the clock would start one, if nothing else happens."""
 
 
-def decision(situation: Situation, trigger: Trigger, now: datetime) -> Decision:
+def decision(situation: Situation, trigger: TriggerSettings, now: datetime) -> Decision:
     """Return whether an update starts now, why, and else when.
 
-    Nothing starts while a candidate that passed waits for the service: the next update starts from the version that
-    people see.
-    An order overrules a pause and the back-off after a failure, and takes a single item; it waits for a candidate all
+    Nothing starts while a candidate waits to be served: the next update starts from the version that people see. An
+    order overrules a pause and the wait after a failure, and takes a single feedback row; it waits for a candidate all
     the same.
     """
     s = situation
@@ -59,9 +55,9 @@ def decision(situation: Situation, trigger: Trigger, now: datetime) -> Decision:
         return Decision("", s.not_before if s.waiting else None)
     if s.retry_due:
         return Decision("retry")
-    if s.waiting >= trigger.items:
-        return Decision("items")
-    if s.waiting >= trigger.min_items and s.first_at is not None:
+    if s.waiting >= trigger.feedback:
+        return Decision("feedback")
+    if s.waiting >= trigger.min_feedback and s.first_at is not None:
         due = s.first_at + timedelta(seconds=trigger.seconds)
         return Decision("time", due) if now >= due else Decision("", due)
     return Decision("")

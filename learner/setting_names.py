@@ -1,6 +1,6 @@
-"""The names that settings had before they stood in groups, and the settings that are gone.
+"""Names of settings in earlier releases, and today's paths for them.
 
-Runs of earlier releases are on record with these names; so are people's files.
+Earlier runs are on record with these names, and people's files may have them.
 """
 
 from collections.abc import Mapping
@@ -49,12 +49,12 @@ RENAMED: dict[str, str | None] = {
     "gate_max_skill_drop": "gate.max_skill_drop",
     "gate_samples": "gate.num_samples",
     "gate_max_tokens": "gate.max_tokens",
-    # One choice of four settings: see `ppo.variant`.
+    # `ppo.variant` is one choice for all four.
     "surrogate": "ppo.variant",
     "advantage_scale": "ppo.variant",
     "token_reduction": "ppo.variant",
     "ratio_level": "ppo.variant",
-    # Gone: constants beside the code that reads them, or machinery that measured no gain.
+    # Retired: constants beside the code that reads them, or machinery without a measured gain.
     **dict.fromkeys(
         (
             "lora_alpha",
@@ -130,13 +130,13 @@ _VARIANTS |= {("advantage_scale", "none"): "dr_grpo", ("token_reduction", "grpo"
 
 
 def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings of an earlier release's run by today's paths; those that are gone are left out."""
-    found: dict[str, Any] = {}
+    """Return the settings of an earlier release's run by today's paths, without the retired ones."""
+    by_path: dict[str, Any] = {}
     for name, value in values.items():
         path = RENAMED.get(name, name)
         if path == "ppo.variant":
             if (name, value) in _VARIANTS:
-                found[path] = _VARIANTS[name, value]
+                by_path[path] = _VARIANTS[name, value]
         elif path is not None:
-            found[path] = _RENAMED_VALUES.get(value, value) if isinstance(value, str) else value
-    return found
+            by_path[path] = _RENAMED_VALUES.get(value, value) if isinstance(value, str) else value
+    return by_path

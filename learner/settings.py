@@ -1,8 +1,7 @@
-"""How the learner is set up. Each group of settings is a table of the TOML file, such as `[learner.optimizer]`.
+"""The learner's settings. Each group is a table of the TOML file, such as `[learner.optimizer]`.
 
 Variables begin with `ATTUNE_LEARNER__`. The service reads `data`, `model` and `device` too, from the file's top level
-and
-from `ATTUNE_*`.
+and from `ATTUNE_*`.
 """
 
 import re
@@ -28,7 +27,7 @@ OFFLINE = {"steps": 10_000, "passes": 2.0, "replay": 0.0, "max_examples": 1_000_
 
 
 class TriggerSettings(Group):
-    """When an update starts."""
+    """The conditions that start an update."""
 
     feedback: int = Field(16, ge=1)
     """Useful feedback rows that start an update at once."""
@@ -39,19 +38,18 @@ class TriggerSettings(Group):
 
 
 class OptimizerSettings(Group):
-    """AdamW."""
+    """The optimizer, AdamW."""
 
     learning_rate: float = Field(0.0, ge=0, le=1)
-    """Step size, no unit. 0 chooses by the model's size. With lora: 1e-3 up to 50 million parameters, 2e-4 up to 1.5
-    billion, 2e-5 beyond. With full: a tenth of that."""
+    """Step size, no unit. 0 chooses by the model's size. With lora it is 1e-3 up to 50 million parameters, 2e-4 up to
+    1.5 billion, and 2e-5 beyond. With full it is a tenth of that."""
     weight_decay: float = Field(0.0, ge=0, le=10)
-    """Share of each weight that a step removes, times the learning rate, no unit. With lora it draws the adapters to
-    the
-    base model."""
+    """Share of each weight that a step removes, times the learning rate, no unit. With lora it pulls the adapters to
+    the base model."""
 
 
 class PairSettings(Group):
-    """Choices between two answers, preferences and corrections."""
+    """The loss and weight of pairs: choices between two answers."""
 
     loss: Literal[
         "sigmoid",
@@ -64,15 +62,14 @@ class PairSettings(Group):
         "length_regularized",
         "apo_zero",
     ] = "sigmoid"
-    """mixed and dpo: loss on pairs; sigmoid is DPO. length_normalized and simpo measure nats per token: set `beta` to 2
-    to
-    5 for them. ipo seeks a margin of 1 / (2 beta) nats per token."""
+    """mixed and dpo: loss on pairs. sigmoid is DPO. length_normalized and simpo use nats per token, so set `beta` to 2
+    to 5 for them. ipo aims at a margin of 1 / (2 beta) nats per token."""
     weight: float = Field(1.0, ge=0, le=100)
     """How much a pair counts against other kinds of feedback; a factor, no unit."""
 
 
 class ThumbSettings(Group):
-    """Thumbs and scores."""
+    """The loss and weight of thumbs and scores."""
 
     loss: Literal["kto", "apo_zero_unpaired"] = "kto"
     """mixed and kto: loss on thumbs."""
@@ -81,35 +78,35 @@ class ThumbSettings(Group):
 
 
 class CorrectionSettings(Group):
-    """Corrections: what an answer should have been."""
+    """The weight of corrections: texts that an answer should have been."""
 
     weight: float = Field(1.5, ge=0, le=100)
     """How much a correction counts against other kinds of feedback; a factor, no unit. 0 leaves corrections out."""
 
 
 class TrustSettings(Group):
-    """How far raters steer the model."""
+    """How much each rater influences the model."""
 
     feedback: int = Field(512, ge=0)
-    """The newest feedback rows that trust is estimated from, once three people rate. 0 trusts all alike."""
+    """Newest feedback rows that trust is estimated from, once three people rate. 0 trusts all alike."""
     gold_raters: str = ""
-    """Raters that are known to be right, separated by commas."""
+    """Raters who are known to be right, separated by commas."""
     rater_cap: float = Field(0.1, gt=0, le=1)
     """Largest share of an update's weight that one rater holds; 1 is no limit. The cap is never below twice an equal
     share, so that one or two raters are not cut."""
 
 
 class AnchorSettings(Group):
-    """Anchors: KL-regularisation samples of the base model, on prompts that nobody rated."""
+    """Anchors: samples of the base model that keep the policy near it, by KL regularisation. Nobody rates them."""
 
     weight: float = Field(0.2, ge=0, le=1000)
     """Factor of the KL to the base model (nats per token) in the loss, no unit. 0 means no anchors."""
     count: int = Field(0, ge=0, le=4096)
-    """Anchors that are made once per data folder. 0 chooses: 256 for models up to 50 million parameters, 64 for larger
-    ones, and all of `file`."""
+    """Number of anchors, made once per data folder. 0 chooses: 256 for models up to 50 million parameters, 64 for
+    larger ones, and all of `file`."""
     file: Path | None = None
-    """JSON Lines with further anchor prompts (`{"prompt": text or messages}`). More than `count` are taken evenly from
-    the whole file."""
+    """JSON Lines with more anchor prompts (`{"prompt": text or messages}`). Of more than `count`, an even selection is
+    taken."""
     batch_size: int = Field(4, ge=1, le=4096)
     """Anchors per step."""
 
@@ -120,25 +117,24 @@ class RewardModelSettings(Group):
     min_labels: int = Field(16, ge=2)
     """Fewest pairs, corrections and thumbs that a reward model is trained on."""
     pessimism: float = Field(1.0, ge=0, le=100)
-    """The policy learns from the heads' mean, less this many of their standard deviations."""
+    """How many standard deviations of the heads are subtracted from their mean reward."""
     functions: str = ""
-    """Further rewards, as `module:function`, separated by commas. Each is called with the prompt and the answer as
-    text;
-    its number is added to the reward."""
+    """Python functions that add to the reward, as `module:function`, separated by commas. Each takes prompt and answer
+    as text and returns a number."""
 
     @field_validator("functions")
     @classmethod
-    def _are_named(cls, value: str) -> str:
+    def _has_modules(cls, value: str) -> str:
         if value and not all(re.fullmatch(r"[\w.]+:\w+", name.strip()) for name in value.split(",")):
-            raise ValueError('write "module:function", or several of them separated by commas')
+            raise ValueError("write module:function, or several separated by commas")
         return value
 
 
 class RolloutSettings(Group):
-    """What grpo, rloo and ppo sample while they train."""
+    """The rollouts of grpo, rloo and ppo, sampled while they train."""
 
     rounds: int = Field(6, ge=1, le=10_000)
-    """Rounds of an update: sample, score, learn."""
+    """Rounds of an update. Each samples, scores and trains."""
     prompts: int = Field(16, ge=1, le=4096)
     """Prompts per round."""
     group_size: int = Field(8, ge=2, le=1024)
@@ -146,7 +142,7 @@ class RolloutSettings(Group):
     max_tokens: int = Field(96, ge=8, le=32_768)
     """Most tokens of a rollout."""
     minibatches: int = Field(2, ge=1)
-    """Optimizer steps per round. Each takes whole prompts, so there are at most `prompts`."""
+    """Optimizer steps per round, at most `prompts`: each takes whole prompts."""
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
@@ -160,15 +156,14 @@ class PolicyGradientSettings(Group):
     """The policy gradient of ppo, grpo and rloo."""
 
     variant: Literal["dapo", "grpo", "dr_grpo", "gspo", "cispo"] = "dapo"
-    """grpo and ppo: how advantages are scaled, token losses averaged and ratios bounded (docs/learning.md has the
-    table)."""
+    """grpo and ppo: how advantages are scaled, token losses averaged, and ratios bounded. docs/learning.md has the
+    table."""
     kl_weight: float = Field(0.04, ge=0, le=100)
-    """Weight of the KL to the live version, a factor per nat and token: in the loss for grpo, in the reward for rloo
-    and
-    ppo."""
+    """Weight of the KL to the live version, a factor per nat and token. It is in the loss for grpo, and in the reward
+    for rloo and ppo."""
     kl_target: float = Field(0.0, ge=0)
-    """Nats per rollout between policy and live version. From round to round `kl_weight` rises above it and falls below
-    it. 0 keeps the weight."""
+    """Target KL to the live version, in nats per rollout. Above it `kl_weight` rises from round to round, below it
+    falls. 0 keeps the weight."""
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
@@ -186,30 +181,30 @@ class IlqlSettings(Group):
     steps: int = Field(200, ge=1, le=100_000)
     """Optimizer steps of the Q and V heads."""
     tau: float = Field(0.5, ge=0.5, lt=1)
-    """Expectile of V, a share: 0.5 is the mean of what was rated, near 1 the best of it."""
+    """Expectile of V, a share. 0.5 is the mean of the rated answers, and near 1 the best of them."""
     beta: float = Field(6.0, ge=0, le=1000)
-    """How far advantages shift the policy, in nats of log-probability per unit of reward (a thumb up is 1)."""
+    """How far advantages shift the policy, in nats of log-probability per unit of reward. A thumb up is 1."""
 
 
 class GateSettings(Group):
-    """What a candidate must pass before it is served."""
+    """The gate that a candidate must pass before it is served."""
 
     holdout: float = Field(0.125, ge=0, le=0.5)
-    """Share of new feedback that is kept for the gate. Later updates train on it."""
+    """Share of new feedback that is held out for the gate. Later updates train on it."""
     max_base_kl: float = Field(10.0, gt=0)
     """Largest KL to the base model, in nats per sample of the candidate."""
     max_anchor_kl: float = Field(0.25, gt=0)
     """Largest KL from the base model, in nats per token of the anchors."""
     max_length_ratio: float = Field(5.0, gt=1)
-    """Mean answer length against live: neither longer nor shorter than by this factor."""
+    """Mean answer length against live is neither longer nor shorter by this factor."""
     skill_probes: Path | None = None
     """JSON Lines of at least 16 questions with known answers (`{"prompt": ..., "expect": [regex], "forbid": [regex]}`).
-    None takes `probes.jsonl` of the model's folder, where it is."""
+    None takes the model's own file, if it has one."""
     num_skill_probes: int = Field(160, ge=0, le=10_000)
-    """Most skill probes that live and candidate answer, at least 16; 0 asks none."""
+    """Most skill probes that live and candidate answer, at least 16. 0 asks none."""
     max_skill_drop: float = Field(0.02, ge=0, le=1)
-    """Largest fall of the share of right answers below live's, and half the largest fall below base's. The lower 95 %
-    bound of the fall counts."""
+    """Largest drop of the share of right answers below live's, and half the largest drop below base's. The lower 95 %
+    bound of the drop counts."""
     num_samples: int = Field(32, ge=4, le=10_000)
     """Samples that live and candidate each make."""
     max_tokens: int = Field(128, ge=8, le=32_768)
@@ -226,47 +221,43 @@ class LearnerSettings(Settings):
     model: str = Field("pocket", min_length=1)
     """Base model: a bundled name (`pocket`), a folder, or a hub id."""
     device: str = Field("auto", pattern="^(auto|cpu|cuda)$")
-    """Where the model is trained: auto, cpu or cuda."""
+    """Device for training: auto, cpu or cuda."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Numbers of the forward passes. auto is float32 on a CPU and bfloat16 autocast on a GPU. Adapters and optimizer
-    stay
-    float32."""
+    """Number format of the forward passes. auto is float32 on a CPU and bfloat16 autocast on a GPU. Adapters and
+    optimizer stay float32."""
     nice: int = Field(0, ge=0, le=19)
-    """By how much the learner steps back from the CPU, 0 (not at all) to 19."""
+    """CPU niceness of the learner. 0 competes with the service, and 19 yields most."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
-    """Goes into each run's own seed, with the number of runs before it."""
+    """Base seed. Each run derives its own from it and the number of earlier runs."""
 
     algorithm: Algorithm = "mixed"
-    """mixed (pairs, thumbs and corrections together), dpo (pairs), kto (thumbs), sft (good answers alone), grpo, rloo
-    and
-    ppo (rollouts scored by a reward model), ilql (Q-learning over tokens)."""
+    """mixed (pairs, thumbs and corrections), dpo (pairs), kto (thumbs) or sft (good answers alone). grpo, rloo and ppo
+    train on rollouts that a reward model scores. ilql is Q-learning over tokens."""
     tuning: Literal["lora", "full"] = "lora"
-    """What is trained: lora (adapters on all linear layers) or full (every weight)."""
+    """Weights to train: lora (adapters on all linear layers) or full (every weight)."""
     lora_rank: int = Field(16, ge=1, le=512)
-    """Rank of the adapters; those of a live version keep theirs."""
+    """Rank of new adapters. Adapters of the live version keep theirs."""
     steps: int = Field(60, ge=1, le=10_000)
-    """Most optimizer steps of an update; for ilql those that distil its policy. grpo, rloo and ppo count
-    `rollout.rounds`
-    instead."""
+    """Most optimizer steps of an update; for ilql, those that distill its policy. grpo, rloo and ppo have
+    `rollout.rounds` instead."""
     passes: float = Field(8.0, gt=0, le=10_000)
-    """Most passes over an update's examples. With few examples it ends before `steps`."""
+    """Most passes over an update's examples. With few examples they end it before `steps`."""
     batch_size: int = Field(8, ge=1, le=65_536)
     """Examples (pairs, thumbs or corrections) per step."""
     token_budget: int = Field(4096, ge=64)
-    """Most tokens, padding included, in one forward and backward pass; a step takes as many passes as it needs."""
+    """Most tokens, padding included, in one forward and backward pass. A step takes as many passes as it needs."""
     max_examples: int = Field(512, ge=1)
-    """Most new examples of one update; the newest count when more wait."""
+    """Most new examples of one update. When more wait, it takes the newest."""
     replay: float = Field(1.0, ge=0, le=16)
-    """Earlier examples per new one."""
+    """Earlier examples that are replayed per new one, a factor."""
     beta: float = Field(0.1, gt=0, le=100)
-    """mixed, dpo and kto: how hard the losses hold the policy to the live version, a factor per nat (IPO's tau for
-    ipo)."""
+    """mixed, dpo and kto: how strongly the losses hold the policy to the live version, a factor per nat. For ipo it is
+    IPO's tau."""
     nll_weight: float = Field(1.0, ge=0, le=100)
-    """mixed, dpo, kto and sft: factor of the negative log-likelihood (nats per token) of good answers, no unit; sft
-    takes
-    at least 1."""
+    """mixed, dpo, kto and sft: factor of the negative log-likelihood (nats per token) of good answers, no unit. sft
+    takes at least 1."""
     max_kl: float = Field(2.0, gt=0)
-    """An update stops when its KL to the live version passes this, in nats per answer."""
+    """Largest KL to the live version, in nats per answer. Past it an update stops."""
 
     trigger: TriggerSettings = TriggerSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
@@ -294,7 +285,7 @@ NAMES = Names(
     table="learner",
     renamed=RENAMED,
     shared=SHARED,
-    other_tables=("limits", "canary", "engine"),
+    other_tables=("sampling", "limits", "canary", "engine"),
 )
 
 

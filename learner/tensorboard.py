@@ -10,9 +10,7 @@ log = logging.getLogger(__name__)
 
 
 class TensorBoardLog:
-    """Writes one run's metrics as they come. A disk that is full or a library that is missing costs the curves, never
-    the run.
-    """
+    """Writes one run's metrics as they come. A full disk or a missing library costs the curves, never the run."""
 
     def __init__(self, folder: Path) -> None:
         self._writer: Any = None
@@ -36,6 +34,6 @@ class TensorBoardLog:
             self._writer = None
 
     def close(self) -> None:
-        """Write what is held back."""
+        """Write what is buffered."""
         if self._writer is not None:
             self._writer.close()

@@ -1,4 +1,4 @@
-"""What `attune train` says on stderr: how far it is, and in the end what came of it. Light: no torch."""
+"""What `attune train` prints on stderr: its progress, and a summary at the end. Light: no torch."""
 
 import shlex
 import sys
@@ -12,21 +12,22 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
     from learner.data.datasets import LeftOut
-    from learner.update import Result
+    from learner.update_result import UpdateResult
     from store.trl_rows import Form
 
-PHASES = {"reference": "preparing", "train": "training", "gate": "judging", "save": "writing"}
+PHASES = {"reference": "preparing", "train": "training", "gate": "checking", "save": "writing"}
 LINE_EVERY_S = 10.0
 LINE_EVERY_SHARE = 0.1  # of the steps
 
 
 class Terminal:
-    """A bar that goes when it is done where stderr is a terminal, and elsewhere a line now and then: after ten seconds
-    and a tenth of the steps.
+    """A progress bar, which goes when it is done; where stderr is no terminal, a line now and then.
+
+    Such a line comes when ten seconds have passed and a tenth of the steps.
     """
 
     def __init__(self) -> None:
-        # as people's paths and words are: no markup in them, and in a file or pipe no line is broken
+        # People's paths and texts hold no markup; in a file or pipe no line is broken.
         self._console = Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False)
         self._is_terminal = sys.stderr.isatty()
         columns = (
@@ -37,8 +38,8 @@ class Terminal:
         )
         self._bar = Progress(*columns, console=self._console, transient=True, disable=not self._is_terminal)
         self._task = self._bar.add_task("loading", total=None, count="")
-        self._began = self._said_at = time.monotonic()
-        self._said: tuple[str, int] = ("", 0)
+        self._began = self._printed_at = time.monotonic()
+        self._printed: tuple[str, int] = ("", 0)
         self.count = 0
         """Examples in the file."""
 
@@ -51,51 +52,48 @@ class Terminal:
 
     @property
     def seconds(self) -> float:
-        """Wall time since it was made."""
+        """Wall time since the start."""
         return time.monotonic() - self._began
 
     def quiet(self) -> None:
-        """Say nothing from here on: another process does."""
+        """Print nothing from here on: another process does."""
         self._console.quiet = True
 
     def opened(self, form: "Form", count: int, left_out: "LeftOut") -> None:
-        """Say what the file holds."""
+        """Print what the file holds."""
         self.count = count
-        self.say(f"{count} examples in the {form} form" + (f"; left out: {left_out}" if any(left_out) else ""))
+        self.print(f"{count} examples in the {form} form" + (f"; left out: {left_out}" if any(left_out) else ""))
 
     def phase(self, name: str, step: int, steps: int, loss: float | None, _metrics: dict[str, float]) -> None:
-        """Say how far it is."""
+        """Show the progress."""
         what, count = PHASES.get(name, name), f"step {step} of {steps}" if name == "train" else ""
         shown = what if loss is None else f"{what}, loss {loss:.3f}"
         self._bar.update(self._task, description=shown, completed=step, total=steps or None, count=count)
         if not self._is_terminal and self._is_due(name, step, steps):
-            self.say(
+            self.print(
                 ", ".join(
                     part
                     for part in (what, count, f"loss {loss:.3f}" if loss is not None else "", f"{self.seconds:.0f} s")
                     if part
                 )
             )
-            self._said, self._said_at = (name, step), time.monotonic()
+            self._printed, self._printed_at = (name, step), time.monotonic()
 
-    def say(self, line: str) -> None:
+    def print(self, line: str) -> None:
         """Write one line."""
         self._console.print(line)
 
     def _is_due(self, name: str, step: int, steps: int) -> bool:
-        name_said, step_said = self._said
-        is_further = (
-            step - (step_said if name == name_said else 0) >= LINE_EVERY_SHARE * steps
-            if name == "train"
-            else name != name_said
-        )
-        return is_further and time.monotonic() - self._said_at >= LINE_EVERY_S
+        last_name, last_step = self._printed
+        if name == "train":
+            is_further = step - (last_step if name == last_name else 0) >= LINE_EVERY_SHARE * steps
+        else:
+            is_further = name != last_name
+        return is_further and time.monotonic() - self._printed_at >= LINE_EVERY_S
 
 
-def summary_of(result: "Result", out: Path, count: int, seconds: float) -> list[str]:
-    """Return what came of a training on a file of `count` examples that took `seconds` in all and lies in `out`, line
-    by line.
-    """
+def summary_of(result: "UpdateResult", out: Path, count: int, seconds: float) -> list[str]:
+    """Return a training's summary, line by line. `count` is of the file's examples, `out` the version's folder."""
     metrics, curve = result.metrics, result.trained.curve
     trained, held_out = (
         len({row for example in some for row in example.feedback_ids})
@@ -120,9 +118,7 @@ def summary_of(result: "Result", out: Path, count: int, seconds: float) -> list[
 
 
 def _losses(curve: Sequence[dict[str, float]]) -> list[tuple[str, str]]:
-    """Return the first and the last loss; ilql has one of its heads, and where the policy learns from them one of the
-    policy.
-    """
+    """Return the first and the last loss; ilql has one of its heads and one of the policy."""
     heads = [step for step in curve if "ilql/q" in step]
     policy = [step for step in curve if "ilql/q" not in step]
     parts = [(name, steps) for name, steps in (("heads", heads), ("policy" if heads else "loss", policy)) if steps]
@@ -137,32 +133,26 @@ def _first_and_last(curve: Sequence[dict[str, float]], name: str) -> str:
 
 
 def _numbers(metrics: dict[str, Any], curve: Sequence[dict[str, float]]) -> list[tuple[str, str]]:
-    """Return the numbers that the methods' users look at, as far as this one has them."""
+    """Return the numbers that this method has."""
     found = []
     if "pair/accuracy" in metrics:
-        found.append(
-            (
-                "pairs",
-                f"accuracy {metrics['pair/accuracy']:.2f}, margin {metrics['pair/margin']:.1f} nats in the last step",
-            )
-        )
+        accuracy, margin = metrics["pair/accuracy"], metrics["pair/margin"]
+        found.append(("pairs", f"accuracy {accuracy:.2f}, margin {margin:.1f} nats in the last step"))
     ways = {"good": "thumb/up_log_ratio", "bad": "thumb/down_log_ratio"}
-    thumbs = [f"{way} replies {metrics[name]:+.1f}" for way, name in ways.items() if name in metrics]
+    thumbs = [f"{way} answers {metrics[name]:+.1f}" for way, name in ways.items() if name in metrics]
     if thumbs:
         found.append(("thumbs", f"{', '.join(thumbs)} nats against the base model in the last step"))
-    judged = {"pairs": "reward/held_out_pair_accuracy", "thumbs (AUC)": "reward/held_out_thumb_auc"}
-    measured = [f"{metrics[name]:.2f} of held-out {kind}" for kind, name in judged.items() if name in metrics]
+    names = {"pairs": "reward/held_out_pair_accuracy", "thumbs (AUC)": "reward/held_out_thumb_auc"}
+    measured = [f"{metrics[name]:.2f} of held-out {kind}" for kind, name in names.items() if name in metrics]
     if any("reward/mean" in step for step in curve):
         found.append(("reward", f"mean {_first_and_last(curve, 'reward/mean')}"))
     if measured:
-        found.append(("judge", f"the reward model is right about {', '.join(measured)}"))
+        found.append(("accuracy", f"the reward model is right about {', '.join(measured)}"))
     return found
 
 
-def _held_out(result: "Result") -> list[tuple[str, str]]:
-    """Return how the weights that were kept fit the held-out judgements; those that a guard stopped at are not what was
-    kept.
-    """
+def _held_out(result: "UpdateResult") -> list[tuple[str, str]]:
+    """Return how the weights that were kept fit the held-out feedback: where a guard stopped, the look before."""
     looks = [step for step in result.trained.curve if "held_out/accuracy" in step] or [result.metrics]
     seen = looks[-2] if result.trained.stopped and len(looks) > 1 else looks[-1]
     if "held_out/accuracy" not in seen:

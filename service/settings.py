@@ -1,4 +1,4 @@
-"""How the service is set up: flags over `ATTUNE_*` in the environment over a TOML file over these defaults."""
+"""The service's settings: flags over `ATTUNE_*` in the environment over a TOML file over these defaults."""
 
 import re
 from pathlib import Path
@@ -45,80 +45,78 @@ RENAMED: dict[str, str | None] = {
 
 
 class SamplingDefaults(Group):
-    """How answers are sampled where a request says nothing."""
+    """Sampling where a request names no value."""
 
     temperature: float = Field(1.0, ge=0, le=2)
     """Sampling temperature of requests that name none."""
     max_tokens: int = Field(512, ge=1)
-    """Answer length in tokens of requests that name none; less where the context ends."""
+    """Most tokens of an answer, for requests that name none. The context may end it earlier."""
     candidates: int = Field(4, ge=2, le=16)
-    """Answers sampled for a side-by-side question, of which two are shown."""
+    """Answers sampled for a side-by-side choice. Two of them are shown."""
 
 
 class LimitSettings(Group):
-    """How much at once, and how long."""
+    """How many requests at once, and how long they may take."""
 
     max_active: int = Field(64, ge=1)
-    """Answers generated at the same time; more wait in the queue."""
+    """Answers generated at the same time. More wait in the queue."""
     max_queued: int = Field(256, ge=0)
-    """Requests that may wait; more are refused with 503."""
+    """Requests that may wait. More are refused with 503."""
     request_s: float = Field(300.0, gt=0)
     """Seconds that one request may take, its wait included."""
     requests_per_minute: int = Field(0, ge=0)
     """Requests of one API key per minute, with bursts of a tenth (at least 10). 0 means no limit."""
     body_mb: float = Field(4.0, gt=0)
-    """Largest request body in MiB; imports may be 64 times as large."""
+    """Largest request body in MiB. Imports may be 64 times as large."""
     drain_s: float = Field(120.0, ge=0)
-    """Seconds that answers of a replaced version may still take; then an error cuts them."""
+    """Seconds that answers of a replaced version may still take. Then they end with an error."""
     shutdown_s: float = Field(10.0, ge=0)
-    """Seconds that open answers may still take when the service stops; then an error cuts them."""
+    """Seconds that open answers may still take when the service stops. Then they end with an error."""
     load_s: float = Field(600.0, gt=0)
     """Seconds that loading a version may take."""
 
 
 class CanarySettings(Group):
-    """How a new version is tried on people, and when it is taken back."""
+    """The trial of a new version on some conversations, and its rollback."""
 
     share: float = Field(0.0, ge=0, lt=1)
-    """Share of conversations that a version answers at first, after its gate; 0 lets it answer all at once."""
+    """Share of conversations that a version answers first, after its gate. 0 lets it answer all at once."""
     seconds: float = Field(600.0, ge=0)
     """Fewest seconds that a canary takes before it answers everybody."""
     feedback: int = Field(8, ge=0)
-    """Outcomes on a canary (each rater once a day) that are waited for before it answers everybody."""
+    """Outcomes on a canary before it answers everybody. Each rater counts once a day."""
     rollback_alpha: float = Field(0.05, ge=0, le=0.5)
-    """Chance with which people's feedback takes back a version that is as good as the one before; 0 takes none back."""
+    """Chance that feedback rolls back a version that is as good as the one before. 0 rolls none back."""
 
 
 class EngineSettings(Group):
-    """The versions in memory, and what computes them."""
+    """The versions in memory, and the runner that generates their answers."""
 
     max_slots: int = Field(4, ge=2)
     """Versions held in memory at the same time."""
     idle_unload_s: float = Field(300.0, ge=0)
-    """Seconds after which a version that nobody asks for leaves memory (live and canary stay)."""
+    """Seconds after which an unused version leaves memory. Live and canary stay."""
     memory_gib: float = Field(0.0, ge=0)
-    """Memory in GiB that all versions together may take here; a swap needs room for two. 0 means no limit."""
+    """Memory in GiB for all versions together. A swap needs room for two. 0 means no limit."""
     kv_gib: float = Field(1.0, gt=0)
     """Memory in GiB for the keys and values of answers under way, per version."""
     threads: int = Field(0, ge=0)
-    """CPU threads of each version's runner; 0 leaves it to the runner."""
+    """CPU threads of each version's runner. 0 leaves it to the runner."""
     runner: Literal["auto", "openvino", "transformers"] = "auto"
-    """What generates here. auto takes openvino on a CPU, transformers on CUDA and for models that openvino cannot load.
-    """
+    """The runner. auto takes openvino on a CPU, and transformers on CUDA and for models that openvino cannot load."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Numbers that are computed with on a CPU."""
+    """Number format of the computation on a CPU."""
     quantize: Literal["none", "q8_0", "q4_0"] = "none"
-    """Weights on a CPU: none (float16), q8_0 (half of that) or q4_0 (a quarter); docs/operating.md says what that
-    costs."""
+    """Weights on a CPU: none (float16), q8_0 (half of that) or q4_0 (a quarter). docs/operating.md shows what they cost
+    in quality."""
     adapters: Literal["auto", "merged", "shared"] = "auto"
-    """Adapters in the transformers runner. merged: each version has weights of its own, fastest. shared: one copy of
-    the
-    base weights, adapters beside them. auto: merged where `max_slots` versions fit the memory."""
+    """Adapters in the transformers runner. merged is fastest: each version has weights of its own. shared keeps one
+    copy of the base weights. auto is merged where `max_slots` versions fit the memory."""
     fingerprint_tolerance: float | None = Field(None, gt=0)
-    """Largest difference, in nats, between a version's recorded fingerprint and what was loaded. None takes what suits
-    the precision."""
+    """Largest difference, in nats, between a version's recorded fingerprint and the loaded weights. None chooses by the
+    precision."""
     poll_s: float = Field(0.2, gt=0)
-    """Seconds between two looks at the store for what the learner did."""
+    """Seconds between two checks of the store for what the learner did."""
 
 
 class ServeSettings(Settings):
@@ -129,20 +127,20 @@ class ServeSettings(Settings):
     host: str = "127.0.0.1"
     """Address to listen on. Beyond loopback it needs at least one API key."""
     port: int = Field(8000, ge=0, le=65535)
-    """TCP port; 0 takes a free one."""
+    """TCP port. 0 takes a free one."""
     data: Path = Path("~/.attune")
     """Folder for everything that lasts: database, versions, logs."""
     model: str = Field("pocket", min_length=1)
     """Base model: a bundled name (`pocket`), a folder, or a hub id."""
     device: str = Field("auto", pattern="^(auto|cpu|cuda)$")
-    """Where models run: auto, cpu or cuda."""
+    """Device for answers: auto, cpu or cuda."""
     vllm: str | None = Field(None, pattern="^https?://.+")
     """URL of a vLLM server of the same base model that generates in place of this machine. Its key is in
     ATTUNE_VLLM_KEY."""
     compare: Annotated[tuple[str, ...], NoDecode] = ()
     """OpenAI-compatible backends to compare with, each NAME=URL. A key is in ATTUNE_COMPARE_KEY_NAME."""
     train_on_backends: bool = False
-    """Whether feedback on other backends' answers is learned from too, as token ids of our own tokenizer."""
+    """Whether to learn from feedback on other backends' answers too, as token ids of the model's own tokenizer."""
     config: Path | None = None
     """The TOML file that was read; None means none."""
     no_learner: bool = False
@@ -210,7 +208,7 @@ NAMES = Names(
         "LEARNER_",
     ),
     other_tables=("learner",),
-    hint="; the learner's are ATTUNE_LEARNER__* and stand in the [learner] table",
+    hint="; the learner's are ATTUNE_LEARNER__*, and in the [learner] table",
 )
 
 

@@ -1,4 +1,4 @@
-"""What the README and docs/ say holds: routes and commands exist, links lead somewhere, examples run as they stand."""
+"""The README and docs/ hold: names exist, links lead somewhere, examples run, sentences are short."""
 
 import os
 import re
@@ -13,10 +13,16 @@ import pytest
 
 import attune
 from attune.cli.conversation import HELP
+from config.fields import fields_of, groups_of
+from config.names import Names
+from learner.settings import NAMES as LEARNER
+from service.settings import NAMES as SERVICE
 from tests.served import Served, serve
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PROSE = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+MEAN_LIMIT = 20  # on average, in a sentence of a page
 BIN = Path(sys.executable).parent
 README_URL = "http://127.0.0.1:8000"
 
@@ -65,11 +71,83 @@ def test_every_make_target_named_exists() -> None:
 def test_every_link_leads_somewhere() -> None:
     broken = [
         f"{page.relative_to(ROOT)}: {link}"
-        for page in PAGES
+        for page in PROSE
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
         if not (page.parent / link).exists()
     ]
     assert not broken, "\n".join(broken)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and mkdocs make them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading.lower()).strip()) for heading in headings}
+
+
+def test_every_anchor_leads_to_a_heading() -> None:
+    broken = [
+        f"{page.relative_to(ROOT)}: {link}#{anchor}"
+        for page in PROSE
+        for link, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text())
+        if anchor not in anchors(page.parent / link if link else page)
+    ]
+    assert not broken, "\n".join(broken)
+
+
+def test_the_site_s_menu_has_every_page() -> None:
+    listed = re.findall(r"^ +- [^:]+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    pages = [str(page.relative_to(ROOT / "docs")) for page in PAGES[1:]]
+    assert sorted(listed) == sorted(pages)
+
+
+def sentences(markdown: str) -> list[list[str]]:
+    """Return the words of each sentence of a page, without code blocks, tables, headings and pictures."""
+    text = re.sub(r"^ *```.*?^ *```", "\n\n", markdown, flags=re.M | re.S)
+    text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text)
+    text = re.sub(r"^(?: *\||#|:::|    options:|      \w+: ).*$", "\n", text, flags=re.M)
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"`[^`]*`", "code", text)
+    blocks = re.split(r"\n\s*\n|^\s*(?:[-*]|\d+\.)\s", text, flags=re.M)
+    ends = re.compile(r"(?<=[.!?])[*)\"]*\s+(?=[A-Z\d*\"(]|code)")
+    found = [re.findall(r"\S*\w\S*", part) for block in blocks for part in ends.split(block.strip())]
+    return [some for some in found if some]
+
+
+def test_what_a_sentence_is() -> None:
+    page = "# A title\n\nOne `a b c` two. Three\nfour [five](six.md)!\n\n- seven\n- eight\n\n"
+    page += "| a | b |\n\n```bash\nnine\n```\n"
+    assert sentences(page) == [["One", "code", "two."], ["Three", "four", "five!"], ["seven"], ["eight"]]
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: page.name)
+def test_sentences_are_short(page: Path) -> None:
+    lengths = [len(sentence) for sentence in sentences(page.read_text())]
+    average = sum(lengths) / len(lengths)
+    assert average <= MEAN_LIMIT, f"{page.name}: {average:.1f} words per sentence; split the long ones"
+
+
+def old_names(names: Names) -> set[str]:
+    """Return the names that settings do not have any more, neither as a path nor inside a group."""
+    paths = {path for path, _ in fields_of(names.kind)}
+    today = paths | groups_of(names.kind).keys() | {path.rpartition(".")[2] for path in paths}
+    return names.renamed.keys() - today
+
+
+def test_no_page_names_a_setting_by_its_old_name() -> None:
+    old = old_names(LEARNER) | old_names(SERVICE)
+    assert len(old) > 50
+    skipped = ("benchmarks.md", "CHANGELOG.md")  # what was measured has the names of its commit
+    found = [
+        f"{page.name}: {name}"
+        for page in PROSE
+        if page.name not in skipped
+        for name in re.findall(
+            r"(?<![\w.-])(?:--)?([a-z][a-z_-]+)(?![\w(-])", " ".join(re.findall(r"`[^`]*`", page.read_text()))
+        )
+        if name.replace("-", "_") in old
+    ]
+    assert not found, "\n".join(found)
 
 
 def test_links_in_docs_stay_in_docs() -> None:
@@ -99,11 +177,11 @@ def test_the_readme_s_curl_runs(served: Served) -> None:
     answered = subprocess.run(
         ["bash", "-c", chat.replace(README_URL, served.url)], capture_output=True, text=True, timeout=60
     )
-    reply = httpx.Response(200, content=answered.stdout).json()
-    assert reply["choices"][0]["message"]["content"]
-    named = f"ID={shlex.quote(reply['id'])}\n" + feedback.replace(README_URL, served.url)
+    answer = httpx.Response(200, content=answered.stdout).json()
+    assert answer["choices"][0]["message"]["content"]
+    named = f"ID={shlex.quote(answer['id'])}\n" + feedback.replace(README_URL, served.url)
     kept = subprocess.run(["bash", "-c", named], capture_output=True, text=True, timeout=60)
-    assert httpx.Response(201, content=kept.stdout).json()["completion_id"] == reply["id"]
+    assert httpx.Response(201, content=kept.stdout).json()["completion_id"] == answer["id"]
 
 
 def runs_alone(code: str) -> bool:
@@ -128,7 +206,7 @@ def test_the_sdk_page_has_every_public_name() -> None:
     assert sorted(listed) == sorted(name for name in attune.__all__ if not name.startswith("__"))
 
 
-def test_the_terminal_page_has_every_command_and_every_word_of_a_conversation() -> None:
+def test_the_terminal_page_has_every_command_of_the_shell_and_of_a_conversation() -> None:
     text = (ROOT / "docs" / "terminal.md").read_text()
     top = subprocess.run(
         [BIN / "attune", "--help"], capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"}
@@ -136,27 +214,30 @@ def test_the_terminal_page_has_every_command_and_every_word_of_a_conversation() 
     commands = re.findall(r"^[│|] ([a-z][a-z-]+) ", top, re.M)
     assert len(commands) > 15
     assert not [command for command in commands if f"`attune {command}" not in text]
-    assert not [word for word in re.findall(r"(/[a-z]+)", HELP) if word not in text]
+    assert not [command for command in re.findall(r"(/[a-z]+)", HELP) if command not in text]
 
 
 def test_the_readme_s_simulation_runs(served: Served, tmp_path: Path) -> None:
     (command,) = (code for code in blocks(ROOT / "README.md", "bash") if code.startswith("attune simulate"))
-    words = shlex.split(
+    arguments = shlex.split(
         command.replace(README_URL, served.url).replace("--rounds 48", "--rounds 2 --prompts 8 --samples 1")
     )
-    ran = subprocess.run([BIN / words[0], *words[1:]], capture_output=True, text=True, timeout=1200, cwd=tmp_path)
+    ran = subprocess.run(
+        [BIN / arguments[0], *arguments[1:]], capture_output=True, text=True, timeout=1200, cwd=tmp_path
+    )
     assert ran.returncode == 0, ran.stderr
     assert "version" in ran.stdout.lower()
 
 
-def test_the_settings_page_says_what_the_code_says() -> None:
-    code = "from docs.settings_page import PAGE, page; assert PAGE.read_text() == page()"
+@pytest.mark.parametrize("name", ["settings", "benchmarks"])
+def test_a_written_page_is_what_its_script_writes(name: str) -> None:
+    code = f"from docs.{name}_page import PAGE, page; assert PAGE.read_text() == page()"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
-    assert ran.returncode == 0, "docs/settings.md is old: run `python docs/settings_page.py`"
+    assert ran.returncode == 0, f"docs/{name}.md is old: run `python docs/{name}_page.py`"
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "texts"),
     [
         (["train"], ["TOML file with a [learner] table."]),
         (["serve"], ["[default: 127.0.0.1]", "[default: 8000]", "[default: ~/.attune]", "[default: pocket]"]),
@@ -164,7 +245,7 @@ def test_the_settings_page_says_what_the_code_says() -> None:
         (["export-model"], ["[default: ~/.attune]"]),
     ],
 )
-def test_what_stands_in_brackets_in_a_help_text_is_shown(command: list[str], said: list[str]) -> None:
+def test_what_stands_in_brackets_in_a_help_text_is_shown(command: list[str], texts: list[str]) -> None:
     shown = subprocess.run(
         [BIN / "attune", *command, "--help"],
         capture_output=True,
@@ -172,5 +253,5 @@ def test_what_stands_in_brackets_in_a_help_text_is_shown(command: list[str], sai
         check=True,
         env={**os.environ, "COLUMNS": "200"},
     )
-    assert [words for words in said if words not in shown.stdout] == []
+    assert [text for text in texts if text not in shown.stdout] == []
     assert "\\[" not in shown.stdout

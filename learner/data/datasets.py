@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from learner.data.examples import CompletionTokens, Example, Kind, RenderCompletion, says_something
+from learner.data.examples import CompletionTokens, Example, Kind, RenderCompletion, is_informative
 from learner.data.json_lines import json_lines
 from learner.errors import BadData
 from store.trl_rows import BadRow, Form, Messages, TrlRow, parse_trl_row
@@ -19,7 +19,7 @@ class LeftOut(NamedTuple):
     without_signal: int
 
     def __str__(self) -> str:
-        reasons = ("longer than the model's context", "with an empty reply, or the same reply on both sides")
+        reasons = ("longer than the model's context", "with an empty completion, or the same completion on both sides")
         return ", ".join(f"{count} {reason}" for count, reason in zip(self, reasons, strict=True) if count)
 
 
@@ -46,9 +46,9 @@ def read_examples(
                 f"{where}: this is a line in the {row.form} form, but the file began in the {form} form; split it"
             )
         form = row.form
-        if not says_something(example):
+        if not is_informative(example):
             without_signal += 1
-        elif len(example.prompt_ids) + max(len(reply.ids) for reply in example.replies) > max_tokens:
+        elif len(example.prompt_ids) + max(len(side.ids) for side in example.completions) > max_tokens:
             too_long += 1
         else:
             found.append(example)

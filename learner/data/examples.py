@@ -1,9 +1,7 @@
-"""From what people said to what the losses read: pairs, thumbs and corrections, on the token ids that were fed and
-sampled.
+"""Training examples from feedback rows: pairs, thumbs and corrections, as stored token ids.
 
-Nothing here is weighed yet (`weighing.py`) and nothing needs torch. Replies are used as they were sampled: one that was
-cut off at its
-length limit has no end-of-turn token, and none is added.
+Nothing here has a weight yet (`weighting.py`), and nothing needs torch. Completions are used as they were sampled: one
+that was cut off at its length limit gets no end-of-turn token.
 """
 
 import contextlib
@@ -22,19 +20,17 @@ from store.feedback import Feedback
 
 Kind = Literal["pair", "thumb", "correction"]
 RenderCompletion = Callable[[Sequence[Mapping[str, Any]], str], tuple[list[int], list[int]]]
-SAME_PROMPT_PAIR = 0.5  # weight of a pair that two thumbs make, against a pair that somebody chose
-ONE_SIDED_CHOICE = 0.5  # weight of a thumb that a choice against another model's reply makes
-ASKED_AGAIN = (
-    KIND_WEIGHTS["implicit"] / KIND_WEIGHTS["thumb"]
-)  # weight of the thumb down that asking for another answer makes
+SAME_PROMPT_PAIR = 0.5  # share of a pair that two thumbs make, against a pair that somebody chose
+ONE_SIDED_CHOICE = 0.5  # share of a thumb that a choice against another model's completion makes
+ASKED_AGAIN = KIND_WEIGHTS["implicit"] / KIND_WEIGHTS["thumb"]  # share of the thumb down of a regenerated answer
 
 
 @dataclass(frozen=True)
 class CompletionTokens:
-    """One reply of a training row. `logps` (nats, one per id) were recorded when version `version` sampled it; both
-    None for people's own text.
+    """Token ids of one completion of an example.
 
-    They are the model's own, whatever the temperature that the reply was drawn at.
+    `logps` are nats, one per id, recorded when version `version` sampled it. They are at temperature 1, whatever the
+    sampling temperature. Both are None for text that a person wrote.
     """
 
     ids: tuple[int, ...]
@@ -44,17 +40,10 @@ class CompletionTokens:
 
 @dataclass(frozen=True)
 class Example:
-    """One item to learn from: a prompt and what somebody thinks of one or two replies to it.
+    """One training example: a prompt and feedback on one or two completions of it.
 
-    pair: `good` was preferred to `bad`. edit: `good` is a person's correction of `bad`. thumb: only the side that was
-    judged is there.
-    `share` is how much the item says against a plain one of its kind, `weight` what the update makes of that,
-    `flip_rate` in [0, 0.5)
-    the chance that the label is wrong. `feedback_ids` are the rows that it came from. `is_implicit`: nobody said so,
-    they only asked for
-    another answer; such an item is trained on, but nothing is judged by it. `is_tie`: of a pair, neither reply was
-    better; only a reward model
-    learns from it.
+    pair: `good` was preferred to `bad`. correction: a person corrected `bad` to `good`. thumb: only the rated side is
+    there.
     """
 
     kind: Kind
@@ -63,12 +52,19 @@ class Example:
     bad: CompletionTokens | None
     rater_id: str
     feedback_ids: tuple[str, ...]
+    """The feedback rows that it comes from."""
     seq: int
+    """Sequence number of the newest of those rows."""
     share: float = 1.0
-    weight: float = 1.0
+    """How much it counts against a plain example of its kind."""
+    example_weight: float = 1.0
+    """How much it counts in this update, all factors included."""
     flip_rate: float = 0.0
+    """Chance in [0, 0.5) that the label is wrong."""
     is_implicit: bool = False
+    """Nobody rated the completion: somebody asked for another one. It is trained on, but never held out."""
     is_tie: bool = False
+    """Of a pair: neither completion was better. Only a reward model learns from it."""
 
     @property
     def up(self) -> bool:
@@ -76,20 +72,20 @@ class Example:
         return self.good is not None
 
     @property
-    def replies(self) -> tuple[CompletionTokens, ...]:
-        """The replies that are there, good before bad."""
-        return tuple(reply for reply in (self.good, self.bad) if reply is not None)
+    def completions(self) -> tuple[CompletionTokens, ...]:
+        """The completions that are there, good before bad."""
+        return tuple(side for side in (self.good, self.bad) if side is not None)
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of the packed row: the prompt once and each reply."""
-        return len(self.prompt_ids) + sum(len(reply.ids) for reply in self.replies)
+        """Tokens of the packed row: the prompt once, and each completion."""
+        return len(self.prompt_ids) + sum(len(completion.ids) for completion in self.completions)
 
     @property
     def key(self) -> str:
-        """Content and label as a digest: the same for the same item, whenever it is built."""
+        """Digest of content and label: the same whenever the example is built."""
         digest = sha256(f"{self.kind} {self.up} {self.rater_id} {self.feedback_ids}".encode())
-        for ids in (self.prompt_ids, *(reply.ids for reply in self.replies)):
+        for ids in (self.prompt_ids, *(completion.ids for completion in self.completions)):
             digest.update(len(ids).to_bytes(4, "little") + pack_ids(ids))
         return digest.hexdigest()
 
@@ -101,20 +97,18 @@ def examples_of(
     *,
     max_tokens: int,
 ) -> list[Example]:
-    """Return what `feedback` (each rater's last word, oldest first) teaches, in its order; pairs that two thumbs make
-    come last.
+    """Return the examples of feedback rows (each rater's latest, oldest first) in their order.
 
-    Items that teach nothing are left out: equal replies, replies of other models without token ids, rows longer than
-    `max_tokens`
-    (cutting inside an answer would judge another answer). `render_completion(messages, text)` gives (prompt_ids,
-    completion_ids).
+    Pairs that two thumbs make come last. Left out are equal or empty completions, completions of other models without
+    token ids, and rows longer than `max_tokens`: a shortened completion is another completion.
+    `render_completion(messages, text)` returns (prompt_ids, completion_ids).
     """
-    found: list[Example] = []
+    examples: list[Example] = []
     for row in feedback:
         with contextlib.suppress(UnknownCompletion):  # the other side of a choice was erased with its person
-            found += _of_row(row, completion_of, render_completion)
-    found += _pairs_of_thumbs(found)
-    return [example for example in found if _teaches(example, max_tokens)]
+            examples += _of_row(row, completion_of, render_completion)
+    examples += _pairs_of_thumbs(examples)
+    return [example for example in examples if is_informative(example) and _fits(example, max_tokens)]
 
 
 def _of_row(
@@ -128,8 +122,10 @@ def _of_row(
     if row.kind == "regenerate":
         return [replace(_thumb(row, completion, up=False, share=ASKED_AGAIN), is_implicit=True)]
     if row.kind == "correction" and row.text is not None:
-        _, edited_ids = render_completion(completion.messages, row.text)
-        return [_two(row, "correction", completion, good=CompletionTokens(tuple(edited_ids)), bad=_reply(completion))]
+        _, corrected_ids = render_completion(completion.messages, row.text)
+        return [
+            _two(row, "correction", completion, good=CompletionTokens(tuple(corrected_ids)), bad=_tokens_of(completion))
+        ]
     if row.other_completion_id is None or row.kind not in ("preference", "choice"):
         return []
     other = completion_of(row.other_completion_id, row.other_choice or 0)
@@ -141,7 +137,11 @@ def _of_row(
         return []
     won, lost = (other, completion) if row.winner == "B" else (completion, other)
     if _is_ours(won) and _is_ours(lost) and won.prompt_ids == lost.prompt_ids:
-        return [replace(_two(row, "pair", completion, good=_reply(won), bad=_reply(lost)), is_tie=row.winner == "tie")]
+        return [
+            replace(
+                _two(row, "pair", completion, good=_tokens_of(won), bad=_tokens_of(lost)), is_tie=row.winner == "tie"
+            )
+        ]
     return [
         _thumb(row, side, up=up, share=ONE_SIDED_CHOICE) for side, up in ((won, True), (lost, False)) if _is_ours(side)
     ]
@@ -151,13 +151,13 @@ def _is_ours(completion: Completion) -> bool:
     return bool(completion.prompt_ids) and bool(completion.completion_ids)
 
 
-def _reply(completion: Completion) -> CompletionTokens:
+def _tokens_of(completion: Completion) -> CompletionTokens:
     return CompletionTokens(tuple(completion.completion_ids), tuple(completion.logps) or None, completion.version)
 
 
 def _thumb(row: Feedback, completion: Completion, *, up: bool, share: float = 1.0) -> Example:
-    reply = _reply(completion)
-    good, bad = (reply, None) if up else (None, reply)
+    tokens = _tokens_of(completion)
+    good, bad = (tokens, None) if up else (None, tokens)
     return Example("thumb", tuple(completion.prompt_ids), good, bad, row.rater_id, (row.id,), row.seq or 0, share)
 
 
@@ -168,7 +168,7 @@ def _two(
 
 
 def _pairs_of_thumbs(examples: Sequence[Example]) -> list[Example]:
-    """Pair each thumb up with a thumb down that the same rater gave to another reply to the same prompt, in order."""
+    """Pair each thumb up with a thumb down of the same rater on the same prompt, in order."""
     sides: dict[tuple[str, tuple[int, ...]], tuple[list[Example], list[Example]]] = defaultdict(lambda: ([], []))
     for example in examples:
         if example.kind == "thumb" and not example.is_implicit:
@@ -184,29 +184,28 @@ def _pairs_of_thumbs(examples: Sequence[Example]) -> list[Example]:
     return pairs
 
 
-def says_something(example: Example) -> bool:
-    """Whether there is anything to learn: a prompt, replies that are not empty, and two sides that differ."""
-    if not example.prompt_ids or any(not reply.ids for reply in example.replies) or example.share <= 0.0:
+def is_informative(example: Example) -> bool:
+    """Whether there is anything to learn: a prompt, no empty completion, and two sides that differ."""
+    if not example.prompt_ids or any(not completion.ids for completion in example.completions) or example.share <= 0.0:
         return False
     return example.good is None or example.bad is None or example.good.ids != example.bad.ids
 
 
-def _teaches(example: Example, max_tokens: int) -> bool:
-    if not says_something(example):
-        return False
-    return all(len(example.prompt_ids) + len(reply.ids) <= max_tokens for reply in example.replies)
+def _fits(example: Example, max_tokens: int) -> bool:
+    return all(len(example.prompt_ids) + len(completion.ids) <= max_tokens for completion in example.completions)
+
+
+READ_ALL = ("mixed", "grpo", "rloo", "ppo", "ilql")  # algorithms that read every example as it is
 
 
 def for_algorithm(examples: Sequence[Example], algorithm: str) -> list[Example]:
-    """Return the examples as one algorithm alone reads them.
+    """Return the examples in the form that an algorithm reads.
 
-    mixed: all. dpo: pairs, and corrections as pairs. kto: everything as thumbs; a pair is two of half weight. sft:
-    whatever has a good
-    reply; of pairs that alone, while a correction keeps its original, which tells what changed. Those that learn by way
-    of a reward or
-    of values (grpo, rloo, ppo, ilql) read all.
+    dpo: pairs, and corrections as pairs. kto: everything as thumbs; a pair is two of half share. sft: all with a good
+    completion; of pairs that side alone, while corrections keep their original, which shows what changed. The others
+    read all examples as they are.
     """
-    if algorithm in ("mixed", "grpo", "rloo", "ppo", "ilql"):
+    if algorithm in READ_ALL:
         return list(examples)
     if algorithm == "dpo":
         return [replace(example, kind="pair") for example in examples if example.kind != "thumb"]

@@ -1,25 +1,24 @@
-"""What an update does, laid out before it begins: which items, in which batches. The same for the same run, whatever
-happened meanwhile.
-"""
+"""The plan of an update, fixed before it begins: its examples and its batches. The same run has the same plan."""
 
 import random
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from learner.errors import NothingToLearn
 from learner.data.examples import Example, for_algorithm
 from learner.data.replay import replay_of
+from learner.data.weighting import FLIP_RATE, Scales, with_example_weights
+from learner.errors import NothingToLearn
 from learner.settings import LearnerSettings
-from learner.data.weighting import FLIP_RATE, Scales, weighed
 
-MIN_TO_HOLD_OUT = 8  # with fewer new items all are trained on
-COIN = 0.45  # who errs as often as this may be trained on, at a hundredth of a weight, but judges nothing
+MIN_TO_HOLD_OUT = 8  # with fewer new examples all are trained on
+# Raters who are wrong as often are trained on, at a hundredth of a weight, but nothing of theirs is held out.
+MAX_HELD_OUT_FLIP_RATE = 0.45
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One update. `batches` hold indices into `trained`; `held_out` is never trained on here, but by later updates."""
+    """One update. `batches` hold indices into `trained`. Later updates train on `held_out`."""
 
     trained: tuple[Example, ...]
     held_out: tuple[Example, ...]
@@ -36,47 +35,45 @@ def plan_of(
     parent: int,
     trust: Mapping[str, float],
 ) -> Plan:
-    """Return the plan of an update on `new` examples with a replay of `earlier` ones. Raises NothingToLearn."""
+    """Return the plan of an update on `new` examples with replay of `earlier` ones. Raises NothingToLearn."""
     kept, held_out = without_holdout(new, settings.gate.holdout, seed)
     kept, held_out = for_algorithm(kept, settings.algorithm), for_algorithm(held_out, settings.algorithm)
     kept = kept[-settings.max_examples :]
     if not kept:
-        raise NothingToLearn(
-            f"none of the {len(new)} new items says anything that the algorithm {settings.algorithm!r} can learn from"
-        )
+        raise NothingToLearn(f"the algorithm {settings.algorithm!r} can learn from none of the {len(new)} new examples")
     again = replay_of(for_algorithm(earlier, settings.algorithm), round(settings.replay * len(kept)), seed)
     scales = Scales.of(settings)
-    trained = weighed([*kept, *again], parent=parent, trust=trust, default_flip_rate=FLIP_RATE, scales=scales)
-    trained = [example for example in trained if example.weight > 0]
+    trained = with_example_weights(
+        [*kept, *again], parent=parent, trust=trust, default_flip_rate=FLIP_RATE, scales=scales
+    )
+    trained = [example for example in trained if example.example_weight > 0]
     if not trained:
-        raise NothingToLearn(f"all {len(kept)} new items are of raters or of a kind whose word counts for nothing")
-    judged = weighed(held_out, parent=parent, trust=trust, default_flip_rate=FLIP_RATE, scales=scales)
-    judged = [example for example in judged if example.weight > 0 and example.flip_rate < COIN]
-    together = [
-        (example.prompt_ids, example.feedback_ids) for example in trained
-    ]  # the two thumbs that a pair is for kto share their prompt's row
+        raise NothingToLearn(f"all {len(kept)} new examples are of raters or of a kind that counts for nothing")
+    held_out = with_example_weights(held_out, parent=parent, trust=trust, default_flip_rate=FLIP_RATE, scales=scales)
+    held_out = [
+        example for example in held_out if example.example_weight > 0 and example.flip_rate < MAX_HELD_OUT_FLIP_RATE
+    ]
+    together = [(example.prompt_ids, example.feedback_ids) for example in trained]  # kto's two thumbs of a pair
     batches = batches_of(len(trained), settings.batch_size, settings.steps, settings.passes, seed, together)
-    return Plan(tuple(trained), tuple(judged), batches, seed)
+    return Plan(tuple(trained), tuple(held_out), batches, seed)
 
 
 def without_holdout(new: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """Split new examples into those to train on and those to judge by: whole prompts of a rater, so that nothing judged
-    was trained on.
+    """Split new examples into those to train on and those to hold out, by whole prompts of a rater.
 
-    Which ones is drawn from `seed` and the examples' content. With few examples all are trained on. Nothing is judged
-    by what nobody said
-    in words (`is_implicit`): where it is on a prompt that is held out it is left out altogether.
+    `seed` and the examples' content draw which. With few examples none is held out. Implicit examples are never held
+    out. Those on a held-out prompt are left out altogether.
     """
-    said = [example for example in new if not example.is_implicit]
-    if share <= 0 or len(said) < MIN_TO_HOLD_OUT:
+    explicit = [example for example in new if not example.is_implicit]
+    if share <= 0 or len(explicit) < MIN_TO_HOLD_OUT:
         return list(new), []
     drawn: dict[tuple[str, tuple[int, ...]], str] = {}
     sizes: dict[tuple[str, tuple[int, ...]], int] = {}
-    for example in said:
+    for example in explicit:
         group = (example.rater_id, example.prompt_ids)
         drawn[group] = sha256(f"{seed} {group}".encode()).hexdigest()
         sizes[group] = sizes.get(group, 0) + 1
-    wanted, taken = share * len(said), 0
+    wanted, taken = share * len(explicit), 0
     out: set[tuple[str, tuple[int, ...]]] = set()
     for group in sorted(drawn, key=lambda group: drawn[group]):
         if taken + sizes[group] / 2 <= wanted:
@@ -90,11 +87,10 @@ def without_holdout(new: Sequence[Example], share: float, seed: int) -> tuple[li
 def batches_of(
     count: int, size: int, steps: int, passes: float, seed: int, together: Sequence[Hashable] | None = None
 ) -> tuple[tuple[int, ...], ...]:
-    """Return batches of `size` indices out of `count`, in shuffled passes one after the other, at most `steps` of them.
+    """Return at most `steps` batches of `size` indices out of `count`, in shuffled passes one after the other.
 
-    An item comes again only when all others had their turn; with fewer items than `size` a batch is one whole pass.
-    Items with the same key in
-    `together` (one for each) follow one another.
+    An index repeats only after all others had their turn. With fewer than `size` a batch is one whole pass. Indices
+    with the same key in `together` (one for each index) follow one another.
     """
     units: dict[Hashable, list[int]] = {}
     for index, key in enumerate(together if together is not None else range(count)):
@@ -111,14 +107,13 @@ def batches_of(
 
 
 def seed_of(base_seed: int, number_of_runs: int, parent: int, upto_seq: int) -> int:
-    """Return the seed of a run: a number below 2^31 that differs from run to run and is the same for the same history.
-    """
+    """Return the seed of a run, below 2^31: another one for each run, and the same for the same history."""
     digest = sha256(f"{base_seed} {number_of_runs} {parent} {upto_seq}".encode()).digest()
     return int.from_bytes(digest[:4], "little") >> 1
 
 
 def halved(settings: LearnerSettings) -> LearnerSettings:
-    """Return the settings for a second, more careful try: half the steps, and half the rounds of those that sample."""
+    """Return the settings of a second try: half the steps, and half the rounds of methods that sample."""
     rollout = settings.rollout.model_copy(update={"rounds": max(1, settings.rollout.rounds // 2)})
     fewer = {"steps": max(1, settings.steps // 2), "passes": settings.passes / 2, "rollout": rollout}
     return settings.model_copy(update=fewer)

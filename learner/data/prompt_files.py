@@ -1,19 +1,18 @@
-"""Files of prompts: JSON Lines with a `prompt` each, a string or a list of messages, and whatever else their reader
-looks for.
-"""
+"""Prompt files: JSON Lines with a `prompt` each, a string or a list of messages, and further fields for the reader."""
 
 from pathlib import Path
 from typing import Any
 
-from learner.errors import BadData
 from learner.data.json_lines import json_lines
+from learner.errors import BadData
 
 Messages = list[dict[str, Any]]
 
 
 def read_prompts(path: Path) -> list[tuple[Messages, dict[str, Any]]]:
-    """Return each line's messages and the whole line as an object. Raises BadData, naming the line, for anything else,
-    and for an empty file.
+    """Return each line's messages, and the whole line as an object.
+
+    Raises BadData for any other line, with its number, and for an empty file.
     """
     path = path.expanduser()
     found = [_prompt(row, f"{path}, line {number}") for number, row in json_lines(path, "file of prompts")]

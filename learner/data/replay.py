@@ -1,4 +1,4 @@
-"""Which earlier examples an update sees again: a deterministic sample, spread over raters, kinds and prompts."""
+"""Which earlier examples an update repeats: a deterministic sample, spread over raters, kinds and prompts."""
 
 import random
 from collections import defaultdict
@@ -8,11 +8,10 @@ from learner.data.examples import Example, interleaved
 
 
 def replay_of(earlier: Sequence[Example], count: int, seed: int) -> list[Example]:
-    """Return at most `count` of the earlier examples; the same for the same examples (in any order) and seed.
+    """Return at most `count` of the earlier examples, the same for the same examples in any order and seed.
 
-    Each stratum (rater, kind, label) gives in turns, and within a stratum each prompt does, so that neither a talkative
-    rater nor a
-    favourite question crowds out the rest.
+    Strata (rater, kind, direction) take turns, and so do the prompts of a stratum. Neither an active rater nor a
+    popular prompt crowds out the others.
     """
     rng = random.Random(seed)
     strata: dict[tuple[str, str, bool], dict[tuple[int, ...], list[Example]]] = defaultdict(lambda: defaultdict(list))

@@ -1,9 +1,8 @@
-"""Probes: prompts whose right answers are known, by which the gate sees that a version has not become wrong more often.
+"""Skill probes: questions with known answers. By them the gate sees whether a version is wrong more often.
 
-A file of them is JSON Lines, for any model: `{"prompt": text or messages, "expect": [regex, ...], "forbid": [regex,
-...]}`. An answer is right when
-every `expect` is found in it and no `forbid` is, upper and lower case alike. The bundled models have theirs beside
-their folders.
+A file of skill probes is JSON Lines, for any model: `{"prompt": text or messages, "expect": [regex, ...], "forbid":
+[regex, ...]}`. An answer is right when every `expect` matches in it and no `forbid` does, ignoring case. The bundled
+models have such files beside their folders.
 """
 
 import logging
@@ -18,7 +17,7 @@ from learner.errors import BadData
 from learner.gate.checks import MIN_PROBES
 from learner.model.resident import Resident
 from learner.model.rollouts import sample_rollouts
-from learner.settings import LearnerSettings
+from learner.settings import GateSettings
 from policy.chat import decode, end_ids, render_prompt
 from policy.model import bundled_models, resolve_model
 
@@ -28,7 +27,7 @@ NAME = "probes.jsonl"
 
 @dataclass(frozen=True)
 class SkillProbe:
-    """One prompt and what a right answer says."""
+    """One question, and the patterns that decide whether an answer is right."""
 
     prompt_ids: tuple[int, ...]
     expect: tuple[re.Pattern[str], ...]
@@ -36,43 +35,54 @@ class SkillProbe:
 
     def is_right(self, answer: str) -> bool:
         """Whether an answer is right."""
-        return all(pattern.search(answer) for pattern in self.expect) and not any(
-            pattern.search(answer) for pattern in self.forbid
-        )
+        is_forbidden = any(pattern.search(answer) for pattern in self.forbid)
+        return all(pattern.search(answer) for pattern in self.expect) and not is_forbidden
 
 
-def skill_probe_file(settings: LearnerSettings) -> Path | None:
-    """Return the file of probes in force: the one of the settings, else that in the model's folder or beside the
-    bundled models', if any.
+def skill_probe_file(limits: GateSettings, model: str) -> Path | None:
+    """Return the file of skill probes in force: that of the settings, else that of the model; None where there is none.
+
+    A model's file lies in its folder, or beside the folders of bundled models.
     """
-    if settings.gate.skill_probes is not None:
-        return settings.gate.skill_probes
-    folder = resolve_model(settings.model).resolve()
+    if limits.skill_probes is not None:
+        return limits.skill_probes
+    folder = resolve_model(model).resolve()
     is_bundled = folder in [bundled.resolve() for bundled in bundled_models().values()]
     files = [folder / NAME, *([folder.parent / NAME] if is_bundled else [])]
     return next((file for file in files if file.is_file()), None)
 
 
 def read_skill_probes(resident: Resident) -> list[SkillProbe]:
-    """Return the probes in force for the resident model, at most `gate_probe_items`, spread over the file.
+    """Return the skill probes in force, at most `gate.num_skill_probes`, spread over the file.
 
-    Raises BadData for a file that is none, and where settings ask for probes of which there are too few to decide
+    Raises BadData for a file that cannot be read, and where settings ask for probes but too few are there to decide
     anything.
     """
-    settings = resident.settings
-    path = skill_probe_file(settings)
-    if (
-        settings.gate.skill_probes is not None and not settings.gate.skill_probes.expanduser().is_file()
-    ):  # said even where nothing would be asked
+    limits = resident.settings.gate
+    path = skill_probe_file(limits, resident.settings.model)
+    if limits.skill_probes is not None and not limits.skill_probes.expanduser().is_file():  # even where none is asked
         raise BadData(
-            f"the file of probes {settings.gate.skill_probes} cannot be read: there is no such file; set gate_probes to one, or leave it out"
+            f"the file of skill probes {limits.skill_probes} cannot be read: there is no such file; "
+            "set gate.skill_probes to one, or leave it out"
         )
-    if path is None or not settings.gate.num_skill_probes:
+    if path is None or not limits.num_skill_probes:
         return []
-    if settings.gate.num_skill_probes < MIN_PROBES:
-        raise BadData(
-            f"gate_probe_items is {settings.gate.num_skill_probes}: fewer than {MIN_PROBES} probes decide nothing; 0 asks none"
-        )
+    if limits.num_skill_probes < MIN_PROBES:
+        few = f"fewer than {MIN_PROBES} decide nothing"
+        raise BadData(f"gate.num_skill_probes is {limits.num_skill_probes}: {few}; 0 asks none")
+    found = _probes_that_fit(resident, path)
+    if len(found) < MIN_PROBES:
+        room = f"room for an answer of gate.max_tokens={limits.max_tokens}"
+        few = f"{len(found)} skill probes of {path} leave {room}; fewer than {MIN_PROBES} decide nothing"
+        if limits.skill_probes is not None:
+            raise BadData(f"{few}: add some, shorten them, or set gate.num_skill_probes to 0")
+        log.warning(few)
+    count = min(len(found), limits.num_skill_probes)
+    return [found[index * len(found) // count] for index in range(count)]
+
+
+def _probes_that_fit(resident: Resident, path: Path) -> list[SkillProbe]:
+    """Return the file's probes whose prompt leaves room for an answer. Raises BadData."""
     found = []
     for number, (messages, row) in enumerate(read_prompts(path), 1):
         where = f"{path}, prompt {number}"
@@ -80,22 +90,15 @@ def read_skill_probes(resident: Resident) -> list[SkillProbe]:
         if not expect and not forbid:
             raise BadData(f"{where}: want expect or forbid, lists of regular expressions, or every answer is right")
         ids = render_prompt(resident.tokenizer, messages)
-        if len(ids) + settings.gate.max_tokens <= resident.context_length:
+        if len(ids) + resident.settings.gate.max_tokens <= resident.context_length:
             found.append(SkillProbe(tuple(ids), expect, forbid))
-    if len(found) < MIN_PROBES:
-        room = f"room for a reply of gate_max_tokens={settings.gate.max_tokens}"
-        few = f"{len(found)} probes of {path} leave {room}; fewer than {MIN_PROBES} decide nothing"
-        if settings.gate.skill_probes is not None:
-            raise BadData(f"{few}: add some, shorten them, or set gate_probe_items to 0")
-        log.warning(few)
-    most = min(len(found), settings.gate.num_skill_probes)
-    return [found[place * len(found) // most] for place in range(most)]
+    return found
 
 
 def right_answers(resident: Resident, probes: Sequence[SkillProbe]) -> tuple[bool, ...]:
-    """Return which probes the resident weights answer rightly, taking the likeliest token each time."""
+    """Return which skill probes the resident weights answer rightly, with greedy decoding."""
     with resident.autocast():
-        replies = sample_rollouts(
+        rollouts = sample_rollouts(
             resident.model,
             [probe.prompt_ids for probe in probes],
             end_ids=end_ids(resident.tokenizer),
@@ -104,7 +107,7 @@ def right_answers(resident: Resident, probes: Sequence[SkillProbe]) -> tuple[boo
             temperature=0.0,
         )
     return tuple(
-        probe.is_right(decode(resident.tokenizer, reply.ids)) for probe, reply in zip(probes, replies, strict=True)
+        probe.is_right(decode(resident.tokenizer, rollout.ids)) for probe, rollout in zip(probes, rollouts, strict=True)
     )
 
 

@@ -1,8 +1,6 @@
-"""Prompts that nobody complained about: small talk, knowledge, language, arithmetic, code, in English and Chinese, for
-the anchors.
+"""The anchors' built-in prompts, in English and Chinese: small talk, knowledge, language, arithmetic and code.
 
-Beside whole sentences there are patterns with words and numbers to fill in: what a model knows of a task shows in many
-cases, not in one.
+There are whole sentences and patterns to fill in: what a model knows of a task shows in many cases, not in one.
 """
 
 import random
@@ -129,7 +127,7 @@ PATTERNS = (
     "把“{animal_zh}”翻译成英语。",
     "请用“{thing_zh}”造句。",
 )
-WORDS: dict[str, list[str]] = {
+FILLERS: dict[str, list[str]] = {
     "thing": [
         "table",
         "river",
@@ -156,14 +154,12 @@ WORDS: dict[str, list[str]] = {
 
 
 def anchor_prompts(count: int) -> list[str]:
-    """Return `count` prompts, the same whenever asked: sentences first, as far as they are a third, then patterns in
-    turn, each filled anew.
-    """
+    """Return `count` prompts, the same at each call: at most a third are sentences, the rest are filled patterns."""
     rng = random.Random(0)
     sentences = min(len(SENTENCES), -(-count // 3))
-    chosen = [SENTENCES[place * len(SENTENCES) // sentences] for place in range(sentences)]
+    chosen = [SENTENCES[index * len(SENTENCES) // sentences] for index in range(sentences)]
     first = rng.randrange(len(PATTERNS))
-    return chosen + [_filled(PATTERNS[(first + 7 * place) % len(PATTERNS)], rng) for place in range(count - sentences)]
+    return chosen + [_filled(PATTERNS[(first + 7 * index) % len(PATTERNS)], rng) for index in range(count - sentences)]
 
 
 def _filled(pattern: str, rng: random.Random) -> str:
@@ -175,4 +171,4 @@ def _filled(pattern: str, rng: random.Random) -> str:
         "a2": a + 2 * step,
         "a3": a + 3 * step,
     }
-    return pattern.format(**numbers, **{name: rng.choice(words) for name, words in WORDS.items()})
+    return pattern.format(**numbers, **{name: rng.choice(choices) for name, choices in FILLERS.items()})

@@ -1,12 +1,13 @@
-"""Anchor samples: what the base model says on prompts that nobody complained about, with its distribution at each
-token.
+"""Anchors: KL-regularisation samples of the base model on prompts that nobody rated, with its distributions.
 
-They are made once per base model and kept in the cache folder; without them an update forgets what it is not told of.
+They are made once per base model and kept in the cache folder. Without them an update forgets what feedback is not
+about.
 """
 
 import json
 import logging
 import os
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,47 +24,50 @@ from learner.model.anchor_prompts import anchor_prompts
 from learner.model.resident import Resident
 from learner.model.rollouts import sample_rollouts
 from learner.model.scoring import completion_logits
-from learner.settings import LearnerSettings
+from learner.settings import AnchorSettings
 from policy.chat import end_ids, render_prompt
 
 log = logging.getLogger(__name__)
-TOP = 64
-CHUNK = 16
+TOP = 64  # tokens of the vocabulary whose log-probabilities are kept; the rest is one number
+BATCH = 16  # completions per forward pass
 SMALL = 50_000_000  # parameters
 MOST = 4096  # anchors
 SEED = 20_240_229  # anchors do not depend on an update's seed: they are made once
+ON_DISK = "replies"  # key of prompts and completions in the cache files that data folders hold
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """One sample with its reference distribution: `top` has one row per reply token."""
+    """One sample with a reference distribution: `top` has one row per completion token."""
 
     prompt_ids: tuple[int, ...]
     completion_ids: tuple[int, ...]
     top: TopLogps
 
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of prompt and completion."""
+        return len(self.prompt_ids) + len(self.completion_ids)
+
 
 def base_anchors(resident: Resident, cache: Path, count: int) -> list[Anchor]:
-    """Return about `count` anchors of the base model, from the cache folder or made now (and kept there); the cache may
-    be deleted any time.
+    """Return about `count` anchors of the base model: from the cache folder, else sampled now and kept there.
 
-    Prompts come from the `anchor_file` of the settings first, from the built-in ones for the rest; where the settings
-    leave the number open
-    (`anchor_items` 0) those of the file come on top. Raises BadData for a file that is no such file,
-    BadSetting where no prompt leaves room for a reply.
+    Prompts come from `anchors.file` first and from the built-in ones for the rest. Where `anchors.count` is 0, those of
+    the file come on top. The cache may be deleted at any time. Raises BadData for a file that is no such file, and
+    BadSetting where no prompt leaves room for a completion.
     """
     prompts = _prompts(resident, count)
     if not prompts:
-        most = resident.settings.gate.max_tokens
-        raise BadSetting(
-            f"gate_max_tokens {most} leaves no prompt room in the model's context of {resident.context_length} tokens; lower it"
-        )
+        most, context = resident.settings.gate.max_tokens, resident.context_length
+        reason = f"gate.max_tokens {most} leaves no prompt room in the model's context of {context} tokens"
+        raise BadSetting(f"{reason}; lower it")
     digest = sha256(json.dumps(prompts).encode()).hexdigest()[:16]
     path = cache / f"anchors-{resident.base_digest[:16]}-{digest}-{resident.settings.gate.max_tokens}.safetensors"
     if path.exists():
         try:
             return _read(path)
-        except Exception as error:  # half a file, another format: only a cache
+        except Exception as error:  # half a file or another format: it is only a cache
             log.warning("anchors in %s cannot be read (%s); made again", path.name, error)
     with resident.as_base() as model, resident.autocast():
         ends = end_ids(resident.tokenizer)
@@ -73,15 +77,27 @@ def base_anchors(resident: Resident, cache: Path, count: int) -> list[Anchor]:
     return anchors
 
 
-def anchor_count(settings: LearnerSettings, num_parameters: int) -> int:
-    """Return how many anchors there are to be: as many as the settings say, or for a small model, which samples them in
-    seconds, 256, else 64.
-    """
-    return settings.anchors.count or (256 if num_parameters <= SMALL else 64)
+def anchor_count(settings: AnchorSettings, num_parameters: int) -> int:
+    """Return how many anchors to make: `count`, or 256 for a small model, which samples them in seconds, else 64."""
+    return settings.count or (256 if num_parameters <= SMALL else 64)
+
+
+def anchors_per_step(settings: AnchorSettings) -> int:
+    """Return how many anchors each optimizer step sees: none where they weigh nothing."""
+    return settings.batch_size if settings.weight > 0 else 0
+
+
+def anchor_order(count: int, per_step: int, steps: int, seed: int) -> list[list[int]]:
+    """Return the indices of the anchors that each step sees: all of `count` in turn, in shuffled passes."""
+    rng = random.Random(seed + 1)
+    stream: list[int] = []
+    while count and len(stream) < per_step * steps:
+        stream += rng.sample(range(count), count)
+    return [stream[step * per_step : (step + 1) * per_step] for step in range(steps)]
 
 
 def _prompts(resident: Resident, count: int) -> list[list[int]]:
-    """Return the prompts as token ids; those that leave no room for a reply are left out."""
+    """Return the prompts as token ids; those that leave no room for a completion are left out."""
     settings = resident.settings
 
     def rendered(conversations: Iterable[Messages]) -> list[list[int]]:
@@ -93,25 +109,28 @@ def _prompts(resident: Resident, count: int) -> list[list[int]]:
         read = read_prompts(settings.anchors.file)
         theirs = rendered(messages for messages, _ in read)
         asked = min(len(theirs), count if settings.anchors.count else MOST - count)
-        theirs = [theirs[place * len(theirs) // asked] for place in range(asked)]
+        theirs = [theirs[index * len(theirs) // asked] for index in range(asked)]
         if len(theirs) < len(read):
             left_out = f"{len(read) - asked} of the {len(read)} prompts of {settings.anchors.file}"
-            log.warning("%s are no anchors: too long, or more than there are to be (anchor_items)", left_out)
+            log.warning("%s are no anchors: too long, or more than anchors.count", left_out)
     more = count - len(theirs) if settings.anchors.count else count
     return theirs + rendered([{"role": "user", "content": text}] for text in (anchor_prompts(more) if more else []))
 
 
 @torch.no_grad()
-def with_distributions(model: torch.nn.Module, replies: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Anchor]:
-    """Return each (prompt, reply) with this model's next-token distribution at each reply token, kept on the CPU."""
+def with_distributions(
+    model: torch.nn.Module, completions: Sequence[tuple[Sequence[int], Sequence[int]]]
+) -> list[Anchor]:
+    """Return each (prompt, completion) with this model's distribution at each completion token, on the CPU."""
     anchors = []
-    for start in range(0, len(replies), CHUNK):
-        chunk = replies[start : start + CHUNK]
-        top = top_logps(completion_logits(model, chunk), TOP)
-        lengths = [len(reply) for _, reply in chunk]
-        pieces = [part.cpu().split(lengths) for part in (top.ids, top.logps, top.rest)]
-        for (prompt, reply), ids, logps, rest in zip(chunk, *pieces, strict=True):
-            anchors.append(Anchor(tuple(prompt), tuple(reply), TopLogps(ids.clone(), logps.float(), rest.float())))
+    for start in range(0, len(completions), BATCH):
+        batch = completions[start : start + BATCH]
+        top = top_logps(completion_logits(model, batch), TOP)
+        lengths = [len(completion) for _, completion in batch]
+        columns = [column.cpu().split(lengths) for column in (top.ids, top.logps, top.rest)]
+        for (prompt, completion), ids, logps, rest in zip(batch, *columns, strict=True):
+            distributions = TopLogps(ids.clone(), logps.float(), rest.float())
+            anchors.append(Anchor(tuple(prompt), tuple(completion), distributions))
     return anchors
 
 
@@ -124,19 +143,19 @@ def stacked(anchors: Sequence[Anchor], device: torch.device) -> TopLogps:
 def _write(path: Path, anchors: Sequence[Anchor]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     everything = stacked(anchors, torch.device("cpu"))
-    replies = json.dumps([[anchor.prompt_ids, anchor.completion_ids] for anchor in anchors])
+    completions = json.dumps([[anchor.prompt_ids, anchor.completion_ids] for anchor in anchors])
     tensors = {"ids": everything.ids.to(torch.int32), "logps": everything.logps, "rest": everything.rest}
     unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, {"replies": replies})
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, {ON_DISK: completions})
     unfinished.replace(path)
 
 
 def _read(path: Path) -> list[Anchor]:
     with safe_open(path, "pt") as file:
-        replies = json.loads(file.metadata()["replies"])
-        lengths = [len(reply) for _, reply in replies]
+        completions = json.loads(file.metadata()[ON_DISK])
+        lengths = [len(completion) for _, completion in completions]
         ids, logps, rest = (file.get_tensor(name).split(lengths) for name in ("ids", "logps", "rest"))
     return [
-        Anchor(tuple(prompt), tuple(reply), TopLogps(ids[place].long(), logps[place], rest[place]))
-        for place, (prompt, reply) in enumerate(replies)
+        Anchor(tuple(prompt), tuple(completion), TopLogps(ids[index].long(), logps[index], rest[index]))
+        for index, (prompt, completion) in enumerate(completions)
     ]

@@ -1,11 +1,9 @@
-"""Several processes at one update (`torchrun --nproc-per-node 2 --no-python attune train ...`): each takes a share of
-every step's rows.
+"""Several processes at one update: each takes a share of every step's rows.
 
-All hold the whole model and the same plan. A step's totals are those of all rows, so that the ranks' gradients add up
-to the one gradient. What
-is drawn or decided (trust, samples, anchors, when to stop) is the first rank's word; what else is not a gradient
-(heads, metrics) every rank
-computes for itself. With one process nothing here does anything.
+They are started by `torchrun --nproc-per-node 2 --no-python attune train ...`. All hold the whole model and the same
+plan. A step's totals are those of all rows, so that the ranks' gradients add up to the one gradient. The first rank
+draws or decides trust, samples, anchors and when to stop. Every rank computes the rest itself: heads and metrics. With
+one process nothing here does anything.
 """
 
 import contextlib
@@ -21,7 +19,7 @@ Item = TypeVar("Item")
 
 @contextlib.contextmanager
 def joined(device: str) -> Generator[None, None, None]:
-    """Join the other processes that torchrun started, if it did; leave them in the end."""
+    """Join the other processes that torchrun started, if it did; leave them at the end."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
@@ -31,7 +29,7 @@ def joined(device: str) -> Generator[None, None, None]:
     dist.init_process_group("nccl" if is_cuda else "gloo")
     try:
         yield
-        dist.barrier()  # together: gloo's threads may abort one that leaves while another still talks to it
+        dist.barrier()  # gloo's threads may abort a process that leaves while another still uses it
     finally:
         dist.destroy_process_group()
 
@@ -47,17 +45,16 @@ def is_first() -> bool:
 
 
 def share(lengths: Sequence[int]) -> list[int]:
-    """Return the indices of this process's rows: dealt out longest first, to and fro, so that all have about as many
-    tokens.
+    """Return the indices of this process's rows.
+
+    They are dealt out longest first, to and fro, so that all processes have about as many tokens.
     """
     ranks = count()
     if ranks == 1:
         return list(range(len(lengths)))
     order, mine = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)), dist.get_rank()
     return sorted(
-        index
-        for place, index in enumerate(order)
-        if min(place % (2 * ranks), 2 * ranks - 1 - place % (2 * ranks)) == mine
+        index for turn, index in enumerate(order) if min(turn % (2 * ranks), 2 * ranks - 1 - turn % (2 * ranks)) == mine
     )
 
 
@@ -76,7 +73,7 @@ def add_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 
 
 def gathered(mine: Item) -> list[Item]:
-    """Return what each process has, in the same order everywhere."""
+    """Return each process's value, in the same order in all."""
     if count() == 1:
         return [mine]
     found: list[Any] = [None] * count()
@@ -85,7 +82,7 @@ def gathered(mine: Item) -> list[Item]:
 
 
 def the_first(mine: Item) -> Item:
-    """Return the first process's, everywhere: what is drawn must be the same even where kernels are not."""
+    """Return the first process's value in all: what is drawn must be the same even where kernels are not."""
     if count() == 1:
         return mine
     held: list[Any] = [mine]

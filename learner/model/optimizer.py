@@ -1,6 +1,4 @@
-"""AdamW over the resident weights, with a memory that outlives an update: its moments are kept beside the version that
-they led to.
-"""
+"""AdamW over the resident weights. Its state outlives an update: it is kept for the version that it led to."""
 
 import logging
 import os
@@ -12,29 +10,34 @@ from safetensors.torch import save_file
 
 from learner.model import distributed
 from learner.model.resident import Resident
-from learner.settings import LearnerSettings
+from learner.settings import OptimizerSettings
 
 log = logging.getLogger(__name__)
 BETAS = (0.9, 0.95)
 EPS = 1e-8  # in units of a gradient
 WARMUP_STEPS = 5  # over which the learning rate rises where there is no optimizer state
 CLIP_NORM = 1.0  # a longer gradient is scaled down to it
-KEPT = 4  # files of moments; older ones belong to versions that nobody trains on
+KEPT = 4  # files of optimizer state; older ones belong to versions that nobody trains on
 
 
-def optimizer_of(resident: Resident, settings: LearnerSettings) -> "Optimizer":
-    """Return an optimizer without memory, set up as the settings say."""
+def optimizer_state_path(data: Path, version: int) -> Path:
+    """Return the file of the optimizer state that led to a version; losing it costs a warm-up."""
+    return data / "cache" / "moments" / f"{version:06d}.safetensors"  # the folder's name in people's data folders
+
+
+def optimizer_of(resident: Resident, settings: OptimizerSettings) -> "Optimizer":
+    """Return an optimizer without state."""
     return Optimizer(
         resident,
         learning_rate=resident.learning_rate,
         warmup_steps=WARMUP_STEPS,
         clip_norm=CLIP_NORM,
-        weight_decay=settings.optimizer.weight_decay,
+        weight_decay=settings.weight_decay,
     )
 
 
 class Optimizer:
-    """AdamW with gradient clipping and a learning rate that is constant between a warm-up and an update's cool-down."""
+    """AdamW with gradient clipping and a learning rate that is constant after a warm-up."""
 
     def __init__(
         self,
@@ -53,7 +56,7 @@ class Optimizer:
             self._named.values(), lr=learning_rate, betas=betas, eps=eps, weight_decay=weight_decay, fused=True
         )
         self._learning_rate = learning_rate
-        self.num_steps = 0  # since the memory began
+        self.num_steps = 0  # since the state began
 
     def step(self) -> float:
         """Apply the gradients, added over all ranks, and clear them; return their norm before clipping.
@@ -71,10 +74,11 @@ class Optimizer:
         return norm
 
     def write(self, path: Path, digest: str) -> None:
-        """Keep the moments as those that led to the version with this digest, if there are any; the oldest files of the
-        folder go.
+        """Write the state as the one that led to the version with this digest; the folder's oldest files go.
+
+        Nothing is written where no step was taken.
         """
-        if not self._adamw.state:  # no step was taken
+        if not self._adamw.state:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         tensors: dict[str, torch.Tensor] = {}
@@ -92,9 +96,7 @@ class Optimizer:
             old.unlink(missing_ok=True)
 
     def read(self, path: Path, digest: str) -> bool:
-        """Take up the moments that led to the version with this digest; return False, and begin anew, where there are
-        none that fit.
-        """
+        """Take up the state that led to the version with this digest; return False where there is none that fits."""
         if not path.exists():
             return False
         try:
@@ -102,21 +104,20 @@ class Optimizer:
                 about = file.metadata() or {}
                 if about.get("digest") != digest:
                     return False
-                moments = {
+                averages = {
                     name: (file.get_tensor(f"exp_avg/{name}"), file.get_tensor(f"exp_avg_sq/{name}"))
                     for name in self._named
                 }
-        except Exception as error:  # half a file, other weights: only a memory
-            log.warning("the optimizer's memory in %s cannot be used (%s); it begins anew", path.name, error)
+        except Exception as error:  # half a file or other weights: the state is dispensable
+            log.warning("the optimizer state in %s cannot be used (%s); a new one begins", path.name, error)
             return False
-        if any(mean.shape != self._named[name].shape for name, (mean, _) in moments.items()):
+        if any(mean.shape != self._named[name].shape for name, (mean, _) in averages.items()):
             return False
         self.num_steps = int(about["num_steps"])
-        for name, (mean, square) in moments.items():
+        for name, (mean, square) in averages.items():
             parameter = self._named[name]
-            step = torch.tensor(
-                float(self.num_steps), dtype=torch.float32, device=parameter.device
-            )  # the fused kernel reads it where the weight is
+            # The fused kernel reads the step on the weight's device.
+            step = torch.tensor(float(self.num_steps), dtype=torch.float32, device=parameter.device)
             self._adamw.state[parameter] = {
                 "step": step,
                 "exp_avg": mean.to(parameter.device),

@@ -25,34 +25,26 @@ Weights = dict[str, Tensor]
 
 
 class Resident:
-    """Base model, tokenizer, and the weights that move: adapters on all linear layers (`lora`) or every weight
-    (`full`).
+    """Base model, tokenizer and trainable weights: adapters on all linear layers (`lora`) or every weight (`full`).
 
-    The output layer has an adapter only where the version brings one.
-
-    `model` is in evaluation mode always (no dropout: the policy must equal its reference at the start of an update);
-    only the trainable
-    weights carry gradients. It is used by one thread at a time. Raises CannotLearn for a model that cannot be trained
-    here, and as
-    `load_model` does.
+    The output layer has an adapter only where the version brings one. `model` is always in evaluation mode: without
+    dropout the policy equals its reference at the start of an update. Only the trainable weights carry gradients. One
+    thread uses it at a time.
     """
 
     def __init__(self, settings: LearnerSettings) -> None:
+        """Load the model. Raises CannotLearn for a model that cannot be trained here, and as `load_model` does."""
         self.settings = settings
         self.tokenizer = load_tokenizer(settings.model)
         self.base_digest = model_digest(settings.model)
-        self._half = settings.dtype == "bfloat16" or (
-            settings.dtype == "auto" and resolve_device(settings.device) == "cuda"
-        )
-        whole = "bfloat16" if self._half and settings.tuning == "lora" else "float32"
-        self.base = load_model(settings.model, settings.device, whole).eval().requires_grad_(False)
-        if (
-            "past_key_values" not in inspect.signature(self.base.forward).parameters
-        ):  # what replies are sampled with; Mamba has a state instead
-            kind = type(self.base).__name__
-            raise CannotLearn(
-                f"{settings.model} is a {kind}, which keeps no keys and values of attention; choose a model that does"
-            )
+        on_cuda = resolve_device(settings.device) == "cuda"
+        self._half = settings.dtype == "bfloat16" or (settings.dtype == "auto" and on_cuda)
+        precision = "bfloat16" if self._half and settings.tuning == "lora" else "float32"
+        self.base = load_model(settings.model, settings.device, precision).eval().requires_grad_(False)
+        # Rollouts are sampled with a KV cache; Mamba has a state instead.
+        if "past_key_values" not in inspect.signature(self.base.forward).parameters:
+            reason = f"{settings.model} is a {type(self.base).__name__}, which keeps no keys and values of attention"
+            raise CannotLearn(f"{reason}; choose a model that does")
         self.device = next(self.base.parameters()).device
         self.num_parameters = sum(parameter.numel() for parameter in self.base.parameters())
         self.parent_digest = ""
@@ -77,23 +69,23 @@ class Resident:
         return self.settings.optimizer.learning_rate or learning_rate_for(self.num_parameters, self.settings.tuning)
 
     def trainable(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        """The weights that move, by name."""
+        """The trainable weights, by name."""
         return ((name, parameter) for name, parameter in self.model.named_parameters() if parameter.requires_grad)
 
     def weights(self) -> Weights:
-        """Return a copy of the weights that move."""
+        """Return a copy of the trainable weights."""
         return {name: parameter.detach().clone() for name, parameter in self.trainable()}
 
     @torch.no_grad()
     def put(self, weights: Weights) -> None:
-        """Put a copy made by `weights` back."""
+        """Put back a copy made by `weights`."""
         for name, parameter in self.trainable():
             parameter.copy_(weights[name])
 
     def become(self, folder: Path | None, seed: int) -> None:
-        """Take on the weights of a version folder, or of the base model (None; fresh adapters are drawn from `seed`).
+        """Take on the weights of a version folder; None is the base model, with fresh adapters drawn from `seed`.
 
-        Raises CannotLearn when the version was tuned in the other way; VersionCorrupt when its files are not what was
+        Raises CannotLearn for a version of the other tuning, and VersionCorrupt when its files are not what was
         published.
         """
         if folder is None:
@@ -103,9 +95,8 @@ class Resident:
         manifest = read_version(folder)
         if (manifest.kind == "full") != (self.settings.tuning == "full"):
             other = "full" if manifest.kind == "full" else "lora"
-            raise CannotLearn(
-                f"version {manifest.version} was made with tuning {other!r}; set tuning to that, or roll back to version 0 first"
-            )
+            made = f"version {manifest.version} was made with tuning {other!r}"
+            raise CannotLearn(f"{made}; set tuning to that, or roll back to version 0 first")
         if self.settings.tuning == "full":
             self._read_full(folder)
         else:
@@ -113,19 +104,17 @@ class Resident:
         self.parent_digest = manifest.digest
 
     def save(self, folder: Path) -> None:
-        """Write the weights as PEFT or transformers load them."""
+        """Write the weights as PEFT (lora) or transformers (full) load them."""
         if self.settings.tuning == "full":
             self.base.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
             return
-        self.model.save_pretrained(
-            folder, save_embedding_layers=False
-        )  # else PEFT asks the hub for the base model's configuration
+        # Else PEFT asks the hub for the base model's configuration.
+        self.model.save_pretrained(folder, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # a model card full of "more information needed"
         path = folder / "adapter_config.json"
         config = json.loads(path.read_text())
-        # the kinds of layers, as people write them, instead of a set of all layers, whose order would change the
-        # version's digest
+        # The kinds of layers, instead of a set of all layers, whose order would change the version's digest.
         config["target_modules"] = sorted({name.rpartition(".")[2] for name in config["target_modules"]})
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
@@ -172,23 +161,19 @@ class Resident:
         if self._shape is not None:
             self.base = self.model.unload()
         given = {"r": rank, "lora_alpha": alpha, "lora_dropout": 0.0, "bias": "none", "task_type": "CAUSAL_LM"}
-        warnings.filterwarnings(
-            "ignore", "Model has `tie_word_embeddings=True`", UserWarning
-        )  # merged into a copy: policy/weights.py
-        warnings.filterwarnings(
-            "ignore", "fan_in_fan_out is set to", UserWarning
-        )  # PEFT sets it right for each of GPT-2's layers by itself
+        # Adapters are merged into a copy of the head: policy/weights.py.
+        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`", UserWarning)
+        # PEFT itself sets it right for each of GPT-2's layers.
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to", UserWarning)
         try:
             self.model = get_peft_model(self.base, LoraConfig(target_modules="all-linear", **given)).eval()
             if with_head:  # "all-linear" leaves it out
                 names = [*self.model.peft_config["default"].target_modules, self._head_name()]
                 self.base = self.model.unload()
                 self.model = get_peft_model(self.base, LoraConfig(target_modules=names, **given)).eval()
-        except ValueError as error:  # PEFT's own words, of a kind of layers that it cannot adapt
-            reason = first_line(error)
-            raise CannotLearn(
-                f"{self.settings.model} takes no adapters on its linear layers; set tuning to full ({reason})"
-            ) from error
+        except ValueError as error:  # PEFT cannot adapt this kind of layer
+            reason = f"{self.settings.model} takes no adapters on its linear layers"
+            raise CannotLearn(f"{reason}; set tuning to full ({first_line(error)})") from error
         self.model.peft_config["default"].base_model_name_or_path = self.settings.model
         self._shape = (rank, alpha, with_head)
 
@@ -208,9 +193,8 @@ class Resident:
         found = set_peft_model_state_dict(self.model, load_file(folder / "adapter_model.safetensors"))
         missing = [name for name in found.missing_keys if "lora_" in name]
         if missing or found.unexpected_keys:
-            raise CannotLearn(
-                f"the adapter in {folder} does not fit the base model {self.settings.model}: {(missing + found.unexpected_keys)[0]}"
-            )
+            name = (missing + found.unexpected_keys)[0]
+            raise CannotLearn(f"the adapter in {folder} does not fit the base model {self.settings.model}: {name}")
 
     def _read_full(self, folder: Path) -> None:
         from safetensors import safe_open

@@ -1,4 +1,4 @@
-"""Replies of the model in memory: batched sampling for the gate, for anchors and for on-policy methods."""
+"""Rollouts of the model in memory: batched sampling for the gate, for anchors and for on-policy methods."""
 
 import logging
 import random
@@ -12,17 +12,16 @@ from torch import Tensor
 from learner.model.scoring import Row, row_logps, row_of
 
 log = logging.getLogger(__name__)
-BATCH = 64
-AUDIT_SHARE, AUDIT_LEAST = 0.05, 4  # of the replies
-SAMPLER_LIMIT = (
-    1e-3  # nats per token; a ratio to the old policy that is off by more is a bias, though far below the clip
-)
-DROP_AT = 0.75  # share of replies still open at which the ended ones leave the batch; each time the cache is copied
+BATCH = 64  # rollouts that are sampled together
+AUDIT_SHARE, AUDIT_LEAST = 0.05, 4  # of the rollouts, computed again
+# Nats per token. A ratio to the old policy that is off by more is a bias, though far below the clip.
+SAMPLER_LIMIT = 1e-3
+DROP_AT = 0.75  # share of rollouts still open at which the ended ones leave the batch; each time the cache is copied
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """One sampled reply; `logps` (nats) are the model's own at temperature 1. `is_finished`: it ended its turn itself."""
+    """One sampled completion. `logps` (nats) are the model's at temperature 1; `is_finished`: it ended its own turn."""
 
     prompt_ids: tuple[int, ...]
     ids: tuple[int, ...]
@@ -40,8 +39,9 @@ def sample_rollouts(
     seed: int,
     temperature: float = 1.0,
 ) -> list[Rollout]:
-    """Return one reply per prompt, in order; temperature 0 is greedy. The same for the same weights, prompts and seed
-    on a CPU.
+    """Return one rollout per prompt, in order; temperature 0 is greedy.
+
+    On a CPU the same weights, prompts and seed give the same rollouts.
     """
     result: list[Rollout | None] = [None] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
@@ -65,7 +65,7 @@ def _batch(
     generator: torch.Generator,
     temperature: float,
 ) -> list[Rollout]:
-    """Sample a batch of left-padded prompts with one KV cache, out of which replies that have ended are dropped."""
+    """Sample a batch of left-padded prompts with one KV cache, from which ended rollouts are dropped."""
     device = next(model.parameters()).device
     longest, count = max(map(len, prompts)), len(prompts)
     ids = torch.zeros(count, longest, dtype=torch.long)
@@ -76,8 +76,8 @@ def _batch(
     fed, mask = ids.to(device), mask.to(device)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     ends = torch.tensor(sorted(end_ids), dtype=torch.long)
-    cache, rows = None, torch.arange(count)  # rows: which replies are still in the batch
-    said: list[list[int]] = [[] for _ in prompts]
+    cache, rows = None, torch.arange(count)  # rows: which rollouts are still in the batch
+    token_ids: list[list[int]] = [[] for _ in prompts]
     logps: list[list[float]] = [[] for _ in prompts]
     finished = [False] * count
     for _ in range(max_tokens):
@@ -98,7 +98,7 @@ def _batch(
         columns = (rows, token, table.gather(1, token.unsqueeze(1)).squeeze(1), torch.isin(token, ends))
         for row, index, logp, ended in zip(*(column.tolist() for column in columns), strict=True):
             if not finished[row]:
-                said[row].append(index)
+                token_ids[row].append(index)
                 logps[row].append(logp)
                 finished[row] = ended
         open_rows = torch.tensor([not finished[row] for row in rows.tolist()])
@@ -117,26 +117,25 @@ def _batch(
                 rows[kept],
             )
     return [
-        Rollout(tuple(prompt), tuple(reply), tuple(completion_logps), ended)
-        for prompt, reply, completion_logps, ended in zip(prompts, said, logps, finished, strict=True)
+        Rollout(tuple(prompt), tuple(completion), tuple(completion_logps), ended)
+        for prompt, completion, completion_logps, ended in zip(prompts, token_ids, logps, finished, strict=True)
     ]
 
 
 def sampler_logps(
     model: torch.nn.Module, rollouts: Sequence[Rollout], rows: Sequence[Row], budget: int, seed: int
 ) -> list[Tensor]:
-    """Return each reply's log-probabilities (T,) in nats under the model that sampled it, which `model` still is.
+    """Return each rollout's log-probabilities (T,) in nats under the model that sampled it, which `model` still is.
 
-    `rows` hold the same replies in the same order, those to one prompt together. What sampling recorded is returned
-    where computing some of it
-    anew shows that the two differ by rounding alone; in low precision its kernels differ by more, and all are computed.
+    `rows` hold the same rollouts in the same order, one prompt's together. A share is computed again. The recorded ones
+    are returned where the two differ by rounding alone. In low precision kernels differ by more, and all are computed.
     """
     recorded = [torch.tensor(rollout.logps) for rollout in rollouts]
     count = min(len(rollouts), max(AUDIT_LEAST, round(AUDIT_SHARE * len(rollouts))))
     checked = random.Random(seed).sample(range(len(rollouts)), count)
     again = row_logps(model, [row_of(rollouts[index].prompt_ids, rollouts[index].ids) for index in checked], budget)
-    apart = (torch.cat(again) - torch.cat([recorded[index] for index in checked])).abs().mean().item()
-    if apart <= SAMPLER_LIMIT:
+    difference = (torch.cat(again) - torch.cat([recorded[index] for index in checked])).abs().mean().item()
+    if difference <= SAMPLER_LIMIT:
         return recorded
-    log.info("log-probabilities recorded while sampling are off by %.3g nat per token; they are computed again", apart)
+    log.info("log-probabilities recorded while sampling are off by %.3g nat per token; all are computed", difference)
     return row_logps(model, rows, budget)

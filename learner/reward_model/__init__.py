@@ -1,0 +1,1 @@
+"""The reward model: its labels, training, calibration, commands, and the trust in the raters behind the labels."""

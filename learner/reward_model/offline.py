@@ -1,4 +1,4 @@
-"""The reward model by itself: trained from a store or a file, measured, and asked what people would say of a reply."""
+"""The commands of `attune reward`: train a reward model, measure it, and score answers with it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -6,108 +6,113 @@ from pathlib import Path
 from typing import Any
 
 from learner.data.datasets import read_examples, render_with, require_both_labels
-from learner.data.examples import Example, for_algorithm
+from learner.data.examples import Example
+from learner.data.material import FeedbackRange, Material, material_of
 from learner.data.plan import without_holdout
-from learner.data.weighting import FLIP_RATE, Scales, weighed
+from learner.data.weighting import FLIP_RATE, Scales, with_example_weights
 from learner.errors import BadData
+from learner.model.features import completion_features
 from learner.model.resident import Resident
-from learner.reward_model.model import (
-    Calibration,
-    RewardModel,
-    calibration_of,
-    completion_features,
-    newest_reward_folder,
-    next_reward_folder,
-    trained_reward_model,
-)
-from learner.reward_model.trust import TrustEstimator, believed_of
+from learner.reward_model.calibration import Calibration, calibration_of
+from learner.reward_model.model import RewardModel, newest_reward_folder, next_reward_folder
+from learner.reward_model.training import trained_reward_model
+from learner.reward_model.trust import TrustEstimator, trust_in_force
 from learner.settings import LearnerSettings
-from learner.update import Material, material_of
 from store.database import open_store
-from store.ids import now
-from store.runs import Run
 
 HOLDOUT = 0.2
-LAST_SEQ = 2**63 - 1  # the largest that SQLite has
 
 
 def train_reward_model(settings: LearnerSettings, file: Path | None) -> dict[str, Any]:
-    """Train a reward model on a file's judgements, or on all feedback in the store; write it to the data folder; return
-    what it is worth.
+    """Train a reward model on a file, or on all feedback of the store. Write it to the data folder.
 
-    A fifth of the judgements is held out to measure it. Raises NothingToLearn, BadData.
+    A fifth of the examples is held out to measure it. Return the folder, its digest and the metrics. Raises
+    NothingToLearn, BadData.
     """
     resident = Resident(settings)
-    material = _judgements(resident, settings, file)
-    trust = believed_of(material.new, TrustEstimator(resident, settings).trust(material.new), material.trust, settings)
-    kept, held_out = without_holdout(for_algorithm(material.new, "grpo"), HOLDOUT, settings.seed)
-    tied = material.ties if kept else ()  # by themselves they tell nothing good from bad
-    kept = weighed(kept, parent=0, trust=trust, default_flip_rate=FLIP_RATE, scales=Scales.of(settings))
-    ties = weighed(tied, parent=0, trust=trust, default_flip_rate=FLIP_RATE, scales=Scales.of(settings))
-    model, metrics = trained_reward_model(resident, [*kept, *ties], settings, settings.seed)
+    material = _material(resident, settings, file)
+    estimates = TrustEstimator(resident, settings.trust, settings.token_budget).trust(material.new)
+    trust = trust_in_force(material.new, estimates, material.trust, settings.trust)
+    kept, held_out = without_holdout(material.new, HOLDOUT, settings.seed)
+    tied = material.ties if kept else ()  # ties alone do not separate good from bad
+    scales = Scales.of(settings)
+    kept = with_example_weights(kept, parent=0, trust=trust, default_flip_rate=FLIP_RATE, scales=scales)
+    ties = with_example_weights(tied, parent=0, trust=trust, default_flip_rate=FLIP_RATE, scales=scales)
+    model, metrics = trained_reward_model(
+        resident, [*kept, *ties], settings.reward_model, seed=settings.seed, token_budget=settings.token_budget
+    )
     metrics["reward/ties"] = float(len(ties))
     folder = next_reward_folder(settings.data)
-    digest = model.write(
-        folder, settings.seed, settings.model_dump(mode="json", exclude={"data"}), base_model=settings.model
-    )
+    recorded = settings.model_dump(mode="json", exclude={"data"})
+    digest = model.write(folder, settings.seed, recorded, base_model=settings.model)
     measured = _plain(calibration_of(model, resident, held_out, settings.token_budget)) if held_out else None
     return {"folder": str(folder), "digest": digest, **metrics, "held_out": measured}
 
 
 def measure_reward_model(settings: LearnerSettings, file: Path) -> dict[str, Any]:
-    """Return how good the newest reward model is on a file's judgements. Raises NothingToLearn where there is no model,
-    BadData.
-    """
+    """Return how well the newest reward model predicts a file's labels. Raises NothingToLearn, BadData."""
     resident = Resident(settings)
     model = newest_model(settings, resident)
-    return _plain(calibration_of(model, resident, _of_file(resident, file), settings.token_budget))
+    return _plain(calibration_of(model, resident, _examples_of_file(resident, file), settings.token_budget))
 
 
 def scores_of(settings: LearnerSettings, asked: Sequence[tuple[str, str]]) -> list[dict[str, float]]:
-    """Return the newest reward model's `score` (heads' mean, in units of its training replies' spread) and `doubt` of
-    (prompt, reply) texts.
+    """Return the newest reward model's `score` and `doubt` (its uncertainty) of (prompt, answer) texts.
 
-    Raises NothingToLearn where there is no model, BadData for a text longer than the base model's context.
+    `score` is the heads' mean and `doubt` their standard deviation. The unit of both is the standard deviation of the
+    scores of the training completions. Raises NothingToLearn where there is no model, and BadData for a text longer
+    than the base model's context.
     """
     resident = Resident(settings)
     model = newest_model(settings, resident)
     render = render_with(resident.tokenizer)
-    replies = [render([{"role": "user", "content": prompt}], reply) for prompt, reply in asked]
-    longest, most = max(len(prompt) + len(reply) for prompt, reply in replies), resident.context_length
-    if longest > most:
-        raise BadData(f"prompt and reply are {longest} tokens, and {settings.model} reads {most} at most; shorten them")
-    scores = model.scores(completion_features(resident, replies, settings.token_budget)).detach()
-    spread = model.moments.std()
-    means, doubts = (scores.mean(0) - model.moments.mean) / spread, scores.std(0, unbiased=False) / spread
-    return [{"score": mean, "doubt": doubt} for mean, doubt in zip(means.tolist(), doubts.tolist(), strict=True)]
+    completions = [render([{"role": "user", "content": prompt}], answer) for prompt, answer in asked]
+    longest = max(len(prompt) + len(completion) for prompt, completion in completions)
+    limit = resident.context_length
+    if longest > limit:
+        raise BadData(
+            f"prompt and answer are {longest} tokens, and {settings.model} reads {limit} at most; shorten them"
+        )
+    scores = model.scores(completion_features(resident, completions, settings.token_budget)).detach()
+    unit = model.statistics.std()
+    means = (scores.mean(0) - model.statistics.mean) / unit
+    uncertainties = scores.std(0, unbiased=False) / unit
+    return [
+        {"score": mean, "doubt": uncertainty}
+        for mean, uncertainty in zip(means.tolist(), uncertainties.tolist(), strict=True)
+    ]
 
 
 def newest_model(settings: LearnerSettings, resident: Resident) -> RewardModel:
-    """Return the newest reward model of the data folder. Raises NothingToLearn, VersionCorrupt, or BadData for that of
-    another base model.
+    """Return the newest reward model of the data folder.
+
+    Raises NothingToLearn, VersionCorrupt, and BadData for a model of another base model.
     """
     folder = newest_reward_folder(settings.data)
     model = RewardModel.read(folder)
     if model.base_digest != resident.base_digest:
         raise BadData(
-            f"the reward model in {folder} reads another base model than {settings.model}; train one with `attune reward train`"
+            f"the reward model in {folder} reads another base model than {settings.model}; "
+            "train one with `attune reward train`"
         )
     return model
 
 
-def _judgements(resident: Resident, settings: LearnerSettings, file: Path | None) -> Material:
-    """Return what people said, and of a store the trust in them that is on record."""
+def _material(resident: Resident, settings: LearnerSettings, file: Path | None) -> Material:
+    """Return a file's examples, or the store's with the trust on record."""
     if file is not None:
-        return Material(tuple(_of_file(resident, file, to_learn=True)), ())
+        return Material(tuple(_examples_of_file(resident, file, to_learn=True)))
     db = open_store(settings.data)
     try:
-        return material_of(db, resident, _everything())
+        render = render_with(resident.tokenizer)
+        return material_of(db, FeedbackRange.everything(), render, max_tokens=resident.context_length)
     finally:
         db.close()
 
 
-def _of_file(resident: Resident, file: Path, *, to_learn: bool = False) -> list[Example]:
-    form, examples, left_out = read_examples(file, render_with(resident.tokenizer), max_tokens=resident.context_length)
+def _examples_of_file(resident: Resident, file: Path, *, to_learn: bool = False) -> list[Example]:
+    render = render_with(resident.tokenizer)
+    form, examples, left_out = read_examples(file, render, max_tokens=resident.context_length)
     if form == "sft":
         raise BadData(f"{file} holds demonstrations alone; a reward model learns from preferences or thumbs")
     if not examples:
@@ -118,9 +123,5 @@ def _of_file(resident: Resident, file: Path, *, to_learn: bool = False) -> list[
 
 
 def _plain(measured: Calibration) -> dict[str, Any]:
-    return {name: value if value == value else None for name, value in asdict(measured).items()}  # JSON knows no NaN
-
-
-def _everything() -> Run:
-    """Return a run over all feedback, for reading alone."""
-    return Run("reward", "reward", "running", {}, 0, 0, 0, 0, LAST_SEQ, now())
+    """Return the numbers as JSON takes them: NaN becomes None."""
+    return {name: value if value == value else None for name, value in asdict(measured).items()}

@@ -24,7 +24,7 @@ def world(tiny: Path, tmp_path: Path) -> World:
 
 @pytest.fixture
 def make_settings(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., LearnerSettings]:
-    """Builds settings on the tiny model and the world's folder, small in everything: `gate__holdout=0` sets `gate.holdout`."""
+    """Builds small settings on the tiny model and the world's folder: `gate__holdout=0` sets `gate.holdout`."""
     for name in ("ATTUNE_DATA", "ATTUNE_MODEL", "ATTUNE_DEVICE", "ATTUNE_CONFIG"):
         monkeypatch.delenv(name, raising=False)
 

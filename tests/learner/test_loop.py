@@ -1,6 +1,4 @@
-"""The conductor, on a real store and a tiny model: what it starts, what it leaves, and what it does with what a crash
-left behind.
-"""
+"""The conductor, on a real store and a tiny model: what it starts, what it leaves, and what it does after a crash."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -43,38 +41,40 @@ def go_live(db: Database, number: int) -> None:
         set_live(db, number, "test")
 
 
-def test_the_reward_model_of_an_update_names_its_base_model(world: World, start: Start) -> None:
+def test_the_reward_model_of_an_update_names_its_base_model(
+    world: World, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.likes_short(16)
     small = {
         "rollout.rounds": 1,
         "rollout.prompts": 2,
         "rollout.group_size": 2,
         "rollout.max_tokens": 8,
-        "reward_steps": 5,
         "reward_model.min_labels": 4,
     }
+    monkeypatch.setattr("learner.reward_model.training.NUM_STEPS", 5)
     loop = start(algorithm="grpo", **small)
     assert loop.tick()
     assert read_version(world.folder / "rewards" / "000001").base_model == loop.settings.model
 
 
-def test_enough_items_make_a_version_and_everything_about_it_is_on_record(world: World, start: Start) -> None:
-    said = world.likes_short(16)
+def test_enough_feedback_makes_a_version_and_everything_about_it_is_on_record(world: World, start: Start) -> None:
+    rows = world.likes_short(16)
     loop = start()
     assert loop.tick()
     version = passed_candidate(world.db)
     assert version is not None
-    assert (version.number, version.parent, version.watermark, version.algorithm) == (1, 0, said[-1].seq, "mixed")
-    assert feedback_of_version(world.db, 1) == [row.id for row in said]
+    assert (version.number, version.parent, version.watermark, version.algorithm) == (1, 0, rows[-1].seq, "mixed")
+    assert feedback_of_version(world.db, 1) == [row.id for row in rows]
     (run,) = runs(world.db)
     assert (run.state, run.version, run.items, run.id) == ("finished", 1, 16, version.run_id)
     manifest = read_version(world.folder / version.folder)
     assert (manifest.digest, manifest.parent, manifest.seed) == (version.digest, 0, run.seed)
     assert version.gate is not None
     assert version.gate["passed"]
-    assert learner_status(world.db).attempted_seq == said[-1].seq
-    told = ("run.started", "version.candidate", "run.finished")
-    assert [event.kind for event in events_after(world.db, 0) if event.kind in told] == list(told)
+    assert learner_status(world.db).attempted_seq == rows[-1].seq
+    kinds = ("run.started", "version.candidate", "run.finished")
+    assert [event.kind for event in events_after(world.db, 0) if event.kind in kinds] == list(kinds)
 
 
 def test_nothing_starts_while_a_candidate_waits_and_the_next_update_starts_from_what_became_of_it(
@@ -94,7 +94,7 @@ def test_nothing_starts_while_a_candidate_waits_and_the_next_update_starts_from_
     assert second.metrics["items/trained"] > 16
 
 
-def test_an_order_is_obeyed_with_a_single_item_and_forgotten_without_one(world: World, start: Start) -> None:
+def test_an_order_is_obeyed_with_a_single_row_and_forgotten_without_one(world: World, start: Start) -> None:
     loop = start()
     with transaction(world.db):
         add_order(world.db, "update")
@@ -120,18 +120,18 @@ def test_a_pause_holds_until_it_is_taken_back_also_after_a_restart(world: World,
     assert loop.tick()
 
 
-def test_the_clock_says_when_it_will_start(world: World, start: Start) -> None:
+def test_the_clock_decides_when_it_will_start(world: World, start: Start) -> None:
     world.likes_short(5)
-    loop = start(trigger_seconds=30)
+    loop = start(trigger__seconds=30)
     decided = loop.decide()
     assert not decided.start
     assert decided.next_at is not None
     assert 20 < (decided.next_at - datetime.now(UTC)).total_seconds() <= 30
 
 
-def test_a_rejected_candidate_is_tried_once_more_and_then_waits_for_news(world: World, start: Start) -> None:
+def test_a_rejected_candidate_is_tried_once_more_and_then_waits_for_more_feedback(world: World, start: Start) -> None:
     world.likes_short(16)
-    loop = start(gate_max_anchor_kl=1e-9, steps=8)
+    loop = start(gate__max_anchor_kl=1e-9, steps=8)
     assert loop.tick()
     assert loop.tick()
     assert not loop.tick()
@@ -168,7 +168,7 @@ def test_a_diverged_run_fails_and_live_is_untouched(
     assert not loop.tick()
     assert learner_status(world.db).attempted_seq == run.upto_seq
     monkeypatch.undo()
-    monkeypatch.setattr("learner.loop.back_off_s", lambda failures: 0.0)
+    monkeypatch.setattr("learner.run_history.back_off_s", lambda failures: 0.0)
     world.likes_short(16, first=16)
     assert loop.tick()
     assert passed_candidate(world.db) is not None
@@ -178,10 +178,10 @@ def test_what_a_run_has_come_to_is_on_record_while_it_goes_on(
     world: World, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.likes_short(16)
-    monkeypatch.setattr("learner.loop.KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr("learner.run_recorder.WRITE_EVERY_S", 0.0)
     loop, seen = start(steps=4), []
     monkeypatch.setattr(
-        "learner.loop.note_run",
+        "learner.run_recorder.note_run",
         lambda db, run_id, metrics: (note_run(db, run_id, metrics), seen.append(get_run(db, run_id))),
     )
     assert loop.tick()
@@ -199,13 +199,13 @@ def test_a_run_that_fails_is_tried_again_after_a_while_but_not_for_ever(
     )
     assert loop.tick()
     assert not loop.tick()  # it waits first
-    monkeypatch.setattr("learner.loop.back_off_s", lambda failures: 0.0)
+    monkeypatch.setattr("learner.run_history.back_off_s", lambda failures: 0.0)
     for _ in range(5):
         loop.tick()
     failed = runs(world.db)
     assert [run.error for run in failed] == ["no space left"] * 3
     monkeypatch.undo()
-    monkeypatch.setattr("learner.loop.back_off_s", lambda failures: 0.0)
+    monkeypatch.setattr("learner.run_history.back_off_s", lambda failures: 0.0)
     assert not loop.tick()
     world.likes_short(16, first=16)
     assert loop.tick()
@@ -215,42 +215,42 @@ def test_a_run_that_fails_is_tried_again_after_a_while_but_not_for_ever(
 def test_what_a_crash_left_behind_is_done_again_as_it_was_planned(
     world: World, start: Start, make_settings: Callable[..., LearnerSettings]
 ) -> None:
-    said = world.likes_short(16)
+    rows = world.likes_short(16)
     kept = make_settings(steps=3).model_dump(mode="json", exclude={"data", "model", "device", "nice"})
-    left = Run(new_id("run-"), "mixed", "running", kept, 77, 0, 12, 0, said[11].seq or 0, now())
+    left = Run(new_id("run-"), "mixed", "running", kept, 77, 0, 12, 0, rows[11].seq or 0, now())
     with transaction(world.db):
         add_run(world.db, left)
     loop = start()
     assert loop.take_up()
     done, version = get_run(world.db, left.id), get_version(world.db, 1)
     assert (done.state, done.attempt, done.version) == ("finished", 2, 1)
-    assert (version.watermark, version.metrics["steps"]) == (said[11].seq, 3)
-    assert feedback_of_version(world.db, 1) == [row.id for row in said[:12]]
+    assert (version.watermark, version.metrics["steps"]) == (rows[11].seq, 3)
+    assert feedback_of_version(world.db, 1) == [row.id for row in rows[:12]]
     assert read_version(world.folder / version.folder).seed == 77
 
 
 def test_a_run_whose_settings_are_refused_now_does_not_keep_the_learner_from_its_work(
     world: World, start: Start, make_settings: Callable[..., LearnerSettings]
 ) -> None:
-    said = world.likes_short(16)
+    rows = world.likes_short(16)
     kept = make_settings().model_dump(mode="json", exclude={"data", "model", "device", "nice"}) | {
-        "rollout_minibatches": 99
+        "rollout": {"minibatches": 99}
     }
-    left = Run(new_id("run-"), "mixed", "running", kept, 77, 0, 12, 0, said[11].seq or 0, now())
+    left = Run(new_id("run-"), "mixed", "running", kept, 77, 0, 12, 0, rows[11].seq or 0, now())
     with transaction(world.db):
         add_run(world.db, left)
     assert start().take_up()
     run = get_run(world.db, left.id)
     assert run.state == "failed"
     assert "its settings are refused now: " in run.error
-    assert "rollout_minibatches 99" in run.error
+    assert "rollout.minibatches 99" in run.error
 
 
 @pytest.mark.parametrize(
-    ("attempt", "parent_is_live", "said"), [(5, True, "5 times in the middle"), (1, False, "not live any more")]
+    ("attempt", "parent_is_live", "reason"), [(5, True, "5 times in the middle"), (1, False, "not live any more")]
 )
-def test_a_run_that_cannot_be_taken_up_is_failed_in_words(
-    world: World, start: Start, attempt: int, parent_is_live: bool, said: str
+def test_a_run_that_cannot_be_taken_up_is_failed_with_the_reason(
+    world: World, start: Start, attempt: int, parent_is_live: bool, reason: str
 ) -> None:
     rows = world.likes_short(16)
     loop = start()
@@ -261,13 +261,13 @@ def test_a_run_that_cannot_be_taken_up_is_failed_in_words(
     with transaction(world.db):
         add_run(world.db, left)
     assert not loop.take_up()
-    assert said in get_run(world.db, left.id).error
+    assert reason in get_run(world.db, left.id).error
 
 
-def test_items_that_teach_nothing_are_not_looked_at_for_ever(world: World, start: Start) -> None:
+def test_feedback_that_teaches_nothing_is_not_looked_at_for_ever(world: World, start: Start) -> None:
     for number in range(16):
-        same = world.reply((1, 4, number, 2, 5), (50, 2))
-        world.choice(same, world.reply((1, 4, number, 2, 5), (50, 2)), "A")
+        same = world.completion((1, 4, number, 2, 5), (50, 2))
+        world.choice(same, world.completion((1, 4, number, 2, 5), (50, 2)), "A")
     loop = start()
     assert loop.tick()
     assert runs(world.db)[0].version is None
@@ -287,7 +287,7 @@ def test_the_service_sees_a_heartbeat_every_second_even_while_the_loop_is_busy(w
     assert len(beats) >= 3
 
 
-def test_it_says_that_it_is_down_when_it_ends(world: World, start: Start) -> None:
+def test_it_reports_that_it_is_down_when_it_ends(world: World, start: Start) -> None:
     loop = start()
     loop.decide()
     loop.close()

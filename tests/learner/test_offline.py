@@ -15,7 +15,7 @@ from policy.versions import fingerprint_difference, fingerprint_tolerance, read_
 from tests.learner.data.test_datasets import preferences
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-PLACES = [("cpu", "float32"), ("cpu", "bfloat16"), pytest.param("cuda", "bfloat16", marks=[pytest.mark.gpu, CUDA])]
+DEVICES = [("cpu", "float32"), ("cpu", "bfloat16"), pytest.param("cuda", "bfloat16", marks=[pytest.mark.gpu, CUDA])]
 FEW = {
     "rollout.rounds": 2,
     "rollout.prompts": 4,
@@ -23,20 +23,21 @@ FEW = {
     "rollout.max_tokens": 8,
     "reward_model.min_labels": 4,
     "ilql.steps": 10,
-    "q_rate": 1e-2,
 }
 
 
-@pytest.mark.parametrize(("device", "dtype"), PLACES)
+@pytest.mark.parametrize(("device", "dtype"), DEVICES)
 @pytest.mark.parametrize("algorithm", ["mixed", "grpo", "ilql"])
 def test_a_file_becomes_a_version_that_loads_again(
     tiny: Path,
     make_settings: Callable[..., LearnerSettings],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     algorithm: str,
     device: str,
     dtype: str,
 ) -> None:
+    monkeypatch.setattr("learner.methods.q_heads.LEARNING_RATE", 1e-2)
     asked = dtype if device == "cpu" else "auto"  # which is bfloat16 on a GPU
     settings = make_settings(
         algorithm=algorithm, device=device, dtype=asked, optimizer__learning_rate=1e-3, max_kl=1e9, **FEW
@@ -61,12 +62,12 @@ def test_a_file_becomes_a_version_that_loads_again(
     assert moved == set(after)
     served = load_merged(str(tiny), out, device, dtype)
     with torch.no_grad():
-        said = (
+        logps = (
             served(input_ids=torch.tensor([manifest.fingerprint.prompt_ids], device=device))
             .logits[0, -1]
             .float()
             .log_softmax(-1)
         )
     fingerprint_difference(
-        manifest.fingerprint, said[manifest.fingerprint.top_ids].tolist(), fingerprint_tolerance(dtype)
+        manifest.fingerprint, logps[manifest.fingerprint.top_ids].tolist(), fingerprint_tolerance(dtype)
     )

@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from learner.schedule import Decision, Situation, Trigger, back_off_s, decision
+from learner.schedule import Decision, Situation, back_off_s, decision
+from learner.settings import TriggerSettings
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
-TRIGGER = Trigger(items=16, seconds=20.0, min_items=4)
+TRIGGER = TriggerSettings(feedback=16, seconds=20.0, min_feedback=4)
 
 
 def ago(seconds: float) -> datetime:
@@ -18,7 +19,7 @@ def ago(seconds: float) -> datetime:
     ("situation", "expected"),
     [
         (Situation(0, None, 0), Decision("")),
-        (Situation(16, ago(1), 16), Decision("items")),
+        (Situation(16, ago(1), 16), Decision("feedback")),
         (Situation(15, ago(1), 15), Decision("", ago(-19))),
         (Situation(4, ago(20), 4), Decision("time", NOW)),
         (Situation(4, ago(19.9), 4), Decision("", ago(-0.1))),
@@ -33,7 +34,7 @@ def ago(seconds: float) -> datetime:
         (Situation(0, None, 0, retry_due=True), Decision("retry")),
         (Situation(0, None, 0, retry_due=True, paused=True), Decision("")),
         (Situation(99, ago(99), 99, not_before=ago(-5)), Decision("", ago(-5))),
-        (Situation(99, ago(99), 99, not_before=ago(5)), Decision("items")),
+        (Situation(99, ago(99), 99, not_before=ago(5)), Decision("feedback")),
         (Situation(1, ago(1), 1, ordered=True, not_before=ago(-5)), Decision("order")),
     ],
 )

@@ -1,4 +1,4 @@
-"""One update on a tiny model: the same run gives the same weights, everything that should move does, and nothing else."""
+"""One update on a tiny model: the same run gives the same weights; what should move does, and nothing else."""
 
 import math
 from collections.abc import Callable
@@ -11,13 +11,14 @@ import torch
 from learner.data.examples import for_algorithm
 from learner.data.plan import Plan
 from learner.errors import Diverged
-from learner.methods.mixed import Guards
+from learner.methods.guards import Guards
 from learner.model.anchors import with_distributions
 from learner.model.reference import Reference
 from learner.model.resident import Resident
 from learner.model.scoring import completion_sums
 from learner.settings import LearnerSettings
-from learner.update import Result, Updater, material_of
+from learner.update import Updater
+from learner.update_result import UpdateResult
 from store.ids import now
 from store.runs import Run
 from tests.learner.world import World
@@ -37,10 +38,10 @@ def run_of(settings: LearnerSettings, *, seed: int = 11, upto: int = 1000) -> Ru
     return Run("run-1", settings.algorithm, "running", {}, seed, 0, 8, 0, upto, now())
 
 
-def updated(world: World, settings: LearnerSettings, **more: Any) -> tuple[Resident, Result]:
+def updated(world: World, settings: LearnerSettings, **more: Any) -> tuple[Resident, UpdateResult]:
     resident = Resident(settings)
     run = run_of(settings, **more)
-    result = Updater(resident, settings).update(run, material_of(world.db, resident, run), settings, lambda *_: None)
+    result = Updater(resident, settings).update(run, world.material(resident, run), settings, lambda *_: None)
     return resident, result
 
 
@@ -60,7 +61,7 @@ def test_every_trainable_weight_moves_and_no_other(
     resident.become(None, 11)
     before = {name: value.clone() for name, value in resident.model.state_dict().items()}
     run = run_of(settings)
-    Updater(resident, settings).update(run, material_of(world.db, resident, run), settings, lambda *_: None)
+    Updater(resident, settings).update(run, world.material(resident, run), settings, lambda *_: None)
     movable = {name for name, _ in resident.trainable()}
     assert {parameter.dtype for _, parameter in resident.trainable()} == {torch.float32}
     if tuning == "lora":
@@ -78,7 +79,7 @@ def test_the_same_run_gives_the_same_weights_and_another_seed_others(world: Worl
     assert any(not torch.equal(weight, other[name]) for name, weight in first.items())
 
 
-def test_the_update_follows_what_was_said_on_prompts_that_it_never_saw(world: World, make_settings: Build) -> None:
+def test_the_update_follows_feedback_on_prompts_that_it_never_saw(world: World, make_settings: Build) -> None:
     world.likes_short(24)
     _, result = updated(world, make_settings(steps=20, gate__holdout=0.25, max_kl=20))
     assert len(result.plan.held_out) >= 4
@@ -120,29 +121,33 @@ def test_a_guard_stops_before_the_policy_is_too_far_away(world: World, make_sett
     assert kl["value"] < 2.0  # the last weights within the limit were put back
 
 
-def test_an_update_of_which_the_guards_leave_nothing_fails(world: World, make_settings: Build) -> None:
+def test_an_update_of_which_the_guards_leave_nothing_fails(
+    world: World, make_settings: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.likes_short(16)
-    settings = make_settings(optimizer__learning_rate=0.05, warmup_steps=0, max_kl=0.05)
+    monkeypatch.setattr("learner.model.optimizer.WARMUP_STEPS", 0)
+    settings = make_settings(optimizer__learning_rate=0.05, max_kl=0.05)
     resident = Resident(settings)
     resident.become(None, 11)
     live = resident.weights()
     run = run_of(settings)
     with pytest.raises(
-        Diverged, match=r"no weights .* were within the limits \(KL to the live version .* lower learning_rate"
+        Diverged,
+        match=r"no weights .* were within the limits \(KL to the live version .* lower optimizer.learning_rate",
     ):
-        Updater(resident, settings).update(run, material_of(world.db, resident, run), settings, lambda *_: None)
+        Updater(resident, settings).update(run, world.material(resident, run), settings, lambda *_: None)
     assert all(torch.equal(weight, live[name]) for name, weight in resident.weights().items())
 
 
 @pytest.mark.parametrize("algorithm", ["dpo", "kto", "sft", "mixed"])
-def test_good_replies_that_become_less_likely_end_an_update(
+def test_good_completions_that_become_less_likely_end_an_update(
     world: World, make_settings: Build, monkeypatch: pytest.MonkeyPatch, algorithm: str
 ) -> None:
     world.likes_short(16)
     looks = iter([0.0, -0.9, -1.1])
-    monkeypatch.setattr("learner.methods.mixed._Mean.taken", lambda _: next(looks))
+    monkeypatch.setattr("learner.methods.mixed.RunningMean.taken", lambda _: next(looks))
     _, result = updated(world, make_settings(steps=40, passes=100, algorithm=algorithm))
-    assert result.trained.stopped == "good replies became less likely: -1.10 < -1 nats"
+    assert result.trained.stopped == "good answers became less likely: -1.10 < -1 nats"
     assert result.trained.steps == 15
 
 
@@ -153,7 +158,7 @@ def test_weights_that_were_put_back_leave_no_loss_behind(
     settings = make_settings(beta=1.0, max_kl=1.0)
     resident = Resident(settings)
     resident.become(None, 11)
-    examples = material_of(world.db, resident, run_of(settings)).new
+    examples = world.material(resident, run_of(settings)).new
     reference = Reference(resident, settings.token_budget)
     reference.learn(examples, 0, 11)
     drift = with_distributions(resident.model, [((1, 4, 20, 2, 5), (50, 2))])
@@ -164,26 +169,27 @@ def test_weights_that_were_put_back_leave_no_loss_behind(
         iter([4.0, 2.0, 0.5]),
     )
     monkeypatch.setattr(
-        "learner.methods.mixed.completion_sums", lambda *_: at_start + next(rises) * torch.tensor([0.0, 1.0]).repeat(16)
+        "learner.methods.guards.completion_sums",
+        lambda *_: at_start + next(rises) * torch.tensor([0.0, 1.0]).repeat(16),
     )
-    monkeypatch.setattr("learner.methods.mixed.drift_per_completion", lambda *_: next(kls))
+    monkeypatch.setattr("learner.methods.guards.drift_per_completion", lambda *_: next(kls))
     assert [bool(guards.look()[1]) for _ in range(3)] == [True, True, False]
     assert guards.moved
 
 
-def test_thumbs_are_held_out_judgements_too(world: World, make_settings: Build) -> None:
+def test_thumbs_are_held_out_too(world: World, make_settings: Build) -> None:
     world.likes_short(8)
     settings = make_settings(algorithm="kto")
     resident = Resident(settings)
     resident.become(None, 11)
-    thumbs = for_algorithm(material_of(world.db, resident, run_of(settings)).new, "kto")
+    thumbs = for_algorithm(world.material(resident, run_of(settings)).new, "kto")
     reference = Reference(resident, settings.token_budget)
     reference.learn(thumbs, 0, 11)
     with torch.no_grad():
         for name, parameter in resident.trainable():
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
     h = completion_sums(
-        resident.model, [(thumb.prompt_ids, thumb.replies[0].ids) for thumb in thumbs], 4096
+        resident.model, [(thumb.prompt_ids, thumb.completions[0].ids) for thumb in thumbs], 4096
     ) - reference.sums(thumbs)
     up = torch.tensor([thumb.up for thumb in thumbs])
     h = h - (h[up].mean() + h[~up].mean()) / 2  # all replies alike becoming less likely says nothing
@@ -205,7 +211,7 @@ def test_held_out_pairs_count_for_the_guards_and_the_gate_as_much_as_they_weigh(
     settings = make_settings()
     resident = Resident(settings)
     resident.become(None, 11)
-    examples = material_of(world.db, resident, run_of(settings)).new
+    examples = world.material(resident, run_of(settings)).new
     reference = Reference(resident, settings.token_budget)
     reference.learn(examples, 0, 11)
     with torch.no_grad():
@@ -213,10 +219,12 @@ def test_held_out_pairs_count_for_the_guards_and_the_gate_as_much_as_they_weigh(
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
 
     def margin(weights: list[float]) -> float:
-        held_out = tuple(replace(example, weight=weight) for example, weight in zip(examples, weights, strict=True))
+        held_out = tuple(
+            replace(example, example_weight=weight) for example, weight in zip(examples, weights, strict=True)
+        )
         return Guards(resident, Plan((), held_out, (), 0), reference, [], settings).look()[0]["held_out/margin"]
 
-    each = [margin([float(place == number) for place in range(16)]) for number in range(16)]
+    each = [margin([float(index == number) for index in range(16)]) for number in range(16)]
     assert max(each) - min(each) > 0.01
     assert margin([1.0] * 16) == pytest.approx(sum(each) / 16, abs=1e-4)
     weights = [float(number) for number in range(16)]
@@ -241,7 +249,7 @@ def test_a_rise_on_held_out_pairs_stops_an_update_where_it_is_no_chance(
     settings = make_settings(beta=1.0)
     resident = Resident(settings)
     resident.become(None, 11)
-    examples = material_of(world.db, resident, run_of(settings)).new
+    examples = world.material(resident, run_of(settings)).new
     reference = Reference(resident, settings.token_budget)
     reference.learn(examples, 0, 11)
     guards = Guards(resident, Plan((), tuple(examples), (), 0), reference, [], settings)
@@ -252,7 +260,7 @@ def test_a_rise_on_held_out_pairs_stops_an_update_where_it_is_no_chance(
         moved[1::2] += looks[0] * torch.tensor([rise(number) for number in range(16)])
         return moved
 
-    monkeypatch.setattr("learner.methods.mixed.completion_sums", sums)
+    monkeypatch.setattr("learner.methods.guards.completion_sums", sums)
     reasons, losses = [], []
     for look in range(3):
         looks[0] = look
@@ -261,36 +269,39 @@ def test_a_rise_on_held_out_pairs_stops_an_update_where_it_is_no_chance(
         losses.append(seen["held_out/loss"])
     assert losses[0] < losses[1] < losses[2]
     assert reasons[:2] == ["", ""]
-    assert ("the loss on held-out judgements rose twice" in reasons[2]) == stops
+    assert ("the loss on held-out feedback rose twice" in reasons[2]) == stops
 
 
-def test_ties_reach_the_reward_model_and_nothing_else(world: World, make_settings: Build) -> None:
+def test_ties_reach_the_reward_model_and_nothing_else(
+    world: World, make_settings: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.likes_short(16)
     prompt = (1, 4, 99, 2, 5)
     ties = [
-        world.choice(world.reply(prompt, (70 + n, 2)), world.reply(prompt, (80 + n, 2)), "tie").id for n in range(3)
+        world.choice(world.completion(prompt, (70 + n, 2)), world.completion(prompt, (80 + n, 2)), "tie").id
+        for n in range(3)
     ]
     small = {
         "rollout.rounds": 1,
         "rollout.prompts": 2,
         "rollout.group_size": 2,
         "rollout.max_tokens": 8,
-        "reward_steps": 5,
     }
+    monkeypatch.setattr("learner.reward_model.training.NUM_STEPS", 5)
     _, result = updated(world, make_settings(algorithm="grpo", **small))
     assert result.metrics["reward/ties"] == 3
     assert result.metrics["reward/labels"] == result.metrics["items/trained"] + 3
     assert set(ties) < set(result.feedback_ids)
     resident = Resident(make_settings())
-    assert material_of(world.db, resident, run_of(make_settings())).ties == ()
+    assert world.material(resident, run_of(make_settings())).ties == ()
     assert not [example for example in result.plan.trained if example.prompt_ids == prompt]
 
 
-def test_earlier_items_are_seen_again(world: World, make_settings: Build) -> None:
-    said = world.likes_short(20)
+def test_earlier_examples_are_seen_again(world: World, make_settings: Build) -> None:
+    rows = world.likes_short(20)
     settings = make_settings(gate__holdout=0)
     resident = Resident(settings)
-    middle = said[9].seq
+    middle = rows[9].seq
     run = Run("run-2", "mixed", "running", {}, 3, 0, 10, middle or 0, 1000, now())
-    result = Updater(resident, settings).update(run, material_of(world.db, resident, run), settings, lambda *_: None)
+    result = Updater(resident, settings).update(run, world.material(resident, run), settings, lambda *_: None)
     assert (result.metrics["items/new"], result.metrics["items/trained"]) == (10, 20)

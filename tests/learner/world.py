@@ -1,4 +1,4 @@
-"""A data folder with a tiny model's replies and people who judge them: what the learner's tests learn from."""
+"""A data folder with a tiny model's completions and feedback on them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,11 +6,15 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from learner.data.datasets import render_with
+from learner.data.material import FeedbackRange, Material, material_of
+from learner.model.resident import Resident
 from store.completions import Completion, add_completions
 from store.database import open_store, transaction
 from store.feedback import Feedback, add_feedback
 from store.ids import new_id, now
 from store.raters import ensure_rater
+from store.runs import Run
 from store.versions import ensure_base_version
 
 END = 2  # the tiny tokenizer's end of turn
@@ -18,7 +22,7 @@ END = 2  # the tiny tokenizer's end of turn
 
 @dataclass
 class World:
-    """One data folder. Replies are given as token ids; nothing is sampled, so tests are quick and repeatable."""
+    """One data folder. Completions are given as token ids. Nothing is sampled, so tests are quick and repeatable."""
 
     folder: Path
     base_digest: str = "base"
@@ -29,7 +33,7 @@ class World:
         with transaction(self.db):
             ensure_base_version(self.db, self.base_digest)
 
-    def reply(
+    def completion(
         self,
         prompt_ids: tuple[int, ...],
         ids: tuple[int, ...],
@@ -39,7 +43,7 @@ class World:
         logps: list[float] | None = None,
         finish: str = "stop",
     ) -> Completion:
-        """Record one reply."""
+        """Record one completion."""
         completion = Completion(
             new_id("chatcmpl-"),
             0,
@@ -61,8 +65,8 @@ class World:
             add_completions(self.db, [completion])
         return completion
 
-    def says(self, kind: str, completion: Completion, rater: str = "ann", **fields: Any) -> Feedback:
-        """Record what somebody says of a reply."""
+    def feedback(self, kind: str, completion: Completion, rater: str = "ann", **fields: Any) -> Feedback:
+        """Record feedback on a completion."""
         with transaction(self.db):
             ensure_rater(self.db, rater)
             row = Feedback(new_id(), kind, rater, completion.id, completion.choice, now(), "digest", **fields)
@@ -70,18 +74,23 @@ class World:
 
     def thumb(self, completion: Completion, up: bool, rater: str = "ann") -> Feedback:
         """Record a thumb."""
-        return self.says("thumb", completion, rater, value=float(up))
+        return self.feedback("thumb", completion, rater, value=float(up))
 
     def choice(self, a: Completion, b: Completion, winner: str, rater: str = "ann") -> Feedback:
-        """Record a choice between two replies."""
-        return self.says("choice", a, rater, other_completion_id=b.id, other_choice=b.choice, winner=winner)
+        """Record a choice between two completions."""
+        return self.feedback("choice", a, rater, other_completion_id=b.id, other_choice=b.choice, winner=winner)
 
     def likes_short(self, count: int, *, first: int = 0, version: int | None = 0) -> list[Feedback]:
-        """Record `count` choices of a short reply over a long one, each to a prompt of its own."""
-        said = []
+        """Record `count` choices of a short completion over a long one, each of a prompt of its own."""
+        rows = []
         for number in range(first, first + count):
             prompt = (1, 4, 10 + number % 200, 11 + number // 200, 2, 5)
-            short = self.reply(prompt, (50 + number % 40, END), version=version)
-            long = self.reply(prompt, (60, 61 + number % 30, 62, 63, 64, 65, END), version=version)
-            said.append(self.choice(long, short, "B"))
-        return said
+            short = self.completion(prompt, (50 + number % 40, END), version=version)
+            long = self.completion(prompt, (60, 61 + number % 30, 62, 63, 64, 65, END), version=version)
+            rows.append(self.choice(long, short, "B"))
+        return rows
+
+    def material(self, resident: Resident, run: Run) -> Material:
+        """Return what a run learns from."""
+        render = render_with(resident.tokenizer)
+        return material_of(self.db, FeedbackRange.of_run(run), render, max_tokens=resident.context_length)

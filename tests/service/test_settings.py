@@ -1,4 +1,4 @@
-"""Settings: flags over environment over file over defaults, and one line for what cannot be."""
+"""The service's settings: flags over environment over file over defaults, and one line on a bad one."""
 
 import os
 import re
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from config.fields import fields_of, groups_of, range_of
 from service.errors import CannotStart
-from service.settings import ServeSettings, is_loopback, load_settings
+from service.settings import NAMES, RENAMED, ServeSettings, is_loopback, load_settings
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -23,23 +24,26 @@ def test_flags_come_before_environment_before_file_before_defaults(
 ) -> None:
     file = tmp_path / "attune.toml"
     file.write_text(
-        'port = 1\nmodel = "file"\nmax_slots = 7\ncompare = ["a=http://x"]\n[learner]\nanything = "its own"\n'
+        'port = 1\nmodel = "file"\ncompare = ["a=http://x"]\n'
+        '[engine]\nmax_slots = 7\nthreads = 3\n[learner]\nanything = "its own"\n[learner.gate]\nanything = 1\n'
     )
     monkeypatch.setenv("ATTUNE_PORT", "2")
     monkeypatch.setenv("ATTUNE_MODEL", "environment")
-    monkeypatch.setenv("ATTUNE_LEARNER_SEED", "3")
-    monkeypatch.setenv("ATTUNE_API_KEY", "the client's, not ours")
+    monkeypatch.setenv("ATTUNE_ENGINE__THREADS", "4")
+    monkeypatch.setenv("ATTUNE_LEARNER__SEED", "3")
+    monkeypatch.setenv("ATTUNE_API_KEY", "a client's")
     known = load_settings({"port": 3, "host": None}, file)
-    assert (known.port, known.model, known.max_slots, known.host, known.compare) == (
+    assert (known.port, known.model, known.engine.max_slots, known.host, known.compare) == (
         3,
         "environment",
         7,
         "127.0.0.1",
         ("a=http://x",),
     )
+    assert known.engine.threads == 4
     assert known.config == file
     monkeypatch.setenv("ATTUNE_CONFIG", str(file))
-    assert load_settings({}).max_slots == 7
+    assert load_settings({}).engine.max_slots == 7
 
 
 def test_lists_in_the_environment_are_separated_by_commas_or_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,50 +62,71 @@ def test_a_backend_needs_a_name_and_a_url(wrong: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "said"),
+    ("variable", "message"),
     [
-        ("ATTUNE_MAX_SLOT", "ATTUNE_MAX_SLOT is no setting; did you mean ATTUNE_MAX_SLOTS?"),
-        ("ATTUNE_KEY", "ATTUNE_KEY is no setting; did you mean ATTUNE_API_KEY?"),
+        ("ATTUNE_PROT", "ATTUNE_PROT is no setting of attune serve; did you mean ATTUNE_PORT?"),
+        (
+            "ATTUNE_ENGINE__MAX_SLOT",
+            "ATTUNE_ENGINE__MAX_SLOT is no setting of attune serve; did you mean ATTUNE_ENGINE__MAX_SLOTS?",
+        ),
+        ("ATTUNE_MAX_SLOTS", "ATTUNE_MAX_SLOTS is no setting of attune serve; it is ATTUNE_ENGINE__MAX_SLOTS now"),
+        (
+            "ATTUNE_ENGINE",
+            "ATTUNE_ENGINE is no setting of attune serve; it is a group of settings, such as ATTUNE_ENGINE__MAX_SLOTS",
+        ),
+        ("ATTUNE_KEY", "ATTUNE_KEY is no setting of attune serve; did you mean ATTUNE_API_KEY?"),
         (
             "ATTUNE_ZZZ",
-            "ATTUNE_ZZZ is no setting; docs/settings.md lists them all; the learner's begin with ATTUNE_LEARNER_",
+            "ATTUNE_ZZZ is no setting of attune serve; docs/settings.md lists them all; "
+            "the learner's are ATTUNE_LEARNER__*, and in the [learner] table",
         ),
     ],
 )
-def test_a_variable_that_is_no_setting_is_one_line(monkeypatch: pytest.MonkeyPatch, variable: str, said: str) -> None:
+def test_a_variable_that_is_no_setting_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, variable: str, message: str
+) -> None:
     monkeypatch.setenv(variable, "3")
     with pytest.raises(CannotStart) as refused:
         load_settings({})
-    assert str(refused.value) == said
+    assert str(refused.value) == message
 
 
 @pytest.mark.parametrize(
-    ("toml", "said"),
+    ("toml", "message"),
     [
-        ("max_slot = 3\n", "is unknown; did you mean max_slots?"),
-        ("zzz = 3\n", "is unknown; docs/settings.md lists them all; the learner's belong in the [learner] table"),
-        ("[lerner]\nsteps = 3\n", "the setting 'lerner' in"),
+        ("prot = 3\n", "is unknown; did you mean port?"),
+        ("max_slots = 3\n", "is unknown; it is engine.max_slots now"),
+        ("[engine]\nmax_slot = 3\n", "the setting 'max_slot' in the [engine] table of"),
+        ("[engine]\nmax_slot = 3\n", "is unknown; did you mean engine.max_slots?"),
+        ("engine = 3\n", "is a group of settings; write it as the table [engine]"),
+        ("[engin]\nmax_slots = 3\n", "is unknown; did you mean [engine]?"),
+        ("[engine]\nmax_slots = 1\n", "engine.max_slots in"),
+        ("zzz = 3\n", "is unknown; docs/settings.md lists them all; the learner's are ATTUNE_LEARNER__*"),
+        ("api_key = 3\n", "is unknown; docs/settings.md lists them all"),
+        ("[lerner]\nsteps = 3\n", "the table 'lerner' in"),
+        ("[lerner]\nsteps = 3\n", "did you mean [learner]?"),
     ],
 )
-def test_a_line_of_the_file_that_is_no_setting_is_one_line(tmp_path: Path, toml: str, said: str) -> None:
+def test_a_line_of_the_file_that_is_no_setting_is_one_line(tmp_path: Path, toml: str, message: str) -> None:
     file = tmp_path / "attune.toml"
     file.write_text(toml)
     with pytest.raises(CannotStart) as refused:
         load_settings({}, file)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
-def test_variables_that_anything_else_of_ours_reads_are_let_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_that_the_other_rooms_read_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     files = [ROOT / "Makefile", ROOT / "Dockerfile", ROOT / "compose.yaml"]
     files += [
         path
-        for room in ("service", "learner", "policy", "pocket", "store", "clients", "bench")
+        for room in ("config", "service", "learner", "policy", "pocket", "store", "clients", "bench")
         for path in (ROOT / room).rglob("*.py")
     ]
     files += (ROOT / "tests" / "integration").rglob("*.py")
     named = {name for path in files for name in re.findall(r"(?<!\w)ATTUNE_[A-Z][A-Z0-9_]*", path.read_text())}
-    others = {name for name in named if name.removeprefix("ATTUNE_").lower() not in ServeSettings.model_fields}
+    own = {NAMES.variable(path) for path in NAMES.paths}
+    others = {name for name in named - own if name not in ("ATTUNE_ENGINE__", "ATTUNE_")}
     assert others >= {
         "ATTUNE_API_KEY",
         "ATTUNE_BASE_URL",
@@ -128,20 +153,32 @@ def test_variables_that_anything_else_of_ours_reads_are_let_be(monkeypatch: pyte
 def test_every_setting_is_a_flag() -> None:
     from service.commands import _more_flags
 
-    assert _more_flags(["--max-slots", "6", "--quantize=q4_0"]) == {"max_slots": "6", "quantize": "q4_0"}
-    known = load_settings(_more_flags(["--max-slots", "6", "--memory-gib", "3.5"]))
-    assert (known.max_slots, known.memory_gib) == (6, 3.5)
-    for words, said in (
+    arguments = ["--engine.max-slots", "6", "--engine.quantize=q4_0"]
+    assert _more_flags(arguments) == {"engine.max_slots": "6", "engine.quantize": "q4_0"}
+    known = load_settings(_more_flags(["--engine.max-slots", "6", "--engine.memory-gib", "3.5"]))
+    assert (known.engine.max_slots, known.engine.memory_gib) == (6, 3.5)
+    for flags, message in (
         (["--colour", "red"], "--colour is no flag"),
-        (["--max-slots"], "needs a value"),
+        (["--max-slots", "6"], "--max-slots is no flag of attune serve; it is --engine.max-slots now"),
+        (["--engine.max-slots"], "needs a value"),
         (["here"], "here is no flag"),
     ):
-        with pytest.raises(CannotStart, match=said):
-            _more_flags(words)
+        with pytest.raises(CannotStart, match=message):
+            _more_flags(flags)
 
 
-def test_every_setting_says_what_it_is() -> None:
-    assert [name for name, field in ServeSettings.model_fields.items() if not field.description] == []
+def test_every_setting_and_group_has_a_description_and_every_number_a_range() -> None:
+    fields = dict(fields_of(ServeSettings))
+    assert [path for path, field in fields.items() if not field.description] == []
+    assert [name for name, group in groups_of(ServeSettings).items() if not group.__doc__] == []
+    numbers = {path: field for path, field in fields.items() if field.annotation in (int, float)}
+    assert len(numbers) > 20
+    assert [path for path, field in numbers.items() if not range_of(field)] == []
+
+
+def test_an_earlier_name_is_a_setting_today() -> None:
+    assert not set(RENAMED) & set(NAMES.paths)
+    assert set(RENAMED.values()) <= set(NAMES.paths)
 
 
 def test_loopback_is_this_machine_alone() -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from learner.errors import BadData
 from learner.data.json_lines import json_lines
 from learner.data.prompt_files import read_prompts
+from learner.errors import BadData
 
 
 def test_lines_have_numbers_and_blank_ones_are_passed_over(tmp_path: Path) -> None:

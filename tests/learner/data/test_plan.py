@@ -1,4 +1,4 @@
-"""A plan is a pure function of its run: what is trained on, what is held out, what is seen again, in which batches."""
+"""A plan is a pure function of its run: what is trained on, held out and replayed, and in which batches."""
 
 import random
 from collections import Counter
@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from learner.errors import NothingToLearn
-from learner.data.examples import Example, CompletionTokens, for_algorithm
+from learner.data.examples import CompletionTokens, Example, for_algorithm
 from learner.data.plan import batches_of, halved, plan_of, seed_of, without_holdout
 from learner.data.replay import replay_of
+from learner.data.weighting import flip_rate_of, with_example_weights
+from learner.errors import NothingToLearn
 from learner.settings import LearnerSettings
-from learner.data.weighting import flip_rate_of, weighed
 
 Build = Callable[..., LearnerSettings]
 
@@ -30,8 +30,12 @@ def pair(number: int, rater: str = "ann", *, version: int = 0, prompt: int | Non
 
 
 def thumb(number: int, up: bool, rater: str = "ann") -> Example:
-    reply = CompletionTokens((number, 2), None, 0)
-    return Example("thumb", (1, number), reply if up else None, None if up else reply, rater, (f"t{number}",), number)
+    tokens = CompletionTokens((number, 2), None, 0)
+    return Example("thumb", (1, number), tokens if up else None, None if up else tokens, rater, (f"t{number}",), number)
+
+
+def weighted(examples: list[Example], *, parent: int = 0, trust: dict[str, float] | None = None) -> list[Example]:
+    return with_example_weights(examples, parent=parent, trust=trust or {}, default_flip_rate=0.0)
 
 
 def test_the_same_run_has_the_same_plan_and_another_seed_another(make_settings: Build) -> None:
@@ -41,9 +45,14 @@ def test_the_same_run_has_the_same_plan_and_another_seed_another(make_settings: 
     assert first != other
 
 
-def test_held_out_items_are_in_no_batch_and_all_others_are_in_some(make_settings: Build) -> None:
+def test_held_out_examples_are_in_no_batch_and_all_others_are_in_some(make_settings: Build) -> None:
     plan = plan_of(
-        [pair(n) for n in range(40)], [], make_settings(gate__holdout=0.2, steps=60, passes=4), seed=1, parent=0, trust={}
+        [pair(n) for n in range(40)],
+        [],
+        make_settings(gate__holdout=0.2, steps=60, passes=4),
+        seed=1,
+        parent=0,
+        trust={},
     )
     assert len(plan.held_out) == 8
     assert not {example.prompt_ids for example in plan.held_out} & {example.prompt_ids for example in plan.trained}
@@ -53,17 +62,17 @@ def test_held_out_items_are_in_no_batch_and_all_others_are_in_some(make_settings
     )
 
 
-def test_a_pair_weighs_for_kto_as_much_as_it_does_otherwise() -> None:
-    halves = weighed(for_algorithm([pair(1)], "kto"), parent=0, trust={}, default_flip_rate=0.0)
-    [one] = weighed([thumb(1, up=True)], parent=0, trust={}, default_flip_rate=0.0)
-    assert [half.weight for half in halves] == pytest.approx([one.weight / 2] * 2)
-    again = weighed(
-        for_algorithm([pair(1, prompt=7), pair(2, prompt=7)], "kto"), parent=0, trust={}, default_flip_rate=0.0
-    )
-    assert [half.weight for half in again] == pytest.approx([one.weight / 2 / 2**0.5] * 4)  # two words on one prompt
+def test_a_pair_counts_for_kto_as_much_as_it_does_otherwise() -> None:
+    halves = weighted(for_algorithm([pair(1)], "kto"))
+    [one] = weighted([thumb(1, up=True)])
+    assert [half.example_weight for half in halves] == pytest.approx([one.example_weight / 2] * 2)
+    again = weighted(for_algorithm([pair(1, prompt=7), pair(2, prompt=7)], "kto"))
+    assert [half.example_weight for half in again] == pytest.approx(
+        [one.example_weight / 2 / 2**0.5] * 4
+    )  # twice on one prompt
 
 
-def test_what_one_rater_says_of_one_prompt_is_held_out_together() -> None:
+def test_feedback_of_one_rater_on_one_prompt_is_held_out_together() -> None:
     new = [pair(n, prompt=n // 4) for n in range(40)]
     kept, out = without_holdout(new, 0.25, seed=3)
     assert {example.prompt_ids for example in kept}.isdisjoint(example.prompt_ids for example in out)
@@ -73,56 +82,50 @@ def test_what_one_rater_says_of_one_prompt_is_held_out_together() -> None:
 
 def test_asking_again_does_not_take_the_weight_of_thumbs_up() -> None:
     ups = [thumb(n, up=True) for n in range(10)]
-    faint = replace(thumb(99, up=False), is_implicit=True, share=0.2)
-    alone = weighed(ups, parent=0, trust={}, default_flip_rate=0.0)
-    beside = weighed([*ups, faint], parent=0, trust={}, default_flip_rate=0.0)
-    assert [example.weight for example in beside[:-1]] == [example.weight for example in alone]
-    assert 0.0 < beside[-1].weight <= 0.2
+    implicit = replace(thumb(99, up=False), is_implicit=True, share=0.2)
+    alone = weighted(ups)
+    beside = weighted([*ups, implicit])
+    assert [example.example_weight for example in beside[:-1]] == [example.example_weight for example in alone]
+    assert 0.0 < beside[-1].example_weight <= 0.2
 
 
 def sides(examples: list[Example]) -> tuple[float, float]:
     """The whole weight of thumbs up and of thumbs down."""
-    weighed_ = weighed(examples, parent=0, trust={}, default_flip_rate=0.0)
-    return sum(example.weight for example in weighed_ if example.up), sum(
-        example.weight for example in weighed_ if not example.up
-    )
+    weights = [(example.example_weight, example.up) for example in weighted(examples)]
+    return sum(weight for weight, up in weights if up), sum(weight for weight, up in weights if not up)
 
 
-def test_much_asking_again_weighs_no_more_than_three_times_the_thumbs_up() -> None:
+def test_much_asking_again_counts_no_more_than_three_times_the_thumbs_up() -> None:
     ups = [thumb(n, up=True) for n in range(3)]
     downs = [thumb(10 + n, up=False) for n in range(4)]
-    faint = [replace(thumb(100 + n, up=False), is_implicit=True, share=0.2) for n in range(200)]
-    for said in (ups, [*ups, *downs]):
-        up, down = sides([*said, *faint])
-        assert up == pytest.approx(sides(said)[0])
+    implicit = [replace(thumb(100 + n, up=False), is_implicit=True, share=0.2) for n in range(200)]
+    for thumbs in (ups, [*ups, *downs]):
+        up, down = sides([*thumbs, *implicit])
+        assert up == pytest.approx(sides(thumbs)[0])
         assert down == pytest.approx(3.0 * up)
-    explicit = [
-        example.weight for example in weighed([*ups, *downs, *faint], parent=0, trust={}, default_flip_rate=0.0)[:7]
-    ]
-    assert explicit == [
-        example.weight for example in weighed([*ups, *downs], parent=0, trust={}, default_flip_rate=0.0)
-    ]
+    explicit = [example.example_weight for example in weighted([*ups, *downs, *implicit])[:7]]
+    assert explicit == [example.example_weight for example in weighted([*ups, *downs])]
 
 
-def test_asking_again_keeps_its_weight_where_there_is_room_or_nobody_said_up() -> None:
-    faint = [replace(thumb(100 + n, up=False), is_implicit=True, share=0.2) for n in range(5)]
-    whole = sides(faint)[1]
+def test_asking_again_keeps_its_weight_where_there_is_room_or_no_thumb_is_up() -> None:
+    implicit = [replace(thumb(100 + n, up=False), is_implicit=True, share=0.2) for n in range(5)]
+    whole = sides(implicit)[1]
     assert whole > 0.0
-    assert sides([*(thumb(n, up=True) for n in range(3)), *faint])[1] == pytest.approx(whole)
+    assert sides([*(thumb(n, up=True) for n in range(3)), *implicit])[1] == pytest.approx(whole)
 
 
-def test_nothing_is_judged_by_what_nobody_said_in_words() -> None:
-    said = [pair(n) for n in range(20)]
-    faint = [replace(thumb(n, up=False), is_implicit=True) for n in range(20)]
-    kept, out = without_holdout([*faint, *said], 0.25, seed=3)
+def test_implicit_feedback_is_never_held_out() -> None:
+    explicit = [pair(n) for n in range(20)]
+    implicit = [replace(thumb(n, up=False), is_implicit=True) for n in range(20)]
+    kept, out = without_holdout([*implicit, *explicit], 0.25, seed=3)
     assert len(out) == 5
     assert not any(example.is_implicit for example in out)
     assert {example.prompt_ids for example in kept}.isdisjoint(example.prompt_ids for example in out)
     assert sum(example.is_implicit for example in kept) == 15
-    assert without_holdout(faint, 0.25, seed=3) == (faint, [])
+    assert without_holdout(implicit, 0.25, seed=3) == (implicit, [])
 
 
-def test_few_items_are_all_trained_on() -> None:
+def test_few_examples_are_all_trained_on() -> None:
     assert without_holdout([pair(n) for n in range(7)], 0.5, seed=0)[1] == []
 
 
@@ -138,7 +141,7 @@ def test_replay_comes_on_top_and_is_bounded_by_its_ratio(make_settings: Build) -
     assert sum(example.seq >= 50 for example in plan.trained) == 20
 
 
-def test_an_algorithm_that_finds_nothing_says_so(make_settings: Build) -> None:
+def test_an_algorithm_that_can_learn_from_nothing_is_named_in_the_error(make_settings: Build) -> None:
     with pytest.raises(NothingToLearn, match="'dpo'"):
         plan_of([thumb(1, True)], [pair(5)], make_settings(algorithm="dpo"), seed=0, parent=0, trust={})
 
@@ -176,7 +179,7 @@ def test_replay_is_the_same_whatever_the_order_it_is_asked_in() -> None:
     assert replay_of(earlier, 20, 7) == replay_of(shuffled, 20, 7)
 
 
-def test_neither_a_talkative_rater_nor_a_favourite_prompt_crowds_out_the_rest() -> None:
+def test_neither_an_active_rater_nor_a_popular_prompt_crowds_out_the_rest() -> None:
     earlier = [pair(n, "loud") for n in range(200)] + [pair(n, "quiet") for n in range(500, 505)]
     chosen = replay_of(earlier, 10, 0)
     assert sum(example.rater_id == "quiet" for example in chosen) == 5
@@ -184,17 +187,14 @@ def test_neither_a_talkative_rater_nor_a_favourite_prompt_crowds_out_the_rest() 
     assert sum(example.prompt_ids == (1, 0) for example in replay_of(same, 5, 0)) == 1
 
 
-def test_weights_fall_with_age_repetition_and_doubt() -> None:
+def test_weights_fall_with_age_repetition_and_distrust() -> None:
     fresh, old = pair(1, version=9), pair(2, version=1)
-    weights = {
-        example.prompt_ids: example.weight
-        for example in weighed([fresh, old], parent=9, trust={}, default_flip_rate=0.0)
-    }
+    weights = {example.prompt_ids: example.example_weight for example in weighted([fresh, old], parent=9)}
     assert weights[old.prompt_ids] == pytest.approx(0.5 * weights[fresh.prompt_ids])
-    one, *twice = weighed([pair(1), pair(2, prompt=5), pair(3, prompt=5)], parent=0, trust={}, default_flip_rate=0.0)
-    assert twice[0].weight == pytest.approx(one.weight / 2**0.5)
-    (doubted,) = weighed([pair(1)], parent=0, trust={"ann": 0.7}, default_flip_rate=0.0)
-    assert (doubted.flip_rate, doubted.weight) == (pytest.approx(0.3), pytest.approx(0.16))
+    one, *twice = weighted([pair(1), pair(2, prompt=5), pair(3, prompt=5)])
+    assert twice[0].example_weight == pytest.approx(one.example_weight / 2**0.5)
+    (distrusted,) = weighted([pair(1)], trust={"ann": 0.7})
+    assert (distrusted.flip_rate, distrusted.example_weight) == (pytest.approx(0.3), pytest.approx(0.16))
 
 
 def test_what_is_trusted_less_than_chance_counts_as_near_chance() -> None:
@@ -204,15 +204,15 @@ def test_what_is_trusted_less_than_chance_counts_as_near_chance() -> None:
 
 def test_no_rater_holds_more_than_their_share() -> None:
     crowd = [pair(n, "loud") for n in range(100)] + [pair(200 + n, f"rater{n}") for n in range(19)]
-    weights = weighed(crowd, parent=0, trust={}, default_flip_rate=0.0)
-    loud = sum(example.weight for example in weights if example.rater_id == "loud")
-    assert loud / sum(example.weight for example in weights) == pytest.approx(2 / 20, rel=0.1)
+    weights = weighted(crowd)
+    loud = sum(example.example_weight for example in weights if example.rater_id == "loud")
+    assert loud / sum(example.example_weight for example in weights) == pytest.approx(2 / 20, rel=0.1)
 
 
-def test_nothing_is_judged_by_raters_who_are_as_often_wrong_as_right(make_settings: Build) -> None:
-    said = [pair(n, ("ann", "bob", "eve")[n % 3]) for n in range(60)]
+def test_labels_of_raters_who_are_as_often_wrong_as_right_are_not_held_out(make_settings: Build) -> None:
+    new = [pair(n, ("ann", "bob", "eve")[n % 3]) for n in range(60)]
     trust = {"ann": 0.9, "bob": 0.9, "eve": 0.2}
-    plan = plan_of(said, [], make_settings(gate__holdout=0.5), seed=1, parent=0, trust=trust)
+    plan = plan_of(new, [], make_settings(gate__holdout=0.5), seed=1, parent=0, trust=trust)
     assert {example.rater_id for example in plan.held_out} == {"ann", "bob"}
     assert {example.rater_id for example in plan.trained} == {"ann", "bob", "eve"}
 
@@ -224,4 +224,4 @@ def test_untrusted_raters_leave_nothing_to_learn(make_settings: Build) -> None:
 
 
 def test_a_second_try_of_ilql_shifts_the_policy_as_far(make_settings: Build) -> None:
-    assert halved(make_settings(algorithm="ilql", ilql__beta=8)).q_beta == 8
+    assert halved(make_settings(algorithm="ilql", ilql__beta=8)).ilql.beta == 8

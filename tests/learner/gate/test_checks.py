@@ -1,11 +1,11 @@
-"""The gate passes what is within its limits, and nothing else: what is not a number is not."""
+"""The gate passes what is within its limits, and nothing else. NaN is not."""
 
 from dataclasses import fields, replace
 
 import pytest
 
 from learner.gate.checks import Evidence, checks_of, report_of, upper_bound
-from learner.settings import LearnerSettings
+from learner.settings import GateSettings
 
 GOOD = Evidence(
     gains=(1.0, 0.5, 0.2, 2.0),
@@ -17,7 +17,7 @@ GOOD = Evidence(
     empty_rise=0.0,
     weights_finite=True,
 )
-LIMITS = LearnerSettings()
+LIMITS = GateSettings()
 
 
 def passed(evidence: Evidence) -> bool:
@@ -67,7 +67,7 @@ def test_each_limit_alone_rejects_and_is_named(change: dict[str, object]) -> Non
     assert len(report["reasons"]) == 1
 
 
-def test_few_held_out_judgements_decide_nothing() -> None:
+def test_few_held_out_examples_decide_nothing() -> None:
     assert passed(replace(GOOD, gains=(-5.0, -5.0, -5.0)))
 
 
@@ -76,12 +76,12 @@ def test_noise_around_zero_is_no_reason_to_reject() -> None:
     assert passed(replace(GOOD, gains=(-1.0, 0.9, -0.8, 0.7)))
 
 
-def test_one_account_with_most_of_the_held_out_words_is_outweighed_and_no_update_is_vetoed() -> None:
-    reversed_by_one, honest = (-1.0, -0.8) * 30, (0.2, 0.4) * 20
-    assert not passed(replace(GOOD, gains=reversed_by_one + honest))
+def test_one_account_with_most_of_the_held_out_feedback_is_outweighed_and_vetoes_no_update() -> None:
+    reversed_by_one, agreed = (-1.0, -0.8) * 30, (0.2, 0.4) * 20
+    assert not passed(replace(GOOD, gains=reversed_by_one + agreed))
     capped = (0.1,) * 60 + (1.0,) * 40
-    assert passed(replace(GOOD, gains=reversed_by_one + honest, gain_weights=capped))
-    assert not passed(replace(GOOD, gains=reversed_by_one + honest, gain_weights=capped[::-1]))
+    assert passed(replace(GOOD, gains=reversed_by_one + agreed, gain_weights=capped))
+    assert not passed(replace(GOOD, gains=reversed_by_one + agreed, gain_weights=capped[::-1]))
 
 
 def test_equal_weights_change_nothing_and_unequal_ones_widen_the_interval() -> None:

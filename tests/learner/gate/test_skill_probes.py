@@ -1,4 +1,4 @@
-"""Probes see right and wrong answers of any model; a version that knows less than live does not pass the gate."""
+"""Skill probes tell right answers from wrong ones; a version that knows less than live does not pass the gate."""
 
 import json
 import threading
@@ -14,8 +14,8 @@ from learner.gate.skill_probes import read_skill_probes, right_answers, skill_pr
 from learner.loop import Loop
 from learner.model.resident import Resident
 from learner.model.rollouts import sample_rollouts
-from learner.settings import LearnerSettings
-from learner.update import Updater, material_of
+from learner.settings import GateSettings, LearnerSettings
+from learner.update import Updater
 from policy.chat import decode, end_ids, render_prompt
 from store.ids import now
 from store.runs import Run
@@ -52,9 +52,9 @@ def known_answers(settings: LearnerSettings, count: int, folder: Path) -> Path:
     resident = Resident(settings)
     texts = [f"question number {number}?" for number in range(count)]
     prompts = [render_prompt(resident.tokenizer, [{"role": "user", "content": text}]) for text in texts]
-    ends, most = end_ids(resident.tokenizer), settings.gate_max_tokens
-    said = sample_rollouts(resident.model, prompts, end_ids=ends, max_tokens=most, seed=0, temperature=0.0)
-    answers = [decode(resident.tokenizer, reply.ids) for reply in said]
+    ends, limit = end_ids(resident.tokenizer), settings.gate.max_tokens
+    rollouts = sample_rollouts(resident.model, prompts, end_ids=ends, max_tokens=limit, seed=0, temperature=0.0)
+    answers = [decode(resident.tokenizer, rollout.ids) for rollout in rollouts]
     escape = {ord(character): f"\\{character}" for character in r"\.^$*+?{}[]|()"}
     rows = [
         {"prompt": text, "expect": [f"^{answer.translate(escape)}$"]}
@@ -78,7 +78,7 @@ def test_a_version_that_knows_less_than_live_is_rejected_and_one_that_knows_as_m
     for is_broken in (False, True):
         if is_broken:
             monkeypatch.setattr("learner.update.evidence_of", broken(resident, updater))
-        report = updater.update(run, material_of(world.db, resident, run), settings, lambda *_: None).report
+        report = updater.update(run, world.material(resident, run), settings, lambda *_: None).report
         reports[is_broken] = {check["name"]: check for check in report["checks"]}
     assert reports[False]["skills_to_live"]["value"] == 0.0
     assert reports[False]["skills_to_live"]["passed"]
@@ -95,16 +95,16 @@ def broken(resident: Resident, updater: Updater) -> Callable[..., Any]:
         with torch.no_grad():
             for _, parameter in resident.trainable():
                 parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-        assert sum(right_answers(resident, updater.probes())) < 12
+        assert sum(right_answers(resident, updater.skill_probes())) < 12
         return evidence_of(*arguments, **named)
 
     return look
 
 
 def test_bundled_models_bring_their_probes_and_others_have_none(make_settings: Build) -> None:
-    assert skill_probe_file(make_settings()) is None
+    assert skill_probe_file(GateSettings(), make_settings().model) is None
     assert read_skill_probes(Resident(make_settings())) == []
-    path = skill_probe_file(LearnerSettings(model="pocket-nano"))
+    path = skill_probe_file(GateSettings(), "pocket-nano")
     assert path is not None
     assert path.name == "probes.jsonl"
 
@@ -115,11 +115,11 @@ def test_at_most_so_many_are_asked_spread_over_the_file(make_settings: Build, tm
     assert [probe.expect[0].pattern for probe in chosen] == [str(number) for number in range(0, 40, 2)]
 
 
-def test_probes_that_are_too_few_to_decide_anything_are_refused_in_words(make_settings: Build, tmp_path: Path) -> None:
+def test_skill_probes_that_are_too_few_to_decide_anything_are_refused(make_settings: Build, tmp_path: Path) -> None:
     file = write(tmp_path / "p.jsonl", *FILL[:15])
-    with pytest.raises(BadData, match=r"15 probes of .*p\.jsonl .* fewer than 16 decide nothing: add some"):
+    with pytest.raises(BadData, match=r"15 skill probes of .*p\.jsonl .* fewer than 16 decide nothing: add some"):
         read_skill_probes(Resident(make_settings(gate__skill_probes=file)))
-    with pytest.raises(BadData, match="gate_probe_items is 15: fewer than 16"):
+    with pytest.raises(BadData, match="gate.num_skill_probes is 15: fewer than 16"):
         read_skill_probes(Resident(make_settings(gate__skill_probes=write(file, *FILL), gate__num_skill_probes=15)))
     assert len(read_skill_probes(Resident(make_settings(gate__skill_probes=file)))) == 16
     assert read_skill_probes(Resident(make_settings(gate__skill_probes=file, gate__num_skill_probes=0))) == []
@@ -134,7 +134,7 @@ def test_a_file_that_holds_no_probes_is_noticed_when_the_learner_starts(
 
 
 @pytest.mark.parametrize(
-    ("row", "says"),
+    ("row", "message"),
     [
         ({"prompt": "hi"}, "want expect or forbid"),
         ({"prompt": "hi", "expect": "yes"}, "expect is a list of regular expressions, not 'yes'"),
@@ -144,8 +144,8 @@ def test_a_file_that_holds_no_probes_is_noticed_when_the_learner_starts(
         ([1], "line 1: want an object with a prompt"),
     ],
 )
-def test_what_is_no_probe_is_named(make_settings: Build, tmp_path: Path, row: Any, says: str) -> None:
-    with pytest.raises(BadData, match=says.replace("(", r"\(")):
+def test_a_line_that_is_no_skill_probe_is_named(make_settings: Build, tmp_path: Path, row: Any, message: str) -> None:
+    with pytest.raises(BadData, match=message.replace("(", r"\(")):
         read_skill_probes(Resident(make_settings(gate__skill_probes=write(tmp_path / "p.jsonl", row))))
 
 

@@ -1,6 +1,4 @@
-"""Every method, from people's words in the store through the real loop to a version: with its record, its curves and
-its cost.
-"""
+"""Every method, from feedback in the store through the real loop to a version: its record, curves and cost."""
 
 import math
 from pathlib import Path
@@ -30,16 +28,21 @@ SMALL = {
     "rollout.group_size": 2,
     "rollout.max_tokens": 12,
     "rollout.minibatches": 1,
-    "value_warmup": 1,
     "reward_model.min_labels": 4,
-    "reward_steps": 5,
     "ilql.steps": 3,
-    "warmup_steps": 0,
 }
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make few steps of what no setting bounds."""
+    monkeypatch.setattr("learner.methods.critic.WARMUP_STEPS", 1)
+    monkeypatch.setattr("learner.reward_model.training.NUM_STEPS", 5)
+    monkeypatch.setattr("learner.model.optimizer.WARMUP_STEPS", 0)
+
+
 @pytest.mark.parametrize("algorithm", get_args(Algorithm))
-def test_each_method_makes_a_version_and_says_how(algorithm: str, tmp_path: Path) -> None:
+def test_each_method_makes_a_version_and_records_it(algorithm: str, tmp_path: Path) -> None:
     episode = Episode.start(tmp_path, "pocket-nano", population("short", 4, 1), 1, MIX, algorithm=algorithm, **SMALL)
     try:
         episode.collect_feedback(24)

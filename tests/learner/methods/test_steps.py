@@ -1,6 +1,4 @@
-"""One step of the mixed update on a real tiny model: the kinds apart are the algorithms themselves, and weights are
-counts.
-"""
+"""One step of the mixed update on a real tiny model: each kind alone is its algorithm, and weights are counts."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +10,8 @@ from learner.algorithms.dpo import PairLogps, sigmoid_loss
 from learner.algorithms.kto import kto_loss
 from learner.algorithms.mixed import MixedSettings
 from learner.data.examples import CompletionTokens, Example, for_algorithm
-from learner.methods.steps import MismatchedCompletions, backward, mixed_settings, step_totals
+from learner.methods.kto_baseline import MismatchedCompletions
+from learner.methods.steps import backward, mixed_settings, step_totals
 from learner.model.anchors import with_distributions
 from learner.model.reference import Reference
 from learner.model.resident import Resident
@@ -29,7 +28,7 @@ PAIRS = [
         "ann",
         (f"p{n}",),
         n,
-        weight=1.0 + 0.5 * n,
+        example_weight=1.0 + 0.5 * n,
     )
     for n in range(3)
 ]
@@ -45,7 +44,7 @@ THUMBS = [
     )
     for n in range(4)
 ]
-EDITS = [
+CORRECTIONS = [
     Example(
         "correction",
         (1, 4, 40, 2, 5),
@@ -73,7 +72,7 @@ def resident(tiny: object) -> Resident:
 def reference(resident: Resident) -> Reference:
     made = Reference(resident, 4096)
     with resident.as_base():
-        made.learn([*PAIRS, *THUMBS, *EDITS], live=-1, seed=0)
+        made.learn([*PAIRS, *THUMBS, *CORRECTIONS], live=-1, seed=0)
     return made
 
 
@@ -103,43 +102,45 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance
 
 def test_pairs_alone_are_dpo(resident: Resident, reference: Reference) -> None:
     loss, _ = gradients(resident, reference, PAIRS)
-    now = completion_sums(resident.model, [(e.prompt_ids, reply.ids) for e in PAIRS for reply in e.replies], 4096)
+    now = completion_sums(resident.model, [(e.prompt_ids, side.ids) for e in PAIRS for side in e.completions], 4096)
     theirs = reference.sums(PAIRS)
     values = sigmoid_loss(PairLogps(now[0::2], now[1::2]), PairLogps(theirs[0::2], theirs[1::2]), beta=0.1)
-    weights = torch.tensor([example.weight for example in PAIRS])
+    weights = torch.tensor([example.example_weight for example in PAIRS])
     assert loss == pytest.approx(float((weights * values).sum() / weights.sum()), abs=1e-6)
     assert abs(loss - 0.6931) > 1e-3  # the policy is away from the reference, so a swapped side would show
 
 
 def test_thumbs_alone_are_kto(resident: Resident, reference: Reference) -> None:
     loss, _ = gradients(resident, reference, THUMBS, z0=0.4)
-    now = completion_sums(resident.model, [(e.prompt_ids, e.replies[0].ids) for e in THUMBS], 4096)
+    now = completion_sums(resident.model, [(e.prompt_ids, e.completions[0].ids) for e in THUMBS], 4096)
     values, _ = kto_loss(now, reference.sums(THUMBS), torch.tensor([e.up for e in THUMBS]), 0.4, beta=0.1)
     assert loss == pytest.approx(float(2.0 * values.mean()), abs=1e-6)
 
 
-def test_a_doubled_weight_is_a_doubled_item(resident: Resident, reference: Reference) -> None:
-    batch = [*PAIRS, *THUMBS, *EDITS]
+def test_a_doubled_weight_is_a_doubled_example(resident: Resident, reference: Reference) -> None:
+    batch = [*PAIRS, *THUMBS, *CORRECTIONS]
     heavy = [
-        replace(example, weight=2 * example.weight) if example in (PAIRS[0], THUMBS[1], EDITS[0]) else example
+        replace(example, example_weight=2 * example.example_weight)
+        if example in (PAIRS[0], THUMBS[1], CORRECTIONS[0])
+        else example
         for example in batch
     ]
-    twice = [*batch, PAIRS[0], THUMBS[1], EDITS[0]]
+    twice = [*batch, PAIRS[0], THUMBS[1], CORRECTIONS[0]]
     one, other = (gradients(resident, reference, items, mixed=MixedSettings(anchor=0.0)) for items in (heavy, twice))
     assert one[0] == pytest.approx(other[0], abs=1e-6)
     assert same(one[1], other[1])
 
 
 def test_neither_the_order_nor_the_token_budget_matters(resident: Resident, reference: Reference) -> None:
-    batch = [*PAIRS, *THUMBS, *EDITS]
+    batch = [*PAIRS, *THUMBS, *CORRECTIONS]
     whole = gradients(resident, reference, batch, mixed=MixedSettings(anchor=0.0))
-    for items, budget in ((batch[::-1], 4096), (batch, 16), ([*EDITS, *THUMBS, *PAIRS], 30)):
+    for items, budget in ((batch[::-1], 4096), (batch, 16), ([*CORRECTIONS, *THUMBS, *PAIRS], 30)):
         cut = gradients(resident, reference, items, mixed=MixedSettings(anchor=0.0), budget=budget)
         assert cut[0] == pytest.approx(whole[0], abs=1e-6)
         assert same(cut[1], whole[1])
 
 
-def test_two_thumbs_on_one_prompt_share_its_row_and_say_the_same(
+def test_two_thumbs_on_one_prompt_share_its_row_and_its_gradient(
     resident: Resident, reference: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     thumbs = for_algorithm(PAIRS, "kto")
@@ -159,29 +160,29 @@ def test_two_thumbs_on_one_prompt_share_its_row_and_say_the_same(
 
 
 def test_metrics_are_means_over_their_own_kind_however_a_step_is_cut(resident: Resident, reference: Reference) -> None:
-    batch = [*PAIRS, *THUMBS, *EDITS]
-    told = [
+    batch = [*PAIRS, *THUMBS, *CORRECTIONS]
+    seen = [
         backward(resident, batch, [], reference, step_totals(batch, len(batch), 0), PLAIN, budget, 0.0)[1]
         for budget in (4096, 1, 40)
     ]
     now = completion_sums(
-        resident.model, [(e.prompt_ids, reply.ids) for e in batch for reply in e.replies], 4096
+        resident.model, [(e.prompt_ids, side.ids) for e in batch for side in e.completions], 4096
     ) - reference.sums(batch)
     sides = [
-        (example, side)
+        (example, is_good)
         for example in batch
-        for side, reply in ((True, example.good), (False, example.bad))
-        if reply is not None
+        for is_good, side in ((True, example.good), (False, example.bad))
+        if side is not None
     ]
 
     def mean(kinds: tuple[str, ...], up: bool) -> float:
         return float(
             torch.stack(
-                [h for h, (example, side) in zip(now, sides, strict=True) if example.kind in kinds and side == up]
+                [h for h, (example, good) in zip(now, sides, strict=True) if example.kind in kinds and good == up]
             ).mean()
         )
 
-    for metrics in told:
+    for metrics in seen:
         assert metrics["pair/chosen_log_ratio"] == pytest.approx(mean(("pair",), True), abs=1e-5)
         assert metrics["correction/chosen_log_ratio"] == pytest.approx(mean(("correction",), True), abs=1e-5)
         assert metrics["thumb/up_log_ratio"] == pytest.approx(mean(("thumb",), True), abs=1e-5)
@@ -194,7 +195,7 @@ def test_metrics_are_means_over_their_own_kind_however_a_step_is_cut(resident: R
     )
 
 
-def test_mismatched_replies_fit_the_context_and_are_there_for_kto_alone(
+def test_mismatched_completions_fit_the_context_and_are_there_for_kto_alone(
     resident: Resident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long, short = (
@@ -202,10 +203,9 @@ def test_mismatched_replies_fit_the_context_and_are_there_for_kto_alone(
         replace(THUMBS[3], good=CompletionTokens(tuple(range(50, 80)))),
     )
     assert len(MismatchedCompletions.of(resident, [long, short], PLAIN, 0, 4096).rows) == 2
-    monkeypatch.setattr(Resident, "context_length", 40)  # each fits, but not the one's reply to the other's prompt
+    monkeypatch.setattr(Resident, "context_length", 40)  # each fits, but not the one's completion of the other's prompt
     assert [
-        len(prompt) + len(reply)
-        for prompt, reply in MismatchedCompletions.of(resident, [long, short], PLAIN, 0, 4096).rows
+        len(prompt) + len(ids) for prompt, ids in MismatchedCompletions.of(resident, [long, short], PLAIN, 0, 4096).rows
     ] == [7]
     for mixed in (MixedSettings(thumb_scale=0.0), MixedSettings(thumb_kind="apo_zero_unpaired")):
         assert MismatchedCompletions.of(resident, [long, short], mixed, 0, 4096).rows == []
@@ -222,8 +222,8 @@ def test_the_batches_of_an_update_add_up_to_it(resident: Resident, reference: Re
 def test_sft_has_no_preference_terms(resident: Resident, reference: Reference) -> None:
     ups = [example for example in THUMBS if example.up]
     loss, _ = gradients(resident, reference, ups, mixed=mixed_settings(LearnerSettings(algorithm="sft")))
-    now = completion_sums(resident.model, [(e.prompt_ids, e.replies[0].ids) for e in ups], 4096)
-    lengths = torch.tensor([len(e.replies[0].ids) for e in ups])
+    now = completion_sums(resident.model, [(e.prompt_ids, e.completions[0].ids) for e in ups], 4096)
+    lengths = torch.tensor([len(e.completions[0].ids) for e in ups])
     assert loss == pytest.approx(float((-now / lengths).mean()), abs=1e-6)
 
 

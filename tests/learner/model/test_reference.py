@@ -40,8 +40,8 @@ def test_what_the_live_version_sampled_is_on_record(resident: Resident) -> None:
     audit = reference.learn(examples, live=0, seed=0)
     assert (audit.trusted, audit.checked) == (True, 4)
     assert audit.mean_difference == pytest.approx(0.001, abs=1e-4)
-    used = [reference.token_logps(e.prompt_ids, e.replies[0].ids) for e in examples]
-    recorded = [torch.tensor(e.replies[0].logps) for e in examples]
+    used = [reference.token_logps(e.prompt_ids, e.completions[0].ids) for e in examples]
+    recorded = [torch.tensor(e.completions[0].logps) for e in examples]
     assert sum(torch.equal(one, other) for one, other in zip(used, recorded, strict=True)) == 6  # all but the audited
 
 
@@ -52,17 +52,19 @@ def test_records_that_are_off_are_computed_again(resident: Resident, off: float)
     right = torch.stack(
         [
             logps.sum()
-            for logps in completion_logps(resident.model, [(e.prompt_ids, e.replies[0].ids) for e in examples], 4096)
+            for logps in completion_logps(
+                resident.model, [(e.prompt_ids, e.completions[0].ids) for e in examples], 4096
+            )
         ]
     )
     assert torch.allclose(reference.sums(examples), right, atol=1e-5)
 
 
-def test_replies_of_other_versions_and_of_people_are_computed(resident: Resident) -> None:
+def test_completions_of_other_versions_and_of_people_are_computed(resident: Resident) -> None:
     reference = Reference(resident, 4096)
     other = example(resident, 1, version=3, off=5.0)
     assert reference.learn([other], live=0, seed=0).checked == 0
-    (right,) = completion_logps(resident.model, [(other.prompt_ids, other.replies[0].ids)], 4096)
+    (right,) = completion_logps(resident.model, [(other.prompt_ids, other.completions[0].ids)], 4096)
     assert torch.allclose(reference.sums([other]), right.sum(), atol=1e-5)
 
 
@@ -71,21 +73,21 @@ def test_only_a_sample_is_computed_twice_for_a_version_and_everything_again_for_
 ) -> None:
     reference, computed = Reference(resident, 4096), []
 
-    def counted(model: torch.nn.Module, replies: list[object], budget: int) -> list[torch.Tensor]:
-        computed.append(len(replies))
-        return completion_logps(model, replies, budget)  # type: ignore[arg-type]
+    def counted(model: torch.nn.Module, completions: list[object], budget: int) -> list[torch.Tensor]:
+        computed.append(len(completions))
+        return completion_logps(model, completions, budget)  # type: ignore[arg-type]
 
     monkeypatch.setattr("learner.model.reference.completion_logps", counted)
     items = [example(resident, n, version=7) for n in range(100)]
     reference.learn(items, live=0, seed=0)
     reference.learn(items, live=0, seed=0)
-    assert [count for count in computed if count] == [100, 5]  # 5 % of what is remembered
+    assert [count for count in computed if count] == [100, 5]  # 5 % of what is cached
     resident.parent_digest = "another version"
     reference.learn(items, live=1, seed=0)
     assert sum(computed) == 205
 
 
-def test_what_is_remembered_and_not_so_any_more_is_computed_again(
+def test_what_is_cached_and_not_so_any_more_is_computed_again(
     resident: Resident, caplog: pytest.LogCaptureFixture
 ) -> None:
     reference, items = Reference(resident, 4096), [example(resident, n, version=7) for n in range(10)]
@@ -93,11 +95,11 @@ def test_what_is_remembered_and_not_so_any_more_is_computed_again(
     with torch.no_grad():
         resident.model.get_output_embeddings().weight.mul_(1.5)  # the weights have changed behind the version's back
     reference.learn(items, live=0, seed=0)
-    assert "remembered log-probabilities are off" in caplog.text
+    assert "cached log-probabilities are off" in caplog.text
     right = torch.stack(
         [
             logps.sum()
-            for logps in completion_logps(resident.model, [(e.prompt_ids, e.replies[0].ids) for e in items], 4096)
+            for logps in completion_logps(resident.model, [(e.prompt_ids, e.completions[0].ids) for e in items], 4096)
         ]
     )
     assert torch.allclose(reference.sums(items), right, atol=1e-5)

@@ -1,0 +1,1 @@
+"""Training data: feedback and files as examples, example weights, replay, and the plan of an update."""

@@ -1,0 +1,80 @@
+"""What an update learns from: the examples of a range of feedback rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlite_utils import Database
+
+from learner.data.examples import Example, RenderCompletion, examples_of
+from learner.settings import ON_POLICY
+from store.completions import get_completion
+from store.feedback import feedback_to_learn, ties_to_learn
+from store.raters import raters
+from store.runs import Run
+
+REPLAY_POOL = 5000  # earlier feedback rows that replay draws from, the newest
+LAST_SEQ = 2**63 - 1  # the largest integer that SQLite stores
+
+
+@dataclass(frozen=True)
+class FeedbackRange:
+    """The feedback rows with `after_seq < seq <= upto_seq`.
+
+    `with_ties`: pairs of equally good completions too, which a reward model alone learns from.
+    """
+
+    after_seq: int
+    upto_seq: int
+    with_ties: bool = False
+
+    @classmethod
+    def of_run(cls, run: Run) -> "FeedbackRange":
+        """Return the range that a run's row names."""
+        return cls(run.after_seq, run.upto_seq, with_ties=run.algorithm in ON_POLICY)
+
+    @classmethod
+    def everything(cls) -> "FeedbackRange":
+        """Return the range of all feedback, ties included."""
+        return cls(0, LAST_SEQ, with_ties=True)
+
+
+@dataclass(frozen=True)
+class Material:
+    """The examples that an update learns from."""
+
+    new: tuple[Example, ...]
+    earlier: tuple[Example, ...] = ()
+    """Examples before the range, for replay."""
+    trust: Mapping[str, float] = field(default_factory=dict)
+    """Each rater's trust, as last estimated."""
+    ties: tuple[Example, ...] = ()
+    """Pairs of equally good completions, for a reward model."""
+
+
+def material_of(
+    db: Database, feedback_range: FeedbackRange, render_completion: RenderCompletion, *, max_tokens: int
+) -> Material:
+    """Return what a range of feedback teaches, and earlier feedback for replay.
+
+    Feedback of raters in quarantine is left out. `render_completion(messages, text)` returns (prompt_ids,
+    completion_ids). Examples longer than `max_tokens` are left out.
+    """
+
+    def examples(rows: Sequence[Any]) -> tuple[Example, ...]:
+        return tuple(
+            examples_of(
+                rows,
+                lambda completion_id, choice: get_completion(db, completion_id, choice),
+                render_completion,
+                max_tokens=max_tokens,
+            )
+        )
+
+    after, upto = feedback_range.after_seq, feedback_range.upto_seq
+    return Material(
+        new=examples(feedback_to_learn(db, after, upto)),
+        earlier=examples(feedback_to_learn(db, 0, after)[-REPLAY_POOL:]) if after > 0 else (),
+        trust={rater.id: rater.trust for rater in raters(db) if rater.trust is not None},
+        ties=examples(ties_to_learn(db, upto, REPLAY_POOL)) if feedback_range.with_ties else (),
+    )

@@ -1,0 +1,69 @@
+"""The tools of whoever works here: make's targets, and the seconds per room at the end of a test run."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import lines_of, room_of
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize(
+    ("nodeid", "room"),
+    [
+        ("tests/store/test_ids.py::test_one", "store"),
+        ("tests/learner/gate/test_checks.py::Test::test_two[a/b]", "learner"),
+        ("tests/test_arrows.py::test_three", "test_arrows"),
+    ],
+)
+def test_a_test_belongs_to_the_room_of_its_folder(nodeid: str, room: str) -> None:
+    assert room_of(nodeid) == room
+
+
+def test_the_slowest_room_comes_first_and_the_sum_last() -> None:
+    lines = lines_of({"store": 1.25, "learner": 30.0}, {"store": 7, "learner": 3})
+    assert [line.split() for line in lines] == [
+        ["learner", "30.0", "s", "3", "tests"],
+        ["store", "1.2", "s", "7", "tests"],
+        ["all", "31.2", "s", "10", "tests"],
+    ]
+
+
+def test_the_last_lines_of_a_run_show_the_seconds_per_room() -> None:
+    file = "tests/pocket/test_skills.py"
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--collect-only", file],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
+    first = next(line for line in ran.stdout.splitlines() if line.startswith(file))
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", first],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
+    last = ran.stdout.splitlines()[-4:]
+    assert "seconds per room" in last[0]
+    assert re.fullmatch(r"pocket +\d+\.\d s +1 tests", last[1])
+    assert re.fullmatch(r"all +\d+\.\d s +1 tests", last[2])
+
+
+def test_make_help_shows_every_target_of_the_makefile() -> None:
+    targets = re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.M)
+    shown = subprocess.run(["make", "help"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    listed = re.findall(r"^make ([a-z-]+) +\S", shown, re.M)
+    assert sorted(listed) == sorted(targets)
+
+
+def test_make_alone_is_make_run() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.findall(r"^([a-z][a-z-]*):", makefile, re.M)[0] == "run"
+    assert ".DEFAULT_GOAL" not in makefile
