@@ -60,11 +60,7 @@ def serve(
 ) -> None:
     """Answer people, and learn from them meanwhile.
 
-    <<<<<<< HEAD
-        Every other setting is a flag too, such as --engine.quantize q8_0: see docs/settings.md.
-    =======
-        Every other setting is a flag too, such as --engine.quantize q8_0 or --learner.steps 30: see docs/settings.md.
-    >>>>>>> main
+    Every other setting is a flag too, such as --engine.quantize q8_0 or --learner.steps 30: see docs/settings.md.
     """
     from service.errors import CannotStart
     from service.serving import run
