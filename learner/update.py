@@ -74,7 +74,7 @@ class Updater:
     def update(self, run: Run, material: Material, settings: LearnerSettings, phase: Phase) -> UpdateResult:
         """Train the resident weights from the run's parent on, and measure them for the gate.
 
-        Raises NothingToLearn, Diverged (also where the guards left nothing of the steps), or what policy raises for a
+        Raises NothingToLearn; Diverged, also where the guards left nothing of the steps; and what policy raises for a
         parent's folder that is not what was published. The next update begins with its own parent's weights in any
         case.
         """
