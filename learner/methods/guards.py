@@ -19,7 +19,7 @@ from learner.settings import LearnerSettings
 MIN_GOOD_LOG_RATIO = -1.0  # nats per completion by which good completions may become less likely
 LOOK_EVERY = 5  # steps between two looks of the guards
 ONE_SIDED_95 = 1.645  # standard errors
-MIN_HELD_OUT = 8  # fewer held-out examples cannot tell a fall from noise
+MIN_HELD_OUT = 8  # fewer held-out examples cannot separate a fall from noise
 
 
 class Guards:
