@@ -22,7 +22,7 @@ from tests.served import Served, serve
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROSE = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
-MOST_WORDS = 20  # on average, in a sentence of a page
+MEAN_LIMIT = 20  # on average, in a sentence of a page
 BIN = Path(sys.executable).parent
 README_URL = "http://127.0.0.1:8000"
 
@@ -124,7 +124,7 @@ def test_what_a_sentence_is() -> None:
 def test_sentences_are_short(page: Path) -> None:
     lengths = [len(sentence) for sentence in sentences(page.read_text())]
     average = sum(lengths) / len(lengths)
-    assert average <= MOST_WORDS, f"{page.name}: {average:.1f} words per sentence; split the long ones"
+    assert average <= MEAN_LIMIT, f"{page.name}: {average:.1f} words per sentence; split the long ones"
 
 
 def old_names(names: Names) -> set[str]:

@@ -62,11 +62,11 @@ def evidence_of(
     samples: Samples,
     held_out: Sequence[Example],
     reference: Reference,
-    kept: Sequence[Anchor],
+    retention: Sequence[Anchor],
 ) -> Evidence:
     """Measure the resident weights as a candidate against version `live`.
 
-    `kept` are anchors that were not trained on.
+    `retention` are anchors that were not trained on.
     """
     budget = resident.settings.token_budget
     if not all(bool(torch.isfinite(parameter).all()) for _, parameter in resident.trainable()):
@@ -84,13 +84,15 @@ def evidence_of(
         else:
             with resident.as_base():
                 base_sums = completion_sums(resident.model, completions, budget)
-    anchor_tokens = sum(len(anchor.completion_ids) for anchor in kept)
+    anchor_tokens = sum(len(anchor.completion_ids) for anchor in retention)
     right = right_answers(resident, samples.skill_probes)
     return Evidence(
         gains=gains,
         live_kl=(candidate_sums - live_sums).mean().item(),
         base_kl=(candidate_sums - base_sums).mean().item(),
-        anchor_kl=drift_per_completion(resident, kept, budget) * len(kept) / anchor_tokens if kept else 0.0,
+        anchor_kl=drift_per_completion(resident, retention, budget) * len(retention) / anchor_tokens
+        if retention
+        else 0.0,
         length_ratio=_mean_length(own) / max(_mean_length(samples.live), 1e-9),
         endless_rise=_endless_share(own) - _endless_share(samples.live),
         empty_rise=_empty_share(own) - _empty_share(samples.live),

@@ -17,7 +17,7 @@ from learner.errors import BadData
 from learner.gate.checks import MIN_PROBES
 from learner.model.resident import Resident
 from learner.model.rollouts import sample_rollouts
-from learner.settings import LearnerSettings
+from learner.settings import GateSettings
 from policy.chat import decode, end_ids, render_prompt
 from policy.model import bundled_models, resolve_model
 
@@ -39,14 +39,14 @@ class SkillProbe:
         return all(pattern.search(answer) for pattern in self.expect) and not is_forbidden
 
 
-def skill_probe_file(settings: LearnerSettings) -> Path | None:
+def skill_probe_file(limits: GateSettings, model: str) -> Path | None:
     """Return the file of skill probes in force: that of the settings, else that of the model; None where there is none.
 
     A model's file lies in its folder, or beside the folders of bundled models.
     """
-    if settings.gate.skill_probes is not None:
-        return settings.gate.skill_probes
-    folder = resolve_model(settings.model).resolve()
+    if limits.skill_probes is not None:
+        return limits.skill_probes
+    folder = resolve_model(model).resolve()
     is_bundled = folder in [bundled.resolve() for bundled in bundled_models().values()]
     files = [folder / NAME, *([folder.parent / NAME] if is_bundled else [])]
     return next((file for file in files if file.is_file()), None)
@@ -58,7 +58,8 @@ def read_skill_probes(resident: Resident) -> list[SkillProbe]:
     Raises BadData for a file that cannot be read, and where settings ask for probes but too few are there to decide
     anything.
     """
-    limits, path = resident.settings.gate, skill_probe_file(resident.settings)
+    limits = resident.settings.gate
+    path = skill_probe_file(limits, resident.settings.model)
     if limits.skill_probes is not None and not limits.skill_probes.expanduser().is_file():  # even where none is asked
         raise BadData(
             f"the file of skill probes {limits.skill_probes} cannot be read: there is no such file; "

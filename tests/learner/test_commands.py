@@ -45,12 +45,11 @@ def test_a_training_follows_flags_environment_and_file_and_then_its_own_defaults
 
 def test_the_help_of_a_training_names_its_defaults(attune: Callable[..., Result]) -> None:
     text = " ".join(attune("train", "--help").output.split())
-    assert (
-        "steps is {steps}, passes {passes:g}, replay {replay:g} and max_examples {max_examples}".format(**OFFLINE)
-        in text
-    )
+    defaults = "steps is {steps}, passes {passes:g}, replay {replay:g} and max_examples {max_examples}"
+    assert defaults.format(**OFFLINE) in text
 
 
+TRAIN = ["train", "--data", "p.jsonl", "--out", "new"]
 REWARD = (
     (["reward", "train"], "train_reward_model", {}),
     (["reward", "evaluate", "p.jsonl"], "measure_reward_model", {}),
@@ -75,21 +74,18 @@ def test_a_reward_model_follows_the_file(
     assert [settings.reward_model.min_labels for settings in seen] == [7]
 
 
-@pytest.mark.parametrize(
-    "command", [["train", "--data", "p.jsonl", "--out", "new"], *(command for command, _, _ in REWARD)]
-)
+@pytest.mark.parametrize("command", [TRAIN, *(command for command, _, _ in REWARD)])
 @pytest.mark.parametrize("flag", ["--once", "--check"])
 def test_flags_of_the_learner_alone_are_unknown_here(
     attune: Callable[..., Result], command: list[str], flag: str
 ) -> None:
     done = attune(*command, flag)
     assert done.exit_code == 1
-    assert done.output == f"unknown option {flag!r}; `attune learn --help` lists the settings\n"
+    assert done.output.startswith(f"{flag} is no flag of the learner; ")
+    assert len(done.output.splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    "command", [["learn"], ["train", "--data", "p.jsonl", "--out", "new"], *(command for command, _, _ in REWARD)]
-)
+@pytest.mark.parametrize("command", [["learn"], TRAIN, *(command for command, _, _ in REWARD)])
 def test_a_flag_without_its_value_is_one_line(attune: Callable[..., Result], command: list[str]) -> None:
     for more in (["--steps"], ["--steps", "--seed", "3"]):
         done = attune(*command, *more)
@@ -98,7 +94,7 @@ def test_a_flag_without_its_value_is_one_line(attune: Callable[..., Result], com
 
 @pytest.mark.parametrize("value", ["-1e9", "-1E+9", "-2.5", "-3", "-.5"])
 def test_negative_numbers_are_values(attune: Callable[..., Result], value: str) -> None:
-    for command in (["train", "--data", "p.jsonl", "--out", "new"], ["learn", "--check"]):
+    for command in (TRAIN, ["learn", "--check"]):
         for flags in (["--max-kl", value, "--seed", "3"], ["--seed", "3", f"--max-kl={value}"]):
             done = attune(*command, *flags)
             assert done.exit_code == 1

@@ -66,7 +66,7 @@ def test_check_is_quick_and_needs_no_torch(tiny: Path, tmp_path: Path) -> None:
         (["--config", "/nowhere/attune.toml"], "cannot be read"),
         (["--config"], "--config needs a value"),
         (["--steps"], "--steps needs a value"),
-        (["--step", "3"], "unknown option '--step'"),
+        (["--step", "3"], "--step is no flag of the learner; did you mean --steps?"),
         (["--max-kl", "-inf"], "--max-kl cannot be '-inf'"),
     ],
 )

@@ -1,6 +1,4 @@
-"""`attune train` as people see it: what it says meanwhile and in the end, how it ends when it is told to, and what
-becomes of its folder.
-"""
+"""`attune train` as people see it: its lines, how a signal ends it, and what becomes of its folder."""
 
 import json
 import os
@@ -38,8 +36,8 @@ def command(tiny: Path, tmp_path: Path) -> Iterator[Callable[..., "subprocess.Po
     (tmp_path / "tmp").mkdir()
     started = []
 
-    def start(*words: object, stderr: int = subprocess.PIPE) -> "subprocess.Popen[str]":
-        line = [str(BIN / "attune"), "train", "--model", str(tiny), *SMALL, *map(str, words)]
+    def start(*arguments: object, stderr: int = subprocess.PIPE) -> "subprocess.Popen[str]":
+        line = [str(BIN / "attune"), "train", "--model", str(tiny), *SMALL, *map(str, arguments)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path / "tmp"), "COLUMNS": "60"}
         started.append(
             subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
@@ -52,15 +50,15 @@ def command(tiny: Path, tmp_path: Path) -> Iterator[Callable[..., "subprocess.Po
         process.wait()
 
 
-def test_the_end_is_told_in_whole_lines(command: Callable[..., "subprocess.Popen[str]"], tmp_path: Path) -> None:
+def test_the_summary_is_in_whole_lines(command: Callable[..., "subprocess.Popen[str]"], tmp_path: Path) -> None:
     out = tmp_path / "new" / ("long " * 20 + "[name] :smile:")
     process = command(
         "--data", preferences(tmp_path / "p.jsonl"), "--out", out, "--algorithm", "dpo", "--max-kl", "1e9"
     )
-    said, told = process.communicate(timeout=300)
-    assert process.returncode == 0, told
-    assert said.startswith(f"{out} ")
-    lines = [line for line in told.splitlines() if not re.match("preparing|training|checking", line)]
+    printed, progress = process.communicate(timeout=300)
+    assert process.returncode == 0, progress
+    assert printed.startswith(f"{out} ")
+    lines = [line for line in progress.splitlines() if not re.match("preparing|training|checking", line)]
     assert lines[0] == "16 examples in the preference form"
     assert [line.split()[0] for line in lines[1:]] == SUMMARY
     assert lines[1] == "examples  14 trained on, 2 held out"
@@ -103,7 +101,7 @@ def test_in_a_terminal_the_bar_goes_and_the_end_stays(
 
 
 @pytest.mark.parametrize("algorithm", ["kto", "grpo", "ilql"])
-def test_each_method_tells_its_own_numbers(
+def test_each_method_prints_its_own_numbers(
     make_settings: Callable[..., LearnerSettings], tmp_path: Path, algorithm: str
 ) -> None:
     few = {
@@ -198,8 +196,6 @@ def test_a_signal_ends_it_cleanly(
         "10000",
         "--max-kl",
         "1e9",
-        "--min-chosen-log-ratio",
-        "-1e9",
         "--algorithm",
         "dpo",
         "--gate.holdout",
@@ -211,21 +207,23 @@ def test_a_signal_ends_it_cleanly(
     assert list((tmp_path / "tmp").glob("attune-train-*"))
     time.sleep(3)
     process.send_signal(number)
-    _, told = process.communicate(timeout=60)
+    _, progress = process.communicate(timeout=60)
     assert process.returncode == status
-    assert told.splitlines()[-1] == "interrupted; nothing was written"
-    assert all(line.startswith(("preparing", "training")) for line in told.splitlines()[:-1])
+    assert progress.splitlines()[-1] == "interrupted; nothing was written"
+    assert all(line.startswith(("preparing", "training")) for line in progress.splitlines()[:-1])
     assert not list((tmp_path / "tmp").glob("attune-train-*"))
     assert not (tmp_path / "new").exists()
 
 
 def test_a_full_disk_is_one_plain_line(tiny: Path, tmp_path: Path) -> None:
     full = (
-        "import sys; from safetensors import SafetensorError; from learner.model.resident import Resident; from attune.cli.app import run\n"
-        "def save(self, folder): raise SafetensorError('Error while serializing: I/O error: No space left on device (os error 28)')\n"
+        "import sys; from safetensors import SafetensorError; from learner.model.resident import Resident\n"
+        "from attune.cli.app import run\n"
+        "full = 'Error while serializing: I/O error: No space left on device (os error 28)'\n"
+        "def save(self, folder): raise SafetensorError(full)\n"
         "Resident.save = save; sys.exit(run(sys.argv[1:]))"
     )
-    words = [
+    arguments = [
         "train",
         "--model",
         str(tiny),
@@ -238,7 +236,7 @@ def test_a_full_disk_is_one_plain_line(tiny: Path, tmp_path: Path) -> None:
         "1",
     ]
     done = subprocess.run(
-        [sys.executable, "-c", full, *words], capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, "-c", full, *arguments], capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(
@@ -249,12 +247,12 @@ def test_a_full_disk_is_one_plain_line(tiny: Path, tmp_path: Path) -> None:
 
 
 def greedy(model: torch.nn.Module, prompt: list[int]) -> list[int]:
-    said = model.generate(input_ids=torch.tensor([prompt]), max_new_tokens=24, do_sample=False)  # type: ignore[operator]
-    return [int(token) for token in said[0, len(prompt) :]]
+    generated = model.generate(input_ids=torch.tensor([prompt]), max_new_tokens=24, do_sample=False)  # type: ignore[operator]
+    return [int(token) for token in generated[0, len(prompt) :]]
 
 
 @pytest.mark.parametrize("tuning", ["lora", "full"])
-def test_a_training_becomes_a_model_that_says_the_same(
+def test_a_training_becomes_a_model_that_answers_the_same(
     make_settings: Callable[..., LearnerSettings], tiny: Path, tmp_path: Path, tuning: str
 ) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -1,4 +1,4 @@
-"""One update on a tiny model: the same run gives the same weights, everything that should move does, and nothing else."""
+"""One update on a tiny model: the same run gives the same weights; what should move does, and nothing else."""
 
 import math
 from collections.abc import Callable
@@ -79,7 +79,7 @@ def test_the_same_run_gives_the_same_weights_and_another_seed_others(world: Worl
     assert any(not torch.equal(weight, other[name]) for name, weight in first.items())
 
 
-def test_the_update_follows_what_was_said_on_prompts_that_it_never_saw(world: World, make_settings: Build) -> None:
+def test_the_update_follows_feedback_on_prompts_that_it_never_saw(world: World, make_settings: Build) -> None:
     world.likes_short(24)
     _, result = updated(world, make_settings(steps=20, gate__holdout=0.25, max_kl=20))
     assert len(result.plan.held_out) >= 4
@@ -121,9 +121,12 @@ def test_a_guard_stops_before_the_policy_is_too_far_away(world: World, make_sett
     assert kl["value"] < 2.0  # the last weights within the limit were put back
 
 
-def test_an_update_of_which_the_guards_leave_nothing_fails(world: World, make_settings: Build) -> None:
+def test_an_update_of_which_the_guards_leave_nothing_fails(
+    world: World, make_settings: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.likes_short(16)
-    settings = make_settings(optimizer__learning_rate=0.05, warmup_steps=0, max_kl=0.05)
+    monkeypatch.setattr("learner.model.optimizer.WARMUP_STEPS", 0)
+    settings = make_settings(optimizer__learning_rate=0.05, max_kl=0.05)
     resident = Resident(settings)
     resident.become(None, 11)
     live = resident.weights()
@@ -137,7 +140,7 @@ def test_an_update_of_which_the_guards_leave_nothing_fails(world: World, make_se
 
 
 @pytest.mark.parametrize("algorithm", ["dpo", "kto", "sft", "mixed"])
-def test_good_replies_that_become_less_likely_end_an_update(
+def test_good_completions_that_become_less_likely_end_an_update(
     world: World, make_settings: Build, monkeypatch: pytest.MonkeyPatch, algorithm: str
 ) -> None:
     world.likes_short(16)
@@ -174,7 +177,7 @@ def test_weights_that_were_put_back_leave_no_loss_behind(
     assert guards.moved
 
 
-def test_thumbs_are_held_out_judgements_too(world: World, make_settings: Build) -> None:
+def test_thumbs_are_held_out_too(world: World, make_settings: Build) -> None:
     world.likes_short(8)
     settings = make_settings(algorithm="kto")
     resident = Resident(settings)
@@ -221,7 +224,7 @@ def test_held_out_pairs_count_for_the_guards_and_the_gate_as_much_as_they_weigh(
         )
         return Guards(resident, Plan((), held_out, (), 0), reference, [], settings).look()[0]["held_out/margin"]
 
-    each = [margin([float(place == number) for place in range(16)]) for number in range(16)]
+    each = [margin([float(index == number) for index in range(16)]) for number in range(16)]
     assert max(each) - min(each) > 0.01
     assert margin([1.0] * 16) == pytest.approx(sum(each) / 16, abs=1e-4)
     weights = [float(number) for number in range(16)]
@@ -269,7 +272,9 @@ def test_a_rise_on_held_out_pairs_stops_an_update_where_it_is_no_chance(
     assert ("the loss on held-out feedback rose twice" in reasons[2]) == stops
 
 
-def test_ties_reach_the_reward_model_and_nothing_else(world: World, make_settings: Build) -> None:
+def test_ties_reach_the_reward_model_and_nothing_else(
+    world: World, make_settings: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.likes_short(16)
     prompt = (1, 4, 99, 2, 5)
     ties = [
@@ -281,8 +286,8 @@ def test_ties_reach_the_reward_model_and_nothing_else(world: World, make_setting
         "rollout.prompts": 2,
         "rollout.group_size": 2,
         "rollout.max_tokens": 8,
-        "reward_steps": 5,
     }
+    monkeypatch.setattr("learner.reward_model.training.NUM_STEPS", 5)
     _, result = updated(world, make_settings(algorithm="grpo", **small))
     assert result.metrics["reward/ties"] == 3
     assert result.metrics["reward/labels"] == result.metrics["items/trained"] + 3
@@ -292,11 +297,11 @@ def test_ties_reach_the_reward_model_and_nothing_else(world: World, make_setting
     assert not [example for example in result.plan.trained if example.prompt_ids == prompt]
 
 
-def test_earlier_items_are_seen_again(world: World, make_settings: Build) -> None:
-    said = world.likes_short(20)
+def test_earlier_examples_are_seen_again(world: World, make_settings: Build) -> None:
+    rows = world.likes_short(20)
     settings = make_settings(gate__holdout=0)
     resident = Resident(settings)
-    middle = said[9].seq
+    middle = rows[9].seq
     run = Run("run-2", "mixed", "running", {}, 3, 0, 10, middle or 0, 1000, now())
     result = Updater(resident, settings).update(run, world.material(resident, run), settings, lambda *_: None)
     assert (result.metrics["items/new"], result.metrics["items/trained"]) == (10, 20)

@@ -86,7 +86,7 @@ def test_two_texts_without_a_prompt_are_cut_where_trl_cuts_them(tmp_path: Path, 
         written(tmp_path / "a.jsonl", {"chosen": chosen, "rejected": rejected}), render, max_tokens=99
     )
     cut = extract_prompt({"chosen": chosen, "rejected": rejected})
-    assert [(example.prompt_ids, *(completion.ids for completion in example.completions)) for example in examples] == [
+    assert [(example.prompt_ids, *(side.ids for side in example.completions)) for example in examples] == [
         ((ord("u"), *map(ord, cut["prompt"])), ids(cut["chosen"]), ids(cut["rejected"]))
     ]
 
@@ -101,8 +101,8 @@ def test_a_prompt_as_text_beside_conversations_is_read_as_trl_reads_it(tmp_path:
     _, (example,), _ = read_examples(written(tmp_path / "a.jsonl", row), render, max_tokens=99)
     cut = maybe_extract_prompt(row)
     assert example.prompt_ids == tuple(render(cut["prompt"], "")[0])
-    assert [completion.ids for completion in example.completions] == [
-        ids(cut[side][0]["content"]) for side in ("chosen", "rejected")
+    assert [side.ids for side in example.completions] == [
+        ids(cut[name][0]["content"]) for name in ("chosen", "rejected")
     ]
 
 
@@ -266,8 +266,12 @@ def preferences(path: Path) -> Path:
     )
 
 
-def test_a_file_becomes_a_version_folder(make_settings: Callable[..., LearnerSettings], tmp_path: Path) -> None:
-    settings = make_settings(passes=2, steps=100, optimizer__learning_rate=1e-3, max_kl=50, gate__max_base_kl=50)
+def test_a_file_becomes_a_version_folder(
+    make_settings: Callable[..., LearnerSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learner.gate.checks.MAX_LIVE_KL", 50.0)
+    wide = {"max_kl": 50, "gate.max_base_kl": 50}
+    settings = make_settings(passes=2, steps=100, optimizer__learning_rate=1e-3, **wide)
     phases: list[str] = []
     manifest, result = train_file(
         preferences(tmp_path / "p.jsonl"), tmp_path / "out", settings, lambda name, *_: phases.append(name)
@@ -482,18 +486,8 @@ def attune(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def test_the_command_trains_and_refuses_in_one_line(tiny: Path, tmp_path: Path) -> None:
     file, out = preferences(tmp_path / "p.jsonl"), tmp_path / "out"
-    small = [
-        "--device",
-        "cpu",
-        "--anchors.count",
-        "8",
-        "--gate.num-samples",
-        "8",
-        "--gate.max-tokens",
-        "16",
-        "--steps",
-        "4",
-    ]
+    small = ["--device", "cpu", "--anchors.count", "8", "--steps", "4"]
+    small += ["--gate.num-samples", "8", "--gate.max-tokens", "16"]
     done = attune("train", "--data", str(file), "--model", str(tiny), "--out", str(out), *small)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(out), read_version(out).digest]

@@ -14,7 +14,7 @@ from learner.gate.skill_probes import read_skill_probes, right_answers, skill_pr
 from learner.loop import Loop
 from learner.model.resident import Resident
 from learner.model.rollouts import sample_rollouts
-from learner.settings import LearnerSettings
+from learner.settings import GateSettings, LearnerSettings
 from learner.update import Updater
 from policy.chat import decode, end_ids, render_prompt
 from store.ids import now
@@ -102,9 +102,9 @@ def broken(resident: Resident, updater: Updater) -> Callable[..., Any]:
 
 
 def test_bundled_models_bring_their_probes_and_others_have_none(make_settings: Build) -> None:
-    assert skill_probe_file(make_settings()) is None
+    assert skill_probe_file(GateSettings(), make_settings().model) is None
     assert read_skill_probes(Resident(make_settings())) == []
-    path = skill_probe_file(LearnerSettings(model="pocket-nano"))
+    path = skill_probe_file(GateSettings(), "pocket-nano")
     assert path is not None
     assert path.name == "probes.jsonl"
 
@@ -115,7 +115,7 @@ def test_at_most_so_many_are_asked_spread_over_the_file(make_settings: Build, tm
     assert [probe.expect[0].pattern for probe in chosen] == [str(number) for number in range(0, 40, 2)]
 
 
-def test_probes_that_are_too_few_to_decide_anything_are_refused(make_settings: Build, tmp_path: Path) -> None:
+def test_skill_probes_that_are_too_few_to_decide_anything_are_refused(make_settings: Build, tmp_path: Path) -> None:
     file = write(tmp_path / "p.jsonl", *FILL[:15])
     with pytest.raises(BadData, match=r"15 skill probes of .*p\.jsonl .* fewer than 16 decide nothing: add some"):
         read_skill_probes(Resident(make_settings(gate__skill_probes=file)))
@@ -144,7 +144,7 @@ def test_a_file_that_holds_no_probes_is_noticed_when_the_learner_starts(
         ([1], "line 1: want an object with a prompt"),
     ],
 )
-def test_what_is_no_probe_is_named(make_settings: Build, tmp_path: Path, row: Any, message: str) -> None:
+def test_a_line_that_is_no_skill_probe_is_named(make_settings: Build, tmp_path: Path, row: Any, message: str) -> None:
     with pytest.raises(BadData, match=message.replace("(", r"\(")):
         read_skill_probes(Resident(make_settings(gate__skill_probes=write(tmp_path / "p.jsonl", row))))
 

@@ -1,4 +1,4 @@
-"""Anchors come from the built-in prompts and from a file of one's own, of which nothing is left out in silence."""
+"""Anchors come from the built-in prompts and from a file, of which nothing is left out in silence."""
 
 import json
 import logging
@@ -23,13 +23,13 @@ def written(folder: Path, count: int) -> tuple[Path, list[str]]:
 
 
 def asked(resident: Resident, folder: Path, count: int, texts: list[str]) -> tuple[list[int], int]:
-    """Which of the texts are anchors, by place, and how many other anchors there are."""
-    place = {
+    """Which of the texts are anchors, by index, and how many other anchors there are."""
+    index = {
         tuple(render_prompt(resident.tokenizer, [{"role": "user", "content": text}])): number
         for number, text in enumerate(texts)
     }
     prompts = [anchor.prompt_ids for anchor in base_anchors(resident, folder / "cache", count)]
-    return [place[prompt] for prompt in prompts if prompt in place], sum(prompt not in place for prompt in prompts)
+    return [index[prompt] for prompt in prompts if prompt in index], sum(prompt not in index for prompt in prompts)
 
 
 def test_a_file_comes_on_top_where_the_number_is_left_open(make_settings: Build, tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_a_file_comes_on_top_where_the_number_is_left_open(make_settings: Build,
     )
 
 
-def test_a_longer_file_than_the_number_asked_for_is_taken_from_all_over_and_says_so(
+def test_a_longer_file_than_the_number_asked_for_is_taken_from_all_over_with_a_warning(
     make_settings: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file, texts = written(tmp_path, 12)
@@ -60,7 +60,7 @@ def test_built_in_prompts_fill_up_a_short_file(
     assert "prompts of" not in caplog.text
 
 
-def test_a_prompt_that_leaves_no_room_for_a_reply_is_counted_as_left_out(
+def test_a_prompt_that_leaves_no_room_for_a_completion_is_counted_as_left_out(
     make_settings: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file, texts = written(tmp_path, 2)

@@ -100,7 +100,7 @@ model, folder = sys.argv[1:]
 torch.set_num_threads(1)
 with distributed.joined("cpu"):
     rank = dist.get_rank()
-    small = {"anchor_items": 4, "gate_max_tokens": 8, "device": "cpu", "max_kl": 100.0 if rank else 1e-9}
+    small = {"anchors.count": 4, "gate.max_tokens": 8, "device": "cpu", "max_kl": 100.0 if rank else 1e-9}
     settings = load_settings({"model": model, "data": Path(folder) / str(rank)} | small)
     resident = Resident(settings)
     resident.become(None, 0)

@@ -60,7 +60,7 @@ def test_records_that_are_off_are_computed_again(resident: Resident, off: float)
     assert torch.allclose(reference.sums(examples), right, atol=1e-5)
 
 
-def test_replies_of_other_versions_and_of_people_are_computed(resident: Resident) -> None:
+def test_completions_of_other_versions_and_of_people_are_computed(resident: Resident) -> None:
     reference = Reference(resident, 4096)
     other = example(resident, 1, version=3, off=5.0)
     assert reference.learn([other], live=0, seed=0).checked == 0
@@ -73,21 +73,21 @@ def test_only_a_sample_is_computed_twice_for_a_version_and_everything_again_for_
 ) -> None:
     reference, computed = Reference(resident, 4096), []
 
-    def counted(model: torch.nn.Module, replies: list[object], budget: int) -> list[torch.Tensor]:
-        computed.append(len(replies))
-        return completion_logps(model, replies, budget)  # type: ignore[arg-type]
+    def counted(model: torch.nn.Module, completions: list[object], budget: int) -> list[torch.Tensor]:
+        computed.append(len(completions))
+        return completion_logps(model, completions, budget)  # type: ignore[arg-type]
 
     monkeypatch.setattr("learner.model.reference.completion_logps", counted)
     items = [example(resident, n, version=7) for n in range(100)]
     reference.learn(items, live=0, seed=0)
     reference.learn(items, live=0, seed=0)
-    assert [count for count in computed if count] == [100, 5]  # 5 % of what is remembered
+    assert [count for count in computed if count] == [100, 5]  # 5 % of what is cached
     resident.parent_digest = "another version"
     reference.learn(items, live=1, seed=0)
     assert sum(computed) == 205
 
 
-def test_what_is_remembered_and_not_so_any_more_is_computed_again(
+def test_what_is_cached_and_not_so_any_more_is_computed_again(
     resident: Resident, caplog: pytest.LogCaptureFixture
 ) -> None:
     reference, items = Reference(resident, 4096), [example(resident, n, version=7) for n in range(10)]
@@ -95,7 +95,7 @@ def test_what_is_remembered_and_not_so_any_more_is_computed_again(
     with torch.no_grad():
         resident.model.get_output_embeddings().weight.mul_(1.5)  # the weights have changed behind the version's back
     reference.learn(items, live=0, seed=0)
-    assert "remembered log-probabilities are off" in caplog.text
+    assert "cached log-probabilities are off" in caplog.text
     right = torch.stack(
         [
             logps.sum()

@@ -17,7 +17,7 @@ from policy.versions import Manifest, write_version
 from tests.models import tiny_tokenizer
 
 Build = Callable[..., LearnerSettings]
-REPLIES = [((1, 4, 20, 2, 5), (50, 51, 2)), ((1, 4, 30, 2, 5), (52, 2))]
+COMPLETIONS = [((1, 4, 20, 2, 5), (50, 51, 2)), ((1, 4, 30, 2, 5), (52, 2))]
 
 
 def written(resident: Resident, folder: Path, kind: str = "adapter") -> Manifest:
@@ -45,19 +45,19 @@ def moved(resident: Resident, amount: float = 0.02) -> None:
 def test_a_version_comes_back_as_it_was_saved(make_settings: Build, tmp_path: Path, tuning: str) -> None:
     resident = Resident(make_settings(tuning=tuning))
     resident.become(None, seed=0)
-    base = completion_sums(resident.model, REPLIES, 4096)
+    base = completion_sums(resident.model, COMPLETIONS, 4096)
     moved(resident)
-    trained = completion_sums(resident.model, REPLIES, 4096)
+    trained = completion_sums(resident.model, COMPLETIONS, 4096)
     manifest = written(resident, tmp_path / "v1", "full" if tuning == "full" else "adapter")
     resident.become(None, seed=0)
-    assert torch.equal(completion_sums(resident.model, REPLIES, 4096), base)
+    assert torch.equal(completion_sums(resident.model, COMPLETIONS, 4096), base)
     resident.become(tmp_path / "v1", seed=0)
-    assert torch.allclose(completion_sums(resident.model, REPLIES, 4096), trained, atol=1e-6)
+    assert torch.allclose(completion_sums(resident.model, COMPLETIONS, 4096), trained, atol=1e-6)
     assert resident.parent_digest == manifest.digest
     assert not torch.allclose(trained, base, atol=1e-3)
     with resident.as_base() as model:
-        assert torch.allclose(completion_sums(model, REPLIES, 4096), base, atol=1e-6)
-    assert torch.allclose(completion_sums(resident.model, REPLIES, 4096), trained, atol=1e-6)
+        assert torch.allclose(completion_sums(model, COMPLETIONS, 4096), base, atol=1e-6)
+    assert torch.allclose(completion_sums(resident.model, COMPLETIONS, 4096), trained, atol=1e-6)
 
 
 def test_a_version_with_an_adapter_on_the_output_layer_comes_back(make_settings: Build, tmp_path: Path) -> None:
@@ -67,12 +67,12 @@ def test_a_version_with_an_adapter_on_the_output_layer_comes_back(make_settings:
     resident = Resident(make_settings())
     resident._wrap(4, 8.0, True)
     moved(resident)
-    trained = completion_sums(resident.model, REPLIES, 4096)
+    trained = completion_sums(resident.model, COMPLETIONS, 4096)
     written(resident, tmp_path / "v1")
     other = Resident(make_settings())
     other.become(tmp_path / "v1", 0)
     assert has_head(other)
-    assert torch.allclose(completion_sums(other.model, REPLIES, 4096), trained, atol=1e-5)
+    assert torch.allclose(completion_sums(other.model, COMPLETIONS, 4096), trained, atol=1e-5)
     other.become(None, 0)  # the learner's own versions leave the output layer alone
     assert not has_head(other)
     written(other, tmp_path / "v2")
@@ -83,11 +83,11 @@ def test_a_version_with_an_adapter_on_the_output_layer_comes_back(make_settings:
 def test_fresh_adapters_change_nothing_and_are_drawn_from_the_seed(make_settings: Build) -> None:
     resident = Resident(make_settings())
     with resident.as_base() as model:
-        base = completion_sums(model, REPLIES, 4096)
+        base = completion_sums(model, COMPLETIONS, 4096)
     drawn = []
     for seed in (1, 1, 2):
         resident.become(None, seed)
-        assert torch.equal(completion_sums(resident.model, REPLIES, 4096), base)
+        assert torch.equal(completion_sums(resident.model, COMPLETIONS, 4096), base)
         drawn.append(torch.cat([weight.flatten() for weight in resident.weights().values()]))
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
@@ -101,13 +101,13 @@ def test_a_live_version_keeps_the_rank_that_it_was_made_with(make_settings: Buil
     other = Resident(make_settings(lora_rank=8))
     other.become(tmp_path / "v1", 0)
     assert torch.allclose(
-        completion_sums(other.model, REPLIES, 4096), completion_sums(first.model, REPLIES, 4096), atol=1e-5
+        completion_sums(other.model, COMPLETIONS, 4096), completion_sums(first.model, COMPLETIONS, 4096), atol=1e-5
     )
     other.become(None, 0)
     assert {weight.shape[0] for name, weight in other.weights().items() if "lora_A" in name} == {8}
 
 
-def test_a_version_tuned_in_the_other_way_is_refused_in_words(make_settings: Build, tmp_path: Path) -> None:
+def test_a_version_tuned_in_the_other_way_is_refused_with_advice(make_settings: Build, tmp_path: Path) -> None:
     lora = Resident(make_settings())
     lora.become(None, 0)
     written(lora, tmp_path / "v1")
@@ -135,12 +135,12 @@ def test_the_adapter_is_on_all_linear_layers_but_the_head_and_its_folder_names_n
 def test_other_weights_can_be_held_for_a_while(make_settings: Build) -> None:
     resident = Resident(make_settings())
     resident.become(None, 0)
-    before, live = completion_sums(resident.model, REPLIES, 4096), resident.weights()
+    before, live = completion_sums(resident.model, COMPLETIONS, 4096), resident.weights()
     moved(resident)
-    after = completion_sums(resident.model, REPLIES, 4096)
+    after = completion_sums(resident.model, COMPLETIONS, 4096)
     with resident.holding(live) as model:
-        assert torch.equal(completion_sums(model, REPLIES, 4096), before)
-    assert torch.equal(completion_sums(resident.model, REPLIES, 4096), after)
+        assert torch.equal(completion_sums(model, COMPLETIONS, 4096), before)
+    assert torch.equal(completion_sums(resident.model, COMPLETIONS, 4096), after)
 
 
 def stepped(resident: Resident, optimizer: Optimizer, steps: int) -> None:
@@ -151,8 +151,8 @@ def stepped(resident: Resident, optimizer: Optimizer, steps: int) -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def test_the_optimiser_goes_on_where_it_stopped(make_settings: Build, tmp_path: Path, device: str) -> None:
-    settings = {"optimizer.learning_rate": 1e-3, "warmup_steps": 2, "clip_norm": 1.0}
+def test_the_optimizer_goes_on_where_it_stopped(make_settings: Build, tmp_path: Path, device: str) -> None:
+    settings = {"learning_rate": 1e-3, "warmup_steps": 2, "clip_norm": 1.0}
     resident = Resident(make_settings(lora_rank=2, device=device))
     resident.become(None, 0)
     start = resident.weights()
@@ -171,7 +171,7 @@ def test_the_optimiser_goes_on_where_it_stopped(make_settings: Build, tmp_path: 
     assert all(torch.equal(weight, expected[name]) for name, weight in resident.weights().items())
 
 
-def test_the_optimiser_s_memory_lies_where_the_weights_are(
+def test_the_optimizer_state_lies_where_the_weights_are(
     make_settings: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resident = Resident(make_settings(lora_rank=2))
@@ -187,7 +187,9 @@ def test_the_optimiser_s_memory_lies_where_the_weights_are(
     assert second.num_steps == 2
 
 
-def test_moments_of_another_version_or_in_a_broken_file_are_not_taken_up(make_settings: Build, tmp_path: Path) -> None:
+def test_optimizer_state_of_another_version_or_in_a_broken_file_is_not_taken_up(
+    make_settings: Build, tmp_path: Path
+) -> None:
     resident = Resident(make_settings(lora_rank=2))
     optimizer = Optimizer(resident, learning_rate=1e-3, warmup_steps=0, clip_norm=1.0)
     stepped(resident, optimizer, 1)
