@@ -33,8 +33,6 @@ MUST_NOT = {
 # The learner's wings: the pure losses stand on nothing of the learner's, and no wing on the files that conduct.
 CONDUCTORS = {f"learner.{name}" for name in ("loop", "update", "publish", "schedule", "heartbeat", "offline")}
 WINGS = ("gate", "methods", "reward_model", "model", "data")
-# The command that trains a reward model alone reads the feedback that an update reads.
-EXCEPTIONS = {"learner/reward_model/offline.py": {"learner.update"}}
 # Folders of other rooms that a file may name by path.
 FOLDERS = {"service/routes/page.py": {"clients"}}  # the service serves the page's files, and imports none of them
 
@@ -107,7 +105,7 @@ def test_no_wing_of_the_learner_imports_a_conductor(wing: str) -> None:
     wrong = []
     for path in files:
         name = str(path.relative_to(ROOT))
-        seen = modules_of(path) - EXCEPTIONS.get(name, set())
+        seen = modules_of(path)
         wrong += [f"{name} imports {module}" for module in sorted(seen & CONDUCTORS)]
     assert not wrong, "\n".join(wrong)
 

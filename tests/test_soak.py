@@ -1,4 +1,4 @@
-"""The soak's verdict: memory that nobody watched to the end is not called flat, and who breaks off or hangs has failed."""
+"""The soak's verdict: unwatched memory is not flat, and who breaks off or hangs has failed."""
 
 import asyncio
 import os

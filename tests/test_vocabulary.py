@@ -38,7 +38,16 @@ class Allowed(NamedTuple):
     reason: str
 
 
-ALLOWED: tuple[Allowed, ...] = ()
+ALLOWED = (
+    Allowed("pocket/skills/*.py", "*[wW]ord*", "skills of the bundled model that are about words: spelling, counting"),
+    Allowed("pocket/skills/*.py", "*WORDS", "the words that such skills ask about"),
+    Allowed("pocket/skills/refusing.py", "[pP][lL][aA][cC][eE]*", "places of the world that a question names"),
+    Allowed("tests/pocket/test_skills.py", "words", "words of a sentence that a skill makes"),
+    Allowed("*.py", "tie_word_embeddings", "a configuration key of transformers"),
+    Allowed("*.py", "WordLevel", "a class of the package tokenizers"),
+    Allowed("tests/cli/test_command.py", "COMP_WORDS", "a variable of bash's completion"),
+    Allowed("tests/test_vocabulary.py", "*word*", "this file speaks of words"),
+)
 
 
 class Use(NamedTuple):

@@ -297,7 +297,9 @@ def _values(family: str, lang: str) -> list[str]:
 
 
 def _count_sentence(thing: str, value: str) -> str:
-    """`days are in a week` and `7` make `There are 7 days in a week.`; `wheels does a car have` makes `A car has 4
+    """Return a sentence of a counted fact.
+
+    `days are in a week` and `7` give `There are 7 days in a week.` `wheels does a car have` gives `A car has 4
     wheels.`
     """
     if " does a " in thing:
@@ -308,7 +310,7 @@ def _count_sentence(thing: str, value: str) -> str:
 
 
 def _asked_zh(thing: str, value: str) -> str:
-    """`一年有几个月` and `12个月` make `一年有12个月`."""
+    """Return a Chinese statement: `一年有几个月` and `12个月` give `一年有12个月`."""
     for asked in ("几", "多少"):
         if asked in thing:
             return thing.partition(asked)[0] + value

@@ -166,10 +166,8 @@ def test_without_a_terminal_a_line_comes_after_ten_seconds_and_a_tenth_of_the_st
             now[0] = 100.0 + 0.3 * step
             terminal.phase("train", step, 1000, 0.25, {})
     lines = capsys.readouterr().err.splitlines()
-    assert (
-        lines[0]
-        == "9 examples in the preference form; left out: 2 with an empty completion, or the same completion on both sides"
-    )
+    left_out = "left out: 2 with an empty completion, or the same completion on both sides"
+    assert lines[0] == f"9 examples in the preference form; {left_out}"
     assert [int(line.split()[2]) for line in lines[1:] if "of 30," in line] == [4, 8, 12, 16, 20, 24, 28]
     assert lines[1] == "training, step 4 of 30, loss 0.500, 12 s"
     assert [int(line.split()[2]) for line in lines[1:] if "of 1000," in line] == [
