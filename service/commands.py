@@ -21,6 +21,13 @@ ScopeOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
+# What the learner's command line takes beside settings, and the settings that it shares with the service.
+OF_THE_SERVICE = {
+    **dict.fromkeys(("data", "model", "config"), "give it to attune serve itself"),
+    **dict.fromkeys(("once", "check", "help"), "attune learn takes it"),
+}
+
+
 def register(app: typer.Typer) -> None:
     """Add the server's commands to `attune`."""
     app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
@@ -82,7 +89,12 @@ def serve(
 
 
 def _without_learner_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Return the arguments without `--learner.PATH VALUE`, and those as the learner takes them: `--PATH VALUE`."""
+    """Return the arguments without `--learner.PATH VALUE`, and those as the learner takes them: `--PATH VALUE`.
+
+    Raises CannotStart for what is no setting of the learner's own.
+    """
+    from service.errors import CannotStart
+
     own: list[str] = []
     learners: list[str] = []
     rest = list(arguments)
@@ -91,6 +103,9 @@ def _without_learner_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
         if not flag.startswith("--learner."):
             own.append(flag)
             continue
+        name = flag.removeprefix("--learner.").partition("=")[0]
+        if name in OF_THE_SERVICE:
+            raise CannotStart(f"--learner.{name} is no setting of the learner's own; {OF_THE_SERVICE[name]}")
         learners.append("--" + flag.removeprefix("--learner."))
         if "=" not in flag and rest:
             learners.append(rest.pop(0))

@@ -130,6 +130,8 @@ def test_a_data_folder_that_was_begun_with_another_model(tmp_path: Path) -> None
         ([], {}, "max_slots = ", "not TOML"),
         (["--config", "/nowhere/attune.toml"], {}, "", "/nowhere/attune.toml cannot be read"),
         (["--device", "tpu"], {}, "", "--device cannot be 'tpu'"),
+        (["--learner.steps", "none"], {}, "", "the learner cannot start: --steps cannot be 'none'"),
+        (["--learner.once"], {}, "", "--learner.once is no setting of the learner's own; attune learn takes it"),
     ],
 )
 def test_a_setting_that_cannot_be(

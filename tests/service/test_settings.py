@@ -192,3 +192,15 @@ def test_loopback_is_this_machine_alone() -> None:
         "localhost",
         "::1",
     ]
+
+
+def test_the_learners_flags_go_to_the_learner() -> None:
+    from service.commands import _without_learner_flags
+
+    given = ["--engine.max-slots", "6", "--learner.steps", "30", "--learner.gate.holdout=0", "--limits.body-mb=2"]
+    own, learners = _without_learner_flags(given)
+    assert own == ["--engine.max-slots", "6", "--limits.body-mb=2"]
+    assert learners == ["--steps", "30", "--gate.holdout=0"]
+    for name in ("once", "check", "config", "data", "model"):
+        with pytest.raises(CannotStart, match=f"--learner.{name} is no setting"):
+            _without_learner_flags([f"--learner.{name}", "x"])
