@@ -43,6 +43,9 @@ def run(
 ) -> None:
     """Serve until SIGINT or SIGTERM. Raises CannotStart with one line. `learner_flags` go to the learner's process."""
     settings = load_settings(flags, config)
+    if settings.no_learner and learner_flags:
+        given = learner_flags[0].removeprefix("--").partition("=")[0]
+        raise CannotStart(f"--learner.{given} is for the learner, and --no-learner serves without it; leave one out")
     _set_up_logging()
     num_keys = _check_data(settings)
     if not settings.is_loopback and num_keys == 0:

@@ -130,7 +130,7 @@ def test_a_data_folder_that_was_begun_with_another_model(tmp_path: Path) -> None
         ([], {}, "max_slots = ", "not TOML"),
         (["--config", "/nowhere/attune.toml"], {}, "", "/nowhere/attune.toml cannot be read"),
         (["--device", "tpu"], {}, "", "--device cannot be 'tpu'"),
-        (["--learner.steps", "none"], {}, "", "the learner cannot start: --steps cannot be 'none'"),
+        (["--learner.steps", "none"], {}, "", "--learner.steps is for the learner, and --no-learner serves without it"),
         (["--learner.once"], {}, "", "--learner.once is no setting of the learner's own; attune learn takes it"),
     ],
 )

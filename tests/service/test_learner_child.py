@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from service import learner_child
-from service.learner_child import LearnerChild
+from service.errors import CannotStart
+from service.learner_child import LearnerChild, check_learner, learner_command
 from tests.served import ROOT
-from tests.service.running import wait_until
+from tests.service.running import serve_settings, wait_until
 
 
 def is_alive(pid: int) -> bool:
@@ -74,7 +75,8 @@ def test_it_dies_with_the_service_even_by_kill_9(tmp_path: Path) -> None:
     code = textwrap.dedent(f"""
         import asyncio, sys
         from pathlib import Path
-        from service.learner_child import LearnerChild
+        from service.errors import CannotStart
+from service.learner_child import LearnerChild, check_learner, learner_command
         async def run():
             command = [sys.executable, "-c", "import time; time.sleep(60)"]
             child = LearnerChild(command, Path({str(tmp_path / "learner.log")!r}))
@@ -92,3 +94,10 @@ def test_it_dies_with_the_service_even_by_kill_9(tmp_path: Path) -> None:
     os.kill(service.pid, signal.SIGKILL)
     service.wait()
     wait_until(lambda: not is_alive(learner), 5, "the learner is gone")
+
+
+def test_a_setting_that_the_learner_refuses_is_one_line(tmp_path: Path) -> None:
+    settings = serve_settings(data=tmp_path, model="pocket-nano")
+    check_learner(learner_command(settings, ["--gate.holdout", "0.2"]))
+    with pytest.raises(CannotStart, match="^the learner cannot start: --gate.holdout cannot be '2': .*equal to 0.5$"):
+        check_learner(learner_command(settings, ["--gate.holdout", "2"]))
