@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from service.auth import Caller
 from service.event_signal import EventSignal
 from service.http.dependencies import AnyCaller, service_of
-from service.http.streams import EventStream
+from service.http.sse import EventStream
 from service.records import Records
 from store.events import Event, events_after
 
