@@ -169,7 +169,7 @@ def test_weights_that_were_put_back_leave_no_loss_behind(
         iter([4.0, 2.0, 0.5]),
     )
     monkeypatch.setattr(
-        "learner.methods.guards.completion_sums",
+        "learner.methods.held_out.completion_sums",
         lambda *_: at_start + next(rises) * torch.tensor([0.0, 1.0]).repeat(16),
     )
     monkeypatch.setattr("learner.methods.guards.drift_per_completion", lambda *_: next(kls))
@@ -260,7 +260,7 @@ def test_a_rise_on_held_out_pairs_stops_an_update_where_it_is_no_chance(
         moved[1::2] += looks[0] * torch.tensor([rise(number) for number in range(16)])
         return moved
 
-    monkeypatch.setattr("learner.methods.guards.completion_sums", sums)
+    monkeypatch.setattr("learner.methods.held_out.completion_sums", sums)
     reasons, losses = [], []
     for look in range(3):
         looks[0] = look
