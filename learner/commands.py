@@ -35,10 +35,10 @@ def register(app: typer.Typer) -> None:
         model: Annotated[str | None, typer.Option(help="Base model: a bundled name, a folder, or a hub id.")] = None,
         config: _Config = None,
     ) -> None:
-        """Train on a file, without a service, to a version folder. Every setting of `attune learn` is a flag here too
-        (--algorithm, --steps, ...).
+        """Train on a file, without a service, to a version folder.
 
-        By default steps is 10000, passes 2, replay 0 and max_examples 1000000: two passes over the file.
+        Every setting of `attune learn` is a flag here too (--algorithm, --steps, ...). By default steps is 10000,
+        passes 2, replay 0 and max_examples 1000000: two passes over the file.
 
         Each line of the file is one of these, throughout:
 

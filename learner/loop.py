@@ -219,7 +219,7 @@ class Loop:
             render_with(self.resident.tokenizer),
             max_tokens=self.resident.context_length,
         )
-        return self._updater.update(run, material, settings, phase)
+        return self._updater.update(material, settings, phase, parent=run.parent, seed=run.seed)
 
     def _publish(self, run: Run, settings: LearnerSettings, result: UpdateResult) -> None:
         with transaction(self.db):

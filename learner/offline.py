@@ -22,8 +22,6 @@ from learner.update import Phase, Updater
 from learner.update_result import UpdateResult
 from policy.errors import CannotWrite
 from policy.versions import Manifest, prove_writable, read_version, write_version
-from store.ids import now
-from store.runs import Run
 from store.trl_rows import Form
 
 CONTRAST = ("grpo", "rloo", "ppo", "ilql")  # they need good and bad completions to compare
@@ -65,13 +63,11 @@ def train_file(
             if scalars is not None and name == "train":
                 scalars.add(step, {"loss": loss, **metrics})
 
-        run = Run(
-            "offline", settings.algorithm, "running", {}, settings.seed, 0, len(examples), 0, len(examples), now()
-        )
-        result = Updater(resident, settings).update(run, Material(tuple(examples)), settings, recorded)
+        material = Material(tuple(examples))
+        result = Updater(resident, settings).update(material, settings, recorded, parent=0, seed=settings.seed)
         if scalars is not None:
             scalars.close()
-        written = _written(out, file, resident, result, run, settings) if distributed.is_first() else None
+        written = _written(out, file, resident, result, settings) if distributed.is_first() else None
         return distributed.the_first(written) or read_version(out), result
 
 
@@ -139,9 +135,7 @@ def _cache() -> Generator[Path, None, None]:
         shutil.rmtree(cache, ignore_errors=True)
 
 
-def _written(
-    out: Path, file: Path, resident: Resident, result: UpdateResult, run: Run, settings: LearnerSettings
-) -> Manifest:
+def _written(out: Path, file: Path, resident: Resident, result: UpdateResult, settings: LearnerSettings) -> Manifest:
     def save(folder: Path) -> None:
         resident.save(folder)
         if (settings.data / "logs").exists():
@@ -165,7 +159,7 @@ def _written(
         base_digest=resident.base_digest,
         save=save,
         fingerprint=fingerprint_of(resident),
-        seed=run.seed,
+        seed=settings.seed,
         settings=settings.model_dump(mode="json", exclude={"data"}),
         kind="full" if settings.tuning == "full" else "adapter",
     )

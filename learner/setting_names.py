@@ -135,8 +135,8 @@ def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         path = RENAMED.get(name, name)
         if path == "ppo.variant":
-            if (name, value) in _VARIANTS:
-                by_path[path] = _VARIANTS[name, value]
+            if (name, value) in _VARIANTS and not (name == "ratio_level" and values.get("algorithm") == "ppo"):
+                by_path[path] = _VARIANTS[name, value]  # ppo never read the level of the ratio
         elif path is not None:
             by_path[path] = _RENAMED_VALUES.get(value, value) if isinstance(value, str) else value
     return by_path

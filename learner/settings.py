@@ -272,6 +272,12 @@ class LearnerSettings(Settings):
     ilql: IlqlSettings = IlqlSettings()
     gate: GateSettings = GateSettings()
 
+    @model_validator(mode="after")
+    def _variant_fits(self) -> Self:
+        if self.algorithm == "ppo" and self.ppo.variant == "gspo":
+            raise ValueError("ppo.variant gspo has one ratio per rollout, and ppo one advantage per token; choose grpo")
+        return self
+
     @field_validator("data")
     @classmethod
     def _home(cls, value: Path) -> Path:

@@ -22,7 +22,6 @@ from learner.publish import version_folder
 from learner.reward_model.trust import TrustEstimator, trust_in_force
 from learner.settings import ON_POLICY, LearnerSettings
 from learner.update_result import UpdateResult, metrics_of
-from store.runs import Run
 
 RETENTION_STRIDE = 4  # every fourth anchor is never trained on: the gate measures retention by it
 Phase = Callable[[str, int, int, float | None, dict[str, float]], None]
@@ -71,10 +70,12 @@ class Updater:
         rollouts = tuple(samples_of(resident, prompts, seed))
         return Samples(tuple(prompts), rollouts, seed, probes, self._right[live], self._right[base])
 
-    def update(self, run: Run, material: Material, settings: LearnerSettings, phase: Phase) -> UpdateResult:
-        """Train the resident weights from the run's parent on, and measure them for the gate.
+    def update(
+        self, material: Material, settings: LearnerSettings, phase: Phase, *, parent: int, seed: int
+    ) -> UpdateResult:
+        """Train the resident weights from version `parent` on (0 is the base model), and measure them for the gate.
 
-        Raises NothingToLearn, Diverged (also where the guards left nothing of the steps), or what policy raises for a
+        Raises NothingToLearn; Diverged, also where the guards left nothing of the steps; and what policy raises for a
         parent's folder that is not what was published. The next update begins with its own parent's weights in any
         case.
         """
@@ -85,18 +86,18 @@ class Updater:
         examples = [*material.earlier, *material.new]
         estimates = distributed.the_first(self.estimator.trust(examples))
         trust = trust_in_force(examples, estimates, material.trust, settings.trust)
-        plan = plan_of(material.new, material.earlier, settings, seed=run.seed, parent=run.parent, trust=trust)
+        plan = plan_of(material.new, material.earlier, settings, seed=seed, parent=parent, trust=trust)
         anchors = self.anchors()
         retention = anchors[::RETENTION_STRIDE]
-        resident.become(version_folder(settings.data, run.parent) if run.parent else None, run.seed)
+        resident.become(version_folder(settings.data, parent) if parent else None, seed)
         live_weights = resident.weights()
-        audit = self.reference.learn([*plan.trained, *plan.held_out], run.parent, run.seed)
-        samples = self.samples(self._gate_prompts(plan, retention, settings), run.seed)
+        audit = self.reference.learn([*plan.trained, *plan.held_out], parent, seed)
+        samples = self.samples(self._gate_prompts(plan, retention, settings), seed)
         optimizer = optimizer_of(resident, settings.optimizer)
-        warm_start = optimizer.read(optimizer_state_path(settings.data, run.parent), resident.parent_digest)
+        warm_start = optimizer.read(optimizer_state_path(settings.data, parent), resident.parent_digest)
         inputs = MethodInputs(
             plan=plan,
-            ties=_ties(material, run.parent, trust, settings),
+            ties=_ties(material, parent, trust, settings),
             live_weights=live_weights,
             samples=samples,
             anchors=[anchor for index, anchor in enumerate(anchors) if index % RETENTION_STRIDE],
@@ -111,7 +112,7 @@ class Updater:
             advice = "lower optimizer.learning_rate, or widen the limit"
             raise Diverged(f"no weights after the first steps were within the limits ({trained.stopped}); {advice}")
         phase("gate", trained.steps, len(plan.batches), None, {})
-        evidence = evidence_of(resident, live_weights, run.parent, samples, plan.held_out, self.reference, retention)
+        evidence = evidence_of(resident, live_weights, parent, samples, plan.held_out, self.reference, retention)
         report = report_of(checks_of(evidence, settings.gate))
         phase("save", trained.steps, len(plan.batches), None, {})
         metrics = metrics_of(len(material.new), plan, trained, audit, warm_start=warm_start, trust=trust)

@@ -11,7 +11,7 @@ from learner.model.resident import Resident
 from learner.model.scoring import completion_sums
 from learner.settings import LearnerSettings
 
-MIN_HELD_OUT = 8  # fewer held-out examples cannot tell a fall from noise
+MIN_HELD_OUT = 8  # fewer held-out examples cannot separate a fall from noise
 ONE_SIDED_95 = 1.645  # standard errors
 
 

@@ -9,7 +9,7 @@ from learner.errors import BadSetting
 from learner.gate.evidence import Samples, gate_prompts
 from learner.methods.guards import Guards
 from learner.methods.ilql import train_ilql
-from learner.methods.mixed import train
+from learner.methods.mixed import train_mixed
 from learner.methods.on_policy import train_on_policy
 from learner.methods.step_metrics import Progress, Trained
 from learner.model.anchors import Anchor
@@ -59,7 +59,7 @@ def train_by_method(resident: Resident, inputs: MethodInputs) -> tuple[Trained, 
             progress=inputs.progress,
         )
         return trained, None
-    trained = train(
+    trained = train_mixed(
         resident,
         inputs.optimizer,
         plan,

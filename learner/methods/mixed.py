@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 Z0_DECAY = 0.5  # share of its old value that KTO's baseline keeps at each look
 
 
-def train(
+def train_mixed(
     resident: Resident,
     optimizer: Optimizer,
     plan: Plan,

@@ -66,14 +66,8 @@ def _batch(
     temperature: float,
 ) -> list[Rollout]:
     """Sample a batch of left-padded prompts with one KV cache, from which ended rollouts are dropped."""
-    device = next(model.parameters()).device
-    longest, count = max(map(len, prompts)), len(prompts)
-    ids = torch.zeros(count, longest, dtype=torch.long)
-    mask = torch.zeros(count, longest, dtype=torch.long)
-    for number, prompt in enumerate(prompts):
-        ids[number, longest - len(prompt) :] = torch.tensor(list(prompt))
-        mask[number, longest - len(prompt) :] = 1
-    fed, mask = ids.to(device), mask.to(device)
+    device, count = next(model.parameters()).device, len(prompts)
+    fed, mask = (tensor.to(device) for tensor in _left_padded(prompts))
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     ends = torch.tensor(sorted(end_ids), dtype=torch.long)
     cache, rows = None, torch.arange(count)  # rows: which rollouts are still in the batch
@@ -91,10 +85,7 @@ def _batch(
         )
         cache = output.past_key_values
         table = output.logits[:, -1].float().cpu().log_softmax(-1)
-        if temperature == 0.0:
-            token = table.argmax(-1)
-        else:
-            token = torch.multinomial((table / temperature).softmax(-1), 1, generator=generator).squeeze(1)
+        token = _drawn(table, temperature, generator)
         columns = (rows, token, table.gather(1, token.unsqueeze(1)).squeeze(1), torch.isin(token, ends))
         for row, index, logp, ended in zip(*(column.tolist() for column in columns), strict=True):
             if not finished[row]:
@@ -109,17 +100,31 @@ def _batch(
         positions = positions[:, -1:] + 1
         if hasattr(cache, "batch_select_indices") and open_rows.sum() <= DROP_AT * len(rows):
             kept = open_rows.nonzero().squeeze(1)
-            cache.batch_select_indices(kept.to(device))
-            fed, mask, positions, rows = (
-                fed[kept.to(device)],
-                mask[kept.to(device)],
-                positions[kept.to(device)],
-                rows[kept],
-            )
+            rows, kept = rows[kept], kept.to(device)
+            cache.batch_select_indices(kept)
+            fed, mask, positions = fed[kept], mask[kept], positions[kept]
     return [
         Rollout(tuple(prompt), tuple(completion), tuple(completion_logps), ended)
         for prompt, completion, completion_logps, ended in zip(prompts, token_ids, logps, finished, strict=True)
     ]
+
+
+def _left_padded(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Return prompts as ids (N, T) with zeros on the left, and their mask (N, T)."""
+    longest = max(map(len, prompts))
+    ids = torch.zeros(len(prompts), longest, dtype=torch.long)
+    mask = torch.zeros(len(prompts), longest, dtype=torch.long)
+    for number, prompt in enumerate(prompts):
+        ids[number, longest - len(prompt) :] = torch.tensor(list(prompt))
+        mask[number, longest - len(prompt) :] = 1
+    return ids, mask
+
+
+def _drawn(logps: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """Return one token (N,) per row of log-probabilities (N, V): the likeliest at temperature 0, else a sample."""
+    if temperature == 0.0:
+        return logps.argmax(-1)
+    return torch.multinomial((logps / temperature).softmax(-1), 1, generator=generator).squeeze(1)
 
 
 def sampler_logps(

@@ -116,7 +116,7 @@ def _examples_of_file(resident: Resident, file: Path, *, to_learn: bool = False)
     if form == "sft":
         raise BadData(f"{file} holds demonstrations alone; a reward model learns from preferences or thumbs")
     if not examples:
-        raise BadData(f"{file} holds nothing to judge by; left out: {left_out}")
+        raise BadData(f"{file} holds nothing to measure with; left out: {left_out}")
     if to_learn:
         require_both_labels(form, examples, file, "a reward model")
     return examples

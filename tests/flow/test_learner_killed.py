@@ -41,9 +41,8 @@ def kill_learner_of(service: int) -> None:
 
 def test_a_killed_update_is_made_again_with_the_same_items_and_nobody_is_turned_away(tmp_path: Path) -> None:
     flags = ("--config", str(tmp_path / "attune.toml"))
-    (tmp_path / "attune.toml").write_text(
-        "[learner]\nsteps = 120\npasses = 400\nmax_kl = 50\nmin_chosen_log_ratio = -100\n"
-    )  # long enough to be killed in it
+    # long enough to be killed in it
+    (tmp_path / "attune.toml").write_text("[learner]\nsteps = 120\npasses = 400\nmax_kl = 50\n")
     with serve(tmp_path / "data", *flags) as served, httpx.Client(base_url=served.url, timeout=60) as http:
         while http.get("/v1/learner").json()["state"] != "idle":
             time.sleep(0.1)

@@ -111,6 +111,7 @@ def test_what_the_service_reads_too_comes_from_its_environment(monkeypatch: pyte
             "rollout.minibatches 4 is more than rollout.prompts 2",
         ),
         ("", {"ppo.kl_target": "2", "ppo.kl_weight": "0"}, "ppo.kl_target is 2 and ppo.kl_weight 0"),
+        ("", {"algorithm": "ppo", "ppo.variant": "gspo"}, "ppo.variant gspo has one ratio per rollout"),
     ],
 )
 def test_a_bad_setting_is_one_line_that_names_it(
@@ -266,6 +267,7 @@ def test_settings_of_an_earlier_release_s_run_load_under_today_s_names() -> None
         ({}, "dapo"),
         ({"surrogate": "cispo"}, "cispo"),
         ({"ratio_level": "sequence"}, "gspo"),
+        ({"ratio_level": "sequence", "algorithm": "ppo"}, "dapo"),
         ({"token_reduction": "dr_grpo", "advantage_scale": "none"}, "dr_grpo"),
         ({"token_reduction": "grpo", "advantage_scale": "group"}, "grpo"),
     ],

@@ -41,7 +41,9 @@ def run_of(settings: LearnerSettings, *, seed: int = 11, upto: int = 1000) -> Ru
 def updated(world: World, settings: LearnerSettings, **more: Any) -> tuple[Resident, UpdateResult]:
     resident = Resident(settings)
     run = run_of(settings, **more)
-    result = Updater(resident, settings).update(run, world.material(resident, run), settings, lambda *_: None)
+    result = Updater(resident, settings).update(
+        world.material(resident, run), settings, lambda *_: None, parent=run.parent, seed=run.seed
+    )
     return resident, result
 
 
@@ -61,7 +63,9 @@ def test_every_trainable_weight_moves_and_no_other(
     resident.become(None, 11)
     before = {name: value.clone() for name, value in resident.model.state_dict().items()}
     run = run_of(settings)
-    Updater(resident, settings).update(run, world.material(resident, run), settings, lambda *_: None)
+    Updater(resident, settings).update(
+        world.material(resident, run), settings, lambda *_: None, parent=run.parent, seed=run.seed
+    )
     movable = {name for name, _ in resident.trainable()}
     assert {parameter.dtype for _, parameter in resident.trainable()} == {torch.float32}
     if tuning == "lora":
@@ -135,7 +139,9 @@ def test_an_update_of_which_the_guards_leave_nothing_fails(
         Diverged,
         match=r"no weights .* were within the limits \(KL to the live version .* lower optimizer.learning_rate",
     ):
-        Updater(resident, settings).update(run, world.material(resident, run), settings, lambda *_: None)
+        Updater(resident, settings).update(
+            world.material(resident, run), settings, lambda *_: None, parent=run.parent, seed=run.seed
+        )
     assert all(torch.equal(weight, live[name]) for name, weight in resident.weights().items())
 
 
@@ -192,7 +198,7 @@ def test_thumbs_are_held_out_too(world: World, make_settings: Build) -> None:
         resident.model, [(thumb.prompt_ids, thumb.completions[0].ids) for thumb in thumbs], 4096
     ) - reference.sums(thumbs)
     up = torch.tensor([thumb.up for thumb in thumbs])
-    h = h - (h[up].mean() + h[~up].mean()) / 2  # all replies alike becoming less likely says nothing
+    h = h - (h[up].mean() + h[~up].mean()) / 2  # all completions alike becoming less likely is no evidence
     margins = torch.where(up, h, -h)
     seen, _ = Guards(resident, Plan((), tuple(thumbs), (), 0), reference, [], settings).look()
     assert seen["held_out/margin"] == pytest.approx(margins.mean().item(), abs=1e-4)
@@ -255,7 +261,9 @@ def test_a_rise_on_held_out_pairs_stops_an_update_where_it_is_no_chance(
     guards = Guards(resident, Plan((), tuple(examples), (), 0), reference, [], settings)
     looks, at_start = [0], reference.sums(examples)
 
-    def sums(*_: object) -> torch.Tensor:  # the rejected replies, every second one, become likelier from look to look
+    def sums(
+        *_: object,
+    ) -> torch.Tensor:  # the rejected completions, every second one, become likelier from look to look
         moved = at_start.clone()
         moved[1::2] += looks[0] * torch.tensor([rise(number) for number in range(16)])
         return moved
@@ -303,5 +311,7 @@ def test_earlier_examples_are_seen_again(world: World, make_settings: Build) -> 
     resident = Resident(settings)
     middle = rows[9].seq
     run = Run("run-2", "mixed", "running", {}, 3, 0, 10, middle or 0, 1000, now())
-    result = Updater(resident, settings).update(run, world.material(resident, run), settings, lambda *_: None)
+    result = Updater(resident, settings).update(
+        world.material(resident, run), settings, lambda *_: None, parent=run.parent, seed=run.seed
+    )
     assert (result.metrics["items/new"], result.metrics["items/trained"]) == (10, 20)

@@ -78,7 +78,9 @@ def test_a_version_that_knows_less_than_live_is_rejected_and_one_that_knows_as_m
     for is_broken in (False, True):
         if is_broken:
             monkeypatch.setattr("learner.update.evidence_of", broken(resident, updater))
-        report = updater.update(run, world.material(resident, run), settings, lambda *_: None).report
+        report = updater.update(
+            world.material(resident, run), settings, lambda *_: None, parent=run.parent, seed=run.seed
+        ).report
         reports[is_broken] = {check["name"]: check for check in report["checks"]}
     assert reports[False]["skills_to_live"]["value"] == 0.0
     assert reports[False]["skills_to_live"]["passed"]

@@ -218,7 +218,7 @@ def test_the_weight_of_the_kl_follows_its_target(make_settings: Build, monkeypat
         )
         weights[target] = seen[::2]  # two steps a round
     assert weights[0.0] == [0.04] * 4
-    # the first round is the live version's own; then a round of 48 replies is the whole horizon: a fifth up, or down
+    # the first round is the live version's own; then a round of 48 rollouts is the whole horizon: a fifth up, or down
     assert weights[1e-3] == pytest.approx([0.04, 0.04, 0.04 * 1.2, 0.04 * 1.44])
     assert weights[1e3] == pytest.approx([0.04, 0.04, 0.04 * 0.8, 0.04 * 0.64])
 

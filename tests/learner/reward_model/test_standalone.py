@@ -78,6 +78,7 @@ def test_a_file_without_an_informative_line_is_refused(
     file = tmp_path / "p.jsonl"
     file.write_text(json.dumps({"prompt": "q", "chosen": "no", "rejected": "no"}) + "\n")
     with pytest.raises(
-        BadData, match="nothing to judge by; left out: 1 with an empty completion, or the same completion on both sides"
+        BadData,
+        match="nothing to measure with; left out: 1 with an empty completion, or the same completion on both sides",
     ):
         train_reward_model(make_settings(), file)

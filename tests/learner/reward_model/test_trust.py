@@ -41,7 +41,9 @@ def crowd(world: World, *, reliable_rows: int = 5, collusive_rows: int = 10) -> 
 def update(world: World, settings: LearnerSettings, resident: Resident | None = None) -> UpdateResult:
     resident = resident or Resident(settings)
     run = Run("run-1", settings.algorithm, "running", {}, 11, 0, 60, 0, 10_000, now())
-    return Updater(resident, settings).update(run, world.material(resident, run), settings, lambda *_: None)
+    return Updater(resident, settings).update(
+        world.material(resident, run), settings, lambda *_: None, parent=run.parent, seed=run.seed
+    )
 
 
 def preference(resident: Resident) -> float:
