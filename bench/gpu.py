@@ -24,7 +24,8 @@ from learner.algorithms.reduction import Term, combine
 from learner.algorithms.surrogate import surrogate_loss
 from learner.model.rollouts import Rollout, sample_rollouts
 from learner.model.scoring import hidden_states
-from policy.logprobs import Row, response_logps, score_rows
+from policy.logprobs import response_logps, score_rows
+from policy.row_layout import Row
 
 PEAKS = {
     "H100": 989e12,

@@ -100,7 +100,7 @@ def reward_of(completion: list[int]) -> float:
 
 def shared_rows(items: Iterable[tuple[Sequence[int], Sequence[int]]]) -> list[Any]:
     """Return rows of (prompt, completion) pairs; neighbors with the same prompt share a row, as in the learner."""
-    from policy.logprobs import Row
+    from policy.row_layout import Row
 
     together = itertools.groupby(items, key=lambda item: tuple(item[0]))
     return [Row(prompt, [completion for _, completion in some]) for prompt, some in together]
@@ -137,7 +137,8 @@ def ours(
     """Run our steps; return times, losses, and the CPU seconds for the reference's log-probabilities."""
     import torch
 
-    from policy.logprobs import Row, length_buckets, score_rows
+    from policy.logprobs import score_rows
+    from policy.row_layout import Row, length_buckets
 
     model = make_model().train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0, fused=True)
@@ -179,7 +180,8 @@ def ours_grpo(groups: list[Group], steps: int, in_round: int) -> tuple[Stopwatch
 
     from learner.algorithms.grpo import group_advantages, grpo_loss
     from learner.model.rollouts import Rollout, sampler_logps
-    from policy.logprobs import Row, response_logps, score_rows
+    from policy.logprobs import response_logps, score_rows
+    from policy.row_layout import Row
 
     model = make_model().train()
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
@@ -232,7 +234,8 @@ def ours_grpo(groups: list[Group], steps: int, in_round: int) -> tuple[Stopwatch
 
 def _parts(rows: list[Any], batch: list[int], model: Any) -> list[list[int]]:
     """Return a step's indices in passes of similar length, as in the learner."""
-    from policy.logprobs import least_fill_for, length_buckets
+    from policy.logprobs import least_fill_for
+    from policy.row_layout import length_buckets
 
     groups = length_buckets([rows[index].length for index in batch], 4096, least_fill=least_fill_for(model))
     return [[batch[index] for index in group] for group in groups]

@@ -16,8 +16,9 @@ from typing import Any
 from bench.record import quantiles, record
 from bench.swap import ASKED
 from policy.chat import end_ids, load_tokenizer, render_prompt
-from policy.logprobs import Row, score_rows
+from policy.logprobs import score_rows
 from policy.model import load_model, model_digest
+from policy.row_layout import Row
 from policy.runners.base import RunnerOptions, SamplingSettings, VersionSource, generate_all
 from policy.runners.process import RunnerProcess
 from policy.sampler import generate

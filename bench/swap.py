@@ -34,8 +34,9 @@ from sqlite_utils import Database
 
 from bench.record import quantiles, record
 from policy.chat import load_tokenizer, render_prompt
-from policy.logprobs import Row, score_rows
+from policy.logprobs import score_rows
 from policy.model import load_model, model_config, model_digest, resolve_model
+from policy.row_layout import Row
 from policy.versions import Fingerprint, write_version
 from policy.weights import merged_tensors
 from store.completions import Completion, get_completion

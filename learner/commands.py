@@ -77,7 +77,7 @@ def _reward_commands() -> typer.Typer:
     ) -> None:
         """Train one on the data folder's feedback, or on a file; every setting of `attune learn` is a flag here too."""
         _reward(
-            lambda offline, settings: [offline.train_reward_model(settings, file)],
+            lambda standalone, settings: [standalone.train_reward_model(settings, file)],
             {"data": data, "model": model},
             config,
             context.args,
@@ -93,7 +93,7 @@ def _reward_commands() -> typer.Typer:
     ) -> None:
         """Measure the newest one on a file's feedback."""
         _reward(
-            lambda offline, settings: [offline.measure_reward_model(settings, file)],
+            lambda standalone, settings: [standalone.measure_reward_model(settings, file)],
             {"data": data, "model": model},
             config,
             context.args,
@@ -111,7 +111,7 @@ def _reward_commands() -> typer.Typer:
         """Print the newest one's scores of answers and their uncertainty: JSON, one line per answer."""
         asked = [(prompt, text) for text in answers]
         _reward(
-            lambda offline, settings: offline.scores_of(settings, asked),
+            lambda standalone, settings: standalone.scores_of(settings, asked),
             {"data": data, "model": model},
             config,
             context.args,
@@ -133,9 +133,9 @@ def _reward(
         settings = load_settings(settings_of_flags(more) | flags, config)
         resolve_model(settings.model)
         prepare_process(settings)
-        from learner.reward_model import offline
+        from learner.reward_model import standalone
 
-        for line in ask(offline, settings):
+        for line in ask(standalone, settings):
             print(json.dumps(line))
     raise typer.Exit(status.code)
 
@@ -182,7 +182,8 @@ def _terminable() -> Generator[None, None, None]:
 
 def _run_training(data: Path, out: Path, settings: Any) -> None:
     from learner.__main__ import check_file, prepare_process
-    from learner.terminal import Terminal, summary_of
+    from learner.training_summary import summary_of
+    from learner.training_terminal import Terminal
     from policy.model import resolve_model
 
     check_file(data)

@@ -12,7 +12,7 @@ from learner.gate.checks import checks_of, report_of
 from learner.gate.evidence import Samples, evidence_of, gate_prompts, samples_of
 from learner.gate.skill_probes import SkillProbe, read_skill_probes, right_answers
 from learner.methods.guards import Guards
-from learner.methods.method import MethodInputs, train_by_method
+from learner.methods.method_dispatch import MethodInputs, train_by_method
 from learner.model import distributed
 from learner.model.anchors import Anchor, anchor_count, base_anchors, with_distributions
 from learner.model.optimizer import optimizer_of, optimizer_state_path

@@ -6,7 +6,7 @@ from typing import Any
 
 from learner.data.examples import Example
 from learner.data.plan import Plan
-from learner.methods.meter import Trained
+from learner.methods.step_metrics import Trained
 from learner.model.optimizer import Optimizer
 from learner.model.reference import Audit
 from learner.reward_model.model import RewardModel

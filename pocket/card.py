@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pocket.evaluate import Row, overall, table
+from pocket.model_folder import num_parameters, weights_digest
 
 CARD = """---
 license: apache-2.0
@@ -85,7 +85,7 @@ def card(folder: Path, numbers: dict[str, Any]) -> str:
     default = PLANS[plan["size"]].steps
     return CARD.format(
         name=folder.name,
-        parameters=parameters(folder) / 1e6,
+        parameters=num_parameters(folder) / 1e6,
         seed=plan["seed"],
         skills=len(SKILLS),
         school=plan["school"],
@@ -113,25 +113,6 @@ def card(folder: Path, numbers: dict[str, Any]) -> str:
         wrong=1 - overall(rows, "sampled"),
         weak=", ".join(f"{r.skill} {r.lang} {r.greedy:.0%}" for r in rows if r.greedy < 0.9) or "none",
     )
-
-
-def weights_digest(folder: Path) -> str:
-    """Return the sha256 of the weights file, in hexadecimal."""
-    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-
-
-def parameters(folder: Path) -> int:
-    """Return the number of weights in the folder's file; tied embeddings count once."""
-    with open(folder / "model.safetensors", "rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    total = 0
-    for name, tensor in header.items():
-        if name != "__metadata__":
-            size = 1
-            for side in tensor["shape"]:
-                size *= side
-            total += size
-    return total
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

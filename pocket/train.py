@@ -25,8 +25,8 @@ from pocket.batches import Batch, Encoder, part_batches
 from pocket.corpus import Stage
 from pocket.errors import RunMismatch
 from pocket.evaluate import evaluate, overall
-from pocket.folder import save_folder
-from pocket.optimizer import optimizers_of
+from pocket.model_folder import save_folder
+from pocket.muon import optimizers_of
 from pocket.tokenizer import train_tokenizer
 
 log = logging.getLogger(__name__)

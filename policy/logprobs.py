@@ -1,9 +1,8 @@
 """Log-probabilities of completions: those of one prompt share a row, and the LM head runs at their tokens alone.
 
-A row is `[prompt | branch 0 | branch 1 ...]`, each branch a completion. Positions restart after the prompt for each
-branch, and a token attends to the prompt and its own branch. So a row equals one sequence per completion (to 1e-6 in
-float32), with the prompt computed once. Some models get one sequence per completion: those with recurrent layers, with
-positions that are neither absolute nor rotary, or with a sliding window shorter than the row.
+A row (`policy/row_layout.py`) equals one sequence per completion (to 1e-6 in float32), with the prompt computed once.
+Some models get one sequence per completion: those with recurrent layers, with positions that are neither absolute nor
+rotary, or with a sliding window shorter than the row.
 """
 
 from __future__ import annotations
@@ -21,26 +20,14 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from policy.errors import first_line
-from policy.shared_prefix import SharedPrompts, is_worth_it
+from policy.row_layout import Layout, Row, lay_out, length_buckets
+from policy.shared_prefix_attention import SharedPrompts, is_worth_it
 
 log = logging.getLogger(__name__)
 Want = Literal["logp", "entropy", "logits"]
 CHUNK_BYTES = 256 * 2**20  # larger float32 logits are computed in parts, and again in the backward pass
 # For each model, whether its rows can be packed: in full precision (True) and in half precision (False).
 _packable: weakref.WeakKeyDictionary[torch.nn.Module, dict[bool, bool]] = weakref.WeakKeyDictionary()
-
-
-@dataclass(frozen=True)
-class Row:
-    """One prompt and its completions to score (`branches`): one for a thumb, two for a pair, G for a group."""
-
-    prompt_ids: Sequence[int]
-    branches: Sequence[Sequence[int]]
-
-    @property
-    def length(self) -> int:
-        """Number of tokens of the packed row."""
-        return len(self.prompt_ids) + sum(map(len, self.branches))
 
 
 @dataclass(frozen=True)
@@ -64,19 +51,6 @@ class Packed:
     def split(self) -> list[Tensor]:
         """Return each branch's log-probabilities, K tensors of (T,)."""
         return list(self.logp.split(self.lengths().tolist()))
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Rows as tensors, on the CPU. `mask` is None for causal attention: rows of one branch, padded on the right."""
-
-    ids: Tensor  # (N, T) long
-    positions: Tensor  # (N, T) long
-    mask: Tensor | None  # (N, 1, T, T) bool
-    source: Tensor  # (M,) long: index in the flattened (N * T) hidden states that predict a scored token
-    target: Tensor  # (M,) long
-    branch: Tensor  # (M,) long
-    shapes: list[tuple[int, list[int]]]  # of each row: tokens of the prompt and of its branches
 
 
 def response_logps(
@@ -105,7 +79,7 @@ def response_logps(
         return Packed(nothing, nothing.long(), count, nothing, None)
     if any(len(row.branches) > 1 for row in rows) and not can_pack(model, max(row.length for row in rows)):
         rows = [Row(row.prompt_ids, [branch]) for row in rows for branch in row.branches]
-    layout = _laid_out(rows)
+    layout = lay_out(rows)
     logp, entropy, logits = _scored(model, layout, device, temperature, frozenset(want), chunk_bytes)
     return Packed(logp, layout.branch.to(device), count, entropy, logits)
 
@@ -126,27 +100,6 @@ def score_rows(
 def least_fill_for(model: torch.nn.Module) -> float:
     """Return the `least_fill` of batches for this model: a CPU loses more by padding, a GPU by small batches."""
     return 0.85 if next(model.parameters()).device.type == "cpu" else 0.0
-
-
-def length_buckets(
-    lengths: Sequence[int], token_budget: int, *, seed: int | None = None, least_fill: float = 0.0
-) -> list[list[int]]:
-    """Return all indices in batches of similar length, of at most `token_budget` tokens with padding.
-
-    A longer sequence is a batch by itself. No length in a batch is below `least_fill` (0..1) of its longest. A seed
-    shuffles the order of the batches, not their content.
-    """
-    batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):  # the longest sets the width
-        longest = lengths[batches[-1][0]] if batches else 0
-        if batches and longest * (len(batches[-1]) + 1) <= token_budget and lengths[index] >= least_fill * longest:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    if seed is None:
-        return batches
-    order = torch.randperm(len(batches), generator=torch.Generator().manual_seed(seed)).tolist()
-    return [batches[index] for index in order]
 
 
 def can_pack(model: torch.nn.Module, length: int) -> bool:
@@ -181,11 +134,11 @@ def _packs(model: torch.nn.Module, length: int) -> bool:
     apart = [Row(packed.prompt_ids, [branch]) for branch in packed.branches]
     with _evaluating(model):
         try:
-            one, *_ = _scored(model, _laid_out([packed]), device, 1.0, frozenset(), CHUNK_BYTES)
+            one, *_ = _scored(model, lay_out([packed]), device, 1.0, frozenset(), CHUNK_BYTES)
         except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
             log.info("the model refuses our mask: %s", first_line(error))
             return False
-        other, *_ = _scored(model, _laid_out(apart), device, 1.0, frozenset(), CHUNK_BYTES)
+        other, *_ = _scored(model, lay_out(apart), device, 1.0, frozenset(), CHUNK_BYTES)
     return bool((one - other).abs().max() <= (1e-3 if _is_exact(model) else 0.2))
 
 
@@ -195,52 +148,9 @@ def _is_exact(model: torch.nn.Module) -> bool:
     return weight.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled(weight.device.type)
 
 
-def _laid_out(rows: Sequence[Row]) -> _Layout:
-    num, longest = len(rows), max(row.length for row in rows)
-    ids = torch.zeros(num, longest, dtype=torch.long)
-    positions = torch.zeros(num, longest, dtype=torch.long)
-    segments = torch.full((num, longest), -1)  # 0 the prompt, 1.. the branches, -1 padding
-    source: list[int] = []
-    target: list[int] = []
-    owner: list[int] = []
-    number = 0
-    for index, row in enumerate(rows):
-        at = len(row.prompt_ids)
-        ids[index, : row.length] = torch.tensor(
-            [*row.prompt_ids, *(token for branch in row.branches for token in branch)]
-        )
-        positions[index, :at] = torch.arange(at)
-        segments[index, :at] = 0
-        for which, branch in enumerate(row.branches):
-            end = at + len(branch)
-            positions[index, at:end] = torch.arange(len(row.prompt_ids), len(row.prompt_ids) + len(branch))
-            segments[index, at:end] = which + 1
-            if len(branch):
-                # the prompt's last position predicts the first token of every branch
-                source += [
-                    index * longest + len(row.prompt_ids) - 1,
-                    *range(index * longest + at, index * longest + end - 1),
-                ]
-            target += branch
-            owner += [number] * len(branch)
-            number, at = number + 1, end
-    mask = _attention_mask(segments) if any(len(row.branches) > 1 for row in rows) else None
-    shapes = [(len(row.prompt_ids), [len(branch) for branch in row.branches]) for row in rows]
-    return _Layout(ids, positions, mask, torch.tensor(source), torch.tensor(target), torch.tensor(owner), shapes)
-
-
-def _attention_mask(segments: Tensor) -> Tensor:
-    """Return (N, 1, T, T) bool: a token attends to the prompt and its own branch up to itself, padding to itself."""
-    length = segments.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
-    ours = (segments[:, None, :] == 0) | (segments[:, None, :] == segments[:, :, None])
-    seen = causal & ours & (segments[:, None, :] >= 0)
-    return (seen | torch.eye(length, dtype=torch.bool))[:, None]
-
-
 def _scored(
     model: torch.nn.Module,
-    layout: _Layout,
+    layout: Layout,
     device: torch.device,
     temperature: float,
     want: frozenset[str],
@@ -283,7 +193,7 @@ def _scored(
 
 
 def _forward(
-    model: torch.nn.Module, layout: _Layout, device: torch.device, chosen: Callable[[Tensor], Tensor]
+    model: torch.nn.Module, layout: Layout, device: torch.device, chosen: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """Run the model with its LM head at `chosen(hidden states flattened to (N * T, d))` alone; return logits (M, V).
 
@@ -309,7 +219,7 @@ def _forward(
     return output.logits[0]
 
 
-def _in_parts(model: torch.nn.Module, layout: _Layout, mask: Tensor | None) -> AbstractContextManager[Any]:
+def _in_parts(model: torch.nn.Module, layout: Layout, mask: Tensor | None) -> AbstractContextManager[Any]:
     """Return the context to run the model in: attention in parts, where the mask is mostly empty.
 
     Gradient checkpointing excludes it: the recomputation in the backward pass is outside the context.
@@ -321,7 +231,7 @@ def _in_parts(model: torch.nn.Module, layout: _Layout, mask: Tensor | None) -> A
     return SharedPrompts(mask, layout.shapes)
 
 
-def _mask_for(model: torch.nn.Module, layout: _Layout, device: torch.device) -> Tensor | None:
+def _mask_for(model: torch.nn.Module, layout: Layout, device: torch.device) -> Tensor | None:
     if layout.mask is None:
         return None
     mask = layout.mask.to(device)

@@ -9,13 +9,13 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from service.async_store import Records
 from service.auth import Caller
+from service.context_fit import Prompt
 from service.engine.admission import Admission, Ticket
 from service.engine.generation import Generation, TextDelta, TextGeneration, Token
 from service.errors import RequestError, TimedOut
 from service.metrics import Metrics
-from service.prompts import Prompt
-from service.records import Records
 from service.regenerations import regeneration_of
 from store.completions import Completion, add_completions
 from store.conversations import ensure_conversation

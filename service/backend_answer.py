@@ -14,10 +14,10 @@ from typing import Any
 from policy.errors import InvalidChat, RunnerFailed
 from policy.runners.remote import Breaker
 from service.answer import Answer, AnswerContext, AnswerRequest
+from service.context_fit import Prompt
 from service.engine.generation import Generation, TextGeneration, Token
 from service.errors import BackendDown, BadRequest, RequestError
 from service.model import Model
-from service.prompts import Prompt
 from store.completions import Completion
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.answer import Answer, AnswerContext, AnswerRequest
+from service.async_store import Records
 from service.auth import Caller
 from service.backend_answer import Backend, BackendAnswer
+from service.context_fit import Prompt, fit_prompt
 from service.engine.admission import Admission, Ticket
 from service.engine.engine import Engine
 from service.engine.router import LIVE_NAME, Route, pinned_number
@@ -16,8 +18,6 @@ from service.errors import ModelNotFound, NotFound, Overloaded, RequestError
 from service.local_answer import LocalAnswer
 from service.metrics import Metrics
 from service.model import Model
-from service.prompts import Prompt, fit_prompt
-from service.records import Records
 from service.settings import ServeSettings
 from store.conversations import get_conversation
 from store.errors import UnknownConversation, UnknownVersion

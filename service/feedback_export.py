@@ -1,15 +1,20 @@
-"""Feedback out of the store as JSON Lines, a window of rows at a time."""
+"""Feedback out of the store as JSON Lines, in TRL's forms or our own raw form, a window of rows at a time."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
+from typing import Any, Literal
 
 from sqlite_utils import Database
 
-from service.feedback_formats import ExportFormat, exported
-from service.records import Records
-from store.completions import get_completion
-from store.feedback import feedback_to_learn, list_feedback
+from service.async_store import Records
+from store.completions import Completion, get_completion
+from store.feedback import Feedback, feedback_to_learn, list_feedback
 
+ExportFormat = Literal["preference", "unpaired", "sft", "raw"]
+Messages = list[dict[str, str]]
+Record = dict[str, Any]
+CompletionOf = Callable[[str, int], Completion]
 WINDOW = 500  # feedback rows read at a time
 
 
@@ -33,3 +38,51 @@ def _window(db: Database, form: ExportFormat, after: int) -> bytes:
         for record in exported(feedback, form, lambda completion_id, choice: get_completion(db, completion_id, choice))
     ]
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+
+
+def exported(feedback: Feedback, form: ExportFormat, completion_of: CompletionOf) -> list[Record]:
+    """Return the records that feedback makes in a form; none where it does not fit the form.
+
+    A score above a half counts as a thumb up; `both_bad` is two thumbs down; a tie makes no record.
+    """
+    rated = completion_of(feedback.completion_id, feedback.choice)
+    other = (
+        completion_of(feedback.other_completion_id, feedback.other_choice or 0)
+        if feedback.other_completion_id is not None
+        else None
+    )
+    if form == "raw":
+        other_record = asdict(other) if other is not None else None
+        return [{"feedback": asdict(feedback), "completion": asdict(rated), "other": other_record}]
+    better, worse = _better_and_worse(feedback, rated, other)
+    if form == "preference":
+        if not better or not worse or better == worse:
+            return []
+        return [{"prompt": rated.messages, "chosen": _turn(better), "rejected": _turn(worse)}]
+    labels = _labels(feedback, rated, other)
+    if form == "unpaired":
+        return [{"prompt": rated.messages, "completion": _turn(text), "label": label} for text, label in labels]
+    liked = better if better is not None else next((text for text, label in labels if label), None)
+    return [{"messages": [*rated.messages, *_turn(liked)]}] if liked else []
+
+
+def _better_and_worse(feedback: Feedback, rated: Completion, other: Completion | None) -> tuple[str | None, str | None]:
+    if feedback.kind == "correction":
+        return feedback.text, rated.text
+    if other is not None and (feedback.kind == "preference" or feedback.winner == "A"):
+        return rated.text, other.text
+    if other is not None and feedback.winner == "B":
+        return other.text, rated.text
+    return None, None
+
+
+def _labels(feedback: Feedback, rated: Completion, other: Completion | None) -> list[tuple[str, bool]]:
+    if feedback.kind in ("thumb", "score") and feedback.value is not None and feedback.value != 0.5:
+        return [(rated.text, feedback.value > 0.5)]
+    if feedback.winner == "both_bad" and other is not None:
+        return [(rated.text, False), (other.text, False)]
+    return []
+
+
+def _turn(text: str | None) -> Messages:
+    return [{"role": "assistant", "content": text or ""}]

@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from service.feedback_formats import ImportedFeedback, ImportFormat, is_open_webui, is_raw, parse_record
+from service.async_store import Records
+from service.feedback_import_formats import ImportedFeedback, ImportFormat, is_open_webui, is_raw, parse_record
 from service.model import Model
-from service.records import Records
 from store.completions import (
     Completion,
     add_completions,

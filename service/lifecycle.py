@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 
+from service.async_store import Records
 from service.backend_answer import Backend
 from service.dispatcher import Dispatcher
 from service.engine.admission import Admission
@@ -16,7 +17,6 @@ from service.learner_child import LearnerChild, check_learner
 from service.limits import RateLimiter
 from service.metrics import Metrics
 from service.model import Model
-from service.records import Records
 from service.settings import ServeSettings
 from service.traffic import TrafficControl
 from store.database import connect, open_store

@@ -10,12 +10,12 @@ from typing import Any
 from policy.errors import PolicyError
 from policy.runners.base import SamplingSettings, TokenDelta
 from service.answer import Answer, AnswerContext, AnswerRequest
+from service.context_fit import Prompt
 from service.engine.generation import Generation, Token
 from service.engine.router import Route, version_name
 from service.engine.slots import Lease
 from service.errors import AnswerCut, EngineFailed
 from service.model import Model
-from service.prompts import Prompt
 
 SEEDS = 2**32
 NEXT_SEED = 0x9E3779B1  # odd, so that the seeds of one request's generations never meet

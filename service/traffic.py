@@ -6,12 +6,12 @@ import shutil
 import time
 from collections.abc import Sequence
 
+from service.async_store import Records
 from service.engine.engine import Engine
 from service.engine.router import Router
 from service.engine.watcher import Snapshot
 from service.errors import Conflict, EngineFailed, NoMemory, VersionRefused
 from service.metrics import Metrics
-from service.records import Records
 from service.settings import ServeSettings
 from service.version_trial import HELD, PASSED, TrialMonitor, Verdict
 from store.erasure import Erased, erase_rater

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from learner.data.plan import Plan
 from learner.methods.guards import LOOK_EVERY, Guards, check_finite
-from learner.methods.kto_baseline import MismatchedCompletions
-from learner.methods.meter import Meter, Progress, RunningMean, Trained
+from learner.methods.mismatched_completions import MismatchedCompletions
+from learner.methods.step_metrics import Meter, Progress, RunningMean, Trained
 from learner.methods.steps import backward, mixed_settings, num_good, step_totals
 from learner.model.anchors import Anchor, anchor_order, anchors_per_step
 from learner.model.optimizer import Optimizer

@@ -13,9 +13,9 @@ from learner.algorithms.rloo import leave_one_out_advantages, penalized_rewards
 from learner.algorithms.statistics import masked_whiten
 from learner.methods.critic import Critic
 from learner.methods.guards import Guards, check_finite
-from learner.methods.meter import Meter, Progress, Trained
 from learner.methods.policy_gradient import Objective, step_gradients
 from learner.methods.rounds import Batch, minibatches_of, sampled_batch
+from learner.methods.step_metrics import Meter, Progress, Trained
 from learner.methods.steps import anchor_backward
 from learner.methods.variants import VARIANTS
 from learner.model.anchors import Anchor, anchor_order, anchors_per_step

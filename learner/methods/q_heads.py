@@ -12,8 +12,8 @@ from torch import Tensor
 from learner.algorithms.anchor import TopLogps, top_logps
 from learner.algorithms.ilql import QHeads, ilql_loss, shifted_logps
 from learner.errors import CannotLearn, Diverged
-from learner.methods.logged import LoggedCompletion, completion_states
-from learner.methods.meter import Meter
+from learner.methods.logged_completions import LoggedCompletion, completion_states
+from learner.methods.step_metrics import Meter
 from learner.model.anchors import TOP, Anchor
 from learner.model.resident import Resident
 from learner.model.scoring import completion_logits, length_buckets, padded

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from policy.logprobs import Row, least_fill_for, length_buckets, response_logps, score_rows
+from policy.logprobs import least_fill_for, response_logps, score_rows
+from policy.row_layout import Row, length_buckets
 
 Ids = Sequence[int]
 

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from policy.errors import UnsupportedModel, first_line
-from policy.logprobs import Row, response_logps, score_rows
+from policy.logprobs import response_logps, score_rows
 from policy.model import load_merged
+from policy.row_layout import Row
 from policy.runners.base import Alternatives, Finish, RunnerOptions, SamplingSettings, TokenDelta, VersionSource
 from policy.sampler import sampled_tokens
 from policy.shared_weights import model_on

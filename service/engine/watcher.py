@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from service.records import Records
+from service.async_store import Records
 from store.events import last_event_seq
 from store.traffic import Traffic, current_traffic
 from store.versions import Version, passed_candidate

@@ -10,7 +10,8 @@ from service.answer import Answer, AnswerRequest
 from service.engine.generation import TextDelta, Token
 from service.errors import RequestError, as_request_error
 from service.http.dependencies import service_of
-from service.http.streams import ChunkWriter, EventStream, event, unless_reader_leaves
+from service.http.disconnects import unless_reader_leaves
+from service.http.sse import ChunkWriter, EventStream, event
 
 READ_GRACE_S = 60.0  # how much longer than its generation an answer may take to be read
 Choice = dict[str, Any]

@@ -12,10 +12,11 @@ from starlette.responses import JSONResponse
 from service.answer import AnswerRequest, Sampling
 from service.comparisons import choose_pair, generate_candidates
 from service.engine.router import version_name
-from service.feedback_intake import acknowledgement, digest_of, store_feedback
+from service.feedback_intake import digest_of, store_feedback
 from service.http.dependencies import ChatCaller, FeedbackCaller, IdempotencyKey, service_of
+from service.http.disconnects import unless_reader_leaves
+from service.http.feedback_json import acknowledgement
 from service.http.schemas import REASONS, Body, Message, Name
-from service.http.streams import unless_reader_leaves
 from store.comparisons import Comparison, add_comparison, get_comparison
 from store.completions import Completion, add_completions, get_completion
 from store.conversations import ensure_conversation

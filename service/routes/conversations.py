@@ -8,8 +8,8 @@ from sqlite_utils import Database
 from service.auth import Caller
 from service.engine.router import version_name
 from service.errors import NotFound
-from service.feedback_intake import feedback_json
 from service.http.dependencies import ChatCaller, service_of
+from service.http.feedback_json import feedback_json
 from service.http.pagination import page_of
 from store.completions import Completion, completions_of_conversation
 from store.conversations import Conversation, conversations, delete_conversation, get_conversation

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
+from service.async_store import Records
 from service.auth import Caller
 from service.event_signal import EventSignal
 from service.http.dependencies import AnyCaller, service_of
-from service.http.streams import EventStream
-from service.records import Records
+from service.http.sse import EventStream
 from store.events import Event, events_after
 
 router = APIRouter(tags=["learning"])

@@ -6,9 +6,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import StreamingResponse
 
 from service.errors import BadRequest
-from service.feedback_export import exported_lines
-from service.feedback_formats import ExportFormat, ImportFormat, records_of
+from service.feedback_export import ExportFormat, exported_lines
 from service.feedback_import import import_records
+from service.feedback_import_formats import ImportFormat, records_of
 from service.http.dependencies import AdminCaller, service_of
 
 router = APIRouter(tags=["data"])

@@ -10,8 +10,9 @@ from sqlite_utils import Database
 from starlette.responses import JSONResponse
 
 from service.errors import Forbidden
-from service.feedback_intake import acknowledgement, check_completions, digest_of, feedback_json, store_feedback
+from service.feedback_intake import check_completions, digest_of, store_feedback
 from service.http.dependencies import AdminCaller, FeedbackCaller, IdempotencyKey, service_of
+from service.http.feedback_json import acknowledgement, feedback_json
 from service.http.pagination import page_of
 from service.http.schemas import REASONS, Body
 from store.feedback import Feedback, get_feedback, list_feedback, retract_feedback

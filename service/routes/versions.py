@@ -13,8 +13,8 @@ from service.auth import Caller
 from service.dispatcher import Dispatcher
 from service.engine.engine import Engine
 from service.engine.router import version_name
-from service.feedback_intake import feedback_json
 from service.http.dependencies import AdminCaller, AnyCaller, service_of
+from service.http.feedback_json import feedback_json
 from service.http.schemas import Body
 from service.learner_state import scalar_metrics
 from store.completions import recent_prompts

@@ -8,10 +8,10 @@ from starlette.responses import JSONResponse
 
 from service.auth import Caller
 from service.errors import Forbidden, Unprocessable
-from service.feedback_formats import parse_record
 from service.feedback_import import BAD_RECORD, add_rows, rated_completions, row_of
-from service.feedback_intake import feedback_json
+from service.feedback_import_formats import parse_record
 from service.http.dependencies import AnyCaller, service_of
+from service.http.feedback_json import feedback_json
 from store.feedback import get_feedback
 from store.versions import live_version
 

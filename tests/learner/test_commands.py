@@ -69,7 +69,9 @@ def test_a_reward_model_follows_the_file(
 ) -> None:
     seen: list[LearnerSettings] = []
     monkeypatch.setattr("learner.__main__.prepare_process", lambda _: None)
-    monkeypatch.setattr(f"learner.reward_model.offline.{function}", lambda settings, _: seen.append(settings) or answer)
+    monkeypatch.setattr(
+        f"learner.reward_model.standalone.{function}", lambda settings, _: seen.append(settings) or answer
+    )
     assert attune(*command, "--model", tiny, "--config", config).exit_code == 0
     assert [settings.reward_model.min_labels for settings in seen] == [7]
 

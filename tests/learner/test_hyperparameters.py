@@ -17,8 +17,8 @@ from learner.data.examples import ASKED_AGAIN, CompletionTokens, Example
 from learner.data.plan import plan_of
 from learner.data.weighting import FLIP_RATE, Scales, with_example_weights
 from learner.methods.critic import Critic
-from learner.methods.kto_baseline import MismatchedCompletions
-from learner.methods.logged import LoggedCompletion, logged_completions
+from learner.methods.logged_completions import LoggedCompletion, logged_completions
+from learner.methods.mismatched_completions import MismatchedCompletions
 from learner.methods.policy_gradient import Objective, policy_loss
 from learner.methods.q_heads import head_backward
 from learner.methods.rounds import Batch, sampled_batch
@@ -129,7 +129,7 @@ def test_what_a_correction_left_counts_by_its_weight(make_settings: Build) -> No
 
 def test_the_baseline_of_kto_keeps_its_decay(make_settings: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [((1, 4, 20 + n), (50 + n, 2)) for n in range(8)]
-    monkeypatch.setattr("learner.methods.kto_baseline.completion_sums", lambda *_: torch.full((8,), -1.0))
+    monkeypatch.setattr("learner.methods.mismatched_completions.completion_sums", lambda *_: torch.full((8,), -1.0))
     resident = Resident(make_settings())
     for decay, expected in ((0.0, 3.0), (0.5, 1.5), (0.75, 0.75)):
         mismatched = MismatchedCompletions(rows, torch.full((8,), -4.0), KlBaseline())
@@ -167,7 +167,7 @@ def test_rewards_of_pairs_and_corrections_are_those_of_the_table(
         "original": -0.9,
     }
     assert FEEDBACK_REWARDS.keys() == changed.keys()
-    monkeypatch.setattr("learner.methods.logged.FEEDBACK_REWARDS", changed)
+    monkeypatch.setattr("learner.methods.logged_completions.FEEDBACK_REWARDS", changed)
     resident = Resident(make_settings())
     good, bad = CompletionTokens((60, 2)), CompletionTokens((61, 2))
     examples = [

@@ -11,11 +11,12 @@ from learner.algorithms.dpo import PairLengths, PairLogps, pair_loss, sigmoid_lo
 from learner.algorithms.grpo import grpo_loss
 from learner.algorithms.kto import kto_loss
 from learner.algorithms.ppo import advantages_and_returns
-from policy.logprobs import Row, response_logps
+from policy.logprobs import response_logps
+from policy.row_layout import Row
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 ROWS = [Row([5, 6, 7], [[8, 9, 10], [11, 12]]), Row([7, 8], [[13], [14, 15, 16, 17]])]
-GROUP = [Row([5, 6, 7], [[8 + n] * (6 + n) for n in range(8)])]  # attended in parts (policy.shared_prefix)
+GROUP = [Row([5, 6, 7], [[8 + n] * (6 + n) for n in range(8)])]  # attended in parts (policy.shared_prefix_attention)
 
 
 def tolerance(device: str) -> dict[str, float]:

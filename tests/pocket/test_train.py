@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer
 
 from pocket.errors import RunMismatch
-from pocket.optimizer import orthogonalized
+from pocket.muon import orthogonalized
 from pocket.tokenizer import CHINESE
 from pocket.train import PLANS, Run, learning_rate
 

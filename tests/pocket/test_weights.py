@@ -9,9 +9,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from pocket import WEIGHTS, UnknownWeights, weights_folder
 from pocket.batches import Encoder
-from pocket.card import weights_digest
 from pocket.corpus import draw_example
 from pocket.generation import generate
+from pocket.model_folder import weights_digest
 
 torch.set_num_threads(2)
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from policy.logprobs import Row, response_logps
+from policy.logprobs import response_logps
+from policy.row_layout import Row
 from policy.runners.base import SamplingSettings
 from policy.sampler import sampling_scores
 

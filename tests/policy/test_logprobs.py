@@ -9,8 +9,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import policy.logprobs as logprobs
-from policy.logprobs import Row, can_pack, length_buckets, response_logps, score_rows
+from policy.logprobs import can_pack, response_logps, score_rows
 from policy.model import load_model
+from policy.row_layout import Row
 from tests.models import SHAPES, tiny_adapter, tiny_config, tiny_model
 
 ROWS = [
@@ -201,22 +202,6 @@ def test_scoring_in_buckets_keeps_the_order(monkeypatch: pytest.MonkeyPatch) -> 
     plain = plain_logps(model, ROWS * 3)
     for ours, expected in zip([completion for row in scored for completion in row], plain, strict=True):
         torch.testing.assert_close(ours.double(), expected, rtol=0, atol=2e-5)
-
-
-def test_buckets_hold_every_index_once_within_the_budget() -> None:
-    lengths = [(37 * step) % 100 + 1 for step in range(200)] + [500]
-    batches = length_buckets(lengths, 256)
-    assert sorted(index for batch in batches for index in batch) == list(range(201))
-    for batch in batches:
-        longest = max(lengths[index] for index in batch)
-        assert longest * len(batch) <= 256 or len(batch) == 1
-    real = sum(lengths)
-    padded = sum(max(lengths[index] for index in batch) * len(batch) for batch in batches)
-    assert padded < 1.06 * real
-    shuffled = length_buckets(lengths, 256, seed=3)
-    assert shuffled != batches
-    assert sorted(map(tuple, shuffled)) == sorted(map(tuple, batches))
-    assert shuffled == length_buckets(lengths, 256, seed=3)
 
 
 def test_half_precision_is_no_reason_to_keep_completions_apart(caplog: pytest.LogCaptureFixture) -> None:

@@ -150,7 +150,8 @@ def test_quantized_weights_are_served_as_they_are_stored(
 ) -> None:
     from gguf import GGMLQuantizationType, quants
 
-    from policy.logprobs import Row, score_rows
+    from policy.logprobs import score_rows
+    from policy.row_layout import Row
 
     rows = [Row(prompt, [list(range(100, 130))]) for prompt in PROMPTS]
     model, kind = plain_model(models("llama")), GGMLQuantizationType[quantize.upper()]
@@ -291,7 +292,8 @@ def test_what_cannot_be_done_is_refused_with_the_number(runner: RunnerProcess) -
 def test_scores_are_the_raw_log_probabilities_also_while_generations_are_open(
     runner: RunnerProcess, models: Callable[[str], Path]
 ) -> None:
-    from policy.logprobs import Row, score_rows
+    from policy.logprobs import score_rows
+    from policy.row_layout import Row
 
     sequences = [(prompt, list(range(80 + 3 * number, 90 + 4 * number))) for number, prompt in enumerate(PROMPTS)]
     open_generation = Listener()
@@ -313,7 +315,8 @@ def test_scores_are_the_raw_log_probabilities_also_while_generations_are_open(
 def test_an_adapter_is_served_merged(kind: str, models: Callable[[str], Path], tmp_path: Path) -> None:
     from peft import PeftModel
 
-    from policy.logprobs import Row, score_rows
+    from policy.logprobs import score_rows
+    from policy.row_layout import Row
 
     adapter = tiny_adapter(models("llama"), tmp_path / "adapter")
     sequences = [(prompt, list(range(100, 120))) for prompt in PROMPTS[:4]]
@@ -340,7 +343,8 @@ def test_versions_share_the_base_weights_with_adapters_of_their_own(
 ) -> None:
     from peft import PeftModel
 
-    from policy.logprobs import Row, score_rows
+    from policy.logprobs import score_rows
+    from policy.row_layout import Row
 
     folder, options = models("llama"), RunnerOptions(device=device, kinds=("transformers",), threads=1)
     sequences = [(prompt, list(range(100, 120))) for prompt in PROMPTS[:4]]

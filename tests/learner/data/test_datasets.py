@@ -17,7 +17,7 @@ from trl.data_utils import extract_prompt, maybe_extract_prompt
 from learner.data.datasets import LeftOut, read_examples, render_with
 from learner.errors import BadData, BadSetting
 from learner.offline import train_file
-from learner.reward_model.offline import train_reward_model
+from learner.reward_model.standalone import train_reward_model
 from learner.settings import LearnerSettings
 from policy.versions import read_version
 from tests.models import tiny_tokenizer

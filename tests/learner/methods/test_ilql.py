@@ -10,7 +10,7 @@ from torch import Tensor
 from learner.algorithms.ilql import QHeads
 from learner.data.examples import CompletionTokens, Example
 from learner.errors import CannotLearn
-from learner.methods.logged import LoggedCompletion, logged_completions
+from learner.methods.logged_completions import LoggedCompletion, logged_completions
 from learner.methods.q_heads import PolicyHead, head_backward, policy_head, shifted_distributions
 from learner.model.resident import Resident
 from learner.model.scoring import completion_logits

@@ -13,10 +13,10 @@ from learner.errors import Diverged
 from learner.methods.critic import Critic
 from learner.methods.guards import Guards
 from learner.methods.ilql import train_ilql
-from learner.methods.logged import logged_completions
-from learner.methods.meter import Trained
+from learner.methods.logged_completions import logged_completions
 from learner.methods.on_policy import train_on_policy
 from learner.methods.rounds import Batch, sampled_batch
+from learner.methods.step_metrics import Trained
 from learner.methods.variants import VARIANTS
 from learner.model.anchors import with_distributions
 from learner.model.optimizer import Optimizer

@@ -10,7 +10,7 @@ from learner.algorithms.dpo import PairLogps, sigmoid_loss
 from learner.algorithms.kto import kto_loss
 from learner.algorithms.mixed import MixedSettings
 from learner.data.examples import CompletionTokens, Example, for_algorithm
-from learner.methods.kto_baseline import MismatchedCompletions
+from learner.methods.mismatched_completions import MismatchedCompletions
 from learner.methods.steps import backward, mixed_settings, step_totals
 from learner.model.anchors import with_distributions
 from learner.model.reference import Reference

@@ -1,4 +1,4 @@
-"""The commands of `attune reward`: train a reward model, measure it, and score answers with it."""
+"""A reward model apart from updates, for `attune reward`: train it, measure it, and score answers with it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

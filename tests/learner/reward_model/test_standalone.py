@@ -8,7 +8,7 @@ import pytest
 
 from learner.errors import BadData, NothingToLearn
 from learner.model.resident import Resident
-from learner.reward_model.offline import measure_reward_model, scores_of, train_reward_model
+from learner.reward_model.standalone import measure_reward_model, scores_of, train_reward_model
 from learner.settings import LearnerSettings
 from policy.versions import read_version
 from tests.learner.reward_model.labeled import long_over_short, trained

@@ -1,18 +1,13 @@
-"""Server-sent events out, and noticing that the reader has left."""
+"""Server-sent events: the response that sends them, and the encoding of events and of an answer's chunks."""
 
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
-from fastapi import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
-
-from service.errors import ReaderLeft
-
-T = TypeVar("T")
 
 
 class EventStream(StreamingResponse):
@@ -62,24 +57,3 @@ class ChunkWriter:
     def chunk(self, *choices: Mapping[str, Any]) -> bytes:
         """Return the event of one chunk."""
         return self._head + ",".join(map(_encode, choices)).encode() + b"]}\n\n"
-
-
-async def unless_reader_leaves(request: Request, work: Awaitable[T]) -> T:
-    """Return what `work` gives. Cancels it and raises ReaderLeft when the client closes its connection first."""
-
-    async def left() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    task, watch = asyncio.ensure_future(work), asyncio.create_task(left())
-    try:
-        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ReaderLeft("the client closed its connection before the answer was ready")
-    finally:
-        for one in (task, watch):
-            if not one.done():
-                one.cancel()
-                with contextlib.suppress(asyncio.CancelledError, Exception):
-                    await one

@@ -9,9 +9,9 @@ from learner.errors import BadSetting
 from learner.gate.evidence import Samples, gate_prompts
 from learner.methods.guards import Guards
 from learner.methods.ilql import train_ilql
-from learner.methods.meter import Progress, Trained
 from learner.methods.mixed import train_mixed
 from learner.methods.on_policy import train_on_policy
+from learner.methods.step_metrics import Progress, Trained
 from learner.model.anchors import Anchor
 from learner.model.optimizer import Optimizer
 from learner.model.reference import Reference

@@ -1,21 +1,18 @@
-"""Feedback as other programs read and write it: TRL's forms, our own raw form, and Open WebUI's export. Pure."""
+"""Feedback as other programs write it: TRL's forms, our own raw form, and Open WebUI's export. Pure."""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from store.completions import Completion
-from store.feedback import Feedback
 from store.raters import can_be_rater
 from store.trl_rows import Form, form_of, parse_trl_row
 
-ExportFormat = Literal["preference", "unpaired", "sft", "raw"]
 ImportFormat = Literal["preference", "unpaired", "sft", "raw", "open-webui"]
 Messages = list[dict[str, str]]
 Record = dict[str, Any]
-CompletionOf = Callable[[str, int], Completion]
 IMPORTER = "import"  # the rater of feedback without a name
 ROLES = ("system", "user", "assistant")
 
@@ -61,60 +58,6 @@ def _digest(*content: Any) -> str:
 
 def _turns(messages: Messages) -> list[tuple[str, str]]:
     return [(message["role"], message["content"].strip()) for message in messages if message["role"] != "system"]
-
-
-# Out
-
-
-def exported(feedback: Feedback, form: ExportFormat, completion_of: CompletionOf) -> list[Record]:
-    """Return the records that feedback makes in a form; none where it does not fit the form.
-
-    A score above a half counts as a thumb up; `both_bad` is two thumbs down; a tie makes no record.
-    """
-    rated = completion_of(feedback.completion_id, feedback.choice)
-    other = (
-        completion_of(feedback.other_completion_id, feedback.other_choice or 0)
-        if feedback.other_completion_id is not None
-        else None
-    )
-    if form == "raw":
-        other_record = asdict(other) if other is not None else None
-        return [{"feedback": asdict(feedback), "completion": asdict(rated), "other": other_record}]
-    better, worse = _better_and_worse(feedback, rated, other)
-    if form == "preference":
-        if not better or not worse or better == worse:
-            return []
-        return [{"prompt": rated.messages, "chosen": _turn(better), "rejected": _turn(worse)}]
-    labels = _labels(feedback, rated, other)
-    if form == "unpaired":
-        return [{"prompt": rated.messages, "completion": _turn(text), "label": label} for text, label in labels]
-    liked = better if better is not None else next((text for text, label in labels if label), None)
-    return [{"messages": [*rated.messages, *_turn(liked)]}] if liked else []
-
-
-def _better_and_worse(feedback: Feedback, rated: Completion, other: Completion | None) -> tuple[str | None, str | None]:
-    if feedback.kind == "correction":
-        return feedback.text, rated.text
-    if other is not None and (feedback.kind == "preference" or feedback.winner == "A"):
-        return rated.text, other.text
-    if other is not None and feedback.winner == "B":
-        return other.text, rated.text
-    return None, None
-
-
-def _labels(feedback: Feedback, rated: Completion, other: Completion | None) -> list[tuple[str, bool]]:
-    if feedback.kind in ("thumb", "score") and feedback.value is not None and feedback.value != 0.5:
-        return [(rated.text, feedback.value > 0.5)]
-    if feedback.winner == "both_bad" and other is not None:
-        return [(rated.text, False), (other.text, False)]
-    return []
-
-
-def _turn(text: str | None) -> Messages:
-    return [{"role": "assistant", "content": text or ""}]
-
-
-# In
 
 
 def records_of(body: bytes) -> Iterator[tuple[int, Any]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.feedback_formats import parse_record, records_of
+from service.feedback_import_formats import parse_record, records_of
 from tests.service.running import Running, running
 
 ASK = {"messages": [{"role": "user", "content": "Hello!"}]}

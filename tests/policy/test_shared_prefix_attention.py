@@ -6,9 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import policy.shared_prefix as branches
-from policy.logprobs import Row, response_logps
-from policy.shared_prefix import SharedPrompts, is_worth_it
+import policy.shared_prefix_attention as shared_prefix_attention
+from policy.logprobs import response_logps
+from policy.row_layout import Row
+from policy.shared_prefix_attention import SharedPrompts, is_worth_it
 from tests.models import SHAPES
 from tests.policy.test_logprobs import ROWS, fresh
 
@@ -29,7 +30,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> list[SharedPrompts]:
         used.append(self)
 
     monkeypatch.setattr(SharedPrompts, "__init__", noted)
-    monkeypatch.setattr(branches, "GAIN", 0.0)
+    monkeypatch.setattr(shared_prefix_attention, "GAIN", 0.0)
     return used
 
 
@@ -49,7 +50,7 @@ def test_parts_equal_the_whole_mask(
     model = fresh(shape)
     seen, gradients = outcome(model, rows)
     in_parts = [part.num_calls for part in always]
-    monkeypatch.setattr(branches, "GAIN", float("inf"))
+    monkeypatch.setattr(shared_prefix_attention, "GAIN", float("inf"))
     expected, theirs = outcome(model, rows)
     assert len(always) == len(in_parts)
     if model.config._attn_implementation == "sdpa":

@@ -1,8 +1,9 @@
-"""Writing a trained model as a Hugging Face folder."""
+"""A trained model as a Hugging Face folder: writing it, the digest of its weights and their number."""
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import shutil
@@ -44,3 +45,22 @@ def save_folder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out:
         os.rename(out, old)
     os.rename(fresh, out)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def weights_digest(folder: Path) -> str:
+    """Return the sha256 of the weights file, in hexadecimal."""
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def num_parameters(folder: Path) -> int:
+    """Return the number of weights in the folder's file; tied embeddings count once."""
+    with open(folder / "model.safetensors", "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    total = 0
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            size = 1
+            for side in tensor["shape"]:
+                size *= side
+            total += size
+    return total
