@@ -7,7 +7,7 @@ import pytest
 
 import attune
 from attune._answers import answers_of, asked
-from attune._types import read
+from attune._types.reading import read
 
 RECORDS = [kind for name in attune.__all__ if is_dataclass(kind := getattr(attune, name)) and not hasattr(kind, "rate")]
 

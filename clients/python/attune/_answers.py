@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from attune._errors import UnexpectedResponse
-from attune._types import Message, Token, Usage, read
+from attune._types.chat import Message, Token, Usage
+from attune._types.reading import read
 
 Messages = str | Sequence[Message | Mapping[str, Any]]
 
@@ -28,7 +29,7 @@ class AnswerData:
     conversation_id: str | None = None
     finish_reason: str | None = None
     digest: str | None = None
-    usage: Usage = Usage()  # noqa: RUF009 - frozen
+    usage: Usage = Usage()
     tokens: tuple[Token, ...] = ()
     messages: tuple[dict[str, Any], ...] = ()
     settings: dict[str, Any] = field(default_factory=dict, repr=False)

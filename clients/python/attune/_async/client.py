@@ -16,23 +16,13 @@ from attune._async.operators import AsyncOperatorMethods
 from attune._errors import UnexpectedResponse
 from attune._transfer import CHUNK_BYTES, content_type_of, sink_of
 from attune._transport import Address, Request, Retry, body_of, faults_of, get, post, post_once, segment
-from attune._types import (
-    Candidate,
-    Choice,
-    Conversation,
-    ExportFormat,
-    Feedback,
-    Health,
-    Imported,
-    ImportFormat,
-    Model,
-    Progress,
-    Reason,
-    Sampling,
-    Thumb,
-    Winner,
-    read,
-)
+from attune._types.chat import Model, Sampling
+from attune._types.comparisons import Candidate, Choice, Winner
+from attune._types.conversations import Conversation
+from attune._types.data_transfer import ExportFormat, Imported, ImportFormat, Progress
+from attune._types.feedback import Feedback, Reason, Thumb
+from attune._types.monitoring import Health
+from attune._types.reading import read
 
 if TYPE_CHECKING:
     import httpx
@@ -61,7 +51,7 @@ class AsyncClient(AsyncOperatorMethods):
         *,
         rater: str | None = None,
         timeout: float = 120.0,
-        retry: Retry = Retry(),  # noqa: B008 - frozen
+        retry: Retry = Retry(),
         http: httpx.AsyncClient | None = None,
     ) -> None:
         self.address = Address.of(base_url, api_key, rater)

@@ -19,7 +19,7 @@ from attune._transport import (
     pool_settings,
     raise_for_status,
 )
-from attune._types import read
+from attune._types.reading import read
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable

@@ -13,7 +13,7 @@ from attune._async.waiting import pause
 from attune._errors import ServerError, ServiceUnreachable, Timeout
 from attune._stream import EventReader, ServerEvent, json_of
 from attune._transport import Request, faults_of, patience
-from attune._types import Event
+from attune._types.monitoring import Event
 
 if TYPE_CHECKING:
     import httpx

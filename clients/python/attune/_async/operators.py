@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attune._transport import Request, get, post, segment
-from attune._types import Erased, Feedback, Learner, Rater, Sample, Version, read
+from attune._types.feedback import Feedback
+from attune._types.learner import Learner
+from attune._types.raters import Erased, Rater
+from attune._types.reading import read
+from attune._types.versions import Sample, Version
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -14,7 +14,8 @@ from attune._answers import AnswerData, Asked, Draft, answers_of
 from attune._errors import APIError, AttuneError, ServiceUnreachable
 from attune._stream import DONE, EventReader, ServerEvent, json_of
 from attune._transport import faults_of
-from attune._types import Candidate, Choice, Feedback, Reason, Thumb, Winner
+from attune._types.comparisons import Candidate, Choice, Winner
+from attune._types.feedback import Feedback, Reason, Thumb
 
 if TYPE_CHECKING:
     import httpx

@@ -9,7 +9,8 @@ from typing import Annotated, Any, get_args
 import typer
 
 import attune
-from attune._types import ExportFormat, ImportFormat, Reason
+from attune._types.data_transfer import ExportFormat, ImportFormat, Progress
+from attune._types.feedback import Reason
 from attune.cli import last_answer
 from attune.cli.options import Json, Key, Url, connect
 from attune.cli.printing import plain, print_json, print_table
@@ -336,14 +337,17 @@ class _progress:
     """A progress bar on stderr, if that is a terminal."""
 
     def __init__(self, what: str) -> None:
+        from rich import progress
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+        self._bar = progress.Progress(
+            *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+        )
         self._task = self._bar.add_task(what, total=None)
 
-    def __enter__(self) -> attune._types.Progress:
+    def __enter__(self) -> Progress:
         self._bar.start()
         return lambda done, total: self._bar.update(self._task, completed=done, total=total)
 
