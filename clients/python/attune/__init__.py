@@ -8,9 +8,11 @@ Hello to you!
 >>> feedback = answer.rate("up")
 """
 
-from attune._async.answers import AsyncAnswer, AsyncComparison, AsyncStream
+from attune._async.answers import AsyncAnswer
 from attune._async.client import AsyncClient
+from attune._async.comparisons import AsyncComparison
 from attune._async.events import AsyncEvents
+from attune._async.streams import AsyncStream
 from attune._errors import (
     APIError,
     AttuneError,
@@ -28,9 +30,11 @@ from attune._errors import (
     UnexpectedResponse,
     Unprocessable,
 )
-from attune._sync.answers import Answer, Comparison, Stream
+from attune._sync.answers import Answer
 from attune._sync.client import Client
+from attune._sync.comparisons import Comparison
 from attune._sync.events import Events
+from attune._sync.streams import Stream
 from attune._tracking import track
 from attune._transport import VERSION as __version__
 from attune._transport import Retry
