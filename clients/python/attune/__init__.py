@@ -8,6 +8,7 @@ Hello to you!
 >>> feedback = answer.rate("up")
 """
 
+from attune._address import VERSION as __version__
 from attune._async.answers import AsyncAnswer
 from attune._async.client import AsyncClient
 from attune._async.comparisons import AsyncComparison
@@ -30,14 +31,13 @@ from attune._errors import (
     UnexpectedResponse,
     Unprocessable,
 )
+from attune._retry import Retry
 from attune._sync.answers import Answer
 from attune._sync.client import Client
 from attune._sync.comparisons import Comparison
 from attune._sync.events import Events
 from attune._sync.streams import Stream
 from attune._tracking import track
-from attune._transport import VERSION as __version__
-from attune._transport import Retry
 from attune._types.chat import Message, Model, Sampling, Token, Usage
 from attune._types.comparisons import Candidate, Choice, Record
 from attune._types.conversations import Completion, Conversation

@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, overload
 
-from attune._answers import Messages, answers_of, asked
+from attune._address import Address
+from attune._answer_data import answers_of
 from attune._async.answers import AsyncAnswer, answer_of
 from attune._async.comparisons import AsyncComparisonMethods
 from attune._async.connection import AsyncConnection
@@ -17,7 +18,10 @@ from attune._async.learner import AsyncLearnerMethods
 from attune._async.raters import AsyncRaterMethods
 from attune._async.streams import AsyncStream
 from attune._async.versions import AsyncVersionMethods
-from attune._transport import Address, Retry, body_of, get, post
+from attune._questions import Messages, asked
+from attune._requests import get, post
+from attune._responses import body_of
+from attune._retry import Retry
 from attune._types.chat import Model, Sampling
 from attune._types.monitoring import Health
 

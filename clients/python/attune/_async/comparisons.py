@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from attune._answers import Messages, turns
 from attune._errors import UnexpectedResponse
-from attune._transport import post, post_once, segment
+from attune._questions import Messages, turns
+from attune._requests import post, post_once, segment
 from attune._types.comparisons import Candidate, Choice, Winner
 from attune._types.feedback import Reason
 from attune._types.reading import read

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from attune._answers import AnswerData
-from attune._transport import Request, get, post_once, segment
+from attune._answer_data import AnswerData
+from attune._requests import Request, get, post_once, segment
 from attune._types.feedback import Feedback, Reason, Thumb
 from attune._types.reading import read
 

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from attune._answers import Asked, Draft, answers_of
+from attune._answer_data import Draft, answers_of
 from attune._async.answers import AsyncAnswer, answer_of
 from attune._errors import APIError, AttuneError, ServiceUnreachable
-from attune._stream import DONE, EventReader, ServerEvent, json_of
-from attune._transport import faults_of
+from attune._questions import Asked
+from attune._responses import faults_of
+from attune._server_events import DONE, EventReader, ServerEvent, json_of
 
 if TYPE_CHECKING:
     import httpx

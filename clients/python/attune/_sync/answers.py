@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from attune._answers import AnswerData
+from attune._answer_data import AnswerData
 from attune._types.feedback import Feedback, Reason, Thumb
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, overload
 
-from attune._answers import Messages, answers_of, asked
+from attune._address import Address
+from attune._answer_data import answers_of
 from attune._sync.answers import Answer, answer_of
 from attune._sync.comparisons import ComparisonMethods
 from attune._sync.connection import Connection
@@ -19,7 +20,10 @@ from attune._sync.learner import LearnerMethods
 from attune._sync.raters import RaterMethods
 from attune._sync.streams import Stream
 from attune._sync.versions import VersionMethods
-from attune._transport import Address, Retry, body_of, get, post
+from attune._questions import Messages, asked
+from attune._requests import get, post
+from attune._responses import body_of
+from attune._retry import Retry
 from attune._types.chat import Model, Sampling
 from attune._types.monitoring import Health
 

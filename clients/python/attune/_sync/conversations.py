@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from attune._transport import Request, get, segment
+from attune._requests import Request, get, segment
 from attune._types.conversations import Conversation
 from attune._types.reading import read
 

@@ -9,8 +9,9 @@ from os import PathLike
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from attune._transfer import CHUNK_BYTES, content_type_of, sink_of
-from attune._transport import Request, body_of, faults_of, get
+from attune._files import CHUNK_BYTES, content_type_of, sink_of
+from attune._requests import Request, get
+from attune._responses import body_of, faults_of
 from attune._types.data_transfer import ExportFormat, Imported, ImportFormat, Progress
 from attune._types.reading import read
 

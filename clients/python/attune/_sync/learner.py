@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attune._transport import get, post
+from attune._requests import get, post
 from attune._types.learner import Learner
 from attune._types.reading import read
 

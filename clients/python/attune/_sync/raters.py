@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attune._transport import Request, get, post, segment
+from attune._requests import Request, get, post, segment
 from attune._types.raters import Erased, Rater
 from attune._types.reading import read
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from attune._transport import Request, get, post
+from attune._requests import Request, get, post
 from attune._types.feedback import Feedback
 from attune._types.reading import read
 from attune._types.versions import Sample, Version
