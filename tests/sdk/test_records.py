@@ -6,8 +6,9 @@ from dataclasses import fields, is_dataclass
 import pytest
 
 import attune
-from attune._answers import answers_of, asked
-from attune._types import read
+from attune._answer_data import answers_of
+from attune._questions import asked
+from attune._types.reading import read
 
 RECORDS = [kind for name in attune.__all__ if is_dataclass(kind := getattr(attune, name)) and not hasattr(kind, "rate")]
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 import attune
-from attune._transport import Request, is_worth_another_try
+from attune._requests import Request
+from attune._retry import is_worth_another_try
 from tests.sdk.conftest import QUICK, Either
 from tests.sdk.fake_service import FakeService
 

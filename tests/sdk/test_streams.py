@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import attune
-from attune._stream import EventReader, ServerEvent
+from attune._server_events import EventReader, ServerEvent
 from tests.sdk.conftest import Either
 from tests.sdk.fake_service import FakeService
 

@@ -8,9 +8,12 @@ Hello to you!
 >>> feedback = answer.rate("up")
 """
 
-from attune._async.answers import AsyncAnswer, AsyncComparison, AsyncStream
+from attune._address import VERSION as __version__
+from attune._async.answers import AsyncAnswer
 from attune._async.client import AsyncClient
+from attune._async.comparisons import AsyncComparison
 from attune._async.events import AsyncEvents
+from attune._async.streams import AsyncStream
 from attune._errors import (
     APIError,
     AttuneError,
@@ -28,38 +31,22 @@ from attune._errors import (
     UnexpectedResponse,
     Unprocessable,
 )
-from attune._sync.answers import Answer, Comparison, Stream
+from attune._retry import Retry
+from attune._sync.answers import Answer
 from attune._sync.client import Client
+from attune._sync.comparisons import Comparison
 from attune._sync.events import Events
+from attune._sync.streams import Stream
 from attune._tracking import track
-from attune._transport import VERSION as __version__
-from attune._transport import Retry
-from attune._types import (
-    Candidate,
-    Check,
-    Choice,
-    Completion,
-    Conversation,
-    Erased,
-    Event,
-    Feedback,
-    Gate,
-    Health,
-    Imported,
-    Learner,
-    Message,
-    Model,
-    Rater,
-    Record,
-    Run,
-    Sample,
-    Sampling,
-    Tally,
-    Token,
-    Trigger,
-    Usage,
-    Version,
-)
+from attune._types.chat import Message, Model, Sampling, Token, Usage
+from attune._types.comparisons import Candidate, Choice, Record
+from attune._types.conversations import Completion, Conversation
+from attune._types.data_transfer import Imported
+from attune._types.feedback import Feedback, Tally
+from attune._types.learner import Learner, Run, Trigger
+from attune._types.monitoring import Event, Health
+from attune._types.raters import Erased, Rater
+from attune._types.versions import Check, Gate, Sample, Version
 
 __all__ = [
     "APIError",

@@ -6,20 +6,13 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from attune._address import Address, pool_settings
 from attune._async.waiting import pause
 from attune._errors import APIError, AttuneError, UnexpectedResponse
-from attune._transport import (
-    Address,
-    Request,
-    Retry,
-    body_of,
-    faults_of,
-    is_worth_another_try,
-    patience,
-    pool_settings,
-    raise_for_status,
-)
-from attune._types import read
+from attune._requests import Request
+from attune._responses import body_of, faults_of, raise_for_status
+from attune._retry import Retry, is_worth_another_try, patience
+from attune._types.reading import read
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
@@ -33,7 +26,7 @@ class AsyncConnection:
     """Sends requests to one address. Its only state is the pool, so many tasks may share it."""
 
     def __init__(self, address: Address, timeout_s: float, retry: Retry, http: httpx.AsyncClient | None = None) -> None:
-        import httpx
+        import httpx  # here, since with httpx's own command line installed it takes a quarter of a second
 
         self.address = address
         self.retry = retry

@@ -1,47 +1,46 @@
 # Written by make_sync.py from attune/_async/client.py.
 # Change that file, then run `python clients/python/make_sync.py`.
-"""The client: chat, feedback, conversations, data and events. Operators' methods are in `operators`."""
+"""The client: its connection, chat, events and health. Its other methods are in a file for each noun."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from os import PathLike
-from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
-from attune._answers import AnswerData, Messages, answers_of, asked, turns
-from attune._sync.answers import Answer, Comparison, Stream, answer_of
+from attune._address import Address
+from attune._answer_data import answers_of
+from attune._sync.answers import Answer, answer_of
+from attune._sync.comparisons import ComparisonMethods
 from attune._sync.connection import Connection
+from attune._sync.conversations import ConversationMethods
+from attune._sync.data_transfer import DataTransferMethods
 from attune._sync.events import Events
-from attune._sync.operators import OperatorMethods
-from attune._errors import UnexpectedResponse
-from attune._transfer import CHUNK_BYTES, content_type_of, sink_of
-from attune._transport import Address, Request, Retry, body_of, faults_of, get, post, post_once, segment
-from attune._types import (
-    Candidate,
-    Choice,
-    Conversation,
-    ExportFormat,
-    Feedback,
-    Health,
-    Imported,
-    ImportFormat,
-    Model,
-    Progress,
-    Reason,
-    Sampling,
-    Thumb,
-    Winner,
-    read,
-)
+from attune._sync.feedback import FeedbackMethods
+from attune._sync.learner import LearnerMethods
+from attune._sync.raters import RaterMethods
+from attune._sync.streams import Stream
+from attune._sync.versions import VersionMethods
+from attune._questions import Messages, asked
+from attune._requests import get, post
+from attune._responses import body_of
+from attune._retry import Retry
+from attune._types.chat import Model, Sampling
+from attune._types.monitoring import Health
 
 if TYPE_CHECKING:
     import httpx
     from typing_extensions import Self, Unpack
 
 
-class Client(OperatorMethods):
+class Client(
+    FeedbackMethods,
+    ComparisonMethods,
+    ConversationMethods,
+    DataTransferMethods,
+    VersionMethods,
+    LearnerMethods,
+    RaterMethods,
+):
     """A connection to an Attune service.
 
     `base_url` and `api_key` default to `ATTUNE_BASE_URL` and `ATTUNE_API_KEY`; without either, the address is port 8000
@@ -63,7 +62,7 @@ class Client(OperatorMethods):
         *,
         rater: str | None = None,
         timeout: float = 120.0,
-        retry: Retry = Retry(),  # noqa: B008 - frozen
+        retry: Retry = Retry(),
         http: httpx.Client | None = None,
     ) -> None:
         self.address = Address.of(base_url, api_key, rater)
@@ -71,24 +70,6 @@ class Client(OperatorMethods):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address.url!r})"
-
-    def close(self) -> None:
-        """Close the connections. `with` does it by itself.
-
-        >>> client = attune.Client()
-        >>> client.close()
-        """
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    # Chat
 
     @overload
     def chat(
@@ -151,270 +132,6 @@ class Client(OperatorMethods):
         """
         return [model for model in self._connection.pages(get("/v1/models"), Model)]
 
-    # Feedback
-
-    def compare(
-        self,
-        messages: Messages,
-        models: tuple[str, str] | None = None,
-        *,
-        conversation_id: str | None = None,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-    ) -> Comparison:
-        """Ask for two answers to one prompt, side by side and blind.
-
-        Without `models` the service picks the two from which it learns most.
-
-        >>> comparison = client.compare("Tell me a joke.", models=("attune@0", "attune@1"))
-        >>> choice = comparison.choose("tie")
-        >>> choice.winner
-        'tie'
-        """
-        sampling = {"temperature": temperature, "max_tokens": max_tokens}
-        body = {
-            "messages": turns(messages),
-            "conversation_id": conversation_id,
-            "models": list(models) if models else None,
-            **sampling,
-        }
-        created = self._connection.json(post("/v1/comparisons", **body))
-        if not isinstance(created, Mapping) or len(created.get("candidates") or ()) != 2:
-            raise UnexpectedResponse("The comparison does not have two candidates. Is this an Attune service?")
-        sides = sorted((read(Candidate, one) for one in created["candidates"]), key=lambda side: side.label)
-        return Comparison(str(created.get("id")), tuple(sides), self)
-
-    def choose(
-        self,
-        comparison_id: str,
-        winner: Winner,
-        *,
-        reason: Reason | None = None,
-        comment: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> Choice:
-        """Choose the better side of a comparison by its id; with the object, `comparison.choose` is shorter.
-
-        >>> comparison = client.compare("Hello!")
-        >>> choice = client.choose(comparison.id, "B")
-        >>> choice.winner
-        'B'
-        """
-        path = f"/v1/comparisons/{segment(comparison_id)}/choice"
-        body = self._connection.json(post_once(path, idempotency_key, winner=winner, reason=reason, comment=comment))
-        return read(Choice, {"id": comparison_id, "comparison_id": comparison_id, "winner": winner, **(body or {})})
-
-    def feedback(
-        self,
-        completion_id: str,
-        *,
-        choice: int = 0,
-        thumb: Thumb | None = None,
-        score: float | None = None,
-        correction: str | None = None,
-        preferred_over: tuple[str, int] | None = None,
-        reason: Reason | None = None,
-        comment: str | None = None,
-        metadata: dict[str, Any] | None = None,
-        idempotency_key: str | None = None,
-    ) -> Feedback:
-        """Give feedback on an answer: exactly one of `thumb`, `score`, `correction`, `preferred_over`.
-
-        `preferred_over` is the id and choice of the worse answer. The feedback is on the service's disk when this
-        returns. An idempotency key keeps it single when the network needs several tries; give your own key to make a
-        whole program repeatable. Raises NotFound, Unprocessable, Conflict (the key with another body).
-
-        >>> answer = client.chat("Hello!")
-        >>> feedback = client.feedback(answer.id, score=0.9, metadata={"page": "help"})
-        >>> feedback.kind, feedback.score
-        ('score', 0.9)
-        """
-        worse = {"completion_id": preferred_over[0], "choice": preferred_over[1]} if preferred_over else None
-        rating = {"thumb": thumb, "score": score, "correction": correction, "preferred_over": worse}
-        about = {
-            "completion_id": completion_id,
-            "choice": choice,
-            "reason": reason,
-            "comment": comment,
-            "metadata": metadata,
-        }
-        request = post_once("/v1/feedback", idempotency_key, **about, **rating)
-        return read(Feedback, self._connection.json(request))
-
-    def rate(
-        self,
-        completion_id: str,
-        thumb: Thumb,
-        *,
-        choice: int = 0,
-        reason: Reason | None = None,
-        comment: str | None = None,
-    ) -> Feedback:
-        """Give a thumb, "up" or "down", to the answer with this id.
-
-        >>> answer = client.chat("Hello!")
-        >>> feedback = client.rate(answer.id, "up")
-        >>> feedback.thumb
-        'up'
-        """
-        return self.feedback(completion_id, choice=choice, thumb=thumb, reason=reason, comment=comment)
-
-    def score(
-        self,
-        completion_id: str,
-        score: float,
-        *,
-        choice: int = 0,
-        reason: Reason | None = None,
-        comment: str | None = None,
-    ) -> Feedback:
-        """Give a score from 0.0 to 1.0 to the answer with this id.
-
-        >>> answer = client.chat("Hello!")
-        >>> feedback = client.score(answer.id, 0.5)
-        >>> feedback.score
-        0.5
-        """
-        return self.feedback(completion_id, choice=choice, score=score, reason=reason, comment=comment)
-
-    def correct(self, completion_id: str, text: str, *, choice: int = 0, comment: str | None = None) -> Feedback:
-        """Give a correction of the answer with this id.
-
-        >>> answer = client.chat("What is 7 + 5?")
-        >>> feedback = client.correct(answer.id, "12")
-        >>> feedback.kind
-        'correction'
-        """
-        return self.feedback(completion_id, choice=choice, correction=text, comment=comment)
-
-    def prefer(
-        self,
-        better: AnswerData | str,
-        worse: AnswerData | str,
-        *,
-        reason: Reason | None = None,
-        comment: str | None = None,
-    ) -> Feedback:
-        """Prefer one of two answers to the same prompt, given as answers or as ids.
-
-        >>> one = client.chat("Hello!", model="attune@1")
-        >>> other = client.chat("Hello!", model="attune@0")
-        >>> feedback = client.prefer(one, other)
-        >>> feedback.preferred_over["completion_id"] == other.id
-        True
-        """
-        (completion_id, choice), lost = _pointer(better), _pointer(worse)
-        return self.feedback(completion_id, choice=choice, preferred_over=lost, reason=reason, comment=comment)
-
-    def list_feedback(
-        self, *, completion_id: str | None = None, rater: str | None = None, limit: int | None = None
-    ) -> Iterator[Feedback]:
-        """All feedback, newest first, in pages of `limit` rows that load as you iterate. Needs an admin key.
-
-        >>> answer = client.chat("Hello!")
-        >>> feedback = answer.rate("up")
-        >>> [one.thumb for one in client.list_feedback(completion_id=answer.id)]
-        ['up']
-        """
-        for one in self._connection.pages(
-            get("/v1/feedback", completion_id=completion_id, rater=rater, limit=limit), Feedback
-        ):
-            yield one
-
-    def retract(self, feedback: Feedback | str) -> None:
-        """Retract feedback: your own, or anybody's with an admin key. The learner ignores it. Raises NotFound.
-
-        >>> answer = client.chat("Hello!")
-        >>> feedback = answer.rate("down")
-        >>> client.retract(feedback)
-        """
-        feedback_id = feedback if isinstance(feedback, str) else feedback.id
-        self._connection.json(Request("DELETE", f"/v1/feedback/{segment(feedback_id)}"))
-
-    # Conversations
-
-    def conversations(self, *, limit: int | None = None) -> Iterator[Conversation]:
-        """Your conversations without their messages, latest first; pages load as you iterate.
-
-        >>> [conversation.title for conversation in client.conversations()]
-        ['Hello!']
-        """
-        for one in self._connection.pages(get("/v1/conversations", limit=limit), Conversation):
-            yield one
-
-    def conversation(self, conversation_id: str) -> Conversation:
-        """One conversation with its messages. Raises NotFound.
-
-        >>> conversation = client.conversation("c1")
-        >>> [message.content for message in conversation.messages]
-        ['Hello!', 'Hello to you!']
-        """
-        return read(Conversation, self._connection.json(get(f"/v1/conversations/{segment(conversation_id)}")))
-
-    def delete_conversation(self, conversation_id: str) -> None:
-        """Delete a conversation. Raises NotFound.
-
-        >>> client.delete_conversation("c1")
-        """
-        self._connection.json(Request("DELETE", f"/v1/conversations/{segment(conversation_id)}"))
-
-    # Data
-
-    def export_file(
-        self,
-        target: str | PathLike[str] | IO[bytes],
-        format: ExportFormat = "preference",
-        *,
-        progress: Progress | None = None,
-    ) -> int:
-        """Write the feedback as JSON Lines; return the number of lines. Needs an admin key.
-
-        TRL reads all formats but "raw", which holds every row. `target` is a path or a file open for bytes; a path gets
-        the whole file or none. `progress(done, total)` is called with bytes; the total may be None.
-
-        >>> client.export_file("pairs.jsonl", "preference")
-        2
-        """
-        response = self._connection.respond(get("/v1/export", format=format), stream=True)
-        total = response.headers.get("content-length")
-        try:
-            with sink_of(target) as file, faults_of(self.address):
-                for received in response.iter_bytes():
-                    file.write(received)
-                    if progress:
-                        progress(file.done, int(total) if total else None)
-                file.keep()
-                return file.lines
-        finally:
-            response.close()
-
-    def import_file(
-        self, path: str | PathLike[str], format: ImportFormat | None = None, *, progress: Progress | None = None
-    ) -> Imported:
-        """Import preferences, ratings or demonstrations from a file. Needs an admin key.
-
-        It reads what `export_file` writes and Open WebUI's feedback. Without `format` the service finds it in the file.
-        `progress(done, total)` is called with bytes.
-
-        >>> client.export_file("pairs.jsonl")
-        2
-        >>> imported = client.import_file("pairs.jsonl", progress=lambda done, total: print(done == total))
-        True
-        >>> imported.imported
-        2
-        """
-        request = Request(
-            "POST",
-            "/v1/import",
-            {"format": format},
-            headers={"Content-Type": content_type_of(Path(path))},
-            timeout_s=600.0,
-        )
-        response = self._connection.respond(request, content=_chunks(Path(path), progress))
-        return read(Imported, body_of(response) or {})
-
-    # What happens
-
     def events(self, after: int | None = None) -> Events:
         """Follow the events after number `after`, or new ones only; restarts of the service do not end it.
 
@@ -438,16 +155,18 @@ class Client(OperatorMethods):
         ready, detail = self._connection.status("/readyz")
         return Health(alive == 200, ready == 200, detail if isinstance(detail, dict) else {})
 
+    def close(self) -> None:
+        """Close the connections. `with` does it by itself.
 
-def _pointer(answer: AnswerData | str) -> tuple[str, int]:
-    return (answer, 0) if isinstance(answer, str) else (answer.id, answer.choice)
+        >>> client = attune.Client()
+        >>> client.close()
+        """
+        self._connection.close()
 
+    def __enter__(self) -> Self:
+        return self
 
-def _chunks(path: Path, progress: Progress | None) -> Iterator[bytes]:
-    done, total = 0, path.stat().st_size
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            yield chunk
-            done += len(chunk)
-            if progress:
-                progress(done, total)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

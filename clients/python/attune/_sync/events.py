@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from attune._sync.connection import Connection
 from attune._sync.waiting import pause
 from attune._errors import ServerError, ServiceUnreachable, Timeout
-from attune._stream import EventReader, ServerEvent, json_of
-from attune._transport import Request, faults_of, patience
-from attune._types import Event
+from attune._requests import Request
+from attune._responses import faults_of
+from attune._retry import patience
+from attune._server_events import EventReader, ServerEvent, json_of
+from attune._types.monitoring import Event
 
 if TYPE_CHECKING:
     import httpx

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 import attune
-from attune._types import Reason, Winner
+from attune._types.comparisons import Winner
+from attune._types.feedback import Reason
 from attune.cli import last_answer
 from attune.cli.printing import console
 from attune.cli.rendering import rendering_for

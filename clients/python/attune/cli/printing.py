@@ -61,3 +61,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: It
 
 def _text(cell: Any) -> str:
     return "" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else str(cell)
+
+
+def shortened(value: Any) -> str:
+    """Return a value as text of at most 80 characters."""
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,15 +1,15 @@
-"""Chat answers, read from the service's JSON: whole, or joined from the chunks of a stream."""
+"""Answers read from the service's JSON: whole, or joined from the chunks of a stream."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from attune._errors import UnexpectedResponse
-from attune._types import Message, Token, Usage, read
-
-Messages = str | Sequence[Message | Mapping[str, Any]]
+from attune._questions import Asked
+from attune._types.chat import Token, Usage
+from attune._types.reading import read
 
 
 @dataclass(frozen=True)
@@ -28,37 +28,10 @@ class AnswerData:
     conversation_id: str | None = None
     finish_reason: str | None = None
     digest: str | None = None
-    usage: Usage = Usage()  # noqa: RUF009 - frozen
+    usage: Usage = Usage()
     tokens: tuple[Token, ...] = ()
     messages: tuple[dict[str, Any], ...] = ()
     settings: dict[str, Any] = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The question behind an answer, kept to ask it again or to continue. `model` is the name in the request."""
-
-    messages: tuple[dict[str, Any], ...]
-    model: str
-    settings: dict[str, Any]
-
-
-def asked(messages: Messages, model: str, settings: Mapping[str, Any]) -> Asked:
-    """Return a question from a sentence or a conversation. Settings that are None are left out."""
-    return Asked(turns(messages), model, {name: value for name, value in settings.items() if value is not None})
-
-
-def turns(messages: Messages) -> tuple[dict[str, Any], ...]:
-    """Return messages in the form that the service accepts. Raises ValueError for an empty conversation."""
-    if isinstance(messages, str):
-        return ({"role": "user", "content": messages},)
-    found = tuple(
-        {"role": message.role, "content": message.content} if isinstance(message, Message) else dict(message)
-        for message in messages
-    )
-    if not found:
-        raise ValueError("There are no messages; give at least one.")
-    return found
 
 
 def answers_of(body: Any, version_header: str | None, question: Asked) -> tuple[AnswerData, ...]:

@@ -1,0 +1,123 @@
+"""Blind comparisons of two answers, and the methods that make them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from attune._errors import UnexpectedResponse
+from attune._questions import Messages, turns
+from attune._requests import post, post_once, segment
+from attune._types.comparisons import Candidate, Choice, Winner
+from attune._types.feedback import Reason
+from attune._types.reading import read
+
+if TYPE_CHECKING:
+    from attune._async.connection import AsyncConnection
+
+
+@dataclass(frozen=True)
+class AsyncComparison:
+    """Two answers to one prompt, side by side and blind: `choose` names their versions.
+
+    >>> comparison = await client.compare("Tell me a joke.")
+    >>> comparison.a.content != comparison.b.content
+    True
+    >>> choice = await comparison.choose("B", reason="clear")
+    >>> choice.winning_model
+    'attune@0'
+    """
+
+    id: str
+    candidates: tuple[Candidate, ...]
+    _client: AsyncComparisonMethods = field(repr=False, compare=False)
+
+    @property
+    def a(self) -> Candidate:
+        """The answer on side A.
+
+        >>> comparison = await client.compare("Hello!")
+        >>> comparison.a.content
+        'Hello to you!'
+        """
+        return self.candidates[0]
+
+    @property
+    def b(self) -> Candidate:
+        """The answer on side B.
+
+        >>> comparison = await client.compare("Hello!")
+        >>> comparison.b.content
+        'Well, hello to you, my dear friend!'
+        """
+        return self.candidates[1]
+
+    async def choose(self, winner: Winner, *, reason: Reason | None = None, comment: str | None = None) -> Choice:
+        """Choose the better answer: "A", "B", "tie" or "both_bad". A later choice replaces this one.
+
+        >>> comparison = await client.compare("Hello!")
+        >>> choice = await comparison.choose("A")
+        >>> choice.model_of("A"), choice.model_of("B")
+        ('attune@1', 'attune@0')
+        """
+        return await self._client.choose(self.id, winner, reason=reason, comment=comment)
+
+
+class AsyncComparisonMethods:
+    """The methods of `AsyncClient` on comparisons."""
+
+    _connection: AsyncConnection
+
+    async def compare(
+        self,
+        messages: Messages,
+        models: tuple[str, str] | None = None,
+        *,
+        conversation_id: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+    ) -> AsyncComparison:
+        """Ask for two answers to one prompt, side by side and blind.
+
+        Without `models` the service picks the two from which it learns most.
+
+        >>> comparison = await client.compare("Tell me a joke.", models=("attune@0", "attune@1"))
+        >>> choice = await comparison.choose("tie")
+        >>> choice.winner
+        'tie'
+        """
+        sampling = {"temperature": temperature, "max_tokens": max_tokens}
+        body = {
+            "messages": turns(messages),
+            "conversation_id": conversation_id,
+            "models": list(models) if models else None,
+            **sampling,
+        }
+        created = await self._connection.json(post("/v1/comparisons", **body))
+        if not isinstance(created, Mapping) or len(created.get("candidates") or ()) != 2:
+            raise UnexpectedResponse("The comparison does not have two candidates. Is this an Attune service?")
+        sides = sorted((read(Candidate, one) for one in created["candidates"]), key=lambda side: side.label)
+        return AsyncComparison(str(created.get("id")), tuple(sides), self)
+
+    async def choose(
+        self,
+        comparison_id: str,
+        winner: Winner,
+        *,
+        reason: Reason | None = None,
+        comment: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Choice:
+        """Choose the better side of a comparison by its id; with the object, `comparison.choose` is shorter.
+
+        >>> comparison = await client.compare("Hello!")
+        >>> choice = await client.choose(comparison.id, "B")
+        >>> choice.winner
+        'B'
+        """
+        path = f"/v1/comparisons/{segment(comparison_id)}/choice"
+        body = await self._connection.json(
+            post_once(path, idempotency_key, winner=winner, reason=reason, comment=comment)
+        )
+        return read(Choice, {"id": comparison_id, "comparison_id": comparison_id, "winner": winner, **(body or {})})

@@ -1,0 +1,56 @@
+# Written by make_sync.py from attune/_async/raters.py.
+# Change that file, then run `python clients/python/make_sync.py`.
+"""Methods on raters. All need the scope `admin`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attune._requests import Request, get, post, segment
+from attune._types.raters import Erased, Rater
+from attune._types.reading import read
+
+if TYPE_CHECKING:
+    from attune._sync.connection import Connection
+
+
+class RaterMethods:
+    """The methods of `Client` on raters."""
+
+    _connection: Connection
+
+    def raters(self) -> list[Rater]:
+        """All raters with their counts, agreement and trust. Needs an admin key.
+
+        >>> [rater.id for rater in client.raters()]
+        ['alice', 'spammer']
+        """
+        return [rater for rater in self._connection.pages(get("/v1/raters"), Rater)]
+
+    def quarantine(self, rater_id: str, *, reason: str | None = None) -> Rater:
+        """Exclude a rater's feedback from learning until `release`. Raises NotFound.
+
+        >>> rater = client.quarantine("alice", reason="rates everything up")
+        >>> rater.quarantined
+        True
+        """
+        return read(Rater, self._connection.json(post(f"/v1/raters/{segment(rater_id)}/quarantine", reason=reason)))
+
+    def release(self, rater_id: str) -> Rater:
+        """Include a quarantined rater's feedback in learning again. Raises NotFound.
+
+        >>> rater = client.release("spammer")
+        >>> rater.quarantined
+        False
+        """
+        return read(Rater, self._connection.json(post(f"/v1/raters/{segment(rater_id)}/release")))
+
+    def erase(self, rater_id: str) -> Erased:
+        """Erase a person: their rows, and the versions that learned from them. Cannot be undone. Raises NotFound.
+
+        >>> erased = client.erase("spammer")
+        >>> erased.feedback
+        3
+        """
+        body = self._connection.json(Request("DELETE", f"/v1/raters/{segment(rater_id)}", timeout_s=600.0))
+        return read(Erased, {"rater": rater_id, **(body or {})})

@@ -1,0 +1,66 @@
+"""The learner's state, its present run, and when the next one starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Run:
+    """One update of the model, under way or done: `step` of `steps` in `phase`, and the learner's `metrics`.
+
+    >>> run = client.learner().run
+    >>> run.phase, run.step, run.steps
+    ('train', 3, 8)
+    """
+
+    id: str
+    algorithm: str = ""
+    phase: str = ""
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    started_at: str = ""
+    items: int = 0
+    parent: int | None = None
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """When an update starts: at `items` waiting, or `seconds` after the first of at least `min_items`.
+
+    >>> client.learner().trigger
+    Trigger(items=16, seconds=20.0, min_items=4)
+    """
+
+    items: int = 0
+    seconds: float = 0.0
+    min_items: int = 0
+
+
+@dataclass(frozen=True)
+class Learner:
+    """The learner's state.
+
+    `state` is idle, running, paused or down. `waiting` counts the feedback that no update has used yet. `detail`
+    describes the current work.
+
+    >>> learner = client.learner()
+    >>> learner.state, learner.live, learner.waiting
+    ('running', 1, 5)
+    """
+
+    state: str
+    paused: bool = False
+    waiting: int = 0
+    first_waiting_at: str | None = None
+    live: int | None = None
+    run: Run | None = None
+    trigger: Trigger | None = None
+    next_at: str | None = None
+    last_run: dict[str, Any] | None = None
+    heartbeat_at: str | None = None
+    seen: int = 0
+    detail: dict[str, Any] = field(default_factory=dict)

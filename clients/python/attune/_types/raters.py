@@ -1,0 +1,45 @@
+"""Raters, and what erasing one removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attune._types.feedback import Tally
+
+
+@dataclass(frozen=True)
+class Rater:
+    """One person or program that gives feedback; `trust` is the learner's trust in them (0..1).
+
+    >>> [(rater.id, rater.quarantined) for rater in client.raters()]
+    [('alice', False), ('spammer', True)]
+    """
+
+    id: str
+    name: str = ""
+    created_at: str = ""
+    answers: int = 0
+    feedback: int = 0
+    retracted: int = 0
+    thumbs: Tally = Tally()
+    choices: int = 0
+    agreement: float | None = None
+    trust: float | None = None
+    quarantined: bool = False
+    quarantined_at: str | None = None
+    quarantine_reason: str = ""
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What erasing a rater removed; `versions` lists the withdrawn versions, which had learned from them.
+
+    >>> client.erase("spammer").rater
+    'spammer'
+    """
+
+    rater: str = ""
+    versions: tuple[int, ...] = ()
+    feedback: int = 0
+    completions: int = 0
+    conversations: int = 0

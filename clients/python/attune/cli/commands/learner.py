@@ -1,0 +1,16 @@
+"""`attune update`."""
+
+from __future__ import annotations
+
+from attune.cli.options import Json, Key, Url, connect
+from attune.cli.printing import print_json
+
+
+def update(url: Url = None, key: Key = None, as_json: Json = False) -> None:
+    """Start an update now, with the feedback that is waiting."""
+    with connect(url, key) as client:
+        learner = client.update()
+    if as_json:
+        print_json(learner)
+    else:
+        print(f"the learner is {learner.state}; {learner.waiting} items wait; `attune events` shows the progress")

@@ -1,0 +1,61 @@
+"""`attune raters` and `attune erase`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from attune.cli.options import Json, Key, Url, connect
+from attune.cli.printing import print_json, print_table
+
+
+def raters(url: Url = None, key: Key = None, as_json: Json = False) -> None:
+    """List the people who give feedback, with the learner's trust in them."""
+    with connect(url, key) as client:
+        found = client.raters()
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            rater.id,
+            rater.feedback,
+            f"{rater.thumbs.up} up {rater.thumbs.down} down",
+            rater.choices,
+            rater.agreement,
+            rater.trust,
+            "quarantined" + (f": {rater.quarantine_reason}" if rater.quarantine_reason else "")
+            if rater.quarantined
+            else "",
+        )
+        for rater in found
+    ]
+    print_table(
+        ("rater", "feedback", "thumbs", "choices", "agreement", "trust", ""),
+        rows,
+        right=("feedback", "choices", "agreement", "trust"),
+    )
+
+
+def erase(
+    rater: Annotated[str, typer.Argument(help="The rater's id, as `attune raters` lists it.", show_default=False)],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Erase a person: their conversations and feedback, and the versions that learned from them."""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("erasing cannot be undone; outside a terminal it needs --yes")
+        typer.confirm(f"Erase everything of {rater}, and every version that learned from it?", abort=True)
+    with connect(url, key) as client:
+        erased = client.erase(rater)
+    if as_json:
+        print_json(erased)
+    else:
+        gone = f"; withdrawn versions: {', '.join(map(str, erased.versions))}" if erased.versions else ""
+        counts = f"{erased.feedback} feedback, {erased.completions} answers, {erased.conversations} conversations"
+        print(f"erased {rater}: {counts}{gone}")
