@@ -57,10 +57,10 @@ def measure_reward_model(settings: LearnerSettings, file: Path) -> dict[str, Any
 
 
 def scores_of(settings: LearnerSettings, asked: Sequence[tuple[str, str]]) -> list[dict[str, float]]:
-    """Return the newest reward model's `score` and `doubt` (its uncertainty) of (prompt, answer) texts.
+    """Return the newest reward model's `score` and `uncertainty` for (prompt, answer) texts.
 
-    `score` is the heads' mean and `doubt` their standard deviation. The unit of both is the standard deviation of the
-    scores of the training completions. Raises NothingToLearn where there is no model, and BadData for a text longer
+    `score` is the heads' mean and `uncertainty` their standard deviation. The unit of both is the standard deviation
+    of the training completions' scores. Raises NothingToLearn where there is no model, and BadData for a text longer
     than the base model's context.
     """
     resident = Resident(settings)
@@ -78,7 +78,7 @@ def scores_of(settings: LearnerSettings, asked: Sequence[tuple[str, str]]) -> li
     means = (scores.mean(0) - model.statistics.mean) / unit
     uncertainties = scores.std(0, unbiased=False) / unit
     return [
-        {"score": mean, "doubt": uncertainty}
+        {"score": mean, "uncertainty": uncertainty}
         for mean, uncertainty in zip(means.tolist(), uncertainties.tolist(), strict=True)
     ]
 

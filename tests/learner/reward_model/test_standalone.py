@@ -30,7 +30,7 @@ def test_it_is_trained_measured_and_asked_for_scores(world: World, make_settings
     assert measured["pairs"] == 1
     assert measured["thumb_auc"] is None
     scored = scores_of(make_settings(), [("q", "no"), ("q", "well, let me think about it for a while")])
-    assert [set(line) for line in scored] == [{"score", "doubt"}] * 2
+    assert [set(line) for line in scored] == [{"score", "uncertainty"}] * 2
 
 
 def test_ties_of_the_store_are_trained_on_and_counted(
