@@ -15,7 +15,7 @@ A setting has one path, and three spellings. Two examples:
 | | a setting of the service | a setting of the learner |
 | --- | --- | --- |
 | path | `engine.max_slots` | `optimizer.learning_rate` |
-| flag | `attune serve --engine.max-slots 6` | `attune learn --optimizer.learning-rate 1e-4` |
+| flag | `attune serve --engine.max-slots 6` | `attune learn --optimizer.learning-rate 1e-4`, or `--learner.optimizer.learning-rate 1e-4` of `attune serve` |
 | environment | `ATTUNE_ENGINE__MAX_SLOTS=6` | `ATTUNE_LEARNER__OPTIMIZER__LEARNING_RATE=1e-4` |
 | TOML table | `[engine]` | `[learner.optimizer]` |
 | TOML line | `max_slots = 6` | `learning_rate = 1e-4` |
