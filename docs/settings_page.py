@@ -15,12 +15,13 @@ A setting has one path, and three spellings. Two examples:
 | | a setting of the service | a setting of the learner |
 | --- | --- | --- |
 | path | `engine.max_slots` | `optimizer.learning_rate` |
-| flag | `attune serve --engine.max-slots 6` | `attune learn --optimizer.learning-rate 1e-4`, or `--learner.optimizer.learning-rate 1e-4` of `attune serve` |
+| flag | `attune serve --engine.max-slots 6` | `attune learn --optimizer.learning-rate 1e-4` |
 | environment | `ATTUNE_ENGINE__MAX_SLOTS=6` | `ATTUNE_LEARNER__OPTIMIZER__LEARNING_RATE=1e-4` |
 | TOML table | `[engine]` | `[learner.optimizer]` |
 | TOML line | `max_slots = 6` | `learning_rate = 1e-4` |
 
-`--config attune.toml` or `ATTUNE_CONFIG` names the TOML file. A flag wins over the environment, and the environment
+`--config attune.toml` or `ATTUNE_CONFIG` names the TOML file. `attune serve --learner.optimizer.learning-rate 1e-4` passes a setting on to its learner.
+A flag wins over the environment, and the environment
 wins over the file. An unknown name or a value out of range is one line of error, before any model loads. The error for
 an earlier release's name gives today's name. The service and the learner share `data`, `model` and `device`.
 
