@@ -2,5 +2,5 @@
 
 `method_dispatch` chooses one. `mixed` (dpo, kto and sft too) takes `steps`. `on_policy` (grpo, rloo, ppo) takes
 `rounds` of rollouts with a `policy_gradient` and a `critic`. `ilql` trains `q_heads` on `logged_completions`. `guards`
-stop an update that goes too far, among others by its fit to `held_out` feedback. `step_metrics` records its steps.
+stop an update that goes too far or fits `held_out` feedback ever worse, and `step_metrics` records its steps.
 """
