@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from pocket import WEIGHTS, weights_folder
 from pocket.generation import answers
-from pocket.out_of_scope import OUT_OF_SCOPE
+from pocket.held_out_refusals import OUT_OF_SCOPE
 from pocket.skills import SKILLS, Prompt, Verdict
 from pocket.skills.refusing import refuses_and_points
 

@@ -11,8 +11,8 @@ from service.auth import Caller
 from service.backend_answer import Backend, BackendAnswer
 from service.context_fit import Prompt, fit_prompt
 from service.engine.admission import Admission, Ticket
-from service.engine.engine import Engine
 from service.engine.router import LIVE_NAME, Route, pinned_number
+from service.engine.slot_pool import Engine
 from service.engine.slots import Lease
 from service.errors import ModelNotFound, NotFound, Overloaded, RequestError
 from service.local_answer import LocalAnswer

@@ -9,7 +9,7 @@ from service.async_store import Records
 from service.backend_answer import Backend
 from service.dispatcher import Dispatcher
 from service.engine.admission import Admission
-from service.engine.engine import Engine, EngineLimits, Loaded
+from service.engine.slot_pool import Engine, EngineLimits, Loaded
 from service.engine.watcher import Snapshot, Watcher
 from service.errors import CannotStart, EngineFailed, Overloaded, VersionRefused
 from service.event_signal import EventSignal

@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 
 from service.async_store import Records
-from service.engine.engine import Engine
 from service.engine.router import Router
+from service.engine.slot_pool import Engine
 from service.engine.watcher import Snapshot
 from service.errors import Conflict, EngineFailed, NoMemory, VersionRefused
 from service.metrics import Metrics

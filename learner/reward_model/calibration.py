@@ -9,7 +9,7 @@ from learner.algorithms.reward import area_under_curve, expected_calibration_err
 from learner.data.examples import Example
 from learner.model.features import completion_features
 from learner.model.resident import Resident
-from learner.reward_model.labels import Labels, completions_of
+from learner.reward_model.label_losses import Labels, completions_of
 from learner.reward_model.model import RewardModel
 
 EQUAL_LENGTH = 0.1  # completions of a pair are of equal length within this share of the better one's tokens

@@ -10,7 +10,7 @@ from learner.data.examples import Example
 from learner.errors import NothingToLearn
 from learner.model.features import completion_features
 from learner.model.resident import Resident
-from learner.reward_model.labels import Labels, completions_of
+from learner.reward_model.label_losses import Labels, completions_of
 from learner.reward_model.model import RewardModel
 from learner.settings import RewardModelSettings
 

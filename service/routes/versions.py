@@ -11,8 +11,8 @@ from sqlite_utils import Database
 from service.answer import AnswerRequest, Sampling
 from service.auth import Caller
 from service.dispatcher import Dispatcher
-from service.engine.engine import Engine
 from service.engine.router import version_name
+from service.engine.slot_pool import Engine
 from service.http.dependencies import AdminCaller, AnyCaller, service_of
 from service.http.feedback_json import feedback_json
 from service.http.schemas import Body

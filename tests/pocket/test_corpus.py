@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from pocket.corpus import FLAWS, examples
-from pocket.out_of_scope import OUT_OF_SCOPE
+from pocket.held_out_refusals import OUT_OF_SCOPE
 from pocket.skills import SKILLS
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policy.runners.base import SamplingSettings, TokenDelta
-from service.engine.engine import Engine, EngineLimits, Loaded
 from service.engine.router import Route, Router, pinned_number, version_name
+from service.engine.slot_pool import Engine, EngineLimits, Loaded
 from service.engine.slots import EventLoopMailbox
 from service.errors import EngineFailed, NoMemory
 from tests.service.parrot import ParrotRunner

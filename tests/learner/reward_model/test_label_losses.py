@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from learner.data.examples import CompletionTokens, Example
-from learner.reward_model.labels import Labels, PairLabel, ThumbLabel, completions_of
+from learner.reward_model.label_losses import Labels, PairLabel, ThumbLabel, completions_of
 
 GOOD, BAD = CompletionTokens((10, 11, 12, 2)), CompletionTokens((10, 11, 13, 2))
 PAIR = Example("pair", (1, 4), GOOD, BAD, "ben", ("a",), 1)
