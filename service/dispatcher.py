@@ -12,7 +12,7 @@ from service.backend_answer import Backend, BackendAnswer
 from service.context_fit import Prompt, fit_prompt
 from service.engine.admission import Admission, Ticket
 from service.engine.router import LIVE_NAME, Route, pinned_number
-from service.engine.slot_pool import Engine
+from service.engine.slot_pool import SlotPool
 from service.engine.slots import Lease
 from service.errors import ModelNotFound, NotFound, Overloaded, RequestError
 from service.local_answer import LocalAnswer
@@ -32,7 +32,7 @@ class Dispatcher:
         self,
         settings: ServeSettings,
         model: Model,
-        engine: Engine,
+        engine: SlotPool,
         admission: Admission,
         records: Records,
         metrics: Metrics,

@@ -9,7 +9,7 @@ from service.async_store import Records
 from service.backend_answer import Backend
 from service.dispatcher import Dispatcher
 from service.engine.admission import Admission
-from service.engine.slot_pool import Engine, EngineLimits, Loaded
+from service.engine.slot_pool import EngineLimits, Loaded, SlotPool
 from service.engine.watcher import Snapshot, Watcher
 from service.errors import CannotStart, EngineFailed, Overloaded, VersionRefused
 from service.event_signal import EventSignal
@@ -68,7 +68,7 @@ class Service:
             settings.limits.drain_s,
             settings.engine.memory_gib,
         )
-        self.engine = Engine(self._load, limits, self._record_runner_failure, self._memory_need)
+        self.engine = SlotPool(self._load, limits, self._record_runner_failure, self._memory_need)
         self.traffic = TrafficControl(settings, self.engine, self.records, self.metrics)
         self.backends = {name: Backend(name, url, settings.limits.request_s) for name, url in settings.backends.items()}
         self._watcher = Watcher(self.records, self._react, settings.engine.poll_s)

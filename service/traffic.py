@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from service.async_store import Records
 from service.engine.router import Router
-from service.engine.slot_pool import Engine
+from service.engine.slot_pool import SlotPool
 from service.engine.watcher import Snapshot
 from service.errors import Conflict, EngineFailed, NoMemory, VersionRefused
 from service.metrics import Metrics
@@ -32,7 +32,7 @@ class TrafficControl:
     Used from the event loop only; `_changing` allows one change of traffic at a time.
     """
 
-    def __init__(self, settings: ServeSettings, engine: Engine, records: Records, metrics: Metrics) -> None:
+    def __init__(self, settings: ServeSettings, engine: SlotPool, records: Records, metrics: Metrics) -> None:
         self._settings, self._engine, self._records, self._metrics = settings, engine, records, metrics
         self.trial_monitor = TrialMonitor(settings.canary)
         self.trial_checked_at = 0.0

@@ -36,7 +36,7 @@ class EngineLimits:
     memory_gib: float = 0.0  # 0 means no limit
 
 
-class Engine:
+class SlotPool:
     """All slots and the router. Used from the event loop only; loading and closing run on threads of their own.
 
     `load(number)` returns a checked runner and may block. `failed(number, error)` is called when a runner died by

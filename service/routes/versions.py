@@ -12,7 +12,7 @@ from service.answer import AnswerRequest, Sampling
 from service.auth import Caller
 from service.dispatcher import Dispatcher
 from service.engine.router import version_name
-from service.engine.slot_pool import Engine
+from service.engine.slot_pool import SlotPool
 from service.http.dependencies import AdminCaller, AnyCaller, service_of
 from service.http.feedback_json import feedback_json
 from service.http.schemas import Body
@@ -132,7 +132,7 @@ async def _texts(
     return [generation.text for generation in answer.generations]
 
 
-def _row(version: Version, counts: dict[int, Tally], engine: Engine) -> dict[str, Any]:
+def _row(version: Version, counts: dict[int, Tally], engine: SlotPool) -> dict[str, Any]:
     tally, number, router = counts.get(version.number, Tally()), version.number, engine.router
     interval = tally.win_rate_interval
     return {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from policy.runners.base import SamplingSettings, TokenDelta
 from service.engine.router import Route, Router, pinned_number, version_name
-from service.engine.slot_pool import Engine, EngineLimits, Loaded
+from service.engine.slot_pool import EngineLimits, Loaded, SlotPool
 from service.engine.slots import EventLoopMailbox
 from service.errors import EngineFailed, NoMemory
 from tests.service.parrot import ParrotRunner
@@ -77,7 +77,7 @@ def test_steps_arrive_in_order_on_the_loop_whoever_sends_them() -> None:
     asyncio.run(run())
 
 
-def engine_of(loads: list[int], limits: EngineLimits | None = None, load_s: float = 0.0) -> Engine:
+def engine_of(loads: list[int], limits: EngineLimits | None = None, load_s: float = 0.0) -> SlotPool:
     """An engine over parrots that records what it loads; version 9 cannot be loaded."""
 
     def load(number: int) -> Loaded:
@@ -87,7 +87,7 @@ def engine_of(loads: list[int], limits: EngineLimits | None = None, load_s: floa
             raise RuntimeError("no such luck")
         return Loaded(f"digest-{number}", ParrotRunner(number))
 
-    return Engine(load, limits or EngineLimits(2, 60.0, 5.0), lambda number, error: None)
+    return SlotPool(load, limits or EngineLimits(2, 60.0, 5.0), lambda number, error: None)
 
 
 def test_callers_who_want_the_same_version_share_one_load() -> None:
@@ -134,7 +134,7 @@ def test_many_who_want_different_versions_all_get_theirs_in_turn() -> None:
 
 def test_versions_keep_to_the_memory_they_may_take() -> None:
     async def run() -> None:
-        engine = Engine(
+        engine = SlotPool(
             lambda number: Loaded("d", ParrotRunner(number)),
             EngineLimits(9, 60.0, 5.0, 2.5),
             lambda number, error: None,
@@ -162,7 +162,7 @@ def test_versions_keep_to_the_memory_they_may_take() -> None:
     asyncio.run(run())
 
 
-def tight_engine(gate: threading.Event, loads: list[int]) -> Engine:
+def tight_engine(gate: threading.Event, loads: list[int]) -> SlotPool:
     """An engine with memory for two parrots. Loads of all but version 0 wait for the gate; 9 cannot be loaded."""
 
     def load(number: int) -> Loaded:
@@ -173,11 +173,11 @@ def tight_engine(gate: threading.Event, loads: list[int]) -> Engine:
             raise RuntimeError("no such luck")
         return Loaded("d", ParrotRunner(number))
 
-    return Engine(load, EngineLimits(9, 60.0, 5.0, 2.0), lambda number, error: None, lambda number: 1.0)
+    return SlotPool(load, EngineLimits(9, 60.0, 5.0, 2.0), lambda number, error: None, lambda number: 1.0)
 
 
 async def load_beside(
-    engine: Engine, first: int, second: int, gate: threading.Event, first_for_traffic: bool = False
+    engine: SlotPool, first: int, second: int, gate: threading.Event, first_for_traffic: bool = False
 ) -> list[asyncio.Task[Any]]:
     """Begin to load two versions where there is memory for one, then open the gate."""
     await engine.load(0)
