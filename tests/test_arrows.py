@@ -124,3 +124,36 @@ def test_the_test_itself_sees_a_path_to_another_room(tmp_path: Path) -> None:
         assert {folder.split("/")[0] for folder in folders_of(tmp_path / "a.py")} == {"pocket"}
     (tmp_path / "a.py").write_text('METRIC, MODEL = "policy/kl", "pocket"\n')
     assert not list(folders_of(tmp_path / "a.py"))
+
+
+def circles(room: str) -> list[set[str]]:
+    """Return the sets of a room's files that import each other in a circle, by module name."""
+    files = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / room).rglob("*.py")}
+    arrows = {name: modules_of(path) & files.keys() - {name} for name, path in files.items()}
+    reached = {name: set(targets) for name, targets in arrows.items()}
+    changed = True
+    while changed:
+        changed = False
+        for seen in reached.values():
+            more = set().union(*(reached[target] for target in seen)) - seen
+            if more:
+                seen |= more
+                changed = True
+    return [
+        {name, *(other for other in seen if name in reached[other])} for name, seen in reached.items() if name in seen
+    ]
+
+
+@pytest.mark.parametrize("room", ["service", "learner", "policy", "store", "config"])
+def test_no_files_of_a_room_import_each_other_in_a_circle(room: str) -> None:
+    assert not circles(room)
+
+
+def test_no_route_imports_another_route() -> None:
+    wrong = [
+        f"{path.name} imports {module}"
+        for path in sorted((ROOT / "service" / "routes").glob("*.py"))
+        for module in sorted(modules_of(path))
+        if module.startswith("service.routes.")
+    ]
+    assert not wrong, "\n".join(wrong)
