@@ -1,23 +1,21 @@
 """`python -m learner`: the learner as a process. `--check` checks the settings alone, `--once` makes one update."""
 
 import argparse
-import contextlib
 import logging
-import os
 import re
 import signal
 import sys
 import textwrap
 import threading
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from config.errors import ConfigError
 from config.fields import as_flag, fields_of, range_of
 from config.flags import flags_of
-from learner.errors import BadData, BadSetting, LearnerError
+from learner.errors import BadSetting
+from learner.process_start import check_start, one_line_errors, prepare_process
 from learner.settings import NAMES, LearnerSettings, load_settings
 
 INTERRUPTED = 130
@@ -73,50 +71,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not given.check:
             status.code = _learn(settings, once=given.once)
     return status.code
-
-
-@dataclass
-class Status:
-    """The exit status to come."""
-
-    code: int = 0
-
-
-@contextlib.contextmanager
-def one_line_errors() -> Generator[Status, None, None]:
-    """Turn the errors that the rooms raise on purpose into one line and the exit status 1."""
-    from policy.errors import PolicyError, first_line
-    from store.errors import StoreError
-
-    status = Status()
-    try:
-        yield status
-    except (LearnerError, PolicyError, StoreError) as error:
-        print(first_line(error), file=sys.stderr)
-        status.code = 1
-
-
-def check_start(settings: LearnerSettings) -> None:
-    """Check, without torch, what the learner needs to start: the model's folder, the data folder, the database."""
-    from policy.model import resolve_model
-    from store.database import open_store
-
-    resolve_model(settings.model)
-    open_store(settings.data).close()
-
-
-def check_file(path: Path) -> None:
-    """Check that a training file is there, before a model is loaded. Raises BadData."""
-    if not path.is_file():
-        raise BadData(f"there is no training file {path}")
-
-
-def prepare_process(settings: LearnerSettings) -> None:
-    """Set the variables that torch reads when it is loaded, and lower the process's priority by `nice`."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads take the CPU from the service
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if settings.nice:
-        os.nice(settings.nice)
 
 
 def _learn(settings: LearnerSettings, *, once: bool) -> int:

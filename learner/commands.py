@@ -125,7 +125,8 @@ def _reward(
 ) -> None:
     import json
 
-    from learner.__main__ import one_line_errors, prepare_process, settings_of_flags
+    from learner.__main__ import settings_of_flags
+    from learner.process_start import one_line_errors, prepare_process
     from learner.settings import load_settings
     from policy.model import resolve_model
 
@@ -141,7 +142,8 @@ def _reward(
 
 
 def _train(data: Path, out: Path, flags: dict[str, Any], config: Path | None, more: list[str]) -> int:
-    from learner.__main__ import INTERRUPTED, one_line_errors, settings_of_flags
+    from learner.__main__ import INTERRUPTED, settings_of_flags
+    from learner.process_start import one_line_errors
     from learner.settings import OFFLINE, load_settings
     from policy.versions import MANIFEST
 
@@ -181,7 +183,7 @@ def _terminable() -> Generator[None, None, None]:
 
 
 def _run_training(data: Path, out: Path, settings: Any) -> None:
-    from learner.__main__ import check_file, prepare_process
+    from learner.process_start import check_file, prepare_process
     from learner.training_summary import summary_of
     from learner.training_terminal import Terminal
     from policy.model import resolve_model

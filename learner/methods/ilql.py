@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from learner.data.examples import Example
 from learner.methods.guards import LOOK_EVERY, Guards, check_finite
 from learner.methods.logged_completions import logged_completions
-from learner.methods.q_heads import policy_head, shifted_distributions, trained_heads
+from learner.methods.q_head_training import policy_head, shifted_distributions, trained_heads
 from learner.methods.step_metrics import Meter, Progress, Trained
 from learner.methods.steps import anchor_backward
 from learner.model.anchors import Anchor, anchor_order, anchors_per_step

@@ -14,7 +14,8 @@ from learner.algorithms.reduction import Term, combine, token_weights
 from learner.algorithms.rloo import rloo_loss
 from learner.algorithms.surrogate import surrogate_loss
 from learner.methods.rounds import Batch
-from learner.methods.steps import micro_batches, summary_of
+from learner.methods.step_metrics import step_summary
+from learner.methods.steps import micro_batches
 from learner.methods.variants import Variant
 from learner.model import distributed
 from learner.model.resident import Resident
@@ -75,7 +76,7 @@ def step_gradients(
         count = float(len(members)) if objective.algorithm == "rloo" else float(scored.lengths.sum())
         for name, value in seen.items():
             found[name].append((value, count))
-    return sum(distributed.gathered(loss_sum)), summary_of(found), sum(lengths)
+    return sum(distributed.gathered(loss_sum)), step_summary(found), sum(lengths)
 
 
 def _divisor(mask: Tensor, objective: Objective) -> float:

@@ -1,9 +1,11 @@
 """The record of an update's steps: each step's metrics, the tokens it took, and what all of them cost."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from learner.cost import Cost
+from learner.model import distributed
 
 Progress = Callable[[int, int, float, dict[str, float]], None]
 """Called after each step with its number, the number of steps, the loss and the metrics."""
@@ -63,3 +65,20 @@ class RunningMean:
         mean = self._sum / self._count if self._count else 0.0
         self._sum = self._count = 0.0
         return mean
+
+
+def step_summary(seen: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, float]:
+    """Return a step's metrics from those of its passes on all ranks.
+
+    Each value comes with the count that it is the mean of. Losses are shares and add up; others are means.
+    """
+    everywhere: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for theirs in distributed.gathered(dict(seen)):
+        for name, values in theirs.items():
+            everywhere[name] += values
+    return {
+        name: sum(value for value, _ in values)
+        if name.startswith("loss/")
+        else sum(value * count for value, count in values) / sum(count for _, count in values)
+        for name, values in everywhere.items()
+    }

@@ -1,7 +1,7 @@
 """One optimizer step's gradients: examples and anchors, in passes that fit the token budget, spread over all ranks."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -11,6 +11,7 @@ from learner.algorithms.mixed import MixedSettings, Totals, mixed_loss, totals_o
 from learner.algorithms.reduction import Term, combine
 from learner.data.examples import Example
 from learner.methods.loss_inputs import KINDS, inputs_of
+from learner.methods.step_metrics import step_summary
 from learner.model import distributed
 from learner.model.anchors import Anchor, stacked
 from learner.model.reference import Reference
@@ -78,7 +79,7 @@ def backward(
         for name, value in (metrics | inputs.good_log_ratio()).items():
             seen[name].append((value, _count_of(name, examples)))
     anchor_loss, metrics = anchor_backward(resident, anchors, mixed.anchor, budget)
-    return sum(distributed.gathered(loss_sum)) + anchor_loss, summary_of(seen) | metrics
+    return sum(distributed.gathered(loss_sum)) + anchor_loss, step_summary(seen) | metrics
 
 
 def anchor_backward(
@@ -105,23 +106,6 @@ def anchor_backward(
 def micro_batches(resident: Resident, lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Return the indices of a step's rows in passes of like length."""
     return length_buckets(lengths, budget, least_fill=least_fill_for(resident.model))
-
-
-def summary_of(seen: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, float]:
-    """Return a step's metrics from those of its passes on all ranks.
-
-    Each value comes with the count that it is the mean of. Losses are shares and add up; others are means.
-    """
-    everywhere: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for theirs in distributed.gathered(dict(seen)):
-        for name, values in theirs.items():
-            everywhere[name] += values
-    return {
-        name: sum(value for value, _ in values)
-        if name.startswith("loss/")
-        else sum(value * count for value, count in values) / sum(count for _, count in values)
-        for name, values in everywhere.items()
-    }
 
 
 def num_good(examples: Sequence[Example]) -> int:

@@ -68,7 +68,7 @@ def test_a_reward_model_follows_the_file(
     answer: Any,
 ) -> None:
     seen: list[LearnerSettings] = []
-    monkeypatch.setattr("learner.__main__.prepare_process", lambda _: None)
+    monkeypatch.setattr("learner.process_start.prepare_process", lambda _: None)
     monkeypatch.setattr(
         f"learner.reward_model.standalone.{function}", lambda settings, _: seen.append(settings) or answer
     )

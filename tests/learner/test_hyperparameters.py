@@ -20,7 +20,7 @@ from learner.methods.critic import Critic
 from learner.methods.logged_completions import LoggedCompletion, logged_completions
 from learner.methods.mismatched_completions import MismatchedCompletions
 from learner.methods.policy_gradient import Objective, policy_loss
-from learner.methods.q_heads import head_backward
+from learner.methods.q_head_training import head_backward
 from learner.methods.rounds import Batch, sampled_batch
 from learner.methods.steps import backward, mixed_settings, step_totals
 from learner.methods.variants import VARIANTS
@@ -365,7 +365,7 @@ def test_q_learning_discounts_by_gamma(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = [LoggedCompletion((1,), (3, 4, 2), (0.0, 0.0, 1.0), 1.0, states)]
     losses_by_gamma = []
     for gamma in (1.0, 0.0):
-        monkeypatch.setattr("learner.methods.q_heads.GAMMA", gamma)
+        monkeypatch.setattr("learner.methods.q_head_training.GAMMA", gamma)
         losses_by_gamma.append(
             head_backward(heads, batch, 1.0, lambda states: states @ embeddings.T, tau=0.5, budget=4096)[0]
         )

@@ -37,7 +37,7 @@ def test_a_file_becomes_a_version_that_loads_again(
     device: str,
     dtype: str,
 ) -> None:
-    monkeypatch.setattr("learner.methods.q_heads.LEARNING_RATE", 1e-2)
+    monkeypatch.setattr("learner.methods.q_head_training.LEARNING_RATE", 1e-2)
     asked = dtype if device == "cpu" else "auto"  # which is bfloat16 on a GPU
     settings = make_settings(
         algorithm=algorithm, device=device, dtype=asked, optimizer__learning_rate=1e-3, max_kl=1e9, **FEW

@@ -11,7 +11,7 @@ from learner.algorithms.ilql import QHeads
 from learner.data.examples import CompletionTokens, Example
 from learner.errors import CannotLearn
 from learner.methods.logged_completions import LoggedCompletion, logged_completions
-from learner.methods.q_heads import PolicyHead, head_backward, policy_head, shifted_distributions
+from learner.methods.q_head_training import PolicyHead, head_backward, policy_head, shifted_distributions
 from learner.model.resident import Resident
 from learner.model.scoring import completion_logits
 from learner.settings import LearnerSettings
@@ -94,14 +94,16 @@ def lengths_and_weights(resident: Resident) -> list[LoggedCompletion]:
 def test_a_step_of_the_heads_is_the_same_in_many_passes(
     make_settings: Build, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    monkeypatch.setattr("learner.methods.q_heads.GAMMA", 0.9)
+    monkeypatch.setattr("learner.methods.q_head_training.GAMMA", 0.9)
     resident = Resident(make_settings())
     resident.become(None, 0)
     logged = lengths_and_weights(resident)
     head, seen = policy_head(resident, logged[0], 4096), noting_tokens(monkeypatch)
 
     def gradients(most: int) -> tuple[list[float], list[Tensor]]:
-        monkeypatch.setattr("learner.methods.q_heads.MOST_LOGITS", most * 320 if limit == "MOST_LOGITS" else 2**26)
+        monkeypatch.setattr(
+            "learner.methods.q_head_training.MOST_LOGITS", most * 320 if limit == "MOST_LOGITS" else 2**26
+        )
         budget = most if limit == "token_budget" else 4096
         heads = QHeads(resident.model.get_output_embeddings().weight.detach().float(), initial_scale=0.3, seed=1)
         torch.nn.init.normal_(heads.state_value.weight, std=0.1, generator=torch.Generator().manual_seed(2))
@@ -131,7 +133,7 @@ def test_goals_are_the_same_in_parts(make_settings: Build, monkeypatch: pytest.M
     beta = resident.settings.ilql.beta
     whole = shifted_distributions(resident, heads, PolicyHead(resident), completions, beta=beta, budget=4096)
     assert max(seen) == 9
-    monkeypatch.setattr("learner.methods.q_heads.MOST_LOGITS", 320 * 2)
+    monkeypatch.setattr("learner.methods.q_head_training.MOST_LOGITS", 320 * 2)
     seen.clear()
     cut = shifted_distributions(resident, heads, PolicyHead(resident), completions, beta=beta, budget=4096)
     assert max(seen) == 2

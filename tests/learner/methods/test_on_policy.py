@@ -292,7 +292,7 @@ def test_rewards_lie_on_the_tokens_that_earned_them(make_settings: Build) -> Non
 def test_q_learning_moves_the_policy_towards_what_was_liked(
     make_settings: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("learner.methods.q_heads.LEARNING_RATE", 3e-3)
+    monkeypatch.setattr("learner.methods.q_head_training.LEARNING_RATE", 3e-3)
     settings = make_settings(
         algorithm="ilql",
         ilql__steps=150,
