@@ -2,7 +2,8 @@
 
 import { mountChat } from "./chat.js";
 import { $, h, show } from "./dom.js";
-import { follow, discoverRoutes } from "./events.js";
+import { discoverRoutes } from "./capabilities.js";
+import { follow } from "./events.js";
 import { startFeedback } from "./feedback.js";
 import { history } from "./history.js";
 import { applyLanguage, t } from "./i18n.js";

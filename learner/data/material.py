@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from learner.data.examples import Example, RenderCompletion, examples_of
+from learner.data.examples import Example, RenderCompletion
+from learner.data.feedback_examples import examples_of
 from learner.settings import ON_POLICY
 from store.completions import get_completion
 from store.feedback import feedback_to_learn, ties_to_learn

@@ -5,7 +5,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from learner.data.examples import Example, for_algorithm
+from learner.data.algorithm_examples import for_algorithm
+from learner.data.examples import Example
 from learner.data.replay import replay_of
 from learner.data.weighting import FLIP_RATE, Scales, with_example_weights
 from learner.errors import NothingToLearn

@@ -8,7 +8,7 @@ import pytest
 
 import attune
 from attune._address import Address
-from attune._errors import BY_STATUS, error_from_response
+from attune._error_parsing import BY_STATUS, error_from_response
 from attune._responses import faults_of
 from tests.sdk.conftest import Either
 from tests.sdk.fake_service import FakeService

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from attune._address import Address
-from attune._errors import ServiceUnreachable, Timeout, UnexpectedResponse, error_from_response
+from attune._error_parsing import error_from_response
+from attune._errors import ServiceUnreachable, Timeout, UnexpectedResponse
 
 if TYPE_CHECKING:
     import httpx

@@ -9,7 +9,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from attune._errors import UnexpectedResponse, error_from_event
+from attune._error_parsing import error_from_event
+from attune._errors import UnexpectedResponse
 
 DONE = "[DONE]"
 

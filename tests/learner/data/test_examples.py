@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from learner.data.examples import Example, examples_of, for_algorithm
+from learner.data.algorithm_examples import for_algorithm
+from learner.data.examples import Example
+from learner.data.feedback_examples import examples_of
 from learner.data.weighting import with_example_weights
 from store.completions import get_completion
 from store.database import transaction

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from learner.data.examples import CompletionTokens, Example, for_algorithm
+from learner.data.algorithm_examples import for_algorithm
+from learner.data.examples import CompletionTokens, Example
 from learner.data.plan import batches_of, halved, plan_of, seed_of, without_holdout
 from learner.data.replay import replay_of
 from learner.data.weighting import flip_rate_of, with_example_weights

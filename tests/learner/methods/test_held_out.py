@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from learner.data.examples import for_algorithm
+from learner.data.algorithm_examples import for_algorithm
 from learner.data.plan import Plan
 from learner.methods.guards import Guards
 from learner.model.anchors import with_distributions

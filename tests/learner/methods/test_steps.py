@@ -9,7 +9,8 @@ import torch
 from learner.algorithms.dpo import PairLogps, sigmoid_loss
 from learner.algorithms.kto import kto_loss
 from learner.algorithms.mixed import MixedSettings
-from learner.data.examples import CompletionTokens, Example, for_algorithm
+from learner.data.algorithm_examples import for_algorithm
+from learner.data.examples import CompletionTokens, Example
 from learner.methods.mismatched_completions import MismatchedCompletions
 from learner.methods.steps import backward, mixed_settings, step_totals
 from learner.model.anchors import with_distributions
