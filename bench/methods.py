@@ -45,9 +45,9 @@ COMMON: dict[str, Any] = {
     "batch_size": 16,
 }
 SETTINGS: dict[str, dict[str, Any]] = {
-    "mixed": {"optimizer.learning_rate": 8e-4},
-    "dpo": {"optimizer.learning_rate": 1e-3, "anchors.weight": 3.3},
-    "kto": {"optimizer.learning_rate": 1.3e-3, "anchors.weight": 1.7},
+    "mixed": {"optimizer.learning_rate": 6e-4},
+    "dpo": {"optimizer.learning_rate": 7.5e-4, "anchors.weight": 3.3},
+    "kto": {"optimizer.learning_rate": 9.75e-4, "anchors.weight": 1.7},
     "ppo": {"rollout.rounds": 13},
     "grpo": {"rollout.rounds": 8, "anchors.weight": 1.0, "anchors.batch_size": 64},
     "rloo": {"rollout.rounds": 6, "anchors.weight": 2.0},
