@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.errors import ConfigError
-from config.fields import as_flag, flat, groups_of, nested
+from config.fields import as_flag, fields_of, flat, groups_of, nested
 from config.names import Names
 
 _file_values: ContextVar[dict[str, Any]] = ContextVar("_file_values", default={})  # noqa: B039 -- never changed in place
@@ -29,6 +29,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_nested_delimiter="__",
+        env_ignore_empty=True,
         extra="forbid",
         frozen=True,
         use_attribute_docstrings=True,
@@ -90,6 +91,7 @@ def load(
         values |= flat(_table(config, names), groups_of(kind))
         if "config" in kind.model_fields:
             given["config"] = config
+    _check_paths(kind, given, values)
     tokens = _file_values.set(nested(values)), _shared_names.set(names.shared)
     try:
         return kind(**nested(given))
@@ -100,10 +102,17 @@ def load(
         _shared_names.reset(tokens[1])
 
 
+def _check_paths(kind: type[BaseModel], flags: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Raise ConfigError for an empty file or folder: as a path it would be the working folder."""
+    for path, field in fields_of(kind):
+        if field.annotation in (Path, Path | None) and flags.get(path, values.get(path)) == "":
+            raise ConfigError(f"{as_flag(path) if path in flags else path} is empty; name a path, or leave it out")
+
+
 def _table(path: Path, names: Names) -> dict[str, Any]:
     """Return one process's part of a TOML file. Raises ConfigError for names that no process reads."""
     try:
-        whole = tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
+        whole = tomllib.loads(path.expanduser().read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(
             f"the settings file {path} cannot be read ({error.strerror}); name another with --config"

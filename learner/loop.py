@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +21,7 @@ from learner.reward_model.model import next_reward_folder
 from learner.run_history import RETRY_OF, failures_in_a_row, may_retry, not_before
 from learner.run_recorder import RunRecorder, report_progress
 from learner.schedule import Decision, Situation, decision
+from learner.setting_names import RENAMED, not_followed
 from learner.settings import SHARED, LearnerSettings, load_settings, settings_of_run
 from learner.update import Updater
 from learner.update_result import UpdateResult
@@ -29,7 +31,7 @@ from store.feedback import count_to_learn
 from store.ids import new_id, now
 from store.learner import learner_status, set_attempted, set_detail, set_paused, take_orders
 from store.raters import set_trust
-from store.runs import Run, add_run, fail_run, finish_run, restart_run, runs, unfinished_run
+from store.runs import Run, add_run, fail_run, finish_run, restart_run, runs, set_run_settings, unfinished_run
 from store.versions import ensure_base_version, get_version, live_version, passed_candidate
 
 log = logging.getLogger(__name__)
@@ -162,8 +164,7 @@ class Loop:
         upto_seq = count_to_learn(self.db, live.watermark)[2]
         if chosen.start == "retry":
             settings, extra, upto_seq = halved(settings), {RETRY_OF: last[0].id}, last[0].upto_seq
-        # The model and the device are kept for people to read.
-        kept = settings.model_dump(mode="json", exclude={"data", "nice"}) | extra
+        kept = _recorded(settings) | extra
         with transaction(self.db):
             items = count_to_learn(self.db, live.watermark)[0]
             run = Run(
@@ -189,6 +190,7 @@ class Loop:
             settings = _settings_of(run, self.settings)
         except BadSetting as error:  # another release planned it
             return self._fail(run, f"its settings are refused now: {_one_line(error)}", give_up=False)
+        run = self._under_todays_names(run, settings)
         with RunRecorder(self.db, self._heartbeat, run, self.settings.data / "logs" / "runs") as recorder:
             try:
                 result = self._update(run, settings, recorder)
@@ -206,6 +208,18 @@ class Loop:
                 recorder.write()
                 failures = failures_in_a_row(runs(self.db, GIVE_UP_AFTER)) + 1
                 self._fail(run, _one_line(error), give_up=isinstance(error, Diverged) or failures >= GIVE_UP_AFTER)
+
+    def _under_todays_names(self, run: Run, settings: LearnerSettings) -> Run:
+        """Return a run that an earlier release planned with the settings that it has now, on record too."""
+        if not RENAMED.keys() & run.settings.keys():
+            return run
+        if lost := not_followed(run.settings):
+            log.warning("%s: an earlier release planned it with %s, which is no setting now", run.id, ", ".join(lost))
+        retry_of = {name: value for name, value in run.settings.items() if name == RETRY_OF}
+        run = replace(run, settings=_recorded(settings) | retry_of)
+        with transaction(self.db):
+            set_run_settings(self.db, run.id, run.settings)
+        return run
 
     def _update(self, run: Run, settings: LearnerSettings, recorder: RunRecorder) -> UpdateResult:
         def phase(name: str, step: int, steps: int, loss: float | None, metrics: dict[str, float]) -> None:
@@ -263,6 +277,11 @@ class Loop:
 
 class Interrupted(BaseException):
     """The learner is asked to stop in the middle of a run."""
+
+
+def _recorded(settings: LearnerSettings) -> dict[str, Any]:
+    """Return what a run's row keeps of the settings; the model and the device are for people to read."""
+    return settings.model_dump(mode="json", exclude={"data", "nice"})
 
 
 def _settings_of(run: Run, settings: LearnerSettings) -> LearnerSettings:

@@ -6,6 +6,69 @@ Earlier runs are on record with these names, and people's files may have them.
 from collections.abc import Mapping
 from typing import Any
 
+# Retired settings with their last defaults: constants beside the code that reads them, or machinery without a gain.
+RETIRED: dict[str, Any] = {
+    "lora_alpha": 32.0,
+    "adam_beta1": 0.9,
+    "adam_beta2": 0.95,
+    "adam_eps": 1e-08,
+    "warmup_steps": 5,
+    "cooldown": 0.0,
+    "clip_norm": 1.0,
+    "implicit_weight": 0.2,
+    "half_life": 8.0,
+    "side_ratio": 3.0,
+    "simpo_gamma": 1.0,
+    "dpop_penalty": 5.0,
+    "length_alpha": 0.01,
+    "thumb_scale": 2.0,
+    "thumb_up_weight": 1.0,
+    "thumb_down_weight": 1.0,
+    "z0_decay": 0.5,
+    "edit_flip_rate": 0.02,
+    "edit_full_tokens": 8.0,
+    "edit_nll": 1.0,
+    "edit_unchanged_weight": 0.1,
+    "flip_rate": 0.05,
+    "trust_prior": 0.8,
+    "trust_strength": 9.0,
+    "reward_heads": 10,
+    "reward_steps": 200,
+    "reward_rate": 0.01,
+    "reward_prior": 0.5,
+    "reward_clip": 5.0,
+    "reward_centring": 0.0,
+    "cut_off_penalty": 1.0,
+    "rollout_epochs": 1,
+    "kl_kind": "corrected_k3",
+    "kl_horizon": 256.0,
+    "cispo_bound": 5.0,
+    "dual_clip": 0.0,
+    "clip_low": 0.2,
+    "clip_high": 0.28,
+    "off_policy": 0.0,
+    "off_policy_cap": 2.0,
+    "off_policy_gap": 8,
+    "off_policy_drift": 0.5,
+    "off_policy_ratio": 2.0,
+    "value_rate": 0.001,
+    "value_warmup": 20,
+    "value_clip": 0.0,
+    "gae_lambda": 0.95,
+    "gae_gamma": 1.0,
+    "q_serving": "distilled",
+    "q_rate": 0.001,
+    "q_gamma": 1.0,
+    "q_cql": 0.1,
+    "q_pair_reward": 0.5,
+    "q_edit_reward": 0.5,
+    "q_polyak": 0.05,
+    "min_chosen_log_ratio": -1.0,
+    "gate_min_gain": 0.0,
+    "gate_max_kl": 4.0,
+    "gate_max_endless_rise": 0.25,
+    "gate_max_empty_rise": 0.1,
+}
 RENAMED: dict[str, str | None] = {
     "trigger_items": "trigger.feedback",
     "trigger_seconds": "trigger.seconds",
@@ -54,71 +117,7 @@ RENAMED: dict[str, str | None] = {
     "advantage_scale": "ppo.variant",
     "token_reduction": "ppo.variant",
     "ratio_level": "ppo.variant",
-    # Retired: constants beside the code that reads them, or machinery without a measured gain.
-    **dict.fromkeys(
-        (
-            "lora_alpha",
-            "adam_beta1",
-            "adam_beta2",
-            "adam_eps",
-            "warmup_steps",
-            "cooldown",
-            "clip_norm",
-            "implicit_weight",
-            "half_life",
-            "side_ratio",
-            "simpo_gamma",
-            "dpop_penalty",
-            "length_alpha",
-            "thumb_scale",
-            "thumb_up_weight",
-            "thumb_down_weight",
-            "z0_decay",
-            "edit_flip_rate",
-            "edit_full_tokens",
-            "edit_nll",
-            "edit_unchanged_weight",
-            "flip_rate",
-            "trust_prior",
-            "trust_strength",
-            "reward_heads",
-            "reward_steps",
-            "reward_rate",
-            "reward_prior",
-            "reward_clip",
-            "reward_centring",
-            "cut_off_penalty",
-            "rollout_epochs",
-            "kl_kind",
-            "kl_horizon",
-            "cispo_bound",
-            "dual_clip",
-            "clip_low",
-            "clip_high",
-            "off_policy",
-            "off_policy_cap",
-            "off_policy_gap",
-            "off_policy_drift",
-            "off_policy_ratio",
-            "value_rate",
-            "value_warmup",
-            "value_clip",
-            "gae_lambda",
-            "gae_gamma",
-            "q_serving",
-            "q_rate",
-            "q_gamma",
-            "q_cql",
-            "q_pair_reward",
-            "q_edit_reward",
-            "q_polyak",
-            "min_chosen_log_ratio",
-            "gate_min_gain",
-            "gate_max_kl",
-            "gate_max_endless_rise",
-            "gate_max_empty_rise",
-        )
-    ),
+    **dict.fromkeys(RETIRED),
 }
 _RENAMED_VALUES = {"length_normalised": "length_normalized", "length_regularised": "length_regularized"}
 _VARIANTS = {
@@ -127,6 +126,14 @@ _VARIANTS = {
     ("token_reduction", "dr_grpo"): "dr_grpo",
 }
 _VARIANTS |= {("advantage_scale", "none"): "dr_grpo", ("token_reduction", "grpo"): "grpo"}
+_FOUR = ("surrogate", "advantage_scale", "token_reduction", "ratio_level")
+_CHOICES = {
+    "dapo": dict(zip(_FOUR, ("clip", "batch", "dapo", "token"), strict=True)),
+    "grpo": dict(zip(_FOUR, ("clip", "group", "grpo", "token"), strict=True)),
+    "dr_grpo": dict(zip(_FOUR, ("clip", "none", "dr_grpo", "token"), strict=True)),
+    "gspo": dict(zip(_FOUR, ("clip", "group", "grpo", "sequence"), strict=True)),
+    "cispo": dict(zip(_FOUR, ("cispo", "batch", "dapo", "token"), strict=True)),
+}
 
 
 def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,3 +147,14 @@ def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
         elif path is not None:
             by_path[path] = _RENAMED_VALUES.get(value, value) if isinstance(value, str) else value
     return by_path
+
+
+def not_followed(values: Mapping[str, Any]) -> list[str]:
+    """Return what an earlier release's run was set to and no run can be set to now, as `name=value`.
+
+    Retired settings count where they differ from their last default, and the four that `ppo.variant` replaces where the
+    variant that is taken has another value.
+    """
+    lost = [f"{name}={value}" for name, value in values.items() if RETIRED.get(name, value) != value]
+    variant = _CHOICES[renamed(values).get("ppo.variant", "dapo")]
+    return lost + [f"{name}={values[name]}" for name, taken in variant.items() if values.get(name, taken) != taken]

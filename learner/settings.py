@@ -220,7 +220,7 @@ class LearnerSettings(Settings):
     """Folder for everything that lasts: database, versions, cache."""
     model: str = Field("pocket", min_length=1)
     """Base model: a bundled name (`pocket`), a folder, or a hub id."""
-    device: str = Field("auto", pattern="^(auto|cpu|cuda)$")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for training: auto, cpu or cuda."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the forward passes. auto is float32 on a CPU and bfloat16 autocast on a GPU. Adapters and

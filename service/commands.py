@@ -107,7 +107,9 @@ def _without_learner_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
         if name in OF_THE_SERVICE:
             raise CannotStart(f"--learner.{name} is no setting of the learner's own; {OF_THE_SERVICE[name]}")
         learners.append("--" + flag.removeprefix("--learner."))
-        if "=" not in flag and rest:
+        if "=" not in flag:
+            if not rest or rest[0].startswith("--"):
+                raise CannotStart(f"{flag} needs a value")
             learners.append(rest.pop(0))
     return own, learners
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import logging
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,9 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded now: between fork and exec this is unsafe
 
 
+OWN_FLAGS = {"--data", "--model", "--config"}  # of the service, passed to the learner
+
+
 def learner_command(settings: ServeSettings, flags: Sequence[str] = ()) -> list[str]:
     """Return the command line of the learner for these settings; `flags` are settings of its own."""
     command = [
@@ -33,8 +37,6 @@ def learner_command(settings: ServeSettings, flags: Sequence[str] = ()) -> list[
         str(settings.data),
         "--model",
         settings.model,
-        "--device",
-        settings.device,
     ]
     if settings.config is not None:
         command += ["--config", str(settings.config)]
@@ -50,7 +52,15 @@ def check_learner(command: list[str]) -> None:
         raise CannotStart(f"{message}; serve without it: --no-learner") from error
     if done.returncode != 0:
         output = done.stderr.strip() or done.stdout.strip() or f"it ended with status {done.returncode}"
-        raise CannotStart(f"the learner cannot start: {output.splitlines()[-1]}")
+        raise CannotStart(f"the learner cannot start: {_as_typed(output.splitlines()[-1], command)}")
+
+
+def _as_typed(message: str, command: Sequence[str]) -> str:
+    """Return the learner's message with its flags as people give them to `attune serve`: `--learner.PATH`."""
+    passed_on = {part.partition("=")[0] for part in command if part.startswith("--")} - OWN_FLAGS
+    if message.split(" ")[0] not in passed_on:
+        return message
+    return re.sub(r"(?<![\w-])--(?=[a-z])", "--learner.", message)
 
 
 class LearnerChild:

@@ -56,7 +56,10 @@ def run(
         make_model = _local_model(settings)
     learner = None
     if not settings.no_learner:
-        learner = LearnerChild(learner_command(settings, learner_flags), settings.data / "logs" / "learner.log")
+        # Of the shared settings the learner finds the device itself, unless a flag of the service names it.
+        shared = ["--device", str(flags["device"])] if flags.get("device") is not None else []
+        command = learner_command(settings, [*shared, *learner_flags])
+        learner = LearnerChild(command, settings.data / "logs" / "learner.log")
     failures: list[str] = []
 
     def failed(message: str) -> None:

@@ -124,7 +124,7 @@ class ServeSettings(Settings):
 
     model_config = SettingsConfigDict(env_prefix="ATTUNE_")
 
-    host: str = "127.0.0.1"
+    host: str = Field("127.0.0.1", min_length=1)
     """Address to listen on. Beyond loopback it needs at least one API key."""
     port: int = Field(8000, ge=0, le=65535)
     """TCP port. 0 takes a free one."""
@@ -132,7 +132,7 @@ class ServeSettings(Settings):
     """Folder for everything that lasts: database, versions, logs."""
     model: str = Field("pocket", min_length=1)
     """Base model: a bundled name (`pocket`), a folder, or a hub id."""
-    device: str = Field("auto", pattern="^(auto|cpu|cuda)$")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for answers: auto, cpu or cuda."""
     vllm: str | None = Field(None, pattern="^https?://.+")
     """URL of a vLLM server of the same base model that generates in place of this machine. Its key is in
@@ -208,7 +208,7 @@ NAMES = Names(
         "LEARNER_",
     ),
     other_tables=("learner",),
-    hint="; the learner's are ATTUNE_LEARNER__*, and in the [learner] table",
+    hint="; the learner's are --learner.*, ATTUNE_LEARNER__* and the [learner] table",
 )
 
 

@@ -60,6 +60,11 @@ def restart_run(db: Database, run_id: str) -> Run:
     return run
 
 
+def set_run_settings(db: Database, run_id: str, settings: Mapping[str, Any]) -> None:
+    """Replace the settings of a run, for one that another release planned under other names."""
+    db.execute("UPDATE runs SET settings = ? WHERE id = ?", [json.dumps(settings), run_id])
+
+
 def get_run(db: Database, run_id: str) -> Run:
     """Return one run. Raises LookupError."""
     for row in db.query("SELECT * FROM runs WHERE id = ?", [run_id]):

@@ -229,6 +229,30 @@ def test_what_a_crash_left_behind_is_done_again_as_it_was_planned(
     assert read_version(world.folder / version.folder).seed == 77
 
 
+def test_a_run_that_an_earlier_release_planned_is_on_record_with_the_settings_that_it_has(
+    world: World, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = world.likes_short(16)
+    flat = {
+        "algorithm": "mixed",
+        "steps": 3,
+        "batch_items": 4,
+        "anchor_items": 8,
+        "anchor_batch": 2,
+        "lora_alpha": 16.0,
+    }
+    flat |= {"gate_samples": 8, "gate_max_tokens": 16, "cooldown": 0.5, "retry_of": "run-before"}
+    left = Run(new_id("run-"), "mixed", "running", flat, 77, 0, 12, 0, rows[11].seq or 0, now())
+    with transaction(world.db):
+        add_run(world.db, left)
+    assert start().take_up()
+    done, version = get_run(world.db, left.id), get_version(world.db, 1)
+    assert (done.state, done.settings["anchors"]["count"], done.settings["retry_of"]) == ("finished", 8, "run-before")
+    assert not {"cooldown", "anchor_items", "data"} & done.settings.keys()
+    assert read_version(world.folder / version.folder).settings == done.settings
+    assert "planned it with lora_alpha=16.0, cooldown=0.5, which is no setting now" in caplog.text
+
+
 def test_a_run_whose_settings_are_refused_now_does_not_keep_the_learner_from_its_work(
     world: World, start: Start, make_settings: Callable[..., LearnerSettings]
 ) -> None:

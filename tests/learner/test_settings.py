@@ -12,7 +12,7 @@ import torch
 from config.fields import fields_of, groups_of, range_of
 from learner.algorithms.reward import bootstrap_weights
 from learner.errors import BadSetting
-from learner.setting_names import RENAMED
+from learner.setting_names import RENAMED, RETIRED, not_followed
 from learner.settings import (
     NAMES,
     OFFLINE,
@@ -309,3 +309,30 @@ def test_the_largest_seed_fits_every_generator() -> None:
 @pytest.mark.parametrize("names", ["", "a:b", "a.b:c_1", "a:b,c.d:e", "a:b, c:d"])
 def test_reward_functions_are_named_one_or_several(names: str) -> None:
     assert load_settings({"reward_model.functions": names}).reward_model.functions == names
+
+
+def test_what_an_earlier_run_was_set_to_and_is_not_now_is_named() -> None:
+    usual = {"surrogate": "clip", "advantage_scale": "batch", "token_reduction": "dapo", "ratio_level": "token"}
+    assert not_followed({**RETIRED, **usual, "steps": 30}) == []
+    assert not_followed({**RETIRED, "reward_heads": 4, "cooldown": 0.5}) == ["cooldown=0.5", "reward_heads=4"]
+    both = not_followed({**usual, "surrogate": "cispo", "token_reduction": "dr_grpo"})
+    assert both == ["surrogate=cispo", "advantage_scale=batch"]  # the variant dr_grpo is taken
+
+
+@pytest.mark.parametrize("path", ["data", "gate.skill_probes", "anchors.file"])
+def test_an_empty_path_is_refused(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadSetting, match="is empty; name a path"):
+        load_settings({path: ""})
+    file = tmp_path / "attune.toml"
+    group, _, name = path.rpartition(".")
+    file.write_text(f"[learner.{group}]\n{name} = ''\n" if group else f"[learner]\n{name} = ''\n")
+    with pytest.raises(BadSetting, match=f"^{path} is empty; name a path"):
+        load_settings({}, file)
+    monkeypatch.setenv(NAMES.variable(path), "")  # an empty variable counts as unset
+    assert load_settings({}) == LearnerSettings()
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    file = tmp_path / "attune.toml"
+    file.write_bytes(b"\xef\xbb\xbf[learner]\nsteps = 3\n")
+    assert load_settings({}, file).steps == 3

@@ -75,8 +75,7 @@ def test_it_dies_with_the_service_even_by_kill_9(tmp_path: Path) -> None:
     code = textwrap.dedent(f"""
         import asyncio, sys
         from pathlib import Path
-        from service.errors import CannotStart
-from service.learner_child import LearnerChild, check_learner, learner_command
+        from service.learner_child import LearnerChild
         async def run():
             command = [sys.executable, "-c", "import time; time.sleep(60)"]
             child = LearnerChild(command, Path({str(tmp_path / "learner.log")!r}))
@@ -99,5 +98,11 @@ from service.learner_child import LearnerChild, check_learner, learner_command
 def test_a_setting_that_the_learner_refuses_is_one_line(tmp_path: Path) -> None:
     settings = serve_settings(data=tmp_path, model="pocket-nano")
     check_learner(learner_command(settings, ["--gate.holdout", "0.2"]))
-    with pytest.raises(CannotStart, match="^the learner cannot start: --gate.holdout cannot be '2': .*equal to 0.5$"):
+    with pytest.raises(CannotStart, match="^the learner cannot start: --learner.gate.holdout cannot be '2': .*0.5$"):
         check_learner(learner_command(settings, ["--gate.holdout", "2"]))
+    with pytest.raises(CannotStart, match="--learner.learning-rate is .*it is --learner.optimizer.learning-rate"):
+        check_learner(learner_command(settings, ["--learning-rate", "1"]))
+    config = tmp_path / "attune.toml"
+    config.write_text('[learner]\ndevice = "tpu"\n')
+    with pytest.raises(CannotStart, match="learner.device in .* cannot be 'tpu'"):
+        check_learner(learner_command(serve_settings(data=tmp_path, model="pocket-nano", config=config)))

@@ -78,7 +78,7 @@ def test_a_backend_needs_a_name_and_a_url(wrong: str) -> None:
         (
             "ATTUNE_ZZZ",
             "ATTUNE_ZZZ is no setting of attune serve; docs/settings.md lists them all; "
-            "the learner's are ATTUNE_LEARNER__*, and in the [learner] table",
+            "the learner's are --learner.*, ATTUNE_LEARNER__* and the [learner] table",
         ),
     ],
 )
@@ -101,7 +101,7 @@ def test_a_variable_that_is_no_setting_is_one_line(
         ("engine = 3\n", "is a group of settings; write it as the table [engine]"),
         ("[engin]\nmax_slots = 3\n", "is unknown; did you mean [engine]?"),
         ("[engine]\nmax_slots = 1\n", "engine.max_slots in"),
-        ("zzz = 3\n", "is unknown; docs/settings.md lists them all; the learner's are ATTUNE_LEARNER__*"),
+        ("zzz = 3\n", "is unknown; docs/settings.md lists them all; the learner's are --learner.*"),
         ("api_key = 3\n", "is unknown; docs/settings.md lists them all"),
         ("[lerner]\nsteps = 3\n", "the table 'lerner' in"),
         ("[lerner]\nsteps = 3\n", "did you mean [learner]?"),
@@ -201,6 +201,8 @@ def test_the_learners_flags_go_to_the_learner() -> None:
     own, learners = _without_learner_flags(given)
     assert own == ["--engine.max-slots", "6", "--limits.body-mb=2"]
     assert learners == ["--steps", "30", "--gate.holdout=0"]
+    with pytest.raises(CannotStart, match="^--learner.steps needs a value$"):
+        _without_learner_flags(["--learner.steps", "--learner.seed", "3"])
     for name in ("once", "check", "config", "data", "model"):
         with pytest.raises(CannotStart, match=f"--learner.{name} is no setting"):
             _without_learner_flags([f"--learner.{name}", "x"])
