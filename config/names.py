@@ -60,14 +60,20 @@ class Names:
 
         `spelled` writes a path as a flag or a variable. `others` are further names that may be meant.
         """
-        if path in self.renamed:
-            new = self.renamed[path]
+        table, _, ending = path.rpartition(".")
+        in_group = (ending,) if table in groups_of(self.kind) and path not in self.paths else ()
+        earlier = [name for name in (path, *in_group) if name in self.renamed]
+        if earlier:
+            new = self.renamed[earlier[0]]
             return f"it is {spelled(new)} now" if new is not None else "it is a setting no more; leave it out"
         group = [known for known in self.paths if known.startswith(f"{path}.")]
         if group:
             return f"it is a group of settings, such as {spelled(group[0])}"
-        same_ending = [known for known in self.paths if known.rpartition(".")[2] == path.rpartition(".")[2]]
-        similar = difflib.get_close_matches(path, [*self.paths, *others], 1) or same_ending
+        same_ending = [known for known in self.paths if known.rpartition(".")[2] == ending]
+        beside = [known for known in self.paths if table and known.rpartition(".")[0] == table]
+        similar = difflib.get_close_matches(ending, [known.rpartition(".")[2] for known in beside], 1)
+        similar = [f"{table}.{name}" for name in similar] or same_ending
+        similar = similar or difflib.get_close_matches(path, [*self.paths, *others], 1)
         return f"did you mean {spelled(similar[0])}?" if similar else LISTED + self.hint
 
     def table_advice(self, name: str) -> str:

@@ -336,3 +336,19 @@ def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     file = tmp_path / "attune.toml"
     file.write_bytes(b"\xef\xbb\xbf[learner]\nsteps = 3\n")
     assert load_settings({}, file).steps == 3
+
+
+@pytest.mark.parametrize(
+    ("table", "advice"),
+    [
+        ("[learner.ppo]\nsurrogate = 'clip'", "it is ppo.variant now"),
+        ("[learner.optimizer]\ncooldown = 0.5", "it is a setting no more; leave it out"),
+        ("[learner.optimizer]\nbeta = 0.5", "did you mean beta?"),
+        ("[learner.gate]\nholdut = 0.5", "did you mean gate.holdout?"),
+    ],
+)
+def test_a_wrong_name_in_a_group_gets_advice(table: str, advice: str, tmp_path: Path) -> None:
+    file = tmp_path / "attune.toml"
+    file.write_text(table)
+    with pytest.raises(BadSetting, match=f"{re.escape(advice)}$"):
+        load_settings({}, file)
