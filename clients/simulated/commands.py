@@ -125,7 +125,7 @@ def _print(outcome: "Outcome", path: Path, *, as_json: bool) -> None:
         return
     from attune.cli.printing import print_table
 
-    columns = ("version", "state", "items", "win rate", "95 % interval", "length", "taste", "right")
+    columns = ("version", "state", "feedback", "win rate", "95 % interval", "length", "taste", "right")
     rows = [
         (
             point.version,
@@ -139,7 +139,7 @@ def _print(outcome: "Outcome", path: Path, *, as_json: bool) -> None:
         )
         for point in outcome.points
     ]
-    print_table(columns, rows, right=("version", "items", "win rate", "length", "taste", "right"))
+    print_table(columns, rows, right=("version", "feedback", "win rate", "length", "taste", "right"))
     counts = ", ".join(f"{count} {kind}s" for kind, count in sorted(outcome.feedback_given.items()))
     settings = outcome.settings
     print(f"\nFeedback of {settings.users} users in {outcome.seconds:.0f} s: {counts}.")

@@ -64,7 +64,7 @@ def test_a_table_for_people(learned: FakeService, capsys: pytest.CaptureFixture[
     assert lines[0].split() == [
         "version",
         "state",
-        "items",
+        "feedback",
         "win",
         "rate",
         "95",

@@ -13,4 +13,5 @@ def update(url: Url = None, key: Key = None, as_json: Json = False) -> None:
     if as_json:
         print_json(learner)
     else:
-        print(f"the learner is {learner.state}; {learner.waiting} items wait; `attune events` shows the progress")
+        waiting = f"{learner.waiting} pieces of feedback wait"
+        print(f"the learner is {learner.state}; {waiting}; `attune events` shows the progress")

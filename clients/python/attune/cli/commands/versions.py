@@ -23,7 +23,7 @@ def list_versions(context: typer.Context, url: Url = None, key: Key = None, as_j
     if as_json:
         print_json(found)
         return
-    columns = ("version", "state", "from", "items", "answers", "thumbs", "win rate", "95 % interval", "made")
+    columns = ("version", "state", "from", "feedback", "answers", "thumbs", "win rate", "95 % interval", "made")
     rows = [
         (
             version.version,
@@ -38,7 +38,7 @@ def list_versions(context: typer.Context, url: Url = None, key: Key = None, as_j
         )
         for version in found
     ]
-    print_table(columns, rows, right=("version", "from", "items", "answers", "win rate"))
+    print_table(columns, rows, right=("version", "from", "feedback", "answers", "win rate"))
 
 
 def show_version(
@@ -106,7 +106,7 @@ def _print_version(version: attune.Version) -> None:
         ("state", version.state),
         ("made from", version.parent),
         ("by", version.algorithm),
-        ("of feedback", f"{version.items} items"),
+        ("learned from", f"{version.items} pieces of feedback"),
         ("digest", version.digest),
         ("made at", version.created_at),
         ("live at", version.live_at),
