@@ -29,7 +29,7 @@ class Pairs(NamedTuple):
     reference: PairLogps
     lengths: PairLengths
     flip_rate: Tensor  # (B,), in [0, 0.5): probability that the rater's label is wrong
-    weights: Tensor  # (B,), >= 0
+    example_weights: Tensor  # (B,), >= 0
 
 
 class Thumbs(NamedTuple):
@@ -39,7 +39,7 @@ class Thumbs(NamedTuple):
     reference_logps: Tensor
     lengths: Tensor
     up: Tensor  # bool
-    weights: Tensor
+    example_weights: Tensor
 
 
 class Corrections(NamedTuple):
@@ -50,7 +50,7 @@ class Corrections(NamedTuple):
     lengths: PairLengths
     changed_nll: Tensor  # (B,), `weighted_nll_loss` of the corrected completion by `change_of`
     num_changed: Tensor  # (B,), tokens that the correction changed
-    weights: Tensor
+    example_weights: Tensor
 
 
 class Totals(NamedTuple):
@@ -141,8 +141,8 @@ def _pair_terms(pairs: Pairs, totals: Totals, settings: MixedSettings, metrics: 
     metrics |= seen
     nll, _ = nll_loss(pairs.policy.chosen, pairs.lengths.chosen)
     return [
-        Term("pair", values, pairs.weights, totals.feedback),
-        Term("nll", nll, pairs.weights, totals.nll, settings.nll),
+        Term("pair", values, pairs.example_weights, totals.feedback),
+        Term("nll", nll, pairs.example_weights, totals.nll, settings.nll),
     ]
 
 
@@ -164,8 +164,8 @@ def _thumb_terms(
     metrics |= seen
     nll, _ = nll_loss(thumbs.logps, thumbs.lengths)
     return [
-        Term("thumb", values, thumbs.weights, totals.feedback, settings.thumb_scale),
-        Term("nll", nll, thumbs.weights * thumbs.up, totals.nll, settings.nll),
+        Term("thumb", values, thumbs.example_weights, totals.feedback, settings.thumb_scale),
+        Term("nll", nll, thumbs.example_weights * thumbs.up, totals.nll, settings.nll),
     ]
 
 
@@ -176,10 +176,17 @@ def _correction_terms(
         settings, corrections.policy, corrections.reference, corrections.lengths, settings.correction_flip_rate
     )
     metrics |= {f"correction/{name.removeprefix('pair/')}": value for name, value in seen.items()}
-    pair_weights = corrections.weights * (corrections.num_changed / settings.correction_full_tokens).clamp(max=1.0)
+    changed_share = (corrections.num_changed / settings.correction_full_tokens).clamp(max=1.0)
+    pair_weights = corrections.example_weights * changed_share
     nll, _ = nll_loss(corrections.policy.chosen, corrections.lengths.chosen)
     return [
         Term("correction", values, pair_weights, totals.feedback),
-        Term("correction_nll", corrections.changed_nll, corrections.weights, totals.feedback, settings.correction_nll),
-        Term("nll", nll, corrections.weights, totals.nll, settings.nll),
+        Term(
+            "correction_nll",
+            corrections.changed_nll,
+            corrections.example_weights,
+            totals.feedback,
+            settings.correction_nll,
+        ),
+        Term("nll", nll, corrections.example_weights, totals.nll, settings.nll),
     ]
