@@ -81,22 +81,22 @@ class LoopThread:
         self._thread.join(5.0)
 
 
-async def with_retries(attempt: Callable[[], Awaitable[T]], *, tries: int = 3, base_s: float = 0.2) -> T:
-    """Await `attempt()`; repeat it after a connection fault or a 5xx, with a growing, jittered pause."""
-    for turn in range(tries):
+async def with_retries(call: Callable[[], Awaitable[T]], *, tries: int = 3, base_s: float = 0.2) -> T:
+    """Await `call()`; repeat it after a connection fault or a 5xx, with a growing, jittered pause."""
+    for attempt in range(tries):
         try:
-            return await attempt()
+            return await call()
         except (httpx.TransportError, httpx.HTTPStatusError) as error:
             refused = isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500
-            if refused or turn == tries - 1:
+            if refused or attempt == tries - 1:
                 raise
-            await asyncio.sleep(jittered(turn, base_s))
+            await asyncio.sleep(jittered(attempt, base_s))
     raise AssertionError("unreachable")
 
 
-def jittered(turn: int, base_s: float = 0.2) -> float:
-    """Return the seconds to wait after failed attempt `turn` (from 0); jitter spreads simultaneous callers."""
-    return random.uniform(0.5, 1.0) * base_s * 2**turn
+def jittered(attempt: int, base_s: float = 0.2) -> float:
+    """Return the seconds to wait after attempt number `attempt` (from 0) fails; jitter spreads simultaneous callers."""
+    return random.uniform(0.5, 1.0) * base_s * 2**attempt
 
 
 def readable(name: str, error: Exception) -> str:

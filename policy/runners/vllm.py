@@ -193,7 +193,7 @@ class VllmRunner:
             "cache_salt": adapter_name(self._source),  # versions share no cached keys and values
         }
         began = False
-        for turn in range(3):
+        for attempt in range(3):
             try:
                 async with self._http.stream("POST", "/v1/completions", json=body) as answer:
                     if answer.status_code != 200:
@@ -223,10 +223,10 @@ class VllmRunner:
                     self._breaker.succeeded()  # a server that refuses is up
                 else:
                     self._breaker.left_off(answer_of(request_id))
-                if not down or began or turn == 2:  # a generation that has begun cannot be repeated
+                if not down or began or attempt == 2:  # a generation that has begun cannot be repeated
                     self._finish(request_id, TokenDelta(request_id, finish="error", error=readable(self._name, error)))
                     return
-                await asyncio.sleep(jittered(turn))
+                await asyncio.sleep(jittered(attempt))
 
     def _hand_on(self, request_id: str, chunk: dict[str, Any]) -> None:
         if "error" in chunk:

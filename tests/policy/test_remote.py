@@ -204,8 +204,8 @@ def test_who_leaves_during_the_try_leaves_it_to_the_next(tried_again: VllmRunner
 
 
 def test_pauses_grow_and_differ() -> None:
-    pauses = [[jittered(turn) for turn in range(4)] for _ in range(50)]
-    assert all(0.1 * 2**turn <= row[turn] <= 0.2 * 2**turn for row in pauses for turn in range(4))
+    pauses = [[jittered(attempt) for attempt in range(4)] for _ in range(50)]
+    assert all(0.1 * 2**index <= row[index] <= 0.2 * 2**index for row in pauses for index in range(4))
     assert len({row[0] for row in pauses}) > 40
 
 
