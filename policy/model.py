@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from policy.errors import ModelCorrupt, ModelNotFound, UnsupportedModel, first_line
-from policy.versions import MANIFEST
+from policy.versions import MANIFEST, file_sha256
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -59,7 +59,7 @@ def file_digest(path: Path) -> str:
     """Return a file's sha256. That of a large file is cached by path, size and modification time."""
     stat = path.stat()
     if stat.st_size < REMEMBERED:
-        return _sha256(path)
+        return file_sha256(path)
     memory = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "attune" / "digests.json"
     key = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
     try:
@@ -67,7 +67,7 @@ def file_digest(path: Path) -> str:
     except (OSError, ValueError):
         known = {}
     if key not in known:
-        known[key] = _sha256(path)
+        known[key] = file_sha256(path)
         try:
             memory.parent.mkdir(parents=True, exist_ok=True)
             temporary = memory.with_name(f"{memory.name}.{os.getpid()}")
@@ -276,8 +276,3 @@ def _check_weights(path: Path) -> None:
     there = path.stat().st_size
     if there < 8 + size + end:
         raise ModelCorrupt(f"{path} is cut short: {there} bytes of {8 + size + end}; fetch the model again")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -76,7 +76,7 @@ def write_version(
         temporary.mkdir(parents=True)
         save(temporary)
         files = {
-            str(path.relative_to(temporary)): _file_digest(path)
+            str(path.relative_to(temporary)): file_sha256(path)
             for path in sorted(temporary.rglob("*"))
             if path.is_file()
         }
@@ -129,7 +129,7 @@ def read_version(folder: Path, *, verify: bool = True) -> Manifest:
         for name, digest in manifest.files.items():
             if not (folder / name).is_file():
                 raise VersionCorrupt(f"{folder} lacks {name}, which its manifest names")
-            if _file_digest(folder / name) != digest:
+            if file_sha256(folder / name) != digest:
                 raise VersionCorrupt(f"{folder / name} is not what was trained: its sha256 is not {digest[:12]}...")
         if _digest(manifest.base_digest, manifest.files) != manifest.digest:
             raise VersionCorrupt(f"the digest in {folder / MANIFEST} is not that of its files")
@@ -183,7 +183,8 @@ def _digest(base_digest: str, files: dict[str, str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _file_digest(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hex digits. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

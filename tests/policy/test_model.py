@@ -181,8 +181,8 @@ def test_large_files_are_hashed_once(whole: Path, tmp_path: Path, monkeypatch: p
     with big.open("wb") as file:
         file.truncate(policy.model.REMEMBERED + 1)
     first = policy.model.file_digest(big)
-    monkeypatch.setattr(policy.model, "_sha256", lambda path: pytest.fail("hashed again"))
+    monkeypatch.setattr(policy.model, "file_sha256", lambda path: pytest.fail("hashed again"))
     assert policy.model.file_digest(big) == first
     os.utime(big, (1, 1))
-    monkeypatch.setattr(policy.model, "_sha256", lambda path: "fresh")
+    monkeypatch.setattr(policy.model, "file_sha256", lambda path: "fresh")
     assert policy.model.file_digest(big) == "fresh"
