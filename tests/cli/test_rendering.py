@@ -32,3 +32,13 @@ def test_deltas_of_any_size_add_up(size: int) -> None:
         shown.append(done)
     assert "".join(shown) + rest == TEXT
     assert all(block.count("```") % 2 == 0 for block in shown)
+
+
+def test_feedback_is_counted_as_people_read_it() -> None:
+    from attune.cli.printing import feedback_count
+
+    assert [feedback_count(count) for count in (0, 1, 2)] == [
+        "0 pieces of feedback",
+        "1 piece of feedback",
+        "2 pieces of feedback",
+    ]

@@ -12,7 +12,7 @@ import attune
 from attune._types.comparisons import Winner
 from attune._types.feedback import Reason
 from attune.cli import last_answer
-from attune.cli.printing import console
+from attune.cli.printing import console, feedback_count
 from attune.cli.rendering import rendering_for
 
 HELP = """\
@@ -186,7 +186,7 @@ class Conversation:
         for version in self._client.versions():
             rate = f"  wins {version.win_rate:.0%} of comparisons" if version.win_rate is not None else ""
             counts = f"{version.answers} answers, {version.thumbs.up} up, {version.thumbs.down} down"
-            print(f"{version.version:>4}  {version.state:10} of {version.items} pieces of feedback; {counts}{rate}")
+            print(f"{version.version:>4}  {version.state:10} of {feedback_count(version.items)}; {counts}{rate}")
 
     def _new(self, _: str) -> None:
         self._messages, self._conversation_id, self._answer = list(self._begin), None, None

@@ -27,6 +27,15 @@ def plain(value: Any) -> Any:
     return value
 
 
+def feedback_count(count: int) -> str:
+    """Return a number of feedback rows as people read it.
+
+    >>> feedback_count(1), feedback_count(16)
+    ('1 piece of feedback', '16 pieces of feedback')
+    """
+    return f"{count} piece of feedback" if count == 1 else f"{count} pieces of feedback"
+
+
 def print_json(value: Any) -> None:
     """Print one JSON value on one line."""
     print(json.dumps(plain(value), ensure_ascii=False), flush=True)

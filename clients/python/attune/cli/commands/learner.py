@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attune.cli.options import Json, Key, Url, connect
-from attune.cli.printing import print_json
+from attune.cli.printing import feedback_count, print_json
 
 
 def update(url: Url = None, key: Key = None, as_json: Json = False) -> None:
@@ -13,5 +13,5 @@ def update(url: Url = None, key: Key = None, as_json: Json = False) -> None:
     if as_json:
         print_json(learner)
     else:
-        waiting = f"{learner.waiting} pieces of feedback wait"
+        waiting = f"{feedback_count(learner.waiting)} waiting"
         print(f"the learner is {learner.state}; {waiting}; `attune events` shows the progress")

@@ -8,7 +8,7 @@ import typer
 
 import attune
 from attune.cli.options import Json, Key, Url, connect
-from attune.cli.printing import plain, print_json, print_table, shortened
+from attune.cli.printing import feedback_count, plain, print_json, print_table, shortened
 
 Number = Annotated[int, typer.Argument(min=0, help="Number of the version.", show_default=False)]
 
@@ -106,7 +106,7 @@ def _print_version(version: attune.Version) -> None:
         ("state", version.state),
         ("made from", version.parent),
         ("by", version.algorithm),
-        ("learned from", f"{version.items} pieces of feedback"),
+        ("learned from", feedback_count(version.items)),
         ("digest", version.digest),
         ("made at", version.created_at),
         ("live at", version.live_at),
