@@ -89,7 +89,7 @@ def test_promote_roll_back_and_update(capsys: Capture, fake: FakeService) -> Non
     assert printed(capsys, "promote", "0") == "version 0 is live\n"
     assert printed(capsys, "rollback", "1") == "version 1 is live\n"
     assert as_json(capsys, "rollback")["version"] == 0
-    assert "5 pieces of feedback wait" in printed(capsys, "update")
+    assert "5 pieces of feedback waiting" in printed(capsys, "update")
     assert refused(capsys, "promote", "2") == "attune: Version 2 is rejected and cannot go live.\n"
     assert fake.requests("rollback")[-1].body == {}
 
