@@ -41,7 +41,7 @@ class Allowed(NamedTuple):
 ALLOWED = (
     Allowed("pocket/skills/*.py", "*[wW]ord*", "skills of the bundled model that are about words: spelling, counting"),
     Allowed("pocket/skills/*.py", "*WORDS", "the words that such skills ask about"),
-    Allowed("pocket/skills/refusing.py", "[pP][lL][aA][cC][eE]*", "places of the world that a question names"),
+    Allowed("pocket/skills/refus*.py", "[pP][lL][aA][cC][eE]*", "places of the world that a question names"),
     Allowed("tests/pocket/test_skills.py", "words", "words of a sentence that a skill makes"),
     Allowed("*.py", "tie_word_embeddings", "a configuration key of transformers"),
     Allowed("*.py", "WordLevel", "a class of the package tokenizers"),
