@@ -101,8 +101,7 @@ Feedback, steps and CPU seconds are sums over the updates.
 
 {table(columns, rows)}
 
-The settings of each method, under the names of that commit. `cooldown` is retired, and
-[the settings page](settings.md) has today's names.
+The settings that differ from [the defaults](settings.md), by method.
 
 {table(("method", "settings"), given)}"""
 
