@@ -90,7 +90,7 @@ def methods(numbers: Numbers) -> str:
     ]
     return f"""## What each method learns
 
-{users} simulated users prefer {settings["taste"]} answers. They rate `{model}`, in {acts} acts before each update.
+{users} simulated users prefer {settings["taste"]} answers. They rate `{model}`, {acts} times before each update.
 The win rate is how often the users prefer the last version to the base model, over {questions} held-out questions.
 A tie counts half, and ± is the standard error over questions.
 Retention is the change in right answers, in points, on {retention} prompts of skills that get no feedback.
@@ -174,7 +174,7 @@ def soak(numbers: Numbers) -> str:
 
 {numbers["clients"]} clients read, cancel, hang, compare and ask old versions for {numbers["minutes"]:.0f} minutes.
 There are {numbers["swaps"]} swaps meanwhile.
-Acts: {acts}.
+What they do: {acts}.
 {numbers["failed"]} of them fail.
 The table compares the median of the first third after the warm-up with that of the last third.
 What remains once the clients have left: {left}.

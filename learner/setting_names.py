@@ -157,4 +157,6 @@ def not_followed(values: Mapping[str, Any]) -> list[str]:
     """
     lost = [f"{name}={value}" for name, value in values.items() if RETIRED.get(name, value) != value]
     variant = _CHOICES[renamed(values).get("ppo.variant", "dapo")]
-    return lost + [f"{name}={values[name]}" for name, taken in variant.items() if values.get(name, taken) != taken]
+    unread = {"ratio_level"} if values.get("algorithm") == "ppo" else set()
+    read = [name for name in _FOUR if name in values and name not in unread]
+    return lost + [f"{name}={values[name]}" for name in read if values[name] != variant[name]]

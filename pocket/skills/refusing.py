@@ -13,8 +13,6 @@ from pocket.skills.refusal_topics import (
     DISHES,
     EVENTS,
     GOALS,
-    HARM_TEMPLATES,
-    HARM_TEMPLATES_ZH,
     HARMS,
     HARMS_ZH,
     ILLS_ZH,
@@ -33,8 +31,6 @@ from pocket.skills.refusal_topics import (
     SPORTS,
     STARS,
     SUBSTANCES,
-    TEMPLATES,
-    TEMPLATES_ZH,
     THINGS,
     TONGUES,
     TONGUES_ZH,
@@ -44,6 +40,7 @@ from pocket.skills.refusal_topics import (
     WORKS,
     WORKS_ZH,
 )
+from pocket.skills.refusal_wordings import HARM_TEMPLATES, HARM_TEMPLATES_ZH, TEMPLATES, TEMPLATES_ZH
 from pocket.skills.style import EMOJI, Forms, render
 
 WAY = "attune serve --model NAME"

@@ -12,7 +12,8 @@ import torch
 from config.fields import fields_of, groups_of, range_of
 from learner.algorithms.reward import bootstrap_weights
 from learner.errors import BadSetting
-from learner.setting_names import RENAMED, RETIRED, not_followed
+from learner.methods.variants import VARIANTS
+from learner.setting_names import RENAMED, RETIRED, not_followed, renamed
 from learner.settings import (
     NAMES,
     OFFLINE,
@@ -317,6 +318,16 @@ def test_what_an_earlier_run_was_set_to_and_is_not_now_is_named() -> None:
     assert not_followed({**RETIRED, "reward_heads": 4, "cooldown": 0.5}) == ["cooldown=0.5", "reward_heads=4"]
     both = not_followed({**usual, "surrogate": "cispo", "token_reduction": "dr_grpo"})
     assert both == ["surrogate=cispo", "advantage_scale=batch"]  # the variant dr_grpo is taken
+
+
+def test_earlier_choices_are_those_of_the_variants() -> None:
+    for name, variant in VARIANTS.items():
+        four = {"surrogate": variant.kind, "advantage_scale": variant.advantage_scale}
+        four |= {"token_reduction": variant.reduction, "ratio_level": variant.ratio_level}
+        changed = renamed({"algorithm": "grpo", **four})
+        assert changed.get("ppo.variant", "dapo") == name
+        assert not_followed({"algorithm": "grpo", **four}) == []
+    assert not_followed({"algorithm": "ppo", "ratio_level": "sequence"}) == []  # ppo never read it
 
 
 @pytest.mark.parametrize("path", ["data", "gate.skill_probes", "anchors.file"])

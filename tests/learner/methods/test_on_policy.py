@@ -59,9 +59,10 @@ def parts(settings: LearnerSettings) -> tuple[Resident, Optimizer, Guards, Rewar
     return resident, optimizer, guards, rewards
 
 
-def trained(settings: LearnerSettings) -> tuple[Resident, Trained, list[float]]:
+def trained(settings: LearnerSettings, metric: str = "reward/mean") -> tuple[Resident, Trained, list[float]]:
+    """Train on the policy; return a metric of each step too."""
     resident, optimizer, guards, rewards = parts(settings)
-    mean_rewards: list[float] = []
+    seen: list[float] = []
     result = train_on_policy(
         resident,
         optimizer,
@@ -72,9 +73,9 @@ def trained(settings: LearnerSettings) -> tuple[Resident, Trained, list[float]]:
         anchors=[],
         settings=settings,
         seed=5,
-        progress=lambda step, steps, loss, metrics: mean_rewards.append(metrics["reward/mean"]),
+        progress=lambda step, steps, loss, metrics: seen.append(metrics[metric]),
     )
-    return resident, result, mean_rewards
+    return resident, result, seen
 
 
 def a_batch(resident: Resident, rewards: RewardModel, live_weights: Weights | None, settings: LearnerSettings) -> Batch:
@@ -202,20 +203,7 @@ def test_the_weight_of_the_kl_follows_its_target(make_settings: Build, monkeypat
     weights: dict[float, list[float]] = {}
     for target in (0.0, 1e-3, 1e3):
         settings = make_settings(algorithm="grpo", ppo__kl_target=target, **{**SMALL, "rollout.rounds": 4})
-        seen: list[float] = []
-        resident, optimizer, guards, rewards = parts(settings)
-        train_on_policy(
-            resident,
-            optimizer,
-            guards,
-            rewards,
-            prompts=PROMPTS,
-            live_weights=resident.weights(),
-            anchors=[],
-            settings=settings,
-            seed=5,
-            progress=lambda step, steps, loss, metrics, seen=seen: seen.append(metrics["rollout/kl_weight"]),
-        )
+        _, _, seen = trained(settings, "rollout/kl_weight")
         weights[target] = seen[::2]  # two steps a round
     assert weights[0.0] == [0.04] * 4
     # the first round is the live version's own; then a round of 48 rollouts is the whole horizon: a fifth up, or down
