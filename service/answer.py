@@ -232,7 +232,9 @@ class Answer:
             ensure_conversation(db, self.conversation_id, request.caller.rater_id, _title(request.prompts[0]))
         completions = self.completions()
         add_completions(db, completions)
-        add_event(db, "completion", {"completion_id": self.id, "version": self.number})
+        add_event(
+            db, "completion", {"completion_id": self.id, "version": self.number, "rater": request.caller.rater_id}
+        )
         if (
             request.kind == "chat"
             and request.caller.may("feedback")
@@ -243,7 +245,11 @@ class Answer:
 
     def _completion(self, generation: Generation | TextGeneration) -> Completion:
         prompt, request = self.prompts[generation.index // self.request.n], self.request
-        extra = {"stop": list(request.sampling.stop) or None, "metadata": request.metadata or None}
+        extra = {
+            "stop": list(request.sampling.stop) or None,
+            "metadata": request.metadata or None,
+            "user": request.caller.user_tag or None,
+        }
         return Completion(
             id=self.id,
             choice=generation.index,

@@ -22,6 +22,8 @@ class Caller:
     key_id: str
     rater_id: str
     scopes: tuple[str, ...]
+    user_tag: str = ""
+    """OpenAI's `user` from a key without the scope act-as: a label on answers, which gives no rights."""
 
     @property
     def is_local(self) -> bool:
@@ -31,6 +33,28 @@ class Caller:
     def may(self, scope: str) -> bool:
         """Whether the key has this scope."""
         return scope in self.scopes
+
+    @property
+    def owner_to_rate(self) -> str | None:
+        """The rater whose answers the caller may rate, None for everybody's.
+
+        An answer is rated by who asked for it, by a front end for its users (act-as), or by an admin.
+        """
+        return None if self.may("act-as") or self.may("admin") else self.rater_id
+
+    @property
+    def owner_to_read(self) -> str | None:
+        """The rater whose rows exist for the caller, None for everybody's."""
+        return None if self.may("admin") else self.rater_id
+
+    def for_user(self, user: str | None) -> "Caller":
+        """Return the caller for OpenAI's `user`: that rater with the scope act-as, else the same with a tag.
+
+        Raises Forbidden and Unprocessable as `acting_as` does.
+        """
+        if not user:
+            return self
+        return self.acting_as(user, "user") if self.may("act-as") else replace(self, user_tag=user)
 
     def acting_as(self, rater_id: str | None, field: str) -> "Caller":
         """Return the caller in the name of an end user; `field` is where the request names that user.

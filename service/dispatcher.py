@@ -1,7 +1,6 @@
 """Begins answers: chooses who answers, waits for admission and a slot, renders the prompt, and starts."""
 
 import asyncio
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from service.local_answer import LocalAnswer
 from service.metrics import Metrics
 from service.model import Model
 from service.settings import ServeSettings
-from store.conversations import get_conversation
+from store.conversations import check_can_continue
 from store.errors import UnknownConversation, UnknownVersion
 from store.ids import new_id
 from store.versions import get_version
@@ -44,8 +43,8 @@ class Dispatcher:
     async def begin(self, request: AnswerRequest) -> Answer:
         """Return an answer whose generations have started.
 
-        Raises ModelNotFound, NotFound for somebody else's conversation, ContextLengthExceeded, Overloaded,
-        EngineFailed, BackendDown.
+        Raises ModelNotFound, NotFound for a conversation that is deleted or another's, ContextLengthExceeded,
+        Overloaded, EngineFailed, BackendDown.
         """
         conversation_id = request.conversation_id or new_id("conv-")
         if request.conversation_id is not None:
@@ -127,7 +126,7 @@ class Dispatcher:
         )
 
     async def _check_owner(self, conversation_id: str, caller: Caller) -> None:
-        with contextlib.suppress(UnknownConversation):  # a new one may carry the caller's own id
-            found = await self._records.read(lambda db: get_conversation(db, conversation_id))
-            if found.rater_id != caller.rater_id:
-                raise NotFound(f"there is no conversation {conversation_id!r}", param="conversation_id")
+        try:
+            await self._records.read(lambda db: check_can_continue(db, conversation_id, caller.rater_id))
+        except UnknownConversation as error:
+            raise NotFound(str(error), param="conversation_id") from error

@@ -35,15 +35,15 @@ async def store_feedback(
     return stored, was_there
 
 
-def check_completions(db: Database, feedback: Feedback) -> None:
+def check_completions(db: Database, feedback: Feedback, owner: str | None = None) -> None:
     """Raise unless the rated answers exist and, for a preference, are two answers to the same prompt.
 
-    Raises UnknownCompletion, Unprocessable.
+    With `owner`, only answers that this rater asked for exist. Raises UnknownCompletion, Unprocessable.
     """
-    better = get_completion(db, feedback.completion_id, feedback.choice)
+    better = get_completion(db, feedback.completion_id, feedback.choice, rater_id=owner)
     if feedback.other_completion_id is None:
         return
-    worse = get_completion(db, feedback.other_completion_id, feedback.other_choice or 0)
+    worse = get_completion(db, feedback.other_completion_id, feedback.other_choice or 0, rater_id=owner)
     if (worse.id, worse.choice) == (better.id, better.choice):
         raise Unprocessable("preferred_over: an answer cannot be preferred over itself", param="preferred_over")
     if worse.messages != better.messages:

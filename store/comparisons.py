@@ -31,8 +31,9 @@ def add_comparison(db: Database, comparison: Comparison) -> None:
     db.table("comparisons").insert(asdict(comparison))
 
 
-def get_comparison(db: Database, comparison_id: str) -> Comparison:
-    """Return one comparison. Raises UnknownComparison."""
-    for row in db.query("SELECT * FROM comparisons WHERE id = ?", [comparison_id]):
+def get_comparison(db: Database, comparison_id: str, *, rater_id: str | None = None) -> Comparison:
+    """Return one comparison, with `rater_id` only if that rater asked for it. Raises UnknownComparison otherwise."""
+    query = "SELECT * FROM comparisons WHERE id = ? AND rater_id = coalesce(?, rater_id)"
+    for row in db.query(query, [comparison_id, rater_id]):
         return Comparison(**row)
     raise UnknownComparison(f"there is no comparison {comparison_id!r}")

@@ -46,9 +46,10 @@ def add_completions(db: Database, completions: Iterable[Completion]) -> None:
     db.table("completions").insert_all([_row(completion) for completion in completions])
 
 
-def get_completion(db: Database, completion_id: str, choice: int = 0) -> Completion:
-    """Return one completion. Raises UnknownCompletion."""
-    for row in db.query("SELECT * FROM completions WHERE id = ? AND choice = ?", [completion_id, choice]):
+def get_completion(db: Database, completion_id: str, choice: int = 0, *, rater_id: str | None = None) -> Completion:
+    """Return one completion, with `rater_id` only if that rater asked for it. Raises UnknownCompletion otherwise."""
+    query = "SELECT * FROM completions WHERE id = ? AND choice = ? AND rater_id = coalesce(?, rater_id)"
+    for row in db.query(query, [completion_id, choice, rater_id]):
         return _completion(row)
     raise UnknownCompletion(f"there is no completion {completion_id!r} with a choice {choice}")
 

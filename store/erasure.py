@@ -66,6 +66,8 @@ _ON_THEIR_COMPLETIONS = (
 _DELETIONS = (
     "DELETE FROM feedback_of_version WHERE feedback_id IN (SELECT id FROM gone)",
     "DELETE FROM events WHERE kind = 'feedback' AND json_extract(data, '$.feedback_id') IN (SELECT id FROM gone)",
+    "DELETE FROM events WHERE kind = 'completion' "
+    "AND json_extract(data, '$.completion_id') IN (SELECT id FROM completions WHERE rater_id = :rater)",
     "DELETE FROM feedback WHERE id IN (SELECT id FROM gone)",
     "DELETE FROM comparisons WHERE rater_id = :rater OR EXISTS "
     "(SELECT 1 FROM completions c WHERE c.rater_id = :rater AND c.id IN (a_completion_id, b_completion_id))",

@@ -75,9 +75,10 @@ def add_feedback(db: Database, feedback: Feedback) -> tuple[Feedback, bool]:
     return Feedback(**{**row, "seq": seq}), False
 
 
-def get_feedback(db: Database, feedback_id: str) -> Feedback:
-    """Return one row, which may be retracted. Raises UnknownFeedback."""
-    for row in db.query("SELECT * FROM feedback WHERE id = ?", [feedback_id]):
+def get_feedback(db: Database, feedback_id: str, *, rater_id: str | None = None) -> Feedback:
+    """Return one row, which may be retracted; with `rater_id` only if that rater gave it. Raises UnknownFeedback."""
+    query = "SELECT * FROM feedback WHERE id = ? AND rater_id = coalesce(?, rater_id)"
+    for row in db.query(query, [feedback_id, rater_id]):
         return _feedback(row)
     raise UnknownFeedback(f"there is no feedback {feedback_id!r}")
 

@@ -113,7 +113,8 @@ export function fromService({ id, title, updated_at, completions = [] }) {
 
 function answerOf(completion) {
   const answer = { id: completion.id, choice: completion.choice, text: completion.content, model: completion.model, state: "done", feedback: {} };
-  for (const row of [...(completion.feedback ?? [])].reverse()) {
+  const own = (completion.feedback ?? []).filter((row) => row.own !== false); // an admin is sent everybody's
+  for (const row of own.reverse()) {
     if (row.kind === "thumb") Object.assign(answer, { thumb: row.value > 0.5 ? "up" : "down" });
     if (row.kind === "correction") answer.correction = row.text;
     answer.feedback[row.kind] = row.id;

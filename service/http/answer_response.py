@@ -12,6 +12,7 @@ from service.errors import RequestError, as_request_error
 from service.http.dependencies import service_of
 from service.http.disconnects import unless_reader_leaves
 from service.http.sse import ChunkWriter, EventStream, event
+from store.errors import StoreError
 
 READ_GRACE_S = 60.0  # how much longer than its generation an answer may take to be read
 Choice = dict[str, Any]
@@ -94,7 +95,7 @@ async def _chunks(answer: Answer, form: AnswerFormat, *, with_logprobs: bool, wi
             yield write(choice)
     except Exception as error:  # the status is long sent, so the error goes into the stream, as OpenAI's SDK expects
         yield event(as_request_error(error).body())
-        if not isinstance(error, RequestError):
+        if not isinstance(error, RequestError | StoreError):
             raise
         return
     for generation in answer.generations:

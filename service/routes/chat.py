@@ -21,7 +21,7 @@ async def chat(request: Request, body: ChatBody, caller: ChatCaller) -> Response
     refuse_unsupported(body)
     service = service_of(request)
     answer_request = AnswerRequest(
-        caller=caller.acting_as(body.user, "user"),
+        caller=caller.for_user(body.user),
         kind="chat",
         model=body.model,
         prompts=(tuple(message.plain() for message in body.messages),),

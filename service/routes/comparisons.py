@@ -99,7 +99,7 @@ async def choose(
 ) -> JSONResponse:
     """Record which answer was better, and name the models. A later choice of the same rater replaces this one."""
     service = service_of(request)
-    comparison, a, b = await service.records.read(lambda db: _sides(db, comparison_id))
+    comparison, a, b = await service.records.read(lambda db: _sides(db, comparison_id, caller.owner_to_rate))
     feedback = Feedback(
         new_id("fb-"),
         "choice",
@@ -124,8 +124,8 @@ async def choose(
     return acknowledgement(stored, was_there, {"models": models})
 
 
-def _sides(db: Database, comparison_id: str) -> tuple[Comparison, Completion, Completion]:
-    comparison = get_comparison(db, comparison_id)
+def _sides(db: Database, comparison_id: str, owner: str | None) -> tuple[Comparison, Completion, Completion]:
+    comparison = get_comparison(db, comparison_id, rater_id=owner)
     return (
         comparison,
         get_completion(db, comparison.a_completion_id, comparison.a_choice),

@@ -25,7 +25,7 @@ async def complete(request: Request, body: CompletionsBody, caller: ChatCaller) 
     service = service_of(request)
     prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
     answer_request = AnswerRequest(
-        caller=caller.acting_as(body.user, "user"),
+        caller=caller.for_user(body.user),
         kind="completion",
         model=body.model,
         prompts=tuple(({"role": "user", "content": prompt},) for prompt in prompts),

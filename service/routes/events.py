@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
@@ -12,6 +12,7 @@ from service.auth import Caller
 from service.event_signal import EventSignal
 from service.http.dependencies import AnyCaller, service_of
 from service.http.sse import EventStream
+from service.personal_fields import event_for
 from store.events import Event, events_after
 
 router = APIRouter(tags=["learning"])
@@ -39,7 +40,8 @@ async def _events(records: Records, event_signal: EventSignal, caller: Caller, s
     while not event_signal.closed:
         found = await records.read(lambda db, seq=seq: events_after(db, seq, BATCH))  # type: ignore[misc]
         for one in found:
-            yield _frame(one, caller)
+            if (shown := event_for(one, caller)) is not None:
+                yield _frame(shown)
             seq = one.seq
         if len(found) == BATCH:
             await asyncio.sleep(0)
@@ -47,9 +49,6 @@ async def _events(records: Records, event_signal: EventSignal, caller: Caller, s
             yield b": nothing new\n\n"
 
 
-def _frame(event: Event, caller: Caller) -> bytes:
-    """Return one event; only admins see who gave feedback."""
-    data: dict[str, Any] = {**event.data, "at": event.created_at}
-    if not caller.may("admin"):
-        data.pop("rater", None)
+def _frame(event: Event) -> bytes:
+    data = {**event.data, "at": event.created_at}
     return f"id: {event.seq}\nevent: {event.kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()

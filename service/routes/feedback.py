@@ -4,21 +4,23 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field, model_validator
 from sqlite_utils import Database
 from starlette.responses import JSONResponse
 
-from service.errors import Forbidden
+from service.auth import Caller
 from service.feedback_intake import check_completions, digest_of, store_feedback
-from service.http.dependencies import AdminCaller, FeedbackCaller, IdempotencyKey, service_of
+from service.http.dependencies import AdminCaller, FeedbackCaller, IdempotencyKey, allow, service_of
 from service.http.feedback_json import acknowledgement, feedback_json
-from service.http.pagination import page_of
+from service.http.pagination import Cursor, page_of
 from service.http.schemas import REASONS, Body
 from store.feedback import Feedback, get_feedback, list_feedback, retract_feedback
 from store.ids import new_id, now
 
 router = APIRouter(tags=["feedback"])
+CURSOR = Cursor("feedback", int)  # of the page's last seq
+RetractingCaller = Annotated[Caller, Depends(allow("feedback", "admin"))]
 
 
 class WorseAnswer(Body):
@@ -64,17 +66,16 @@ async def give_feedback(
         body_digest=digest_of("feedback", body),
     )
     service = service_of(request)
-    check = partial(check_completions, feedback=feedback)
+    check = partial(check_completions, feedback=feedback, owner=caller.owner_to_rate)
     return acknowledgement(*await store_feedback(service.records, service.metrics, feedback, check))
 
 
 @router.delete("/v1/feedback/{feedback_id}", status_code=204)
-async def take_back(request: Request, feedback_id: str, caller: FeedbackCaller) -> Response:
+async def take_back(request: Request, feedback_id: str, caller: RetractingCaller) -> Response:
     """Retract feedback: the caller's own, or anybody's for an admin. It is never learned from again."""
 
     def retract(db: Database) -> None:
-        if get_feedback(db, feedback_id).rater_id != caller.rater_id and not caller.may("admin"):
-            raise Forbidden("only who gave this feedback, or an admin, can take it back")
+        get_feedback(db, feedback_id, rater_id=caller.owner_to_read)
         retract_feedback(db, feedback_id, caller.rater_id)
 
     await service_of(request).records.write(retract)
@@ -85,16 +86,19 @@ async def take_back(request: Request, feedback_id: str, caller: FeedbackCaller) 
 async def all_feedback(
     request: Request,
     caller: AdminCaller,
-    cursor: int | None = None,
+    cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     completion_id: str | None = None,
     rater: str | None = None,
 ) -> dict[str, Any]:
     """Page through all feedback, newest first."""
+    before = CURSOR.read(cursor)
     found = await service_of(request).records.read(
-        lambda db: list_feedback(db, before_seq=cursor, limit=limit + 1, completion_id=completion_id, rater_id=rater)
+        lambda db: list_feedback(
+            db, before_seq=before[0] if before else None, limit=limit + 1, completion_id=completion_id, rater_id=rater
+        )
     )
-    return page_of(found, limit, feedback_json, lambda feedback: feedback.seq)
+    return page_of(found, limit, feedback_json, lambda feedback: CURSOR.of(feedback.seq))
 
 
 def _feedback(body: FeedbackBody) -> Feedback:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 
 from service.http.dependencies import AdminCaller, AnyCaller, service_of
 from service.learner_state import describe_learner
+from service.personal_fields import for_caller
 from store.learner import add_order
 
 router = APIRouter(tags=["learning"])
@@ -14,7 +15,8 @@ router = APIRouter(tags=["learning"])
 @router.get("/v1/learner")
 async def learner(request: Request, caller: AnyCaller) -> dict[str, Any]:
     """Show what the learner does, what waits for it, and when it begins next."""
-    return await service_of(request).records.read(describe_learner)
+    described: dict[str, Any] = for_caller(await service_of(request).records.read(describe_learner), caller)
+    return described
 
 
 @router.post("/v1/learner/update", status_code=202)

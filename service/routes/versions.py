@@ -17,6 +17,7 @@ from service.http.dependencies import AdminCaller, AnyCaller, service_of
 from service.http.feedback_json import feedback_json
 from service.http.schemas import Body
 from service.learner_state import scalar_metrics
+from service.personal_fields import for_caller
 from store.completions import recent_prompts
 from store.feedback import get_feedback
 from store.runs import Run, get_run
@@ -49,7 +50,10 @@ async def list_versions(request: Request, caller: AnyCaller) -> dict[str, Any]:
 
 @router.get("/v1/versions/{number}")
 async def show_version(request: Request, number: int, caller: AnyCaller) -> dict[str, Any]:
-    """Show one version: its row, the run that made it, the gate's report and its manifest."""
+    """Show one version: its row, the run that made it, the gate's report and its manifest.
+
+    Only an admin sees which raters it learned from.
+    """
     service = service_of(request)
 
     def look_up(db: Database) -> tuple[Version, dict[int, Tally], Run | None]:
@@ -58,7 +62,8 @@ async def show_version(request: Request, number: int, caller: AnyCaller) -> dict
 
     version, counts, run = await service.records.read(look_up)
     manifest = await asyncio.to_thread(service.model.manifest, version)
-    return {**_row(version, counts, service.engine), "run": _run(run), "gate": version.gate, "manifest": manifest}
+    detail = {"run": _run(run), "gate": version.gate, "manifest": manifest}
+    return {**_row(version, counts, service.engine), **for_caller(detail, caller)}
 
 
 @router.get("/v1/versions/{number}/feedback")

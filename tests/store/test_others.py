@@ -39,11 +39,46 @@ def test_conversations_are_found_searched_paged_and_deleted(db: Database) -> Non
     assert [found.id for found in conversations(db, "ann", search="two")] == ["two"]
     page = conversations(db, "ann", limit=2)
     assert [found.id for found in page] == ["three", "two"]
-    assert [found.id for found in conversations(db, "ann", before=page[-1].updated_at)] == ["one", "talk"]
+    assert [found.id for found in conversations(db, "ann", before=(page[-1].updated_at, page[-1].id))] == [
+        "one",
+        "talk",
+    ]
     delete_conversation(db, "two")
     assert "two" not in [found.id for found in conversations(db, None)]
     with pytest.raises(UnknownConversation):
         get_conversation(db, "two")
+
+
+def test_a_page_of_conversations_ends_anywhere_among_those_of_one_moment(db: Database) -> None:
+    for name in "abcde":
+        ensure_conversation(db, name, "bob", name)
+    db.execute("UPDATE conversations SET updated_at = '2026-01-01' WHERE rater_id = 'bob'")
+    found, before = [], None
+    for _ in range(3):
+        page = conversations(db, "bob", before=before, limit=2)
+        found += [conversation.id for conversation in page]
+        before = (page[-1].updated_at, page[-1].id)
+    assert found == ["e", "d", "c", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("search", "expected"),
+    [("%", ["100 %"]), ("_", ["snake_case"]), ("\\", ["back\\slash"]), ("e_c", ["snake_case"]), ("0 %", ["100 %"])],
+)
+def test_each_character_of_a_search_means_itself(db: Database, search: str, expected: list[str]) -> None:
+    for title in ("100 %", "snake_case", "back\\slash", "plain"):
+        ensure_conversation(db, title, "bob", title)
+    assert [found.title for found in conversations(db, "bob", search=search)] == expected
+
+
+def test_a_conversation_is_continued_by_its_rater_until_it_is_deleted(db: Database) -> None:
+    ensure_conversation(db, "anns", "ann", "about cats")
+    with pytest.raises(UnknownConversation) as of_another:
+        ensure_conversation(db, "anns", "bob", "about cats")
+    delete_conversation(db, "anns")
+    with pytest.raises(UnknownConversation) as deleted:
+        ensure_conversation(db, "anns", "ann", "about cats")
+    assert str(of_another.value) == str(deleted.value)
 
 
 def test_orders_are_taken_once_and_a_change_of_state_is_one_event(db: Database) -> None:
