@@ -129,4 +129,4 @@ class Dispatcher:
         try:
             await self._records.read(lambda db: check_can_continue(db, conversation_id, caller.rater_id))
         except UnknownConversation as error:
-            raise NotFound(str(error), param="conversation_id") from error
+            raise NotFound(str(error), param="conversation_id", code="conversation_not_found") from error

@@ -157,7 +157,7 @@ export function mountChat(root, on, signal) {
       made.state = "done";
     } catch (error) {
       made.state = error.name === "AbortError" ? "stopped" : "failed";
-      made.error = error.status === 0 ? t("chat.broken") : error.message;
+      made.error = error.status === 0 ? t("chat.broken") : reasonOf(error);
     }
     if (made.state === "stopped" && !made.text && exchange.answers.length > 1) {
       exchange.answers.pop();
@@ -170,6 +170,9 @@ export function mountChat(root, on, signal) {
     }
     finish(conversation, exchange);
   }
+
+  /** Return what people read of an error: a conversation may have been deleted in another window. */
+  const reasonOf = (error) => (error.code === "conversation_not_found" ? t("chat.gone") : error.message);
 
   function waitFor(conversation, exchange, made, error) {
     if (made.text) throw Object.assign(error, { mayRepeat: false }); // part of the answer is shown: the person decides
@@ -209,7 +212,7 @@ export function mountChat(root, on, signal) {
       announce(t("compare.ready"));
     } catch (error) {
       if (error.name === "AbortError") Object.assign(exchange, before, { pair: null });
-      else Object.assign(exchange.pair, { state: "failed", error: error.message });
+      else Object.assign(exchange.pair, { state: "failed", error: reasonOf(error) });
     }
     finish(conversation, exchange);
     if (isInView(conversation) && exchange.pair?.state === "open" && !write.text())

@@ -57,7 +57,12 @@ CHAT = (
     Case("temperature", 0.3, "honoured", "0 to 2; 0 is greedy"),
     Case("top_p", 0.9, "honoured", "above 0, to 1"),
     Case("metadata", {"team": "a"}, "honoured", "recorded with the answer, and given back"),
-    Case("user", "eva", "honoured", "names the end user; without the scope `act-as` it labels the answer and gives no rights"),
+    Case(
+        "user",
+        "eva",
+        "honoured",
+        "names the end user; without the scope `act-as` only a label",
+    ),
     Case("store", True, "accepted, without effect", "every answer is recorded"),
     Case("service_tier", "auto", "accepted, without effect"),
     Case("parallel_tool_calls", True, "accepted, without effect"),

@@ -52,6 +52,7 @@ class Fake:
     completions: dict[str, dict[str, Any]] = field(default_factory=dict)
     comparisons: dict[str, dict[str, Any]] = field(default_factory=dict)
     conversations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)  # ids of conversations that were deleted elsewhere
     versions: list[dict[str, Any]] = field(default_factory=list)
     events: list[tuple[int, str, dict[str, Any]]] = field(default_factory=list)
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
@@ -156,6 +157,8 @@ def app_of(fake: Fake) -> FastAPI:
             return JSONResponse(
                 {"error": {"message": "the queue is full", "code": "overloaded"}}, 503, {"Retry-After": "1"}
             )
+        if body.get("conversation_id") in fake.deleted:
+            return refusal(404, "there is no such conversation to continue", "conversation_not_found")
         made = keep_completion(
             fake,
             body["messages"],
@@ -229,7 +232,7 @@ def app_of(fake: Fake) -> FastAPI:
     async def conversation(number: str) -> dict[str, Any] | Response:
         if number not in fake.conversations:
             return refusal(404, f"there is no conversation {number!r}", "conversation_not_found")
-        completions = [{**row, "feedback": []} for row in fake.completions.values() if row["conversation_id"] == number]
+        completions = [{"feedback": [], **row} for row in fake.completions.values() if row["conversation_id"] == number]
         return {**fake.conversations[number], "completions": completions}
 
     @app.delete("/v1/conversations/{number}")

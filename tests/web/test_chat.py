@@ -195,6 +195,39 @@ def test_conversation_that_only_the_service_knows_is_rebuilt(visitor: Visitor, f
     expect(page.locator(".pager")).to_contain_text("1/2")  # the other answer is still there
 
 
+def test_only_a_correction_of_ones_own_stands_for_the_answer(visitor: Visitor, fake: Fake) -> None:
+    messages = [{"role": "user", "content": "Hello"}]
+    at = "2026-01-01T00:00:00+00:00"
+    fake.conversations["c1"] = {"id": "c1", "title": "Hello", "created_at": at, "updated_at": at}
+    others = [
+        {"id": "f1", "kind": "correction", "text": "Not mine.", "value": None, "own": False},
+        {"id": "f2", "kind": "thumb", "value": 0.0, "text": None, "own": False},
+    ]
+    mine = {"id": "f3", "kind": "correction", "text": "My text.", "value": None, "own": True}
+    row = {"choice": 0, "kind": "chat", "model": "attune@0", "conversation_id": "c1"}
+    fake.completions["a1"] = {**row, "id": "a1", "messages": messages, "content": "Hi!", "feedback": others}
+    longer = [*messages, {"role": "assistant", "content": "Hi!"}, {"role": "user", "content": "Bye"}]
+    fake.completions["a2"] = {**row, "id": "a2", "messages": longer, "content": "So long.", "feedback": [mine, *others]}
+    page = visitor.go("#/chat/c1")
+    expect(page.locator(".answer .prose")).to_have_text(["Hi!", "My text."])
+    expect(page.get_by_text("Corrected by you")).to_have_count(1)
+    expect(page.locator(".answer [aria-pressed=true]")).to_have_count(0)
+    visitor.ask("Again?")
+    sent = last(fake, "/v1/chat/completions")["messages"]
+    assert [message["content"] for message in sent] == ["Hello", "Hi!", "Bye", "My text.", "Again?"]
+
+
+def test_a_conversation_that_was_deleted_elsewhere_is_not_continued(visitor: Visitor, fake: Fake) -> None:
+    page = visitor.go()
+    visitor.ask("Tell me a joke.")
+    fake.deleted |= set(fake.conversations)
+    page.locator("#message").fill("Another?")
+    page.keyboard.press("Enter")
+    expect(page.locator(".exchange").last).to_contain_text("This conversation no longer exists.")
+    assert len(visitor.problems) == 1  # the browser notes the refusal
+    visitor.problems.clear()
+
+
 def test_talking_to_one_version_pins_it(visitor: Visitor, fake: Fake) -> None:
     fake.learn(step_s=0.0)
     page = visitor.go("#/versions/0")
