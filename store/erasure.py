@@ -1,6 +1,8 @@
 """Erasing a person: deletes their rows and withdraws every version that learned from them."""
 
+import json
 from dataclasses import dataclass
+from typing import Any
 
 from sqlite_utils import Database
 
@@ -47,6 +49,7 @@ def erase_rater(db: Database, rater_id: str) -> Erased:
     num_completions = db.execute("DELETE FROM completions WHERE rater_id = ?", [rater_id]).rowcount
     num_conversations = db.execute("DELETE FROM conversations WHERE rater_id = ?", [rater_id]).rowcount
     db.execute("DROP TABLE gone")
+    _remove_shares(db, rater_id)
     db.execute(
         "UPDATE api_keys SET name = '', revoked_at = coalesce(revoked_at, ?) WHERE rater_id = ?", [now(), rater_id]
     )
@@ -72,6 +75,27 @@ _DELETIONS = (
     "DELETE FROM comparisons WHERE rater_id = :rater OR EXISTS "
     "(SELECT 1 FROM completions c WHERE c.rater_id = :rater AND c.id IN (a_completion_id, b_completion_id))",
 )
+
+
+def _remove_shares(db: Database, rater_id: str) -> None:
+    """Remove the person from the records of runs: their share of an update and the trust in them."""
+    for table, column in (("runs", "metrics"), ("versions", "metrics"), ("events", "data")):
+        found = db.query(
+            f"SELECT rowid AS row, {column} AS content FROM {table} WHERE instr({column}, ?) > 0",
+            [json.dumps(rater_id)],
+        )
+        for row in list(found):
+            content = json.dumps(_without_shares(json.loads(row["content"]), rater_id))
+            db.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", [content, row["row"]])
+
+
+def _without_shares(record: dict[str, Any], rater_id: str) -> dict[str, Any]:
+    kept = {
+        name: _without_shares(value, rater_id) if isinstance(value, dict) else value for name, value in record.items()
+    }
+    if isinstance(raters := kept.get("raters"), dict):
+        kept["raters"] = {name: share for name, share in raters.items() if name != rater_id}
+    return kept
 
 
 def _tainted(db: Database) -> list[Version]:

@@ -16,7 +16,7 @@ from service.personal_fields import OWN_KINDS, PUBLIC_KINDS, event_for, without_
 from store.api_keys import make_key
 from store.events import Event, add_event, events_after, last_event_seq
 from store.ids import now
-from store.runs import Run, add_run, finish_run
+from store.runs import Run, add_run, finish_run, get_run
 from tests.service.running import Running, running
 
 HELLO = {"model": "attune", "messages": [{"role": "user", "content": "Hello!"}]}
@@ -274,6 +274,19 @@ def test_erasing_a_person_deletes_the_events_of_their_answers(home: Running, fro
     assert admin.send("DELETE", "/v1/raters/gone").status_code == 200
     with home.db() as db:
         assert answer not in json.dumps([event.data for event in events_after(db, 0)])
+
+
+def test_erasing_a_person_takes_them_out_of_the_records_of_runs(home: Running, front: Person, admin: Person) -> None:
+    share = {name: {"items": 1, "share": 0.5, "trust": 0.9} for name in ('zoé "z"', "ida")}
+    front.ask(user='zoé "z"')
+    with home.db() as db:
+        add_run(db, Run("run-zoe", "mixed", "running", {}, 0, 0, 1, 0, 1, now()))
+        finish_run(db, "run-zoe", None, {"loss": 0.5, "raters": share})
+        assert "zo" in db.execute("SELECT metrics FROM runs WHERE id = 'run-zoe'").fetchone()[0]
+    assert admin.send("DELETE", "/v1/raters/zo%C3%A9%20%22z%22").status_code == 200
+    with home.db() as db:
+        assert get_run(db, "run-zoe").metrics == {"loss": 0.5, "raters": {"ida": share["ida"]}}
+        assert not any("zo\\u00e9" in line or "zoé" in line for line in db.conn.iterdump())
 
 
 def test_a_version_names_its_raters_to_admins_only(eva: Person, admin: Person, home: Running) -> None:
