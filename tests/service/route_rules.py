@@ -28,16 +28,8 @@ class Rows:
 
     def in_path(self, path: str) -> str:
         """Return a route's path with ids for its parameters."""
-        known = {"conversation_id": self.conversation_id, "comparison_id": self.comparison_id}
-        ids = {
-            **known,
-            "feedback_id": self.feedback_id,
-            "rater_id": self.rater,
-            "number": "1",
-            "name": "attune",
-            "file": "app.js",
-        }
-        return path.format(**ids)
+        fixed = {"number": "1", "name": "attune", "file": "app.js"}
+        return path.format(**fixed, **vars(self), rater_id=self.rater)
 
     @property
     def ids(self) -> tuple[str, ...]:
