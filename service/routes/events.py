@@ -40,8 +40,7 @@ async def _events(records: Records, event_signal: EventSignal, caller: Caller, s
     while not event_signal.closed:
         found = await records.read(lambda db, seq=seq: events_after(db, seq, BATCH))  # type: ignore[misc]
         for one in found:
-            if (shown := event_for(one, caller)) is not None:
-                yield _frame(shown)
+            yield _frame(one, caller)
             seq = one.seq
         if len(found) == BATCH:
             await asyncio.sleep(0)
@@ -49,6 +48,10 @@ async def _events(records: Records, event_signal: EventSignal, caller: Caller, s
             yield b": nothing new\n\n"
 
 
-def _frame(event: Event) -> bytes:
-    data = {**event.data, "at": event.created_at}
+def _frame(event: Event, caller: Caller) -> bytes:
+    """Return one event as the caller sees it, nothing for one that does not exist for them."""
+    shown = event_for(event, caller)
+    if shown is None:
+        return b""
+    data = {**shown.data, "at": event.created_at}
     return f"id: {event.seq}\nevent: {event.kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()

@@ -122,12 +122,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 @pytest.mark.parametrize("route", ROUTES)
 def test_each_route_lets_in_whom_its_rule_names(house: House, route: str) -> None:
     rule, is_erasing = rule_of(route), route.startswith("DELETE /v1/raters")
-    own = house.rows_of(*("somebody" if is_erasing else key.rater for key in house.keys))
-    others = house.rows_of(*("somebody" if is_erasing else STRANGER for _ in house.keys))
+    own = house.rows_of(*(f"erased by {key.name}" if is_erasing else key.rater for key in house.keys))
+    others = house.rows_of(*(STRANGER for _ in house.keys))
     for key, *both in zip(house.keys, own, others, strict=True):
         for rows, is_owner in zip(both, (True, False), strict=True):
             if is_erasing and not is_owner:
-                continue  # one person is erased once
+                continue  # the stranger is needed for the other routes
             response = house.send(key, route, rule, rows)
             context = f"{route} with {key.name}, {'own' if is_owner else 'other'} rows: {response.text[:300]}"
             assert response.status_code == rule.status(key.scopes, is_owner=is_owner), context
