@@ -43,6 +43,10 @@ class Cursor:
         )
 
 
+CONVERSATION_CURSOR = Cursor("conversations", str, str)  # updated_at and id of the page's last one
+FEEDBACK_CURSOR = Cursor("feedback", int)  # seq of the page's last one
+
+
 def _is_storable(text: str) -> bool:
     """Whether the text has neither lone surrogates nor NUL."""
     return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)

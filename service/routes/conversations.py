@@ -9,14 +9,13 @@ from service.auth import Caller
 from service.engine.router import version_name
 from service.http.dependencies import ChatCaller, service_of
 from service.http.feedback_json import feedback_json
-from service.http.pagination import Cursor, page_of
+from service.http.pagination import CONVERSATION_CURSOR, page_of
 from service.personal_fields import shown_rater
 from store.completions import Completion, completions_of_conversation
 from store.conversations import Conversation, conversations, delete_conversation, get_conversation
 from store.feedback import Feedback, list_feedback
 
 router = APIRouter(tags=["people"])
-CURSOR = Cursor("conversations", str, str)  # updated_at and id of the page's last one
 
 
 @router.get("/v1/conversations")
@@ -32,7 +31,7 @@ async def list_conversations(
 
     For others there are no conversations of another rater.
     """
-    whose, before = rater if rater is not None else caller.rater_id, CURSOR.read(cursor)
+    whose, before = rater if rater is not None else caller.rater_id, CONVERSATION_CURSOR.read(cursor)
     if caller.owner_to_read not in (None, whose):
         return page_of([], limit, _head, _cursor)
     found = await service_of(request).records.read(
@@ -86,7 +85,7 @@ def _head(conversation: Conversation) -> dict[str, Any]:
 
 
 def _cursor(conversation: Conversation) -> str:
-    return CURSOR.of(conversation.updated_at, conversation.id)
+    return CONVERSATION_CURSOR.of(conversation.updated_at, conversation.id)
 
 
 def _row(completion: Completion, feedback: list[Feedback], caller: Caller) -> dict[str, Any]:

@@ -4,23 +4,20 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field, model_validator
 from sqlite_utils import Database
 from starlette.responses import JSONResponse
 
-from service.auth import Caller
 from service.feedback_intake import check_completions, digest_of, store_feedback
-from service.http.dependencies import AdminCaller, FeedbackCaller, IdempotencyKey, allow, service_of
+from service.http.dependencies import AdminCaller, FeedbackCaller, IdempotencyKey, RetractingCaller, service_of
 from service.http.feedback_json import acknowledgement, feedback_json
-from service.http.pagination import Cursor, page_of
+from service.http.pagination import FEEDBACK_CURSOR, page_of
 from service.http.schemas import REASONS, Body
 from store.feedback import Feedback, get_feedback, list_feedback, retract_feedback
 from store.ids import new_id, now
 
 router = APIRouter(tags=["feedback"])
-CURSOR = Cursor("feedback", int)  # of the page's last seq
-RetractingCaller = Annotated[Caller, Depends(allow("feedback", "admin"))]
 
 
 class WorseAnswer(Body):
@@ -92,13 +89,13 @@ async def all_feedback(
     rater: str | None = None,
 ) -> dict[str, Any]:
     """Page through all feedback, newest first."""
-    before = CURSOR.read(cursor)
+    before = FEEDBACK_CURSOR.read(cursor)
     found = await service_of(request).records.read(
         lambda db: list_feedback(
             db, before_seq=before[0] if before else None, limit=limit + 1, completion_id=completion_id, rater_id=rater
         )
     )
-    return page_of(found, limit, feedback_json, lambda feedback: CURSOR.of(feedback.seq))
+    return page_of(found, limit, feedback_json, lambda feedback: FEEDBACK_CURSOR.of(feedback.seq))
 
 
 def _feedback(body: FeedbackBody) -> Feedback:
