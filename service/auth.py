@@ -72,6 +72,8 @@ class Caller:
             raise Unprocessable(message, param=field)
         if rater_id.startswith("key:"):
             raise Forbidden(f"{field} cannot name another key ({rater_id!r})", param=field)
+        if rater_id == LOCAL_RATER:
+            raise Forbidden(f"{field} cannot name {rater_id!r}: its rows are of the time without keys", param=field)
         return replace(self, rater_id=rater_id)
 
 

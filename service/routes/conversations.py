@@ -56,6 +56,7 @@ async def show_conversation(request: Request, conversation_id: str, caller: Chat
                 caller,
             )
             for completion in completions_of_conversation(db, conversation_id)
+            if caller.owner_to_read in (None, completion.rater_id)
         ]
         return {**_head(conversation), "completions": completions}
 
