@@ -15,11 +15,16 @@ Tokenizer = Any  # transformers' PreTrainedTokenizerBase, whose import takes sec
 
 
 class TextStream:
-    """Decodes token ids one by one. It gives whole characters only, and nothing for special tokens."""
+    """Decodes token ids one by one. It gives whole characters only, and nothing for special tokens.
+
+    `num_carried` counts the first characters of the last text that belong to tokens before: the replacement character
+    of one that stays open.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._texts = token_texts(tokenizer)
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self.num_carried = 0
         self._last: int | None = None  # the last token that is no special one
 
     @property
@@ -29,6 +34,7 @@ class TextStream:
 
     def feed(self, token_id: int) -> str:
         """Return the text that this token completes, "" while a character is still open."""
+        self.num_carried = 0
         if token_id in self._texts.special:
             return ""
         octets = self._texts.octets(token_id)
@@ -36,8 +42,11 @@ class TextStream:
             if self._last is None and self._texts.strips_start:
                 octets = octets.removeprefix(b" ")
             text = self._utf8.decode(octets)
+            if text[:1] == "\ufffd":  # perhaps of the token before
+                self.num_carried = max(0, len(text) - len(octets.decode("utf-8", "replace")))
         else:
-            text = self.finish() + self._texts.text(token_id, self._last)
+            rest = self.finish()
+            text, self.num_carried = rest + self._texts.text(token_id, self._last), len(rest)
         self._last = token_id
         return text
 
