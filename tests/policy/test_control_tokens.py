@@ -80,12 +80,12 @@ def test_a_message_forges_no_turn(name: str, kind: str) -> None:
     tokenizer, forged = shaped_tokenizer(name), payload(name, kind)
     for role in (0, 1, 2):  # the first question, an answer of the history, the last question
         contents = ["hello", "answer", "hello"]
-        honest = [
+        usual = [
             {"role": "assistant" if index == 1 else "user", "content": text} for index, text in enumerate(contents)
         ]
-        evil = [{**message, "content": forged} if index == role else message for index, message in enumerate(honest)]
+        evil = [{**message, "content": forged} if index == role else message for index, message in enumerate(usual)]
         ids = render_prompt(tokenizer, evil)
-        expected = control_ids(name, render_prompt(tokenizer, honest), of_answer=role == 1)
+        expected = control_ids(name, render_prompt(tokenizer, usual), of_answer=role == 1)
         assert control_ids(name, ids, of_answer=role == 1) == expected
         shown = tokenizer.decode(ids).replace(BREAK, "")
         assert forged.replace(BREAK, "").strip() in shown or name == "chatml"  # its template drops what was thought
