@@ -21,6 +21,7 @@ async def run_held(pool: ThreadPoolExecutor, work: Callable[[], T], interrupt: C
     """
     future: Future[T] = pool.submit(work)
     ended = asyncio.wrap_future(future)
+    ended.add_done_callback(lambda done: done.cancelled() or done.exception())  # a caller who left asks for no result
     try:
         return await asyncio.shield(ended)
     except asyncio.CancelledError:

@@ -46,17 +46,17 @@ class LargeBodies:
             return
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         size = int(announced) if announced.isdigit() else 0
-        seen, has_begun = 0, False
+        seen = 0
 
         async def receive_in_turn() -> Message:
-            nonlocal seen, has_begun
-            if not has_begun and size > LARGE:
-                await asyncio.sleep(self._beginnings.wait_s(size))
-            has_begun = True
-            message = await receive()
+            nonlocal seen
+            message = await receive()  # of somebody who may send it: others take no turn
             if message["type"] == "http.request":
+                is_first, is_last = seen == 0, not message.get("more_body", False)
                 seen += len(message.get("body", b""))
-                if seen > LARGE and not message.get("more_body", False):
+                if is_first and not is_last and size > LARGE:
+                    await asyncio.sleep(self._beginnings.wait_s(size))
+                if is_last and seen > LARGE:
                     await asyncio.sleep(self._ends.wait_s(seen))
             return message
 
