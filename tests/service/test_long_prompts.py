@@ -24,6 +24,8 @@ LINE = "lorem ipsum dolor sit amet " * 70  # the text of one of 1,999 turns: 3.8
 TURNS = [{"role": "assistant" if index % 2 else "user", "content": f"{index} {LINE}"} for index in range(1999)]
 LAST = {"role": "user", "content": "What is the capital of Spain?"}
 LONG = json.dumps({"model": "attune", "messages": [*TURNS[:-1], LAST], "max_tokens": 8}).encode()
+SHORT_TURNS = [{**turn, "content": turn["content"][:80]} for turn in TURNS[:40]]
+FULL = json.dumps({"model": "attune", "messages": [*SHORT_TURNS, LAST], "max_tokens": 8}).encode()
 ONE_TURN = json.dumps({"model": "attune", "messages": [{"role": "user", "content": LINE * 2000}]}).encode()
 
 
@@ -102,6 +104,7 @@ def all_at_once(work: Callable[[], int], count: int) -> list[int]:
 @pytest.mark.parametrize("body", [LONG, ONE_TURN], ids=["many turns", "one turn"])
 def test_six_long_requests_leave_others_their_time_and_the_memory(attacked: Attacked, body: bytes) -> None:
     for _ in range(3):
+        all_at_once(lambda: attacked.send_long(FULL), NUM_LONG)  # so that memory for keys and values is in use already
         attacked.chat_s()
     attacked.settle()
     alone, beside, statuses = [], [], set()
