@@ -1,22 +1,26 @@
-"""Conversations to token ids and token ids to text, the same for serving and for training.
+"""Conversations to token ids, the same for serving and for training.
 
-A zero-width space breaks up the text of a special token inside a message ("<|end|>"). So no message can open or end a
-turn.
+The text of a message never becomes a control token (policy.control_tokens), so no message can open or end a turn.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from policy.errors import InvalidChat, ModelCorrupt, first_line
+from policy.control_tokens import control_tokens
+from policy.errors import Interrupted, InvalidChat, ModelCorrupt, first_line
 from policy.model import resolve_model
+from policy.token_text import TextStream as TextStream
+from policy.token_text import decode as decode
 
 FALLBACK_TEMPLATE = (  # for base models without a template: plain text that any tokenizer can encode
     "{{ bos_token or '' }}{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}"
     "{% if message['role'] == 'assistant' %}{{ eos_token or '' }}{% endif %}{{ '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
+USUAL_CHARS = 8  # characters of a token: a text with more for each token that fits is counted before it is tokenized
+SLICE = 16_384  # characters that are counted at once
+SLICE_SLACK = 2  # tokens that the ends of a slice may add
 Tokenizer = Any  # transformers' PreTrainedTokenizerBase, whose import takes seconds
 
 
@@ -34,7 +38,7 @@ def load_tokenizer(name: str) -> Tokenizer:
 
 def plain_messages(messages: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     """Return the messages with role and text alone, text parts joined. Raises ValueError for other parts."""
-    return [{"role": message["role"], "content": _text(message.get("content"))} for message in messages]
+    return [{"role": message["role"], "content": _content_text(message.get("content"))} for message in messages]
 
 
 def render_prompt(tokenizer: Tokenizer, messages: Sequence[dict[str, Any]]) -> list[int]:
@@ -42,7 +46,7 @@ def render_prompt(tokenizer: Tokenizer, messages: Sequence[dict[str, Any]]) -> l
 
     Raises InvalidChat when the model's template refuses the messages.
     """
-    return _render(tokenizer, plain_messages(messages), opened=True)
+    return ChatEncoder(tokenizer).prompt_ids(messages)
 
 
 def render_completion(
@@ -52,16 +56,7 @@ def render_completion(
 
     The prompt ids are those of `render_prompt`: prompt + completion is the sequence of a model that sampled this text.
     """
-    prompt = render_prompt(tokenizer, messages)
-    whole = _render(tokenizer, [*plain_messages(messages), {"role": "assistant", "content": completion}], opened=False)
-    ends = end_ids(tokenizer)
-    if whole[: len(prompt)] == prompt:
-        completion_ids = whole[len(prompt) :]
-        last = max((index for index, token in enumerate(completion_ids) if token in ends), default=None)
-        if last is not None:
-            return prompt, completion_ids[: last + 1]
-    # the template strips or rewrites earlier turns, so the prompt is no prefix: encode the completion by itself
-    return prompt, [*tokenizer.encode(_defused(tokenizer, completion), add_special_tokens=False), *ends[:1]]
+    return ChatEncoder(tokenizer).completion_ids(messages, completion)
 
 
 def end_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
@@ -70,43 +65,98 @@ def end_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
     First the one that the chat template writes after a completion, then the tokenizer's end of sequence, then those of
     the model's generation settings.
     """
-    named = _template_end(tokenizer) + ([] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)])
-    settings = Path(tokenizer.name_or_path) / "generation_config.json"
-    if settings.exists():
-        more = json.loads(settings.read_text()).get("eos_token_id")
-        named += more if isinstance(more, list) else [] if more is None else [more]
-    return tuple(dict.fromkeys(named))
+    return control_tokens(tokenizer).end_ids
 
 
-class TextStream:
-    """Decodes token ids one by one. It gives whole characters only, and nothing for special tokens."""
+class ChatEncoder:
+    """Renders conversations for one request. Each text between two control tokens is tokenized once, however often.
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        from tokenizers.decoders import DecodeStream
+    Raises Interrupted soon after `is_interrupted` is true.
+    """
 
-        self._tokenizer = tokenizer
-        self._stream = DecodeStream(skip_special_tokens=True)
-        self._ids: list[int] = []
-        self._decoded = ""
+    def __init__(self, tokenizer: Tokenizer, is_interrupted: Callable[[], bool] = lambda: False) -> None:
+        self._tokenizer, self._is_interrupted = tokenizer, is_interrupted
+        self._backend, self._controls = tokenizer.backend_tokenizer, control_tokens(tokenizer)
+        self._known: dict[str, list[int]] = {}
 
-    def feed(self, token_id: int) -> str:
-        """Return the text that this token completes, "" while a character is still open."""
-        self._ids.append(token_id)
-        text = self._stream.step(self._tokenizer.backend_tokenizer, token_id) or ""
-        self._decoded += text
-        return text
+    def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
+        """See `render_prompt`."""
+        ids = self._ids(self._text(messages, opened=True), limit=None)
+        assert ids is not None
+        return ids
 
-    def finish(self) -> str:
-        """Return the rest: the replacement character for a character that is still incomplete, else ""."""
-        whole = decode(self._tokenizer, self._ids)
-        rest = whole[len(self._decoded) :] if whole.startswith(self._decoded) else ""
-        self._decoded += rest
-        return rest
+    def prompt_ids_within(self, messages: Sequence[dict[str, Any]], limit: int) -> list[int] | None:
+        """Return the prompt's ids, None when there are more than `limit`. A text far too long is not tokenized."""
+        plain = plain_messages(messages)
+        if sum(len(message["content"].strip()) for message in plain) > limit * self._controls.longest:
+            return None
+        return self._ids(self._text(plain, opened=True), limit)
 
+    def completion_ids(self, messages: Sequence[dict[str, Any]], completion: str) -> tuple[list[int], list[int]]:
+        """See `render_completion`."""
+        prompt = self.prompt_ids(messages)
+        answer = {"role": "assistant", "content": completion}
+        whole = self._ids(self._text([*messages, answer], opened=False), limit=None) or []
+        ends = self._controls.end_ids
+        if whole[: len(prompt)] == prompt:
+            completion_ids = whole[len(prompt) :]
+            last = max((index for index, token in enumerate(completion_ids) if token in ends), default=None)
+            if last is not None:
+                return prompt, completion_ids[: last + 1]
+        # the template strips or rewrites earlier turns, so the prompt is no prefix: encode the completion by itself
+        alone = self._ids(self._controls.defused(answer)["content"], limit=None) or []
+        return prompt, [*alone, *ends[:1]]
 
-def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
-    """Return the text of token ids without special tokens."""
-    return str(tokenizer.backend_tokenizer.decode(list(ids), skip_special_tokens=True))
+    def _text(self, messages: Sequence[dict[str, Any]], *, opened: bool) -> str:
+        self._check()
+        return _rendered(self._tokenizer, [*map(self._controls.defused, plain_messages(messages))], opened=opened)
+
+    def _ids(self, text: str, limit: int | None) -> list[int] | None:
+        """Return the ids of a rendered text, None when there are more than `limit`."""
+        ids: list[int] = []
+        for part in self._controls.parts(text):
+            known = self._known.get(part)
+            if known is None:
+                self._check()
+                if limit is not None and self._is_over(part, limit - len(ids)):
+                    return None
+                known = self._known[part] = self._part_ids(part)
+            ids += known
+            if limit is not None and len(ids) > limit:
+                return None
+        return ids
+
+    def _is_over(self, part: str, limit: int) -> bool:
+        """Whether a long part surely has more than `limit` tokens. It is counted in slices, as far as needed."""
+        if len(part) <= USUAL_CHARS * limit + SLICE:
+            return False
+        count = 0
+        for start in range(0, len(part), SLICE):
+            self._check()
+            count += len(self._encoded(part[start : start + SLICE])) - SLICE_SLACK
+            if count > limit:
+                return True
+        return False
+
+    def _part_ids(self, part: str) -> list[int]:
+        """Return the ids of a part. Its control tokens alone become control tokens, whatever a normalizer does."""
+        ids, controls = self._encoded(part), self._controls
+        numbers = controls.numbers
+        if sum(token in numbers for token in ids) <= sum(number is not None for _, number in controls.texts(part)):
+            return ids
+        ids = []
+        for text, number in controls.texts(part):
+            characters = (token for char in text for token in self._encoded(char) if token not in numbers)
+            ids += characters if number is None else [number]
+        return ids
+
+    def _encoded(self, text: str) -> list[int]:
+        # encode_batch_fast, unlike encode, leaves other threads running
+        return list(self._backend.encode_batch_fast([text], add_special_tokens=False)[0].ids)
+
+    def _check(self) -> None:
+        if self._is_interrupted():
+            raise Interrupted("the prompt is not needed any more")
 
 
 def _tokenizer_class(folder: Path) -> Any:
@@ -120,19 +170,18 @@ def _tokenizer_class(folder: Path) -> Any:
     return AutoTokenizer
 
 
-def _render(tokenizer: Tokenizer, messages: list[dict[str, str]], *, opened: bool) -> list[int]:
+def _rendered(tokenizer: Tokenizer, messages: list[dict[str, str]], *, opened: bool) -> str:
     from jinja2.exceptions import TemplateError
 
-    safe = [{**message, "content": _defused(tokenizer, message["content"])} for message in messages]
     try:
-        text = tokenizer.apply_chat_template(safe, tokenize=False, add_generation_prompt=opened)
+        # the template itself writes BOS: never a second one
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opened))
     except TemplateError as error:
-        folded = _without_system(safe)
+        folded = _without_system(messages)
         if folded is not None:
-            return _render(tokenizer, folded, opened=opened)
+            return _rendered(tokenizer, folded, opened=opened)
         roles = ", ".join(message["role"] for message in messages) or "none"
         raise InvalidChat(f"this model's chat template refuses messages in the order: {roles} ({error})") from error
-    return list(tokenizer.encode(text, add_special_tokens=False))  # the template itself writes BOS: never a second one
 
 
 def _without_system(messages: list[dict[str, str]]) -> list[dict[str, str]] | None:
@@ -146,28 +195,7 @@ def _without_system(messages: list[dict[str, str]]) -> list[dict[str, str]] | No
     return [first, *messages[2:]]
 
 
-def _defused(tokenizer: Tokenizer, text: str) -> str:
-    for special in tokenizer.all_special_tokens:
-        if special in text:
-            text = text.replace(special, f"{special[0]}\u200b{special[1:]}")
-    return text
-
-
-def _template_end(tokenizer: Tokenizer) -> list[int]:
-    """Return the special token that the template writes right after a completion, [] if it writes none."""
-    ids = _render(
-        tokenizer, [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "answer"}], opened=False
-    )
-    special = set(tokenizer.all_special_ids)
-    after = len(ids)
-    while after and (
-        ids[after - 1] in special or not tokenizer.decode(ids[after - 1 : after], skip_special_tokens=True).strip()
-    ):
-        after -= 1
-    return next(([token] for token in ids[after:] if token in special), [])
-
-
-def _text(content: Any) -> str:
+def _content_text(content: Any) -> str:
     if content is None:
         return ""
     if isinstance(content, str):

@@ -42,5 +42,9 @@ class PromptTooLong(PolicyError, ValueError):
     """Prompt and completion do not fit the context."""
 
 
+class Interrupted(PolicyError):
+    """The work was ended before its result, since nobody waits for that any more."""
+
+
 class RunnerFailed(PolicyError, RuntimeError):
     """A runner did not load, or ended by itself."""

@@ -10,6 +10,7 @@ from importlib.metadata import version as installed_version
 from fastapi import FastAPI
 
 from service.errors import CannotStart, install_error_handlers
+from service.http.large_bodies import LargeBodies
 from service.learner_child import LearnerChild
 from service.lifecycle import MakeModel, Service
 from service.limits import BodyLimit
@@ -81,6 +82,7 @@ def create_app(
         app.include_router(router)
     install_error_handlers(app)
     page.mount_page(app)
+    app.add_middleware(LargeBodies)
     app.add_middleware(BodyLimit, max_bytes=int(settings.limits.body_mb * 2**20))
     app.add_middleware(RequestMetrics)
     app.add_middleware(RequestIds)

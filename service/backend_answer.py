@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from service.answer import Answer, AnswerContext, AnswerRequest
 from service.context_fit import Prompt
 from service.engine.generation import Generation, TextGeneration, Token
 from service.errors import BackendDown, BadRequest, RequestError
+from service.held_threads import PromptThreads
 from service.model import Model
 from store.completions import Completion
 
@@ -70,10 +71,15 @@ class BackendAnswer(Answer):
         context: AnswerContext,
         backend: Backend,
         learned_by: Model | None = None,
+        context_length: int = 0,
+        threads: PromptThreads | None = None,
     ) -> None:
-        """`learned_by` is the model whose token ids are recorded beside the text, where it may be learned from."""
+        """`learned_by` is the model whose token ids are recorded beside the text, where it may be learned from.
+
+        It has none for more than `context_length` tokens. `threads` do that work.
+        """
         super().__init__(request, prompts, conversation_id, 1.0, context)
-        self._learned_by = learned_by
+        self._learned_by, self._context_length, self._threads = learned_by, context_length, threads
         self.backend = backend.name
         self.generations = [TextGeneration(index) for index in range(len(prompts) * request.n)]
         self._backend = backend
@@ -162,13 +168,18 @@ class BackendAnswer(Answer):
             return
         missing = [generation for generation in self.generations if generation.index not in self._ids]
         if missing:
-            encoded = await asyncio.to_thread(self._encoded, missing)
+            assert self._threads is not None
+            num_characters = sum(len(message["content"]) for prompt in self.prompts for message in prompt.messages)
+            encoded = await self._threads.run(num_characters, lambda is_ended: self._encoded(missing, is_ended))
             self._ids |= {generation.index: ids for generation, ids in zip(missing, encoded, strict=True)}
 
-    def _encoded(self, generations: Sequence[TextGeneration]) -> list[tuple[list[int], list[int]]]:
+    def _encoded(
+        self, generations: Sequence[TextGeneration], is_interrupted: Callable[[], bool] = lambda: False
+    ) -> list[tuple[list[int], list[int]]]:
         """Return prompt and completion ids of each generation.
 
-        They are empty where there is no text, or where our chat template refuses what the backend took.
+        They are empty where there is no text, where our chat template refuses what the backend took, and where our
+        context is too short for it. Raises Interrupted.
         """
         assert self._learned_by is not None
         found: list[tuple[list[int], list[int]]] = []
@@ -177,12 +188,18 @@ class BackendAnswer(Answer):
             prompt_ids: list[int] = []
             completion_ids: list[int] = []
             try:
-                if generation.text:
+                if generation.text and self._fits(messages, generation.text, is_interrupted):
                     prompt_ids, completion_ids = self._learned_by.completion_ids(messages, generation.text)
             except InvalidChat as error:
                 log.warning("%s is stored without token ids, so nothing is learned from it: %s", self.id, error)
             found.append((prompt_ids, completion_ids if generation.finish_reason == "stop" else completion_ids[:-1]))
         return found
+
+    def _fits(self, messages: list[dict[str, Any]], text: str, is_interrupted: Callable[[], bool]) -> bool:
+        assert self._learned_by is not None
+        whole = [*messages, {"role": "assistant", "content": text}]
+        encoder = self._learned_by.prompt_encoder(is_interrupted)
+        return encoder.prompt_ids_within(whole, self._context_length) is not None
 
     def _completion(self, generation: Generation | TextGeneration) -> Completion:
         completion = super()._completion(generation)

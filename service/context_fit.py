@@ -2,15 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 from service.errors import ContextLengthExceeded
 
+USUAL_CHARS = 4  # characters of a token: a conversation with no more for each token that fits is rendered whole first
+Messages = Sequence[dict[str, Any]]
 
-class Renders(Protocol):
-    """The part of a model that is needed here."""
 
-    def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]: ...
+class PromptEncoder(Protocol):
+    """Renders the conversations of one request, and tokenizes each of their turns once."""
+
+    def prompt_ids_within(self, messages: Messages, limit: int) -> list[int] | None:
+        """Return the token ids, None when there are more than `limit`; what is far too long is not tokenized."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +29,8 @@ class Prompt:
 
 
 def fit_prompt(
-    model: Renders,
-    messages: Sequence[dict[str, Any]],
+    encoder: PromptEncoder,
+    messages: Messages,
     context: int,
     max_tokens: int | None,
     default_max_tokens: int,
@@ -40,26 +45,59 @@ def fit_prompt(
         message = f"max_tokens is {max_tokens}, but this model's context holds {context} tokens, the prompt included"
         raise ContextLengthExceeded(message, param="max_tokens")
     needed = max_tokens if max_tokens is not None else min(default_max_tokens, context // 4)
-    kept, dropped = list(messages), 0
-    while True:
-        ids = model.prompt_ids(kept)
-        room = context - len(ids)
-        if room >= needed:
-            return Prompt(
-                ids, tuple(kept), max_tokens if max_tokens is not None else min(default_max_tokens, room), dropped
-            )
-        shorter = without_oldest_turn(kept) if may_drop_turns else kept
-        if len(shorter) == len(kept):
-            taken = f"the messages take {len(ids)} and the answer {needed}"
-            message = f"this model's context holds {context} tokens; {taken}. Shorten one of them"
-            raise ContextLengthExceeded(message, param="messages")
-        dropped += len(kept) - len(shorter)
-        kept = shorter
+    limit = context - needed
+    users = _user_indices(messages) if may_drop_turns else []
+    num_dropped, ids = _fewest_dropped(encoder, messages, users, limit)
+    if ids is None:
+        taken = f"the messages take more than {limit}, which leaves no room for the answer's {needed}"
+        message = f"this model's context holds {context} tokens; {taken}. Shorten one of them"
+        raise ContextLengthExceeded(message, param="messages")
+    kept = _without_turns(messages, users, num_dropped)
+    room = max_tokens if max_tokens is not None else min(default_max_tokens, context - len(ids))
+    return Prompt(ids, tuple(kept), room, len(messages) - len(kept))
 
 
-def without_oldest_turn(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out the oldest user message and its answers; system messages and the last user message stay."""
-    users = [index for index, message in enumerate(messages) if message["role"] == "user"]
-    if len(users) < 2:
-        return list(messages)
-    return [message for index, message in enumerate(messages) if index >= users[1] or message["role"] == "system"]
+def _fewest_dropped(
+    encoder: PromptEncoder, messages: Messages, users: Sequence[int], limit: int
+) -> tuple[int, list[int] | None]:
+    """Return how many of the oldest turns to drop, and the ids of the rest: None where even the last turn is too long.
+
+    The search begins with the last turn and takes twice as many each time, so that it tokenizes little more than fits.
+    """
+
+    @cache
+    def ids_without(num_dropped: int) -> list[int] | None:
+        return encoder.prompt_ids_within(_without_turns(messages, users, num_dropped), limit)
+
+    fits, too_many = max(0, len(users) - 1), -1  # turns to drop: so many suffice, so few do not
+    if fits == 0 or _num_characters(messages) <= USUAL_CHARS * limit:
+        if fits == 0 or ids_without(0) is not None:
+            return 0, ids_without(0)
+        too_many = 0
+    if ids_without(fits) is None:
+        return fits, None
+    num_kept = 1
+    while fits - too_many > 1:
+        num_kept *= 2
+        tried = max(len(users) - num_kept, 0)
+        if not too_many < tried < fits:
+            tried = (fits + too_many) // 2
+        if ids_without(tried) is None:
+            too_many = tried
+        else:
+            fits = tried
+    return fits, ids_without(fits)
+
+
+def _user_indices(messages: Messages) -> list[int]:
+    return [index for index, message in enumerate(messages) if message["role"] == "user"]
+
+
+def _without_turns(messages: Messages, users: Sequence[int], num_dropped: int) -> list[dict[str, Any]]:
+    """Leave out the oldest user messages and their answers; system messages and the last user message stay."""
+    first = users[num_dropped] if num_dropped else 0
+    return [message for index, message in enumerate(messages) if index >= first or message["role"] == "system"]
+
+
+def _num_characters(messages: Messages) -> int:
+    return sum(len(message["content"]) for message in messages if isinstance(message["content"], str))

@@ -1,7 +1,7 @@
 """Begins answers: chooses who answers, waits for admission and a slot, renders the prompt, and starts."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from service.answer import Answer, AnswerContext, AnswerRequest
@@ -14,6 +14,7 @@ from service.engine.router import LIVE_NAME, Route, pinned_number
 from service.engine.slot_pool import SlotPool
 from service.engine.slots import Lease
 from service.errors import ModelNotFound, NotFound, Overloaded, RequestError
+from service.held_threads import PromptThreads
 from service.local_answer import LocalAnswer
 from service.metrics import Metrics
 from service.model import Model
@@ -39,6 +40,11 @@ class Dispatcher:
     ) -> None:
         self.settings, self.model, self.engine, self.backends = settings, model, engine, backends
         self._admission, self._records, self._metrics = admission, records, metrics
+        self._threads = PromptThreads()
+
+    def close(self) -> None:
+        """Interrupt the prompts that are being rendered."""
+        self._threads.close()
 
     async def begin(self, request: AnswerRequest) -> Answer:
         """Return an answer whose generations have started.
@@ -66,7 +72,10 @@ class Dispatcher:
                     Prompt([], tuple(messages), self.settings.sampling.max_tokens, 0) for messages in request.prompts
                 ]
                 learned_by = self.model if self.settings.train_on_backends else None
-                answer = BackendAnswer(request, prompts, conversation_id, context, backend, learned_by)
+                longest = max((slot.runner.context_length for slot in self.engine.slots.values()), default=0)
+                answer = BackendAnswer(
+                    request, prompts, conversation_id, context, backend, learned_by, longest, self._threads
+                )
         except BaseException:
             if lease is not None:
                 lease.end()
@@ -119,11 +128,20 @@ class Dispatcher:
         return Route(number, 1.0)
 
     async def _prompt(self, request: AnswerRequest, messages: Sequence[dict[str, Any]], lease: Lease) -> Prompt:
-        """Render on a thread: a long conversation takes milliseconds, which would delay other requests."""
+        """Render on a thread: a long conversation would delay other requests. Raises Overloaded past the time limit."""
         default, context = self.settings.sampling.max_tokens, lease.slot.runner.context_length
-        return await asyncio.to_thread(
-            fit_prompt, self.model, messages, context, request.sampling.max_tokens, default, request.may_drop_turns
-        )
+        asked, limit_s = request.sampling.max_tokens, self.settings.limits.request_s
+
+        def fit(is_interrupted: Callable[[], bool]) -> Prompt:
+            encoder = self.model.prompt_encoder(is_interrupted)
+            return fit_prompt(encoder, messages, context, asked, default, request.may_drop_turns)
+
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._threads.run(sum(len(message["content"]) for message in messages), fit)
+        except TimeoutError as error:
+            message = f"the prompt was not ready within {limit_s:g} s; try again later"
+            raise Overloaded(message, retry_after_s=10) from error
 
     async def _check_owner(self, conversation_id: str, caller: Caller) -> None:
         try:

@@ -105,6 +105,8 @@ class Service:
     async def stop(self) -> None:
         """End every part in order."""
         self.begin_stop()
+        if self._dispatcher is not None:
+            self._dispatcher.close()
         await self._watcher.stop()
         self.traffic.stop()
         for task in self._tasks:

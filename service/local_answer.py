@@ -1,10 +1,11 @@
 """Answers by our own versions: token by token from a slot's runner."""
 
-import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from policy.errors import PolicyError
@@ -15,8 +16,10 @@ from service.engine.generation import Generation, Token
 from service.engine.router import Route, version_name
 from service.engine.slots import Lease
 from service.errors import AnswerCut, EngineFailed
+from service.held_threads import run_held
 from service.model import Model
 
+log = logging.getLogger(__name__)
 SEEDS = 2**32
 NEXT_SEED = 0x9E3779B1  # odd, so that the seeds of one request's generations never meet
 # not the loop's own threads, which render everybody's prompts: these wait for whole forward passes
@@ -77,11 +80,9 @@ class LocalAnswer(Answer):
         shown: list[list[Token]] = []
         for generation, plain in zip(self.generations, tokens, strict=True):
             prompt = self.prompts[generation.index // self.request.n]
-            arguments = (prompt.ids, generation.ids[: len(plain)], count)
+            work = partial(runner.alternatives, prompt.ids, generation.ids[: len(plain)], count)
             try:
-                found = await asyncio.get_running_loop().run_in_executor(
-                    ALTERNATIVES_POOL, runner.alternatives, *arguments
-                )
+                found = await run_held(ALTERNATIVES_POOL, work)
             except (PolicyError, TimeoutError) as error:
                 raise EngineFailed(f"{self.model_name} gave no alternatives: {error}; try again") from error
             shown.append([_with(token, likeliest) for token, likeliest in zip(plain, found, strict=True)])
@@ -94,6 +95,13 @@ class LocalAnswer(Answer):
 
     def _receiver(self, generation: Generation) -> Callable[[TokenDelta], None]:
         def receive(delta: TokenDelta) -> None:
+            try:
+                take(delta)
+            except Exception as error:  # whatever it is, it ends this answer at once, and no other
+                log.exception("a step of %s failed", self.id)
+                self.fail(EngineFailed(f"{self.model_name} stopped answering: {error}; try again"))
+
+        def take(delta: TokenDelta) -> None:
             if generation.finish_reason is not None:
                 return  # its stop string was found in an earlier delta, or it was cancelled
             if delta.finish == "error":

@@ -3,21 +3,23 @@
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Protocol
 
-from policy.chat import TextStream, end_ids, load_tokenizer, render_completion, render_prompt
+from policy.chat import ChatEncoder, TextStream, end_ids, load_tokenizer, render_completion, render_prompt
 from policy.errors import FingerprintMismatch, RunnerFailed, VersionCorrupt
 from policy.memory import memory_need, weights_need
 from policy.model import model_digest, resolve_model
 from policy.runners.base import Runner, RunnerOptions, SamplingSettings, VersionSource, generate_all
 from policy.runners.process import RunnerProcess, WeightsProcess, WorkerProcess, runner_kinds
 from policy.runners.vllm import VllmRunner
+from policy.token_text import token_text
 from policy.versions import Manifest, fingerprint_difference, fingerprint_tolerance, read_version
+from service.context_fit import PromptEncoder
 from service.engine.generation import Decoder
 from service.errors import VersionRefused
 from service.settings import ServeSettings
@@ -37,14 +39,17 @@ class Model(Protocol):
     def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         """Return the token ids of a rendered conversation."""
 
+    def prompt_encoder(self, is_interrupted: Callable[[], bool]) -> PromptEncoder:
+        """Return what renders the conversations of one request, on one thread; it raises Interrupted."""
+
     def completion_ids(self, messages: Sequence[dict[str, Any]], text: str) -> tuple[list[int], list[int]]:
         """Return the prompt's and the completion's ids, end of turn included."""
 
     def text_stream(self) -> Decoder:
         """Return a fresh incremental decoder."""
 
-    def token(self, token_id: int) -> tuple[str, list[int]]:
-        """Return one token as text and as its bytes."""
+    def token(self, token_id: int, is_first: bool = False) -> tuple[str, list[int]]:
+        """Return one token as text and as its bytes, inside a completion or as its first."""
 
     def load(self, version: Version) -> Runner:
         """Return a checked and warm runner of this version.
@@ -107,6 +112,9 @@ class LocalModel:
 
     def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         return render_prompt(self._tokenizer, messages)
+
+    def prompt_encoder(self, is_interrupted: Callable[[], bool]) -> PromptEncoder:
+        return ChatEncoder(self._tokenizer, is_interrupted)
 
     def completion_ids(self, messages: Sequence[dict[str, Any]], text: str) -> tuple[list[int], list[int]]:
         return render_completion(self._tokenizer, messages, text)
@@ -237,27 +245,9 @@ class LocalModel:
         settings = SamplingSettings(temperature=0.0, max_tokens=WARM_UP_TOKENS, seed=1, end_ids=self.end_ids)
         generate_all(runner, [self.prompt_ids(WARM_UP)], [settings], timeout_s=self._settings.limits.load_s)
 
-    def _token(self, token_id: int) -> tuple[str, list[int]]:
-        backend = self._tokenizer.backend_tokenizer
-        text = backend.decode([token_id], skip_special_tokens=False)
-        octets = token_bytes(backend.id_to_token(token_id) or "")
-        return text, list(octets) if octets is not None and "\ufffd" in text else list(text.encode())
-
-
-def token_bytes(token: str) -> bytes | None:
-    """Return the bytes of a vocabulary entry of a byte-level or byte-fallback tokenizer, None when it is neither."""
-    if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
-        return bytes([int(token[3:5], 16)])
-    alphabet = _byte_alphabet()
-    return bytes(alphabet[char] for char in token) if token and all(char in alphabet for char in token) else None
-
-
-@lru_cache(maxsize=1)
-def _byte_alphabet() -> dict[str, int]:
-    """Return GPT-2's mapping of characters to bytes: printable bytes map to themselves, the others to 256 and up."""
-    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    moved = [byte for byte in range(256) if byte not in plain]
-    return {**{chr(byte): byte for byte in plain}, **{chr(256 + index): byte for index, byte in enumerate(moved)}}
+    def _token(self, token_id: int, is_first: bool = False) -> tuple[str, list[int]]:
+        text, octets = token_text(self._tokenizer, token_id, is_first=is_first)
+        return text, list(octets)
 
 
 def device_of(device: str) -> str:

@@ -1,5 +1,6 @@
 """`attune serve`: check everything that can be checked at once, take the port, run until a signal."""
 
+import gc
 import logging
 import os
 import socket
@@ -67,6 +68,8 @@ def run(
         server.should_exit = True
 
     def began(service: Service) -> None:
+        gc.collect()
+        gc.freeze()  # a full collection beside a large request would stop everybody for a tenth of a second
         print(greeting(service, listening.getsockname()[1], num_keys), flush=True)
 
     app = create_app(settings, make_model, learner=learner, began=began, failed=failed)

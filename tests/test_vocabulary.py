@@ -45,6 +45,8 @@ ALLOWED = (
     Allowed("tests/pocket/test_skills.py", "words", "words of a sentence that a skill makes"),
     Allowed("*.py", "tie_word_embeddings", "a configuration key of transformers"),
     Allowed("*.py", "WordLevel", "a class of the package tokenizers"),
+    Allowed("*.py", "WordPiece", "a model and a decoder of the package tokenizers"),
+    Allowed("*.py", "single_word", "an attribute of added tokens in the package tokenizers"),
     Allowed("tests/cli/test_command.py", "COMP_WORDS", "a variable of bash's completion"),
     Allowed("tests/test_vocabulary.py", "*word*", "this file speaks of words"),
 )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from policy.errors import UnsupportedModel
+from policy.errors import UnsupportedModel, first_line
 from policy.gguf import reasons_against_gguf
 from policy.model import model_config, resolve_model
 from policy.openvino_ir import MODEL, write_ir
@@ -174,7 +174,7 @@ class OpenVinoEngine:
         self._pipeline.step()
         deltas = []
         for request_id, (handle, ends) in list(self._handles.items()):
-            if (delta := self._read(request_id, handle, ends)) is not None:
+            if (delta := self._step_of(request_id, handle, ends)) is not None:
                 deltas.append(delta)
                 self.tokens += len(delta.ids)
                 if delta.finish:
@@ -243,6 +243,14 @@ class OpenVinoEngine:
 
         self._numbers += 1  # two open requests with one number break the pipeline
         return pipeline.add_request(self._numbers, self._ov.Tensor(np.array([ids], dtype=np.int64)), config)
+
+    def _step_of(self, request_id: str, handle: Any, ends: frozenset[int]) -> TokenDelta | None:
+        """Return what a generation gained; one that cannot be read ends, and no other."""
+        try:
+            return self._read(request_id, handle, ends)
+        except Exception as error:
+            handle.cancel()
+            return TokenDelta(request_id, finish="error", error=first_line(error))
 
     def _read(self, request_id: str, handle: Any, ends: frozenset[int]) -> TokenDelta | None:
         ids: list[int] = []

@@ -290,6 +290,8 @@ class RunnerProcess:
                     self._answer(status, *rest)
         except (EOFError, OSError, ValueError, TypeError):  # TypeError: the pipe was closed while it was being read
             pass
+        except Exception:  # a message that cannot be read: nothing behind it can
+            log.exception("the runner's process sent something unreadable")
         with self._lock:
             expected, self._closed = self._closed, True
         if not expected:

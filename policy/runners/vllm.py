@@ -213,7 +213,7 @@ class VllmRunner:
                     self._breaker.succeeded()
                 self._finish(request_id, TokenDelta(request_id, finish="cancelled"))
                 raise
-            except (httpx.HTTPError, RunnerFailed, KeyError, ValueError) as error:
+            except Exception as error:  # also a chunk of another shape: it ends this generation at once
                 down = isinstance(error, httpx.TransportError) or (
                     isinstance(error, httpx.HTTPStatusError) and error.response.status_code >= 500
                 )

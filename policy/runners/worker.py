@@ -98,13 +98,20 @@ class Worker:
             except Exception as error:  # a bad request must not end the others
                 self._send(("deltas", [TokenDelta(request_id, finish="error", error=_reason(error))]))
         elif command == "cancel":
-            if (last := self._engine.cancel(rest[0])) is not None:
-                self._send(("deltas", [last]))
+            self._cancel(rest[0])
         elif command == "call":
             self._call(*rest)
         elif command == "close":
             return False
         return True
+
+    def _cancel(self, request_id: str) -> None:
+        try:
+            last = self._engine.cancel(request_id)
+        except Exception as error:  # it must not end the others
+            last = TokenDelta(request_id, finish="error", error=_reason(error))
+        if last is not None:
+            self._send(("deltas", [last]))
 
     def _load(self, source: VersionSource, options: RunnerOptions, kinds: tuple[str, ...]) -> None:
         try:

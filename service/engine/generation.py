@@ -1,5 +1,6 @@
 """One generation as it grows: token ids and log-probabilities exactly as sampled, and the text that may be shown."""
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +10,16 @@ from service.engine.stops import StopFilter
 
 
 class Decoder(Protocol):
-    """Turns token ids into text as they come; never gives half a character."""
+    """Turns token ids into text as they come; never gives half a character.
+
+    `num_carried` counts the first characters of the last text that belong to tokens before.
+    """
+
+    num_carried: int
+
+    @property
+    def is_at_start(self) -> bool:
+        """Whether no token with text came yet."""
 
     def feed(self, token_id: int) -> str: ...
 
@@ -20,11 +30,14 @@ class Decoder(Protocol):
 class Token:
     """One sampled token and its log-probability (nats) under the raw model.
 
+    `offset` counts the characters of the completion before it; `is_first` is true where no text came before.
     `alternatives` are the likeliest tokens at its index with their log-probabilities, if they were asked for.
     """
 
     id: int
     logp: float
+    offset: int = 0
+    is_first: bool = False
     alternatives: tuple[tuple[int, float], ...] = ()
 
 
@@ -85,16 +98,16 @@ class Generation:
     def add(self, delta: TokenDelta) -> TextDelta:
         """Add sampled tokens.
 
-        Once a stop string is found, `finish_reason` is set, and later tokens of the delta are dropped.
+        Once a stop string is found, `finish_reason` is set, and later tokens of the delta are dropped. Raises
+        ValueError for a log-probability that is no finite number.
         """
         shown = ""
         for token_id, logp in zip(delta.ids, delta.logps, strict=True):
+            if not math.isfinite(logp):
+                raise ValueError(f"the log-probability of token {token_id} is {logp}")
             self.ids.append(token_id)
             self.logps.append(logp)
-            text = self._decoder.feed(token_id) if token_id not in self._end_ids else ""
-            if token_id not in self._end_ids:
-                self._unshown.append((Token(token_id, logp), self._decoded, self._decoded + len(text)))
-            shown += self._show(text)
+            shown += self._show(self._text_of(token_id, logp)) if token_id not in self._end_ids else ""
             if self._filter.found:
                 return self._end(shown, "stop")
         if delta.finish:
@@ -103,6 +116,14 @@ class Generation:
                 shown += self._filter.finish()
             return self._end(shown, "stop" if self._filter.found else delta.finish)
         return self._text_delta(shown)
+
+    def _text_of(self, token_id: int, logp: float) -> str:
+        """Return the text that a token completes; the token waits until it is shown."""
+        is_first = self._decoder.is_at_start
+        text = self._decoder.feed(token_id)
+        start = self._decoded + self._decoder.num_carried
+        self._unshown.append((Token(token_id, logp, start, is_first), start, self._decoded + len(text)))
+        return text
 
     def _show(self, text: str) -> str:
         self._decoded += len(text)

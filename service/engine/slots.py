@@ -1,12 +1,15 @@
 """A slot is one version's weights in memory. Its runner is a process of its own; answers hold the slot by leases."""
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from policy.runners.base import Runner, SamplingSettings, TokenDelta
+
+log = logging.getLogger(__name__)
 
 
 class SlotState(StrEnum):
@@ -43,7 +46,10 @@ class EventLoopMailbox:
         self._is_scheduled = False  # before the queue is emptied: whatever comes after this line schedules again
         while self._pending:
             receive, delta = self._pending.popleft()
-            receive(delta)
+            try:
+                receive(delta)
+            except Exception:  # the deltas behind it are other answers'
+                log.exception("the receiver of %s failed", delta.request_id)
 
 
 class Slot:

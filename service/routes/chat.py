@@ -96,14 +96,14 @@ def logprobs_of(model: Model, tokens: Iterable[Token]) -> dict[str, Any]:
     """Return OpenAI's log-probabilities of the tokens that are shown."""
     content = [
         {
-            **_logprob(model, token.id, token.logp),
-            "top_logprobs": [_logprob(model, *other) for other in token.alternatives],
+            **_logprob(model, token.id, token.logp, token.is_first),
+            "top_logprobs": [_logprob(model, *other, token.is_first) for other in token.alternatives],
         }
         for token in tokens
     ]
     return {"content": content, "refusal": None}
 
 
-def _logprob(model: Model, token_id: int, logp: float) -> dict[str, Any]:
-    text, octets = model.token(token_id)
+def _logprob(model: Model, token_id: int, logp: float, is_first: bool) -> dict[str, Any]:
+    text, octets = model.token(token_id, is_first)
     return {"token": text, "logprob": logp, "bytes": octets}

@@ -49,7 +49,6 @@ class CompletionsFormat:
 
     def __init__(self, answer: Answer, model: Model) -> None:
         self._answer, self._model = answer, model
-        self._offsets = [0] * len(answer.generations)  # characters of each generation in the chunks before
 
     def head(self, *, is_chunk: bool) -> dict[str, Any]:
         answer = self._answer
@@ -63,7 +62,7 @@ class CompletionsFormat:
 
     def choice(self, index: int, tokens: Sequence[Token] | None) -> Choice:
         generation = self._answer.generations[index]
-        logprobs = logprobs_of(self._model, tokens, 0) if tokens is not None else None
+        logprobs = logprobs_of(self._model, tokens) if tokens is not None else None
         return {
             "index": index,
             "text": generation.text,
@@ -75,27 +74,21 @@ class CompletionsFormat:
         return ()
 
     def delta_choice(self, index: int, text: str, tokens: Sequence[Token] | None) -> Choice:
-        logprobs = None
-        if tokens is not None:
-            logprobs = logprobs_of(self._model, tokens, self._offsets[index])
-            self._offsets[index] += len(text)
+        logprobs = logprobs_of(self._model, tokens) if tokens is not None else None
         return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": None}
 
     def last_choice(self, index: int, finish_reason: str | None) -> Choice:
         return {"index": index, "text": "", "logprobs": None, "finish_reason": finish_reason}
 
 
-def logprobs_of(model: Model, tokens: Sequence[Token], offset: int) -> dict[str, Any]:
-    """Return the legacy log-probabilities; `offset` is how many characters of the completion came before."""
-    texts = [model.token(token.id)[0] for token in tokens]
-    offsets = []
-    for text in texts:
-        offsets.append(offset)
-        offset += len(text)
-    likeliest = [{model.token(other)[0]: logp for other, logp in token.alternatives} for token in tokens]
+def logprobs_of(model: Model, tokens: Sequence[Token]) -> dict[str, Any]:
+    """Return the legacy log-probabilities; `text_offset` counts the characters of the completion before each token."""
+    likeliest = [
+        {model.token(other, token.is_first)[0]: logp for other, logp in token.alternatives} for token in tokens
+    ]
     return {
-        "tokens": texts,
+        "tokens": [model.token(token.id, token.is_first)[0] for token in tokens],
         "token_logprobs": [token.logp for token in tokens],
         "top_logprobs": likeliest if any(likeliest) else None,
-        "text_offset": offsets,
+        "text_offset": [token.offset for token in tokens],
     }

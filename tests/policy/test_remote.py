@@ -121,6 +121,25 @@ def test_a_stream_that_breaks_off_is_an_error_and_no_second_generation(server: S
     assert "out of blocks" in end_of(runner, "again").error
 
 
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"choices": "x"},
+        {"choices": [None]},
+        {"choices": [{"token_ids": 5}]},
+        {"choices": [{"token_ids": [9], "logprobs": {"token_logprobs": 7}}]},
+        {"error": "text"},
+    ],
+)
+def test_a_chunk_of_another_shape_ends_its_generation_at_once(
+    server: Server, runner: VllmRunner, chunk: dict[str, Any]
+) -> None:
+    server.script.append([chunk])
+    assert end_of(runner).finish == "error"
+    server.script.append([CHUNK, None])
+    assert "ended the stream early" in end_of(runner, "next").error
+
+
 def test_a_server_that_keeps_failing_is_given_a_rest(server: Server, runner: VllmRunner) -> None:
     server.script.extend([503] * 6)
     for number in range(2):  # three tries each: five failures open the circuit

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from policy.errors import Interrupted
 from policy.runners.base import Alternatives, Finish, Runner, SamplingSettings, TokenDelta
 from service.errors import VersionRefused
 from store.versions import Version
@@ -24,10 +25,14 @@ ROLES = {"user": USER, "assistant": ASSISTANT, "system": SYSTEM}
 class ByteStream:
     """Bytes to text, whole characters only."""
 
+    num_carried = 0
+
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.is_at_start = True
 
     def feed(self, token_id: int) -> str:
+        self.is_at_start = False
         return self._decoder.decode(bytes([token_id])) if token_id < 256 else ""
 
     def finish(self) -> str:
@@ -163,6 +168,20 @@ def logp_of(token: int) -> float:
 
 
 @dataclass
+class ParrotEncoder:
+    """Renders the conversations of one request."""
+
+    model: "ParrotModel"
+    is_interrupted: Callable[[], bool]
+
+    def prompt_ids_within(self, messages: Sequence[dict[str, Any]], limit: int) -> list[int] | None:
+        if self.is_interrupted():
+            raise Interrupted
+        ids = self.model.prompt_ids(messages)
+        return ids if len(ids) <= limit else None
+
+
+@dataclass
 class ParrotModel:
     """The service's model for tests.
 
@@ -187,13 +206,16 @@ class ParrotModel:
             ids += [ROLES[message["role"]], *message["content"].encode(), END]
         return [*ids, ASSISTANT]
 
+    def prompt_encoder(self, is_interrupted: Callable[[], bool]) -> "ParrotEncoder":
+        return ParrotEncoder(self, is_interrupted)
+
     def completion_ids(self, messages: Sequence[dict[str, Any]], text: str) -> tuple[list[int], list[int]]:
         return self.prompt_ids(messages), [*text.encode(), END]
 
     def text_stream(self) -> ByteStream:
         return ByteStream()
 
-    def token(self, token_id: int) -> tuple[str, list[int]]:
+    def token(self, token_id: int, is_first: bool = False) -> tuple[str, list[int]]:
         return bytes([token_id]).decode(errors="replace"), [token_id]
 
     def load(self, version: Version) -> Runner:

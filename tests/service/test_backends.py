@@ -164,8 +164,8 @@ def test_an_answer_that_the_models_template_refuses_is_given_and_kept_as_text(
         ("this", True, True),
     ]
     assert len(asked_on) == 4
-    # the loop's thread pool; neither the loop's own thread nor the store's writer
-    assert all(name.startswith(("asyncio_", "uvloop_")) for name in asked_on)
+    # the threads of prompts; neither the loop's own thread nor the store's writer
+    assert all(name.startswith("prompts") for name in asked_on)
 
 
 def test_a_backend_that_is_down_is_a_readable_error_and_is_given_a_rest(pair: tuple[Running, Running]) -> None:
