@@ -91,7 +91,7 @@ class Service:
         self.is_open = True
         self._watcher.start()
         if self.learner is not None:
-            self.learner.start(self.metrics.learner_starts.inc)
+            self.learner.start(self.metrics.learner_starts.inc, self._record_learner_hang)
         self._run_in_thread(self.model.prepare)
 
     def begin_stop(self) -> None:
@@ -158,6 +158,11 @@ class Service:
         self.metrics.slot_failures.inc()
         with contextlib.suppress(StoreError):
             self.records.submit(lambda db: add_event(db, "slot.failed", {"version": number, "error": reason}))
+
+    def _record_learner_hang(self, reason: str) -> None:
+        self.metrics.learner_hangs.inc()
+        with contextlib.suppress(StoreError):
+            self.records.submit(lambda db: add_event(db, "learner.hung", {"error": reason}))
 
     def _run_in_thread(self, work: Callable[[], None]) -> None:
         task = asyncio.create_task(asyncio.to_thread(work))

@@ -86,6 +86,8 @@ class LocalModel:
             threads=settings.engine.threads,
             max_batch=settings.limits.max_active,
             kinds=() if settings.engine.runner == "auto" else (settings.engine.runner,),
+            hang_s=settings.limits.hang_s,
+            step_s=settings.limits.step_s,
         )
         # bfloat16 is the default of a vLLM server
         self._precision = settings.engine.precision if settings.vllm is None else "bfloat16"
@@ -172,7 +174,9 @@ class LocalModel:
     def prepare(self) -> None:
         with self._lock:
             if self._spare is None and self._settings.vllm is None:
-                self._spare = WorkerProcess(self._options.kinds or runner_kinds(self._options.device))
+                self._spare = WorkerProcess(
+                    self._options.kinds or runner_kinds(self._options.device), self._options.hang_s
+                )
 
     def close(self) -> None:
         if (spare := self._take_spare()) is not None:

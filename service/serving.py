@@ -59,7 +59,7 @@ def run(
         # Of the shared settings the learner finds the device itself, unless a flag of the service names it.
         shared = ["--device", str(flags["device"])] if flags.get("device") is not None else []
         command = learner_command(settings, [*shared, *learner_flags])
-        learner = LearnerChild(command, settings.data / "logs" / "learner.log")
+        learner = LearnerChild(command, settings.data / "logs" / "learner.log", settings.limits.learner_hang_s)
     failures: list[str] = []
 
     def failed(message: str) -> None:

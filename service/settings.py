@@ -10,6 +10,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from config.errors import ConfigError
 from config.loader import Group, Settings, load
 from config.names import Names
+from policy.watchdog import HANG_S, STEP_S
 from service.errors import CannotStart
 
 # The names that settings had before they stood in groups.
@@ -74,6 +75,14 @@ class LimitSettings(Group):
     """Seconds that open answers may still take when the service stops. Then they end with an error."""
     load_s: float = Field(600.0, gt=0)
     """Seconds that loading a version may take."""
+    hang_s: float = Field(HANG_S, ge=2)
+    """Seconds without a sign of life after which a version's process is killed and loaded again. A busy process gives
+    signs too."""
+    step_s: float = Field(STEP_S, ge=0)
+    """Seconds that a version's process may compute without a result. A longer step counts as a hang. 0 means no
+    limit."""
+    learner_hang_s: float = Field(180.0, ge=2)
+    """Seconds without a sign of life after which the learner's process is killed and started again."""
 
 
 class CanarySettings(Group):
