@@ -15,7 +15,7 @@ from config.errors import ConfigError
 from config.fields import as_flag, fields_of, range_of
 from config.flags import flags_of
 from learner.errors import BadSetting
-from learner.process_start import check_start, one_line_errors, prepare_process
+from learner.process_start import check_start, one_line_errors, only_learner, prepare_process
 from learner.settings import NAMES, LearnerSettings, load_settings
 from policy.watchdog import Beats
 
@@ -73,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load_settings(settings_of_flags(rest), given.config)
         check_start(settings)
         if not given.check:
-            status.code = _learn(settings, once=given.once)
+            with only_learner(settings):
+                status.code = _learn(settings, once=given.once)
     return status.code
 
 

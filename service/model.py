@@ -21,6 +21,7 @@ from policy.versions import Manifest, fingerprint_difference, fingerprint_tolera
 from service.engine.generation import Decoder
 from service.errors import VersionRefused
 from service.settings import ServeSettings
+from store.permissions import share_folder
 from store.versions import Version
 
 log = logging.getLogger(__name__)
@@ -128,6 +129,8 @@ class LocalModel:
             cache=self._settings.data / "cache",
             weights=self._shared(),
         )
+        if self._settings.share_versions and manifest is not None:
+            share_folder(folder)
         runner = self._runner(source)
         try:
             if manifest is not None:

@@ -1,5 +1,6 @@
 """`attune serve`: check everything that can be checked at once, take the port, run until a signal."""
 
+import contextlib
 import logging
 import os
 import socket
@@ -20,7 +21,10 @@ from service.lifecycle import MakeModel, Service
 from service.settings import ServeSettings, load_settings
 from store.database import open_store
 from store.errors import StoreError
+from store.folder_lock import FolderLock, lock_folder, process_at_work
+from store.permissions import share_versions
 
+LEARNER_ENDING_S = 10.0  # that the learner of a killed service may take to give its memory back
 SHUTDOWN_GRACE_S = 3.0  # for the last bytes of answers that were cut
 
 
@@ -51,15 +55,33 @@ def run(
     if not settings.is_loopback and num_keys == 0:
         lead = f"--host {settings.host} can be reached from other machines and there is no API key"
         raise CannotStart(f"{lead}; make one: attune keys create NAME")
-    listening = listen(settings.host, settings.port)
-    if make_model is None:
-        make_model = _local_model(settings)
-    learner = None
-    if not settings.no_learner:
-        # Of the shared settings the learner finds the device itself, unless a flag of the service names it.
-        shared = ["--device", str(flags["device"])] if flags.get("device") is not None else []
-        command = learner_command(settings, [*shared, *learner_flags])
-        learner = LearnerChild(command, settings.data / "logs" / "learner.log", settings.limits.learner_hang_s)
+    with _lock(settings), contextlib.closing(listen(settings.host, settings.port)) as listening:
+        _serve(
+            settings,
+            make_model or _local_model(settings),
+            _learner(settings, flags, learner_flags),
+            listening,
+            num_keys,
+        )
+
+
+def _learner(settings: ServeSettings, flags: dict[str, Any], learner_flags: Sequence[str]) -> LearnerChild | None:
+    if settings.no_learner:
+        return None
+    # Of the shared settings the learner finds the device itself, unless a flag of the service names it.
+    shared = ["--device", str(flags["device"])] if flags.get("device") is not None else []
+    command = learner_command(settings, [*shared, *learner_flags])
+    return LearnerChild(command, settings.data / "logs" / "learner.log", settings.limits.learner_hang_s)
+
+
+def _serve(
+    settings: ServeSettings,
+    make_model: MakeModel,
+    learner: LearnerChild | None,
+    listening: socket.socket,
+    num_keys: int,
+) -> None:
+    """Run the server until a signal. Raises CannotStart."""
     failures: list[str] = []
 
     def failed(message: str) -> None:
@@ -80,12 +102,8 @@ def run(
         timeout_graceful_shutdown=int(settings.limits.shutdown_s + SHUTDOWN_GRACE_S) + 1,
     )
     server = Server(uvicorn_config)
-    try:
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has shut down in order
         server.run(sockets=[listening])
-    except KeyboardInterrupt:  # uvicorn raises the signal again once it has shut down in order
-        pass
-    finally:
-        listening.close()
     if failures:
         raise CannotStart(failures[0])
 
@@ -123,9 +141,26 @@ def _check_data(settings: ServeSettings) -> int:
     except StoreError as error:
         raise CannotStart(str(error)) from error
     try:
+        share_versions(settings.data, settings.share_versions)
+        if settings.share_versions:
+            os.umask(0o077)  # what this process and its children make under a folder that the group may pass through
         return db.table("api_keys").count
     finally:
         db.close()
+
+
+def _lock(settings: ServeSettings) -> FolderLock:
+    """Return the lock of the data folder's only service. Raises CannotStart, which names the process that is there."""
+    try:
+        lock = lock_folder(settings.data, "service")
+    except StoreError as error:
+        raise CannotStart(str(error)) from error
+    learner = "" if settings.no_learner else process_at_work(settings.data, "learner", LEARNER_ENDING_S)
+    if learner:
+        lock.release()
+        lead = f"a learner works on the data folder {settings.data}: {learner}"
+        raise CannotStart(f"{lead}; end it, or serve beside it: --no-learner")
+    return lock
 
 
 def _local_model(settings: ServeSettings) -> MakeModel:

@@ -148,6 +148,9 @@ class ServeSettings(Settings):
     ATTUNE_VLLM_KEY."""
     compare: Annotated[tuple[str, ...], NoDecode] = ()
     """OpenAI-compatible backends to compare with, each NAME=URL. A key is in ATTUNE_COMPARE_KEY_NAME."""
+    share_versions: bool = False
+    """Let the data folder's group read the versions, for a vLLM server that runs as another user. Everything else in
+    the folder stays its owner's."""
     train_on_backends: bool = False
     """Whether to learn from feedback on other backends' answers too, as token ids of the model's own tokenizer."""
     config: Path | None = None
