@@ -17,6 +17,7 @@ from service.learner_child import LearnerChild, check_learner
 from service.limits import RateLimiter
 from service.metrics import Metrics
 from service.model import Model
+from service.readiness import StoreCheck
 from service.settings import ServeSettings
 from service.traffic import TrafficControl
 from store.database import connect, open_store
@@ -59,6 +60,7 @@ class Service:
         settings = self.settings
         open_store(settings.data).close()
         self.records = Records(settings.data)
+        self.store_check = StoreCheck(self.records)
         self.metrics, self.event_signal = Metrics(), EventSignal()
         self.rates = RateLimiter(settings.limits.requests_per_minute)
         self.admission = Admission(settings.limits.max_active, settings.limits.max_queued)
