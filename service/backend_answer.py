@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from policy.errors import InvalidChat, RunnerFailed, first_line
+from policy.errors import InvalidChat, RunnerFailed
 from policy.runners.remote import Breaker
 from service.answer import Answer, AnswerContext, AnswerRequest
-from service.backend_stream import MOST_CHARACTERS, NoAnswer, check_head, model_names, text_and_finish
+from service.backend_stream import MOST_CHARACTERS, NoAnswer, check_head, model_names, no_answer, text_and_finish
 from service.context_fit import Prompt
 from service.engine.generation import Generation, TextGeneration, Token
 from service.errors import BackendDown, BadRequest, RequestError
@@ -113,8 +113,7 @@ class BackendAnswer(Answer):
             self._fail_with(error, refused=False)
         except Exception as error:  # whatever it sent, the answer ends now and not at its limit
             self._backend.breaker.failed()
-            reason = str(error) if isinstance(error, NoAnswer) else f"no answer can be read ({first_line(error)})"
-            self._fail_with(NoAnswer(reason), refused=False)
+            self._fail_with(no_answer(error), refused=False)
 
     async def _read_stream(self, generation: TextGeneration) -> None:
         settings, prompt = self._settings(generation.index), self.prompts[generation.index // self.request.n]

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from policy.errors import first_line
 from service.errors import ServiceError
 
 MOST_BYTES = 64 * 2**20  # of one generation, as it comes over the wire
@@ -18,6 +19,11 @@ FINISHES = {
 
 class NoAnswer(ServiceError, ValueError):
     """What a backend sent is not an answer of OpenAI's form."""
+
+
+def no_answer(error: Exception) -> NoAnswer:
+    """Return the error for whatever reading a backend's response raised."""
+    return error if isinstance(error, NoAnswer) else NoAnswer(f"no answer can be read ({first_line(error)})")
 
 
 def check_head(response: Any) -> None:

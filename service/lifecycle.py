@@ -60,7 +60,6 @@ class Service:
         settings = self.settings
         open_store(settings.data).close()
         self.records = Records(settings.data)
-        self.store_check = StoreCheck(self.records)
         self.metrics, self.event_signal = Metrics(), EventSignal()
         self.rates = RateLimiter(settings.limits.requests_per_minute)
         self.admission = Admission(settings.limits.max_active, settings.limits.max_queued)
@@ -74,6 +73,7 @@ class Service:
         self.traffic = TrafficControl(settings, self.engine, self.records, self.metrics)
         self.backends = {name: Backend(name, url, settings.limits.request_s) for name, url in settings.backends.items()}
         self._watcher = Watcher(self.records, self._react, settings.engine.poll_s)
+        self.store_check = StoreCheck(self.records)
 
     async def begin(self) -> None:
         """Load the model and the live version, then follow the learner. Raises CannotStart."""

@@ -1,6 +1,5 @@
 """`attune serve`: check everything that can be checked at once, take the port, run until a signal."""
 
-import contextlib
 import logging
 import os
 import socket
@@ -55,33 +54,27 @@ def run(
     if not settings.is_loopback and num_keys == 0:
         lead = f"--host {settings.host} can be reached from other machines and there is no API key"
         raise CannotStart(f"{lead}; make one: attune keys create NAME")
-    with _lock(settings), contextlib.closing(listen(settings.host, settings.port)) as listening:
-        _serve(
-            settings,
-            make_model or _local_model(settings),
-            _learner(settings, flags, learner_flags),
-            listening,
-            num_keys,
-        )
-
-
-def _learner(settings: ServeSettings, flags: dict[str, Any], learner_flags: Sequence[str]) -> LearnerChild | None:
-    if settings.no_learner:
-        return None
-    # Of the shared settings the learner finds the device itself, unless a flag of the service names it.
-    shared = ["--device", str(flags["device"])] if flags.get("device") is not None else []
-    command = learner_command(settings, [*shared, *learner_flags])
-    return LearnerChild(command, settings.data / "logs" / "learner.log", settings.limits.learner_hang_s)
+    with _lock(settings):
+        _serve(settings, flags, make_model, learner_flags, num_keys)
 
 
 def _serve(
     settings: ServeSettings,
-    make_model: MakeModel,
-    learner: LearnerChild | None,
-    listening: socket.socket,
+    flags: dict[str, Any],
+    make_model: MakeModel | None,
+    learner_flags: Sequence[str],
     num_keys: int,
 ) -> None:
     """Run the server until a signal. Raises CannotStart."""
+    listening = listen(settings.host, settings.port)
+    if make_model is None:
+        make_model = _local_model(settings)
+    learner = None
+    if not settings.no_learner:
+        # Of the shared settings the learner finds the device itself, unless a flag of the service names it.
+        shared = ["--device", str(flags["device"])] if flags.get("device") is not None else []
+        command = learner_command(settings, [*shared, *learner_flags])
+        learner = LearnerChild(command, settings.data / "logs" / "learner.log", settings.limits.learner_hang_s)
     failures: list[str] = []
 
     def failed(message: str) -> None:
@@ -102,8 +95,12 @@ def _serve(
         timeout_graceful_shutdown=int(settings.limits.shutdown_s + SHUTDOWN_GRACE_S) + 1,
     )
     server = Server(uvicorn_config)
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has shut down in order
+    try:
         server.run(sockets=[listening])
+    except KeyboardInterrupt:  # uvicorn raises the signal again once it has shut down in order
+        pass
+    finally:
+        listening.close()
     if failures:
         raise CannotStart(failures[0])
 
@@ -149,20 +146,6 @@ def _check_data(settings: ServeSettings) -> int:
         db.close()
 
 
-def _lock(settings: ServeSettings) -> FolderLock:
-    """Return the lock of the data folder's only service. Raises CannotStart, which names the process that is there."""
-    try:
-        lock = lock_folder(settings.data, "service")
-    except StoreError as error:
-        raise CannotStart(str(error)) from error
-    learner = "" if settings.no_learner else process_at_work(settings.data, "learner", LEARNER_ENDING_S)
-    if learner:
-        lock.release()
-        lead = f"a learner works on the data folder {settings.data}: {learner}"
-        raise CannotStart(f"{lead}; end it, or serve beside it: --no-learner")
-    return lock
-
-
 def _local_model(settings: ServeSettings) -> MakeModel:
     """Return what makes the model, after checks that take milliseconds. Raises CannotStart."""
     try:
@@ -180,3 +163,17 @@ def _set_up_logging() -> None:
         level=os.environ.get("ATTUNE_LOG_LEVEL", "WARNING").upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+
+
+def _lock(settings: ServeSettings) -> FolderLock:
+    """Return the lock of the data folder's only service. Raises CannotStart, which names the process that is there."""
+    try:
+        lock = lock_folder(settings.data, "service")
+    except StoreError as error:
+        raise CannotStart(str(error)) from error
+    learner = "" if settings.no_learner else process_at_work(settings.data, "learner", LEARNER_ENDING_S)
+    if learner:
+        lock.release()
+        lead = f"a learner works on the data folder {settings.data}: {learner}"
+        raise CannotStart(f"{lead}; end it, or serve beside it: --no-learner")
+    return lock

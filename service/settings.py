@@ -10,7 +10,6 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from config.errors import ConfigError
 from config.loader import Group, Settings, load
 from config.names import Names
-from policy.watchdog import HANG_S, STEP_S
 from service.errors import CannotStart
 
 # The names that settings had before they stood in groups.
@@ -69,20 +68,20 @@ class LimitSettings(Group):
     """Requests of one API key per minute, with bursts of a tenth (at least 10). 0 means no limit."""
     body_mb: float = Field(4.0, gt=0)
     """Largest request body in MiB. Imports may be 64 times as large."""
+    hang_s: float = Field(60.0, ge=2)
+    """Seconds without a sign of life after which a version's process is killed and loaded again. A busy process gives
+    signs too."""
+    step_s: float = Field(600.0, ge=0)
+    """Seconds that a version's process may compute without a result. A longer step counts as a hang. 0 means no
+    limit."""
+    learner_hang_s: float = Field(180.0, ge=2)
+    """Seconds without a sign of life after which the learner's process is killed and started again."""
     drain_s: float = Field(120.0, ge=0)
     """Seconds that answers of a replaced version may still take. Then they end with an error."""
     shutdown_s: float = Field(10.0, ge=0)
     """Seconds that open answers may still take when the service stops. Then they end with an error."""
     load_s: float = Field(600.0, gt=0)
     """Seconds that loading a version may take."""
-    hang_s: float = Field(HANG_S, ge=2)
-    """Seconds without a sign of life after which a version's process is killed and loaded again. A busy process gives
-    signs too."""
-    step_s: float = Field(STEP_S, ge=0)
-    """Seconds that a version's process may compute without a result. A longer step counts as a hang. 0 means no
-    limit."""
-    learner_hang_s: float = Field(180.0, ge=2)
-    """Seconds without a sign of life after which the learner's process is killed and started again."""
 
 
 class CanarySettings(Group):
@@ -139,6 +138,9 @@ class ServeSettings(Settings):
     """TCP port. 0 takes a free one."""
     data: Path = Path("~/.attune")
     """Folder for everything that lasts: database, versions, logs."""
+    share_versions: bool = False
+    """Let the data folder's group read the versions, for a vLLM server that runs as another user. Everything else in
+    the folder stays its owner's."""
     model: str = Field("pocket", min_length=1)
     """Base model: a bundled name (`pocket`), a folder, or a hub id."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -148,9 +150,6 @@ class ServeSettings(Settings):
     ATTUNE_VLLM_KEY."""
     compare: Annotated[tuple[str, ...], NoDecode] = ()
     """OpenAI-compatible backends to compare with, each NAME=URL. A key is in ATTUNE_COMPARE_KEY_NAME."""
-    share_versions: bool = False
-    """Let the data folder's group read the versions, for a vLLM server that runs as another user. Everything else in
-    the folder stays its owner's."""
     train_on_backends: bool = False
     """Whether to learn from feedback on other backends' answers too, as token ids of the model's own tokenizer."""
     config: Path | None = None

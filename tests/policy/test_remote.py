@@ -123,54 +123,6 @@ def test_a_stream_that_breaks_off_is_an_error_and_no_second_generation(server: S
     assert "out of blocks" in end_of(runner, "again").error
 
 
-def broken(**choice: Any) -> dict[str, Any]:
-    return {"choices": [{"token_ids": [9], "logprobs": {"token_logprobs": [-0.5]}, "finish_reason": None, **choice}]}
-
-
-@pytest.mark.parametrize(
-    "nonsense",
-    [
-        b"data: {oops\n\n",
-        b"data: {\xff}\n\n",
-        b"<html>hello</html>\n",
-        b"data: null\n\ndata: [1]\n\n",
-        {"choices": {"a": 1}},
-        {"choices": [None]},
-        {"choices": [7]},
-        broken(token_ids=["x"]),
-        broken(token_ids=[10**9]),
-        broken(token_ids=[True]),
-        broken(logprobs={"token_logprobs": [None]}),
-        broken(logprobs={"token_logprobs": [float("nan")]}),
-        broken(logprobs=[1]),
-        broken(finish_reason=["stop"]),
-        {"error": "of another shape"},
-    ],
-)
-def test_nonsense_ends_the_generation_at_once_and_counts_as_a_failure(
-    nonsense: Any, server: Server, runner: VllmRunner
-) -> None:
-    server.script.append([CHUNK, nonsense])
-    last = end_of(runner)
-    assert (last.finish, len(server.asked)) == ("error", 1)
-    assert last.error
-    assert runner._breaker._failures == 1
-    assert runner.stats()["active"] == 0
-    assert end_of(runner, "next").finish == "stop"
-
-
-@pytest.mark.parametrize(
-    "listed", ["<html>", "[]", '{"data": null}', '{"data": [7]}', '{"data": [{"id": "base"}]}', '{"data": []}', "null"]
-)
-def test_a_server_that_is_no_vllm_is_refused_in_one_sentence(
-    listed: str, server: Server, models: Callable[[str], Path], tmp_path: Path
-) -> None:
-    server.models = listed
-    source = VersionSource(0, str(models("llama")), "digest", tmp_path)
-    with pytest.raises(RunnerFailed, match="the vLLM server at http://127.0.0.1"):
-        VllmRunner(f"http://127.0.0.1:{server.server_port}", source)
-
-
 def test_a_server_that_keeps_failing_is_given_a_rest(server: Server, runner: VllmRunner) -> None:
     server.script.extend([503] * 6)
     for number in range(2):  # three tries each: five failures open the circuit
@@ -270,3 +222,51 @@ def test_retries_end_with_the_last_error() -> None:
         asyncio.run(with_retries(attempt, base_s=0.001))
     assert len(tried) == 3
     assert readable("the server", httpx.ReadTimeout("slow")) == "the server did not answer in time"
+
+
+def broken(**choice: Any) -> dict[str, Any]:
+    return {"choices": [{"token_ids": [9], "logprobs": {"token_logprobs": [-0.5]}, "finish_reason": None, **choice}]}
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"data: {oops\n\n",
+        b"data: {\xff}\n\n",
+        b"<html>hello</html>\n",
+        b"data: null\n\ndata: [1]\n\n",
+        {"choices": {"a": 1}},
+        {"choices": [None]},
+        {"choices": [7]},
+        broken(token_ids=["x"]),
+        broken(token_ids=[10**9]),
+        broken(token_ids=[True]),
+        broken(logprobs={"token_logprobs": [None]}),
+        broken(logprobs={"token_logprobs": [float("nan")]}),
+        broken(logprobs=[1]),
+        broken(finish_reason=["stop"]),
+        {"error": "of another shape"},
+    ],
+)
+def test_nonsense_ends_the_generation_at_once_and_counts_as_a_failure(
+    nonsense: Any, server: Server, runner: VllmRunner
+) -> None:
+    server.script.append([CHUNK, nonsense])
+    last = end_of(runner)
+    assert (last.finish, len(server.asked)) == ("error", 1)
+    assert last.error
+    assert runner._breaker._failures == 1
+    assert runner.stats()["active"] == 0
+    assert end_of(runner, "next").finish == "stop"
+
+
+@pytest.mark.parametrize(
+    "listed", ["<html>", "[]", '{"data": null}', '{"data": [7]}', '{"data": [{"id": "base"}]}', '{"data": []}', "null"]
+)
+def test_a_server_that_is_no_vllm_is_refused_in_one_sentence(
+    listed: str, server: Server, models: Callable[[str], Path], tmp_path: Path
+) -> None:
+    server.models = listed
+    source = VersionSource(0, str(models("llama")), "digest", tmp_path)
+    with pytest.raises(RunnerFailed, match="the vLLM server at http://127.0.0.1"):
+        VllmRunner(f"http://127.0.0.1:{server.server_port}", source)
