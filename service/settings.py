@@ -64,10 +64,6 @@ class LimitSettings(Group):
     """Requests that may wait. More are refused with 503."""
     request_s: float = Field(300.0, gt=0)
     """Seconds that one request may take, its wait included."""
-    requests_per_minute: int = Field(0, ge=0)
-    """Requests of one API key per minute, with bursts of a tenth (at least 10). 0 means no limit."""
-    body_mb: float = Field(4.0, gt=0)
-    """Largest request body in MiB. Imports may be 64 times as large."""
     hang_s: float = Field(60.0, ge=2)
     """Seconds without a sign of life after which a version's process is killed and loaded again. A busy process gives
     signs too."""
@@ -76,6 +72,10 @@ class LimitSettings(Group):
     limit."""
     learner_hang_s: float = Field(180.0, ge=2)
     """Seconds without a sign of life after which the learner's process is killed and started again."""
+    requests_per_minute: int = Field(0, ge=0)
+    """Requests of one API key per minute, with bursts of a tenth (at least 10). 0 means no limit."""
+    body_mb: float = Field(4.0, gt=0)
+    """Largest request body in MiB. Imports may be 64 times as large."""
     drain_s: float = Field(120.0, ge=0)
     """Seconds that answers of a replaced version may still take. Then they end with an error."""
     shutdown_s: float = Field(10.0, ge=0)

@@ -83,6 +83,7 @@ def test_a_full_pipe_does_not_stop_the_child(monkeypatch: pytest.MonkeyPatch) ->
     watching.close()
 
 
+@pytest.mark.fire
 def test_a_stopped_worker_is_killed_and_its_generations_end_with_the_reason(
     models: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -103,6 +104,7 @@ def test_a_stopped_worker_is_killed_and_its_generations_end_with_the_reason(
     runner.close()
 
 
+@pytest.mark.fire
 def test_a_worker_that_stops_while_it_loads_is_killed(models: Callable[[str], Path], tmp_path: Path) -> None:
     spare = WorkerProcess(("openvino",), hang_s=2.0)
     os.kill(spare.process.pid, signal.SIGSTOP)
@@ -110,6 +112,7 @@ def test_a_worker_that_stops_while_it_loads_is_killed(models: Callable[[str], Pa
         RunnerProcess.load(source_of(models("llama"), tmp_path), RunnerOptions(kinds=("openvino",)), spare=spare)
 
 
+@pytest.mark.fire
 def test_a_busy_worker_is_not_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     busy = (
         "import time\nuntil = time.monotonic() + 3.5\nwhile time.monotonic() < until: pass\nraise ImportError('done')\n"

@@ -41,6 +41,10 @@ def test_a_stopped_worker_costs_one_answer_and_the_next_one_is_answered(tmp_path
         with served.db() as db:
             (event,) = [row["data"] for row in db.query("SELECT data FROM events WHERE kind = 'slot.failed'")]
         assert "no sign of life" in event
+        served.service._record_learner_hang("the learner gave no sign of life for 2 s and was killed")
+        assert "attune_learner_hangs_total 1.0" in served.http.get("/metrics").text
+        with served.db() as db:
+            assert db.table("events").count_where("kind = 'learner.hung'") == 1
 
 
 def test_a_stopped_learner_is_killed_and_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,14 +67,7 @@ def test_a_stopped_learner_is_killed_and_started_again(tmp_path: Path, monkeypat
     wait_until(lambda: not any(thread.name == "watchdog" for thread in threading.enumerate()), 10, "nobody watches")
 
 
-def test_a_hung_learner_is_an_event_and_a_number(tmp_path: Path) -> None:
-    with running(tmp_path / "data") as served:
-        served.service._record_learner_hang("the learner gave no sign of life for 2 s and was killed")
-        assert "attune_learner_hangs_total 1.0" in served.http.get("/metrics").text
-        with served.db() as db:
-            assert db.table("events").count_where("kind = 'learner.hung'") == 1
-
-
+@pytest.mark.fire
 def test_the_real_learner_beats(tmp_path: Path) -> None:
     """Also while it imports torch and loads its model, and it takes no part of the pipe for a setting."""
     starts, reasons = list[int](), list[str]()

@@ -114,7 +114,7 @@ def test_a_pile_of_marks_on_a_letter_is_cut(visitor: Visitor) -> None:
     assert len(visitor.page.locator(".bubble").inner_text()) == 33
 
 
-@pytest.mark.parametrize("name", ["6,000 quotes", "1,600 nested list items"])
+@pytest.mark.parametrize("name", ["6,000 quotes", pytest.param("1,600 nested list items", marks=pytest.mark.fire)])
 def test_a_conversation_with_a_bomb_opens(name: str, visitor: Visitor, fake: Fake) -> None:
     visitor.go()
     visitor.ask("Hello!")
@@ -128,6 +128,7 @@ def test_a_conversation_with_a_bomb_opens(name: str, visitor: Visitor, fake: Fak
     expect(page.locator(".bubble")).to_have_text("Hello!")
 
 
+@pytest.mark.fire
 def test_a_correction_that_is_a_bomb_is_shown_and_the_chat_goes_on(visitor: Visitor, fake: Fake) -> None:
     page = visitor.go()
     visitor.ask("Hello!")
