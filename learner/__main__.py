@@ -15,8 +15,9 @@ from config.errors import ConfigError
 from config.fields import as_flag, fields_of, range_of
 from config.flags import flags_of
 from learner.errors import BadSetting
-from learner.process_start import check_start, one_line_errors, prepare_process
+from learner.process_start import check_start, one_line_errors, only_learner, prepare_process
 from learner.settings import NAMES, LearnerSettings, load_settings
+from policy.watchdog import Beats
 
 INTERRUPTED = 130
 
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--config", type=Path, help="TOML file; the learner's settings are in its [learner] table")
     made.add_argument("--check", action="store_true", help="check the settings, and exit")
+    made.add_argument("--beats-fd", type=int, help=argparse.SUPPRESS)  # a service that watches its learner gives it
     made.add_argument("--once", action="store_true", help="make one update with whatever waits, and exit")
     return made
 
@@ -66,10 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the learner until it gets a signal; return the exit status."""
     with one_line_errors() as status:
         given, rest = parser().parse_known_args(sys.argv[1:] if arguments is None else arguments)
+        if given.beats_fd is not None:
+            Beats(given.beats_fd)
         settings = load_settings(settings_of_flags(rest), given.config)
         check_start(settings)
         if not given.check:
-            status.code = _learn(settings, once=given.once)
+            with only_learner(settings):
+                status.code = _learn(settings, once=given.once)
     return status.code
 
 

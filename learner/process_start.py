@@ -6,9 +6,15 @@ import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from learner.errors import BadData, LearnerError
 from learner.settings import LearnerSettings
+
+if TYPE_CHECKING:
+    from store.folder_lock import FolderLock
+
+ENDING_S = 3.0  # that a killed learner may take to give its memory back
 
 
 @dataclass
@@ -35,10 +41,19 @@ def one_line_errors() -> Generator[Status, None, None]:
 def check_start(settings: LearnerSettings) -> None:
     """Check, without torch, what the learner needs to start: the model's folder, the data folder, the database."""
     from policy.model import resolve_model
-    from store.database import open_store
+    from store.database import check_folder
 
     resolve_model(settings.model)
+    check_folder(settings.data)
+
+
+def only_learner(settings: LearnerSettings) -> "FolderLock":
+    """Return the lock of the data folder's only learner. Raises FolderInUse, which names the other one."""
+    from store.database import open_store
+    from store.folder_lock import lock_folder
+
     open_store(settings.data).close()
+    return lock_folder(settings.data, "learner", ENDING_S)
 
 
 def check_file(path: Path) -> None:

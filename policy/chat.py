@@ -28,7 +28,7 @@ def load_tokenizer(name: str) -> Tokenizer:
     """Load the tokenizer of a model; needs no torch. Raises ModelNotFound or ModelCorrupt."""
     folder = resolve_model(name)
     try:
-        tokenizer = _tokenizer_class(folder).from_pretrained(folder)
+        tokenizer = _tokenizer_class(folder).from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exceptions for files it cannot read
         raise ModelCorrupt(f"the tokenizer in {folder} cannot be loaded ({first_line(error)})") from error
     if not tokenizer.chat_template:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 BUNDLED = "attune.models"  # entry points: functions that return the folders of bundled models by name
 REMEMBERED = 64 * 2**20  # bytes: the digests of files of at least this size are cached
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
@@ -24,7 +25,7 @@ def resolve_model(name: str) -> Path:
     """Return the folder of a model, checked: a bundled model ("pocket"), a folder, or a hub id.
 
     A hub id is fetched unless it is in the hub's cache. The check covers configuration, weights and tokenizer, and
-    loads none of them. Raises ModelNotFound or ModelCorrupt, in one sentence.
+    loads none of them. Raises ModelNotFound, ModelCorrupt, or UnsupportedModel for pickled weights, in one sentence.
     """
     folder = _find(name)
     _check(folder)
@@ -115,7 +116,11 @@ def load_model(name: str, device: str = "auto", dtype: str = "auto") -> "PreTrai
     folder = resolve_model(name)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=getattr(torch, kind), output_loading_info=True
+            folder,
+            dtype=getattr(torch, kind),
+            output_loading_info=True,
+            trust_remote_code=False,
+            use_safetensors=True,
         )
     except (ValueError, KeyError, ImportError) as error:  # no such model type, or not a language model
         raise UnsupportedModel(
@@ -161,6 +166,7 @@ def load_merged(name: str, adapter: Path | None, device: str = "auto", dtype: st
     base = load_model(name, "cpu", "float32")
     warnings.filterwarnings("ignore", "fan_in_fan_out is set to", UserWarning)  # PEFT itself corrects it for GPT-2
     _untie(base, adapter)
+    refuse_pickles(adapter, "adapter_model.safetensors")
     try:
         merged: Any = PeftModel.from_pretrained(base, adapter).merge_and_unload()
     except (ValueError, KeyError, RuntimeError, OSError) as error:
@@ -247,20 +253,36 @@ def _check(folder: Path) -> None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the files that hold a model folder's weights. Raises ModelCorrupt when one is missing."""
+    """Return the files that hold a model folder's weights.
+
+    Raises ModelCorrupt when one is missing, UnsupportedModel for pickles.
+    """
     index = folder / "model.safetensors.index.json"
     if index.exists():
         names = set(json.loads(index.read_text())["weight_map"].values())
+        other = next(
+            (name for name in sorted(names) if Path(name).name != name or not name.endswith(".safetensors")), ""
+        )
+        if other:
+            raise UnsupportedModel(f"{index} names {other!r}; only safetensors files beside it are read")
         missing = sorted(file for file in names if not (folder / file).exists())
         if missing:
             raise ModelCorrupt(
                 f"the model folder {folder} lacks {missing[0]}, which its index names; fetch the model again"
             )
         return [folder / file for file in sorted(names)]
-    files = [path for path in (folder / "model.safetensors", folder / "pytorch_model.bin") if path.exists()]
-    if not files:
+    if not (folder / "model.safetensors").exists():
+        refuse_pickles(folder, "model.safetensors")
         raise ModelCorrupt(f"the model folder {folder} has no weights (model.safetensors)")
-    return files[:1]
+    return [folder / "model.safetensors"]
+
+
+def refuse_pickles(folder: Path, wanted: str) -> None:
+    """Raise UnsupportedModel where a folder has weights as pickles, which may run code, in place of `wanted`."""
+    pickles = sorted(path.name for path in folder.glob("*") if path.suffix in PICKLES)
+    if pickles and not (folder / wanted).exists():
+        reason = f"only as a pickle ({pickles[0]}), which could run code when it is read"
+        raise UnsupportedModel(f"{folder} has its weights {reason}; convert them to safetensors")
 
 
 def _check_weights(path: Path) -> None:

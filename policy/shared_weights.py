@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from policy.errors import UnsupportedModel, first_line
-from policy.model import resolve_model
+from policy.model import refuse_pickles, resolve_model
 
 if TYPE_CHECKING:
     import torch
@@ -52,6 +52,7 @@ def model_on(name: str, handles: bytes, adapter: Path | None) -> "PreTrainedMode
         return model
     from peft import PeftModel
 
+    refuse_pickles(adapter, "adapter_model.safetensors")
     warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`", UserWarning)  # nothing is merged here
     try:
         with_adapter: Any = PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False)
@@ -68,7 +69,8 @@ def _assembled(name: str, tensors: "Tensors") -> "PreTrainedModel":
 
     dtype = next(tensor.dtype for tensor in tensors["parameters"].values() if tensor.is_floating_point())
     with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(resolve_model(name)), dtype=dtype)
+        config = AutoConfig.from_pretrained(resolve_model(name), trust_remote_code=False)
+        model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     for path, tensor in tensors["parameters"].items():
         _owner(model, path)._parameters[_leaf(path)] = torch.nn.Parameter(tensor, requires_grad=False)
     for path, tensor in tensors["buffers"].items():

@@ -14,6 +14,7 @@ from typing import Any
 from policy.errors import InvalidChat, RunnerFailed
 from policy.runners.remote import Breaker
 from service.answer import Answer, AnswerContext, AnswerRequest
+from service.backend_stream import MOST_CHARACTERS, NoAnswer, check_head, model_names, no_answer, text_and_finish
 from service.context_fit import Prompt
 from service.engine.generation import Generation, TextGeneration, Token
 from service.errors import BackendDown, BadRequest, RequestError
@@ -23,6 +24,7 @@ from store.completions import Completion
 
 log = logging.getLogger(__name__)
 TRIES = 3
+MOST_SHOWN = 500  # characters of a backend's error that go into ours
 
 
 class Backend:
@@ -47,7 +49,7 @@ class Backend:
         Raises BackendDown when the backend lists none.
         """
         if self._model is None:
-            listed = [model.id async for model in self.client.models.list()]
+            listed = model_names(await self.client.models.list())
             if not listed:
                 raise BackendDown(f"the backend {self.name!r} lists no models")
             self._model = self.name if self.name in listed else listed[0]
@@ -115,6 +117,9 @@ class BackendAnswer(Answer):
         except (openai.APIError, RequestError, OSError) as error:
             self._backend.breaker.failed()
             self._fail_with(error, refused=False)
+        except Exception as error:  # whatever it sent, the answer ends now and not at its limit
+            self._backend.breaker.failed()
+            self._fail_with(no_answer(error), refused=False)
 
     async def _read_stream(self, generation: TextGeneration) -> None:
         settings, prompt = self._settings(generation.index), self.prompts[generation.index // self.request.n]
@@ -128,20 +133,34 @@ class BackendAnswer(Answer):
             "stream": True,
         }
         stream = await self._backend.client.chat.completions.create(
-            **body, extra_body={"top_k": top_k} if top_k else None
+            **body, extra_body={"top_k": top_k} if top_k else None, extra_headers={"Accept-Encoding": "identity"}
         )
-        finish = "stop"
         async with contextlib.aclosing(stream.response):
+            check_head(stream.response)
             async for chunk in stream:
-                if chunk.choices:
-                    finish = chunk.choices[0].finish_reason or finish
-                    if text := chunk.choices[0].delta.content:
-                        self.add_delta(generation.add(text))
-        self.add_delta(generation.end(finish))
+                text, finish = text_and_finish(chunk)
+                if len(generation.text) + len(text) > MOST_CHARACTERS:
+                    raise NoAnswer(f"it sent more than {MOST_CHARACTERS} characters for one answer")
+                if text:
+                    self.add_delta(generation.add(text))
+                if finish is not None:
+                    self.add_delta(generation.end(finish))
+                    return
+        raise NoAnswer("it ended its stream before the answer's end")
 
     def _fail_with(self, error: Exception, *, refused: bool) -> None:
-        message = f"the backend {self.backend!r} {'refused the request' if refused else 'does not answer'}: {error}"
+        """End the answer for its reader; what this task's generation has so far is kept as an error."""
+        reason = str(error) if len(str(error)) <= MOST_SHOWN else f"{str(error)[:MOST_SHOWN]}..."
+        message = f"the backend {self.backend!r} {'refused the request' if refused else 'does not answer'}: {reason}"
+        task = asyncio.current_task()
+        failed = [
+            generation
+            for generation in self.generations
+            if generation.finish_reason is None and self._tasks.get(generation.index) is task
+        ]
         self.fail(BadRequest(message, code="backend_refused") if refused else BackendDown(message, retry_after_s=10))
+        for generation in failed:
+            generation.finish_reason = "error"
 
     def _cancel(self, index: int) -> None:
         if (task := self._tasks.get(index)) is not None and task is not asyncio.current_task():

@@ -1,8 +1,10 @@
 """What is wrong with this installation: one check for each thing that a service needs."""
 
+import contextlib
 import importlib.metadata
 import os
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,8 +21,11 @@ from service.folders import hint_of_another_folder, is_data_folder
 from service.learner_child import check_learner, learner_command
 from service.serving import listen
 from service.settings import ServeSettings, load_settings
-from store.database import open_store
+from store.database import check_folder, open_to_read
 from store.errors import StoreError
+from store.folder_lock import ROLES, process_at_work
+from store.migrations import migrations
+from store.permissions import open_mode
 from store.versions import Version, versions
 
 PACKAGES = (
@@ -72,6 +77,10 @@ def _run_check(name: str, check: Callable[[ServeSettings], str], settings: Serve
         return Finding(name, True, check(settings))
     except (CannotStart, PolicyError, StoreError, OSError) as error:
         return Finding(name, False, str(error))
+    except sqlite3.Error as error:
+        return Finding(name, False, f"the database is damaged: {error}; restore a copy of {settings.data}")
+    except Exception as error:  # what is wrong with an installation may break any check
+        return Finding(name, False, f"the check failed ({type(error).__name__}: {error})")
 
 
 def _python(_: ServeSettings) -> str:
@@ -95,29 +104,36 @@ def _model(settings: ServeSettings) -> str:
 
 
 def _data(settings: ServeSettings) -> str:
-    if is_data_folder(settings.data):
-        open_store(settings.data).close()
-        return f"{settings.data} can be written"
-    there = next(folder for folder in (settings.data, *settings.data.absolute().parents) if folder.is_dir())
-    if not os.access(there, os.W_OK):
-        raise CannotStart(f"{settings.data} is not there, and {there} cannot be written")
-    return f"{settings.data} is new: the first start fills it{hint_of_another_folder(settings.data)}"
+    check_folder(settings.data)
+    if not is_data_folder(settings.data):
+        return f"{settings.data} is new: the first start fills it{hint_of_another_folder(settings.data)}"
+    mode = open_mode(settings.data)
+    open_to = f"; others may use it too (mode {mode:o}), which the next start ends" if mode else ""
+    at_work = [f"; {role}: {process}" for role in ROLES if (process := process_at_work(settings.data, role))]
+    return f"{settings.data} can be written{open_to}{''.join(at_work)}"
+
+
+def _unread(settings: ServeSettings) -> str:
+    """Return why there is no database to look into, "" where there is one."""
+    if not is_data_folder(settings.data):
+        return "none yet"
+    with contextlib.closing(open_to_read(settings.data)) as db:
+        return "of an older Attune: the next start brings it up to date" if migrations.pending(db) else ""
 
 
 def _database(settings: ServeSettings) -> str:
-    if not is_data_folder(settings.data):
-        return "none yet"
-    db = open_store(settings.data)
-    try:
+    if why := _unread(settings):
+        return why
+    with contextlib.closing(open_to_read(settings.data)) as db:
         result = str(db.execute("PRAGMA quick_check").fetchone()[0])
         if result != "ok":
-            raise CannotStart(f"the database is damaged: {result}; restore a copy of {settings.data}")
+            raise CannotStart(f"the database is damaged: {' '.join(result.split())}; restore a copy of {settings.data}")
         return f"sound; {db.table('feedback').count} feedback on {db.table('completions').count} answers"
-    finally:
-        db.close()
 
 
 def _versions(settings: ServeSettings) -> str:
+    if is_data_folder(settings.data) and (why := _unread(settings)):
+        return why
     found = list(_known_versions(settings))
     if not found:
         return "none yet: the first start adds version 0"
@@ -127,18 +143,17 @@ def _versions(settings: ServeSettings) -> str:
     if found[0].digest != model_digest(settings.model):
         message = f"{settings.data} learned on another base model than {settings.model!r}"
         raise CannotStart(f"{message}; name that one with --model")
-    live = next(version for version in found if version.state == "live")
+    live = next((version for version in found if version.state == "live"), None)
+    if live is None:
+        raise CannotStart(f"no version is live in {settings.data}; restore a copy of it")
     return f"{len(found)}, all files as they were trained; version {live.number} is live"
 
 
 def _known_versions(settings: ServeSettings) -> Iterator[Version]:
-    if not is_data_folder(settings.data):
+    if _unread(settings):
         return
-    db = open_store(settings.data)
-    try:
+    with contextlib.closing(open_to_read(settings.data)) as db:
         yield from versions(db)
-    finally:
-        db.close()
 
 
 def _disk(settings: ServeSettings) -> str:
@@ -173,11 +188,10 @@ def _port(settings: ServeSettings) -> str:
 def _keys(settings: ServeSettings) -> str:
     made = in_use = 0
     if is_data_folder(settings.data):
-        db = open_store(settings.data)
-        try:
+        if why := _unread(settings):
+            return why
+        with contextlib.closing(open_to_read(settings.data)) as db:
             made, in_use = db.table("api_keys").count, db.table("api_keys").count_where("revoked_at IS NULL")
-        finally:
-            db.close()
     if not settings.is_loopback and not in_use:
         lead = f"{settings.host} can be reached from other machines, but no key is in use"
         raise CannotStart(f"{lead}; make one: attune keys create NAME")

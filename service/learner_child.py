@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import logging
+import os
 import re
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from policy.watchdog import Watchdog
 from service.errors import CannotStart
 from service.settings import ServeSettings
 
@@ -46,7 +48,14 @@ def learner_command(settings: ServeSettings, flags: Sequence[str] = ()) -> list[
 def check_learner(command: list[str]) -> None:
     """Have the learner check its settings. Raises CannotStart with the line that it printed."""
     try:
-        done = subprocess.run([*command, "--check"], capture_output=True, text=True, timeout=CHECK_LIMIT_S, check=False)
+        done = subprocess.run(
+            [*command, "--check"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=CHECK_LIMIT_S,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         message = f"the learner did not check its settings within {CHECK_LIMIT_S:g} s"
         raise CannotStart(f"{message}; serve without it: --no-learner") from error
@@ -64,17 +73,20 @@ def _as_typed(message: str, command: Sequence[str]) -> str:
 
 
 class LearnerChild:
-    """Keeps one learner process running."""
+    """Keeps one learner process running. `hang_s` without a sign of life ends it; 0: it gives none, as in tests."""
 
-    def __init__(self, command: list[str], log_path: Path) -> None:
-        self.command, self.log_path = command, log_path
+    def __init__(self, command: list[str], log_path: Path, hang_s: float = 0.0) -> None:
+        self.command, self.log_path, self.hang_s = command, log_path, hang_s
         self.process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, started: Callable[[], None]) -> None:
-        """Start the process and restart it when it ends; `started` is called at each start."""
+    def start(self, started: Callable[[], None], hung: Callable[[str], None] = lambda _: None) -> None:
+        """Start the process and restart it when it ends; `started` is called at each start.
+
+        `hung` is called with the reason when a process without a sign of life is killed.
+        """
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        self._task = asyncio.create_task(self._supervise(started), name="learner-child")
+        self._task = asyncio.create_task(self._supervise(started, hung), name="learner-child")
 
     async def stop(self) -> None:
         """End the process, by SIGTERM first and SIGKILL after END_LIMIT_S."""
@@ -94,16 +106,16 @@ class LearnerChild:
                 process.kill()
             await process.wait()
 
-    async def _supervise(self, started: Callable[[], None]) -> None:
+    async def _supervise(self, started: Callable[[], None], hung: Callable[[str], None]) -> None:
         deaths = 0
         while True:
             began = time.monotonic()
-            with self.log_path.open("ab") as out:
-                self.process = await asyncio.create_subprocess_exec(
-                    *self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=_die_with_parent
-                )
+            watchdog = await self._start_process(hung)
             started()
+            assert self.process is not None
             status = await self.process.wait()
+            if watchdog is not None:
+                watchdog.close()
             deaths = deaths + 1 if time.monotonic() - began < STEADY_S else 1
             wait_s = WAITS_S[min(deaths, len(WAITS_S)) - 1]
             print(
@@ -112,6 +124,44 @@ class LearnerChild:
                 flush=True,
             )
             await asyncio.sleep(wait_s)
+
+    async def _start_process(self, hung: Callable[[str], None]) -> Watchdog | None:
+        """Start the process and watch it; return its watchdog."""
+        beats_in, beats_out = os.pipe()
+        watched = ["--beats-fd", str(beats_out)] if self.hang_s else []
+        try:
+            with self.log_path.open("ab") as out:
+                process = self.process = await asyncio.create_subprocess_exec(
+                    *self.command,
+                    *watched,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    pass_fds=[beats_out] if watched else [],
+                    preexec_fn=_die_with_parent,
+                )
+        except BaseException:
+            os.close(beats_in)
+            raise
+        finally:
+            os.close(beats_out)
+        if not watched:
+            os.close(beats_in)
+            return None
+        loop = asyncio.get_running_loop()
+
+        def kill() -> None:
+            if process.returncode is None:
+                reason = f"the learner gave no sign of life for {self.hang_s:g} s and was killed"
+                log.error(reason)
+                process.kill()
+                hung(reason)
+
+        def silent() -> None:  # on the watchdog's thread
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(kill)
+
+        return Watchdog(beats_in, self.hang_s, silent)
 
 
 def _exit_reason(status: int) -> str:

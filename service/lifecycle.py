@@ -17,6 +17,7 @@ from service.learner_child import LearnerChild, check_learner
 from service.limits import RateLimiter
 from service.metrics import Metrics
 from service.model import Model
+from service.readiness import StoreCheck
 from service.settings import ServeSettings
 from service.traffic import TrafficControl
 from store.database import connect, open_store
@@ -72,6 +73,7 @@ class Service:
         self.traffic = TrafficControl(settings, self.engine, self.records, self.metrics)
         self.backends = {name: Backend(name, url, settings.limits.request_s) for name, url in settings.backends.items()}
         self._watcher = Watcher(self.records, self._react, settings.engine.poll_s)
+        self.store_check = StoreCheck(self.records)
 
     async def begin(self) -> None:
         """Load the model and the live version, then follow the learner. Raises CannotStart."""
@@ -91,7 +93,7 @@ class Service:
         self.is_open = True
         self._watcher.start()
         if self.learner is not None:
-            self.learner.start(self.metrics.learner_starts.inc)
+            self.learner.start(self.metrics.learner_starts.inc, self._record_learner_hang)
         self._run_in_thread(self.model.prepare)
 
     def begin_stop(self) -> None:
@@ -160,6 +162,11 @@ class Service:
         self.metrics.slot_failures.inc()
         with contextlib.suppress(StoreError):
             self.records.submit(lambda db: add_event(db, "slot.failed", {"version": number, "error": reason}))
+
+    def _record_learner_hang(self, reason: str) -> None:
+        self.metrics.learner_hangs.inc()
+        with contextlib.suppress(StoreError):
+            self.records.submit(lambda db: add_event(db, "learner.hung", {"error": reason}))
 
     def _run_in_thread(self, work: Callable[[], None]) -> None:
         task = asyncio.create_task(asyncio.to_thread(work))

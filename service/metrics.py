@@ -53,8 +53,13 @@ class Metrics:
         self.refused = Counter(
             "attune_versions_refused_total", "Versions whose weights were not what was trained", registry=r
         )
-        self.slot_failures = Counter("attune_slot_failures_total", "Runners that ended by themselves", registry=r)
+        self.slot_failures = Counter(
+            "attune_slot_failures_total", "Runners that ended by themselves or hung", registry=r
+        )
         self.learner_starts = Counter("attune_learner_starts_total", "Starts of the learner's process", registry=r)
+        self.learner_hangs = Counter(
+            "attune_learner_hangs_total", "Learner's processes killed without a sign of life", registry=r
+        )
         self.live_version = Gauge("attune_live_version", "The version that is live", registry=r)
         self.slots = Gauge("attune_slots_loaded", "Versions in memory", registry=r)
         self.active = Gauge("attune_replies_active", "Completions being generated", registry=r)

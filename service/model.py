@@ -23,6 +23,7 @@ from service.context_fit import PromptEncoder
 from service.engine.generation import Decoder
 from service.errors import VersionRefused
 from service.settings import ServeSettings
+from store.permissions import share_folder
 from store.versions import Version
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,8 @@ class LocalModel:
             threads=settings.engine.threads,
             max_batch=settings.limits.max_active,
             kinds=() if settings.engine.runner == "auto" else (settings.engine.runner,),
+            hang_s=settings.limits.hang_s,
+            step_s=settings.limits.step_s,
         )
         # bfloat16 is the default of a vLLM server
         self._precision = settings.engine.precision if settings.vllm is None else "bfloat16"
@@ -134,6 +137,8 @@ class LocalModel:
             cache=self._settings.data / "cache",
             weights=self._shared(),
         )
+        if self._settings.share_versions and manifest is not None:
+            share_folder(folder)
         runner = self._runner(source)
         try:
             if manifest is not None:
@@ -180,7 +185,9 @@ class LocalModel:
     def prepare(self) -> None:
         with self._lock:
             if self._spare is None and self._settings.vllm is None:
-                self._spare = WorkerProcess(self._options.kinds or runner_kinds(self._options.device))
+                self._spare = WorkerProcess(
+                    self._options.kinds or runner_kinds(self._options.device), self._options.hang_s
+                )
 
     def close(self) -> None:
         if (spare := self._take_spare()) is not None:

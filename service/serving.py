@@ -21,7 +21,10 @@ from service.lifecycle import MakeModel, Service
 from service.settings import ServeSettings, load_settings
 from store.database import open_store
 from store.errors import StoreError
+from store.folder_lock import FolderLock, lock_folder, process_at_work
+from store.permissions import share_versions
 
+LEARNER_ENDING_S = 10.0  # that the learner of a killed service may take to give its memory back
 SHUTDOWN_GRACE_S = 3.0  # for the last bytes of answers that were cut
 
 
@@ -52,6 +55,18 @@ def run(
     if not settings.is_loopback and num_keys == 0:
         lead = f"--host {settings.host} can be reached from other machines and there is no API key"
         raise CannotStart(f"{lead}; make one: attune keys create NAME")
+    with _lock(settings):
+        _serve(settings, flags, make_model, learner_flags, num_keys)
+
+
+def _serve(
+    settings: ServeSettings,
+    flags: dict[str, Any],
+    make_model: MakeModel | None,
+    learner_flags: Sequence[str],
+    num_keys: int,
+) -> None:
+    """Run the server until a signal. Raises CannotStart."""
     listening = listen(settings.host, settings.port)
     if make_model is None:
         make_model = _local_model(settings)
@@ -60,7 +75,7 @@ def run(
         # Of the shared settings the learner finds the device itself, unless a flag of the service names it.
         shared = ["--device", str(flags["device"])] if flags.get("device") is not None else []
         command = learner_command(settings, [*shared, *learner_flags])
-        learner = LearnerChild(command, settings.data / "logs" / "learner.log")
+        learner = LearnerChild(command, settings.data / "logs" / "learner.log", settings.limits.learner_hang_s)
     failures: list[str] = []
 
     def failed(message: str) -> None:
@@ -126,6 +141,9 @@ def _check_data(settings: ServeSettings) -> int:
     except StoreError as error:
         raise CannotStart(str(error)) from error
     try:
+        share_versions(settings.data, settings.share_versions)
+        if settings.share_versions:
+            os.umask(0o077)  # what this process and its children make under a folder that the group may pass through
         return db.table("api_keys").count
     finally:
         db.close()
@@ -148,3 +166,17 @@ def _set_up_logging() -> None:
         level=os.environ.get("ATTUNE_LOG_LEVEL", "WARNING").upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+
+
+def _lock(settings: ServeSettings) -> FolderLock:
+    """Return the lock of the data folder's only service. Raises CannotStart, which names the process that is there."""
+    try:
+        lock = lock_folder(settings.data, "service")
+    except StoreError as error:
+        raise CannotStart(str(error)) from error
+    learner = "" if settings.no_learner else process_at_work(settings.data, "learner", LEARNER_ENDING_S)
+    if learner:
+        lock.release()
+        lead = f"a learner works on the data folder {settings.data}: {learner}"
+        raise CannotStart(f"{lead}; end it, or serve beside it: --no-learner")
+    return lock

@@ -64,6 +64,14 @@ class LimitSettings(Group):
     """Requests that may wait. More are refused with 503."""
     request_s: float = Field(300.0, gt=0)
     """Seconds that one request may take, its wait included."""
+    hang_s: float = Field(60.0, ge=2)
+    """Seconds without a sign of life after which a version's process is killed and loaded again. A busy process gives
+    signs too."""
+    step_s: float = Field(600.0, ge=0)
+    """Seconds that a version's process may compute without a result. A longer step counts as a hang. 0 means no
+    limit."""
+    learner_hang_s: float = Field(180.0, ge=2)
+    """Seconds without a sign of life after which the learner's process is killed and started again."""
     requests_per_minute: int = Field(0, ge=0)
     """Requests of one API key per minute, with bursts of a tenth (at least 10). 0 means no limit."""
     body_mb: float = Field(4.0, gt=0)
@@ -130,6 +138,9 @@ class ServeSettings(Settings):
     """TCP port. 0 takes a free one."""
     data: Path = Path("~/.attune")
     """Folder for everything that lasts: database, versions, logs."""
+    share_versions: bool = False
+    """Let the data folder's group read the versions, for a vLLM server that runs as another user. Everything else in
+    the folder stays its owner's."""
     model: str = Field("pocket", min_length=1)
     """Base model: a bundled name (`pocket`), a folder, or a hub id."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -10,6 +10,7 @@ from sqlite_utils import Database
 
 from store.errors import DataFolderUnwritable, NewerSchema, StoreCorrupt
 from store.migrations import migrations
+from store.permissions import PRIVATE_FILE, PRIVATE_FOLDER, make_private
 
 FILE_NAME = "attune.db"
 BUSY_S = 20.0  # how long a write waits for another process's write before it fails
@@ -18,46 +19,80 @@ BUSY_S = 20.0  # how long a write waits for another process's write before it fa
 def connect(folder: Path) -> Database:
     """Open another connection to an existing store, for one thread at a time. Raises StoreCorrupt."""
     path = folder / FILE_NAME
-    try:
+    with _damage_named(path):
         connection = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")  # in WAL mode: fsync at each commit
         return Database(connection)
-    except sqlite3.DatabaseError as error:
-        raise StoreCorrupt(
-            f"{path} is not a usable database ({error}); move it away or name another --data folder"
-        ) from error
 
 
 def open_store(folder: Path) -> Database:
     """Open the store in `folder`; make the folder, the file, and the tables and columns that are missing.
 
-    Raises DataFolderUnwritable, StoreCorrupt, or NewerSchema for the file of a newer Attune, which stays unchanged.
+    Both are their owner's alone. Raises DataFolderUnwritable, StoreCorrupt, or NewerSchema for the file of a newer
+    Attune, which stays unchanged.
     """
     path = folder / FILE_NAME
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
         trial = folder / f".writable-{os.getpid()}"
         trial.touch()
         trial.unlink()
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE))  # journals get the same mode
     except OSError as error:
         raise DataFolderUnwritable(
             f"the data folder {folder} cannot be written ({error.strerror}); name another with --data"
         ) from error
     db = connect(folder)
-    try:
+    with _damage_named(path):
         db.execute("PRAGMA journal_mode = WAL")
-        unknown = {done.name for done in migrations.applied(db)} - {one.name for one in migrations._migrations}
-        if unknown:
-            newer = f"{path} was written by a newer Attune (it has {min(unknown)})"
-            raise NewerSchema(f"{newer}; upgrade Attune or name another --data folder")
+        _refuse_newer(db, path)
         if migrations.pending(db):
             migrations.apply(db)
+    make_private(folder, FILE_NAME)  # last: what is no store of ours stays as it is
+    return db
+
+
+def open_to_read(folder: Path) -> Database:
+    """Open an existing store and change nothing in it. Raises StoreCorrupt, and NewerSchema as `open_store` does.
+
+    A store of an older Attune keeps its tables and columns.
+    """
+    path = folder / FILE_NAME
+    with _damage_named(path):
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_S)
+        connection.execute("PRAGMA query_only = ON")
+        db = Database(connection)
+        _refuse_newer(db, path)
+    return db
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a store can be opened or made in `folder`, and change nothing. Raises as `open_store` does."""
+    existing = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        reason = f"{existing} cannot be written" if existing.is_dir() else f"{existing} is a file"
+        raise DataFolderUnwritable(f"the data folder {folder} cannot be used: {reason}; name another with --data")
+    if (folder / FILE_NAME).exists():
+        open_to_read(folder).close()
+
+
+def _refuse_newer(db: Database, path: Path) -> None:
+    unknown = {done.name for done in migrations.applied(db)} - {one.name for one in migrations._migrations}
+    if unknown:
+        newer = f"{path} was written by a newer Attune (it has {min(unknown)})"
+        raise NewerSchema(f"{newer}; upgrade Attune or name another --data folder")
+
+
+@contextlib.contextmanager
+def _damage_named(path: Path) -> Generator[None, None, None]:
+    try:
+        yield
     except sqlite3.DatabaseError as error:
         raise StoreCorrupt(
             f"{path} is not a usable database ({error}); move it away or name another --data folder"
         ) from error
-    return db
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 StoreError
 ├── DataFolderUnwritable (OSError)
+├── FolderInUse (RuntimeError)
 ├── NewerSchema (RuntimeError)
 ├── StoreCorrupt (RuntimeError)
 ├── UnknownCompletion / UnknownComparison / UnknownFeedback / UnknownVersion (LookupError)
@@ -18,6 +19,10 @@ class StoreError(Exception):
 
 class DataFolderUnwritable(StoreError, OSError):
     """The data folder cannot be created or written."""
+
+
+class FolderInUse(StoreError, RuntimeError):
+    """Another process of the same kind works on the data folder."""
 
 
 class NewerSchema(StoreError, RuntimeError):

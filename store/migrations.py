@@ -17,6 +17,11 @@ def m002_completion_ids(db: Database) -> None:
     db.execute("ALTER TABLE completions RENAME COLUMN reply_ids TO completion_ids")
 
 
+@migrations()
+def m003_readiness(db: Database) -> None:
+    db.execute("CREATE TABLE readiness (id INTEGER PRIMARY KEY CHECK (id = 1), mark TEXT NOT NULL)")
+
+
 _FIRST_TABLES = """
 CREATE TABLE raters (
     id TEXT PRIMARY KEY, created_at TEXT NOT NULL, name TEXT NOT NULL DEFAULT '',

@@ -80,9 +80,10 @@ class Writer:
                             done.append((future, write(db)))
                     except Exception as error:  # an error of one caller must not undo the others' writes
                         future.set_exception(error)
-        except Exception as error:  # the commit itself failed (disk full, ...), so no write is done
-            for future, _ in done:
-                future.set_exception(error)
+        except Exception as error:  # begin or commit failed (disk full, locked, ...), so no write is done
+            for _, future in batch:
+                if future.running() or (not future.done() and future.set_running_or_notify_cancel()):
+                    future.set_exception(error)
             return
         for future, result in done:
             future.set_result(result)

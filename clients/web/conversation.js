@@ -82,6 +82,7 @@ export async function load(id) {
 }
 
 const sameContext = (a, b) =>
+  a.length === b.length && // first, since a long conversation is compared with itself turn by turn
   JSON.stringify(a.map(({ role, content }) => [role, content])) === JSON.stringify(b.map(({ role, content }) => [role, content]));
 
 /** Turn the service's completions, each with the messages before it, into exchanges that lead to the last completion. */

@@ -1,5 +1,6 @@
 // The view of one exchange: the question, and its answer with buttons or two answers side by side.
 
+import { withoutPiles } from "./bounded_markdown.js";
 import { contentOf, shownAnswer, versionOf } from "./conversation.js";
 import { pairCards } from "./compare.js";
 import { copyText, h } from "./dom.js";
@@ -36,7 +37,7 @@ function questionView(exchange, actions, last) {
     "div",
     { class: "question" },
     h("h3", { class: "offscreen" }, t("chat.you")),
-    h("div", { class: "bubble" }, exchange.text),
+    h("div", { class: "bubble" }, withoutPiles(exchange.text)),
     last
       ? h(
           "button",

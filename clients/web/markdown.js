@@ -1,13 +1,13 @@
 // An answer as safe markup: DOMPurify sanitizes it, pictures are not loaded, and links open in a new tab.
 
+import { htmlOf, withoutPiles } from "./bounded_markdown.js";
 import { copyText, h } from "./dom.js";
 import { highlight } from "./highlight.js";
 import { icon } from "./icons.js";
 import { t } from "./i18n.js";
-import { Marked } from "./vendor/marked.min.js";
 import DOMPurify from "./vendor/purify.min.js";
 
-const marked = new Marked({ gfm: true, breaks: true });
+const MOST_PLAIN = 200_000; // characters of a plain text that are laid out
 const ALLOWED = {
   ALLOWED_TAGS: [
     "p",
@@ -43,9 +43,29 @@ const ALLOWED = {
   RETURN_DOM_FRAGMENT: true,
 };
 
-/** Render `text` into `node`. Called repeatedly while an answer streams. */
-export function renderMarkdown(node, text) {
-  const content = DOMPurify.sanitize(marked.parse(text), ALLOWED);
+/** Render a text into `node`, as plain text where its markup is beyond the bounds. Called repeatedly in a stream. */
+export function renderMarkdown(node, whole) {
+  const text = withoutPiles(whole);
+  try {
+    const html = htmlOf(text);
+    if (html === null) showPlain(node, text);
+    else showMarkup(node, html);
+  } catch (error) {
+    console.info("shown as plain text:", error); // the conversation around it must show
+    showPlain(node, text);
+  }
+}
+
+function showPlain(node, text) {
+  const rest = text.length - MOST_PLAIN;
+  node.replaceChildren(
+    h("p", { class: "plain" }, text.slice(0, MOST_PLAIN)),
+    h("p", { class: "soft" }, rest > 0 ? t("md.cut", { n: rest }) : t("md.plain")),
+  );
+}
+
+function showMarkup(node, html) {
+  const content = DOMPurify.sanitize(html, ALLOWED);
   for (const link of content.querySelectorAll("a")) {
     link.target = "_blank";
     link.rel = "noopener noreferrer nofollow";

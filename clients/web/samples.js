@@ -1,12 +1,13 @@
 // Before and after: answers of two versions to the same questions, with differences marked.
 
 import { getJson } from "./api.js";
+import { withoutPiles } from "./bounded_markdown.js";
 import { differences } from "./diff.js";
 import { h, show } from "./dom.js";
 import { t } from "./i18n.js";
 import { get } from "./state.js";
 
-const textOf = (sample, name, other) => sample[name] ?? sample[other] ?? "";
+const textOf = (sample, name, other) => withoutPiles(sample[name] ?? sample[other] ?? "");
 
 /** Return the section of a version. It asks for answers only on a click, since both versions must write them. */
 export function samplesBlock(version, signal) {

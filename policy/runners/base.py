@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from policy.watchdog import HANG_S, STEP_S
+
 Finish = Literal["", "stop", "length", "cancelled", "error"]
 # For each token of a completion the likeliest tokens at its index, best first: (id, log-probability in nats).
 Alternatives = list[list[tuple[int, float]]]
@@ -65,7 +67,8 @@ class RunnerOptions:
 
     `precision` is float32 or bfloat16; `quantize` none, q8_0 or q4_0; `kv_gib` the memory for keys and values. With
     `threads` 0 the engine chooses. `max_batch` bounds the generations at once. `kinds` are the engines to try, best
-    first; without any, those of the device.
+    first; without any, those of the device. A process without a sign of life for `hang_s` seconds, or in one step for
+    `step_s`, is killed.
     """
 
     device: str = "cpu"
@@ -75,6 +78,8 @@ class RunnerOptions:
     threads: int = 0
     max_batch: int = 64
     kinds: tuple[str, ...] = ()
+    hang_s: float = HANG_S
+    step_s: float = STEP_S
 
 
 class Runner(Protocol):

@@ -5,6 +5,7 @@ A crash ends one version only, the system takes back all its memory, and no lock
 
 import contextlib
 import logging
+import math
 import os
 import queue
 import signal
@@ -21,6 +22,7 @@ from typing import Any
 
 from policy.errors import PromptTooLong, RunnerFailed
 from policy.runners.base import Alternatives, RunnerOptions, SamplingSettings, TokenDelta, VersionSource
+from policy.watchdog import HANG_S, Watchdog
 
 log = logging.getLogger(__name__)
 ROOT = Path(__file__).parent.parent.parent
@@ -39,19 +41,29 @@ class WorkerCrashed(RunnerFailed):
 
 
 class WorkerProcess:
-    """A child process with its pipe, before or after it has loaded a version."""
+    """A child process with its pipe, before or after it has loaded a version.
 
-    def __init__(self, kinds: tuple[str, ...]) -> None:
+    It is killed after `hang_s` seconds without a sign of life; 0 means never. `hung` is the reason then.
+    """
+
+    def __init__(self, kinds: tuple[str, ...], hang_s: float = HANG_S) -> None:
         ours, theirs = socket.socketpair()
+        beats_in, beats_out = os.pipe()
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
         }
-        command = [sys.executable, "-m", "policy.runners.worker", str(theirs.fileno()), ",".join(kinds)]
+        descriptors = [theirs.fileno(), beats_out]
+        command = [sys.executable, "-m", "policy.runners.worker", *map(str, descriptors), ",".join(kinds)]
         # a session of its own: Ctrl-C goes to the parent alone, which lets answers under way finish
         self._lock = threading.Lock()  # one message at a time: at the end two threads send
-        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, start_new_session=True)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, pass_fds=descriptors, env=environment, start_new_session=True
+        )
         theirs.close()
+        os.close(beats_out)
+        self.hung, self._hang_s = "", hang_s
+        self._watchdog = Watchdog(beats_in, hang_s or math.inf, self._kill_hung)
         self.pipe = Connection(ours.detach())
         self.kinds = kinds
 
@@ -73,12 +85,14 @@ class WorkerProcess:
         except (EOFError, OSError) as error:
             self.end(1.0)
             failed = WorkerCrashed if self.process.returncode in CRASHES else RunnerFailed
-            raise failed(f"the worker of {what} ended while loading (status {self.process.returncode})") from error
+            reason = self.hung or f"ended while loading (status {self.process.returncode})"
+            raise failed(f"the worker of {what} {reason}") from error
         self.end(0.1)
         raise RunnerFailed(f"{what} was not loaded within {timeout_s:.0f} s")
 
     def end(self, wait_s: float = 5.0) -> None:
         """Ask it to end; kill it after `wait_s`."""
+        self._watchdog.close()
         if self._lock.acquire(timeout=wait_s):  # not free: a child that reads no more is killed
             with contextlib.suppress(OSError, ValueError):
                 self.pipe.send(("close",))
@@ -89,6 +103,11 @@ class WorkerProcess:
             self.process.kill()
             self.process.wait()
         self.pipe.close()
+
+    def _kill_hung(self) -> None:
+        self.hung = f"gave no sign of life for {self._hang_s:g} s and was killed"
+        log.error("the worker process %d %s", self.process.pid, self.hung)
+        self.process.kill()
 
 
 class WeightsProcess:
@@ -106,7 +125,7 @@ class WeightsProcess:
 
         Raises RunnerFailed with the reason.
         """
-        worker = WorkerProcess(("transformers",))
+        worker = WorkerProcess(("transformers",), hang_s=0)  # the handles of runners end with it, so it stays
         status, what = worker.ask(("hold", base, options, room), "the base model", timeout_s)
         if status != "held" or not what:
             worker.end()
@@ -164,7 +183,7 @@ class RunnerProcess:
         worker = (
             spare
             if spare is not None and spare.process.poll() is None and spare.kinds == kinds
-            else WorkerProcess(kinds)
+            else WorkerProcess(kinds, options.hang_s)
         )
         try:
             status, *rest = worker.ask(("load", source, options, kinds), f"version {source.number}", timeout_s)
@@ -298,7 +317,7 @@ class RunnerProcess:
             self._worker.process.kill()  # if it is still alive, its pipe is broken
             status = self._worker.process.wait()
             self._out.put(None)
-            reason = f"the runner's process ended by itself (status {status})"
+            reason = f"the runner's process {self._worker.hung or f'ended by itself (status {status})'}"
             log.error(reason)
             self._abandon(reason)
             if self.on_exit is not None:

@@ -107,4 +107,6 @@ def readable(name: str, error: Exception) -> str:
         return f"{name} did not answer in time"
     if isinstance(error, httpx.TransportError):
         return f"{name} cannot be reached ({type(error).__name__})"
-    return f"{name} failed: {error}"
+    if isinstance(error, (LookupError, TypeError, AttributeError)):
+        return f"{name} sent something of another form ({type(error).__name__}: {str(error)[:200]})"
+    return f"{name} failed: {str(error)[:200]}"

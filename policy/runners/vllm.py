@@ -7,6 +7,7 @@ folders. Requests and responses hold token ids, with the raw log-probability of 
 import asyncio
 import contextlib
 import json
+import math
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
@@ -20,6 +21,8 @@ from policy.runners.base import Alternatives, Finish, SamplingSettings, TokenDel
 from policy.runners.remote import Breaker, LoopThread, jittered, readable, with_retries
 
 T = TypeVar("T")
+# What reading the response of a server that is no vLLM, or is broken, may raise.
+NONSENSE = (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError)
 TIMEOUT = httpx.Timeout(10.0, read=120.0)
 ASKED_AT_ONCE = 8  # tokens whose log-probabilities are requested at the same time
 
@@ -67,7 +70,7 @@ class VllmRunner:
             self.model, self.context_length = self._loop.start(self._load()).result(150.0)
         except BaseException as error:
             self._loop.close()
-            if isinstance(error, httpx.HTTPError):
+            if isinstance(error, NONSENSE):
                 raise RunnerFailed(readable(self._name, error)) from error
             raise
 
@@ -203,7 +206,8 @@ class VllmRunner:
                         if line.startswith("data: {"):
                             began = True
                             self._hand_on(request_id, json.loads(line[6:]))
-                self._breaker.succeeded()
+                if request_id in self._open:
+                    self._breaker.failed()
                 self._finish(
                     request_id, TokenDelta(request_id, finish="error", error=f"{self._name} ended the stream early")
                 )
@@ -221,6 +225,8 @@ class VllmRunner:
                     self._breaker.failed()
                 elif isinstance(error, httpx.HTTPStatusError):
                     self._breaker.succeeded()  # a server that refuses is up
+                elif not isinstance(error, RunnerFailed):
+                    self._breaker.failed()  # nonsense
                 else:
                     self._breaker.left_off(answer_of(request_id))
                 if not down or began or attempt == 2:  # a generation that has begun cannot be repeated
@@ -239,6 +245,10 @@ class VllmRunner:
         if len(ids) != len(logps):
             given = f"{len(ids)} tokens with {len(logps)} log-probabilities"
             raise RunnerFailed(f"{self._name} gave {given}; a newer vLLM is needed (return_token_ids)")
+        if not all(type(token) is int and 0 <= token < self.vocabulary for token in ids):
+            raise ValueError(f"a token id outside 0..{self.vocabulary - 1}")
+        if not all(isinstance(logp, (int, float)) and math.isfinite(logp) for logp in logps):
+            raise ValueError("a log-probability that is no finite number")
         self._tokens += len(ids)
         reason: Finish = {"stop": "stop", "length": "length"}.get(choice.get("finish_reason") or "", "")  # type: ignore[assignment]
         if choice.get("finish_reason") and not reason:
@@ -259,7 +269,7 @@ class VllmRunner:
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         try:
             return self._loop.start(work).result(300.0)
-        except httpx.HTTPError as error:
+        except NONSENSE as error:
             raise RunnerFailed(readable(self._name, error)) from error
 
     async def _at_once(self, several: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

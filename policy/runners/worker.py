@@ -1,6 +1,6 @@
 """The child process of one runner: reads commands, advances the engine, sends deltas. It ends with its parent.
 
-    python -m policy.runners.worker FD
+    python -m policy.runners.worker FD BEATS_FD KINDS
 
 Messages are pickled tuples over a socket pair.
 In: ("load", source, options, kinds), ("hold", base, options, room), ("submit", id, ids, settings), ("cancel", id),
@@ -21,6 +21,7 @@ from typing import Any
 
 from policy.errors import ModelCorrupt, ModelNotFound, PolicyError, RunnerFailed
 from policy.runners.base import RunnerOptions, TokenDelta, VersionSource
+from policy.watchdog import Beats
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +60,8 @@ def load_first(kinds: tuple[str, ...], source: VersionSource, options: RunnerOpt
 class Worker:
     """One engine and the pipe to its parent."""
 
-    def __init__(self, pipe: Connection) -> None:
-        self._pipe = pipe
+    def __init__(self, pipe: Connection, beats: Beats) -> None:
+        self._pipe, self._beats = pipe, beats
         self._lock = threading.Lock()  # calls on other threads send too
         self._engine: Any = None
         self._held: Any = None  # base weights that other processes use
@@ -81,7 +82,8 @@ class Worker:
     def _advance(self) -> None:
         if self._engine is None or not self._engine.busy:
             return
-        deltas = self._engine.advance()
+        with self._beats.step():
+            deltas = self._engine.advance()
         if deltas:
             self._send(("deltas", deltas))
 
@@ -114,6 +116,7 @@ class Worker:
             self._send(("deltas", [last]))
 
     def _load(self, source: VersionSource, options: RunnerOptions, kinds: tuple[str, ...]) -> None:
+        self._beats.step_s = options.step_s
         try:
             self._engine, skipped = load_first(kinds, source, options)
         except Exception as error:
@@ -146,7 +149,8 @@ class Worker:
         if name in self._engine.beside:
             threading.Thread(target=self._answer, args=(number, name, arguments), daemon=True).start()
         else:
-            self._answer(number, name, arguments)
+            with self._beats.step():
+                self._answer(number, name, arguments)
 
     def _answer(self, number: int, name: str, arguments: tuple[Any, ...]) -> None:
         try:
@@ -208,10 +212,10 @@ def end_with(parent: int) -> None:
 def main() -> None:
     """Entry point of the child."""
     threading.Thread(target=end_with, args=(os.getppid(),), name="end-with-parent", daemon=True).start()
-    descriptor, kinds = int(sys.argv[1]), tuple(sys.argv[2].split(","))
-    pipe = Connection(descriptor)
+    beats = Beats(int(sys.argv[2]))
+    pipe, kinds = Connection(int(sys.argv[1])), tuple(sys.argv[3].split(","))
     warm_imports(kinds)
-    Worker(pipe).run()
+    Worker(pipe, beats).run()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Whether the service is alive, whether it can answer, and its numbers."""
 
 import asyncio
-import sqlite3
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -20,21 +19,19 @@ async def alive() -> dict[str, str]:
 
 @router.get("/readyz")
 async def ready(request: Request) -> JSONResponse:
-    """Report whether a version is loaded and the store can be written; 503 while not."""
+    """Report whether a version is loaded and the store takes and gives rows; 503 with the reason while not."""
     service = service_of(request)
-    store_ok = True
-    try:
-        await service.records.write(lambda db: None)  # an empty transaction needs the write lock and a live writer
-    except (sqlite3.Error, RuntimeError):
-        store_ok = False
-    is_ready = service.is_open and service.engine.is_ready and store_ok
+    reason = await service.store_check.reason()
+    is_ready = service.is_open and service.engine.is_ready and not reason
     router = service.engine.router
     state: dict[str, Any] = {
         "status": "ready" if is_ready else "not ready",
         "model": service.model_name,
-        "store": store_ok,
+        "store": not reason,
         "version": router.live if router is not None else None,
     }
+    if reason:
+        state["reason"] = reason
     return JSONResponse(state, 200 if is_ready else 503, None if is_ready else {"Retry-After": "1"})
 
 

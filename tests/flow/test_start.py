@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from policy.model import bundled_models
+from service.errors import CannotStart
+from service.serving import run
 from store.database import open_store
+from store.folder_lock import lock_folder
 from store.versions import ensure_base_version
 from tests.served import ROOT, free_port
 
@@ -172,6 +175,31 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     code = f"{register}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_second_service_on_one_data_folder(tmp_path: Path) -> None:
+    with lock_folder(tmp_path, "service"):
+        message = refused(tmp_path, "--model", MODEL, "--port", "0")
+    assert f"another service works on the data folder {tmp_path}: process {os.getpid()} (" in message
+    assert "--data" in message
+
+
+def test_a_service_with_a_learner_where_one_works_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.serving.LEARNER_ENDING_S", 0.1)
+    with lock_folder(tmp_path, "learner"):
+        with pytest.raises(CannotStart, match=rf"a learner works on .*: process {os.getpid()} .*--no-learner"):
+            run({"data": tmp_path, "model": MODEL, "port": 0}, None)
+    lock_folder(tmp_path, "service", wait_s=0).release()
+
+
+def test_a_second_learner_on_one_data_folder(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "learner", "--data", str(tmp_path), "--model", MODEL]
+    with lock_folder(tmp_path, "service"), lock_folder(tmp_path, "learner"):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+        checked = subprocess.run([*command, "--check"], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"another learner works on the data folder {tmp_path}: process {os.getpid()} (")
+    assert (checked.returncode, checked.stderr) == (0, "")  # as the doctor asks beside a learner at work
 
 
 def test_a_wrong_setting_of_the_learner(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from policy.errors import RunnerFailed
 from policy.runners.base import SamplingSettings, TokenDelta, VersionSource, generate_all
 from policy.runners.remote import Breaker, jittered, readable, with_retries
 from policy.runners.vllm import VllmRunner
-from tests.models import tiny_model
 
 CHUNK = {"choices": [{"token_ids": [9], "logprobs": {"token_logprobs": [-0.5]}, "finish_reason": None}]}
 LAST = {"choices": [{"token_ids": [2], "logprobs": {"token_logprobs": [-0.25]}, "finish_reason": "stop"}]}
@@ -30,6 +29,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         self.script: deque[Any] = deque()
         self.asked: list[dict[str, Any]] = []
+        self.models = json.dumps({"data": [{"id": "base", "max_model_len": 512, "parent": None}]})
         super().__init__(("127.0.0.1", 0), Handler)
 
 
@@ -40,7 +40,7 @@ class Handler(BaseHTTPRequestHandler):
         """Log nothing."""
 
     def do_GET(self) -> None:
-        self._respond(200, json.dumps({"data": [{"id": "base", "max_model_len": 512, "parent": None}]}))
+        self._respond(200, self.server.models)
 
     def do_POST(self) -> None:
         self.server.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
@@ -53,6 +53,9 @@ class Handler(BaseHTTPRequestHandler):
         for chunk in answer:
             if chunk is None:
                 return
+            if isinstance(chunk, bytes):
+                self.wfile.write(chunk)
+                continue
             self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
         self.wfile.write(b"data: [DONE]\n\n")
 
@@ -72,10 +75,9 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def runner(server: Server, tmp_path: Path) -> Iterator[VllmRunner]:
+def runner(server: Server, models: Callable[[str], Path], tmp_path: Path) -> Iterator[VllmRunner]:
     made = VllmRunner(
-        f"http://127.0.0.1:{server.server_port}",
-        VersionSource(0, str(tiny_model(tmp_path / "model")), "digest", tmp_path),
+        f"http://127.0.0.1:{server.server_port}", VersionSource(0, str(models("llama")), "digest", tmp_path)
     )
     yield made
     made.close()
@@ -239,3 +241,51 @@ def test_retries_end_with_the_last_error() -> None:
         asyncio.run(with_retries(attempt, base_s=0.001))
     assert len(tried) == 3
     assert readable("the server", httpx.ReadTimeout("slow")) == "the server did not answer in time"
+
+
+def broken(**choice: Any) -> dict[str, Any]:
+    return {"choices": [{"token_ids": [9], "logprobs": {"token_logprobs": [-0.5]}, "finish_reason": None, **choice}]}
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"data: {oops\n\n",
+        b"data: {\xff}\n\n",
+        b"<html>hello</html>\n",
+        b"data: null\n\ndata: [1]\n\n",
+        {"choices": {"a": 1}},
+        {"choices": [None]},
+        {"choices": [7]},
+        broken(token_ids=["x"]),
+        broken(token_ids=[10**9]),
+        broken(token_ids=[True]),
+        broken(logprobs={"token_logprobs": [None]}),
+        broken(logprobs={"token_logprobs": [float("nan")]}),
+        broken(logprobs=[1]),
+        broken(finish_reason=["stop"]),
+        {"error": "of another shape"},
+    ],
+)
+def test_nonsense_ends_the_generation_at_once_and_counts_as_a_failure(
+    nonsense: Any, server: Server, runner: VllmRunner
+) -> None:
+    server.script.append([CHUNK, nonsense])
+    last = end_of(runner)
+    assert (last.finish, len(server.asked)) == ("error", 1)
+    assert last.error
+    assert runner._breaker._failures == 1
+    assert runner.stats()["active"] == 0
+    assert end_of(runner, "next").finish == "stop"
+
+
+@pytest.mark.parametrize(
+    "listed", ["<html>", "[]", '{"data": null}', '{"data": [7]}', '{"data": [{"id": "base"}]}', '{"data": []}', "null"]
+)
+def test_a_server_that_is_no_vllm_is_refused_in_one_sentence(
+    listed: str, server: Server, models: Callable[[str], Path], tmp_path: Path
+) -> None:
+    server.models = listed
+    source = VersionSource(0, str(models("llama")), "digest", tmp_path)
+    with pytest.raises(RunnerFailed, match="the vLLM server at http://127.0.0.1"):
+        VllmRunner(f"http://127.0.0.1:{server.server_port}", source)

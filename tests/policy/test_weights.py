@@ -110,13 +110,6 @@ def test_every_number_type_is_read_exactly(dtype: torch.dtype, tmp_path: Path) -
         list(read_tensors(tmp_path / "i.safetensors"))
 
 
-def test_weights_that_are_no_safetensors_are_left_to_others(adapted: Weights, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(adapted.model, tmp_path / "model"))
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(UnsupportedModel, match="only safetensors"):
-        list(merged_tensors(folder, None))
-
-
 @pytest.mark.parametrize("shape", ["llama", "mistral", "qwen2", "qwen3"])
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_gguf_reads_back_as_the_same_model(shape: str, tied: bool, tmp_path: Path) -> None:

@@ -116,6 +116,24 @@ def test_no_write_is_reported_as_done_when_the_commit_fails(folder: Path, db: Da
     writer.close()
 
 
+def test_a_transaction_that_cannot_begin_fails_every_write_of_its_batch(folder: Path, db: Database) -> None:
+    """A caller that waits for a write which nobody will do waits for ever."""
+    writer = Writer(folder)
+    gate = threading.Event()
+    first = writer.submit(lambda db: (gate.wait(5), db.execute("PRAGMA query_only = ON")))
+    waiting = [writer.submit(lambda db, number=number: ensure_rater(db, f"r{number}")) for number in range(3)]
+    cancelled = writer.submit(lambda db: None)
+    assert cancelled.cancel()
+    gate.set()
+    first.result(5)
+    for future in waiting:
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            future.result(5)
+    writer.submit(lambda db: None)  # the thread goes on, and refuses again
+    writer.close()
+    assert "r0" not in [rater.id for rater in raters(connect(folder))]
+
+
 def test_closing_writes_what_is_queued(folder: Path, db: Database) -> None:
     writer = Writer(folder)
     for number in range(300):

@@ -32,6 +32,8 @@ export const en = {
   "state.failed": "This could not be loaded: {why}",
   "md.table": "Table",
   "md.code": "Code",
+  "md.plain": "This text is too long or too nested to be formatted.",
+  "md.cut": "This text is too long to be formatted. {n} more characters are not shown; copy the answer to read them.",
 
   "welcome.title": "Ask, then say what you think.",
   "welcome.lead":
