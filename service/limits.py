@@ -12,7 +12,10 @@ IMPORT_TIMES = 64  # an import may be this many times as large as any other body
 
 
 class BodyLimit:
-    """ASGI middleware that answers 413 to a body over the limit, with or without a Content-Length header."""
+    """ASGI middleware that answers 413 to a body over the limit, with or without a Content-Length header.
+
+    It does so when the body is asked for, which a route does once it knows who sends it.
+    """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app, self.max_bytes = app, max_bytes
@@ -24,28 +27,30 @@ class BodyLimit:
         limit = self.max_bytes * (IMPORT_TIMES if scope["path"] == IMPORT_PATH else 1)
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         too_large = TooLarge(f"the body is larger than the limit of {limit} bytes")
-        if announced.isdigit() and int(announced) > limit:
-            await error_response(too_large)(scope, receive, send)
-            return
-        seen, has_answered = 0, False
+        is_announced = announced.isdigit() and int(announced) > limit
+        seen, is_refused, has_begun = 0, False, False
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > limit:
+            nonlocal seen, is_refused
+            is_refused = is_refused or is_announced
+            if not is_refused:
+                message = await receive()
+                seen += len(message.get("body", b""))
+                is_refused = seen > limit
+            if is_refused:
                 raise too_large
             return message
 
-        async def send_unless_too_large(message: Message) -> None:
-            nonlocal has_answered
-            if seen <= limit:
+        async def send_unless_refused(message: Message) -> None:
+            nonlocal has_begun
+            if not is_refused:
+                has_begun = True
                 await send(message)
-            elif not has_answered:  # the application's response to a cut body is replaced by the reason
-                has_answered = True
+            elif not has_begun:  # the application's response to a cut body is replaced by the reason
+                has_begun = True
                 await error_response(too_large)(scope, receive, send)
 
-        await self.app(scope, counted, send_unless_too_large)
+        await self.app(scope, counted, send_unless_refused)
 
 
 class RateLimiter:

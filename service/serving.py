@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from policy.errors import PolicyError
 from policy.model import resolve_model
 from service.app import create_app
+from service.connections import bounded_by, bounds_of, raise_file_limit
 from service.errors import CannotStart
 from service.learner_child import LearnerChild, learner_command
 from service.lifecycle import MakeModel, Service
@@ -51,7 +52,7 @@ def run(
     if not settings.is_loopback and num_keys == 0:
         lead = f"--host {settings.host} can be reached from other machines and there is no API key"
         raise CannotStart(f"{lead}; make one: attune keys create NAME")
-    listening = listen(settings.host, settings.port)
+    listening = listen(settings.host, settings.port, settings.limits.unread_s)
     if make_model is None:
         make_model = _local_model(settings)
     learner = None
@@ -70,16 +71,8 @@ def run(
         print(greeting(service, listening.getsockname()[1], num_keys), flush=True)
 
     app = create_app(settings, make_model, learner=learner, began=began, failed=failed)
-    uvicorn_config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="on",
-        timeout_keep_alive=75,
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.limits.shutdown_s + SHUTDOWN_GRACE_S) + 1,
-    )
-    server = Server(uvicorn_config)
+    raise_file_limit()
+    server = Server(server_config(app, settings))
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:  # uvicorn raises the signal again once it has shut down in order
@@ -90,11 +83,32 @@ def run(
         raise CannotStart(failures[0])
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens there. Raises CannotStart when the port is taken or the address is not ours."""
+def server_config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
+    """Return how uvicorn serves the application: bounded connections, and nothing believed about proxies in front."""
+    return uvicorn.Config(
+        app,
+        http=bounded_by(bounds_of(settings.limits)),
+        ws="none",
+        proxy_headers=False,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_keep_alive=75,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.limits.shutdown_s + SHUTDOWN_GRACE_S) + 1,
+    )
+
+
+def listen(host: str, port: int, unread_s: float = 60.0) -> socket.socket:
+    """Return a socket that listens there. Raises CannotStart when the port is taken or the address is not ours.
+
+    A client that does not confirm what it is sent for `unread_s` seconds is gone (on Linux).
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # the connections that it accepts inherit this
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(unread_s * 1000))
     try:
         listening.bind((host.strip("[]"), port))
         listening.listen(2048)

@@ -8,10 +8,12 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
 from service.http.dependencies import service_of
+from service.http.identified_route import IdentifiedRoute
 
-router = APIRouter(tags=["running"])
+router = APIRouter(tags=["running"], route_class=IdentifiedRoute)
 
 
+@router.get("/health")
 @router.get("/healthz")
 async def alive() -> dict[str, str]:
     """Report that the process is alive."""

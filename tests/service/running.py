@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from openai import OpenAI
 from sqlite_utils import Database
 
 from config.fields import nested
 from service.app import create_app
 from service.lifecycle import MakeModel, Service
-from service.serving import Server, listen
+from service.serving import Server, listen, server_config
 from service.settings import ServeSettings
 from store.database import connect, transaction
 from store.ids import now
@@ -98,11 +97,7 @@ def running(
     listening = listen(known.host, 0)
     failures: list[str] = []
     app = create_app(known, make_model or (lambda _: parrot), failed=failures.append)
-    server = Server(
-        uvicorn.Config(
-            app, log_config=None, access_log=False, timeout_graceful_shutdown=int(known.limits.shutdown_s) + 2
-        )
-    )
+    server = Server(server_config(app, known))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
