@@ -13,6 +13,7 @@ from sqlite_utils import Database
 
 from config.fields import nested
 from service.app import create_app
+from service.connections import Bounds, Connection
 from service.lifecycle import MakeModel, Service
 from service.serving import Server, listen, server_config
 from service.settings import ServeSettings
@@ -25,8 +26,9 @@ from tests.service.parrot import ParrotModel
 class Running:
     """One running service and what tests do with it."""
 
-    def __init__(self, url: str, data: Path, model: ParrotModel, service: Service) -> None:
+    def __init__(self, url: str, data: Path, model: ParrotModel, service: Service, bounds: Bounds) -> None:
         self.url, self.data, self.model, self.service = url, data, model, service
+        self.bounds = bounds
         self.http = httpx.Client(base_url=url, timeout=30)
 
     def openai(self, key: str = "none", **options: Any) -> OpenAI:
@@ -97,7 +99,8 @@ def running(
     listening = listen(known.host, 0)
     failures: list[str] = []
     app = create_app(known, make_model or (lambda _: parrot), failed=failures.append)
-    server = Server(server_config(app, known))
+    config = server_config(app, known)
+    server = Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -108,7 +111,8 @@ def running(
             "the service is ready",
         )
         assert not failures, failures
-        live = Running(url, data, parrot, app.state.service)
+        assert issubclass(config.http_protocol_class, Connection)
+        live = Running(url, data, parrot, app.state.service, config.http_protocol_class.bounds)
         yield live
         live.http.close()
     finally:
