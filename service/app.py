@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from service.door import Door
 from service.errors import CannotStart, install_error_handlers
+from service.http.caller_checks import require_caller
 from service.http.cors import Cors
 from service.http.head import Head
 from service.learner_child import LearnerChild
@@ -84,7 +85,7 @@ def create_app(
         app.include_router(router)
     install_error_handlers(app)
     page.mount_page(app)
-    app.add_middleware(BodyLimit, max_bytes=int(settings.limits.body_mb * 2**20))
+    app.add_middleware(BodyLimit, max_bytes=int(settings.limits.body_mb * 2**20), before=require_caller)
     app.add_middleware(Head)
     app.add_middleware(Door, origins=settings.origins)
     if settings.origins:

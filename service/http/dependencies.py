@@ -29,7 +29,7 @@ async def identify(
 ) -> Caller:
     """Return the caller. Raises Unauthorized, Forbidden, and TooManyRequests past the caller's rate."""
     known: Caller | None = getattr(request.state, "caller", None)
-    if known is not None:  # IdentifiedRoute has asked
+    if known is not None:  # asked before the body was read
         return known
     service = service_of(request)
     is_bearer = authorization is not None and authorization[:7].lower() == "bearer "
@@ -45,8 +45,11 @@ async def identify(
         require_local(request.scope)
     service.rates.take(caller.key_id)
     if x_attune_rater is None and x_openwebui_user_id is not None and caller.may("act-as"):
-        return caller.acting_as(f"{OPEN_WEBUI}:{x_openwebui_user_id}", "X-OpenWebUI-User-Id")
-    return caller.acting_as(x_attune_rater, "X-Attune-Rater")
+        caller = caller.acting_as(f"{OPEN_WEBUI}:{x_openwebui_user_id}", "X-OpenWebUI-User-Id")
+    else:
+        caller = caller.acting_as(x_attune_rater, "X-Attune-Rater")
+    request.state.caller = caller
+    return caller
 
 
 def allow(*scopes: str) -> Callable[[Caller], Awaitable[Caller]]:

@@ -16,7 +16,6 @@ from service.feedback_intake import digest_of, store_feedback
 from service.http.dependencies import ChatCaller, FeedbackCaller, IdempotencyKey, service_of
 from service.http.disconnects import unless_reader_leaves
 from service.http.feedback_json import acknowledgement
-from service.http.identified_route import IdentifiedRoute
 from service.http.schemas import REASONS, Body, Message, Name
 from store.comparisons import Comparison, add_comparison, get_comparison
 from store.completions import Completion, add_completions, get_completion
@@ -25,7 +24,7 @@ from store.feedback import Feedback
 from store.ids import new_id, now
 from store.raters import ensure_rater
 
-router = APIRouter(tags=["feedback"], route_class=IdentifiedRoute)
+router = APIRouter(tags=["feedback"])
 _random = random.SystemRandom()
 
 

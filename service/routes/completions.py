@@ -12,11 +12,10 @@ from service.answer import Answer, AnswerRequest
 from service.engine.generation import Token
 from service.http.answer_response import Choice, respond
 from service.http.dependencies import ChatCaller, service_of
-from service.http.identified_route import IdentifiedRoute
 from service.http.schemas import CompletionsBody, refuse_unsupported
 from service.model import Model
 
-router = APIRouter(tags=["chat"], route_class=IdentifiedRoute)
+router = APIRouter(tags=["chat"])
 
 
 @router.post("/v1/completions", response_model=None)

@@ -10,13 +10,12 @@ from service.engine.router import version_name
 from service.errors import NotFound
 from service.http.dependencies import ChatCaller, service_of
 from service.http.feedback_json import feedback_json
-from service.http.identified_route import IdentifiedRoute
 from service.http.pagination import page_of
 from store.completions import Completion, completions_of_conversation
 from store.conversations import Conversation, conversations, delete_conversation, get_conversation
 from store.feedback import Feedback, list_feedback
 
-router = APIRouter(tags=["people"], route_class=IdentifiedRoute)
+router = APIRouter(tags=["people"])
 
 
 @router.get("/v1/conversations")

@@ -11,11 +11,10 @@ from service.door import is_foreign
 from service.errors import Forbidden
 from service.event_feed import EventFeed
 from service.http.dependencies import AnyCaller, service_of
-from service.http.identified_route import IdentifiedRoute
 from service.http.sse import EventStream
 from store.events import Event
 
-router = APIRouter(tags=["learning"], route_class=IdentifiedRoute)
+router = APIRouter(tags=["learning"])
 QUIET_S = 15.0  # a comment is sent after so long without an event, so that proxies keep the connection
 
 

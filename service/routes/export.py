@@ -10,9 +10,8 @@ from service.feedback_export import ExportFormat, exported_lines
 from service.feedback_import import import_records
 from service.feedback_import_formats import ImportFormat, records_of
 from service.http.dependencies import AdminCaller, service_of
-from service.http.identified_route import IdentifiedRoute
 
-router = APIRouter(tags=["data"], route_class=IdentifiedRoute)
+router = APIRouter(tags=["data"])
 MOST_ERRORS = 100
 
 

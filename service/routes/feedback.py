@@ -13,13 +13,12 @@ from service.errors import Forbidden
 from service.feedback_intake import check_completions, digest_of, store_feedback
 from service.http.dependencies import AdminCaller, FeedbackCaller, IdempotencyKey, service_of
 from service.http.feedback_json import acknowledgement, feedback_json
-from service.http.identified_route import IdentifiedRoute
 from service.http.pagination import page_of
 from service.http.schemas import REASONS, Body
 from store.feedback import Feedback, get_feedback, list_feedback, retract_feedback
 from store.ids import new_id, now
 
-router = APIRouter(tags=["feedback"], route_class=IdentifiedRoute)
+router = APIRouter(tags=["feedback"])
 
 
 class WorseAnswer(Body):

@@ -8,9 +8,8 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
 from service.http.dependencies import service_of
-from service.http.identified_route import IdentifiedRoute
 
-router = APIRouter(tags=["running"], route_class=IdentifiedRoute)
+router = APIRouter(tags=["running"])
 
 
 @router.get("/health")

@@ -5,11 +5,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from service.http.dependencies import AdminCaller, AnyCaller, service_of
-from service.http.identified_route import IdentifiedRoute
 from service.learner_state import describe_learner
 from store.learner import add_order
 
-router = APIRouter(tags=["learning"], route_class=IdentifiedRoute)
+router = APIRouter(tags=["learning"])
 
 
 @router.get("/v1/learner")

@@ -8,10 +8,9 @@ from fastapi import APIRouter, Request
 from service.engine.router import LIVE_NAME, version_name
 from service.errors import ModelNotFound
 from service.http.dependencies import AnyCaller, service_of
-from service.http.identified_route import IdentifiedRoute
 from store.versions import Version, versions
 
-router = APIRouter(tags=["chat"], route_class=IdentifiedRoute)
+router = APIRouter(tags=["chat"])
 
 
 @router.get("/v1/models")

@@ -7,13 +7,12 @@ from pydantic import Field
 from sqlite_utils import Database
 
 from service.http.dependencies import AdminCaller, service_of
-from service.http.identified_route import IdentifiedRoute
 from service.http.schemas import Body
 from store.errors import UnknownRater
 from store.rater_tallies import RaterTally, rater_tallies
 from store.raters import Rater, raters, set_quarantine
 
-router = APIRouter(tags=["people"], route_class=IdentifiedRoute)
+router = APIRouter(tags=["people"])
 
 
 class QuarantineBody(Body):

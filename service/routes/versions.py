@@ -15,7 +15,6 @@ from service.engine.router import version_name
 from service.engine.slot_pool import SlotPool
 from service.http.dependencies import AdminCaller, AnyCaller, service_of
 from service.http.feedback_json import feedback_json
-from service.http.identified_route import IdentifiedRoute
 from service.http.schemas import Body
 from service.learner_state import scalar_metrics
 from store.completions import recent_prompts
@@ -24,7 +23,7 @@ from store.runs import Run, get_run
 from store.tallies import Tally, tallies
 from store.versions import Version, feedback_of_version, get_version, versions
 
-router = APIRouter(tags=["versions"], route_class=IdentifiedRoute)
+router = APIRouter(tags=["versions"])
 SAMPLE_PROMPTS = ("Hello!", "Who are you?", "What is 7 + 5?", "Tell me a joke.")  # while nobody has asked anything yet
 
 

@@ -12,11 +12,10 @@ from service.feedback_import import BAD_RECORD, add_rows, rated_completions, row
 from service.feedback_import_formats import parse_record
 from service.http.dependencies import AnyCaller, service_of
 from service.http.feedback_json import feedback_json
-from service.http.identified_route import IdentifiedRoute
 from store.feedback import get_feedback
 from store.versions import live_version
 
-router = APIRouter(tags=["feedback"], route_class=IdentifiedRoute)
+router = APIRouter(tags=["feedback"])
 WRAPPINGS = ("feedback", "payload", "event")  # fields in which a sender may put the record
 
 
