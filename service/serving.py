@@ -7,12 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
 
 from policy.errors import PolicyError
 from policy.model import resolve_model
+from service.addresses import is_loopback
 from service.app import create_app
 from service.connections import bounded_by, bounds_of, raise_file_limit
 from service.errors import CannotStart
@@ -52,6 +54,7 @@ def run(
     if not settings.is_loopback and num_keys == 0:
         lead = f"--host {settings.host} can be reached from other machines and there is no API key"
         raise CannotStart(f"{lead}; make one: attune keys create NAME")
+    _check_backends(settings)
     listening = listen(settings.host, settings.port, settings.limits.unread_s)
     if make_model is None:
         make_model = _local_model(settings)
@@ -140,6 +143,16 @@ def _check_data(settings: ServeSettings) -> int:
         return db.table("api_keys").count
     finally:
         db.close()
+
+
+def _check_backends(settings: ServeSettings) -> None:
+    """Raise CannotStart for a backend that is this service itself, which would ask itself without end."""
+    urls = {**settings.backends, **({"vllm": settings.vllm} if settings.vllm else {})}
+    for name, url in urls.items():
+        split = urlsplit(url)
+        host, port = split.hostname or "", split.port or (443 if split.scheme == "https" else 80)
+        if port == settings.port and (is_loopback(host) or host == settings.host):
+            raise CannotStart(f"{name}={url} is this service itself; name another server, or listen on another --port")
 
 
 def _local_model(settings: ServeSettings) -> MakeModel:

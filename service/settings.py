@@ -10,6 +10,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from config.errors import ConfigError
 from config.loader import Group, Settings, load
 from config.names import Names
+from policy.runners.destinations import check_url
 from service.addresses import is_loopback
 from service.errors import CannotStart
 from service.origins import check_origin
@@ -189,7 +190,13 @@ class ServeSettings(Settings):
                 raise ValueError(
                     f"each is NAME=URL, with a name other than attune and http:// or https://, unlike {part!r}"
                 )
+            check_url(url)
         return value
+
+    @field_validator("vllm")
+    @classmethod
+    def _check_vllm(cls, value: str | None) -> str | None:
+        return check_url(value) if value is not None else None
 
     @field_validator("origins")
     @classmethod
