@@ -30,7 +30,7 @@ class EventFeed:
         self._floor = latest  # all events after this one are in `_recent`
         self._published = latest
         self._reading: asyncio.Task[None] | None = None
-        self._changed = asyncio.Event()
+        self._waiters: set[asyncio.Future[bool]] = set()
         self._catching_up = asyncio.Semaphore(CATCHING_UP)
 
     def publish(self, seq: int) -> None:
@@ -71,11 +71,16 @@ class EventFeed:
         return found[::-1]
 
     async def _has_changed(self, timeout_s: float) -> bool:
+        """Wait for a change. Return False when there is none in time."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
+        self._waiters.add(waiter)
+        timer = loop.call_later(timeout_s, _settle, waiter, False)  # far cheaper than wait_for, and there are many
         try:
-            await asyncio.wait_for(self._changed.wait(), timeout_s)
-        except TimeoutError:
-            return False
-        return True
+            return await waiter
+        finally:
+            timer.cancel()
+            self._waiters.discard(waiter)
 
     async def _read_new(self) -> None:
         try:
@@ -95,8 +100,13 @@ class EventFeed:
             self._reading = None
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        for waiter in self._waiters:
+            _settle(waiter, True)
+
+
+def _settle(waiter: "asyncio.Future[bool]", has_changed: bool) -> None:
+    if not waiter.done():
+        waiter.set_result(has_changed)
 
 
 class StreamPlaces:

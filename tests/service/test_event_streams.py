@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ class Store:
         return [event for event in self.events if event.seq > after][:limit]
 
 
+async def in_time(check: Coroutine[Any, Any, None]) -> None:
+    """Fail instead of hanging."""
+    await asyncio.wait_for(check, 20)
+
+
 async def take(stream: AsyncIterator[list[Event]], num: int) -> list[int]:
     """Return the sequence numbers of the next `num` events."""
     seqs: list[int] = []
@@ -63,7 +68,7 @@ def test_one_read_serves_all_streams() -> None:
         assert await asyncio.gather(*waiting) == [[6, 7, 8]] * 200
         assert store.reads == [5]
 
-    asyncio.run(check())
+    asyncio.run(in_time(check()))
 
 
 def test_who_resumes_gets_what_was_missed_and_then_what_comes() -> None:
@@ -79,7 +84,7 @@ def test_who_resumes_gets_what_was_missed_and_then_what_comes() -> None:
         assert await take(feed.follow(1200, 60), 2) == [1201, 1202]  # from memory
         assert len(store.reads) == reads + 1
 
-    asyncio.run(check())
+    asyncio.run(in_time(check()))
 
 
 def test_a_number_from_the_future_means_from_now_on() -> None:
@@ -91,7 +96,7 @@ def test_a_number_from_the_future_means_from_now_on() -> None:
         feed.publish(store.add())
         assert await waiting == [4]
 
-    asyncio.run(check())
+    asyncio.run(in_time(check()))
 
 
 def test_a_reader_that_falls_behind_is_ended_and_resumes_without_a_gap() -> None:
@@ -109,7 +114,7 @@ def test_a_reader_that_falls_behind_is_ended_and_resumes_without_a_gap() -> None
         again = feed.follow(seen[-1], 60)
         assert seen + await take(again, 20) == list(range(1, 26))
 
-    asyncio.run(check())
+    asyncio.run(in_time(check()))
 
 
 def test_a_store_that_fails_once_is_read_again_and_an_erased_row_is_not_waited_for() -> None:
@@ -132,7 +137,7 @@ def test_a_store_that_fails_once_is_read_again_and_an_erased_row_is_not_waited_f
         await asyncio.sleep(0)
         assert len(store.reads) == reads
 
-    asyncio.run(check())
+    asyncio.run(in_time(check()))
 
 
 def test_a_quiet_stream_says_so_and_every_stream_ends_with_the_service() -> None:
@@ -146,7 +151,7 @@ def test_a_quiet_stream_says_so_and_every_stream_ends_with_the_service() -> None
         assert await waiting is None
         assert await anext(stream, None) is None
 
-    asyncio.run(check())
+    asyncio.run(in_time(check()))
 
 
 def test_places_are_counted_by_key() -> None:
@@ -224,5 +229,5 @@ def test_streams_end_with_a_service_that_never_began(tmp_path: Path) -> None:
         service.begin_stop()
         assert await waiting is None
 
-    asyncio.run(check())
+    asyncio.run(in_time(check()))
     service.records.close()
