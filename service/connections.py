@@ -18,7 +18,7 @@ from service.errors import BadRequest, HeadersTooLarge, Overloaded, RequestError
 from service.settings import LimitSettings
 
 MAX_HEADER_BYTES = 64 * 1024
-BODY_BYTES_PER_S = 64 * 1024
+BODY_BYTES_PER_S = 16 * 1024
 LINGER_S = 5.0  # for the rest of a body that was refused, so that its sender can read why
 WANTED_FILES = 65_536
 

@@ -80,7 +80,7 @@ class LimitSettings(Group):
     header_s: float = Field(20.0, gt=0)
     """Seconds that the headers of a request may take to arrive."""
     body_s: float = Field(30.0, gt=0)
-    """Seconds that the body of a request may take to arrive, and one more for every 64 KiB of it."""
+    """Seconds that the body of a request may take to arrive, and one more for every 16 KiB of it."""
     unread_s: float = Field(60.0, gt=0)
     """Seconds that a client may read nothing of what it is sent. Then its connection is closed."""
     connections_per_address: int = Field(512, ge=0)

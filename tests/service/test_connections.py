@@ -2,13 +2,17 @@
 
 import contextlib
 import socket
+import time
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from service.auth import find_caller
 from service.connections import MAX_HEADER_BYTES
+from service.http import dependencies
 from tests.service.raw_http import connected, exchange, get, parsed, until_closed
 from tests.service.running import Running, running, wait_until
 
@@ -115,6 +119,25 @@ def test_a_body_that_comes_steadily_has_the_time_it_needs(strict: Running) -> No
         connection.sendall(body[500_000:])
         connection.settimeout(20)
         assert parsed(until_closed(connection)).status == 200
+
+
+def test_a_body_that_the_service_does_not_read_yet_is_not_late(
+    strict: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*given: Any) -> Any:
+        time.sleep(1.0)  # more than the body has
+        return find_caller(*given)
+
+    monkeypatch.setattr(dependencies, "find_caller", slow)
+    body = ("[" + " " * 900_000 + "]").encode()
+    head = f"POST /v1/import HTTP/1.1\r\n{JSON}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    assert exchange(strict.url, head.encode() + body).status == 200
+
+
+def test_what_follows_the_last_request_of_a_connection_is_not_answered(shared: Running) -> None:
+    with connected(shared.url) as connection:
+        connection.sendall(get("/v1/models") + get("/v1/models"))
+        assert until_closed(connection).count(b"HTTP/1.1 ") == 1
 
 
 def test_headers_have_a_limit(shared: Running) -> None:
