@@ -12,11 +12,16 @@ from service.http.dependencies import service_of
 router = APIRouter(tags=["running"])
 
 
-@router.get("/health")
 @router.get("/healthz")
 async def alive() -> dict[str, str]:
     """Report that the process is alive."""
     return {"status": "alive"}
+
+
+@router.get("/health")
+async def health() -> dict[str, str]:
+    """Report that the process is alive, under the name that vLLM and llama.cpp give it."""
+    return await alive()
 
 
 @router.get("/readyz")
