@@ -42,7 +42,9 @@ async def events(
 async def _events(feed: EventFeed, caller: Caller, seq: int) -> AsyncIterator[bytes]:
     yield b"retry: 1000\n\n"
     async for found in feed.follow(seq, QUIET_S):
-        yield b"".join(_frame(one, caller) for one in found) or b": nothing new\n\n"
+        frames = b"".join(_frame(one, caller) for one in found)
+        if frames or not found:  # what happened may be nothing to this caller
+            yield frames or b": nothing new\n\n"
 
 
 def _frame(event: Event, caller: Caller) -> bytes:
