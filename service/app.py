@@ -9,7 +9,11 @@ from importlib.metadata import version as installed_version
 
 from fastapi import FastAPI
 
+from service.door import Door
 from service.errors import CannotStart, install_error_handlers
+from service.http.caller_checks import require_caller
+from service.http.cors import Cors
+from service.http.head import Head
 from service.http.large_bodies import LargeBodies
 from service.learner_child import LearnerChild
 from service.lifecycle import MakeModel, Service
@@ -83,7 +87,11 @@ def create_app(
     install_error_handlers(app)
     page.mount_page(app)
     app.add_middleware(LargeBodies)
-    app.add_middleware(BodyLimit, max_bytes=int(settings.limits.body_mb * 2**20))
+    app.add_middleware(BodyLimit, max_bytes=int(settings.limits.body_mb * 2**20), before=require_caller)
+    app.add_middleware(Head)
+    app.add_middleware(Door, origins=settings.origins)
+    if settings.origins:
+        app.add_middleware(Cors, origins=settings.origins)
     app.add_middleware(RequestMetrics)
     app.add_middleware(RequestIds)
     return app

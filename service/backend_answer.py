@@ -11,7 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import httpx
+
 from policy.errors import InvalidChat, RunnerFailed
+from policy.runners.destinations import guarded_client
 from policy.runners.remote import Breaker
 from service.answer import Answer, AnswerContext, AnswerRequest
 from service.backend_stream import MOST_CHARACTERS, NoAnswer, check_head, model_names, no_answer, text_and_finish
@@ -39,7 +42,11 @@ class Backend:
         self.name = name
         base_url = url.rstrip("/") if url.rstrip("/").endswith("/v1") else url.rstrip("/") + "/v1"
         key = os.environ.get(f"ATTUNE_COMPARE_KEY_{name.upper().replace('-', '_')}", "none")
-        self.client: AsyncOpenAI = AsyncOpenAI(base_url=base_url, api_key=key, timeout=limit_s, max_retries=TRIES - 1)
+        # openai's own client would follow a redirect, with the question and the key, to wherever it points
+        http: Any = guarded_client(url, limits=httpx.Limits(max_connections=1000, max_keepalive_connections=100))
+        self.client: AsyncOpenAI = AsyncOpenAI(
+            base_url=base_url, api_key=key, timeout=limit_s, max_retries=TRIES - 1, http_client=http
+        )
         self.breaker = Breaker(f"the backend {name!r}")
         self._model: str | None = None
 
@@ -109,12 +116,12 @@ class BackendAnswer(Answer):
             await self._read_stream(generation)
             self._backend.breaker.succeeded()
         except openai.APIStatusError as error:
-            if error.status_code >= 500 or error.status_code == 429:
+            if error.status_code >= 500 or error.status_code < 400 or error.status_code == 429:
                 self._backend.breaker.failed()
             else:
                 self._backend.breaker.succeeded()  # a backend that refuses a request is up
-            self._fail_with(error, refused=error.status_code < 500)
-        except (openai.APIError, RequestError, OSError) as error:
+            self._fail_with(error, refused=400 <= error.status_code < 500)
+        except (openai.APIError, httpx.HTTPError, RequestError, OSError) as error:
             self._backend.breaker.failed()
             self._fail_with(error, refused=False)
         except Exception as error:  # whatever it sent, the answer ends now and not at its limit

@@ -5,8 +5,9 @@ ServiceError
 ├── VersionRefused                                   weights that are not what was trained
 └── RequestError (status, code, param)
     ├── BadRequest 400 ── UnsupportedParameter, ContextLengthExceeded
-    ├── Unauthorized 401, Forbidden 403, NotFound 404 ── ModelNotFound, Conflict 409, TooLarge 413, Unprocessable 422
-    ├── TooManyRequests 429, ReaderLeft 499
+    ├── Unauthorized 401, Forbidden 403, NotFound 404 ── ModelNotFound, RequestTimeout 408
+    ├── Conflict 409, TooLarge 413, UnsupportedMediaType 415, Unprocessable 422
+    ├── TooManyRequests 429, HeadersTooLarge 431, ReaderLeft 499
     └── EngineFailed 500 ── NoMemory 503, BackendDown 502, Overloaded 503, AnswerCut 503, TimedOut 504
 """
 
@@ -93,6 +94,20 @@ class Conflict(RequestError, ValueError):
 
 class TooLarge(RequestError):
     status, kind, code = 413, "invalid_request_error", "body_too_large"
+
+
+class RequestTimeout(RequestError, TimeoutError):
+    """The client took too long to send its request."""
+
+    status, kind, code = 408, "invalid_request_error", "request_timeout"
+
+
+class HeadersTooLarge(RequestError, ValueError):
+    status, kind, code = 431, "invalid_request_error", "headers_too_large"
+
+
+class UnsupportedMediaType(RequestError, ValueError):
+    status, kind, code = 415, "invalid_request_error", "unsupported_media_type"
 
 
 class Unprocessable(RequestError, ValueError):

@@ -12,7 +12,7 @@ from service.engine.admission import Admission
 from service.engine.slot_pool import EngineLimits, Loaded, SlotPool
 from service.engine.watcher import Snapshot, Watcher
 from service.errors import CannotStart, EngineFailed, Overloaded, VersionRefused
-from service.event_signal import EventSignal
+from service.event_feed import EventFeed, StreamPlaces
 from service.learner_child import LearnerChild, check_learner
 from service.limits import RateLimiter
 from service.metrics import Metrics
@@ -22,7 +22,7 @@ from service.settings import ServeSettings
 from service.traffic import TrafficControl
 from store.database import connect, open_store
 from store.errors import StoreError
-from store.events import add_event
+from store.events import Event, add_event, events_after, last_event_seq
 from store.versions import Version, ensure_base_version, get_version, live_version
 
 MakeModel = Callable[[ServeSettings], Model]
@@ -58,9 +58,12 @@ class Service:
     def open(self) -> None:
         """Make every part that needs no model."""
         settings = self.settings
-        open_store(settings.data).close()
+        with contextlib.closing(open_store(settings.data)) as db:
+            newest = last_event_seq(db)
         self.records = Records(settings.data)
-        self.metrics, self.event_signal = Metrics(), EventSignal()
+        self.metrics = Metrics()
+        self.event_feed = EventFeed(self._read_events, newest)
+        self.event_streams = StreamPlaces(settings.limits.event_streams)
         self.rates = RateLimiter(settings.limits.requests_per_minute)
         self.admission = Admission(settings.limits.max_active, settings.limits.max_queued)
         limits = EngineLimits(
@@ -98,10 +101,10 @@ class Service:
 
     def begin_stop(self) -> None:
         """Take no new requests; open answers may end by themselves until `shutdown_limit_s`."""
+        self.event_feed.close()
         if self.is_open:
             self.is_open = False
             self.admission.close(STOPPING)
-            self.event_signal.close()
             asyncio.get_running_loop().call_later(self.settings.limits.shutdown_s, self.engine.cut_all, STOPPING)
 
     async def stop(self) -> None:
@@ -123,9 +126,12 @@ class Service:
         await asyncio.to_thread(self.records.close)
 
     async def _react(self, snapshot: Snapshot) -> None:
-        self.event_signal.publish(snapshot.seq)
+        self.event_feed.publish(snapshot.seq)
         self.engine.unload_idle()
         self.traffic.react(snapshot)
+
+    async def _read_events(self, after: int, limit: int) -> list[Event]:
+        return await self.records.read(lambda db: events_after(db, after, limit))
 
     def _load(self, number: int) -> Loaded:
         """Load one version; on a thread."""

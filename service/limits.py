@@ -1,21 +1,27 @@
 """Bounds on what comes in: how large a body may be, and how often a key may call."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import TooLarge, TooManyRequests, error_response
+from service.errors import RequestError, TooLarge, TooManyRequests, as_request_error, error_response
 
 IMPORT_PATH = "/v1/import"
 IMPORT_TIMES = 64  # an import may be this many times as large as any other body
 
 
-class BodyLimit:
-    """ASGI middleware that answers 413 to a body over the limit, with or without a Content-Length header."""
+Before = Callable[[Scope], Awaitable[None]]
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self.app, self.max_bytes = app, max_bytes
+
+class BodyLimit:
+    """ASGI middleware that answers 413 to a body over the limit, with or without a Content-Length header.
+
+    Before a byte of any body is read, `before` is asked. It raises an error where the caller may not send one.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, before: Before) -> None:
+        self.app, self.max_bytes, self.before = app, max_bytes, before
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -24,28 +30,42 @@ class BodyLimit:
         limit = self.max_bytes * (IMPORT_TIMES if scope["path"] == IMPORT_PATH else 1)
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         too_large = TooLarge(f"the body is larger than the limit of {limit} bytes")
-        if announced.isdigit() and int(announced) > limit:
-            await error_response(too_large)(scope, receive, send)
-            return
-        seen, has_answered = 0, False
+        is_announced = announced.isdigit() and int(announced) > limit
+        refusal: RequestError | None = None
+        seen, has_asked, has_begun = 0, False, False
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > limit:
-                raise too_large
+            nonlocal refusal, seen, has_asked
+            if not has_asked:
+                has_asked = True
+                refusal = await _error_of(self.before(scope)) or (too_large if is_announced else None)
+            message: Message = {}
+            if refusal is None:
+                message = await receive()
+                seen += len(message.get("body", b""))
+                refusal = too_large if seen > limit else None
+            if refusal is not None:
+                raise refusal
             return message
 
-        async def send_unless_too_large(message: Message) -> None:
-            nonlocal has_answered
-            if seen <= limit:
+        async def send_unless_refused(message: Message) -> None:
+            nonlocal has_begun
+            if refusal is None:
+                has_begun = True
                 await send(message)
-            elif not has_answered:  # the application's response to a cut body is replaced by the reason
-                has_answered = True
-                await error_response(too_large)(scope, receive, send)
+            elif not has_begun:  # what the application answers to a cut body is replaced by the reason
+                has_begun = True
+                await error_response(refusal)(scope, receive, send)
 
-        await self.app(scope, counted, send_unless_too_large)
+        await self.app(scope, counted, send_unless_refused)
+
+
+async def _error_of(work: Awaitable[None]) -> RequestError | None:
+    try:
+        await work
+    except Exception as error:
+        return as_request_error(error)
+    return None
 
 
 class RateLimiter:

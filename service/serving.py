@@ -8,13 +8,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
 
 from policy.errors import PolicyError
 from policy.model import resolve_model
+from service.addresses import is_loopback
 from service.app import create_app
+from service.connections import bounded_by, bounds_of, raise_file_limit
 from service.errors import CannotStart
 from service.learner_child import LearnerChild, learner_command
 from service.lifecycle import MakeModel, Service
@@ -55,6 +58,7 @@ def run(
     if not settings.is_loopback and num_keys == 0:
         lead = f"--host {settings.host} can be reached from other machines and there is no API key"
         raise CannotStart(f"{lead}; make one: attune keys create NAME")
+    _check_backends(settings)
     with _lock(settings):
         _serve(settings, flags, make_model, learner_flags, num_keys)
 
@@ -67,7 +71,7 @@ def _serve(
     num_keys: int,
 ) -> None:
     """Run the server until a signal. Raises CannotStart."""
-    listening = listen(settings.host, settings.port)
+    listening = listen(settings.host, settings.port, settings.limits.unread_s)
     if make_model is None:
         make_model = _local_model(settings)
     learner = None
@@ -88,16 +92,8 @@ def _serve(
         print(greeting(service, listening.getsockname()[1], num_keys), flush=True)
 
     app = create_app(settings, make_model, learner=learner, began=began, failed=failed)
-    uvicorn_config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="on",
-        timeout_keep_alive=75,
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.limits.shutdown_s + SHUTDOWN_GRACE_S) + 1,
-    )
-    server = Server(uvicorn_config)
+    raise_file_limit()
+    server = Server(server_config(app, settings))
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:  # uvicorn raises the signal again once it has shut down in order
@@ -108,11 +104,32 @@ def _serve(
         raise CannotStart(failures[0])
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens there. Raises CannotStart when the port is taken or the address is not ours."""
+def server_config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
+    """Return how uvicorn serves the application: bounded connections, and nothing believed about proxies in front."""
+    return uvicorn.Config(
+        app,
+        http=bounded_by(bounds_of(settings.limits)),
+        ws="none",
+        proxy_headers=False,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_keep_alive=75,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.limits.shutdown_s + SHUTDOWN_GRACE_S) + 1,
+    )
+
+
+def listen(host: str, port: int, unread_s: float = 60.0) -> socket.socket:
+    """Return a socket that listens there. Raises CannotStart when the port is taken or the address is not ours.
+
+    A client that does not confirm what it is sent for `unread_s` seconds is gone (on Linux).
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # the connections that it accepts inherit this
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(unread_s * 1000))
     try:
         listening.bind((host.strip("[]"), port))
         listening.listen(2048)
@@ -147,6 +164,16 @@ def _check_data(settings: ServeSettings) -> int:
         return db.table("api_keys").count
     finally:
         db.close()
+
+
+def _check_backends(settings: ServeSettings) -> None:
+    """Raise CannotStart for a backend that is this service itself, which would ask itself without end."""
+    urls = {**settings.backends, **({"vllm": settings.vllm} if settings.vllm else {})}
+    for name, url in urls.items():
+        split = urlsplit(url)
+        host, port = split.hostname or "", split.port or (443 if split.scheme == "https" else 80)
+        if port == settings.port and (is_loopback(host) or host == settings.host):
+            raise CannotStart(f"{name}={url} is this service itself; name another server, or listen on another --port")
 
 
 def _local_model(settings: ServeSettings) -> MakeModel:

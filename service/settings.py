@@ -10,7 +10,10 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from config.errors import ConfigError
 from config.loader import Group, Settings, load
 from config.names import Names
+from policy.runners.destinations import check_url
+from service.addresses import is_loopback
 from service.errors import CannotStart
+from service.origins import check_origin
 
 # The names that settings had before they stood in groups.
 RENAMED: dict[str, str | None] = {
@@ -82,6 +85,16 @@ class LimitSettings(Group):
     """Seconds that open answers may still take when the service stops. Then they end with an error."""
     load_s: float = Field(600.0, gt=0)
     """Seconds that loading a version may take."""
+    header_s: float = Field(20.0, gt=0)
+    """Seconds that the headers of a request may take to arrive."""
+    body_s: float = Field(30.0, gt=0)
+    """Seconds that the body of a request may take to arrive, and one more for every 16 KiB of it."""
+    unread_s: float = Field(60.0, gt=0)
+    """Seconds that a client may read nothing of what it is sent. Then its connection is closed."""
+    connections_per_address: int = Field(512, ge=0)
+    """Open connections of one address. More are refused with 503. Raise it behind a reverse proxy. 0 means no limit."""
+    event_streams: int = Field(64, ge=1)
+    """Event streams that one API key may have open. More are refused with 429."""
 
 
 class CanarySettings(Group):
@@ -150,6 +163,9 @@ class ServeSettings(Settings):
     ATTUNE_VLLM_KEY."""
     compare: Annotated[tuple[str, ...], NoDecode] = ()
     """OpenAI-compatible backends to compare with, each NAME=URL. A key is in ATTUNE_COMPARE_KEY_NAME."""
+    origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Web origins, such as https://chat.example, whose pages may call this service from a browser (CORS). The page that
+    this service gives needs none."""
     train_on_backends: bool = False
     """Whether to learn from feedback on other backends' answers too, as token ids of the model's own tokenizer."""
     config: Path | None = None
@@ -167,7 +183,7 @@ class ServeSettings(Settings):
     def _home(cls, value: Path | None) -> Path | None:
         return value.expanduser() if value is not None else None
 
-    @field_validator("compare", mode="before")
+    @field_validator("compare", "origins", mode="before")
     @classmethod
     def _separate(cls, value: Any) -> Any:
         return tuple(part for part in value.replace(",", " ").split()) if isinstance(value, str) else value
@@ -185,7 +201,18 @@ class ServeSettings(Settings):
                 raise ValueError(
                     f"each is NAME=URL, with a name other than attune and http:// or https://, unlike {part!r}"
                 )
+            check_url(url)
         return value
+
+    @field_validator("vllm")
+    @classmethod
+    def _check_vllm(cls, value: str | None) -> str | None:
+        return check_url(value) if value is not None else None
+
+    @field_validator("origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(check_origin(origin) for origin in value)
 
     @property
     def backends(self) -> dict[str, str]:
@@ -196,11 +223,6 @@ class ServeSettings(Settings):
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the service."""
         return is_loopback(self.host)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine alone."""
-    return host in ("localhost", "::1", "[::1]") or host.startswith("127.")
 
 
 NAMES = Names(

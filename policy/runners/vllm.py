@@ -18,6 +18,7 @@ import httpx
 from policy.errors import PromptTooLong, RunnerFailed, UnsupportedModel
 from policy.model import model_config
 from policy.runners.base import Alternatives, Finish, SamplingSettings, TokenDelta, VersionSource
+from policy.runners.destinations import guarded_client
 from policy.runners.remote import Breaker, LoopThread, jittered, readable, with_retries
 
 T = TypeVar("T")
@@ -59,9 +60,8 @@ class VllmRunner:
         self._loop = LoopThread("runner-vllm")
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         limits = httpx.Limits(max_connections=None)
-        self._http = httpx.AsyncClient(
-            base_url=url.rstrip("/").removesuffix("/v1"), timeout=TIMEOUT, headers=headers, limits=limits
-        )
+        base_url = url.rstrip("/").removesuffix("/v1")
+        self._http = guarded_client(url, base_url=base_url, timeout=TIMEOUT, headers=headers, limits=limits)
         self._open: dict[str, tuple[Future[None], Callable[[TokenDelta], None]]] = {}
         self._lock = threading.Lock()
         self._tokens, self._closed = 0, False

@@ -6,9 +6,9 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 
 from service.auth import OPEN_WEBUI, Caller, find_caller
+from service.door import require_local
 from service.errors import Forbidden, Unauthorized
 from service.lifecycle import Service
-from service.settings import is_loopback
 
 
 def service_of(request: Request) -> Service:
@@ -28,6 +28,9 @@ async def identify(
     ] = None,
 ) -> Caller:
     """Return the caller. Raises Unauthorized, Forbidden, and TooManyRequests past the caller's rate."""
+    known: Caller | None = getattr(request.state, "caller", None)
+    if known is not None:  # asked before the body was read
+        return known
     service = service_of(request)
     is_bearer = authorization is not None and authorization[:7].lower() == "bearer "
     secret = authorization[7:].strip() if authorization is not None and is_bearer else None
@@ -39,11 +42,14 @@ async def identify(
         )
         raise Unauthorized(unknown if secret else missing)
     if caller.is_local:
-        _require_loopback(request)
+        require_local(request.scope)
     service.rates.take(caller.key_id)
     if x_attune_rater is None and x_openwebui_user_id is not None and caller.may("act-as"):
-        return caller.acting_as(f"{OPEN_WEBUI}:{x_openwebui_user_id}", "X-OpenWebUI-User-Id")
-    return caller.acting_as(x_attune_rater, "X-Attune-Rater")
+        caller = caller.acting_as(f"{OPEN_WEBUI}:{x_openwebui_user_id}", "X-OpenWebUI-User-Id")
+    else:
+        caller = caller.acting_as(x_attune_rater, "X-Attune-Rater")
+    request.state.caller = caller
+    return caller
 
 
 def allow(*scopes: str) -> Callable[[Caller], Awaitable[Caller]]:
@@ -56,19 +62,6 @@ def allow(*scopes: str) -> Callable[[Caller], Awaitable[Caller]]:
         return caller
 
     return check
-
-
-def _require_loopback(request: Request) -> None:
-    """Raise Forbidden unless the request came from this machine and under a loopback name.
-
-    The Host header counts too: otherwise any web page could reach the service under a domain name of its own.
-    """
-    peer = request.client.host if request.client else ""
-    if not is_loopback(peer) or not is_loopback(request.url.hostname or ""):
-        raise Forbidden(
-            "this service has no API keys, so it answers this machine only, under a loopback name; "
-            "make a key with: attune keys create"
-        )
 
 
 AnyCaller = Annotated[Caller, Depends(identify)]

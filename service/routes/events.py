@@ -1,23 +1,22 @@
 """GET /v1/events: what happens, as server-sent events that a client can resume where they broke off."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from service.async_store import Records
 from service.auth import Caller
-from service.event_signal import EventSignal
+from service.door import is_foreign
+from service.errors import Forbidden
+from service.event_feed import EventFeed
 from service.http.dependencies import AnyCaller, service_of
 from service.http.sse import EventStream
 from service.personal_fields import event_for
-from store.events import Event, events_after
+from store.events import Event
 
 router = APIRouter(tags=["learning"])
 QUIET_S = 15.0  # a comment is sent after so long without an event, so that proxies keep the connection
-BATCH = 500
 
 
 @router.get("/v1/events", response_model=None)
@@ -29,23 +28,24 @@ async def events(
 ) -> Response:
     """Follow what happens after sequence number `after` (or the header Last-Event-ID); without either, from now on."""
     service = service_of(request)
+    if is_foreign(request.headers, service.settings.origins):
+        raise Forbidden("a page of another site may not follow the events", code="foreign_origin")
     resumed = int(last_event_id) if last_event_id is not None and last_event_id.isdecimal() else after
-    seq = resumed if resumed is not None else service.event_signal.latest
-    stream = _events(service.records, service.event_signal, caller, seq)
-    return EventStream(stream, on_end=lambda: None, headers={})
+    seq = resumed if resumed is not None else service.event_feed.latest
+    service.event_streams.take(caller.key_id)
+    return EventStream(
+        _events(service.event_feed, caller, seq),
+        on_end=lambda: service.event_streams.give_back(caller.key_id),
+        headers={},
+    )
 
 
-async def _events(records: Records, event_signal: EventSignal, caller: Caller, seq: int) -> AsyncIterator[bytes]:
+async def _events(feed: EventFeed, caller: Caller, seq: int) -> AsyncIterator[bytes]:
     yield b"retry: 1000\n\n"
-    while not event_signal.closed:
-        found = await records.read(lambda db, seq=seq: events_after(db, seq, BATCH))  # type: ignore[misc]
-        for one in found:
-            yield _frame(one, caller)
-            seq = one.seq
-        if len(found) == BATCH:
-            await asyncio.sleep(0)
-        elif not await event_signal.wait(seq, QUIET_S) and not event_signal.closed:
-            yield b": nothing new\n\n"
+    async for found in feed.follow(seq, QUIET_S):
+        frames = b"".join(_frame(one, caller) for one in found)
+        if frames or not found:  # what happened may be nothing to this caller
+            yield frames or b": nothing new\n\n"
 
 
 def _frame(event: Event, caller: Caller) -> bytes:

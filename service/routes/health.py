@@ -17,6 +17,12 @@ async def alive() -> dict[str, str]:
     return {"status": "alive"}
 
 
+@router.get("/health")
+async def health() -> dict[str, str]:
+    """Report that the process is alive, under the name that vLLM and llama.cpp give it."""
+    return await alive()
+
+
 @router.get("/readyz")
 async def ready(request: Request) -> JSONResponse:
     """Report whether a version is loaded and the store takes and gives rows; 503 with the reason while not."""

@@ -96,6 +96,7 @@ RULES = {
     "GET /docs": Rule(OPEN),
     "GET /openapi.json": Rule(OPEN),
     "GET /static/{file}": Rule(OPEN),
+    "GET /health": Rule(OPEN),
     "GET /healthz": Rule(OPEN),
     "GET /readyz": Rule(OPEN),
     "GET /metrics": Rule(OPEN),

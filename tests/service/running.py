@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from openai import OpenAI
 from sqlite_utils import Database
 
 from config.fields import nested
 from service.app import create_app
+from service.connections import Bounds, Connection
 from service.lifecycle import MakeModel, Service
-from service.serving import Server, listen
+from service.serving import Server, listen, server_config
 from service.settings import ServeSettings
 from store.database import connect, transaction
 from store.ids import now
@@ -26,8 +26,9 @@ from tests.service.parrot import ParrotModel
 class Running:
     """One running service and what tests do with it."""
 
-    def __init__(self, url: str, data: Path, model: ParrotModel, service: Service) -> None:
+    def __init__(self, url: str, data: Path, model: ParrotModel, service: Service, bounds: Bounds) -> None:
         self.url, self.data, self.model, self.service = url, data, model, service
+        self.bounds = bounds
         self.http = httpx.Client(base_url=url, timeout=30)
 
     def openai(self, key: str = "none", **options: Any) -> OpenAI:
@@ -98,11 +99,8 @@ def running(
     listening = listen(known.host, 0)
     failures: list[str] = []
     app = create_app(known, make_model or (lambda _: parrot), failed=failures.append)
-    server = Server(
-        uvicorn.Config(
-            app, log_config=None, access_log=False, timeout_graceful_shutdown=int(known.limits.shutdown_s) + 2
-        )
-    )
+    config = server_config(app, known)
+    server = Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -113,7 +111,8 @@ def running(
             "the service is ready",
         )
         assert not failures, failures
-        live = Running(url, data, parrot, app.state.service)
+        assert issubclass(config.http_protocol_class, Connection)
+        live = Running(url, data, parrot, app.state.service, config.http_protocol_class.bounds)
         yield live
         live.http.close()
     finally:

@@ -9,6 +9,7 @@ from service.feedback_import_formats import parse_record, records_of
 from tests.service.running import Running, running
 
 ASK = {"messages": [{"role": "user", "content": "Hello!"}]}
+JSON_LINES = {"Content-Type": "application/x-ndjson"}
 
 
 def export(served: Running, form: str) -> list[dict[str, Any]]:
@@ -61,8 +62,8 @@ def test_what_goes_out_comes_in_again_once(
     say_something(served)
     text = served.http.get("/v1/export", params={"format": form}).content
     with running(tmp_path_factory.mktemp("other") / "data") as other:
-        first = other.http.post("/v1/import", content=text).json()
-        again = other.http.post("/v1/import", content=text, params={"format": form}).json()
+        first = other.http.post("/v1/import", content=text, headers=JSON_LINES).json()
+        again = other.http.post("/v1/import", content=text, headers=JSON_LINES, params={"format": form}).json()
         assert first == {"imported": len(text.splitlines()), "skipped": 0, "already_here": 0, "errors": []}
         assert again == {"imported": 0, "skipped": first["imported"], "already_here": first["imported"], "errors": []}
         if form != "raw":
@@ -84,7 +85,7 @@ def test_a_raw_export_with_the_former_name_of_the_token_ids_is_read(
     assert b'"completion_ids"' in text
     former = text.replace(b'"completion_ids"', b'"reply_ids"')
     with running(tmp_path_factory.mktemp("other") / "data") as other:
-        assert other.http.post("/v1/import", content=former).json()["errors"] == []
+        assert other.http.post("/v1/import", content=former, headers=JSON_LINES).json()["errors"] == []
         kept = [line["completion"]["completion_ids"] for line in export(other, "raw")]
     assert kept == [line["completion"]["completion_ids"] for line in export(served, "raw")]
 
@@ -101,7 +102,7 @@ def test_characters_that_end_lines_elsewhere_come_through(
         ).raise_for_status()
     text = served.http.get("/v1/export", params={"format": form}).content
     with running(tmp_path_factory.mktemp("other") / "data") as other:
-        assert other.http.post("/v1/import", content=text).json() == {
+        assert other.http.post("/v1/import", content=text, headers=JSON_LINES).json() == {
             "imported": 2,
             "skipped": 0,
             "already_here": 0,
@@ -126,14 +127,14 @@ def test_lines_at_fault_are_named_and_the_others_taken(served: Running) -> None:
         '{"messages": [{"role": "user", "content": "Hi"}]}',
         '{"prompt": "Hi", "completion": "Hello there!", "label": true}',
     ]
-    response = served.http.post("/v1/import", content="\n".join(lines)).json()
+    response = served.http.post("/v1/import", content="\n".join(lines), headers=JSON_LINES).json()
     assert (response["imported"], response["skipped"], response["already_here"]) == (2, 6, 0)
-    again = served.http.post("/v1/import", content="\n".join(lines)).json()
+    again = served.http.post("/v1/import", content="\n".join(lines), headers=JSON_LINES).json()
     assert (again["imported"], again["skipped"], again["already_here"], len(again["errors"])) == (0, 8, 2, 6)
     assert [error.split(":")[0] for error in response["errors"]] == [
         f"record {number}" for number in (2, 3, 4, 5, 6, 7)
     ]
-    assert served.http.post("/v1/import", content=b"\xff\xfe\x00").status_code == 400
+    assert served.http.post("/v1/import", content=b"\xff\xfe\x00", headers=JSON_LINES).status_code == 400
 
 
 def test_open_webuis_export_is_read(served: Running) -> None:
@@ -189,7 +190,7 @@ def test_an_import_takes_the_prompt_that_chosen_and_rejected_begin_with(served: 
         {"chosen": "nothing", "rejected": "in common"},
         {"messages": [hello, {**yes, "tool_calls": [{"type": "function"}]}]},
     ]
-    report = served.http.post("/v1/import", content="\n".join(map(json.dumps, lines))).json()
+    report = served.http.post("/v1/import", content="\n".join(map(json.dumps, lines)), headers=JSON_LINES).json()
     assert (report["imported"], report["skipped"]) == (2, 2)
     assert "record 3: without a prompt, chosen and rejected begin with the same text" in report["errors"][0]
     assert "record 4: tool calls are not supported" in report["errors"][1]

@@ -50,7 +50,7 @@ def test_events_come_as_they_happen_and_go_on_where_they_broke_off(served: Runni
 
 def test_without_a_number_only_events_from_now_on_are_sent(served: Running) -> None:
     served.chat("before")
-    wait_until(lambda: served.service.event_signal.latest > 0)
+    wait_until(lambda: served.service.event_feed.latest > 0)
     got: list[dict[str, Any]] = []
     follower = threading.Thread(target=follow, args=(served, got, 1))
     follower.start()
