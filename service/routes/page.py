@@ -15,7 +15,7 @@ HEADERS = {
     "img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; manifest-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # under no-referrer some browsers call the page's own origin null
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 # browsers keep the files but revalidate them (ETag), since no build step renames changed ones

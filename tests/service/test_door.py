@@ -173,6 +173,12 @@ def test_our_own_page_and_programs_do(shared: Running) -> None:
         assert shared.http.post("/v1/learner/pause", headers=own).status_code == 202
 
 
+def test_our_page_tells_its_origin_to_us_alone(shared: Running) -> None:
+    page = shared.http.get("/")
+    assert page.headers["Referrer-Policy"] == "same-origin"  # no-referrer would make the page's own Origin "null"
+    assert '<meta name="referrer" content="same-origin">' in page.text
+
+
 def test_with_keys_a_page_of_another_site_needs_to_be_named_too(tmp_path: Path) -> None:
     with running(tmp_path / "data", origins=("https://chat.example",)) as served:
         with served.db() as db:
