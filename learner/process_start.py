@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sqlite3
 import sys
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ def one_line_errors() -> Generator[Status, None, None]:
     status = Status()
     try:
         yield status
-    except (LearnerError, PolicyError, StoreError) as error:
+    except (LearnerError, PolicyError, StoreError, sqlite3.Error) as error:
         print(first_line(error), file=sys.stderr)
         status.code = 1
 

@@ -1,6 +1,8 @@
 """The server's part of the command `attune`: serve, keys, doctor. Nothing heavy is imported before a command runs."""
 
+import contextlib
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -164,7 +166,7 @@ def create_key(
 
     folder, db = _open(data, config)
     try:
-        with transaction(db):
+        with _damage_in_one_line(folder), transaction(db):
             key, secret = make_key(db, name, tuple(scope or ("chat", "feedback")))
     except ValueError as error:
         _fail(error)
@@ -182,7 +184,9 @@ def list_keys(data: DataOption = None, config: ConfigOption = None, as_json: Jso
 
     from store.api_keys import keys
 
-    found = keys(_open(data, config, must_exist=True)[1])
+    folder, db = _open(data, config, must_exist=True)
+    with _damage_in_one_line(folder):
+        found = keys(db)
     if as_json:
         _print_json([asdict(key) for key in found])
         return
@@ -202,9 +206,9 @@ def revoke_key(
     from store.database import transaction
     from store.errors import UnknownKey
 
-    _, db = _open(data, config, must_exist=True)
+    folder, db = _open(data, config, must_exist=True)
     try:
-        with transaction(db):
+        with _damage_in_one_line(folder), transaction(db):
             api_keys.revoke_key(db, key_id)
     except UnknownKey as error:
         _fail(error)
@@ -226,6 +230,19 @@ def _open(data: Path | None, config: Path | None, *, must_exist: bool = False) -
             )
         return folder, open_store(folder)
     except (CannotStart, StoreError) as error:
+        _fail(error)
+
+
+@contextlib.contextmanager
+def _damage_in_one_line(folder: Path) -> Generator[None, None, None]:
+    """End the command with one line where the database is damaged."""
+    from store.database import damage_named
+    from store.errors import StoreCorrupt
+
+    try:
+        with damage_named(folder):
+            yield
+    except StoreCorrupt as error:
         _fail(error)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -88,7 +89,16 @@ class Service:
             await self.records.write(lambda db: ensure_base_version(db, self.model.digest))
             await self._reserve_shared_memory()
             await self.traffic.start()
-        except (StoreError, EngineFailed, VersionRefused, LookupError, ValueError, OSError, RuntimeError) as error:
+        except (
+            StoreError,
+            sqlite3.Error,
+            EngineFailed,
+            VersionRefused,
+            LookupError,
+            ValueError,
+            OSError,
+            RuntimeError,
+        ) as error:
             raise error if isinstance(error, CannotStart) else CannotStart(str(error)) from error
         self._dispatcher = Dispatcher(
             self.settings, self.model, self.engine, self.admission, self.records, self.metrics, self.backends

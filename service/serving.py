@@ -1,5 +1,6 @@
 """`attune serve`: check everything that can be checked at once, take the port, run until a signal."""
 
+import contextlib
 import gc
 import logging
 import os
@@ -22,7 +23,7 @@ from service.errors import CannotStart
 from service.learner_child import LearnerChild, learner_command
 from service.lifecycle import MakeModel, Service
 from service.settings import ServeSettings, load_settings
-from store.database import open_store
+from store.database import damage_named, open_store
 from store.errors import StoreError
 from store.folder_lock import FolderLock, lock_folder, process_at_work
 from store.permissions import share_versions
@@ -154,16 +155,15 @@ def greeting(service: Service, port: int, num_keys: int) -> str:
 def _check_data(settings: ServeSettings) -> int:
     """Return how many keys were ever made. Raises CannotStart for a data folder that cannot be used."""
     try:
-        db = open_store(settings.data)
+        with contextlib.closing(open_store(settings.data)) as db, damage_named(settings.data):
+            share_versions(settings.data, settings.share_versions)
+            if settings.share_versions:
+                os.umask(
+                    0o077
+                )  # what this process and its children make under a folder that the group may pass through
+            return db.table("api_keys").count
     except StoreError as error:
         raise CannotStart(str(error)) from error
-    try:
-        share_versions(settings.data, settings.share_versions)
-        if settings.share_versions:
-            os.umask(0o077)  # what this process and its children make under a folder that the group may pass through
-        return db.table("api_keys").count
-    finally:
-        db.close()
 
 
 def _check_backends(settings: ServeSettings) -> None:

@@ -13,14 +13,19 @@ from store.migrations import migrations
 from store.permissions import PRIVATE_FILE, PRIVATE_FOLDER, make_private
 
 FILE_NAME = "attune.db"
+ADVICE = {
+    sqlite3.SQLITE_BUSY: "another process writes to it; try again",
+    sqlite3.SQLITE_LOCKED: "another process writes to it; try again",
+    sqlite3.SQLITE_FULL: "free some space on its disk",
+    sqlite3.SQLITE_IOERR: "its disk fails",
+}
 BUSY_S = 20.0  # how long a write waits for another process's write before it fails
 
 
 def connect(folder: Path) -> Database:
     """Open another connection to an existing store, for one thread at a time. Raises StoreCorrupt."""
-    path = folder / FILE_NAME
-    with _damage_named(path):
-        connection = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False)
+    with damage_named(folder):
+        connection = sqlite3.connect(folder / FILE_NAME, timeout=BUSY_S, check_same_thread=False)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")  # in WAL mode: fsync at each commit
         return Database(connection)
@@ -45,7 +50,7 @@ def open_store(folder: Path) -> Database:
             f"the data folder {folder} cannot be written ({error.strerror}); name another with --data"
         ) from error
     db = connect(folder)
-    with _damage_named(path):
+    with damage_named(folder):
         db.execute("PRAGMA journal_mode = WAL")
         _refuse_newer(db, path)
         if migrations.pending(db):
@@ -60,7 +65,7 @@ def open_to_read(folder: Path) -> Database:
     A store of an older Attune keeps its tables and columns.
     """
     path = folder / FILE_NAME
-    with _damage_named(path):
+    with damage_named(folder):
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_S)
         connection.execute("PRAGMA query_only = ON")
         db = Database(connection)
@@ -86,13 +91,14 @@ def _refuse_newer(db: Database, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _damage_named(path: Path) -> Generator[None, None, None]:
+def damage_named(folder: Path) -> Generator[None, None, None]:
+    """Turn what SQLite raises in a with-block into StoreCorrupt, in one sentence with what to do."""
     try:
         yield
     except sqlite3.DatabaseError as error:
-        raise StoreCorrupt(
-            f"{path} is not a usable database ({error}); move it away or name another --data folder"
-        ) from error
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        advice = ADVICE.get(code, "move it away or name another --data folder")
+        raise StoreCorrupt(f"{folder / FILE_NAME} is not a usable database ({error}); {advice}") from error
 
 
 @contextlib.contextmanager

@@ -94,7 +94,7 @@ export function htmlOf(text) {
 }
 
 /** Return a text with at most 32 combining marks on each other: a pile of thousands takes the browser seconds to draw. */
-export const withoutPiles = (text) => text.replace(/(\p{M}{32})\p{M}+/gu, "$1");
+export const withoutPiles = (text) => String(text ?? "").replace(/(\p{M}{32})\p{M}+/gu, "$1");
 
 /** Whether a text has a long run of blanks, of one character, or of what may be the name in an e-mail address. */
 function hasLongRun(text) {

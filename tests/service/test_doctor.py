@@ -2,17 +2,22 @@
 
 import contextlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from policy.model import model_digest
+from service.commands import register
 from service.doctor import Finding, examine
 from store.database import FILE_NAME, connect, open_store, transaction
 from store.folder_lock import lock_folder
 from store.migrations import migrations
 from store.raters import ensure_rater
 from store.versions import ensure_base_version
+from tests.served import ROOT
 
 
 def examined(folder: Path, **flags: object) -> dict[str, Finding]:
@@ -67,6 +72,41 @@ def test_a_file_that_is_no_database_is_a_finding_or_empty(content: bytes, tmp_pa
     found = examined(tmp_path)
     assert found["database"].ok == (content == b"")
     assert (tmp_path / FILE_NAME).read_bytes() == content
+
+
+def damaged(folder: Path) -> Path:
+    """A store whose tables of keys and versions cannot be read, though it opens."""
+    path = filled(folder) / FILE_NAME
+    with contextlib.closing(connect(folder)) as db:
+        names = ("api_keys", "sqlite_autoindex_api_keys_1", "sqlite_autoindex_api_keys_2", "versions")
+        rows = db.execute(f"SELECT rootpage FROM sqlite_master WHERE name IN {names}").fetchall()
+    with path.open("r+b") as file:
+        for (page,) in rows:
+            file.seek((page - 1) * 4096)
+            file.write(b"\xa5" * 4096)
+    return folder
+
+
+@pytest.mark.parametrize("command", ["keys list", "keys create web", "keys revoke x", "serve"])
+def test_every_command_ends_with_one_line_on_a_malformed_database(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = typer.Typer()
+    register(app)
+    more = ["--model", "pocket-nano", "--port", "0", "--no-learner"] if command == "serve" else []
+    with pytest.raises(SystemExit) as ended:
+        app([*command.split(), "--data", str(damaged(tmp_path)), *more])
+    assert ended.value.code == 1
+    assert len([line for line in capsys.readouterr().err.splitlines() if "malformed" in line]) == 1
+
+
+@pytest.mark.fire
+def test_the_learner_ends_with_one_line_on_a_malformed_database(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "learner", "--once", "--data", str(damaged(tmp_path)), "--model", "pocket-nano"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert "malformed" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
 def test_a_store_of_an_older_attune_is_not_brought_up_to_date(tmp_path: Path) -> None:

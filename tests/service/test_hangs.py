@@ -26,7 +26,7 @@ time.sleep(120)
 
 def test_a_stopped_worker_costs_one_answer_and_the_next_one_is_answered(tmp_path: Path) -> None:
     folder = tiny_model(tmp_path / "model")
-    settings = {"model": str(folder), "limits__hang_s": 2.0, "engine__threads": 1}
+    settings = {"model": str(folder), "limits__hang_s": 4.0, "engine__threads": 1}
     with running(tmp_path / "data", make_model=LocalModel, **settings) as served:
         (slot,) = served.service.engine.slots.values()
         pid = slot.runner.stats()["pid"]
@@ -34,14 +34,14 @@ def test_a_stopped_worker_costs_one_answer_and_the_next_one_is_answered(tmp_path
         question = {"model": "attune", "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 4}
         answer = served.http.post("/v1/chat/completions", json=question)
         assert answer.status_code in (500, 502, 503)
-        assert "no sign of life for 2 s" in answer.json()["error"]["message"]
+        assert "no sign of life for 4 s" in answer.json()["error"]["message"]
         assert served.chat(max_tokens=4)["model"] == "attune@0"
         assert not Path(f"/proc/{pid}").exists()
         assert "attune_slot_failures_total 1.0" in served.http.get("/metrics").text
         with served.db() as db:
             (event,) = [row["data"] for row in db.query("SELECT data FROM events WHERE kind = 'slot.failed'")]
         assert "no sign of life" in event
-        served.service._record_learner_hang("the learner gave no sign of life for 2 s and was killed")
+        served.service._record_learner_hang("the learner gave no sign of life for 4 s and was killed")
         assert "attune_learner_hangs_total 1.0" in served.http.get("/metrics").text
         with served.db() as db:
             assert db.table("events").count_where("kind = 'learner.hung'") == 1
@@ -52,7 +52,7 @@ def test_a_stopped_learner_is_killed_and_started_again(tmp_path: Path, monkeypat
     starts, reasons = list[int](), list[str]()
 
     async def run() -> None:
-        child = LearnerChild([sys.executable, "-c", BEATING], tmp_path / "learner.log", hang_s=2.0)
+        child = LearnerChild([sys.executable, "-c", BEATING], tmp_path / "learner.log", hang_s=4.0)
         child.start(lambda: starts.append(child.process.pid if child.process else 0), reasons.append)
         while not starts:
             await asyncio.sleep(0.02)
@@ -62,7 +62,7 @@ def test_a_stopped_learner_is_killed_and_started_again(tmp_path: Path, monkeypat
         await child.stop()
 
     asyncio.run(asyncio.wait_for(run(), 60))
-    assert reasons == ["the learner gave no sign of life for 2 s and was killed"]
+    assert reasons == ["the learner gave no sign of life for 4 s and was killed"]
     assert not Path(f"/proc/{starts[0]}").exists()
     wait_until(lambda: not any(thread.name == "watchdog" for thread in threading.enumerate()), 10, "nobody watches")
 
