@@ -8,8 +8,10 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 
 from service.errors import CannotStart, install_error_handlers
+from service.http.validation_errors import invalid_request
 from service.learner_child import LearnerChild
 from service.lifecycle import MakeModel, Service
 from service.limits import BodyLimit
@@ -80,6 +82,7 @@ def create_app(
     for router in ROUTERS:
         app.include_router(router)
     install_error_handlers(app)
+    app.add_exception_handler(RequestValidationError, invalid_request)
     page.mount_page(app)
     app.add_middleware(BodyLimit, max_bytes=int(settings.limits.body_mb * 2**20))
     app.add_middleware(RequestMetrics)

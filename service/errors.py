@@ -15,7 +15,6 @@ import sqlite3
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
@@ -180,7 +179,7 @@ def as_request_error(error: Exception) -> RequestError:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Give every error OpenAI's shape, whatever raised it."""
+    """Give every error OpenAI's shape, whatever raised it; service/http/validation_errors.py has those of values."""
 
     async def known(request: Request, error: Exception) -> JSONResponse:
         response = error_response(as_request_error(error))
@@ -193,18 +192,6 @@ def install_error_handlers(app: FastAPI) -> None:
                 request_id_of(request.scope),
             )
         return response
-
-    async def invalid(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            reason = first.get("ctx", {}).get("error", first["msg"])
-            return error_response(BadRequest(f"the body is not JSON: {reason}", code="invalid_json"))
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            message = "this field is unknown"
-        return error_response(Unprocessable(f"{where}: {message}" if where else message, param=where or None))
 
     async def unknown_route(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
@@ -225,6 +212,5 @@ def install_error_handlers(app: FastAPI) -> None:
 
     for kind in (ServiceError, StoreError, sqlite3.Error):
         app.add_exception_handler(kind, known)
-    app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, unknown_route)
     app.add_exception_handler(Exception, unexpected)

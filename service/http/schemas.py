@@ -3,10 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
 from service.answer import Sampling
 from service.errors import UnsupportedParameter
+from service.http.json_values import MAX_INTEGER, MIN_INTEGER, shown
+from service.http.validation_errors import TAG
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
@@ -14,15 +17,25 @@ TopP = Annotated[float, Field(gt=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Stop = Annotated[str, Field(min_length=1, max_length=500)]
 MAX_STOPS = 8
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+]  # as OpenAI has it
+Count = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
+Index = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 REASONS = Literal[
     "correct", "helpful", "clear", "style", "wrong", "unhelpful", "unsafe", "too_long", "too_short", "refused", "other"
 ]
 
 
-class Body(BaseModel):
-    """A request body: unknown fields are refused."""
+def fault(field: str, message: str) -> PydanticCustomError:
+    """Return the error of a validator of a whole body: `field` is what the caller should change."""
+    return PydanticCustomError("fault", "{message}", {"param": field, "message": message})
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+class Body(BaseModel):
+    """A request body: unknown fields are refused, and so are values of another JSON type."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class TextPart(Body):
@@ -32,11 +45,40 @@ class TextPart(Body):
     text: str
 
 
+def _kind(value: Any) -> str | None:
+    return f"{TAG}text" if isinstance(value, str) else f"{TAG}list" if isinstance(value, list) else None
+
+
+def _only_text_parts(parts: Any) -> Any:
+    for part in parts if isinstance(parts, list) else ():
+        if isinstance(part, dict) and part.get("type", "text") != "text":
+            raise ValueError(f"only text parts are taken here, not {shown(part['type'])}")
+    return parts
+
+
+def _text_or(what: str) -> Discriminator:
+    """Choose between a text and a list, so that an error names the one that was sent and not both."""
+    message = f"must be a string or a list of {what}"
+    return Discriminator(_kind, custom_error_type="text_or_list", custom_error_message=message)
+
+
+Parts = Annotated[list[TextPart], BeforeValidator(_only_text_parts)]
+Content = Annotated[Annotated[str, Tag(f"{TAG}text")] | Annotated[Parts, Tag(f"{TAG}list")], _text_or("text parts")]
+Stops = Annotated[
+    Annotated[Stop, Tag(f"{TAG}text")] | Annotated[list[Stop], Field(max_length=MAX_STOPS), Tag(f"{TAG}list")],
+    _text_or("strings"),
+]
+Prompts = Annotated[
+    Annotated[str, Tag(f"{TAG}text")] | Annotated[list[str], Field(min_length=1, max_length=64), Tag(f"{TAG}list")],
+    _text_or("strings; token ids are not taken"),
+]
+
+
 class Message(Body):
     """One message. Fields that SDKs send when they echo an answer (`refusal`, `annotations`, ...) must be empty."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: Content
     name: str | None = None
     refusal: None = None
     audio: None = None
@@ -64,16 +106,16 @@ class SamplingBody(Body):
     n: Annotated[int, Field(ge=1, le=8)] | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
-    top_k: Annotated[int, Field(ge=0)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
+    top_k: Index | None = None
+    max_tokens: Count | None = None
+    stop: Stops | None = None
+    seed: Annotated[int, Field(ge=MIN_INTEGER, le=MAX_INTEGER)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: str | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Metadata | None = None
     # OpenAI's, without effect on the answer here
     store: bool | None = None
     service_tier: str | None = None
@@ -83,7 +125,7 @@ class SamplingBody(Body):
     @model_validator(mode="after")
     def _options_need_a_stream(self) -> "SamplingBody":
         if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options is only allowed when stream is true")
+            raise fault("stream_options", "stream_options is only allowed when stream is true")
         return self
 
     @property
@@ -115,7 +157,7 @@ class ChatBody(SamplingBody):
     """POST /v1/chat/completions."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=2000)]
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     # ours
@@ -146,13 +188,14 @@ class ChatBody(SamplingBody):
     @model_validator(mode="after")
     def _logprobs_for_top(self) -> "ChatBody":
         if self.top_logprobs and not self.logprobs:
-            raise ValueError("top_logprobs needs logprobs to be true")
+            raise fault("top_logprobs", "top_logprobs needs logprobs to be true")
         if (
             self.max_tokens is not None
             and self.max_completion_tokens is not None
             and self.max_tokens != self.max_completion_tokens
         ):
-            raise ValueError("max_tokens and max_completion_tokens are the same thing here; send one of them")
+            message = "max_tokens and max_completion_tokens are the same thing here; send one of them"
+            raise fault("max_completion_tokens", message)
         return self
 
     @property
@@ -163,9 +206,9 @@ class ChatBody(SamplingBody):
 class CompletionsBody(SamplingBody):
     """POST /v1/completions: each prompt is answered as one user message."""
 
-    prompt: str | Annotated[list[str], Field(min_length=1, max_length=64)]
+    prompt: Prompts
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
-    best_of: int | None = None
+    best_of: Index | None = None
     echo: bool | None = None
     suffix: str | None = None
 

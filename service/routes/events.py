@@ -10,11 +10,13 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from service.async_store import Records
 from service.auth import Caller
 from service.event_signal import EventSignal
+from service.http.checked_route import CheckedRoute
 from service.http.dependencies import AnyCaller, service_of
+from service.http.json_values import MAX_INTEGER
 from service.http.sse import EventStream
 from store.events import Event, events_after
 
-router = APIRouter(tags=["learning"])
+router = APIRouter(tags=["learning"], route_class=CheckedRoute)
 QUIET_S = 15.0  # a comment is sent after so long without an event, so that proxies keep the connection
 BATCH = 500
 
@@ -23,12 +25,12 @@ BATCH = 500
 async def events(
     request: Request,
     caller: AnyCaller,
-    after: Annotated[int | None, Query(ge=0)] = None,
-    last_event_id: Annotated[str | None, Header()] = None,
+    after: Annotated[int | None, Query(ge=0, le=MAX_INTEGER)] = None,
+    last_event_id: Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=MAX_INTEGER)] = None,
 ) -> Response:
     """Follow what happens after sequence number `after` (or the header Last-Event-ID); without either, from now on."""
     service = service_of(request)
-    resumed = int(last_event_id) if last_event_id is not None and last_event_id.isdecimal() else after
+    resumed = last_event_id if last_event_id is not None else after
     seq = resumed if resumed is not None else service.event_signal.latest
     stream = _events(service.records, service.event_signal, caller, seq)
     return EventStream(stream, on_end=lambda: None, headers={})

@@ -9,9 +9,10 @@ from service.errors import BadRequest
 from service.feedback_export import ExportFormat, exported_lines
 from service.feedback_import import import_records
 from service.feedback_import_formats import ImportFormat, records_of
+from service.http.checked_route import CheckedRoute
 from service.http.dependencies import AdminCaller, service_of
 
-router = APIRouter(tags=["data"])
+router = APIRouter(tags=["data"], route_class=CheckedRoute)
 MOST_ERRORS = 100
 
 

@@ -10,12 +10,13 @@ from service.auth import Caller
 from service.errors import Forbidden, Unprocessable
 from service.feedback_import import BAD_RECORD, add_rows, rated_completions, row_of
 from service.feedback_import_formats import parse_record
+from service.http.checked_route import CheckedRoute
 from service.http.dependencies import AnyCaller, service_of
 from service.http.feedback_json import feedback_json
 from store.feedback import get_feedback
 from store.versions import live_version
 
-router = APIRouter(tags=["feedback"])
+router = APIRouter(tags=["feedback"], route_class=CheckedRoute)
 WRAPPINGS = ("feedback", "payload", "event")  # fields in which a sender may put the record
 
 

@@ -51,7 +51,7 @@ def test_the_forms_are_those_that_trl_reads(served: Running) -> None:
     assert len(raw) == 6
     assert [line["feedback"]["seq"] for line in raw] == [1, 2, 3, 4, 5, 6]
     assert raw[2]["feedback"]["retracted_at"] is not None
-    assert served.http.get("/v1/export", params={"format": "csv"}).status_code == 422
+    assert served.http.get("/v1/export", params={"format": "csv"}).status_code == 400
 
 
 @pytest.mark.parametrize("form", ["preference", "unpaired", "sft", "raw"])
