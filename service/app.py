@@ -84,7 +84,8 @@ def create_app(
     install_error_handlers(app)
     app.add_exception_handler(RequestValidationError, invalid_request)
     page.mount_page(app)
-    app.add_middleware(BodyLimit, max_bytes=int(settings.limits.body_mb * 2**20))
+    limits = settings.limits
+    app.add_middleware(BodyLimit, max_bytes=int(limits.body_mb * 2**20), max_import_bytes=int(limits.import_mb * 2**20))
     app.add_middleware(RequestMetrics)
     app.add_middleware(RequestIds)
     return app

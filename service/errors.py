@@ -17,6 +17,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from service.request_ids import HEADER, request_id_of
 from store.errors import IdempotencyConflict, StoreError, WriterClosed, WrongState
@@ -158,6 +159,8 @@ def as_request_error(error: Exception) -> RequestError:
     match error:
         case RequestError():
             return error
+        case ClientDisconnect():
+            return ReaderLeft("the client closed its connection before its body had come")
         case IdempotencyConflict():
             return Conflict(str(error), code="idempotency_conflict")
         case WrongState():
@@ -210,7 +213,7 @@ def install_error_handlers(app: FastAPI) -> None:
         response.headers[HEADER] = request_id  # this handler runs outside all middleware
         return response
 
-    for kind in (ServiceError, StoreError, sqlite3.Error):
+    for kind in (ServiceError, StoreError, sqlite3.Error, ClientDisconnect):
         app.add_exception_handler(kind, known)
     app.add_exception_handler(HTTPException, unknown_route)
     app.add_exception_handler(Exception, unexpected)

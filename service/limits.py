@@ -8,20 +8,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import TooLarge, TooManyRequests, error_response
 
 IMPORT_PATH = "/v1/import"
-IMPORT_TIMES = 64  # an import may be this many times as large as any other body
 
 
 class BodyLimit:
     """ASGI middleware that answers 413 to a body over the limit, with or without a Content-Length header."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self.app, self.max_bytes = app, max_bytes
+    def __init__(self, app: ASGIApp, max_bytes: int, max_import_bytes: int) -> None:
+        self.app, self.max_bytes, self.max_import_bytes = app, max_bytes, max_import_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.max_bytes * (IMPORT_TIMES if scope["path"] == IMPORT_PATH else 1)
+        limit = self.max_import_bytes if scope["path"] == IMPORT_PATH else self.max_bytes
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         too_large = TooLarge(f"the body is larger than the limit of {limit} bytes")
         if announced.isdigit() and int(announced) > limit:

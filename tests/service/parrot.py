@@ -172,6 +172,7 @@ class ParrotModel:
 
     digest: str = "parrot"
     end_ids: tuple[int, ...] = (END,)
+    vocab_size: int = 261
     step_s: float = 0.0
     load_s: float = 0.0
     context_length: int = 1024

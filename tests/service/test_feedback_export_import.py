@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.feedback_import_formats import parse_record, records_of
+from service.feedback_import_formats import parse_record
 from tests.service.running import Running, running
 
 ASK = {"messages": [{"role": "user", "content": "Hello!"}]}
@@ -170,7 +170,6 @@ def test_trls_implicit_prompt_and_one_json_object_are_read() -> None:
         "chosen": [hello, {"role": "assistant", "content": "Hello!"}],
         "rejected": [hello, {"role": "assistant", "content": "What?"}],
     }
-    assert [number for number, _ in records_of(json.dumps(record).encode())] == [1]
     imported = parse_record(record, None)
     assert (imported.messages, imported.completions) == ([hello], ("Hello!", "What?"))
     with pytest.raises(ValueError, match="same messages"):
