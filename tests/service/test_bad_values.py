@@ -135,3 +135,23 @@ def test_every_integer_of_a_path_or_query_has_bounds(shared: Running) -> None:
                 ]
     assert not unbounded
     assert re.search(r'"type": ?"integer"', shared.http.get("/openapi.json").text)
+
+
+def test_rows_that_earlier_releases_let_in_spoil_no_list(served: Running) -> None:
+    answer = served.chat()
+    served.http.post("/v1/feedback", json={"completion_id": answer["id"], "thumb": "up"}).raise_for_status()
+    with served.db() as db:
+        seq = db.execute("SELECT max(seq) FROM events").fetchone()[0]
+        db.execute("UPDATE feedback SET metadata = '{\"a\": NaN, \"b\": 1e999}', created_at = 'garbage'")
+        db.execute('UPDATE completions SET settings = \'{"metadata": {"a": -Infinity}}\'')
+        db.execute("UPDATE versions SET metrics = '{\"loss\": NaN}', gate = '{\"checks\": [NaN]}'")
+        db.execute("UPDATE events SET data = '{\"loss\": NaN}'")
+    paths = [*LISTS, "/v1/versions", "/v1/versions/0", "/v1/learner", f"/v1/conversations/{answer['conversation_id']}"]
+    for path in paths:
+        response = served.http.get(path)
+        assert response.status_code == 200, (path, response.text)
+        assert "NaN" not in response.text
+        assert "Infinity" not in response.text
+    with served.http.stream("GET", "/v1/events", params={"after": seq - 1}) as stream:
+        data = next(line for line in stream.iter_lines() if line.startswith("data: "))
+    assert '"loss": null' in data
