@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 
 from service.errors import CannotStart, install_error_handlers
+from service.http.description import describe
 from service.http.validation_errors import invalid_request
 from service.learner_child import LearnerChild
 from service.lifecycle import MakeModel, Service
@@ -81,6 +82,7 @@ def create_app(
     app = FastAPI(title="Attune", summary=summary, version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None)
     for router in ROUTERS:
         app.include_router(router)
+    app.openapi = describe(app)  # type: ignore[method-assign]
     install_error_handlers(app)
     app.add_exception_handler(RequestValidationError, invalid_request)
     page.mount_page(app)
