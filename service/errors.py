@@ -18,6 +18,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from service.request_ids import HEADER, request_id_of
 from store.errors import IdempotencyConflict, StoreError, WriterClosed, WrongState
@@ -181,6 +182,15 @@ def as_request_error(error: Exception) -> RequestError:
             return EngineFailed("something went wrong inside the service; see its log", code="internal_error")
 
 
+def _methods_of(request: Request) -> set[str]:
+    """Return the methods of all routes with the request's path: each route knows its own alone."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        matches, _ = route.matches(request.scope)
+        found |= set(getattr(route, "methods", None) or ()) if matches is not Match.NONE else set()
+    return found
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Give every error OpenAI's shape, whatever raised it; service/http/validation_errors.py has those of values."""
 
@@ -202,7 +212,8 @@ def install_error_handlers(app: FastAPI) -> None:
             return error_response(NotFound(f"there is no {request.method} {request.url.path}", code="unknown_url"))
         if error.status_code == 405:
             message, code = f"{request.url.path} does not take {request.method}", "method_not_allowed"
-            return JSONResponse(error_body(message, "invalid_request_error", None, code), 405, error.headers)
+            headers = {"Allow": ", ".join(sorted(_methods_of(request)))}
+            return JSONResponse(error_body(message, "invalid_request_error", None, code), 405, headers)
         body = error_body(str(error.detail), "invalid_request_error", None, None)
         return JSONResponse(body, error.status_code, error.headers)
 

@@ -95,6 +95,12 @@ ANSWERS: Mapping[str, Answers] = {
     "GET /readyz": _json(models.Ready, others=(503,)),
     "GET /metrics": Answers({TEXT: "Prometheus' text format."}),
 }
+# Printable Latin-1 without a slash, and no space at either end: what a header can hold of a rater's name.
+_NAME = "!-.0-~\u00a1-\u00ac\u00ae-\u00ff"
+HEADERS = {
+    "x-attune-rater": {"maxLength": 128, "pattern": f"^[{_NAME}]([ {_NAME}]*[{_NAME}])?$"},
+    "x-openwebui-user-id": {"maxLength": 118, "pattern": f"^[ {_NAME}]*$"},
+}
 OPEN_PATHS = ("/health", "/healthz", "/readyz", "/metrics")  # they ask for no key
 BEYOND_JSON = {  # bodies that a route reads itself
     "POST /v1/import": {
@@ -147,9 +153,9 @@ def _described(app: FastAPI) -> Json:
 def _describe_operation(name: str, operation: Json) -> None:
     answers, is_open = ANSWERS.get(name, Answers()), name.split(" ")[1] in OPEN_PATHS
     if name in BEYOND_JSON:
-        operation["requestBody"] = {"required": True, "content": BEYOND_JSON[name]}
+        operation["requestBody"] = {"content": BEYOND_JSON[name]}
     for parameter in operation.get("parameters", ()):
-        parameter["schema"] = _without_null(parameter["schema"])
+        parameter["schema"] = _without_null(parameter["schema"]) | HEADERS.get(parameter["name"].lower(), {})
     statuses = {*answers.errors, *(() if is_open else OF_EVERY_ROUTE)}
     if "requestBody" in operation:
         statuses |= set(OF_BODIES)

@@ -13,6 +13,7 @@ from typing import Any
 MAX_DEPTH = 64  # lists and objects inside one another
 MAX_INTEGER = 2**63 - 1  # the largest integer that SQLite stores
 MIN_INTEGER = -(2**63)
+MAX_NUMBER = 2**53 - 1  # of versions, rows and counts: what every JSON reader holds exactly
 _BAD_CHARACTER = re.compile("[\x00\ud800-\udfff]")
 # What can make a bad value: an escape, NaN, or a number of many digits. Most bodies have none and are not walked.
 _SUSPECT = re.compile(r"\\u|NaN|Infinity|[0-9]{19}|[eE][+]?[0-9]{3}")

@@ -1,14 +1,22 @@
 """Request bodies. Unknown fields are refused, and by name those of OpenAI's that would change the answer."""
 
-from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from service.answer import Sampling
 from service.errors import UnsupportedParameter
-from service.http.json_values import MAX_INTEGER, MIN_INTEGER, shown
+from service.http.json_values import MAX_INTEGER, MAX_NUMBER, MIN_INTEGER, shown
 from service.http.validation_errors import TAG
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -20,8 +28,16 @@ MAX_STOPS = 8
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]  # as OpenAI has it
-Count = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
-Index = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+
+
+def _whole(value: Any) -> Any:
+    """Return 1.0 as 1: to JSON they are the same number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Integer = Annotated[int, BeforeValidator(_whole)]
+Count = Annotated[Integer, Field(ge=1, le=MAX_NUMBER)]
+Index = Annotated[Integer, Field(ge=0, le=MAX_NUMBER)]
 REASONS = Literal[
     "correct", "helpful", "clear", "style", "wrong", "unhelpful", "unsafe", "too_long", "too_short", "refused", "other"
 ]
@@ -36,6 +52,20 @@ class Body(BaseModel):
     """A request body: unknown fields are refused, and so are values of another JSON type."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class Harmless:
+    """Marks a field of OpenAI's that is not supported, with the values that mean the same as leaving it out."""
+
+    def __init__(self, *values: Any) -> None:
+        self.values = values
+
+    def allows(self, value: Any) -> bool:
+        """Whether a value may be ignored."""
+        return any(value == one and type(value) is type(one) for one in self.values)
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"enum": list(self.values)}
 
 
 class TextPart(Body):
@@ -103,13 +133,13 @@ class SamplingBody(Body):
     """The fields that both kinds of completion share. None means the default."""
 
     model: Name
-    n: Annotated[int, Field(ge=1, le=8)] | None = None
+    n: Annotated[Integer, Field(ge=1, le=8)] | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
     top_k: Index | None = None
     max_tokens: Count | None = None
     stop: Stops | None = None
-    seed: Annotated[int, Field(ge=MIN_INTEGER, le=MAX_INTEGER)] | None = None
+    seed: Annotated[Integer, Field(ge=MIN_INTEGER, le=MAX_INTEGER)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     stream: bool | None = None
@@ -120,7 +150,7 @@ class SamplingBody(Body):
     store: bool | None = None
     service_tier: str | None = None
     # OpenAI's, refused by name when set to anything that would change the answer
-    logit_bias: Any = None
+    logit_bias: Annotated[Any, Harmless(None, {})] = None
 
     @model_validator(mode="after")
     def _options_need_a_stream(self) -> "SamplingBody":
@@ -159,7 +189,7 @@ class ChatBody(SamplingBody):
     messages: Annotated[list[Message], Field(min_length=1, max_length=2000)]
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    top_logprobs: Annotated[Integer, Field(ge=0, le=20)] | None = None
     # ours
     conversation_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     truncation: Literal["auto", "disabled"] | None = Field(
@@ -174,16 +204,16 @@ class ChatBody(SamplingBody):
     safety_identifier: str | None = None
     moderation: Any = None
     # OpenAI's, refused by name when set to anything that would change the answer
-    audio: Any = None
-    function_call: Any = None
-    functions: Any = None
-    modalities: Any = None
-    reasoning_effort: Any = None
-    response_format: Any = None
-    tool_choice: Any = None
-    tools: Any = None
-    verbosity: Any = None
-    web_search_options: Any = None
+    audio: Annotated[Any, Harmless(None)] = None
+    function_call: Annotated[Any, Harmless(None, "none", "auto")] = None
+    functions: Annotated[Any, Harmless(None, [])] = None
+    modalities: Annotated[Any, Harmless(None, ["text"])] = None
+    reasoning_effort: Annotated[Any, Harmless(None, "none")] = None
+    response_format: Annotated[Any, Harmless(None, {"type": "text"})] = None
+    tool_choice: Annotated[Any, Harmless(None, "none", "auto")] = None
+    tools: Annotated[Any, Harmless(None, [])] = None
+    verbosity: Annotated[Any, Harmless(None, "medium")] = None
+    web_search_options: Annotated[Any, Harmless(None)] = None
 
     @model_validator(mode="after")
     def _logprobs_for_top(self) -> "ChatBody":
@@ -207,37 +237,20 @@ class CompletionsBody(SamplingBody):
     """POST /v1/completions: each prompt is answered as one user message."""
 
     prompt: Prompts
-    logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
-    best_of: Index | None = None
-    echo: bool | None = None
-    suffix: str | None = None
-
-
-# For fields of OpenAI's that we do not support: values that mean the same as leaving the field out.
-_HARMLESS: Mapping[str, Callable[[Any], bool]] = {
-    "audio": lambda value: value is None,
-    "function_call": lambda value: value in (None, "none", "auto"),
-    "functions": lambda value: not value,
-    "logit_bias": lambda value: not value,
-    "modalities": lambda value: value in (None, ["text"]),
-    "reasoning_effort": lambda value: value in (None, "none"),
-    "response_format": lambda value: value in (None, {"type": "text"}),
-    "tool_choice": lambda value: value in (None, "none", "auto"),
-    "tools": lambda value: not value,
-    "verbosity": lambda value: value in (None, "medium"),
-    "web_search_options": lambda value: value is None,
-    "echo": lambda value: not value,
-    "suffix": lambda value: not value,
-}
+    logprobs: Annotated[Integer, Field(ge=0, le=5)] | None = None
+    best_of: Annotated[Any, Harmless(None)] = None  # as many as `n` are taken too
+    echo: Annotated[Any, Harmless(None, False)] = None
+    suffix: Annotated[Any, Harmless(None, "")] = None
 
 
 def refuse_unsupported(body: SamplingBody) -> None:
     """Raise UnsupportedParameter for a field of OpenAI's that would change the answer but is not supported."""
-    for name, is_harmless in _HARMLESS.items():
-        if name in body.model_fields_set and not is_harmless(getattr(body, name)):
+    for name, info in type(body).model_fields.items():
+        harmless = next((one for one in info.metadata if isinstance(one, Harmless)), None)
+        if harmless is None or name not in body.model_fields_set or harmless.allows(getattr(body, name)):
+            continue
+        if name != "best_of":
             raise UnsupportedParameter(f"{name} is not supported by this service; leave it out", param=name)
-    if isinstance(body, CompletionsBody) and body.best_of not in (None, body.n or 1):
-        raise UnsupportedParameter(
-            f"best_of is not supported by this service (it was {body.best_of}); ask for n answers instead",
-            param="best_of",
-        )
+        if body.best_of != (body.n or 1):  # type: ignore[attr-defined]
+            message = f"best_of is not supported by this service (it was {shown(body.best_of)})"  # type: ignore[attr-defined]
+            raise UnsupportedParameter(f"{message}; ask for n answers instead", param=name)

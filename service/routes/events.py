@@ -12,7 +12,7 @@ from service.auth import Caller
 from service.event_signal import EventSignal
 from service.http.checked_route import CheckedRoute
 from service.http.dependencies import AnyCaller, service_of
-from service.http.json_values import MAX_INTEGER
+from service.http.json_values import MAX_NUMBER
 from service.http.sse import EventStream
 from store.events import Event, events_after
 
@@ -25,8 +25,8 @@ BATCH = 500
 async def events(
     request: Request,
     caller: AnyCaller,
-    after: Annotated[int | None, Query(ge=0, le=MAX_INTEGER)] = None,
-    last_event_id: Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=MAX_INTEGER)] = None,
+    after: Annotated[int | None, Query(ge=0, le=MAX_NUMBER)] = None,
+    last_event_id: Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=MAX_NUMBER)] = None,
 ) -> Response:
     """Follow what happens after sequence number `after` (or the header Last-Event-ID); without either, from now on."""
     service = service_of(request)

@@ -14,7 +14,7 @@ from service.feedback_intake import check_completions, digest_of, store_feedback
 from service.http.checked_route import CheckedRoute
 from service.http.dependencies import AdminCaller, FeedbackCaller, IdempotencyKey, service_of
 from service.http.feedback_json import acknowledgement, feedback_json
-from service.http.json_values import MAX_INTEGER
+from service.http.json_values import MAX_NUMBER
 from service.http.pagination import page_of
 from service.http.schemas import REASONS, Body, Index, Metadata, Name, fault
 from store.feedback import Feedback, get_feedback, list_feedback, retract_feedback
@@ -88,7 +88,7 @@ async def take_back(request: Request, feedback_id: str, caller: FeedbackCaller) 
 async def all_feedback(
     request: Request,
     caller: AdminCaller,
-    cursor: Annotated[int | None, Query(ge=0, le=MAX_INTEGER)] = None,
+    cursor: Annotated[int | None, Query(ge=0, le=MAX_NUMBER)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     completion_id: str | None = None,
     rater: str | None = None,

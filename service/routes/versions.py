@@ -16,7 +16,7 @@ from service.engine.slot_pool import SlotPool
 from service.http.checked_route import CheckedRoute
 from service.http.dependencies import AdminCaller, AnyCaller, service_of
 from service.http.feedback_json import feedback_json
-from service.http.json_values import MAX_INTEGER, MIN_INTEGER
+from service.http.json_values import MAX_INTEGER, MAX_NUMBER, MIN_INTEGER
 from service.http.schemas import Body, Index
 from service.learner_state import scalar_metrics
 from store.completions import recent_prompts
@@ -26,7 +26,7 @@ from store.tallies import Tally, tallies
 from store.versions import Version, feedback_of_version, get_version, versions
 
 router = APIRouter(tags=["versions"], route_class=CheckedRoute)
-VersionNumber = Annotated[int, Path(ge=0, le=MAX_INTEGER)]
+VersionNumber = Annotated[int, Path(ge=0, le=MAX_NUMBER)]
 SAMPLE_PROMPTS = ("Hello!", "Who are you?", "What is 7 + 5?", "Tell me a joke.")  # while nobody has asked anything yet
 
 
@@ -80,7 +80,7 @@ async def samples(
     request: Request,
     number: VersionNumber,
     caller: AdminCaller,
-    against: Annotated[int | None, Query(ge=0, le=MAX_INTEGER)] = None,
+    against: Annotated[int | None, Query(ge=0, le=MAX_NUMBER)] = None,
     limit: Annotated[int, Query(ge=1, le=8)] = 4,
     temperature: Annotated[float, Query(ge=0, le=2)] = 0.0,
     seed: Annotated[int, Query(ge=MIN_INTEGER, le=MAX_INTEGER)] = 0,
