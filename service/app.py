@@ -79,7 +79,15 @@ def create_app(
             await service.stop()
 
     summary = "A chat assistant that learns from the people who use it."
-    app = FastAPI(title="Attune", summary=summary, version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Attune",
+        summary=summary,
+        version=_version(),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
     for router in ROUTERS:
         app.include_router(router)
     app.openapi = describe(app)  # type: ignore[method-assign]

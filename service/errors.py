@@ -185,9 +185,10 @@ def as_request_error(error: Exception) -> RequestError:
 def _methods_of(request: Request) -> set[str]:
     """Return the methods of all routes with the request's path: each route knows its own alone."""
     found: set[str] = set()
-    for route in request.app.routes:
-        matches, _ = route.matches(request.scope)
-        found |= set(getattr(route, "methods", None) or ()) if matches is not Match.NONE else set()
+    for included in request.app.routes:
+        for route in getattr(getattr(included, "original_router", None), "routes", (included,)):
+            matches, _ = route.matches(request.scope)
+            found |= set(getattr(route, "methods", None) or ()) if matches is not Match.NONE else set()
     return found
 
 

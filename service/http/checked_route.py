@@ -35,7 +35,8 @@ class CheckedRoute(APIRoute):
         async def check_and_handle(request: Request) -> Response:
             checked(_check_address)(request)
             request = CheckedRequest(request.scope, request.receive)
-            if self.body_field is not None and _is_json(request.headers.get("content-type", "")):
+            reads_json = self.body_field is not None and _is_json(request.headers.get("content-type", ""))
+            if reads_json and await request.body():
                 await request.json()  # here its errors keep their shape; FastAPI finds the value cached
             return await handle(request)
 

@@ -35,9 +35,9 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Integer = Annotated[int, BeforeValidator(_whole)]
-Count = Annotated[Integer, Field(ge=1, le=MAX_NUMBER)]
-Index = Annotated[Integer, Field(ge=0, le=MAX_NUMBER)]
+WHOLE = BeforeValidator(_whole)  # after the bounds, or the description loses them
+Count = Annotated[int, Field(ge=1, le=MAX_NUMBER), WHOLE]
+Index = Annotated[int, Field(ge=0, le=MAX_NUMBER), WHOLE]
 REASONS = Literal[
     "correct", "helpful", "clear", "style", "wrong", "unhelpful", "unsafe", "too_long", "too_short", "refused", "other"
 ]
@@ -65,7 +65,22 @@ class Harmless:
         return any(value == one and type(value) is type(one) for one in self.values)
 
     def __get_pydantic_json_schema__(self, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"enum": list(self.values)}
+        """Describe exactly these values, without enumerations of several types, which no generator of clients takes."""
+        schemas = [_schema_of(value) for value in self.values]
+        return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+
+
+def _schema_of(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {"type": "null"}
+    if isinstance(value, dict):
+        properties = {name: _schema_of(one) for name, one in value.items()}
+        closed = {"type": "object", "properties": properties, "additionalProperties": False}
+        return closed | ({"required": list(properties)} if properties else {})
+    if isinstance(value, list):
+        items = _schema_of(value[0]) if value else {}
+        return {"type": "array", "items": items, "minItems": len(value), "maxItems": len(value)}
+    return {"type": "boolean" if isinstance(value, bool) else "string", "enum": [value]}
 
 
 class TextPart(Body):
@@ -133,13 +148,13 @@ class SamplingBody(Body):
     """The fields that both kinds of completion share. None means the default."""
 
     model: Name
-    n: Annotated[Integer, Field(ge=1, le=8)] | None = None
+    n: Annotated[int, Field(ge=1, le=8), WHOLE] | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
     top_k: Index | None = None
     max_tokens: Count | None = None
     stop: Stops | None = None
-    seed: Annotated[Integer, Field(ge=MIN_INTEGER, le=MAX_INTEGER)] | None = None
+    seed: Annotated[int, Field(ge=MIN_INTEGER, le=MAX_INTEGER), WHOLE] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     stream: bool | None = None
@@ -189,7 +204,7 @@ class ChatBody(SamplingBody):
     messages: Annotated[list[Message], Field(min_length=1, max_length=2000)]
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[Integer, Field(ge=0, le=20)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20), WHOLE] | None = None
     # ours
     conversation_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     truncation: Literal["auto", "disabled"] | None = Field(
@@ -237,7 +252,7 @@ class CompletionsBody(SamplingBody):
     """POST /v1/completions: each prompt is answered as one user message."""
 
     prompt: Prompts
-    logprobs: Annotated[Integer, Field(ge=0, le=5)] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=5), WHOLE] | None = None
     best_of: Annotated[Any, Harmless(None)] = None  # as many as `n` are taken too
     echo: Annotated[Any, Harmless(None, False)] = None
     suffix: Annotated[Any, Harmless(None, "")] = None

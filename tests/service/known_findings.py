@@ -65,9 +65,15 @@ KNOWN = (
     ),
     Known(
         ACCEPTED,
+        "POST /v1/import",
+        "",
+        "an import answers with what is wrong with each record, and takes the others",
+    ),
+    Known(
+        ACCEPTED,
         ".*",
-        "in header - object with unexpected properties",
-        "a header that nobody knows is ignored, as HTTP has it",
+        "(header|query) - object with unexpected properties|(header|query): violates `additionalProperties`",
+        "a header or query parameter that nobody knows is ignored, as elsewhere on the web",
     ),
     Known(
         METHOD,
