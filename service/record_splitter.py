@@ -1,7 +1,8 @@
 """Cutting a long body into records as its bytes come, so that nothing but one record is held at a time. Pure."""
 
-import re
 from collections.abc import Iterator
+
+import numpy as np
 
 from service.http.json_values import BadValue, NotJson, json_value
 
@@ -9,9 +10,7 @@ Record = tuple[int, bytes | ValueError]
 """The number of a record, from 1, and its bytes or what is wrong with it."""
 _BOM = b"\xef\xbb\xbf"
 _SPACES = b" \t\r\n"
-_BETWEEN = re.compile(rb'["\[\]{},]')  # what matters between the elements of an array
-_INSIDE = re.compile(rb'["\[\]{}]')  # what matters inside an element
-_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)  # the rest of a string, up to its end or half an escape
+_QUOTE, _COMMA, _OPENS, _CLOSES = ord('"'), ord(","), b"[{", b"]}"
 
 
 class RecordSplitter:
@@ -111,62 +110,51 @@ class _Lines:
 
 
 class _Elements:
-    """The elements of a JSON array."""
+    """The elements of a JSON array. Whole blocks are looked at with numpy: a body may be nothing but brackets."""
 
     def __init__(self, max_bytes: int) -> None:
         self._pending = _Pending(max_bytes)
         self._depth = 0  # of brackets that are open, the array's own included
-        self._in_string = self._in_escape = self._has_ended = self._has_rest = False
+        self._held_back = b""  # half of an escape
+        self._in_string = self._has_ended = self._has_rest = False
 
     def feed(self, block: bytes) -> Iterator[Record]:
-        position = start = 0
-        while position < len(block):
-            if self._has_ended:
-                self._has_rest = self._has_rest or bool(block[position:].strip(_SPACES))
+        block = self._held_back + block
+        is_half = (len(block) - len(block.rstrip(b"\\"))) % 2 == 1
+        self._held_back = block[-1:] if is_half else b""
+        block = block[:-1] if is_half else block
+        if self._has_ended or not block:
+            self._has_rest = self._has_rest or bool(block.strip(_SPACES))
+            return
+        start = 0 if self._depth else 1  # without the array's own bracket
+        for end, is_last in self._ends(block):
+            self._pending.add(block[start:end])
+            start = end + 1
+            record = self._pending.end()
+            yield from _unless_blank(record) if is_last else [record]
+            if is_last:
+                self._has_ended, self._has_rest = True, bool(block[start:].strip(_SPACES))
                 return
-            if self._in_string:
-                position = self._after_string(block, position)
-                continue
-            found = (_BETWEEN if self._depth <= 1 else _INSIDE).search(block, position)
-            if found is None:
-                break
-            mark, position = found.group(), found.end()
-            if mark == b'"':
-                self._in_string = True
-            elif mark in b"[{":
-                self._depth += 1
-                if self._depth == 1:
-                    start = position  # the array's own bracket
-            elif mark == b"," or self._depth == 1:
-                self._pending.add(block[start : position - 1])
-                start = position
-                self._has_ended = mark != b","
-                record = self._pending.end()
-                yield from _unless_blank(record) if self._has_ended else [record]
-            else:
-                self._depth -= 1
-        if not self._has_ended:
-            self._pending.add(block[start:])
+        self._pending.add(block[start:])
 
     def finish(self) -> Iterator[Record]:
         if not self._has_ended:
             number, _ = self._pending.end()
             yield number, ValueError("the array ends in the middle of it")
-        elif self._has_rest:
+        elif self._has_rest or self._held_back:
             yield self._pending.number, ValueError("there is more after the end of the array")
 
-    def _after_string(self, block: bytes, position: int) -> int:
-        """Return the position after a string, or the block's end where the string goes on in the next block."""
-        if self._in_escape:
-            self._in_escape, position = False, position + 1
-        found = _STRING.match(block, position)
-        assert found is not None
-        end = found.end()
-        if end >= len(block):
-            return len(block)
-        self._in_escape = block[end : end + 1] == b"\\"
-        self._in_string = self._in_escape
-        return end + 1
+    def _ends(self, block: bytes) -> list[tuple[int, bool]]:
+        """Return where elements end in a block, and whether the array ends there too."""
+        marks = np.frombuffer(block.replace(b"\\\\", b"__").replace(b'\\"', b"__"), np.uint8)
+        in_string = (np.cumsum(marks == _QUOTE, dtype=np.uint8) + self._in_string) & 1
+        marks = np.where(in_string, 0, marks)
+        closes = (marks == _CLOSES[0]) | (marks == _CLOSES[1])
+        opens = (marks == _OPENS[0]) | (marks == _OPENS[1])
+        depth = self._depth + np.cumsum(opens.astype(np.int8) - closes.astype(np.int8), dtype=np.int32)
+        self._in_string, self._depth = bool(in_string[-1]), int(depth[-1])
+        ends = np.flatnonzero(((marks == _COMMA) & (depth == 1)) | (closes & (depth == 0)))
+        return [(int(end), bool(closes[end])) for end in ends]
 
 
 def _unless_blank(record: Record) -> Iterator[Record]:
