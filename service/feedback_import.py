@@ -22,7 +22,7 @@ from store.ids import now
 from store.raters import ensure_rater
 from store.versions import live_version
 
-WINDOW = 500  # records that are written at a time
+WINDOW = 100  # records that are written at a time, since other writes wait meanwhile
 BLOCK_BYTES = 2**20  # of the body that are parsed at a time, on a thread
 MOST_ERRORS = 100  # errors that are reported one by one
 MOST_FAULTS = 10_000  # records at fault, after which the rest of the body is not read: it is something else
