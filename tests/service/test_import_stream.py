@@ -224,7 +224,7 @@ def test_memory_does_not_grow_with_the_import(
             tracemalloc.stop()
 
     peak_of(20)  # what is made once
-    assert peak_of(400) < 1.8 * peak_of(100)
+    assert peak_of(200) < 1.8 * peak_of(50)
 
 
 def test_a_body_of_empty_lists_is_given_up(read: Callable[..., ImportReport]) -> None:
