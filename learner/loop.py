@@ -10,7 +10,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from learner.data.datasets import render_with
-from learner.data.material import FeedbackRange, material_of
+from learner.data.material import FeedbackRange, Material, material_of
 from learner.data.plan import halved, seed_of
 from learner.errors import BadSetting, Diverged, NothingToLearn
 from learner.heartbeat import Heartbeat, LearnerReport
@@ -119,7 +119,7 @@ class Loop:
         waiting, first_at, _ = count_to_learn(self.db, max(live.watermark, status.attempted_seq))
         return Situation(
             waiting=waiting,
-            first_at=datetime.fromisoformat(first_at) if first_at else None,
+            first_at=_time_of(first_at) if waiting else None,
             unlearned=count_to_learn(self.db, live.watermark)[0] if ordered else waiting,
             paused=status.paused,
             ordered=ordered,
@@ -192,15 +192,19 @@ class Loop:
             return self._fail(run, f"its settings are refused now: {_one_line(error)}", give_up=False)
         run = self._under_todays_names(run, settings)
         with RunRecorder(self.db, self._heartbeat, run, self.settings.data / "logs" / "runs") as recorder:
+            left_out: dict[str, Any] = {}
             try:
-                result = self._update(run, settings, recorder)
+                material = self._material(run)
+                left_out = material.metrics
+                result = self._update(run, material, settings, recorder)
+                result = replace(result, metrics=result.metrics | left_out)
                 recorder.finish(result.trained.steps, result.metrics)
                 self._publish(run, settings, result)
             except Interrupted:
                 log.info("%s: left unfinished; it begins again with the next start", run.id)
             except NothingToLearn as error:
                 with transaction(self.db):
-                    finish_run(self.db, run.id, None, {"nothing": str(error)})
+                    finish_run(self.db, run.id, None, {"nothing": str(error)} | left_out)
                     set_attempted(self.db, run.upto_seq)
                 log.info("%s: %s", run.id, error)
             except Exception as error:  # whatever it is, people are served on
@@ -221,18 +225,24 @@ class Loop:
             set_run_settings(self.db, run.id, run.settings)
         return run
 
-    def _update(self, run: Run, settings: LearnerSettings, recorder: RunRecorder) -> UpdateResult:
-        def phase(name: str, step: int, steps: int, loss: float | None, metrics: dict[str, float]) -> None:
-            if self._stop.is_set():
-                raise Interrupted
-            recorder.phase(name, step, steps, loss, metrics)
-
+    def _material(self, run: Run) -> Material:
         material = material_of(
             self.db,
             FeedbackRange.of_run(run),
             render_with(self.resident.tokenizer),
             max_tokens=self.resident.context_length,
+            vocab_size=self.resident.vocab_size,
         )
+        for feedback_id, reason in material.left_out.items():
+            log.warning("%s: the feedback %s is left out: %s", run.id, feedback_id, reason)
+        return material
+
+    def _update(self, run: Run, material: Material, settings: LearnerSettings, recorder: RunRecorder) -> UpdateResult:
+        def phase(name: str, step: int, steps: int, loss: float | None, metrics: dict[str, float]) -> None:
+            if self._stop.is_set():
+                raise Interrupted
+            recorder.phase(name, step, steps, loss, metrics)
+
         return self._updater.update(material, settings, phase, parent=run.parent, seed=run.seed)
 
     def _publish(self, run: Run, settings: LearnerSettings, result: UpdateResult) -> None:
@@ -294,6 +304,15 @@ def _retry_is_due(db: Database, last: list[Run], live: int) -> bool:
     """Whether the gate rejected the newest run's version, which started from live, and this was no retry itself."""
     number = last[0].version if may_retry(last, live) else None
     return number is not None and get_version(db, number).state == "rejected"
+
+
+def _time_of(text: str | None) -> datetime:
+    """Return a time of the store; one that cannot be read counts as long ago, so that its feedback does not wait."""
+    try:
+        at = datetime.fromisoformat(text or "")
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def _one_line(error: Exception) -> str:

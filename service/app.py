@@ -8,13 +8,16 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 
 from service.door import Door
 from service.errors import CannotStart, install_error_handlers
 from service.http.caller_checks import require_caller
 from service.http.cors import Cors
+from service.http.description import describe
 from service.http.head import Head
 from service.http.large_bodies import LargeBodies
+from service.http.validation_errors import invalid_request
 from service.learner_child import LearnerChild
 from service.lifecycle import MakeModel, Service
 from service.limits import BodyLimit
@@ -81,13 +84,28 @@ def create_app(
             await service.stop()
 
     summary = "A chat assistant that learns from the people who use it."
-    app = FastAPI(title="Attune", summary=summary, version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Attune",
+        summary=summary,
+        version=_version(),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
     for router in ROUTERS:
         app.include_router(router)
+    app.openapi = describe(app)  # type: ignore[method-assign]
     install_error_handlers(app)
+    app.add_exception_handler(RequestValidationError, invalid_request)
     page.mount_page(app)
     app.add_middleware(LargeBodies)
-    app.add_middleware(BodyLimit, max_bytes=int(settings.limits.body_mb * 2**20), before=require_caller)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=int(settings.limits.body_mb * 2**20),
+        max_import_bytes=int(settings.limits.import_mb * 2**20),
+        before=require_caller,
+    )
     app.add_middleware(Head)
     app.add_middleware(Door, origins=settings.origins)
     if settings.origins:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from sqlite_utils import Database
 
-from service.errors import Forbidden, Unprocessable
+from service.errors import BadRequest, Forbidden
 from store.api_keys import SCOPES, find_key
 from store.raters import can_be_rater
 
@@ -59,7 +59,7 @@ class Caller:
     def acting_as(self, rater_id: str | None, field: str) -> "Caller":
         """Return the caller in the name of an end user; `field` is where the request names that user.
 
-        Raises Forbidden without the scope act-as, Unprocessable for a name that cannot be a rater's.
+        Raises Forbidden without the scope act-as, BadRequest for a name that cannot be a rater's.
         """
         if rater_id is None or rater_id == self.rater_id:
             return self
@@ -69,7 +69,7 @@ class Caller:
             message = (
                 f"{field}: a rater's name has 1 to 128 printable characters and no slash, unlike {rater_id[:40]!r}"
             )
-            raise Unprocessable(message, param=field)
+            raise BadRequest(message, param=field, code="invalid_value")
         if rater_id.startswith("key:"):
             raise Forbidden(f"{field} cannot name another key ({rater_id!r})", param=field)
         if rater_id == LOCAL_RATER:

@@ -16,9 +16,10 @@ import sqlite3
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from service.request_ids import HEADER, request_id_of
 from store.errors import IdempotencyConflict, StoreError, WriterClosed, WrongState
@@ -174,6 +175,8 @@ def as_request_error(error: Exception) -> RequestError:
     match error:
         case RequestError():
             return error
+        case ClientDisconnect():
+            return ReaderLeft("the client closed its connection before its body had come")
         case IdempotencyConflict():
             return Conflict(str(error), code="idempotency_conflict")
         case WrongState():
@@ -194,8 +197,18 @@ def as_request_error(error: Exception) -> RequestError:
             return EngineFailed("something went wrong inside the service; see its log", code="internal_error")
 
 
+def _methods_of(request: Request) -> set[str]:
+    """Return the methods of all routes with the request's path: each route knows its own alone."""
+    found: set[str] = set()
+    for included in request.app.routes:
+        for route in getattr(getattr(included, "original_router", None), "routes", (included,)):
+            matches, _ = route.matches(request.scope)
+            found |= set(getattr(route, "methods", None) or ()) if matches is not Match.NONE else set()
+    return found
+
+
 def install_error_handlers(app: FastAPI) -> None:
-    """Give every error OpenAI's shape, whatever raised it."""
+    """Give every error OpenAI's shape, whatever raised it; service/http/validation_errors.py has those of values."""
 
     async def known(request: Request, error: Exception) -> JSONResponse:
         response = error_response(as_request_error(error))
@@ -209,25 +222,14 @@ def install_error_handlers(app: FastAPI) -> None:
             )
         return response
 
-    async def invalid(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            reason = first.get("ctx", {}).get("error", first["msg"])
-            return error_response(BadRequest(f"the body is not JSON: {reason}", code="invalid_json"))
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            message = "this field is unknown"
-        return error_response(Unprocessable(f"{where}: {message}" if where else message, param=where or None))
-
     async def unknown_route(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         if error.status_code == 404:
             return error_response(NotFound(f"there is no {request.method} {request.url.path}", code="unknown_url"))
         if error.status_code == 405:
             message, code = f"{request.url.path} does not take {request.method}", "method_not_allowed"
-            return JSONResponse(error_body(message, "invalid_request_error", None, code), 405, error.headers)
+            headers = {"Allow": ", ".join(sorted(_methods_of(request)))}
+            return JSONResponse(error_body(message, "invalid_request_error", None, code), 405, headers)
         body = error_body(str(error.detail), "invalid_request_error", None, None)
         return JSONResponse(body, error.status_code, error.headers)
 
@@ -238,8 +240,7 @@ def install_error_handlers(app: FastAPI) -> None:
         response.headers[HEADER] = request_id  # this handler runs outside all middleware
         return response
 
-    for kind in (ServiceError, StoreError, sqlite3.Error):
+    for kind in (ServiceError, StoreError, sqlite3.Error, ClientDisconnect):
         app.add_exception_handler(kind, known)
-    app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, unknown_route)
     app.add_exception_handler(Exception, unexpected)

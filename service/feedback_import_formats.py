@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +21,7 @@ class ImportedFeedback:
     """Feedback from elsewhere: a thumb on `completions[0]`, or the preference of `completions[0]` over the second.
 
     `revision` tells apart several changes of mind on one completion, where the other program records them.
+    `is_of_front_end`: it may rate a completion that is here, since the other program asks this service too.
     """
 
     messages: Messages
@@ -31,6 +31,7 @@ class ImportedFeedback:
     rater: str = IMPORTER
     comment: str | None = None
     revision: str | None = None
+    is_of_front_end: bool = False
 
     @property
     def id(self) -> str:
@@ -48,7 +49,7 @@ class ImportedFeedback:
 
         System messages do not count, since front ends add some.
         """
-        is_same_conversation = _turns(completion.messages) == _turns(self.messages)
+        is_same_conversation = self.is_of_front_end and _turns(completion.messages) == _turns(self.messages)
         return is_same_conversation and completion.text.strip() == self.completions[0].strip()
 
 
@@ -58,29 +59,6 @@ def _digest(*content: Any) -> str:
 
 def _turns(messages: Messages) -> list[tuple[str, str]]:
     return [(message["role"], message["content"].strip()) for message in messages if message["role"] != "system"]
-
-
-def records_of(body: bytes) -> Iterator[tuple[int, Any]]:
-    """Give the records of a JSON array, of one JSON object, or of JSON Lines, with their numbers from 1.
-
-    A line that is not JSON comes as a ValueError. Raises UnicodeDecodeError, JSONDecodeError (both are ValueErrors).
-    """
-    text = body.decode("utf-8-sig")
-    start = text.lstrip()[:1]
-    if start == "[":
-        yield from enumerate(json.loads(text), 1)
-        return
-    try:
-        yield 1, json.loads(text)
-        return
-    except ValueError:
-        pass  # more than one line
-    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: JSON strings may hold U+2028 and its like
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except ValueError as error:
-                yield number, ValueError(f"not JSON ({error})")
 
 
 def parse_record(record: Any, form: ImportFormat | None) -> ImportedFeedback:
@@ -149,7 +127,7 @@ def _of_open_webui(record: Record) -> ImportedFeedback:
     changed_at = record.get("updated_at")  # Open WebUI keeps one record per message and updates it
     revision = f"{record.get('id') or message_id} at {changed_at}" if changed_at is not None else None
     value = 1.0 if rating == "1" else 0.0
-    return ImportedFeedback(messages[:-1], (messages[-1]["content"],), "thumb", value, rater, comment, revision)
+    return ImportedFeedback(messages[:-1], (messages[-1]["content"],), "thumb", value, rater, comment, revision, True)
 
 
 def _thread(snapshot: dict[str, Any], message_id: str) -> Messages:

@@ -8,7 +8,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import RequestError, TooLarge, TooManyRequests, as_request_error, error_response
 
 IMPORT_PATH = "/v1/import"
-IMPORT_TIMES = 64  # an import may be this many times as large as any other body
 
 
 Before = Callable[[Scope], Awaitable[None]]
@@ -20,14 +19,14 @@ class BodyLimit:
     Before a byte of any body is read, `before` is asked. It raises an error where the caller may not send one.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, before: Before) -> None:
-        self.app, self.max_bytes, self.before = app, max_bytes, before
+    def __init__(self, app: ASGIApp, max_bytes: int, max_import_bytes: int, before: Before) -> None:
+        self.app, self.max_bytes, self.max_import_bytes, self.before = app, max_bytes, max_import_bytes, before
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.max_bytes * (IMPORT_TIMES if scope["path"] == IMPORT_PATH else 1)
+        limit = self.max_import_bytes if scope["path"] == IMPORT_PATH else self.max_bytes
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         too_large = TooLarge(f"the body is larger than the limit of {limit} bytes")
         is_announced = announced.isdigit() and int(announced) > limit

@@ -36,6 +36,8 @@ class Model(Protocol):
 
     digest: str
     end_ids: tuple[int, ...]
+    vocab_size: int
+    """The number of token ids; every id is below it."""
 
     def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         """Return the token ids of a rendered conversation."""
@@ -107,6 +109,7 @@ class LocalModel:
             self._tokenizer = load_tokenizer(settings.model)
             self.digest = model_digest(settings.model)
             self.end_ids = end_ids(self._tokenizer)
+            self.vocab_size = len(self._tokenizer)
             self._shared()
         except BaseException:
             self.close()

@@ -78,7 +78,9 @@ class LimitSettings(Group):
     requests_per_minute: int = Field(0, ge=0)
     """Requests of one API key per minute, with bursts of a tenth (at least 10). 0 means no limit."""
     body_mb: float = Field(4.0, gt=0)
-    """Largest request body in MiB. Imports may be 64 times as large."""
+    """Largest request body in MiB, and largest record of an import."""
+    import_mb: float = Field(256.0, gt=0)
+    """Largest import in MiB. It is read as it comes, a record at a time."""
     drain_s: float = Field(120.0, ge=0)
     """Seconds that answers of a replaced version may still take. Then they end with an error."""
     shutdown_s: float = Field(10.0, ge=0)

@@ -9,6 +9,7 @@ from sqlite_utils import Database
 
 from store.blobs import pack_ids, pack_logps, unpack_ids, unpack_logps
 from store.errors import UnknownCompletion
+from store.json_columns import json_of
 
 _SPACES = "".join(char for char in map(chr, range(0x3001)) if char.isspace())  # those of str.strip, for SQLite's trim
 
@@ -111,8 +112,8 @@ def _completion(row: dict[str, Any]) -> Completion:
     return Completion(
         **{
             **row,
-            "messages": json.loads(row["messages"]),
-            "settings": json.loads(row["settings"]),
+            "messages": json_of(row["messages"], []),
+            "settings": json_of(row["settings"], {}),
             "prompt_ids": unpack_ids(row["prompt_ids"]),
             "completion_ids": unpack_ids(row["completion_ids"]),
             "logps": unpack_logps(row["logps"]),

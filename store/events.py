@@ -8,6 +8,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from store.ids import now
+from store.json_columns import json_of
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def add_event(db: Database, kind: str, data: Mapping[str, Any]) -> None:
 def events_after(db: Database, seq: int, limit: int = 500) -> list[Event]:
     """Return events with a sequence number above `seq`, oldest first, at most `limit`."""
     rows = db.query("SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?", [seq, limit])
-    return [Event(row["seq"], row["kind"], json.loads(row["data"]), row["created_at"]) for row in rows]
+    return [Event(row["seq"], row["kind"], json_of(row["data"], {}), row["created_at"]) for row in rows]
 
 
 def last_event_seq(db: Database) -> int:

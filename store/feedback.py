@@ -12,6 +12,7 @@ from sqlite_utils import Database
 from store.errors import IdempotencyConflict, UnknownFeedback
 from store.events import add_event
 from store.ids import now
+from store.json_columns import json_of
 
 KINDS = ("thumb", "score", "correction", "preference", "choice", "regenerate")
 
@@ -158,8 +159,9 @@ def count_to_learn(db: Database, after_seq: int) -> tuple[int, str | None, int]:
 
     `regenerate` does not count: it is learned from with a small weight, and starts no update.
     """
+    first_at = "min(CASE WHEN julianday(f.created_at) IS NOT NULL THEN f.created_at END)"  # not a damaged one
     query = (
-        f"SELECT count(*), min(f.created_at), coalesce(max(f.seq), :after) {_COUNTS} "
+        f"SELECT count(*), {first_at}, coalesce(max(f.seq), :after) {_COUNTS} "
         "AND f.kind != 'regenerate' AND f.seq > :after"
     )
     count, first_at, newest = db.execute(query, {"after": after_seq}).fetchone()
@@ -172,4 +174,4 @@ def count_feedback(db: Database) -> int:
 
 
 def _feedback(row: dict[str, Any]) -> Feedback:
-    return Feedback(**{**row, "metadata": json.loads(row["metadata"])})
+    return Feedback(**{**row, "metadata": json_of(row["metadata"], {})})

@@ -8,6 +8,7 @@ from sqlite_utils import Database
 
 from store.events import add_event
 from store.ids import now
+from store.json_columns import json_of
 
 ORDERS = ("update", "pause", "resume")
 
@@ -32,8 +33,8 @@ class LearnerStatus:
 def learner_status(db: Database) -> LearnerStatus:
     """Return the learner's last report."""
     row = next(iter(db.query("SELECT * FROM learner_status WHERE id = 1")))
-    progress = json.loads(row["progress"]) if row["progress"] else None
-    known = {**row, "paused": bool(row["paused"]), "progress": progress, "detail": json.loads(row["detail"])}
+    progress = json_of(row["progress"], {}) if row["progress"] else None
+    known = {**row, "paused": bool(row["paused"]), "progress": progress, "detail": json_of(row["detail"], {})}
     return LearnerStatus(**{name: value for name, value in known.items() if name != "id"})
 
 

@@ -12,6 +12,7 @@ from sqlite_utils import Database
 
 from store.events import add_event
 from store.ids import now
+from store.json_columns import json_of
 
 
 @dataclass(frozen=True)
@@ -109,4 +110,4 @@ def _announce(db: Database, run: Run) -> None:
 
 
 def _run(row: dict[str, Any]) -> Run:
-    return Run(**{**row, "settings": json.loads(row["settings"]), "metrics": json.loads(row["metrics"])})
+    return Run(**{**row, "settings": json_of(row["settings"], {}), "metrics": json_of(row["metrics"], {})})

@@ -14,6 +14,7 @@ from sqlite_utils import Database
 from store.errors import UnknownVersion, WrongState
 from store.events import add_event
 from store.ids import now
+from store.json_columns import json_of
 
 STATES = ("candidate", "rejected", "canary", "live", "retired", "withdrawn")
 
@@ -184,5 +185,5 @@ def _require(version: Version, *states: str) -> None:
 
 def _version(row: dict[str, Any]) -> Version:
     passed = None if row["passed"] is None else bool(row["passed"])
-    gate = json.loads(row["gate"]) if row["gate"] else None
-    return Version(**{**row, "passed": passed, "gate": gate, "metrics": json.loads(row["metrics"])})
+    gate = json_of(row["gate"], {}) if row["gate"] else None
+    return Version(**{**row, "passed": passed, "gate": gate, "metrics": json_of(row["metrics"], {})})

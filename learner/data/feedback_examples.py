@@ -1,9 +1,12 @@
 """Examples from feedback rows: what each kind of feedback becomes."""
 
 import contextlib
+import math
+import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from learner.data.examples import ASKED_AGAIN, CompletionTokens, Example, Kind, RenderCompletion, is_informative
 from store.completions import Completion
@@ -14,25 +17,58 @@ SAME_PROMPT_PAIR = 0.5  # share of a pair that two thumbs make, against a pair t
 ONE_SIDED_CHOICE = 0.5  # share of a thumb that a choice against another model's completion makes
 
 
+class Examples(NamedTuple):
+    """Examples, and by feedback id why a row is left out because something in it is damaged."""
+
+    found: list[Example]
+    left_out: dict[str, str]
+
+
 def examples_of(
     feedback: Iterable[Feedback],
     completion_of: Callable[[str, int], Completion],
     render_completion: RenderCompletion,
     *,
     max_tokens: int,
-) -> list[Example]:
+    vocab_size: int | None = None,
+) -> Examples:
     """Return the examples of feedback rows (each rater's latest, oldest first) in their order.
 
     Pairs that two thumbs make come last. Left out are equal or empty completions, completions of other models without
     token ids, and rows longer than `max_tokens`: a shortened completion is another completion.
-    `render_completion(messages, text)` returns (prompt_ids, completion_ids).
+    `render_completion(messages, text)` returns (prompt_ids, completion_ids). A damaged row, also one with a token id
+    from `vocab_size` on, is left out and named: it must not keep others' feedback from being learned.
     """
     examples: list[Example] = []
+    left_out: dict[str, str] = {}
     for row in feedback:
-        with contextlib.suppress(UnknownCompletion):  # the other side of a choice was erased with its person
-            examples += _of_row(row, completion_of, render_completion)
+        try:
+            with contextlib.suppress(UnknownCompletion):  # the other side of a choice was erased with its person
+                ones = _of_row(row, completion_of, render_completion)
+                if reason := next(filter(None, (_damage(example, vocab_size) for example in ones)), None):
+                    left_out[row.id] = reason
+                else:
+                    examples += ones
+        except sqlite3.Error:
+            raise
+        except Exception as error:  # whatever is wrong with one row; its message may hold a person's text
+            left_out[row.id] = f"its row cannot be read ({type(error).__name__})"
     examples += _pairs_of_thumbs(examples)
-    return [example for example in examples if is_informative(example) and _fits(example, max_tokens)]
+    found = [example for example in examples if is_informative(example) and _fits(example, max_tokens)]
+    return Examples(found, left_out)
+
+
+def _damage(example: Example, vocab_size: int | None) -> str | None:
+    """Return what is wrong with the values of an example, None where nothing is."""
+    for ids in (example.prompt_ids, *(completion.ids for completion in example.completions)):
+        if ids and vocab_size is not None and max(ids) >= vocab_size:
+            return f"the token id {max(ids)} is past the model's vocabulary of {vocab_size}"
+    for logps in (completion.logps for completion in example.completions if completion.logps is not None):
+        if not all(map(math.isfinite, logps)):
+            return "a recorded log-probability is no finite number"
+    if any(one.logps is not None and len(one.logps) != len(one.ids) for one in example.completions):
+        return "it has not one log-probability for each token"
+    return None if math.isfinite(example.share) else "its value is no finite number"
 
 
 def _of_row(
@@ -46,6 +82,8 @@ def _of_row(
     if row.kind == "regenerate":
         return [replace(_thumb(row, completion, up=False, share=ASKED_AGAIN), is_implicit=True)]
     if row.kind == "correction" and row.text is not None:
+        if not completion.messages:
+            raise ValueError("the conversation before the correction cannot be read")
         _, corrected_ids = render_completion(completion.messages, row.text)
         return [
             _two(row, "correction", completion, good=CompletionTokens(tuple(corrected_ids)), bad=_tokens_of(completion))

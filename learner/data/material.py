@@ -15,6 +15,7 @@ from store.raters import raters
 from store.runs import Run
 
 REPLAY_POOL = 5000  # earlier feedback rows that replay draws from, the newest
+MOST_NAMED = 20  # rows that a run names
 LAST_SEQ = 2**63 - 1  # the largest integer that SQLite stores
 
 
@@ -51,29 +52,45 @@ class Material:
     """Each rater's trust, as last estimated."""
     ties: tuple[Example, ...] = ()
     """Pairs of equally good completions, for a reward model."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """By feedback id, why a row is left out because something in it is damaged."""
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What a run records of the rows that are left out: their number, and the first of them with the reason."""
+        first = dict(list(self.left_out.items())[:MOST_NAMED])
+        return {"items/left_out": len(self.left_out), "left_out": first} if first else {}
 
 
 def material_of(
-    db: Database, feedback_range: FeedbackRange, render_completion: RenderCompletion, *, max_tokens: int
+    db: Database,
+    feedback_range: FeedbackRange,
+    render_completion: RenderCompletion,
+    *,
+    max_tokens: int,
+    vocab_size: int | None = None,
 ) -> Material:
     """Return what a range of feedback teaches, and earlier feedback for replay.
 
     Feedback of raters in quarantine is left out. `render_completion(messages, text)` returns (prompt_ids,
-    completion_ids). Examples longer than `max_tokens` are left out.
+    completion_ids). Examples longer than `max_tokens` are left out, and so are damaged rows, which `left_out` names.
     """
+    left_out: dict[str, str] = {}
 
     def examples(rows: Sequence[Any]) -> tuple[Example, ...]:
-        return tuple(
-            examples_of(
-                rows,
-                lambda completion_id, choice: get_completion(db, completion_id, choice),
-                render_completion,
-                max_tokens=max_tokens,
-            )
+        made = examples_of(
+            rows,
+            lambda completion_id, choice: get_completion(db, completion_id, choice),
+            render_completion,
+            max_tokens=max_tokens,
+            vocab_size=vocab_size,
         )
+        left_out.update(made.left_out)
+        return tuple(made.found)
 
     after, upto = feedback_range.after_seq, feedback_range.upto_seq
     return Material(
+        left_out=left_out,
         new=examples(feedback_to_learn(db, after, upto)),
         earlier=examples(feedback_to_learn(db, 0, after)[-REPLAY_POOL:]) if after > 0 else (),
         trust={rater.id: rater.trust for rater in raters(db) if rater.trust is not None},

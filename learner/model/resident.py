@@ -64,6 +64,11 @@ class Resident:
         return int(getattr(config, "max_position_embeddings", None) or 4096)
 
     @property
+    def vocab_size(self) -> int:
+        """Token ids that the model has; every id is below it."""
+        return int(self.base.get_input_embeddings().num_embeddings)
+
+    @property
     def learning_rate(self) -> float:
         """The step size in force."""
         return self.settings.optimizer.learning_rate or learning_rate_for(self.num_parameters, self.settings.tuning)

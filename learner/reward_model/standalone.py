@@ -105,7 +105,13 @@ def _material(resident: Resident, settings: LearnerSettings, file: Path | None) 
     db = open_store(settings.data)
     try:
         render = render_with(resident.tokenizer)
-        return material_of(db, FeedbackRange.everything(), render, max_tokens=resident.context_length)
+        return material_of(
+            db,
+            FeedbackRange.everything(),
+            render,
+            max_tokens=resident.context_length,
+            vocab_size=resident.vocab_size,
+        )
     finally:
         db.close()
 

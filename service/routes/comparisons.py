@@ -13,10 +13,11 @@ from service.answer import AnswerRequest, Sampling
 from service.comparisons import choose_pair, generate_candidates
 from service.engine.router import version_name
 from service.feedback_intake import digest_of, store_feedback
+from service.http.checked_route import CheckedRoute
 from service.http.dependencies import ChatCaller, FeedbackCaller, IdempotencyKey, service_of
 from service.http.disconnects import unless_reader_leaves
 from service.http.feedback_json import acknowledgement
-from service.http.schemas import REASONS, Body, Message, Name
+from service.http.schemas import REASONS, Body, Count, Message, Name
 from store.comparisons import Comparison, add_comparison, get_comparison
 from store.completions import Completion, add_completions, get_completion
 from store.conversations import ensure_conversation
@@ -24,7 +25,7 @@ from store.feedback import Feedback
 from store.ids import new_id, now
 from store.raters import ensure_rater
 
-router = APIRouter(tags=["feedback"])
+router = APIRouter(tags=["feedback"], route_class=CheckedRoute)
 _random = random.SystemRandom()
 
 
@@ -34,7 +35,7 @@ class ComparisonBody(Body):
     messages: Annotated[list[Message], Field(min_length=1, max_length=2000)]
     conversation_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     models: Annotated[list[Name], Field(min_length=2, max_length=2)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Count | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
 
 

@@ -11,11 +11,12 @@ from fastapi import APIRouter, Request, Response
 from service.answer import Answer, AnswerRequest
 from service.engine.generation import Token
 from service.http.answer_response import Choice, respond
+from service.http.checked_route import CheckedRoute
 from service.http.dependencies import ChatCaller, service_of
 from service.http.schemas import CompletionsBody, refuse_unsupported
 from service.model import Model
 
-router = APIRouter(tags=["chat"])
+router = APIRouter(tags=["chat"], route_class=CheckedRoute)
 
 
 @router.post("/v1/completions", response_model=None)

@@ -7,6 +7,7 @@ from sqlite_utils import Database
 
 from service.auth import Caller
 from service.engine.router import version_name
+from service.http.checked_route import CheckedRoute
 from service.http.dependencies import ChatCaller, service_of
 from service.http.feedback_json import feedback_json
 from service.http.pagination import CONVERSATION_CURSOR, page_of
@@ -15,7 +16,7 @@ from store.completions import Completion, completions_of_conversation
 from store.conversations import Conversation, conversations, delete_conversation, get_conversation
 from store.feedback import Feedback, list_feedback
 
-router = APIRouter(tags=["people"])
+router = APIRouter(tags=["people"], route_class=CheckedRoute)
 
 
 @router.get("/v1/conversations")

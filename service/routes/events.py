@@ -10,12 +10,14 @@ from service.auth import Caller
 from service.door import is_foreign
 from service.errors import Forbidden
 from service.event_feed import EventFeed
+from service.http.checked_route import CheckedRoute
 from service.http.dependencies import AnyCaller, service_of
+from service.http.json_values import MAX_NUMBER
 from service.http.sse import EventStream
 from service.personal_fields import event_for
 from store.events import Event
 
-router = APIRouter(tags=["learning"])
+router = APIRouter(tags=["learning"], route_class=CheckedRoute)
 QUIET_S = 15.0  # a comment is sent after so long without an event, so that proxies keep the connection
 
 
@@ -23,14 +25,14 @@ QUIET_S = 15.0  # a comment is sent after so long without an event, so that prox
 async def events(
     request: Request,
     caller: AnyCaller,
-    after: Annotated[int | None, Query(ge=0)] = None,
-    last_event_id: Annotated[str | None, Header()] = None,
+    after: Annotated[int | None, Query(ge=0, le=MAX_NUMBER)] = None,
+    last_event_id: Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=MAX_NUMBER)] = None,
 ) -> Response:
     """Follow what happens after sequence number `after` (or the header Last-Event-ID); without either, from now on."""
     service = service_of(request)
     if is_foreign(request.headers, service.settings.origins):
         raise Forbidden("a page of another site may not follow the events", code="foreign_origin")
-    resumed = int(last_event_id) if last_event_id is not None and last_event_id.isdecimal() else after
+    resumed = last_event_id if last_event_id is not None else after
     seq = resumed if resumed is not None else service.event_feed.latest
     service.event_streams.take(caller.key_id)
     return EventStream(

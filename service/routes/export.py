@@ -5,14 +5,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import StreamingResponse
 
-from service.errors import BadRequest
 from service.feedback_export import ExportFormat, exported_lines
-from service.feedback_import import import_records
-from service.feedback_import_formats import ImportFormat, records_of
+from service.feedback_import import Import
+from service.feedback_import_formats import ImportFormat
+from service.http.checked_route import CheckedRoute
 from service.http.dependencies import AdminCaller, service_of
 
-router = APIRouter(tags=["data"])
-MOST_ERRORS = 100
+router = APIRouter(tags=["data"], route_class=CheckedRoute)
 
 
 @router.get("/v1/export", response_class=StreamingResponse)
@@ -27,17 +26,15 @@ async def export(request: Request, caller: AdminCaller, format: ExportFormat = "
 async def import_feedback(request: Request, caller: AdminCaller, format: ImportFormat | None = None) -> dict[str, Any]:
     """Take in feedback of the same forms, or Open WebUI's export.
 
-    What is here already is skipped and counted; lines at fault are named.
+    What is here already is skipped and counted; records at fault are counted, and the first hundred named. The body is
+    read as it comes: what came before it breaks off stays.
     """
     service = service_of(request)
-    try:
-        numbered = list(records_of(await request.body()))
-    except ValueError as error:
-        raise BadRequest(f"the body is neither JSON nor JSON Lines ({error})", code="invalid_json") from error
-    report = await import_records(service.records, service.model, numbered, format)
+    max_record_bytes = int(service.settings.limits.body_mb * 2**20)
+    report = await Import(service.records, service.model, format, max_record_bytes).read(request.stream())
     return {
         "imported": report.added,
-        "skipped": report.already_here + len(report.errors),
+        "skipped": report.already_here + report.faults,
         "already_here": report.already_here,
-        "errors": report.errors[:MOST_ERRORS],
+        "errors": report.errors,
     }

@@ -10,44 +10,46 @@ from sqlite_utils import Database
 from starlette.responses import JSONResponse
 
 from service.feedback_intake import check_completions, digest_of, store_feedback
+from service.http.checked_route import CheckedRoute
 from service.http.dependencies import AdminCaller, FeedbackCaller, IdempotencyKey, RetractingCaller, service_of
 from service.http.feedback_json import acknowledgement, feedback_json
 from service.http.pagination import FEEDBACK_CURSOR, page_of
-from service.http.schemas import REASONS, Body
+from service.http.schemas import REASONS, Body, Index, Metadata, Name, fault
 from store.feedback import Feedback, get_feedback, list_feedback, retract_feedback
 from store.ids import new_id, now
 
-router = APIRouter(tags=["feedback"])
+router = APIRouter(tags=["feedback"], route_class=CheckedRoute)
 
 
 class WorseAnswer(Body):
     """The answer that was worse than the one rated."""
 
-    completion_id: str
-    choice: Annotated[int, Field(ge=0)] = 0
+    completion_id: Name
+    choice: Index = 0
 
 
 class FeedbackBody(Body):
     """POST /v1/feedback: exactly one of thumb, score, correction and preferred_over."""
 
-    completion_id: str
-    choice: Annotated[int, Field(ge=0)] = 0
+    completion_id: Name
+    choice: Index = 0
     thumb: Literal["up", "down"] | None = None
     score: Annotated[float, Field(ge=0, le=1)] | None = None
     correction: Annotated[str, Field(min_length=1, max_length=100_000)] | None = None
     preferred_over: WorseAnswer | None = None
     reason: REASONS | None = None
     comment: Annotated[str, Field(max_length=10_000)] | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Metadata | None = None
 
     @model_validator(mode="after")
     def _is_one_rating(self) -> "FeedbackBody":
         given = [name for name in ("thumb", "score", "correction", "preferred_over") if getattr(self, name) is not None]
         if len(given) != 1:
             given_names = f"got {' and '.join(given)}" if given else "got none"
-            raise ValueError(f"exactly one of thumb, score, correction and preferred_over is needed; {given_names}")
+            message = f"exactly one of thumb, score, correction and preferred_over is needed; {given_names}"
+            raise fault(given[1] if given else "thumb", message)
         if self.correction is not None and not self.correction.strip():
-            raise ValueError("correction: the answer it should have been cannot be empty")
+            raise fault("correction", "correction: the answer it should have been cannot be empty")
         return self
 
 

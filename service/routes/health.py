@@ -6,9 +6,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
+from service.http.checked_route import CheckedRoute
 from service.http.dependencies import service_of
 
-router = APIRouter(tags=["running"])
+router = APIRouter(tags=["running"], route_class=CheckedRoute)
 
 
 @router.get("/healthz")

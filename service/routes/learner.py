@@ -4,12 +4,13 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from service.http.checked_route import CheckedRoute
 from service.http.dependencies import AdminCaller, AnyCaller, service_of
 from service.learner_state import describe_learner
 from service.personal_fields import for_caller
 from store.learner import add_order
 
-router = APIRouter(tags=["learning"])
+router = APIRouter(tags=["learning"], route_class=CheckedRoute)
 
 
 @router.get("/v1/learner")

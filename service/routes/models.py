@@ -7,10 +7,11 @@ from fastapi import APIRouter, Request
 
 from service.engine.router import LIVE_NAME, version_name
 from service.errors import ModelNotFound
+from service.http.checked_route import CheckedRoute
 from service.http.dependencies import AnyCaller, service_of
 from store.versions import Version, versions
 
-router = APIRouter(tags=["chat"])
+router = APIRouter(tags=["chat"], route_class=CheckedRoute)
 
 
 @router.get("/v1/models")

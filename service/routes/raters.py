@@ -6,13 +6,14 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from sqlite_utils import Database
 
+from service.http.checked_route import CheckedRoute
 from service.http.dependencies import AdminCaller, service_of
 from service.http.schemas import Body
 from store.errors import UnknownRater
 from store.rater_tallies import RaterTally, rater_tallies
 from store.raters import Rater, raters, set_quarantine
 
-router = APIRouter(tags=["people"])
+router = APIRouter(tags=["people"], route_class=CheckedRoute)
 
 
 class QuarantineBody(Body):

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import Field
 from sqlite_utils import Database
 
@@ -13,9 +13,11 @@ from service.auth import Caller
 from service.dispatcher import Dispatcher
 from service.engine.router import version_name
 from service.engine.slot_pool import SlotPool
+from service.http.checked_route import CheckedRoute
 from service.http.dependencies import AdminCaller, AnyCaller, service_of
 from service.http.feedback_json import feedback_json
-from service.http.schemas import Body
+from service.http.json_values import MAX_INTEGER, MAX_NUMBER, MIN_INTEGER
+from service.http.schemas import Body, Index
 from service.learner_state import scalar_metrics
 from service.personal_fields import for_caller
 from store.completions import recent_prompts
@@ -24,7 +26,8 @@ from store.runs import Run, get_run
 from store.tallies import Tally, tallies
 from store.versions import Version, feedback_of_version, get_version, versions
 
-router = APIRouter(tags=["versions"])
+router = APIRouter(tags=["versions"], route_class=CheckedRoute)
+VersionNumber = Annotated[int, Path(ge=0, le=MAX_NUMBER)]
 SAMPLE_PROMPTS = ("Hello!", "Who are you?", "What is 7 + 5?", "Tell me a joke.")  # while nobody has asked anything yet
 
 
@@ -37,7 +40,7 @@ class PromoteBody(Body):
 class RollbackBody(Body):
     """POST /v1/versions/rollback: `to` None means the last one that was live before."""
 
-    to: Annotated[int, Field(ge=0)] | None = None
+    to: Index | None = None
 
 
 @router.get("/v1/versions")
@@ -49,7 +52,7 @@ async def list_versions(request: Request, caller: AnyCaller) -> dict[str, Any]:
 
 
 @router.get("/v1/versions/{number}")
-async def show_version(request: Request, number: int, caller: AnyCaller) -> dict[str, Any]:
+async def show_version(request: Request, number: VersionNumber, caller: AnyCaller) -> dict[str, Any]:
     """Show one version: its row, the run that made it, the gate's report and its manifest.
 
     Only an admin sees which raters it learned from.
@@ -67,7 +70,7 @@ async def show_version(request: Request, number: int, caller: AnyCaller) -> dict
 
 
 @router.get("/v1/versions/{number}/feedback")
-async def what_made_it(request: Request, number: int, caller: AdminCaller) -> dict[str, Any]:
+async def what_made_it(request: Request, number: VersionNumber, caller: AdminCaller) -> dict[str, Any]:
     """List the feedback that a version learned from."""
 
     def look_up(db: Database) -> list[dict[str, Any]]:
@@ -80,12 +83,12 @@ async def what_made_it(request: Request, number: int, caller: AdminCaller) -> di
 @router.get("/v1/versions/{number}/samples")
 async def samples(
     request: Request,
-    number: int,
+    number: VersionNumber,
     caller: AdminCaller,
-    against: int | None = None,
+    against: Annotated[int | None, Query(ge=0, le=MAX_NUMBER)] = None,
     limit: Annotated[int, Query(ge=1, le=8)] = 4,
     temperature: Annotated[float, Query(ge=0, le=2)] = 0.0,
-    seed: int = 0,
+    seed: Annotated[int, Query(ge=MIN_INTEGER, le=MAX_INTEGER)] = 0,
 ) -> dict[str, Any]:
     """Have two versions answer the same recent prompts (default: this one and its parent). Nothing is recorded."""
     service = service_of(request)
@@ -95,7 +98,7 @@ async def samples(
     prompts = [completion.messages for completion in recent] or [
         [{"role": "user", "content": text}] for text in SAMPLE_PROMPTS[:limit]
     ]
-    sampling = Sampling(temperature=temperature, max_tokens=128, seed=seed)
+    sampling = Sampling(temperature=temperature, max_tokens=128, seed=seed % 2**32)
     texts = [await _texts(service.dispatcher, caller, each, prompts, sampling) for each in (number, other)]
     data = [
         {"messages": messages, "text": mine, "against": theirs}
@@ -115,7 +118,7 @@ async def roll_back(request: Request, caller: AdminCaller, body: RollbackBody | 
 
 @router.post("/v1/versions/{number}/promote")
 async def promote(
-    request: Request, number: int, caller: AdminCaller, body: PromoteBody | None = None
+    request: Request, number: VersionNumber, caller: AdminCaller, body: PromoteBody | None = None
 ) -> dict[str, Any]:
     """Let a version answer: all conversations, or a share of them as canary."""
     share = body.canary if body else None

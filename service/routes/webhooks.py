@@ -10,12 +10,13 @@ from service.auth import Caller
 from service.errors import Forbidden, Unprocessable
 from service.feedback_import import BAD_RECORD, add_rows, rated_completions, row_of
 from service.feedback_import_formats import parse_record
+from service.http.checked_route import CheckedRoute
 from service.http.dependencies import AnyCaller, service_of
 from service.http.feedback_json import feedback_json
 from store.feedback import get_feedback
 from store.versions import live_version
 
-router = APIRouter(tags=["feedback"])
+router = APIRouter(tags=["feedback"], route_class=CheckedRoute)
 WRAPPINGS = ("feedback", "payload", "event")  # fields in which a sender may put the record
 
 
@@ -43,14 +44,14 @@ async def open_webui(request: Request, caller: ForwardingCaller, body: dict[str,
         imported = parse_record(record, "open-webui")
     except BAD_RECORD as error:
         raise Unprocessable(f"this is no feedback of Open WebUI: {error}") from error
-    live, known = await service.records.read(
-        lambda db: (live_version(db).number, rated_completions(db, [(1, record)], "open-webui"))
-    )
+    live, known = await service.records.read(lambda db: (live_version(db).number, rated_completions(db, [imported])))
     try:
         completions, feedback = await asyncio.to_thread(row_of, imported, service.model, live, known)
     except ValueError as error:  # the model's template refuses the conversation
         raise Unprocessable(f"this cannot be learned from: {error}") from error
-    added = await service.records.write(lambda db: add_rows(db, [(completions, feedback)]))
+    added, refused = await service.records.write(lambda db: add_rows(db, [(1, (completions, feedback))]))
+    if refused:
+        raise refused[0][1]
     if added:
         service.metrics.feedback.labels(feedback.kind).inc()
     stored = await service.records.read(lambda db: get_feedback(db, feedback.id))

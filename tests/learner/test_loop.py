@@ -77,6 +77,59 @@ def test_enough_feedback_makes_a_version_and_everything_about_it_is_on_record(wo
     assert [event.kind for event in events_after(world.db, 0) if event.kind in kinds] == list(kinds)
 
 
+DAMAGES = (
+    "UPDATE completions SET completion_ids = x'ffff0000' WHERE id = :completion",
+    "UPDATE completions SET completion_ids = x'ffffff' WHERE id = :completion",
+    "UPDATE completions SET prompt_ids = x'ff00000000ff0000' WHERE id = :completion",
+    "UPDATE completions SET logps = x'0000c07f0000c07f' WHERE id = :completion",
+    "UPDATE feedback SET value = 'much', kind = 'score' WHERE id = :feedback",
+    "UPDATE feedback SET value = 9e999, kind = 'score' WHERE id = :feedback",
+    "UPDATE completions SET messages = '7' WHERE id = :completion; "
+    "UPDATE feedback SET kind = 'correction', text = 'x' WHERE id = :feedback",
+)
+HARMLESS = (  # damaged where learning does not look
+    "UPDATE feedback SET created_at = 'garbage' WHERE id = :feedback",
+    "UPDATE feedback SET created_at = 'now' WHERE id = :feedback",
+    "UPDATE feedback SET created_at = '', metadata = '{nope' WHERE id = :feedback",
+    "UPDATE completions SET messages = '7', settings = '' WHERE id = :completion",
+)
+
+
+def test_damaged_rows_keep_nobody_elses_feedback_from_being_learned(
+    world: World, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = []
+    for number, damage in enumerate((*DAMAGES, *HARMLESS)):
+        completion = world.completion((1, 4, 20, 30 + number, 2, 5), (50, 2))
+        row = world.thumb(completion, True)
+        damaged.append(row.id)
+        with transaction(world.db):
+            for statement in damage.split("; "):
+                world.db.execute(statement, {"completion": completion.id, "feedback": row.id})
+    rows = world.likes_short(16)
+    loop = start()
+    assert loop.tick()
+    (run,) = runs(world.db)
+    assert (run.state, run.version) == ("finished", 1)
+    assert list(run.metrics["left_out"]) == damaged[: len(DAMAGES)]
+    assert run.metrics["items/left_out"] == len(DAMAGES)
+    assert all(row in caplog.text for row in damaged[: len(DAMAGES)])
+    assert set(feedback_of_version(world.db, 1)) == {*damaged[len(DAMAGES) :], *(row.id for row in rows)}
+
+
+def test_a_damaged_row_alone_is_not_tried_again_and_again(world: World, start: Start) -> None:
+    completion = world.completion((1, 4, 20, 2, 5), (70_000, 2))
+    row = world.thumb(completion, True)
+    with transaction(world.db):
+        world.db.execute("UPDATE feedback SET created_at = 'garbage'")
+    loop = start()
+    assert loop.tick(ordered=True)
+    (run,) = runs(world.db)
+    assert (run.state, run.metrics["items/left_out"]) == ("finished", 1)
+    assert not loop.tick()
+    assert learner_status(world.db).attempted_seq == row.seq
+
+
 def test_nothing_starts_while_a_candidate_waits_and_the_next_update_starts_from_what_became_of_it(
     world: World, start: Start
 ) -> None:

@@ -93,4 +93,10 @@ class World:
     def material(self, resident: Resident, run: Run) -> Material:
         """Return what a run learns from."""
         render = render_with(resident.tokenizer)
-        return material_of(self.db, FeedbackRange.of_run(run), render, max_tokens=resident.context_length)
+        return material_of(
+            self.db,
+            FeedbackRange.of_run(run),
+            render,
+            max_tokens=resident.context_length,
+            vocab_size=resident.vocab_size,
+        )

@@ -148,7 +148,7 @@ def _add_comparisons(app: FastAPI, service: FakeState) -> None:
             raise Refusal(404, f"There is no comparison {comparison_id!r}.", "not_found")
         body = await request.json()
         if body["winner"] not in ("A", "B", "tie", "both_bad"):
-            raise Refusal(422, f"winner: {body['winner']!r} is none of A, B, tie, both_bad.", "invalid_value", "winner")
+            raise Refusal(400, f"winner: {body['winner']!r} is none of A, B, tie, both_bad.", "invalid_value", "winner")
         models = service.comparisons[comparison_id]
         return {
             "id": "fb-c",
@@ -266,7 +266,7 @@ def _add_data_transfer(app: FastAPI, service: FakeState) -> None:
     @app.get("/v1/export")
     async def export(format: str = "preference") -> Response:
         if format not in ("preference", "unpaired", "sft", "raw"):
-            raise Refusal(422, f"format: {format!r} is unknown.", "invalid_value", "format")
+            raise Refusal(400, f"format: {format!r} is unknown.", "invalid_value", "format")
         lines = [
             {"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"},
             {"prompt": "1 + 1?", "chosen": "2", "rejected": "3"},

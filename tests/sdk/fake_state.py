@@ -97,7 +97,7 @@ class FakeState:
         else:
             raise Refusal(404, f"There is no model {model!r}.", "model_not_found", "model")
         if body.get("temperature", 1) < 0:
-            raise Refusal(422, "temperature: must be at least 0.", "invalid_value", "temperature")
+            raise Refusal(400, "temperature: must be at least 0.", "invalid_value", "temperature")
         prompt = body["messages"][-1]["content"]
         text = ANSWERS.get(prompt, {}).get(number, f"[{number}] {prompt}")
         if self.is_verbose:  # version 0 is four times as long
@@ -139,10 +139,10 @@ class FakeState:
         given = [name for name in ("thumb", "score", "correction", "preferred_over") if body.get(name) is not None]
         if len(given) != 1:
             raise Refusal(
-                422, "Give exactly one of thumb, score, correction, preferred_over.", "invalid_value", "thumb"
+                400, "Give exactly one of thumb, score, correction, preferred_over.", "invalid_value", "thumb"
             )
         if body.get("thumb") not in (None, "up", "down"):
-            raise Refusal(422, f"thumb: {body['thumb']!r} is neither up nor down.", "invalid_value", "thumb")
+            raise Refusal(400, f"thumb: {body['thumb']!r} is neither up nor down.", "invalid_value", "thumb")
         row = {
             "id": f"fb-{len(self.feedback) + 1}",
             "kind": {"preferred_over": "preference"}.get(given[0], given[0]),

@@ -165,10 +165,10 @@ def test_what_goes_out_comes_in_again(either: Either, client: Any, tmp_path: Pat
     [
         (lambda client: client.chat("Hi", model="attune@99"), attune.NotFound, "model"),
         (lambda client: client.chat("Hi", model="nobody"), attune.NotFound, "model"),
-        (lambda client: client.chat("Hi", temperature=9), attune.Unprocessable, "temperature"),
-        (lambda client: client.chat("Hi", n=99, stream=True), attune.Unprocessable, "n"),
+        (lambda client: client.chat("Hi", temperature=9), attune.BadRequest, "temperature"),
+        (lambda client: client.chat("Hi", n=99, stream=True), attune.BadRequest, "n"),
         (lambda client: client.rate("nothing", "up"), attune.NotFound, None),
-        (lambda client: client.rate("nothing", "sideways"), attune.Unprocessable, "thumb"),
+        (lambda client: client.rate("nothing", "sideways"), attune.BadRequest, "thumb"),
         (lambda client: client.choose("nothing", "A"), attune.NotFound, None),
         (lambda client: client.version(99), attune.NotFound, None),
         (lambda client: client.promote(99), attune.NotFound, None),

@@ -55,7 +55,9 @@ def sync_program() -> None:
             client.correct(done.id, "x"),
             client.prefer(more, done),
         ]
-        given.append(client.feedback(done.id, thumb="up", preferred_over=None, metadata={"a": 1}, idempotency_key="k"))
+        given.append(
+            client.feedback(done.id, thumb="up", preferred_over=None, metadata={"a": "1"}, idempotency_key="k")
+        )
         listed: Iterator[attune.Feedback] = client.list_feedback(completion_id=done.id, rater="alice", limit=9)
         for one in listed:
             client.retract(one)

@@ -146,7 +146,7 @@ class ParrotRunner:
             self.on_exit(reason)
 
     def _completion(self, prompt: list[int], settings: SamplingSettings) -> list[int]:
-        last = len(prompt) - prompt[::-1].index(USER)
+        last = len(prompt) - prompt[::-1].index(USER) if USER in prompt else len(prompt)
         order_text = bytes(token for token in prompt[last:] if token < 256).decode()
         if order_text.startswith("say: "):
             return [*order_text[5:].encode(), END]
@@ -191,6 +191,7 @@ class ParrotModel:
 
     digest: str = "parrot"
     end_ids: tuple[int, ...] = (END,)
+    vocab_size: int = 261
     step_s: float = 0.0
     load_s: float = 0.0
     context_length: int = 1024

@@ -112,7 +112,7 @@ def test_only_act_as_may_name_an_end_user(served: Running) -> None:
     assert response.json()["rater"] == "eva"
     assert call(served, "POST", "/v1/feedback", acting, {"X-Attune-Rater": "key:other"}, json={}).status_code == 403
     assert call(served, "GET", "/v1/conversations", acting, {"X-Attune-Rater": "local"}).status_code == 403
-    assert call(served, "POST", "/v1/feedback", acting, {"X-Attune-Rater": "a/b"}, json={}).status_code == 422
+    assert call(served, "POST", "/v1/feedback", acting, {"X-Attune-Rater": "a/b"}, json={}).status_code == 400
     raters = {rater["id"]: rater for rater in call(served, "GET", "/v1/raters", plain).json()["data"]}
     assert (raters["eva"]["feedback"], raters["eva"]["answers"]) == (1, 1)
 

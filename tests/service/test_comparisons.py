@@ -47,9 +47,9 @@ def test_a_choice_names_the_models_and_a_second_one_is_another_row(served: Runni
 
 def test_choices_are_checked(served: Running) -> None:
     asked = served.http.post("/v1/comparisons", json=ASK).json()
-    assert served.http.post(f"/v1/comparisons/{asked['id']}/choice", json={"winner": "C"}).status_code == 422
+    assert served.http.post(f"/v1/comparisons/{asked['id']}/choice", json={"winner": "C"}).status_code == 400
     assert served.http.post("/v1/comparisons/nothing/choice", json={"winner": "A"}).status_code == 404
-    assert served.http.post("/v1/comparisons", json={**ASK, "models": ["attune"]}).status_code == 422
+    assert served.http.post("/v1/comparisons", json={**ASK, "models": ["attune"]}).status_code == 400
     assert served.http.post("/v1/comparisons", json={**ASK, "models": ["attune", "attune@9"]}).status_code == 404
 
 

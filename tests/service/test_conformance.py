@@ -35,7 +35,7 @@ CHAT = (
         "messages",
         HELLO,
         "honoured",
-        "system, developer (as system), user, assistant; text or text parts. Other parts and roles: 422",
+        "system, developer (as system), user, assistant; text or text parts. Other parts and roles: 400",
     ),
     Case("model", "attune@0", "honoured", "`attune` (live), `attune@N`, a backend's name. Unknown: 404"),
     Case("frequency_penalty", 0.5, "honoured", "-2 to 2"),
@@ -53,7 +53,7 @@ CHAT = (
     Case("seed", 7, "honoured", "same seed, same version, same answer, alone or among others"),
     Case("stop", ["two"], "honoured", "up to 8; found across tokens, never shown"),
     Case("stream", True, "honoured"),
-    Case("stream_options", {"include_usage": True}, "honoured", "with stream only; otherwise 422"),
+    Case("stream_options", {"include_usage": True}, "honoured", "with stream only; otherwise 400"),
     Case("temperature", 0.3, "honoured", "0 to 2; 0 is greedy"),
     Case("top_p", 0.9, "honoured", "above 0, to 1"),
     Case("metadata", {"team": "a"}, "honoured", "recorded with the answer, and given back"),
@@ -90,7 +90,7 @@ LEGACY = (
         "prompt",
         ["say: one", "say: two"],
         "honoured",
-        "a string or a list of strings, each answered as one user message; token ids: 422",
+        "a string or a list of strings, each answered as one user message; token ids: 400",
     ),
     Case("frequency_penalty", 0.5, "honoured", "-2 to 2"),
     Case("presence_penalty", 0.5, "honoured", "-2 to 2"),
@@ -122,7 +122,7 @@ def page() -> str:
 
     return (
         "# OpenAI's fields\n\nEach row is a test that sends the field through the openai SDK.\n"
-        "Fields that neither OpenAI nor Attune knows are refused with 422, and so are values out of range.\n"
+        "Fields that neither OpenAI nor Attune knows are refused with 422, other faults with 400.\n"
         "The error's `param` names the field.\n\n"
         f"## `POST /v1/chat/completions`\n\n{table(CHAT)}\n\n"
         "Ours: `top_k` (0 is off), `conversation_id`, `truncation` (`auto`: a conversation past the context\n"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.feedback_import_formats import parse_record, records_of
+from service.feedback_import_formats import parse_record
 from tests.service.running import Running, running
 
 ASK = {"messages": [{"role": "user", "content": "Hello!"}]}
@@ -52,7 +52,7 @@ def test_the_forms_are_those_that_trl_reads(served: Running) -> None:
     assert len(raw) == 6
     assert [line["feedback"]["seq"] for line in raw] == [1, 2, 3, 4, 5, 6]
     assert raw[2]["feedback"]["retracted_at"] is not None
-    assert served.http.get("/v1/export", params={"format": "csv"}).status_code == 422
+    assert served.http.get("/v1/export", params={"format": "csv"}).status_code == 400
 
 
 @pytest.mark.parametrize("form", ["preference", "unpaired", "sft", "raw"])
@@ -171,7 +171,6 @@ def test_trls_implicit_prompt_and_one_json_object_are_read() -> None:
         "chosen": [hello, {"role": "assistant", "content": "Hello!"}],
         "rejected": [hello, {"role": "assistant", "content": "What?"}],
     }
-    assert [number for number, _ in records_of(json.dumps(record).encode())] == [1]
     imported = parse_record(record, None)
     assert (imported.messages, imported.completions) == ([hello], ("Hello!", "What?"))
     with pytest.raises(ValueError, match="same messages"):

@@ -21,7 +21,7 @@ CHAT: Any = {"model": "attune", "messages": [{"role": "user", "content": "Hello!
         ("POST", "/v1/chat/completions", CHAT, 200),
         ("POST", "/v1/chat/completions", {**CHAT, "stream": True}, 200),
         ("POST", "/v1/chat/completions", {**CHAT, "model": "nobody"}, 404),
-        ("POST", "/v1/chat/completions", {**CHAT, "n": 99}, 422),
+        ("POST", "/v1/chat/completions", {**CHAT, "n": 99}, 400),
         ("POST", "/v1/feedback", {"completion_id": "x" * 5_000_000, "thumb": "up"}, 413),
     ],
 )

@@ -6,7 +6,7 @@ AttuneError
 ├── UnexpectedResponse        the response breaks Attune's contract
 └── APIError                  the service refused or failed: `status`, `code`, `param`, `request_id`
     ├── BadRequest            400 and other 4xx: the request is wrong
-    │   ├── Unprocessable     422: a field is wrong
+    │   ├── Unprocessable     422: a field is unknown
     │   └── TooLarge          413: the body is over the service's limit
     ├── Unauthorized          401: no API key, or an unknown one
     ├── Forbidden             403: the key lacks the scope
@@ -101,21 +101,21 @@ class APIError(AttuneError):
 
 
 class BadRequest(APIError):
-    """400, or another 4xx without a class of its own: the request is wrong.
+    """400, or another 4xx without a class of its own: the request is wrong; `param` names the field.
 
-    >>> issubclass(attune.Unprocessable, attune.BadRequest)
-    True
+    >>> try:
+    ...     client.chat("Hello!", temperature=-1)
+    ... except attune.BadRequest as error:
+    ...     print(error.param)
+    temperature
     """
 
 
 class Unprocessable(BadRequest):
-    """422: a field is missing, unknown or out of range; `param` names it.
+    """422: a field is unknown, or what the request names does not go together; `param` names the field.
 
-    >>> try:
-    ...     client.chat("Hello!", temperature=-1)
-    ... except attune.Unprocessable as error:
-    ...     print(error.param)
-    temperature
+    >>> issubclass(attune.Unprocessable, attune.BadRequest)
+    True
     """
 
 

@@ -1,5 +1,6 @@
 """From feedback rows to examples: stored ids, the right direction, and nothing uninformative."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from learner.data.algorithm_examples import for_algorithm
 from learner.data.examples import Example
-from learner.data.feedback_examples import examples_of
+from learner.data.feedback_examples import Examples, examples_of
 from learner.data.weighting import with_example_weights
 from store.completions import get_completion
 from store.database import transaction
@@ -22,11 +23,18 @@ def render_completion(messages: Sequence[Any], text: str) -> tuple[list[int], li
     return [9, 9, 9], [ord(letter) for letter in text] + [END]
 
 
-def built(world: World, max_tokens: int = 64) -> list[Example]:
-    rows = feedback_to_learn(world.db, 0)
+def all_examples(world: World, max_tokens: int = 64) -> Examples:
     return examples_of(
-        rows, lambda name, choice: get_completion(world.db, name, choice), render_completion, max_tokens=max_tokens
+        feedback_to_learn(world.db, 0),
+        lambda name, choice: get_completion(world.db, name, choice),
+        render_completion,
+        max_tokens=max_tokens,
+        vocab_size=320,
     )
+
+
+def built(world: World, max_tokens: int = 64) -> list[Example]:
+    return all_examples(world, max_tokens).found
 
 
 def test_a_choice_is_a_pair_of_the_sampled_ids_whichever_side_won(world: World) -> None:
@@ -162,3 +170,37 @@ def test_the_key_is_the_content(world: World) -> None:
     first, again = built(world)[0], built(world)[0]
     assert first.key == again.key
     assert first.key != replace(first, bad=first.good, good=first.bad).key
+
+
+@pytest.mark.parametrize(
+    ("ids", "logps", "reason"),
+    [
+        ((30, 320, END), None, "token id 320 is past the model's vocabulary of 320"),
+        ((30, END), [-1.0, math.nan], "log-probability is no finite number"),
+        ((30, END), [-math.inf, -1.0], "log-probability is no finite number"),
+        ((30, END), [-1.0], "not one log-probability for each token"),
+    ],
+)
+def test_a_damaged_row_is_left_out_and_named(
+    world: World, ids: tuple[int, ...], logps: list[float] | None, reason: str
+) -> None:
+    good, bad = world.completion(PROMPT, (40, END)), world.completion(PROMPT, ids, logps=logps)
+    world.thumb(good, True)
+    damaged = world.thumb(bad, False)
+    made = all_examples(world)
+    assert [example.up for example in made.found] == [True]  # no pair with the damaged thumb either
+    assert made.left_out.keys() == {damaged.id}
+    assert reason in made.left_out[damaged.id]
+
+
+def test_whatever_one_row_raises_the_others_are_made(world: World) -> None:
+    first, second, third = (world.completion(PROMPT, (id_, END)) for id_ in (30, 31, 32))
+    world.thumb(first, True)
+    names = [world.thumb(second, True).id, world.feedback("correction", third, text="never shown").id]
+    with transaction(world.db):
+        world.db.execute("UPDATE completions SET prompt_ids = x'010203' WHERE id = ?", [second.id])
+        world.db.execute("UPDATE completions SET messages = '{nope' WHERE id = ?", [third.id])
+    made = all_examples(world)
+    assert [example.good.ids for example in made.found if example.good] == [(30, END)]
+    assert list(made.left_out) == names
+    assert all("cannot be read" in reason and "shown" not in reason for reason in made.left_out.values())

@@ -37,7 +37,7 @@ class AsyncFeedbackMethods:
 
         `preferred_over` is the id and choice of the worse answer. The feedback is on the service's disk when this
         returns. An idempotency key keeps it single when the network needs several tries; give your own key to make a
-        whole program repeatable. Raises NotFound, Unprocessable, Conflict (the key with another body).
+        whole program repeatable. Raises NotFound, BadRequest, Conflict (the key with another body).
 
         >>> answer = await client.chat("Hello!")
         >>> feedback = await client.feedback(answer.id, score=0.9, metadata={"page": "help"})

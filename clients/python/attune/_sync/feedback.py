@@ -39,7 +39,7 @@ class FeedbackMethods:
 
         `preferred_over` is the id and choice of the worse answer. The feedback is on the service's disk when this
         returns. An idempotency key keeps it single when the network needs several tries; give your own key to make a
-        whole program repeatable. Raises NotFound, Unprocessable, Conflict (the key with another body).
+        whole program repeatable. Raises NotFound, BadRequest, Conflict (the key with another body).
 
         >>> answer = client.chat("Hello!")
         >>> feedback = client.feedback(answer.id, score=0.9, metadata={"page": "help"})
