@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RECIPE := pyproject.toml constraints.txt clients/python/pyproject.toml
 
-.PHONY: run test test-vllm docs lint types unit chromium clean help
+.PHONY: run test test-fire test-vllm docs lint types unit chromium clean help
 
 run: $(VENV)/.ready-to-run  ## Serve the bundled model (or MODEL=name-or-folder) on http://HOST:PORT, learning into DATA
 	@exec $(BIN)/attune serve --host $(HOST) --port $(PORT) --data $(DATA) --model $(MODEL)
@@ -28,6 +28,9 @@ types: $(VENV)/.ready-to-test  ## Mypy
 
 unit: $(VENV)/.ready-to-test  ## The tests alone; the last lines show the seconds per room
 	$(BIN)/python -m pytest -q
+
+test-fire: $(VENV)/.ready-to-test  ## Attacks at length against the running service, 10,000 made-up requests among them (about 20 minutes)
+	$(BIN)/python -m pytest -q -m fire
 
 # torch goes first: whatever depends on it would otherwise choose its own build of it
 $(VENV)/.ready-to-run: $(RECIPE)
