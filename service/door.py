@@ -69,12 +69,12 @@ def check_request(scope: Scope, origins: Collection[str]) -> None:
         raise BadRequest(f"a request has one Host header, and this one has {len(hosts)}", code="invalid_host")
     if scope["method"] in SAFE_METHODS:
         return
-    if is_foreign(headers, origins):
-        raise Forbidden(_foreign(headers), code="foreign_origin")
+    if is_cross_site(headers, origins):
+        raise Forbidden(_cross_site_reason(headers), code="cross_site")
     _check_content_type(headers, scope["path"])
 
 
-def is_foreign(headers: Headers, origins: Collection[str]) -> bool:
+def is_cross_site(headers: Headers, origins: Collection[str]) -> bool:
     """Whether a page of another site in a browser sends this request, and none of the allowed `origins`."""
     given = headers.getlist("origin")
     if len(given) == 1 and given[0] in origins:
@@ -110,7 +110,7 @@ def require_local(scope: Scope) -> None:
         )
 
 
-def _foreign(headers: Headers) -> str:
+def _cross_site_reason(headers: Headers) -> str:
     origin = headers.get("origin")
     if origin is None:
         return f"a page of another site may not send this (Sec-Fetch-Site: {headers['sec-fetch-site'][:40]})"

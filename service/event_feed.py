@@ -109,7 +109,7 @@ def _settle(waiter: "asyncio.Future[bool]", has_changed: bool) -> None:
         waiter.set_result(has_changed)
 
 
-class StreamPlaces:
+class StreamCounts:
     """Counts the streams of each key. A key may have `limit` of them."""
 
     def __init__(self, limit: int) -> None:

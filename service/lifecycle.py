@@ -13,7 +13,7 @@ from service.engine.admission import Admission
 from service.engine.slot_pool import EngineLimits, Loaded, SlotPool
 from service.engine.watcher import Snapshot, Watcher
 from service.errors import CannotStart, EngineFailed, Overloaded, VersionRefused
-from service.event_feed import EventFeed, StreamPlaces
+from service.event_feed import EventFeed, StreamCounts
 from service.learner_child import LearnerChild, check_learner
 from service.limits import RateLimiter
 from service.metrics import Metrics
@@ -64,7 +64,7 @@ class Service:
         self.records = Records(settings.data)
         self.metrics = Metrics()
         self.event_feed = EventFeed(self._read_events, newest)
-        self.event_streams = StreamPlaces(settings.limits.event_streams)
+        self.event_streams = StreamCounts(settings.limits.event_streams)
         self.rates = RateLimiter(settings.limits.requests_per_minute)
         self.admission = Admission(settings.limits.max_active, settings.limits.max_queued)
         limits = EngineLimits(

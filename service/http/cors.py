@@ -32,4 +32,4 @@ class Cors(CORSMiddleware):
         if response.status_code == 200:
             return response
         message = f"a page of {request_headers['origin'][:100]} may not send this; see the setting origins"
-        return error_response(Forbidden(message, code="foreign_origin"))
+        return error_response(Forbidden(message, code="cross_site"))

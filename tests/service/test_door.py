@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 
 from service.addresses import host_of, is_loopback, network_of
 from service.app import ROUTERS
-from service.door import SAFE_METHODS, is_foreign
+from service.door import SAFE_METHODS, is_cross_site
 from service.errors import CannotStart
 from service.http.caller_checks import caller_checks
 from service.origins import check_origin
@@ -19,7 +19,7 @@ from tests.service.running import Running, running
 
 OURS = ["localhost", "LOCALHOST:8000", "127.0.0.1", "127.0.0.1:8000", "127.8.8.8:1", "[::1]", "[::1]:8000"]
 OURS += ["[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]:80"]
-FOREIGN_HOSTS = [
+OTHER_HOSTS = [
     "127.attacker.example",
     "127.0.0.1.nip.io",
     "127.0.0.1.",
@@ -118,7 +118,7 @@ def test_loopback_addresses_and_localhost_are_ours(shared: Running, host: str) -
     assert exchange(shared.url, get("/v1/models", host=host)).status == 200
 
 
-@pytest.mark.parametrize("host", FOREIGN_HOSTS)
+@pytest.mark.parametrize("host", OTHER_HOSTS)
 def test_no_other_name_is_ours_whatever_it_begins_with(shared: Running, host: str) -> None:
     response = exchange(shared.url, get("/v1/models", host=host))
     assert response.status in (400, 403)
@@ -159,7 +159,7 @@ def test_a_page_of_another_site_gives_no_orders(shared: Running, headers: dict[s
     sent = {name: value.replace("{own}", shared.url) for name, value in headers.items()}
     for method, path in orders(shared):
         response = shared.http.request(method, path, headers=sent)
-        assert (response.status_code, response.json()["error"]["code"]) == (403, "foreign_origin"), path
+        assert (response.status_code, response.json()["error"]["code"]) == (403, "cross_site"), path
     assert shared.http.get("/v1/events", headers=sent).status_code == 403
 
 
@@ -173,7 +173,7 @@ def test_our_own_page_and_programs_do(shared: Running) -> None:
         assert shared.http.post("/v1/learner/pause", headers=own).status_code == 202
 
 
-def test_our_page_tells_its_origin_to_us_alone(shared: Running) -> None:
+def test_our_page_sends_its_origin_to_us_alone(shared: Running) -> None:
     page = shared.http.get("/")
     assert page.headers["Referrer-Policy"] == "same-origin"  # no-referrer would make the page's own Origin "null"
     assert '<meta name="referrer" content="same-origin">' in page.text
@@ -198,7 +198,7 @@ def test_no_route_takes_a_form(shared: Running, kind: str) -> None:
             assert (response.status_code, response.json()["error"]["code"]) == (415, "unsupported_media_type"), path
 
 
-def test_a_body_says_that_it_is_json(shared: Running) -> None:
+def test_a_body_needs_the_content_type_of_json(shared: Running) -> None:
     body = b'{"model": "attune", "messages": [{"role": "user", "content": "Hello!"}]}'
     for kind, status in (
         (None, 415),
@@ -278,7 +278,7 @@ def test_cors_is_for_the_origins_of_the_settings(tmp_path: Path, shared: Running
         assert "X-Attune-Version" in response.headers["Access-Control-Expose-Headers"]
         for origin in ("https://attacker.example", "null", "https://chat.example.attacker.example"):
             refused = served.http.options("/v1/chat/completions", headers={**asked, "Origin": origin})
-            assert (refused.status_code, refused.json()["error"]["code"]) == (403, "foreign_origin")
+            assert (refused.status_code, refused.json()["error"]["code"]) == (403, "cross_site")
             assert "Access-Control-Allow-Origin" not in refused.headers
         missing = served.http.get("/v1/models/none", headers={"Origin": "https://chat.example"})
         assert (missing.status_code, missing.headers["Access-Control-Allow-Origin"]) == (404, "https://chat.example")
@@ -328,6 +328,6 @@ def test_addresses() -> None:
 
 def test_a_proxy_that_ends_tls_changes_the_scheme_alone() -> None:
     headers = Headers({"host": "chat.example", "origin": "https://chat.example"})
-    assert not is_foreign(headers, ())
-    assert is_foreign(Headers({"host": "chat.example", "origin": "https://chat.example:8443"}), ())
-    assert not is_foreign(Headers({"host": "chat.example:8443", "origin": "https://chat.example:8443"}), ())
+    assert not is_cross_site(headers, ())
+    assert is_cross_site(Headers({"host": "chat.example", "origin": "https://chat.example:8443"}), ())
+    assert not is_cross_site(Headers({"host": "chat.example:8443", "origin": "https://chat.example:8443"}), ())

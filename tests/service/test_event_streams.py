@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from service.errors import TooManyRequests
-from service.event_feed import EventFeed, StreamPlaces
+from service.event_feed import EventFeed, StreamCounts
 from service.lifecycle import Service
 from store.api_keys import make_key
 from store.events import Event
@@ -144,7 +144,7 @@ def test_a_store_that_fails_once_is_read_again_and_an_erased_row_is_not_waited_f
     asyncio.run(in_time(check()))
 
 
-def test_a_quiet_stream_says_so_and_every_stream_ends_with_the_service() -> None:
+def test_a_quiet_stream_sends_comments_and_every_stream_ends_with_the_service() -> None:
     async def check() -> None:
         feed = EventFeed(Store().read, latest=0)
         stream = feed.follow(0, quiet_s=0.01)
@@ -158,17 +158,17 @@ def test_a_quiet_stream_says_so_and_every_stream_ends_with_the_service() -> None
     asyncio.run(in_time(check()))
 
 
-def test_places_are_counted_by_key() -> None:
-    places = StreamPlaces(2)
+def test_streams_are_counted_by_key() -> None:
+    counts = StreamCounts(2)
     for key in ("one", "one", "other"):
-        places.take(key)
+        counts.take(key)
     with pytest.raises(TooManyRequests, match="limits.event_streams"):
-        places.take("one")
-    places.give_back("one")
-    places.take("one")
+        counts.take("one")
+    counts.give_back("one")
+    counts.take("one")
     for key in ("one", "one", "other"):
-        places.give_back(key)
-    assert not places.open
+        counts.give_back(key)
+    assert not counts.open
 
 
 @contextlib.contextmanager

@@ -94,7 +94,7 @@ class Canary:
 @contextlib.contextmanager
 def canary(points_to: str | None = None, status: int = 302) -> Generator[Canary, None, None]:
     bird = Canary(points_to, status)
-    threading.Thread(target=bird.server.serve_forever, daemon=True).start()
+    threading.Thread(target=bird.server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield bird
     finally:
