@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import queue
+import select
 import signal
 import socket
 import subprocess
@@ -95,7 +96,8 @@ class WorkerProcess:
         self._watchdog.close()
         if self._lock.acquire(timeout=wait_s):  # not free: a child that reads no more is killed
             with contextlib.suppress(OSError, ValueError):
-                self.pipe.send(("close",))
+                if _takes_more(self.pipe):
+                    self.pipe.send(("close",))
             self._lock.release()
         try:
             self.process.wait(wait_s)
@@ -108,6 +110,13 @@ class WorkerProcess:
         self.hung = f"gave no sign of life for {self._hang_s:g} s and was killed"
         log.error("the worker process %d %s", self.process.pid, self.hung)
         self.process.kill()
+
+
+def _takes_more(pipe: Connection) -> bool:
+    """Whether a short message can be sent without waiting for a child that may read no more."""
+    poll = select.poll()
+    poll.register(pipe.fileno(), select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 class WeightsProcess:

@@ -133,3 +133,15 @@ def test_a_worker_has_no_standard_input() -> None:
         assert os.readlink(f"/proc/{worker.process.pid}/fd/0") == "/dev/null"
     finally:
         worker.end(0.1)
+
+
+def test_a_stopped_worker_that_reads_no_more_is_ended_all_the_same() -> None:
+    worker = WorkerProcess(("transformers",))
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    os.set_blocking(worker.pipe.fileno(), False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(worker.pipe.fileno(), bytes(4096))
+    os.set_blocking(worker.pipe.fileno(), True)
+    worker.end(0.1)
+    assert worker.process.returncode == -signal.SIGKILL

@@ -198,7 +198,7 @@ def test_a_list_of_models_that_is_none_is_a_502(models: str, kind: str, both: tu
     assert both[1].script.asked == 0
 
 
-def test_a_stream_says_so_in_its_last_event(both: tuple[Running, Nonsense]) -> None:
+def test_a_stream_ends_with_the_error_as_its_last_event(both: tuple[Running, Nonsense]) -> None:
     answer = ask(both, Script([chunk(), b"data: {oops\n\n"]), stream=True)
     events = [line.removeprefix("data: ") for line in answer.text.split("\n\n") if line]
     assert "Good " in answer.text
