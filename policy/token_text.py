@@ -38,6 +38,8 @@ class TextStream:
         if token_id in self._texts.special:
             return ""
         octets = self._texts.octets(token_id)
+        if octets == b"":  # no token of this tokenizer
+            return ""
         if octets is not None:
             if self._last is None and self._texts.strips_start:
                 octets = octets.removeprefix(b" ")
