@@ -74,6 +74,7 @@ def token_text(tokenizer: Tokenizer, token_id: int, *, is_first: bool = False) -
     texts = token_texts(tokenizer)
     octets = texts.octets(token_id)
     if octets is not None:
+        octets = octets.removeprefix(b" ") if is_first and texts.strips_start else octets
         return octets.decode("utf-8", "replace"), octets
     text = texts.text(token_id, None if is_first else texts.anchor)
     return text, text.encode("utf-8", "replace")

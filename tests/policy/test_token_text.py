@@ -82,6 +82,7 @@ def test_tokens_keep_their_spaces_and_bytes() -> None:
     assert token_text(mistral, token) == (" the", b" the")
     assert token_text(mistral, token, is_first=True) == ("the", b"the")
     assert token_text(mistral, byte_ids(mistral, b"\xe4")[0]) == ("\ufffd", b"\xe4")
+    assert token_text(mistral, byte_ids(mistral, b" ")[0], is_first=True) == ("", b"")
     assert token_text(mistral, byte_ids(mistral, b"\n")[0]) == ("\n", b"\n")
     assert token_text(mistral, mistral.convert_tokens_to_ids("</s>")) == ("</s>", b"</s>")
     gemma = shaped_tokenizer("gemma")
