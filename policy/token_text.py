@@ -38,6 +38,8 @@ class TextStream:
         if token_id in self._texts.special:
             return ""
         octets = self._texts.octets(token_id)
+        if octets == b"":  # no token of this tokenizer
+            return ""
         if octets is not None:
             if self._last is None and self._texts.strips_start:
                 octets = octets.removeprefix(b" ")
@@ -72,6 +74,7 @@ def token_text(tokenizer: Tokenizer, token_id: int, *, is_first: bool = False) -
     texts = token_texts(tokenizer)
     octets = texts.octets(token_id)
     if octets is not None:
+        octets = octets.removeprefix(b" ") if is_first and texts.strips_start else octets
         return octets.decode("utf-8", "replace"), octets
     text = texts.text(token_id, None if is_first else texts.anchor)
     return text, text.encode("utf-8", "replace")

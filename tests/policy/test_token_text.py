@@ -70,12 +70,19 @@ def test_bytes_that_make_no_character_do_not_stop_the_text(name: str) -> None:
     assert "".join(endless.feed(token) for token in byte_ids(tokenizer, b"\xe4" * 500)) == "\ufffd" * 499
 
 
+def test_an_id_that_the_tokenizer_lacks_is_no_beginning() -> None:
+    mistral = shaped_tokenizer("mistral")
+    the = mistral.convert_tokens_to_ids("▁the")
+    assert decode(mistral, [100_000, the, 100_000, the]) == mistral.backend_tokenizer.decode([the, the]) == "the the"
+
+
 def test_tokens_keep_their_spaces_and_bytes() -> None:
     mistral = shaped_tokenizer("mistral")
     token = mistral.convert_tokens_to_ids("▁the")
     assert token_text(mistral, token) == (" the", b" the")
     assert token_text(mistral, token, is_first=True) == ("the", b"the")
     assert token_text(mistral, byte_ids(mistral, b"\xe4")[0]) == ("\ufffd", b"\xe4")
+    assert token_text(mistral, byte_ids(mistral, b" ")[0], is_first=True) == ("", b"")
     assert token_text(mistral, byte_ids(mistral, b"\n")[0]) == ("\n", b"\n")
     assert token_text(mistral, mistral.convert_tokens_to_ids("</s>")) == ("</s>", b"</s>")
     gemma = shaped_tokenizer("gemma")
