@@ -28,6 +28,8 @@ VALUES = st.recursive(
 )
 GOOD = {"prompt": "Hi", "completion": "Hello!", "label": True}
 
+LINES = {"Content-Type": "application/x-ndjson"}
+
 
 def split(body: bytes, cuts: Iterable[int], max_bytes: int = 10_000) -> list[tuple[int, bytes | ValueError]]:
     splitter, found, last = RecordSplitter(max_bytes), [], 0
@@ -102,7 +104,7 @@ BAD_RECORDS = [
 def test_bad_values_in_an_import_cost_that_record_alone(served: Running, form: str) -> None:
     records = [json.dumps(GOOD), *BAD_RECORDS, json.dumps({**GOOD, "prompt": "Ho"})]
     body = "[" + ",\n".join(records) + "]" if form == "array" else "\n".join(records)
-    report = served.http.post("/v1/import", content=body).json()
+    report = served.http.post("/v1/import", content=body, headers=LINES).json()
     assert (report["imported"], report["skipped"]) == (2, len(BAD_RECORDS)), report
     assert [error.split(":")[0] for error in report["errors"]] == [f"record {2 + at}" for at in range(len(BAD_RECORDS))]
     for path in ("/v1/feedback", "/v1/export?format=raw", "/v1/export?format=unpaired", "/v1/raters"):
@@ -145,7 +147,7 @@ def raw_record(served: Running) -> dict[str, Any]:
 def test_a_raw_record_is_checked_field_by_field(shared: Running, side: str, name: str, value: Any, reason: str) -> None:
     wrong = raw_record(shared)
     wrong[side] = {**wrong[side], name: value}
-    report = shared.http.post("/v1/import", content=json.dumps(wrong)).json()
+    report = shared.http.post("/v1/import", content=json.dumps(wrong), headers=LINES).json()
     assert report["imported"] == 0
     assert reason in report["errors"][0], report
 
@@ -236,12 +238,12 @@ def test_a_body_of_empty_lists_is_given_up(read: Callable[..., ImportReport]) ->
 def test_an_import_over_its_limit_is_413_and_what_came_before_stays(tmp_path: Path) -> None:
     lines = "\n".join(json.dumps({**GOOD, "completion": f"{at} " + "x" * 5000}) for at in range(1200))
     with running(tmp_path / "data", limits__body_mb=0.01, limits__import_mb=4.0) as served:
-        over = served.http.post("/v1/import", content=lines)
+        over = served.http.post("/v1/import", content=lines, headers=LINES)
         assert (over.status_code, over.json()["error"]["code"]) == (413, "body_too_large")
         unannounced = served.http.post(
-            "/v1/import", content=iter([lines.encode()[:3_000_000], lines.encode()[:3_000_000]])
+            "/v1/import", content=iter([lines.encode()[:3_000_000], lines.encode()[:3_000_000]]), headers=LINES
         )
         assert unannounced.status_code == 413
         assert 0 < len(served.http.get("/v1/feedback", params={"limit": 500}).json()["data"]) <= 500
-        inside = served.http.post("/v1/import", content=lines[:3_000_000])
+        inside = served.http.post("/v1/import", content=lines[:3_000_000], headers=LINES)
         assert inside.status_code == 200
