@@ -99,7 +99,7 @@ ANSWERS: Mapping[str, Answers] = {
 _NAME = "!-.0-~\u00a1-\u00ac\u00ae-\u00ff"
 HEADERS = {
     "x-attune-rater": {"maxLength": 128, "pattern": f"^[{_NAME}]([ {_NAME}]*[{_NAME}])?$"},
-    "x-openwebui-user-id": {"maxLength": 118, "pattern": f"^[ {_NAME}]*$"},
+    "x-openwebui-user-id": {"maxLength": 118, "pattern": f"^([ {_NAME}]*[{_NAME}])?$"},
 }
 OPEN_PATHS = ("/health", "/healthz", "/readyz", "/metrics")  # they ask for no key
 BEYOND_JSON = {  # bodies that a route reads itself
@@ -176,9 +176,19 @@ def _without_null(schema: Json) -> Json:
     return {**rest, **choices[0]} if len(choices) == 1 else schema
 
 
+# What OpenAPI 3.2 has for one event of a stream; readers of 3.1 see the text alone.
+_EVENT = {
+    "type": "object",
+    "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": {"type": "string"}},
+}
+
+
 def _answer(answers: Answers) -> Json:
     content = {
-        media: {"schema": {"type": "string", "description": model} if isinstance(model, str) else _ref(model)}
+        media: {
+            "schema": {"type": "string", "description": model} if isinstance(model, str) else _ref(model),
+            **({"itemSchema": _EVENT} if media == EVENTS else {}),
+        }
         for media, model in answers.content.items()
     }
     return {"description": "The answer." if content else "Done.", **({"content": content} if content else {})}
