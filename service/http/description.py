@@ -176,21 +176,18 @@ def _without_null(schema: Json) -> Json:
     return {**rest, **choices[0]} if len(choices) == 1 else schema
 
 
-# What OpenAPI 3.2 has for one event of a stream; readers of 3.1 see the text alone.
-_EVENT = {
-    "type": "object",
-    "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": {"type": "string"}},
-}
+def _schema(media: str, model: type[BaseModel] | str) -> Json:
+    """Return the schema of a content. Before OpenAPI 3.2 that of a stream is the schema of each of its events."""
+    if not isinstance(model, str):
+        return _ref(model)
+    if media == EVENTS:
+        fields = {name: {"type": "string"} for name in ("id", "event", "data")}
+        return {"type": "object", "description": model, "properties": fields}
+    return {"type": "string", "description": model}
 
 
 def _answer(answers: Answers) -> Json:
-    content = {
-        media: {
-            "schema": {"type": "string", "description": model} if isinstance(model, str) else _ref(model),
-            **({"itemSchema": _EVENT} if media == EVENTS else {}),
-        }
-        for media, model in answers.content.items()
-    }
+    content = {media: {"schema": _schema(media, model)} for media, model in answers.content.items()}
     return {"description": "The answer." if content else "Done.", **({"content": content} if content else {})}
 
 
