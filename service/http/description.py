@@ -99,7 +99,7 @@ ANSWERS: Mapping[str, Answers] = {
 _NAME = "!-.0-~\u00a1-\u00ac\u00ae-\u00ff"
 HEADERS = {
     "x-attune-rater": {"maxLength": 128, "pattern": f"^[{_NAME}]([ {_NAME}]*[{_NAME}])?$"},
-    "x-openwebui-user-id": {"maxLength": 118, "pattern": f"^[ {_NAME}]*$"},
+    "x-openwebui-user-id": {"maxLength": 118, "pattern": f"^([ {_NAME}]*[{_NAME}])?$"},
 }
 OPEN_PATHS = ("/health", "/healthz", "/readyz", "/metrics")  # they ask for no key
 BEYOND_JSON = {  # bodies that a route reads itself
@@ -176,11 +176,18 @@ def _without_null(schema: Json) -> Json:
     return {**rest, **choices[0]} if len(choices) == 1 else schema
 
 
+def _schema(media: str, model: type[BaseModel] | str) -> Json:
+    """Return the schema of a content. Before OpenAPI 3.2 that of a stream is the schema of each of its events."""
+    if not isinstance(model, str):
+        return _ref(model)
+    if media == EVENTS:
+        fields = {name: {"type": "string"} for name in ("id", "event", "data")}
+        return {"type": "object", "description": model, "properties": fields}
+    return {"type": "string", "description": model}
+
+
 def _answer(answers: Answers) -> Json:
-    content = {
-        media: {"schema": {"type": "string", "description": model} if isinstance(model, str) else _ref(model)}
-        for media, model in answers.content.items()
-    }
+    content = {media: {"schema": _schema(media, model)} for media, model in answers.content.items()}
     return {"description": "The answer." if content else "Done.", **({"content": content} if content else {})}
 
 
