@@ -21,6 +21,7 @@ VALUES: dict[str, Any] = {
     "device": "cuda",
     "vllm": "http://one:1/v1",
     "compare": "a=http://one",
+    "origins": "https://chat.example",
     "reward_model.functions": "module:function",
     "rollout.minibatches": 3,
     "ppo.kl_weight": 0.5,
