@@ -1,6 +1,7 @@
 """GET /v1/events: what happens, as server-sent events that a client can resume where they broke off."""
 
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -40,10 +41,13 @@ async def events(
 
 async def _events(feed: EventFeed, caller: Caller, seq: int) -> AsyncIterator[bytes]:
     yield b"retry: 1000\n\n"
+    last_sent = time.monotonic()
     async for found in feed.follow(seq, QUIET_S):
         frames = b"".join(_frame(one, caller) for one in found)
-        if frames or not found:  # what happened may be nothing to this caller
+        # what happens may be nothing to this caller for hours
+        if frames or not found or time.monotonic() - last_sent >= QUIET_S:
             yield frames or b": nothing new\n\n"
+            last_sent = time.monotonic()
 
 
 def _frame(event: Event, caller: Caller) -> bytes:
