@@ -15,9 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
+from service.auth import Caller
 from service.errors import TooManyRequests
 from service.event_feed import EventFeed, StreamCounts
 from service.lifecycle import Service
+from service.routes import events
 from store.api_keys import make_key
 from store.events import Event
 from tests.service.running import Running, running, serve_settings, wait_until
@@ -154,6 +156,25 @@ def test_a_quiet_stream_sends_comments_and_every_stream_ends_with_the_service() 
         feed.close()
         assert await waiting is None
         assert await anext(stream, None) is None
+
+    asyncio.run(in_time(check()))
+
+
+@pytest.mark.parametrize(("quiet_s", "comments"), [(0.0, 3), (60.0, 0)])
+def test_a_stream_on_which_only_others_events_happen_sends_comments_too(
+    quiet_s: float, comments: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class BusyFeed(EventFeed):
+        async def follow(self, after: int, quiet_s: float) -> AsyncIterator[list[Event]]:
+            for seq in range(3):
+                yield [Event(seq, "completion", {"rater": "somebody else"}, "")]
+
+    monkeypatch.setattr(events, "QUIET_S", quiet_s)
+
+    async def check() -> None:
+        caller = Caller("key", "me", ("chat",))
+        sent = [part async for part in events._events(BusyFeed(Store().read, latest=0), caller, 0)]
+        assert sent == [b"retry: 1000\n\n"] + comments * [b": nothing new\n\n"]
 
     asyncio.run(in_time(check()))
 
