@@ -64,9 +64,13 @@ class WorkerProcess:
         theirs.close()
         os.close(beats_out)
         self.hung, self._hang_s = "", hang_s
-        self._watchdog = Watchdog(beats_in, hang_s or math.inf, self._kill_hung)
+        self._watchdog = Watchdog(beats_in, hang_s or math.inf, self._kill_hung, self.process.pid)
         self.pipe = Connection(ours.detach())
         self.kinds = kinds
+
+    def limit_steps(self, step_s: float) -> None:
+        """Count a process as hung, though it computes, after `step_s` seconds without a sign of life; 0 means never."""
+        self._watchdog.busy_limit_s = step_s or math.inf
 
     def send(self, message: tuple[Any, ...]) -> None:
         """Send one message. Raises OSError when the child is gone."""
@@ -204,6 +208,7 @@ class RunnerProcess:
         if status != "loaded":
             worker.end()
             raise RunnerFailed(f"version {source.number} cannot be loaded: {rest[0]}")
+        worker.limit_steps(options.step_s)  # not before: loading has a limit of its own
         kind, context_length, vocabulary, skipped = rest
         if skipped:
             log.warning("version %d runs on %s, since %s", source.number, kind, skipped)
