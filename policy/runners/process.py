@@ -95,7 +95,7 @@ class WorkerProcess:
         self.end(0.1)
         raise RunnerFailed(f"{what} was not loaded within {timeout_s:.0f} s")
 
-    def end(self, wait_s: float = 5.0) -> None:
+    def end(self, wait_s: float = 3.0) -> None:
         """Ask it to end; kill it after `wait_s`."""
         self._watchdog.close()
         if self._lock.acquire(timeout=wait_s):  # not free: a child that reads no more is killed
@@ -109,6 +109,11 @@ class WorkerProcess:
             self.process.kill()
             self.process.wait()
         self.pipe.close()
+
+    def kill(self) -> None:
+        """End it now, whoever waits for it."""
+        self._watchdog.close()
+        self.process.kill()
 
     def _kill_hung(self) -> None:
         self.hung = f"gave no sign of life for {self._hang_s:g} s and was killed"
@@ -186,9 +191,11 @@ class RunnerProcess:
         *,
         spare: WorkerProcess | None = None,
         timeout_s: float = 600.0,
+        started: Callable[[WorkerProcess], None] = lambda _: None,
     ) -> "RunnerProcess":
         """Load a version into a worker (`spare`, if it is still alive) and return its runner.
 
+        `started` gets each worker before it loads, so that another thread can end it.
         An engine that crashes while loading, or that cannot load the version, is skipped. Raises RunnerFailed with the
         worker's reason, or without a response within `timeout_s`.
         """
@@ -198,13 +205,14 @@ class RunnerProcess:
             if spare is not None and spare.process.poll() is None and spare.kinds == kinds
             else WorkerProcess(kinds, options.hang_s)
         )
+        started(worker)
         try:
             status, *rest = worker.ask(("load", source, options, kinds), f"version {source.number}", timeout_s)
         except WorkerCrashed as error:
             if len(kinds) == 1:
                 raise
             log.warning("%s does not run on this machine: %s", kinds[0], error)
-            return cls.load(source, replace(options, kinds=kinds[1:]), timeout_s=timeout_s)
+            return cls.load(source, replace(options, kinds=kinds[1:]), timeout_s=timeout_s, started=started)
         if status != "loaded":
             worker.end()
             raise RunnerFailed(f"version {source.number} cannot be loaded: {rest[0]}")
