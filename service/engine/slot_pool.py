@@ -137,9 +137,10 @@ class SlotPool:
         for task in [*self._loading.values(), *self._tasks]:
             task.cancel()
         self.cut_all("the service is stopping")
-        for slot in [*self.slots.values(), *self._leaving]:
+        slots = [*self.slots.values(), *self._leaving]
+        for slot in slots:
             slot.state = SlotState.CLOSED
-            await asyncio.get_running_loop().run_in_executor(self._threads, slot.runner.close)
+        await asyncio.gather(*(asyncio.to_thread(slot.runner.close) for slot in slots))
         self.slots.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
