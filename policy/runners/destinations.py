@@ -66,7 +66,7 @@ def check_address(address: Address) -> None:
     """
     inner = _embedded(address)
     if inner.is_unspecified:
-        raise ForbiddenAddress(f"a server listens at {address}, and nobody can be asked there; write 127.0.0.1 or [::1]")
+        raise ForbiddenAddress(f"servers listen at {address}, but nobody is asked there; write 127.0.0.1 or [::1]")
     wrong = (
         inner.is_link_local
         or inner.is_multicast

@@ -159,7 +159,7 @@ class SamplingBody(Body):
     frequency_penalty: Penalty | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: str | None = None
+    user: Annotated[str, Field(max_length=512)] | None = None
     metadata: Metadata | None = None
     # OpenAI's, without effect on the answer here
     store: bool | None = None

@@ -318,6 +318,12 @@ def until_closed_after(served: Running, request: bytes) -> int:
         return until_closed(connection).count(b"HTTP/1.1 200 OK")
 
 
+def test_a_slash_too_many_redirects_nobody_to_plain_http(shared: Running) -> None:
+    for method, path in (("GET", "/v1/models/"), ("POST", "/v1/chat/completions/"), ("GET", "/docs/")):
+        response = shared.http.request(method, path)
+        assert (response.status_code, response.json()["error"]["code"]) == (404, "unknown_url"), path
+
+
 def test_health_is_healthz(shared: Running) -> None:
     assert shared.http.get("/health").json() == shared.http.get("/healthz").json() == {"status": "alive"}
 

@@ -58,6 +58,7 @@ def refused(served: Running, path: str, body: Any) -> tuple[int, str | None, str
         ({"n": 1.5}, "n", "n: must be an integer, not 1.5"),
         ({"n": True}, "n", "n: must be an integer, not a boolean"),
         ({"stream": "yes"}, "stream", 'stream: must be true or false, not "yes"'),
+        ({"user": "u" * 513}, "user", "user: must have at most 512 characters, not 513"),
         ({"stop": {}}, "stop", "stop: must be a string or a list of strings"),
         ({"stop": ["a", 1]}, "stop[1]", "stop[1]: must be a string, not 1"),
         ({"stop": ["a"] * 9}, "stop", "stop: must hold at most 8 items, not 9"),
