@@ -78,7 +78,9 @@ def test_a_worker_that_hangs_while_it_loads_ends_with_the_model(tmp_path: Path) 
     assert model._spare is not None
     pid = model._spare.process.pid
     os.kill(pid, signal.SIGSTOP)
-    base = Version(number=0, parent=None, state="live", digest="d", folder="", watermark=0, algorithm="base", created_at="")
+    base = Version(
+        number=0, parent=None, state="live", digest="d", folder="", watermark=0, algorithm="base", created_at=""
+    )
     with ThreadPoolExecutor(1) as threads:
         loading = threads.submit(model.load, base)
         wait_until(lambda: model._spare is None and len(model._workers) == 1, 10, "it loads")
