@@ -68,7 +68,7 @@ def refused(served: Running, path: str, body: Any) -> tuple[int, str | None, str
         ({"tools": [{}]}, "tools", "tools is not supported by this service; leave it out"),
         ({"functions": 0}, "functions", "functions is not supported by this service; leave it out"),
     ],
-    ids=range(25),
+    ids=range(26),
 )
 def test_a_chat_is_refused_in_its_own_terms(shared: Running, body: dict[str, Any], param: str, message: str) -> None:
     whole = {"model": "attune", "messages": HI, **body}
