@@ -37,10 +37,11 @@ def test_silence_is_noticed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_process_that_ended_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "BEAT_S", 0.02)
+    before = set(threading.enumerate())  # runners of other tests are watched
     beats_in, beats_out = os.pipe()
     Watchdog(beats_in, 0.1, lambda: pytest.fail("it ended, which others notice"))
     os.close(beats_out)
-    wait_for(lambda: not any(thread.name == "watchdog" for thread in threading.enumerate()))
+    wait_for(lambda: not any(thread.name == "watchdog" for thread in {*threading.enumerate()} - before))
 
 
 def test_a_stuck_step_ends_the_beats_and_its_end_brings_them_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def test_a_worker_that_hangs_while_it_loads_ends_with_the_model(tmp_path: Path) 
 
 def test_a_stopped_learner_is_killed_and_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.learner_child.WAITS_S", (0.05,))
-    starts, reasons = list[int](), list[str]()
+    starts, reasons, before = list[int](), list[str](), set(threading.enumerate())
 
     async def run() -> None:
         child = LearnerChild([sys.executable, "-c", BEATING], tmp_path / "learner.log", hang_s=4.0)
@@ -135,7 +135,8 @@ def test_a_stopped_learner_is_killed_and_started_again(tmp_path: Path, monkeypat
     asyncio.run(asyncio.wait_for(run(), 60))
     assert reasons == ["the learner gave no sign of life for 4 s and was killed"]
     assert not Path(f"/proc/{starts[0]}").exists()
-    wait_until(lambda: not any(thread.name == "watchdog" for thread in threading.enumerate()), 10, "nobody watches")
+    new = lambda: {*threading.enumerate()} - before  # noqa: E731 -- models of other tests are watched
+    wait_until(lambda: not any(thread.name == "watchdog" for thread in new()), 10, "nobody watches")
 
 
 @pytest.mark.fire
