@@ -10,7 +10,6 @@ from importlib.metadata import version as installed_version
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 
-from service.door import Door
 from service.errors import CannotStart, install_error_handlers
 from service.http.caller_checks import require_caller
 from service.http.cors import Cors
@@ -22,6 +21,7 @@ from service.learner_child import LearnerChild
 from service.lifecycle import MakeModel, Service
 from service.limits import BodyLimit
 from service.metrics import RequestMetrics
+from service.request_checks import RequestChecks
 from service.request_ids import RequestIds
 from service.routes import (
     chat,
@@ -108,7 +108,7 @@ def create_app(
         before=require_caller,
     )
     app.add_middleware(Head)
-    app.add_middleware(Door, origins=settings.origins)
+    app.add_middleware(RequestChecks, origins=settings.origins)
     if settings.origins:
         app.add_middleware(Cors, origins=settings.origins)
     app.add_middleware(RequestMetrics)

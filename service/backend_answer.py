@@ -21,8 +21,8 @@ from service.backend_stream import MOST_CHARACTERS, NoAnswer, check_head, model_
 from service.context_fit import Prompt
 from service.engine.generation import Generation, TextGeneration, Token
 from service.errors import BackendDown, BadRequest, RequestError
-from service.held_threads import PromptThreads
 from service.model import Model
+from service.prompt_threads import PromptThreads
 from store.completions import Completion
 
 log = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ from service.engine.router import LIVE_NAME, Route, pinned_number
 from service.engine.slot_pool import SlotPool
 from service.engine.slots import Lease
 from service.errors import ModelNotFound, NotFound, Overloaded, RequestError
-from service.held_threads import PromptThreads
 from service.local_answer import LocalAnswer
 from service.metrics import Metrics
 from service.model import Model
+from service.prompt_threads import PromptThreads
 from service.settings import ServeSettings
 from store.conversations import check_can_continue
 from store.errors import UnknownConversation, UnknownVersion

@@ -49,7 +49,8 @@ class EventFeed:
 
         It ends when the service stops, and for a reader so slow that what it lacks is not in memory any more.
         """
-        after = min(after, self.latest)
+        if after > self.latest and not await self._read(after - 1, 1):
+            after = self.latest  # the number of an event of another database; else it is in the store and comes soon
         while after < self._floor and not self.closed:
             async with self._catching_up:
                 found = await self._read(after, BATCH)

@@ -16,8 +16,8 @@ from service.engine.generation import Generation, Token
 from service.engine.router import Route, version_name
 from service.engine.slots import Lease
 from service.errors import AnswerCut, EngineFailed
-from service.held_threads import run_held
 from service.model import Model
+from service.prompt_threads import run_shielded
 
 log = logging.getLogger(__name__)
 SEEDS = 2**32
@@ -83,7 +83,7 @@ class LocalAnswer(Answer):
             prompt = self.prompts[generation.index // self.request.n]
             work = partial(runner.alternatives, prompt.ids, generation.ids[: len(plain)], count)
             try:
-                found = await run_held(ALTERNATIVES_POOL, work)
+                found = await run_shielded(ALTERNATIVES_POOL, work)
             except (PolicyError, TimeoutError) as error:
                 raise EngineFailed(f"{self.model_name} gave no alternatives: {error}; try again") from error
             shown.append([_with(token, likeliest) for token, likeliest in zip(plain, found, strict=True)])

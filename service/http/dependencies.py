@@ -6,9 +6,9 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 
 from service.auth import OPEN_WEBUI, Caller, find_caller
-from service.door import require_local
 from service.errors import Forbidden, Unauthorized
 from service.lifecycle import Service
+from service.request_checks import require_local
 
 
 def service_of(request: Request) -> Service:

@@ -105,6 +105,21 @@ def test_a_number_from_the_future_means_from_now_on() -> None:
     asyncio.run(in_time(check()))
 
 
+def test_who_is_ahead_of_the_feed_gets_no_event_twice() -> None:
+    """Another process has written events that the service has not read yet."""
+
+    async def check() -> None:
+        store = Store(5)
+        feed = EventFeed(store.read, latest=5)
+        store.add(3)
+        waiting = asyncio.create_task(take(feed.follow(7, quiet_s=60), 1))
+        await asyncio.sleep(0.01)
+        feed.publish(8)
+        assert await waiting == [8]
+
+    asyncio.run(in_time(check()))
+
+
 def test_a_reader_that_falls_behind_is_ended_and_resumes_without_a_gap() -> None:
     async def check() -> None:
         store = Store(0)

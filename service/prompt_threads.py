@@ -13,7 +13,9 @@ T = TypeVar("T")
 LONG = 32_768  # characters: prompts with more have a thread of their own
 
 
-async def run_held(pool: ThreadPoolExecutor, work: Callable[[], T], interrupt: Callable[[], None] | None = None) -> T:
+async def run_shielded(
+    pool: ThreadPoolExecutor, work: Callable[[], T], interrupt: Callable[[], None] | None = None
+) -> T:
     """Return what `work` gives, on a thread of `pool`.
 
     A cancelled caller takes back work that has not begun. Else it calls `interrupt` and waits for the end: whoever
@@ -44,7 +46,7 @@ class PromptThreads:
         pool, interrupted = self._long if num_characters > LONG else self._short, threading.Event()
         self._open.add(interrupted)
         try:
-            return await run_held(pool, lambda: work(interrupted.is_set), interrupted.set)
+            return await run_shielded(pool, lambda: work(interrupted.is_set), interrupted.set)
         except Interrupted as error:
             raise Overloaded("the service is stopping", code="shutting_down", retry_after_s=5) from error
         finally:

@@ -34,7 +34,7 @@ FORWARDING = (
 _ALWAYS = {"X-Content-Type-Options": "nosniff", "Cross-Origin-Resource-Policy": "same-origin"}
 
 
-class Door:
+class RequestChecks:
     """ASGI middleware that refuses malformed hosts, other sites' pages and bodies that are not JSON."""
 
     def __init__(self, app: ASGIApp, origins: Collection[str] = ()) -> None:

@@ -8,10 +8,10 @@ from starlette.datastructures import Headers
 
 from service.addresses import host_of, is_loopback, network_of
 from service.app import ROUTERS
-from service.door import SAFE_METHODS, is_cross_site
 from service.errors import CannotStart
 from service.http.caller_checks import caller_checks
 from service.origins import check_origin
+from service.request_checks import SAFE_METHODS, is_cross_site
 from service.settings import load_settings
 from store.api_keys import make_key
 from tests.service.raw_http import connected, exchange, get, parsed, until_closed

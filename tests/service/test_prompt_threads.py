@@ -15,8 +15,8 @@ import pytest
 
 from policy.errors import Interrupted
 from service.errors import Overloaded
-from service.held_threads import LONG, PromptThreads, run_held
 from service.http.large_bodies import LARGE, REST_S, LargeBodies, Turns
+from service.prompt_threads import LONG, PromptThreads, run_shielded
 from store.api_keys import make_key
 from tests.service.parrot import ParrotEncoder, ParrotModel
 from tests.service.raw_http import connected
@@ -111,7 +111,7 @@ def test_a_cancelled_caller_holds_its_thread_and_takes_back_what_has_not_begun()
             began.append(1)
             free.wait(10)
 
-        first, second = (asyncio.create_task(run_held(pool, work)) for _ in range(2))
+        first, second = (asyncio.create_task(run_shielded(pool, work)) for _ in range(2))
         await asyncio.sleep(0.05)
         second.cancel()
         first.cancel()
