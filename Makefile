@@ -29,7 +29,7 @@ types: $(VENV)/.ready-to-test  ## Mypy
 unit: $(VENV)/.ready-to-test  ## The tests alone; the last lines show the seconds per room
 	$(BIN)/python -m pytest -q
 
-test-fire: $(VENV)/.ready-to-test  ## Attacks at length against the running service, 10,000 made-up requests among them (about 20 minutes)
+test-fire: $(VENV)/.ready-to-test  ## Attacks at length against the running service, 10,000 made-up requests among them
 	$(BIN)/python -m pytest -q -m fire
 
 # torch goes first: whatever depends on it would otherwise choose its own build of it
