@@ -1,4 +1,4 @@
-"""Bad values, wherever they come in: 400 in OpenAI's shape before anything is generated or stored, and lists stay whole."""
+"""Bad values, wherever they come in: 400 before anything is generated or stored, and lists stay whole."""
 
 from collections.abc import Iterator
 from typing import Any
