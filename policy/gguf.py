@@ -16,7 +16,9 @@ from policy.model import read_config
 from policy.weights import Array, merged_tensors
 
 ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
-TYPES = ("f16", "f32", "q8_0", "q4_0")
+TYPES = ("f16", "f32", "q8_0", "q4_0", "q4_k")
+# Numbers in a block of llama.cpp's own quantizations, and their bytes; rows of another length get q5_0.
+_Q4_K = (256, 144)
 _BLOCK = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
@@ -106,29 +108,41 @@ def _describe(writer: Any, config: dict[str, Any], dtype: str) -> None:
     writer.add_rope_freq_base(float(config.get("rope_theta") or rope.get("rope_theta") or 10000.0))
     writer.add_rope_dimension_count(head_size)
     writer.add_vocab_size(config["vocab_size"])
-    writer.add_file_type({"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 7}[dtype])
+    writer.add_file_type({"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 7, "q4_k": 14}[dtype])
 
 
 def _named_tensors(base: Path, adapter: Path | None, config: dict[str, Any]) -> Iterator[tuple[str, Array]]:
-    heads = config["num_attention_heads"]
-    kv_heads = config.get("num_key_value_heads") or heads
     for name, tensor in merged_tensors(base, adapter):
-        if name in _TOP:
-            yield _TOP[name], tensor
-            continue
-        layer, _, module = name.removeprefix("model.layers.").partition(".")
-        module, _, kind = module.rpartition(".")
-        if module not in _BLOCK:
-            if module.endswith("rotary_emb"):
-                continue  # old checkpoints store the frequencies, which follow from the configuration
+        written = tensor_name(name)
+        if written is not None:
+            yield written, rows_in_pairs(name, tensor, config)
+        elif ".rotary_emb." not in name:  # old checkpoints store the frequencies, which follow from the configuration
             raise UnsupportedModel(f"the tensor {name} in {base} has no name in a GGUF file of this architecture")
-        if ARCHITECTURES[config["model_type"]] == "llama" and module in ("self_attn.q_proj", "self_attn.k_proj"):
-            tensor = _interleave(tensor, heads if module.endswith("q_proj") else kv_heads)
-        yield f"blk.{layer}.{_BLOCK[module]}.{kind}", tensor
+
+
+def tensor_name(name: str) -> str | None:
+    """Return the name in a GGUF file of a tensor of transformers, None where it has none."""
+    if name in _TOP:
+        return _TOP[name]
+    layer, _, module = name.removeprefix("model.layers.").partition(".")
+    module, _, kind = module.rpartition(".")
+    return f"blk.{layer}.{_BLOCK[module]}.{kind}" if module in _BLOCK else None
+
+
+def rows_in_pairs(name: str, tensor: Array, config: dict[str, Any]) -> Array:
+    """Return a tensor with its rows in GGUF's order, which differs for queries and keys of the llama architecture.
+
+    In transformers the rows of a head are two halves (rotate-half), there they are pairs.
+    """
+    heads = config["num_attention_heads"]
+    if ARCHITECTURES[config["model_type"]] == "llama" and ".self_attn.k_proj." in name:
+        return _interleave(tensor, config.get("num_key_value_heads") or heads)
+    if ARCHITECTURES[config["model_type"]] == "llama" and ".self_attn.q_proj." in name:
+        return _interleave(tensor, heads)
+    return tensor
 
 
 def _interleave(weight: Array, heads: int) -> Array:
-    """Reorder each head's rows from halves (rotate-half, as in transformers) to pairs (as in GGUF's llama)."""
     return (
         weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
     )
@@ -141,6 +155,14 @@ def _add(writer: Any, name: str, tensor: Array, dtype: str) -> None:
         writer.add_tensor(name, np.ascontiguousarray(tensor, dtype=np.float32))
     elif dtype in ("q8_0", "q4_0") and tensor.shape[-1] % 32 == 0:
         kind = GGMLQuantizationType[dtype.upper()]
+        writer.add_tensor(name, quants.quantize(np.ascontiguousarray(tensor), kind), raw_dtype=kind)
+    elif dtype == "q4_k" and tensor.shape[-1] % _Q4_K[0] == 0:
+        from policy.runners.llamacpp_library import quantized
+
+        kind = GGMLQuantizationType.Q4_K
+        writer.add_tensor(name, quantized(tensor, int(kind), *_Q4_K), raw_dtype=kind)
+    elif dtype == "q4_k" and tensor.shape[-1] % 32 == 0:
+        kind = GGMLQuantizationType.Q5_0
         writer.add_tensor(name, quants.quantize(np.ascontiguousarray(tensor), kind), raw_dtype=kind)
     else:
         writer.add_tensor(name, tensor.astype(np.float16))

@@ -1,0 +1,105 @@
+"""The plain sampler (policy/sampler.py) for one row of logits, in numpy: runners without torch sample with it."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from policy.runners.base import SamplingSettings
+from policy.weights import Array
+
+LIKELY = (1e-3, 1e-6, 0.0)  # relative to the likeliest token: a first cut, so that few tokens are sorted
+
+
+def uniform_number(seed: int, step: int) -> float:
+    """Return a pseudo-random number in [0, 1), the same for the same seed and step."""
+    octets = hashlib.blake2b(f"{seed}:{step}".encode(), digest_size=8).digest()
+    return (int.from_bytes(octets, "little") >> 11) * 2.0**-53
+
+
+def sampled_token(logits: Array, settings: SamplingSettings, history: Sequence[int]) -> tuple[int, float]:
+    """Return (token, raw log-probability in nats) from `logits` (V,), which stay unchanged.
+
+    `history` are the completion's tokens so far. The token is that of `policy.sampler.sampled_tokens`.
+    """
+    chances, top = _chances(logits)
+    scores = _penalized(logits, settings, history)
+    if settings.temperature == 0:
+        token = int(scores.argmax())
+    else:
+        number = uniform_number(settings.seed, len(history))
+        if scores is not logits or settings.temperature != 1.0:
+            scores = scores / np.float32(settings.temperature)
+            token = _picked(_chances(scores)[0], scores, settings, number)
+        else:
+            token = _picked(chances, scores, settings, number)
+    return token, float(logits[token]) - top - math.log(float(chances.sum(dtype=np.float64)))
+
+
+def token_logps(logits: Array, tokens: Sequence[int]) -> list[float]:
+    """Return the log-probability (nats) of one token for each row of `logits` (n, V)."""
+    found = []
+    for row, token in zip(logits, tokens, strict=True):
+        chances, top = _chances(row)
+        found.append(float(row[token]) - top - math.log(float(chances.sum(dtype=np.float64))))
+    return found
+
+
+def likeliest(logits: Array, count: int) -> list[tuple[int, float]]:
+    """Return the `count` likeliest tokens of `logits` (V,), best first, with their log-probabilities in nats."""
+    chances, top = _chances(logits)
+    whole = top + math.log(float(chances.sum(dtype=np.float64)))
+    return [(int(token), float(logits[token]) - whole) for token in _best(chances, logits, count)]
+
+
+def _chances(scores: Array) -> tuple[Array, float]:
+    """Return probabilities up to a factor, in float32, and the largest score."""
+    top = scores.max()
+    return np.exp(scores - top), float(top)
+
+
+def _penalized(logits: Array, settings: SamplingSettings, history: Sequence[int]) -> Array:
+    if not history or not (settings.presence_penalty or settings.frequency_penalty):
+        return logits
+    tokens, counts = np.unique(np.asarray(history), return_counts=True)
+    scores = logits.copy()
+    scores[tokens] -= np.float32(settings.presence_penalty)
+    scores[tokens] -= (settings.frequency_penalty * counts).astype(np.float32)
+    return scores
+
+
+def _picked(chances: Array, scores: Array, settings: SamplingSettings, number: float) -> int:
+    """Return the token at `number` of the cumulative distribution, after top-k and top-p."""
+    count = settings.top_k if 0 < settings.top_k < len(scores) else 0
+    if count or settings.top_p < 1:
+        kept = _kept(chances, scores, count, settings.top_p)
+        heaps = np.cumsum(chances[kept], dtype=np.float64)
+        return int(kept[_index(heaps, number)])
+    return _index(np.cumsum(chances, dtype=np.float64), number)
+
+
+def _index(heaps: Array, number: float) -> int:
+    return min(int(np.searchsorted(heaps, number * heaps[-1], side="right")), len(heaps) - 1)
+
+
+def _kept(chances: Array, scores: Array, count: int, top_p: float) -> Array:
+    """Return in order of id the `count` likeliest tokens (0: all), and of those the fewest that hold `top_p`."""
+    least = float(top_p * chances.sum(dtype=np.float64)) if not count else 0.0
+    best = _best(chances, scores, count, least)
+    chance = chances[best].astype(np.float64)
+    before = np.cumsum(chance) - chance
+    if top_p < 1:
+        best = best[(before < (top_p * chance.sum() if count else least)) | (before <= 0)]
+    return np.sort(best)
+
+
+def _best(chances: Array, scores: Array, count: int, least: float = 0.0) -> Array:
+    """Return the `count` likeliest tokens, or with 0 at least those that together hold `least`, best first."""
+    found = np.arange(0)
+    for limit in LIKELY:
+        found = np.flatnonzero(chances >= limit)
+        if len(found) >= count if count else chances[found].sum(dtype=np.float64) > least:
+            break
+    best = found[np.argsort(-scores[found], kind="stable")]
+    return best[:count] if count else best
