@@ -73,7 +73,7 @@ def _changed(weight: Array, change: Change | None) -> Array:
 
 
 def lora_changes(adapter: Path) -> dict[str, Change]:
-    """Return the matrices (A, B, scale) that a LoRA adapter adds, by weight. Raises UnsupportedModel for another kind."""
+    """Return what a LoRA adapter adds, by weight. Raises UnsupportedModel for another kind of adapter."""
     config = json.loads((adapter / "adapter_config.json").read_text())
     odd = [
         key for key in ("rank_pattern", "alpha_pattern", "modules_to_save", "use_dora", "lora_bias") if config.get(key)

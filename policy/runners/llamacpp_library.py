@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import importlib.util
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -205,49 +206,77 @@ def reason() -> str:
     return "; ".join(lines) or "llama.cpp gave no reason"
 
 
-class Llama:
-    """A model with its memory for keys and values: `cells` tokens, shared by sequences 0 to `sequences` - 1."""
+class Weights:
+    """A model's weights, mapped from a GGUF file, with an adapter beside them."""
 
-    def __init__(
-        self, path: Path, adapter: Path | None, *, cells: int, sequences: int, rows: int, threads: int
-    ) -> None:
-        """Map a GGUF file, with an adapter beside its weights. A batch holds at most `rows` tokens.
-
-        Raises UnsupportedModel with llama.cpp's reason.
-        """
+    def __init__(self, path: Path, adapter: Path | None) -> None:
+        """Load the files. Raises UnsupportedModel with llama.cpp's reason."""
         self._calls = library()
-        self._model = self._context = None
         settings = self._calls.llama_model_default_params()
         settings.load_mode = MMAP
-        self._model = self._calls.llama_model_load_from_file(bytes(path), settings)
-        if not self._model:
+        self.model = self._calls.llama_model_load_from_file(bytes(path), settings)
+        if not self.model:
             raise UnsupportedModel(f"llama.cpp cannot load this model: {reason()}")
-        self._context = self._calls.llama_init_from_model(self._model, self._shape(cells, sequences, rows, threads))
+        self.adapter = self._calls.llama_adapter_lora_init(self.model, bytes(adapter)) if adapter is not None else None
+        if adapter is not None and not self.adapter:
+            raise UnsupportedModel(f"llama.cpp cannot load this adapter: {reason()}")
+        self.vocabulary = int(self._calls.llama_vocab_n_tokens(self._calls.llama_model_get_vocab(self.model)))
+
+    def close(self) -> None:
+        """Release the weights, after all contexts."""
+        if self.model:
+            self._calls.llama_model_free(self.model)
+        self.model = None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The memory of a context: `cells` tokens for sequences 0 to `sequences` - 1.
+
+    A batch holds at most `rows` tokens, and the logits of at most `outputs` of them are wanted.
+
+    `is_shared`: any sequence may take any cell, and sequences may share them; otherwise each has an equal part of its
+    own. Attention over shared cells is slower, since all sequences scan those in use. `kind` is the type of a number.
+    """
+
+    cells: int
+    sequences: int
+    rows: int
+    outputs: int
+    threads: int
+    is_shared: bool
+    kind: int = F16
+
+
+class Llama:
+    """A context: the computation and its memory for keys and values."""
+
+    def __init__(self, weights: Weights, shape: Shape) -> None:
+        """Make room. Raises UnsupportedModel with llama.cpp's reason."""
+        self._calls, self.shape, self.vocabulary = library(), shape, weights.vocabulary
+        self._context = self._calls.llama_init_from_model(weights.model, self._settings(shape))
         if not self._context:
-            raise UnsupportedModel(f"llama.cpp cannot make room for {cells} tokens: {reason()}")
-        if adapter is not None:
-            self._add(adapter)
+            raise UnsupportedModel(f"llama.cpp cannot make room for {shape.cells} tokens: {reason()}")
+        if weights.adapter:
+            one, scale = (_POINTER * 1)(weights.adapter), (_FLOAT * 1)(1.0)
+            if self._calls.llama_set_adapters_lora(self._context, one, 1, scale):
+                raise UnsupportedModel(f"llama.cpp cannot use this adapter: {reason()}")
         self._memory = self._calls.llama_get_memory(self._context)
-        self.vocabulary = int(self._calls.llama_vocab_n_tokens(self._calls.llama_model_get_vocab(self._model)))
-        self.rows = rows
+        rows = shape.rows
         self._tokens, self._positions, self._owners = (np.zeros(rows, np.int32) for _ in range(3))
         self._ones, self._wanted = np.ones(rows, np.int32), np.zeros(rows, np.int8)
         self._pointers = self._owners.ctypes.data + 4 * np.arange(rows, dtype=np.uint64)
 
-    def _shape(self, cells: int, sequences: int, rows: int, threads: int) -> ContextParams:
-        shape: ContextParams = self._calls.llama_context_default_params()
-        shape.n_ctx, shape.n_seq_max, shape.kv_unified = cells, sequences, True
-        shape.n_batch = shape.n_ubatch = shape.n_outputs_max = shape.n_outputs_max_per_seq = rows
-        shape.n_threads = shape.n_threads_batch = threads
-        return shape
-
-    def _add(self, adapter: Path) -> None:
-        loaded = self._calls.llama_adapter_lora_init(self._model, bytes(adapter))
-        if not loaded:
-            raise UnsupportedModel(f"llama.cpp cannot load this adapter: {reason()}")
-        one, scale = (_POINTER * 1)(loaded), (_FLOAT * 1)(1.0)
-        if self._calls.llama_set_adapters_lora(self._context, one, 1, scale):
-            raise UnsupportedModel(f"llama.cpp cannot use this adapter: {reason()}")
+    def _settings(self, shape: Shape) -> ContextParams:
+        settings: ContextParams = self._calls.llama_context_default_params()
+        settings.n_ctx, settings.n_seq_max, settings.kv_unified = shape.cells, shape.sequences, shape.is_shared
+        settings.n_batch = settings.n_ubatch = shape.rows
+        settings.n_outputs_max = settings.n_outputs_max_per_seq = shape.outputs
+        settings.n_threads = settings.n_threads_batch = shape.threads
+        settings.type_k = settings.type_v = shape.kind
+        # flash attention passes over cells of others quickly, but rounds to float16
+        settings.flash_attn_type = int(shape.is_shared and shape.kind == F16)
+        return settings
 
     def decode(self, batch: Sequence[tuple[int, int, int, bool]]) -> Array:
         """Compute a batch of (token, position, sequence, whether its logits are wanted).
@@ -277,20 +306,19 @@ class Llama:
         self._calls.llama_memory_seq_rm(self._memory, sequence, length, -1)
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """Let an empty sequence begin with the first `length` tokens of another one; they share the cells."""
-        self._calls.llama_memory_seq_cp(self._memory, source, target, 0, length)
+        """Let an empty sequence begin with the first `length` tokens of another one, which they share if they can."""
+        self._calls.llama_memory_seq_cp(self._memory, source, target, 0, length if self.shape.is_shared else -1)
+        self.cut(target, length)
 
     def clear(self) -> None:
         """Forget all tokens."""
         self._calls.llama_memory_clear(self._memory, False)
 
     def close(self) -> None:
-        """Release the memory and the weights."""
-        context, model, self._context, self._model = self._context, self._model, None, None
-        if context:
-            self._calls.llama_free(context)
-        if model:
-            self._calls.llama_model_free(model)
+        """Release the memory."""
+        if self._context:
+            self._calls.llama_free(self._context)
+        self._context = None
 
 
 def quantized(values: Array, kind: int, block: int, block_bytes: int) -> Array:
