@@ -13,7 +13,7 @@ from policy.array_sampler import likeliest, token_logps
 from policy.errors import UnsupportedModel
 from policy.gguf import reasons_against_gguf
 from policy.gguf_files import adapter_gguf, base_gguf, merged_gguf
-from policy.memory import num_weights
+from policy.memory import is_small
 from policy.model import read_config, resolve_model
 from policy.runners.base import Alternatives, RunnerOptions, SamplingSettings, TokenDelta, VersionSource
 from policy.runners.llamacpp_library import F16, F32, Llama, Shape, Weights, library
@@ -22,10 +22,10 @@ from policy.weights import Array
 
 OUTPUTS = 64  # tokens whose logits are held at once for scores
 MOST = 255  # sequences: llama.cpp's limit, less one for scores
-LONG = 32  # sequences that share cells
-SHORT = 1024  # tokens of a sequence with cells of its own, where a whole context for each does not fit
+USUAL = 32  # sequences where memory is short
+SHORT = 512  # least tokens of a sequence with cells of its own, where a whole context for each does not fit
+AHEAD = 256  # tokens that an answer is expected to have at most; a longer one moves
 PADDING = 256  # cells: llama.cpp rounds up to a multiple
-SMALL = 64_000_000  # weights of a model that is kept in float32, which is exact
 
 
 class LlamaCppEngine:
@@ -42,10 +42,10 @@ class LlamaCppEngine:
         if reasons := reasons_against_gguf(config):
             raise UnsupportedModel(f"llama.cpp cannot load this model: {'; '.join(reasons)}")
         self.context_length = int(config["max_position_embeddings"])
-        exact = options.quantize == "none" and num_weights(folder) <= SMALL
-        self._weights = Weights(*_files(source, folder, "f32" if exact else options.quantize.replace("none", "f16")))
+        dtype = options.quantize if options.quantize != "none" else "f32" if is_small(folder, options) else "f16"
+        self._weights = Weights(*_files(source, folder, dtype))
         self.vocabulary = self._weights.vocabulary
-        self._shapes = _shapes(config, options, F32 if exact else F16)
+        self._shapes = _shapes(config, options, F32 if options.precision == "float32" else F16)
         self._llamas: list[Llama] = []
         self._schedules: list[Schedule] = []
         self._schedule(0)
@@ -71,7 +71,7 @@ class LlamaCppEngine:
         """Open a generation; the caller has checked ids and lengths."""
         generation = Generation(request_id, list(prompt_ids), settings)
         first = self._schedules[0]
-        fits = generation.need <= first.length and not (first.is_full and len(self._shapes) > 1)
+        fits = len(prompt_ids) + min(settings.max_tokens, AHEAD) <= first.length and not first.is_full
         self._schedule(0 if fits else len(self._shapes) - 1).waiting.append(generation)
 
     def cancel(self, request_id: str) -> TokenDelta | None:
@@ -87,6 +87,7 @@ class LlamaCppEngine:
         for schedule in self._schedules:
             if schedule.active:
                 deltas += schedule.step()
+        self._move_outgrown()
         self.tokens += sum(len(delta.ids) for delta in deltas)
         return deltas
 
@@ -118,12 +119,19 @@ class LlamaCppEngine:
             self._schedules.append(Schedule(self._llamas[-1]))
         return self._schedules[index]
 
+    def _move_outgrown(self) -> None:
+        outgrown, self._schedules[0].outgrown = self._schedules[0].outgrown, []
+        for generation in outgrown:
+            generation.restart()
+            self._schedule(len(self._shapes) - 1).waiting.append(generation)
+
     def _logits(self, prompt: Sequence[int], completion: Sequence[int]) -> Any:
         """Yield the logits (n, V) of the completion's tokens, in parts that the next one overwrites."""
         fits = len(prompt) + len(completion) <= self._schedules[0].length
         rows: Array | None
         for rows, deltas in self._schedule(0 if fits else len(self._shapes) - 1).logits(prompt, completion):
             self._deltas += deltas
+            self._move_outgrown()
             if rows is not None:
                 yield rows
 
@@ -149,12 +157,13 @@ def _shapes(config: dict[str, Any], options: RunnerOptions, kind: int) -> list[S
     if context * (number + 1) <= fitting or context <= SHORT:
         number = max(1, min(number, fitting // context - 1))
         return [_shape(context * (number + 1), number + 1, options, kind)]
-    number = max(1, min(number, fitting * 3 // 4 // SHORT - 1))
-    cells = max(context, _padded(fitting - SHORT * (number + 1)))
-    shared = min(options.max_batch, LONG) + 1
+    usual = min(number, USUAL) + 1
+    length = min(context, max(SHORT, fitting * 3 // 4 // usual // PADDING * PADDING))
+    number = max(1, min(number, fitting * 3 // 4 // length - 1))
+    cells = max(context, _padded(fitting - length * (number + 1)))
     return [
-        _shape(SHORT * (number + 1), number + 1, options, kind),
-        _shape(cells, shared, options, F16, is_shared=True),
+        _shape(length * (number + 1), number + 1, options, kind),
+        _shape(cells, usual, options, F16, is_shared=True),
     ]
 
 

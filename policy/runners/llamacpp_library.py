@@ -192,12 +192,14 @@ def _has_this_layout(functions: Any) -> bool:
     )
 
 
-@_LOG
-def _keep_line(level: int, text: bytes, _: Any) -> None:
+def _note(level: int, text: bytes, _: Any) -> None:
     with contextlib.suppress(Exception):  # nobody could catch it
         if level == 4 and text.strip():  # an error
             _last_lines.append(text.decode(errors="replace").strip())
             del _last_lines[:-4]
+
+
+_keep_line = _LOG(_note)  # kept here: llama.cpp holds a bare pointer to it
 
 
 def reason() -> str:

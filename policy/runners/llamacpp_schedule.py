@@ -32,6 +32,14 @@ class Generation:
     prompt: list[int]
     settings: SamplingSettings
     ids: list[int] = field(default_factory=list)
+    known: list[int] = field(default_factory=list)  # the tokens before the next one that it samples, at its start
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Go on in another context, where its keys and values are computed again."""
+        self.known = [*self.prompt, *self.ids]
 
     @property
     def need(self) -> int:
@@ -62,6 +70,7 @@ class Schedule:
         *self._sequences, self._scratch = (_Sequence(number) for number in range(llama.shape.sequences))
         self.length = llama.shape.cells // (1 if self._shared else llama.shape.sequences)
         self.waiting: deque[Generation] = deque()
+        self.outgrown: list[Generation] = []  # open ones that no sequence here can hold any longer
         self._steps = 0
         self.reused = 0  # prompt tokens that were not computed again
 
@@ -135,7 +144,7 @@ class Schedule:
         for sequence in self._sequences:
             if (generation := sequence.generation) is None:
                 continue
-            if len(sequence.tokens) < len(generation.prompt):
+            if len(sequence.tokens) < len(generation.known):
                 prompts.append(sequence)
                 continue
             rows.append((generation.ids[-1], len(sequence.tokens), sequence.number, True))
@@ -144,12 +153,12 @@ class Schedule:
         room = BESIDE if rows else ROWS
         for sequence in sorted(prompts, key=lambda one: one.used):
             assert sequence.generation is not None
-            begin, prompt = len(sequence.tokens), sequence.generation.prompt
-            part = prompt[begin : begin + room]
-            rows += [(token, at, sequence.number, at + 1 == len(prompt)) for at, token in enumerate(part, begin)]
+            begin, known = len(sequence.tokens), sequence.generation.known
+            part = known[begin : begin + room]
+            rows += [(token, at, sequence.number, at + 1 == len(known)) for at, token in enumerate(part, begin)]
             sequence.tokens += part
             room -= len(part)
-            if part and len(sequence.tokens) == len(prompt):
+            if part and len(sequence.tokens) == len(known):
                 last.append(sequence)
         return rows, last
 
@@ -176,15 +185,17 @@ class Schedule:
             finish = "stop"
         elif len(generation.ids) >= settings.max_tokens:
             finish = "length"
-        if finish:
+        if not finish and len(sequence.tokens) >= self.length:
+            self.outgrown.append(generation)
+        if finish or len(sequence.tokens) >= self.length:
             sequence.generation = None
         return TokenDelta(generation.request_id, (token,), (logp,), finish)
 
     def _admit(self) -> None:
         """Give waiting generations a sequence, in their order, while there is room for all that they may come to."""
         for generation in list(self.waiting):
-            like, begin = self._like(generation.prompt)
-            if self._is_coming(generation.prompt, begin):
+            like, begin = self._like(generation.known)
+            if self._is_coming(generation.known, begin):
                 continue
             target = self._target(generation.need, like, begin)
             if target is None:
@@ -197,7 +208,7 @@ class Schedule:
                 begin = begin if self._shared or begin >= WORTH else 0
                 if begin:
                     self._llama.copy(like.number, target.number, begin)
-            target.tokens, target.generation, target.used = generation.prompt[:begin], generation, self._steps
+            target.tokens, target.generation, target.used = generation.known[:begin], generation, self._steps
             self.reused += begin
 
     def _like(self, prompt: list[int]) -> tuple[_Sequence, int]:
@@ -209,9 +220,9 @@ class Schedule:
     def _is_coming(self, prompt: list[int], begin: int) -> bool:
         """Whether a prompt under way is about to hold more of this one's first tokens, such as that of a twin."""
         under_way = (
-            one.generation.prompt
+            one.generation.known
             for one in self._sequences
-            if one.generation is not None and len(one.tokens) < len(one.generation.prompt)
+            if one.generation is not None and len(one.tokens) < len(one.generation.known)
         )
         return any(_shared(other, prompt[:-1]) >= begin + WORTH for other in under_way)
 

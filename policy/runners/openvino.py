@@ -92,6 +92,8 @@ class OpenVinoEngine:
         import openvino as ov
         import openvino_genai as genai
 
+        if options.quantize == "q4_k":
+            raise UnsupportedModel("OpenVINO runs no q4_k; set engine.quantize to q4_0, or engine.runner to llamacpp")
         config = model_config(str(source.full or source.base))
         reasons = reasons_against_gguf(config)
         if reasons:
