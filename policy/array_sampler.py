@@ -37,7 +37,7 @@ def sampled_token(logits: Array, settings: SamplingSettings, history: Sequence[i
         if scores is not logits or settings.temperature != 1.0:
             scores = np.divide(scores, np.float32(settings.temperature), out=space[1])
             scaled, _ = _chances(scores, space[2])
-        token = _picked(scaled, scores, settings, number)
+        token = _picked(scaled, settings, number)
     return token, float(logits[token]) - top - math.log(float(chances.sum()))
 
 
@@ -62,7 +62,9 @@ def likeliest(logits: Array, count: int) -> list[tuple[int, float]]:
     """Return the `count` likeliest tokens of `logits` (V,), best first, with their log-probabilities in nats."""
     chances, top = _chances(logits, _space(len(logits))[0])
     whole = top + math.log(float(chances.sum()))
-    return [(int(token), float(logits[token]) - whole) for token in _best(chances, logits, count)]
+    found = _likely(chances, min(count, len(logits)))
+    best = found[np.argsort(-logits[found], kind="stable")][:count]
+    return [(int(token), float(logits[token]) - whole) for token in best]
 
 
 def _chances(scores: Array, out: Array) -> tuple[Array, float]:
@@ -82,11 +84,11 @@ def _penalized(logits: Array, settings: SamplingSettings, history: Sequence[int]
     return out
 
 
-def _picked(chances: Array, scores: Array, settings: SamplingSettings, number: float) -> int:
+def _picked(chances: Array, settings: SamplingSettings, number: float) -> int:
     """Return the token at `number` of the cumulative distribution, after top-k and top-p."""
-    count = settings.top_k if 0 < settings.top_k < len(scores) else 0
+    count = settings.top_k if 0 < settings.top_k < len(chances) else 0
     if count or settings.top_p < 1:
-        kept = _kept(chances, scores, count, settings.top_p)
+        kept = _kept(chances, count, settings.top_p)
         heaps = np.cumsum(chances[kept], dtype=np.float64)
         return int(kept[_index(heaps, number)])
     return _index_in_blocks(chances, number)
@@ -109,23 +111,28 @@ def _index(heaps: Array, number: float) -> int:
     return min(int(np.searchsorted(heaps, number * heaps[-1], side="right")), len(heaps) - 1)
 
 
-def _kept(chances: Array, scores: Array, count: int, top_p: float) -> Array:
-    """Return in order of id the `count` likeliest tokens (0: all), and of those the fewest that hold `top_p`."""
-    least = float(top_p * chances.sum()) if not count else 0.0
-    best = _best(chances, scores, count, least)
-    chance = chances[best].astype(np.float64)
-    before = np.cumsum(chance) - chance
+def _kept(chances: Array, count: int, top_p: float) -> Array:
+    """Return in order of id the `count` likeliest tokens (0: all), and of those the fewest that hold `top_p`.
+
+    Of equally likely ones those of lower id come first.
+    """
+    least = 0.0 if count else float(top_p * chances.sum())
+    found = _likely(chances, count, least)
+    among = chances[found]
+    values = np.sort(among)[::-1]  # values alone: sorting ids along takes ten times as long
+    values = values[:count] if count else values
     if top_p < 1:
-        best = best[(before < (top_p * chance.sum() if count else least)) | (before <= 0)]
-    return np.sort(best)
+        before = np.cumsum(values, dtype=np.float64) - values
+        values = values[: max(1, int(np.searchsorted(before, top_p * values.sum() if count else least)))]
+    above, level = found[among > values[-1]], found[among == values[-1]]
+    return np.sort(np.concatenate([above, level[: len(values) - len(above)]]))
 
 
-def _best(chances: Array, scores: Array, count: int, least: float = 0.0) -> Array:
-    """Return the `count` likeliest tokens, or with 0 at least those that together hold `least`, best first."""
+def _likely(chances: Array, count: int, least: float = 0.0) -> Array:
+    """Return the `count` likeliest tokens and others, or with 0 all likelier than those that hold `least`."""
     found = np.arange(0)
     for limit in LIKELY:
         found = np.flatnonzero(chances >= limit)
         if len(found) >= count if count else chances[found].sum() > least:
             break
-    best = found[np.argsort(-scores[found], kind="stable")]
-    return best[:count] if count else best
+    return found
