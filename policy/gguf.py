@@ -1,6 +1,6 @@
 """A version's merged weights as one GGUF file for OpenVINO GenAI, llama.cpp and Ollama.
 
-It supports the shapes of Llama, Mistral, Qwen2 and Qwen3.
+policy/gguf_shapes.py has the models that it supports.
 """
 
 import json
@@ -12,50 +12,22 @@ from typing import Any
 import numpy as np
 
 from policy.errors import UnsupportedModel
+from policy.gguf_shapes import (
+    ARCHITECTURES,
+    as_stored,
+    context_of,
+    describe_more,
+    head_size,
+    more_tensors,
+    reasons_against_gguf,
+    tensor_name,
+)
 from policy.model import read_config
 from policy.weights import Array, merged_tensors
 
-ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
 TYPES = ("f16", "f32", "q8_0", "q4_0", "q4_k")
 # Numbers in a block of llama.cpp's own quantizations, and their bytes; rows of another length get q5_0.
 _Q4_K = (256, 144)
-_BLOCK = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-}
-_TOP = {
-    "model.embed_tokens.weight": "token_embd.weight",
-    "model.norm.weight": "output_norm.weight",
-    "lm_head.weight": "output.weight",
-}
-
-
-def reasons_against_gguf(config: dict[str, Any]) -> list[str]:
-    """Return why a model with this config.json cannot be written as GGUF here; empty when it can."""
-    reasons = []
-    if config["model_type"] not in ARCHITECTURES:
-        return [f"its model_type {config['model_type']!r} is not one of {', '.join(ARCHITECTURES)}"]
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if rope.get("rope_type", rope.get("type", "default")) != "default":
-        reasons.append(f"its rotary embedding is scaled ({rope.get('rope_type', rope.get('type'))})")
-    if config.get("sliding_window") and config.get("use_sliding_window", config["model_type"] == "mistral"):
-        reasons.append(f"its attention slides over {config['sliding_window']} tokens")
-    if config.get("hidden_act", "silu") != "silu":
-        reasons.append(f"its activation is {config['hidden_act']}")
-    if config.get("partial_rotary_factor", rope.get("partial_rotary_factor", 1.0)) != 1.0:
-        reasons.append("only a part of each head is rotated")
-    if config.get("mlp_bias") or (config.get("attention_bias") and config["model_type"] != "qwen2"):
-        reasons.append("its projections have biases")
-    return reasons
 
 
 def write_gguf(
@@ -94,58 +66,28 @@ def write_gguf(
 
 def _describe(writer: Any, config: dict[str, Any], dtype: str) -> None:
     heads = config["num_attention_heads"]
-    head_size = config.get("head_dim") or config["hidden_size"] // heads
-    rope = config.get("rope_parameters") or {}
-    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_context_length(context_of(config))
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_feed_forward_length(config["intermediate_size"])
     writer.add_head_count(heads)
     writer.add_head_count_kv(config.get("num_key_value_heads") or heads)
-    writer.add_key_length(head_size)
-    writer.add_value_length(head_size)
+    writer.add_key_length(head_size(config))
+    writer.add_value_length(head_size(config))
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_rope_freq_base(float(config.get("rope_theta") or rope.get("rope_theta") or 10000.0))
-    writer.add_rope_dimension_count(head_size)
+    describe_more(writer, config)
     writer.add_vocab_size(config["vocab_size"])
     writer.add_file_type({"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 7, "q4_k": 14}[dtype])
 
 
 def _named_tensors(base: Path, adapter: Path | None, config: dict[str, Any]) -> Iterator[tuple[str, Array]]:
+    yield from more_tensors(config).items()
     for name, tensor in merged_tensors(base, adapter):
-        written = tensor_name(name)
+        written = tensor_name(name, config)
         if written is not None:
-            yield written, rows_in_pairs(name, tensor, config)
+            yield written, as_stored(name, tensor, config)
         elif ".rotary_emb." not in name:  # old checkpoints store the frequencies, which follow from the configuration
             raise UnsupportedModel(f"the tensor {name} in {base} has no name in a GGUF file of this architecture")
-
-
-def tensor_name(name: str) -> str | None:
-    """Return the name in a GGUF file of a tensor of transformers, None where it has none."""
-    if name in _TOP:
-        return _TOP[name]
-    layer, _, module = name.removeprefix("model.layers.").partition(".")
-    module, _, kind = module.rpartition(".")
-    return f"blk.{layer}.{_BLOCK[module]}.{kind}" if module in _BLOCK else None
-
-
-def rows_in_pairs(name: str, tensor: Array, config: dict[str, Any]) -> Array:
-    """Return a tensor with its rows in GGUF's order, which differs for queries and keys of the llama architecture.
-
-    In transformers the rows of a head are two halves (rotate-half), there they are pairs.
-    """
-    heads = config["num_attention_heads"]
-    if ARCHITECTURES[config["model_type"]] == "llama" and ".self_attn.k_proj." in name:
-        return _interleave(tensor, config.get("num_key_value_heads") or heads)
-    if ARCHITECTURES[config["model_type"]] == "llama" and ".self_attn.q_proj." in name:
-        return _interleave(tensor, heads)
-    return tensor
-
-
-def _interleave(weight: Array, heads: int) -> Array:
-    return (
-        weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
-    )
 
 
 def _add(writer: Any, name: str, tensor: Array, dtype: str) -> None:

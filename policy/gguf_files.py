@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from policy.errors import UnsupportedModel
-from policy.gguf import ARCHITECTURES, reasons_against_gguf, rows_in_pairs, tensor_name, write_gguf
+from policy.gguf import write_gguf
+from policy.gguf_shapes import ARCHITECTURES, as_stored, reasons_against_gguf, tensor_name
 from policy.model import read_config, weight_files
 from policy.weights import HEAD, lora_changes
 
@@ -68,10 +69,10 @@ def write_adapter(base: Path, adapter: Path, out: Path) -> Path:
         writer.add_string("adapter.type", "lora")
         writer.add_float32("adapter.lora.alpha", 1.0)  # llama.cpp divides it by the rank, so the scale is in B
         for name, (down, up, scale) in changes.items():
-            written = tensor_name(name)
+            written = tensor_name(name, config)
             if written is None:
                 raise UnsupportedModel(f"the adapter in {adapter} changes {name}, which a GGUF file has no name for")
-            up = rows_in_pairs(name, up * (scale * down.shape[0]), config)
+            up = as_stored(name, up * (scale * down.shape[0]), config)
             writer.add_tensor(f"{written}.lora_a", np.ascontiguousarray(down, np.float32))
             writer.add_tensor(f"{written}.lora_b", np.ascontiguousarray(up, np.float32))
         writer.write_header_to_file()

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from policy.gguf import reasons_against_gguf
 from policy.model import read_config, weight_files
+from policy.openvino_ir import reasons_against_openvino
 from policy.runners.base import RunnerOptions
 
 PROCESS = 0.25 * 2**30  # bytes: the libraries of a worker process
@@ -31,7 +31,7 @@ def memory_need(folder: Path, options: RunnerOptions, *, is_shared: bool = False
     if is_shared:
         return int(PROCESS + kv_bytes(config, options))
     kinds = options.kinds or ("openvino",)
-    if options.device == "cpu" and kinds[0] == "openvino" and not reasons_against_gguf(config):
+    if options.device == "cpu" and kinds[0] == "openvino" and not reasons_against_openvino(config):
         width = COPIES * (
             6.0 if (options.quantize, options.precision) == ("none", "bfloat16") else BYTES_OF_WEIGHT[options.quantize]
         )

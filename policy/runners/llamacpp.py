@@ -11,8 +11,8 @@ from typing import Any
 
 from policy.array_sampler import likeliest, token_logps
 from policy.errors import UnsupportedModel
-from policy.gguf import reasons_against_gguf
 from policy.gguf_files import adapter_gguf, base_gguf, merged_gguf
+from policy.gguf_shapes import context_of, head_size, reasons_against_gguf
 from policy.memory import is_small
 from policy.model import read_config, resolve_model
 from policy.runners.base import Alternatives, RunnerOptions, SamplingSettings, TokenDelta, VersionSource
@@ -41,7 +41,7 @@ class LlamaCppEngine:
         config = read_config(folder)
         if reasons := reasons_against_gguf(config):
             raise UnsupportedModel(f"llama.cpp cannot load this model: {'; '.join(reasons)}")
-        self.context_length = int(config["max_position_embeddings"])
+        self.context_length = context_of(config)
         dtype = options.quantize if options.quantize != "none" else "f32" if is_small(folder, options) else "f16"
         self._weights = Weights(*_files(source, folder, dtype))
         self.vocabulary = self._weights.vocabulary
@@ -150,10 +150,9 @@ def _files(source: VersionSource, folder: Path, dtype: str) -> tuple[Path, Path 
 def _shapes(config: dict[str, Any], options: RunnerOptions, kind: int) -> list[Shape]:
     """Return the memory within `kv_gib`: for short generations, and for long ones unless a context is short."""
     heads = config.get("num_key_value_heads") or config["num_attention_heads"]
-    size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-    bytes_of_token = 2 * config["num_hidden_layers"] * heads * size * (4 if kind == F32 else 2)
+    bytes_of_token = 2 * config["num_hidden_layers"] * heads * head_size(config) * (4 if kind == F32 else 2)
     fitting = int(options.kv_gib * 2**30) // bytes_of_token
-    context, number = _padded(int(config["max_position_embeddings"])), min(options.max_batch, MOST)
+    context, number = _padded(context_of(config)), min(options.max_batch, MOST)
     if context * (number + 1) <= fitting or context <= SHORT:
         number = max(1, min(number, fitting // context - 1))
         return [_shape(context * (number + 1), number + 1, options, kind)]

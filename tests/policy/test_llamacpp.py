@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from policy.array_sampler import likeliest, sampled_token, token_logps
 from policy.errors import UnsupportedModel
 from policy.gguf_files import KEPT, adapter_gguf, base_gguf, write_adapter
+from policy.gguf_shapes import reasons_against_gguf
+from policy.model import read_config
 from policy.runners import llamacpp, llamacpp_library
 from policy.runners.base import RunnerOptions, SamplingSettings
 from policy.runners.llamacpp import LlamaCppEngine
 from policy.sampler import generate, sampled_tokens
-from tests.models import tiny_adapter, tiny_model
+from tests.models import tiny_adapter, tiny_config, tiny_model
 from tests.policy.conftest import plain_model, rounded_model, source_of
 
 GREEDY = SamplingSettings(temperature=0.0, max_tokens=12)
@@ -194,7 +196,7 @@ def test_quantized_weights_are_served_as_they_are_stored(quantize: str, tmp_path
     """llama.cpp rounds activations to 8 bits too, so the log-probabilities are near those of the stored weights."""
     from gguf import GGUFReader, quants
 
-    from policy.gguf import tensor_name
+    from policy.gguf_shapes import tensor_name
 
     folder = rounded_model(tmp_path / "model", hidden_size=256, initializer_range=0.05)
     kept = base_gguf(folder, tmp_path, quantize)
@@ -203,7 +205,7 @@ def test_quantized_weights_are_served_as_they_are_stored(quantize: str, tmp_path
     model, exact = plain_model(folder), plain_model(folder)
     with torch.no_grad():
         for name, weights in model.named_parameters():
-            written = tensor_name(name)
+            written = tensor_name(name, read_config(folder))
             if weights.ndim == 2 and written is not None and "attn_q" not in written and "attn_k" not in written:
                 weights.copy_(torch.from_numpy(stored[written].copy()))
     one = LlamaCppEngine(source_of(folder, tmp_path), RunnerOptions(threads=1, max_batch=4, quantize=quantize))
@@ -248,3 +250,73 @@ def test_what_llama_cpp_cannot_load_is_one_line(models: Callable[[str], Path], t
     with pytest.raises(UnsupportedModel, match="llama.cpp cannot load this model: ") as caught:
         llamacpp_library.Weights(kept, None)
     assert "\n" not in str(caught.value)
+
+
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10_000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+LONG = {
+    "rope_type": "longrope",
+    "rope_theta": 10_000.0,
+    "short_factor": [1.0, 1.1, 1.2, 1.3, 1.5, 2.0, 2.5, 3.0],
+    "long_factor": [2.0] * 8,
+}
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "Llama 3.2": ("llama", {"rope_parameters": LLAMA3, "tie_word_embeddings": True}),
+    "SmolLM3": ("smollm3", {"num_hidden_layers": 4, "tie_word_embeddings": True}),
+    "Gemma 3": (
+        "gemma3_text",
+        {"num_hidden_layers": 6, "sliding_window": 16, "query_pre_attn_scalar": 16, "tie_word_embeddings": True},
+    ),
+    "Phi 3": ("phi3", {"original_max_position_embeddings": 512}),
+    "Phi 3.5": ("phi3", {"original_max_position_embeddings": 256, "rope_parameters": LONG}),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_family_is_served_with_and_without_an_adapter(family: str, tmp_path: Path) -> None:
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    shape, overrides = FAMILIES[family]
+    folder = rounded_model(tmp_path / "model", shape, **({"head_dim": 16} if shape != "phi3" else {}), **overrides)
+    targets = (
+        ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"] if shape == "phi3" else ["q_proj", "k_proj", "down_proj"]
+    )
+    learned = get_peft_model(plain_model(folder), LoraConfig(r=4, target_modules=targets, task_type="CAUSAL_LM"))
+    with torch.no_grad():
+        for name, parameter in learned.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)))
+    learned.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    prompt, completion = list(range(6, 106)), list(range(150, 180))
+    for adapter in (None, tmp_path / "adapter"):
+        plain = plain_model(folder)
+        if adapter is not None:
+            plain = PeftModel.from_pretrained(plain, adapter).eval()
+        with torch.no_grad():
+            logits = plain(torch.tensor([[*prompt, *completion]])).logits[0, len(prompt) - 1 : -1]
+        exact = torch.log_softmax(logits, -1).gather(1, torch.tensor(completion)[:, None])[:, 0]
+        one = LlamaCppEngine(source_of(folder, tmp_path, adapter=adapter), RunnerOptions(threads=1, max_batch=4))
+        try:
+            assert one.score([(prompt, completion)])[0] == pytest.approx(exact.tolist(), abs=5e-3)
+            assert one.context_length == (256 if family == "Phi 3.5" else 512)
+        finally:
+            one.close()
+
+
+def test_shapes_that_llama_cpp_would_compute_otherwise_are_named() -> None:
+    def reasons(shape: str, **overrides: Any) -> str:
+        return "; ".join(reasons_against_gguf(tiny_config(shape, **overrides).to_dict()))
+
+    assert not reasons("llama", rope_parameters=LLAMA3)
+    assert "scaled (llama3)" in reasons("qwen2", rope_parameters=LLAMA3)
+    assert "without rotary embedding" in reasons("smollm3", no_rope_layers=[1, 0])
+    assert "slides over 100" in reasons("phi3", sliding_window=100)
+    assert "size of a head" in reasons("gemma3_text", query_pre_attn_scalar=256)
+    assert "sliding window" in reasons("gemma3_text", query_pre_attn_scalar=16, layer_types=["full_attention"] * 2)
+    assert "capped" in reasons("gemma3_text", query_pre_attn_scalar=16, final_logit_softcapping=30.0)
