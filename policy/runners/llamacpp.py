@@ -25,6 +25,7 @@ MOST = 255  # sequences: llama.cpp's limit, less one for scores
 USUAL = 32  # sequences where memory is short
 SHORT = 512  # least tokens of a sequence with cells of its own, where a whole context for each does not fit
 AHEAD = 256  # tokens that an answer is expected to have at most; a longer one moves
+SPINS = "1000"  # about 40 microseconds
 PADDING = 256  # cells: llama.cpp rounds up to a multiple
 
 
@@ -36,6 +37,8 @@ class LlamaCppEngine:
 
     def __init__(self, source: VersionSource, options: RunnerOptions) -> None:
         """Load a version. Raises UnsupportedModel for an unknown architecture, ImportError without the package."""
+        threads = _threads(options)
+        _set_openmp(threads)
         library()
         folder = source.full or resolve_model(source.base)
         config = read_config(folder)
@@ -45,7 +48,7 @@ class LlamaCppEngine:
         dtype = options.quantize if options.quantize != "none" else "f32" if is_small(folder, options) else "f16"
         self._weights = Weights(*_files(source, folder, dtype))
         self.vocabulary = self._weights.vocabulary
-        self._shapes = _shapes(config, options, F32 if options.precision == "float32" else F16)
+        self._shapes = _shapes(config, options, threads, F32 if options.precision == "float32" else F16)
         self._llamas: list[Llama] = []
         self._schedules: list[Schedule] = []
         self._schedule(0)
@@ -147,28 +150,24 @@ def _files(source: VersionSource, folder: Path, dtype: str) -> tuple[Path, Path 
     return base_gguf(folder, source.cache, dtype), adapter
 
 
-def _shapes(config: dict[str, Any], options: RunnerOptions, kind: int) -> list[Shape]:
+def _shapes(config: dict[str, Any], options: RunnerOptions, threads: int, kind: int) -> list[Shape]:
     """Return the memory within `kv_gib`: for short generations, and for long ones unless a context is short."""
     heads = config.get("num_key_value_heads") or config["num_attention_heads"]
     bytes_of_token = 2 * config["num_hidden_layers"] * heads * head_size(config) * (4 if kind == F32 else 2)
     fitting = int(options.kv_gib * 2**30) // bytes_of_token
     context, number = _padded(context_of(config)), min(options.max_batch, MOST)
+
+    def shape(cells: int, sequences: int, kind: int, *, is_shared: bool = False) -> Shape:
+        return Shape(cells, sequences, ROWS + sequences, max(OUTPUTS, sequences), threads, is_shared, kind)
+
     if context * (number + 1) <= fitting or context <= SHORT:
         number = max(1, min(number, fitting // context - 1))
-        return [_shape(context * (number + 1), number + 1, options, kind)]
+        return [shape(context * (number + 1), number + 1, kind)]
     usual = min(number, USUAL) + 1
     length = min(context, max(SHORT, fitting * 3 // 4 // usual // PADDING * PADDING))
     number = max(1, min(number, fitting * 3 // 4 // length - 1))
     cells = max(context, _padded(fitting - length * (number + 1)))
-    return [
-        _shape(length * (number + 1), number + 1, options, kind),
-        _shape(cells, usual, options, F16, is_shared=True),
-    ]
-
-
-def _shape(cells: int, sequences: int, options: RunnerOptions, kind: int, *, is_shared: bool = False) -> Shape:
-    outputs = max(OUTPUTS, sequences)
-    return Shape(cells, sequences, ROWS + sequences, outputs, _threads(options), is_shared, kind)
+    return [shape(length * (number + 1), number + 1, kind), shape(cells, usual, F16, is_shared=True)]
 
 
 def _padded(tokens: int) -> int:
@@ -176,6 +175,22 @@ def _padded(tokens: int) -> int:
 
 
 def _threads(options: RunnerOptions) -> int:
-    if options.threads:
-        return options.threads
+    return options.threads or _cpus()
+
+
+def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _set_openmp(threads: int) -> None:
+    """Set how threads wait, before the library is loaded, unless the environment says so.
+
+    They meet hundreds of times for each token. Without a limit they spin, which takes the CPU from whoever they wait
+    for: 2 tokens/s were seen instead of 58. As many threads as CPUs get one each, or Linux wakes two on the same.
+    """
+    if threads == 1:
+        return
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = SPINS
+    if threads >= _cpus():
+        os.environ.setdefault("OMP_PROC_BIND", "true")

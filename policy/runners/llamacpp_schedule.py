@@ -125,6 +125,11 @@ class Schedule:
         while not self._make_room(len(ids), set(), self._scratch):
             yield None, self.step(admits=False)
         begin = _shared(self._scratch.tokens, ids[:first])
+        like, length = self._like(ids[: first + 1])
+        if length >= begin + WORTH:  # such as the generation that is asked about
+            self._forget(self._scratch)
+            begin = length
+            self._llama.copy(like.number, self._scratch.number, begin)
         self._llama.cut(self._scratch.number, begin)
         self._scratch.tokens, self._scratch.used = ids[:begin], self._steps
         number = self._scratch.number

@@ -198,9 +198,11 @@ def warm_imports(kinds: tuple[str, ...]) -> None:
 
             del gguf
         elif "llamacpp" in kinds[:1]:
-            import policy.runners.llamacpp_library
+            import gguf
 
-            policy.runners.llamacpp_library.library()
+            import policy.runners.llamacpp  # its library is loaded later: the settings say how its threads wait
+
+            del gguf, policy
         elif "transformers" in kinds[:1]:
             import torch
             import transformers  # noqa: F401

@@ -1,6 +1,7 @@
 """What is llama.cpp's alone: kept prompts, long and short memory, weights of few bits, and adapters beside them."""
 
 import ctypes
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -320,3 +321,38 @@ def test_shapes_that_llama_cpp_would_compute_otherwise_are_named() -> None:
     assert "size of a head" in reasons("gemma3_text", query_pre_attn_scalar=256)
     assert "sliding window" in reasons("gemma3_text", query_pre_attn_scalar=16, layer_types=["full_attention"] * 2)
     assert "capped" in reasons("gemma3_text", query_pre_attn_scalar=16, final_logit_softcapping=30.0)
+
+
+def test_alternatives_of_an_answer_do_not_compute_its_prompt_again(
+    engine: Callable[..., LlamaCppEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = list(range(6, 206))
+    warm = engine()
+    ids = completions(warm, [(prompt, GREEDY)])[0][0]
+    computed: list[int] = []
+    decode = llamacpp_library.Llama.decode
+
+    def counted(self: Any, batch: Any) -> Any:
+        computed.append(len(batch))
+        return decode(self, batch)
+
+    monkeypatch.setattr(llamacpp_library.Llama, "decode", counted)
+    seen = warm.alternatives(prompt, ids, 3)
+    assert sum(computed) <= len(ids) + 1
+    assert [best[0][0] for best in seen] == ids
+    for ours, theirs in zip(seen, engine().alternatives(prompt, ids, 3), strict=True):
+        assert ours[0][1] == pytest.approx(theirs[0][1], abs=1e-4)
+
+
+def test_threads_wait_as_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_PROC_BIND"):
+        monkeypatch.delenv(name, raising=False)
+    llamacpp._set_openmp(1)
+    assert "GOMP_SPINCOUNT" not in os.environ
+    monkeypatch.setattr(llamacpp, "_cpus", lambda: 4)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    llamacpp._set_openmp(3)
+    assert not {"GOMP_SPINCOUNT", "OMP_PROC_BIND"} & os.environ.keys()
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    llamacpp._set_openmp(4)
+    assert (os.environ.pop("GOMP_SPINCOUNT"), os.environ.pop("OMP_PROC_BIND")) == (llamacpp.SPINS, "true")
