@@ -31,13 +31,19 @@ _Q4_K = (256, 144)
 
 
 def write_gguf(
-    base: Path, adapter: Path | None, out: Path, dtype: str = "f16", *, real_tokenizer: bool = False
+    base: Path,
+    adapter: Path | None,
+    out: Path,
+    dtype: str = "f16",
+    *,
+    real_tokenizer: bool = False,
+    no_tokenizer: bool = False,
 ) -> Path:
     """Write base model + adapter to `out`, completely or not at all; return `out`.
 
     `real_tokenizer` writes the model's own vocabulary, merges and chat template, for llama.cpp and Ollama. Otherwise
     the vocabulary is a placeholder: the runners exchange token ids only, and OpenVINO's reader refuses some real
-    vocabularies. Raises UnsupportedModel.
+    vocabularies. llama.cpp needs none (`no_tokenizer`). Raises UnsupportedModel.
     """
     from gguf import GGUFWriter
 
@@ -52,7 +58,10 @@ def write_gguf(
     writer = GGUFWriter(temporary, ARCHITECTURES[config["model_type"]])
     try:
         _describe(writer, config, dtype)
-        (_real_vocabulary if real_tokenizer else _placeholder_vocabulary)(writer, base, config)
+        if no_tokenizer:
+            writer.add_tokenizer_model("none")
+        else:
+            (_real_vocabulary if real_tokenizer else _placeholder_vocabulary)(writer, base, config)
         for name, tensor in _named_tensors(base, adapter, config):
             _add(writer, name, tensor, dtype)
         writer.write_header_to_file()

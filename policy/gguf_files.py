@@ -25,7 +25,7 @@ def base_gguf(folder: Path, cache: Path, dtype: str) -> Path:
     """Return the file of a model folder's weights, written if it is missing. Raises UnsupportedModel."""
     path = _folder(cache) / f"base-{_key(folder)}-{dtype}.gguf"
     if not path.exists():
-        write_gguf(folder, None, path, dtype)
+        write_gguf(folder, None, path, dtype, no_tokenizer=True)
     return _used(path)
 
 
@@ -33,7 +33,7 @@ def merged_gguf(folder: Path, adapter: Path, cache: Path, digest: str, dtype: st
     """Return the file of a version's merged weights, written if it is missing. Raises UnsupportedModel."""
     path = _folder(cache) / f"merged-{digest[:32]}-{dtype}.gguf"
     if not path.exists():
-        write_gguf(folder, adapter, path, dtype)
+        write_gguf(folder, adapter, path, dtype, no_tokenizer=True)
     return _used(path)
 
 
