@@ -344,7 +344,7 @@ def test_alternatives_of_an_answer_do_not_compute_its_prompt_again(
         assert ours[0][1] == pytest.approx(theirs[0][1], abs=1e-4)
 
 
-def test_threads_wait_as_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_decides_how_threads_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_PROC_BIND"):
         monkeypatch.delenv(name, raising=False)
     llamacpp._set_openmp(1)
