@@ -22,6 +22,7 @@ from service.model import Model
 log = logging.getLogger(__name__)
 SEEDS = 2**32
 NEXT_SEED = 0x9E3779B1  # odd, so that the seeds of one request's generations never meet
+SMALLEST = 1e-6  # temperature, top_p: engines count in float32, where much less is 0, or a number divided by 0
 # not the loop's own threads, which render everybody's prompts: these wait for whole forward passes
 ALTERNATIVES_POOL = ThreadPoolExecutor(2, "alternatives")
 
@@ -138,11 +139,11 @@ def _with(token: Token, likeliest: Sequence[tuple[int, float]]) -> Token:
 
 
 def settings_of(request: AnswerRequest, prompt: Prompt, seed: int, end_ids: tuple[int, ...]) -> SamplingSettings:
-    """Return the runner's settings for one generation."""
+    """Return the runner's settings for one generation. Next to nothing as a temperature or top_p is greedy."""
     sampling = request.sampling
     return SamplingSettings(
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
+        temperature=sampling.temperature if sampling.temperature >= SMALLEST else 0.0,
+        top_p=max(sampling.top_p, SMALLEST),
         top_k=sampling.top_k,
         max_tokens=prompt.max_tokens,
         seed=seed,

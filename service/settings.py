@@ -68,8 +68,8 @@ class LimitSettings(Group):
     request_s: float = Field(300.0, gt=0)
     """Seconds that one request may take, its wait included."""
     hang_s: float = Field(60.0, ge=2)
-    """Seconds without a sign of life after which a version's process is killed and loaded again. A busy process gives
-    signs too."""
+    """Seconds without a sign of life after which a version's process is killed and loaded again. Computing is one
+    too."""
     step_s: float = Field(600.0, ge=0)
     """Seconds that a version's process may compute without a result. A longer step counts as a hang. 0 means no
     limit."""
