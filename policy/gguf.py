@@ -1,6 +1,6 @@
 """A version's merged weights as one GGUF file for OpenVINO GenAI, llama.cpp and Ollama.
 
-It supports the shapes of Llama, Mistral, Qwen2 and Qwen3.
+policy/gguf_shapes.py has the models that it supports.
 """
 
 import json
@@ -12,58 +12,38 @@ from typing import Any
 import numpy as np
 
 from policy.errors import UnsupportedModel
+from policy.gguf_shapes import (
+    ARCHITECTURES,
+    as_stored,
+    context_of,
+    describe_more,
+    head_size,
+    more_tensors,
+    reasons_against_gguf,
+    tensor_name,
+)
 from policy.model import read_config
 from policy.weights import Array, merged_tensors
 
-ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
-TYPES = ("f16", "f32", "q8_0", "q4_0")
-_BLOCK = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-}
-_TOP = {
-    "model.embed_tokens.weight": "token_embd.weight",
-    "model.norm.weight": "output_norm.weight",
-    "lm_head.weight": "output.weight",
-}
-
-
-def reasons_against_gguf(config: dict[str, Any]) -> list[str]:
-    """Return why a model with this config.json cannot be written as GGUF here; empty when it can."""
-    reasons = []
-    if config["model_type"] not in ARCHITECTURES:
-        return [f"its model_type {config['model_type']!r} is not one of {', '.join(ARCHITECTURES)}"]
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if rope.get("rope_type", rope.get("type", "default")) != "default":
-        reasons.append(f"its rotary embedding is scaled ({rope.get('rope_type', rope.get('type'))})")
-    if config.get("sliding_window") and config.get("use_sliding_window", config["model_type"] == "mistral"):
-        reasons.append(f"its attention slides over {config['sliding_window']} tokens")
-    if config.get("hidden_act", "silu") != "silu":
-        reasons.append(f"its activation is {config['hidden_act']}")
-    if config.get("partial_rotary_factor", rope.get("partial_rotary_factor", 1.0)) != 1.0:
-        reasons.append("only a part of each head is rotated")
-    if config.get("mlp_bias") or (config.get("attention_bias") and config["model_type"] != "qwen2"):
-        reasons.append("its projections have biases")
-    return reasons
+TYPES = ("f16", "f32", "q8_0", "q4_0", "q4_k")
+# Numbers in a block of llama.cpp's own quantizations, and their bytes; rows of another length get q5_0.
+_Q4_K = (256, 144)
 
 
 def write_gguf(
-    base: Path, adapter: Path | None, out: Path, dtype: str = "f16", *, real_tokenizer: bool = False
+    base: Path,
+    adapter: Path | None,
+    out: Path,
+    dtype: str = "f16",
+    *,
+    real_tokenizer: bool = False,
+    no_tokenizer: bool = False,
 ) -> Path:
     """Write base model + adapter to `out`, completely or not at all; return `out`.
 
     `real_tokenizer` writes the model's own vocabulary, merges and chat template, for llama.cpp and Ollama. Otherwise
     the vocabulary is a placeholder: the runners exchange token ids only, and OpenVINO's reader refuses some real
-    vocabularies. Raises UnsupportedModel.
+    vocabularies. llama.cpp needs none (`no_tokenizer`). Raises UnsupportedModel.
     """
     from gguf import GGUFWriter
 
@@ -78,7 +58,10 @@ def write_gguf(
     writer = GGUFWriter(temporary, ARCHITECTURES[config["model_type"]])
     try:
         _describe(writer, config, dtype)
-        (_real_vocabulary if real_tokenizer else _placeholder_vocabulary)(writer, base, config)
+        if no_tokenizer:
+            writer.add_tokenizer_model("none")
+        else:
+            (_real_vocabulary if real_tokenizer else _placeholder_vocabulary)(writer, base, config)
         for name, tensor in _named_tensors(base, adapter, config):
             _add(writer, name, tensor, dtype)
         writer.write_header_to_file()
@@ -92,46 +75,28 @@ def write_gguf(
 
 def _describe(writer: Any, config: dict[str, Any], dtype: str) -> None:
     heads = config["num_attention_heads"]
-    head_size = config.get("head_dim") or config["hidden_size"] // heads
-    rope = config.get("rope_parameters") or {}
-    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_context_length(context_of(config))
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_feed_forward_length(config["intermediate_size"])
     writer.add_head_count(heads)
     writer.add_head_count_kv(config.get("num_key_value_heads") or heads)
-    writer.add_key_length(head_size)
-    writer.add_value_length(head_size)
+    writer.add_key_length(head_size(config))
+    writer.add_value_length(head_size(config))
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_rope_freq_base(float(config.get("rope_theta") or rope.get("rope_theta") or 10000.0))
-    writer.add_rope_dimension_count(head_size)
+    describe_more(writer, config)
     writer.add_vocab_size(config["vocab_size"])
-    writer.add_file_type({"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 7}[dtype])
+    writer.add_file_type({"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 7, "q4_k": 14}[dtype])
 
 
 def _named_tensors(base: Path, adapter: Path | None, config: dict[str, Any]) -> Iterator[tuple[str, Array]]:
-    heads = config["num_attention_heads"]
-    kv_heads = config.get("num_key_value_heads") or heads
+    yield from more_tensors(config).items()
     for name, tensor in merged_tensors(base, adapter):
-        if name in _TOP:
-            yield _TOP[name], tensor
-            continue
-        layer, _, module = name.removeprefix("model.layers.").partition(".")
-        module, _, kind = module.rpartition(".")
-        if module not in _BLOCK:
-            if module.endswith("rotary_emb"):
-                continue  # old checkpoints store the frequencies, which follow from the configuration
+        written = tensor_name(name, config)
+        if written is not None:
+            yield written, as_stored(name, tensor, config)
+        elif ".rotary_emb." not in name:  # old checkpoints store the frequencies, which follow from the configuration
             raise UnsupportedModel(f"the tensor {name} in {base} has no name in a GGUF file of this architecture")
-        if ARCHITECTURES[config["model_type"]] == "llama" and module in ("self_attn.q_proj", "self_attn.k_proj"):
-            tensor = _interleave(tensor, heads if module.endswith("q_proj") else kv_heads)
-        yield f"blk.{layer}.{_BLOCK[module]}.{kind}", tensor
-
-
-def _interleave(weight: Array, heads: int) -> Array:
-    """Reorder each head's rows from halves (rotate-half, as in transformers) to pairs (as in GGUF's llama)."""
-    return (
-        weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
-    )
 
 
 def _add(writer: Any, name: str, tensor: Array, dtype: str) -> None:
@@ -141,6 +106,14 @@ def _add(writer: Any, name: str, tensor: Array, dtype: str) -> None:
         writer.add_tensor(name, np.ascontiguousarray(tensor, dtype=np.float32))
     elif dtype in ("q8_0", "q4_0") and tensor.shape[-1] % 32 == 0:
         kind = GGMLQuantizationType[dtype.upper()]
+        writer.add_tensor(name, quants.quantize(np.ascontiguousarray(tensor), kind), raw_dtype=kind)
+    elif dtype == "q4_k" and tensor.shape[-1] % _Q4_K[0] == 0:
+        from policy.runners.llamacpp_library import quantized
+
+        kind = GGMLQuantizationType.Q4_K
+        writer.add_tensor(name, quantized(tensor, int(kind), *_Q4_K), raw_dtype=kind)
+    elif dtype == "q4_k" and tensor.shape[-1] % 32 == 0:
+        kind = GGMLQuantizationType.Q5_0
         writer.add_tensor(name, quants.quantize(np.ascontiguousarray(tensor), kind), raw_dtype=kind)
     else:
         writer.add_tensor(name, tensor.astype(np.float16))

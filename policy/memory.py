@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from policy.gguf import reasons_against_gguf
 from policy.model import read_config, weight_files
+from policy.openvino_ir import reasons_against_openvino
 from policy.runners.base import RunnerOptions
 
 PROCESS = 0.25 * 2**30  # bytes: the libraries of a worker process
 # OpenVINO, measured with 128 M weights in linear layers: the file is mapped, and converted weights are held beside it
-BYTES_OF_WEIGHT = {"none": 8.0, "q8_0": 2.0, "q4_0": 1.1}
+BYTES_OF_WEIGHT = {"none": 8.0, "q8_0": 2.0, "q4_0": 1.1, "q4_k": 1.1}
+# llama.cpp maps the file; weights of 4 bits are held a second time, in the order that its kernels read
+MAPPED_BYTES = {"none": 2.0, "q8_0": 1.1, "q4_0": 1.2, "q4_k": 1.4}
+SMALL = 64_000_000  # weights
 COPIES = 2  # OpenVINO loads the weights a second time for the first request with top_logprobs
 
 
@@ -28,13 +31,20 @@ def memory_need(folder: Path, options: RunnerOptions, *, is_shared: bool = False
     if is_shared:
         return int(PROCESS + kv_bytes(config, options))
     kinds = options.kinds or ("openvino",)
-    if options.device == "cpu" and kinds[0] == "openvino" and not reasons_against_gguf(config):
+    if options.device == "cpu" and kinds[0] == "openvino" and not reasons_against_openvino(config):
         width = COPIES * (
             6.0 if (options.quantize, options.precision) == ("none", "bfloat16") else BYTES_OF_WEIGHT[options.quantize]
         )
+    elif kinds[0] == "llamacpp":
+        width = 4.0 if is_small(folder, options) else MAPPED_BYTES[options.quantize]
     else:
         width = 4.0 if options.precision == "float32" else 2.0
     return int(PROCESS + width * num_weights(folder) + kv_bytes(config, options))
+
+
+def is_small(folder: Path, options: RunnerOptions) -> bool:
+    """Whether the llama.cpp runner keeps a model in float32: that is exact, and the model takes little memory."""
+    return options.quantize == "none" and num_weights(folder) <= SMALL
 
 
 def kv_bytes(config: dict[str, Any], options: RunnerOptions) -> int:

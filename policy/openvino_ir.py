@@ -15,11 +15,24 @@ import numpy as np
 
 from policy.errors import UnsupportedModel
 from policy.gguf import write_gguf
+from policy.gguf_shapes import reasons_against_gguf, rope_of
 from policy.model import read_config
 from policy.weights import Array, model_tensors
 
 MODEL = "openvino_model.xml"
+MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 SHIFT = 128.0  # larger than any logit; its rounding error in float32 is 1e-5 at most
+
+
+def reasons_against_openvino(config: dict[str, Any]) -> list[str]:
+    """Return why OpenVINO GenAI cannot load a model with this config.json; empty when it can."""
+    if config["model_type"] not in MODEL_TYPES:
+        return [f"its model_type {config['model_type']!r} is not one of {', '.join(MODEL_TYPES)}"]
+    rope = rope_of(config)
+    scaled = rope.get("rope_type", rope.get("type", "default"))
+    if scaled == "llama3":  # llama.cpp can
+        return [f"its rotary embedding is scaled ({scaled})"]
+    return reasons_against_gguf(config)
 
 
 def write_ir(base: Path, adapter: Path | None, out: Path, dtype: str = "f16") -> Path:

@@ -6,13 +6,13 @@ never the prompt's.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from policy.array_sampler import uniform_number
 from policy.errors import PromptTooLong
 from policy.runners.base import Finish, SamplingSettings
 
@@ -61,12 +61,6 @@ def sampled_tokens(
     )  # right: never a token of probability 0
     raw = torch.log_softmax(wide, -1).gather(1, tokens)
     return tokens[:, 0].tolist(), raw[:, 0].tolist()
-
-
-def uniform_number(seed: int, step: int) -> float:
-    """Return a pseudo-random number in [0, 1), the same for the same seed and step."""
-    octets = hashlib.blake2b(f"{seed}:{step}".encode(), digest_size=8).digest()
-    return (int.from_bytes(octets, "little") >> 11) * 2.0**-53
 
 
 def sampling_scores(logits: Tensor, settings: Sequence[SamplingSettings], histories: Sequence[Sequence[int]]) -> Tensor:

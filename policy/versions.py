@@ -18,7 +18,13 @@ from safetensors import SafetensorError
 from policy.errors import CannotWrite, FingerprintMismatch, VersionCorrupt, first_line
 
 MANIFEST = "manifest.json"
-TOLERANCE = {"float32": 0.02, "bfloat16": 0.25, "q8_0": 0.25, "q4_0": 2.0}  # nats; see fingerprint_tolerance
+TOLERANCE = {
+    "float32": 0.02,
+    "bfloat16": 0.25,
+    "q8_0": 0.25,
+    "q4_0": 2.0,
+    "q4_k": 2.0,
+}  # nats; see fingerprint_tolerance
 
 
 @dataclass(frozen=True)

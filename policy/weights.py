@@ -53,7 +53,7 @@ def merged_tensors(base: Path, adapter: Path | None) -> Iterator[tuple[str, Arra
     An output layer tied to the input embeddings gets weights of its own if the adapter changes it, and is left out
     otherwise. Raises UnsupportedModel for other adapters, or for a module that the base model lacks.
     """
-    changes = _lora(adapter) if adapter is not None else {}
+    changes = lora_changes(adapter) if adapter is not None else {}
     is_tied = bool(read_config(base).get("tie_word_embeddings"))
     shared: Array | None = None
     for name, weight in model_tensors(base):
@@ -72,7 +72,8 @@ def _changed(weight: Array, change: Change | None) -> Array:
     return weight if change is None else weight + change[2] * (change[1] @ change[0])
 
 
-def _lora(adapter: Path) -> dict[str, Change]:
+def lora_changes(adapter: Path) -> dict[str, Change]:
+    """Return what a LoRA adapter adds, by weight. Raises UnsupportedModel for another kind of adapter."""
     config = json.loads((adapter / "adapter_config.json").read_text())
     odd = [
         key for key in ("rank_pattern", "alpha_pattern", "modules_to_save", "use_dora", "lora_bias") if config.get(key)

@@ -38,6 +38,7 @@ PACKAGES = (
     "uvicorn",
     "sqlite-utils",
     "openvino-genai",
+    "xllamacpp",
     "gguf",
 )
 ENOUGH_GIB = 1.0

@@ -213,7 +213,7 @@ class LocalModel:
         """Raise ValueError where `adapters` asks for what the runner cannot do."""
         kinds = self._options.kinds or runner_kinds(self._options.device)
         if self._settings.engine.adapters == "shared" and (
-            self._settings.vllm is not None or kinds[0] != "transformers"
+            self._settings.vllm is not None or kinds[0] not in ("transformers", "llamacpp")
         ):
             runner = "vllm" if self._settings.vllm is not None else kinds[0]
             lead = f"adapters is shared, but the runner {runner} merges them"
@@ -226,6 +226,8 @@ class LocalModel:
         """
         mode, on_gpu = self._adapters, self._options.device == "cuda"
         if mode == "merged" or self._settings.vllm is not None or (mode == "auto" and not on_gpu):
+            return b""
+        if self._options.kinds[:1] == ("llamacpp",):  # its processes map one file
             return b""
         with self._weights_lock:
             if self._weights is None or not self._weights.is_alive:

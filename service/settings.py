@@ -125,13 +125,13 @@ class EngineSettings(Group):
     """Memory in GiB for the keys and values of answers under way, per version."""
     threads: int = Field(0, ge=0)
     """CPU threads of each version's runner. 0 leaves it to the runner."""
-    runner: Literal["auto", "openvino", "transformers"] = "auto"
+    runner: Literal["auto", "openvino", "llamacpp", "transformers"] = "auto"
     """The runner. auto takes openvino on a CPU, and transformers on CUDA and for models that openvino cannot load."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Number format of the computation on a CPU."""
-    quantize: Literal["none", "q8_0", "q4_0"] = "none"
-    """Weights on a CPU: none (float16), q8_0 (half of that) or q4_0 (a quarter). docs/operating.md shows what they cost
-    in quality."""
+    quantize: Literal["none", "q8_0", "q4_0", "q4_k"] = "none"
+    """Weights on a CPU: none (float16), q8_0 (half of that), q4_0 (a quarter) or q4_k (a quarter; llamacpp only).
+    docs/operating.md shows what they cost in quality."""
     adapters: Literal["auto", "merged", "shared"] = "auto"
     """Adapters in the transformers runner. merged is fastest: each version has weights of its own. shared keeps one
     copy of the base weights. auto is merged where `max_slots` versions fit the memory."""

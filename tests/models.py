@@ -39,6 +39,7 @@ TEXT = [
     "你好，今天天气怎么样？法国的首都是巴黎。",
 ] * 4
 SHAPES = ("llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2")
+MORE_SHAPES = {"gemma3_text": "Gemma3TextConfig", "phi3": "Phi3Config", "smollm3": "SmolLM3Config"}
 
 
 @lru_cache(maxsize=1)
@@ -72,6 +73,7 @@ def tiny_config(shape: str = "llama", **overrides: Any) -> Any:
     import transformers
 
     kinds = {name: getattr(transformers, f"{name.capitalize()}Config") for name in SHAPES}
+    kinds |= {name: getattr(transformers, kind) for name, kind in MORE_SHAPES.items()}
     settings: dict[str, Any] = {
         "vocab_size": 320,
         "hidden_size": 64,

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from policy.errors import UnsupportedModel, first_line
-from policy.gguf import reasons_against_gguf
 from policy.model import model_config, resolve_model
-from policy.openvino_ir import MODEL, write_ir
+from policy.openvino_ir import MODEL, reasons_against_openvino, write_ir
 from policy.runners.base import Alternatives, Finish, RunnerOptions, SamplingSettings, TokenDelta, VersionSource
 
 KEPT = 8  # folders in the cache, of the versions used last; others are made again in seconds
@@ -92,8 +91,10 @@ class OpenVinoEngine:
         import openvino as ov
         import openvino_genai as genai
 
+        if options.quantize == "q4_k":
+            raise UnsupportedModel("OpenVINO runs no q4_k; set engine.quantize to q4_0, or engine.runner to llamacpp")
         config = model_config(str(source.full or source.base))
-        reasons = reasons_against_gguf(config)
+        reasons = reasons_against_openvino(config)
         if reasons:
             raise UnsupportedModel(f"OpenVINO GenAI cannot load this model: {'; '.join(reasons)}")
         self._ov, self._genai = ov, genai

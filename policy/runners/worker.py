@@ -36,6 +36,10 @@ def build_engine(kind: str, source: VersionSource, options: RunnerOptions) -> An
         from policy.runners.transformers import TransformersEngine
 
         return TransformersEngine(source, options)
+    if kind == "llamacpp":
+        from policy.runners.llamacpp import LlamaCppEngine
+
+        return LlamaCppEngine(source, options)
     raise ValueError(f"unknown runner {kind!r}")
 
 
@@ -193,6 +197,12 @@ def warm_imports(kinds: tuple[str, ...]) -> None:
             import openvino_genai  # noqa: F401
 
             del gguf
+        elif "llamacpp" in kinds[:1]:
+            import gguf
+
+            import policy.runners.llamacpp  # its library is loaded later: the settings say how its threads wait
+
+            del gguf, policy
         elif "transformers" in kinds[:1]:
             import torch
             import transformers  # noqa: F401

@@ -17,6 +17,8 @@ from policy.runners.base import RunnerOptions
         (RunnerOptions(precision="bfloat16"), 12.0),
         (RunnerOptions(quantize="q8_0"), 4.0),
         (RunnerOptions(kinds=("transformers",)), 4.0),  # one copy does both
+        (RunnerOptions(kinds=("llamacpp",)), 4.0),  # a small model stays in float32
+        (RunnerOptions(kinds=("llamacpp",), quantize="q8_0"), 1.1),
         (RunnerOptions(device="cuda", precision="bfloat16"), 2.0),
     ],
 )

@@ -21,9 +21,10 @@ from policy.runners.process import RunnerProcess, WeightsProcess, WorkerProcess
 from tests.models import tiny_adapter, tiny_model
 from tests.policy.conftest import plain_model, rounded_model, source_of
 
-KINDS = ["openvino", "transformers"]
+KINDS = ["openvino", "transformers", "llamacpp"]
 SHAPES = {
     "openvino": ["llama", "qwen2", "qwen3", "mistral"],
+    "llamacpp": ["llama", "qwen2", "qwen3", "mistral"],
     "transformers": ["llama", "qwen3", "mistral", "gemma", "gemma2"],
 }
 PROMPTS = [[1, 4, *range(60 + 11 * number, 63 + 12 * number), 5] for number in range(16)]

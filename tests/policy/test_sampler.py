@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from policy.array_sampler import uniform_number
 from policy.errors import PromptTooLong
 from policy.runners.base import SamplingSettings, generate_all
 from policy.runners.process import RunnerProcess
@@ -18,7 +19,6 @@ from policy.sampler import (
     generate,
     sampled_tokens,
     sampling_scores,
-    uniform_number,
 )
 from tests.policy.conftest import plain_model
 from tests.policy.sampling import sampled_completion_logps, sampled_logps

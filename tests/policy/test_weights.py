@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 from policy.commands import register
 from policy.errors import ModelCorrupt, UnsupportedModel, VersionCorrupt
 from policy.exports import Weights, export, weights_of
-from policy.gguf import reasons_against_gguf, write_gguf
+from policy.gguf import write_gguf
 from policy.model import load_merged, model_digest, read_config, resolve_model
+from policy.openvino_ir import reasons_against_openvino
 from policy.versions import Fingerprint, write_version
 from policy.weights import merged_tensors, read_tensors
 from tests.models import tiny_adapter, tiny_config, tiny_model
@@ -137,9 +138,9 @@ def test_smaller_types_cost_little(models: Callable[[str], Path], tmp_path: Path
     assert 1e-4 < errors[2] < 0.2
 
 
-def test_shapes_that_a_gguf_cannot_hold_are_named() -> None:
+def test_shapes_that_openvino_cannot_load_are_named() -> None:
     def reasons(shape: str, **overrides: Any) -> str:
-        return "; ".join(reasons_against_gguf(tiny_config(shape, **overrides).to_dict()))
+        return "; ".join(reasons_against_openvino(tiny_config(shape, **overrides).to_dict()))
 
     assert not reasons("llama")
     assert not reasons("qwen2", use_sliding_window=False)

@@ -134,14 +134,15 @@ def answers_are_what_was_trained(made: Tiny, adapter: Path, tolerance: float) ->
         assert kept.logps == pytest.approx(expected.tolist(), abs=tolerance)
 
 
-def test_versions_that_share_base_weights_say_what_was_trained(tmp_path: Path) -> None:
+@pytest.mark.parametrize("runner", ["transformers", "llamacpp"])
+def test_versions_that_share_base_weights_say_what_was_trained(runner: str, tmp_path: Path) -> None:
     folder = tiny_model(tmp_path / "model")
     adapter = tiny_adapter(folder, tmp_path / "adapter", scale=0.3)
     with running(
         tmp_path / "data",
         make_model=LocalModel,
         model=str(folder),
-        engine__runner="transformers",
+        engine__runner=runner,
         engine__adapters="shared",
         engine__threads=1,
     ) as served:
@@ -157,6 +158,7 @@ def test_versions_that_share_base_weights_say_what_was_trained(tmp_path: Path) -
         {},
         {"engine__runner": "transformers", "engine__adapters": "merged"},
         {"engine__runner": "transformers", "engine__adapters": "shared"},
+        {"engine__runner": "llamacpp"},
     ],
 )
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy.sampler import uniform_number
+from policy.array_sampler import uniform_number
 from service.http.schemas import ChatBody
 from service.local_answer import NEXT_SEED, SEEDS
 from tests.service.running import Running
