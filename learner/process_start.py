@@ -39,13 +39,23 @@ def one_line_errors() -> Generator[Status, None, None]:
         status.code = 1
 
 
-def check_start(settings: LearnerSettings) -> None:
-    """Check, without torch, what the learner needs to start: the model's folder, the data folder, the database."""
-    from policy.model import resolve_model
+def check_start(settings: LearnerSettings) -> LearnerSettings:
+    """Check, without torch, what the learner needs to start: the model's folder, the data folder, the database.
+
+    Returns the settings with the commit of a model of the hub.
+    """
     from store.database import check_folder
 
-    resolve_model(settings.model)
+    settings = with_model(settings)
     check_folder(settings.data)
+    return settings
+
+
+def with_model(settings: LearnerSettings) -> LearnerSettings:
+    """Return the settings with the model's name as manifests keep it: of a hub id, that with the commit."""
+    from policy.model import resolved_name
+
+    return settings.model_copy(update={"model": resolved_name(settings.model, settings.data)})
 
 
 def only_learner(settings: LearnerSettings) -> "FolderLock":

@@ -10,7 +10,7 @@ from policy.catalog import FETCHED, bundled_models
 from policy.digests import file_digest
 from policy.errors import ModelCorrupt, ModelNotFound, UnsupportedModel, first_line
 from policy.gguf_folder import folder_of_gguf, gguf_digest
-from policy.hub import fetch_from_hub, is_hub_id
+from policy.hub import fetch_from_hub, is_hub_id, pinned, pinned_by
 from policy.versions import MANIFEST
 
 if TYPE_CHECKING:
@@ -29,6 +29,16 @@ def resolve_model(name: str) -> Path:
     folder = _find(name)
     _check(folder)
     return folder
+
+
+def resolved_name(name: str, data: Path | None = None) -> str:
+    """Return the name that stands for the same weights for ever: of a hub id, that with the commit.
+
+    A hub id without a revision is the commit that the data folder has learned on, if it has one. The model is fetched
+    and checked. Raises as `resolve_model` does.
+    """
+    known = name if data is None else pinned_by(data, name)
+    return pinned(known, resolve_model(known))
 
 
 def model_digest(name: str) -> str:

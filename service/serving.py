@@ -15,7 +15,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from policy.errors import PolicyError
-from policy.model import resolve_model
+from policy.hub import record_pin
+from policy.model import resolved_name
 from service.addresses import is_loopback
 from service.app import create_app
 from service.connections import bounded_by, bounds_of, raise_file_limit
@@ -74,7 +75,10 @@ def _serve(
     """Run the server until a signal. Raises CannotStart."""
     listening = listen(settings.host, settings.port, settings.limits.unread_s)
     if make_model is None:
-        make_model = _local_model(settings)
+        settings = settings.model_copy(update={"model": _model_name(settings)})
+        from service.model import LocalModel  # the tokenizer's library takes its time, so it comes after the checks
+
+        make_model = LocalModel
     learner = None
     if not settings.no_learner:
         # Of the shared settings the learner finds the device itself, unless a flag of the service names it.
@@ -90,6 +94,7 @@ def _serve(
     def began(service: Service) -> None:
         gc.collect()
         gc.freeze()  # a full collection beside a large request would stop everybody for a tenth of a second
+        record_pin(settings.data, settings.model)
         print(greeting(service, listening.getsockname()[1], num_keys), flush=True)
 
     app = create_app(settings, make_model, learner=learner, began=began, failed=failed)
@@ -176,15 +181,12 @@ def _check_backends(settings: ServeSettings) -> None:
             raise CannotStart(f"{name}={url} is this service itself; name another server, or listen on another --port")
 
 
-def _local_model(settings: ServeSettings) -> MakeModel:
-    """Return what makes the model, after checks that take milliseconds. Raises CannotStart."""
+def _model_name(settings: ServeSettings) -> str:
+    """Return the base model's name with its commit, after checks that take milliseconds. Raises CannotStart."""
     try:
-        resolve_model(settings.model)
+        return resolved_name(settings.model, settings.data)
     except PolicyError as error:
         raise CannotStart(str(error)) from error
-    from service.model import LocalModel  # the tokenizer's library takes its time, so it comes after the checks
-
-    return LocalModel
 
 
 def _set_up_logging() -> None:

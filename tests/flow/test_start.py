@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from policy.model import bundled_models
+from policy.catalog import bundled_models
 from service.errors import CannotStart
 from service.serving import run
 from store.database import open_store
