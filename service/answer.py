@@ -17,26 +17,13 @@ from service.engine.generation import Generation, TextDelta, TextGeneration, Tok
 from service.errors import RequestError, TimedOut
 from service.metrics import Metrics
 from service.regenerations import regeneration_of
+from service.sampling import Sampling
 from store.completions import Completion, add_completions
 from store.conversations import ensure_conversation
 from store.events import add_event
 from store.feedback import add_feedback
 from store.ids import new_id, now
 from store.raters import ensure_rater
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How to sample. `max_tokens` None means up to the default, `seed` None a random one."""
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    max_tokens: int | None = None
-    seed: int | None = None
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from service.held_threads import PromptThreads
 from service.local_answer import LocalAnswer
 from service.metrics import Metrics
 from service.model import Model
+from service.sampling import defaults_of, set_defaults
 from service.settings import ServeSettings
 from store.conversations import check_can_continue
 from store.errors import UnknownConversation, UnknownVersion
@@ -41,6 +42,7 @@ class Dispatcher:
         self.settings, self.model, self.engine, self.backends = settings, model, engine, backends
         self._admission, self._records, self._metrics = admission, records, metrics
         self._threads = PromptThreads()
+        self._defaults = defaults_of(settings.sampling, model.sampling)
 
     def close(self) -> None:
         """Interrupt the prompts that are being rendered."""
@@ -65,7 +67,9 @@ class Dispatcher:
             answer: LocalAnswer | BackendAnswer
             if lease is not None and route is not None:
                 prompts = [await self._prompt(request, messages, lease) for messages in request.prompts]
-                answer = LocalAnswer(request, prompts, conversation_id, route, context, lease, self.model)
+                answer = LocalAnswer(
+                    request, prompts, conversation_id, route, context, lease, self.model, self._defaults
+                )
             else:
                 assert backend is not None
                 prompts = [
@@ -74,7 +78,15 @@ class Dispatcher:
                 learned_by = self.model if self.settings.train_on_backends else None
                 longest = max((slot.runner.context_length for slot in self.engine.slots.values()), default=0)
                 answer = BackendAnswer(
-                    request, prompts, conversation_id, context, backend, learned_by, longest, self._threads
+                    request,
+                    prompts,
+                    conversation_id,
+                    context,
+                    backend,
+                    learned_by,
+                    longest,
+                    self._threads,
+                    set_defaults(self.settings.sampling),
                 )
         except BaseException:
             if lease is not None:

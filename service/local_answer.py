@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -40,6 +40,7 @@ class LocalAnswer(Answer):
         context: AnswerContext,
         lease: Lease,
         model: Model,
+        defaults: Mapping[str, float],
     ) -> None:
         super().__init__(request, prompts, conversation_id, route.propensity, context)
         self.number, self.digest = lease.slot.number, lease.slot.digest
@@ -49,7 +50,12 @@ class LocalAnswer(Answer):
         seed = request.sampling.seed if request.sampling.seed is not None else secrets.randbelow(SEEDS)
         indices = range(len(prompts) * request.n)
         self._sampling_settings = [
-            settings_of(request, prompts[index // request.n], (seed + index * NEXT_SEED) % SEEDS, model.end_ids)
+            SamplingSettings(
+                **request.sampling.over(defaults),
+                max_tokens=prompts[index // request.n].max_tokens,
+                seed=(seed + index * NEXT_SEED) % SEEDS,
+                end_ids=model.end_ids,
+            )
             for index in indices
         ]
         self.generations = [
@@ -135,18 +141,3 @@ def _with(token: Token, likeliest: Sequence[tuple[int, float]]) -> Token:
     """Return a token with its alternatives. The token itself keeps the log-probability that was recorded for it."""
     alternatives = tuple((other, token.logp if other == token.id else logp) for other, logp in likeliest)
     return replace(token, alternatives=alternatives)
-
-
-def settings_of(request: AnswerRequest, prompt: Prompt, seed: int, end_ids: tuple[int, ...]) -> SamplingSettings:
-    """Return the runner's settings for one generation."""
-    sampling = request.sampling
-    return SamplingSettings(
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        max_tokens=prompt.max_tokens,
-        seed=seed,
-        presence_penalty=sampling.presence_penalty,
-        frequency_penalty=sampling.frequency_penalty,
-        end_ids=end_ids,
-    )

@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from importlib.metadata import version as installed_version
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from policy.chat import ChatEncoder, TextStream, end_ids, load_tokenizer, render_completion, render_prompt
 from policy.errors import FingerprintMismatch, RunnerFailed, VersionCorrupt
+from policy.generation_config import sampling_of
 from policy.memory import memory_need, weights_need
 from policy.model import model_digest, resolve_model
 from policy.runners.base import Runner, RunnerOptions, SamplingSettings, VersionSource, generate_all
@@ -38,6 +39,8 @@ class Model(Protocol):
     end_ids: tuple[int, ...]
     vocab_size: int
     """The number of token ids; every id is below it."""
+    sampling: Mapping[str, float]
+    """How the model's makers sample, by the names of `service.sampling.PLAIN`; what they do not name is missing."""
 
     def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         """Return the token ids of a rendered conversation."""
@@ -110,6 +113,7 @@ class LocalModel:
             self.digest = model_digest(settings.model)
             self.end_ids = end_ids(self._tokenizer)
             self.vocab_size = len(self._tokenizer)
+            self.sampling = sampling_of(self._folder)
             self._shared()
         except BaseException:
             self.close()

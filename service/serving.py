@@ -76,9 +76,7 @@ def _serve(
     listening = listen(settings.host, settings.port, settings.limits.unread_s)
     if make_model is None:
         settings = settings.model_copy(update={"model": _model_name(settings)})
-        from service.model import LocalModel  # the tokenizer's library takes its time, so it comes after the checks
-
-        make_model = LocalModel
+        make_model = _local_model()
     learner = None
     if not settings.no_learner:
         # Of the shared settings the learner finds the device itself, unless a flag of the service names it.
@@ -187,6 +185,13 @@ def _model_name(settings: ServeSettings) -> str:
         return resolved_name(settings.model, settings.data)
     except PolicyError as error:
         raise CannotStart(str(error)) from error
+
+
+def _local_model() -> MakeModel:
+    """Return what makes the model. The tokenizer's library takes its time, so it is imported after the checks."""
+    from service.model import LocalModel
+
+    return LocalModel
 
 
 def _set_up_logging() -> None:

@@ -48,10 +48,21 @@ RENAMED: dict[str, str | None] = {
 
 
 class SamplingDefaults(Group):
-    """Sampling where a request names no value."""
+    """Sampling where a request names no value. None takes the model's own value, from its generation_config.json."""
 
-    temperature: float = Field(1.0, ge=0, le=2)
-    """Sampling temperature of requests that name none."""
+    temperature: float | None = Field(None, ge=0, le=2)
+    """Sampling temperature of requests that name none. None takes the model's, else 1."""
+    top_p: float | None = Field(None, gt=0, le=1)
+    """Share of the probability that is sampled from, for requests that name none. None takes the model's, else 1."""
+    top_k: int | None = Field(None, ge=0)
+    """Number of likeliest tokens that are sampled from, for requests that name none; 0 means all. None takes the
+    model's, else 0."""
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    """Penalty in nats on tokens that an answer has already, for requests that name none. None takes the model's, else
+    0."""
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    """Penalty in nats for each time that an answer has a token already, for requests that name none. None takes the
+    model's, else 0."""
     max_tokens: int = Field(512, ge=1)
     """Most tokens of an answer, for requests that name none. The context may end it earlier."""
     candidates: int = Field(4, ge=2, le=16)

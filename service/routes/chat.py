@@ -26,7 +26,7 @@ async def chat(request: Request, body: ChatBody, caller: ChatCaller) -> Response
         kind="chat",
         model=body.model,
         prompts=(tuple(message.plain() for message in body.messages),),
-        sampling=body.sampling(service.settings.sampling.temperature),
+        sampling=body.sampling(),
         n=body.n or 1,
         conversation_id=body.conversation_id,
         metadata=body.metadata or {},

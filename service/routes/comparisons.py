@@ -9,7 +9,7 @@ from pydantic import Field
 from sqlite_utils import Database
 from starlette.responses import JSONResponse
 
-from service.answer import AnswerRequest, Sampling
+from service.answer import AnswerRequest
 from service.comparisons import choose_pair, generate_candidates
 from service.engine.router import version_name
 from service.feedback_intake import digest_of, store_feedback
@@ -18,6 +18,7 @@ from service.http.dependencies import ChatCaller, FeedbackCaller, IdempotencyKey
 from service.http.disconnects import unless_reader_leaves
 from service.http.feedback_json import acknowledgement
 from service.http.schemas import REASONS, Body, Count, Message, Name
+from service.sampling import Sampling
 from store.comparisons import Comparison, add_comparison, get_comparison
 from store.completions import Completion, add_completions, get_completion
 from store.conversations import ensure_conversation
@@ -51,9 +52,7 @@ class ChoiceBody(Body):
 async def compare(request: Request, body: ComparisonBody, caller: ChatCaller) -> Response:
     """Ask a question: two answers to one prompt, on random sides, without the names of the models."""
     service = service_of(request)
-    default = service.settings.sampling.temperature
-    temperature = body.temperature if body.temperature is not None else default
-    sampling = Sampling(temperature=temperature, max_tokens=body.max_tokens)
+    sampling = Sampling(temperature=body.temperature, max_tokens=body.max_tokens)  # else as chat samples
     messages = tuple(message.plain() for message in body.messages)
     answer_request = AnswerRequest(
         caller, "comparison", "", (messages,), sampling, conversation_id=body.conversation_id
