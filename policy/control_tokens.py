@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from policy.chat_template import inputs_of
 from policy.generation_config import read_generation_config
 
 Tokenizer = Any  # transformers' PreTrainedTokenizerBase, whose import takes seconds
@@ -178,7 +179,11 @@ def _rendered(tokenizer: Tokenizer, messages: Sequence[dict[str, str]], *, opene
     from jinja2.exceptions import TemplateError
 
     try:
-        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=opened))
+        return str(
+            tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=opened, **inputs_of(tokenizer).rendered_with()
+            )
+        )
     except (TemplateError, TypeError, ValueError, LookupError):
         return ""
 

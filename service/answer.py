@@ -39,6 +39,7 @@ class AnswerRequest:
     conversation_id: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     may_drop_turns: bool = True
+    template_arguments: dict[str, Any] = field(default_factory=dict)  # the request's own, for the chat template
     alternatives: int = 0  # how many of the likeliest tokens are wanted at each index
 
 
@@ -236,6 +237,7 @@ class Answer:
             "stop": list(request.sampling.stop) or None,
             "metadata": request.metadata or None,
             "user": request.caller.user_tag or None,
+            "chat_template_kwargs": request.template_arguments or None,
         }
         return Completion(
             id=self.id,

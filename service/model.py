@@ -45,8 +45,13 @@ class Model(Protocol):
     def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         """Return the token ids of a rendered conversation."""
 
-    def prompt_encoder(self, is_interrupted: Callable[[], bool]) -> PromptEncoder:
-        """Return what renders the conversations of one request, on one thread; it raises Interrupted."""
+    def prompt_encoder(
+        self, is_interrupted: Callable[[], bool], arguments: Mapping[str, Any] | None = None
+    ) -> PromptEncoder:
+        """Return what renders the conversations of one request, on one thread; it raises Interrupted.
+
+        `arguments` are the request's own for the chat template.
+        """
 
     def completion_ids(self, messages: Sequence[dict[str, Any]], text: str) -> tuple[list[int], list[int]]:
         """Return the prompt's and the completion's ids, end of turn included."""
@@ -109,11 +114,11 @@ class LocalModel:
         self._check_sharing()
         self.prepare()  # the worker reads its libraries while we read ours
         try:
-            self._tokenizer = load_tokenizer(settings.model)
+            self._tokenizer = load_tokenizer(settings.model, settings.chat_template, settings.chat_template_kwargs)
             self.digest = model_digest(settings.model)
             self.end_ids = end_ids(self._tokenizer)
             self.vocab_size = len(self._tokenizer)
-            self.sampling = sampling_of(self._folder)
+            self.sampling: Mapping[str, float] = sampling_of(self._folder)
             self._shared()
         except BaseException:
             self.close()
@@ -123,8 +128,10 @@ class LocalModel:
     def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         return render_prompt(self._tokenizer, messages)
 
-    def prompt_encoder(self, is_interrupted: Callable[[], bool]) -> PromptEncoder:
-        return ChatEncoder(self._tokenizer, is_interrupted)
+    def prompt_encoder(
+        self, is_interrupted: Callable[[], bool], arguments: Mapping[str, Any] | None = None
+    ) -> PromptEncoder:
+        return ChatEncoder(self._tokenizer, is_interrupted, arguments)
 
     def completion_ids(self, messages: Sequence[dict[str, Any]], text: str) -> tuple[list[int], list[int]]:
         return render_completion(self._tokenizer, messages, text)

@@ -10,6 +10,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from config.errors import ConfigError
 from config.loader import Group, Settings, load
 from config.names import Names
+from policy.chat_template import USUAL_ARGUMENTS, check_template_name, checked_arguments
 from policy.runners.destinations import check_url
 from service.addresses import is_loopback
 from service.errors import CannotStart
@@ -168,7 +169,15 @@ class ServeSettings(Settings):
     """Let the data folder's group read the versions, for a vLLM server that runs as another user. Everything else in
     the folder stays its owner's."""
     model: str = Field("pocket", min_length=1)
-    """Base model: a bundled name (`pocket`), a folder, or a hub id."""
+    """Base model: a name of `attune models` (`pocket`, `smollm2`), a folder, a GGUF file, or a hub id. A hub id may end
+    with @ and a revision."""
+    chat_template: str | None = Field(None, min_length=1)
+    """Chat template in place of the model's own: a Jinja file, `chatml` or `plain`. Base models have none."""
+    chat_template_kwargs: Annotated[dict[str, Any], NoDecode] = Field(dict(USUAL_ARGUMENTS))
+    """Arguments of the chat template, a JSON object. A request may give its own. Hybrid models think only where it has
+    `enable_thinking`."""
+    system_prompt: str | None = Field(None, min_length=1, max_length=100_000)
+    """System message of conversations that begin with none. It is kept with each answer."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for answers: auto, cpu or cuda."""
     vllm: str | None = Field(None, pattern="^https?://.+")
@@ -190,6 +199,16 @@ class ServeSettings(Settings):
     limits: LimitSettings = LimitSettings()
     canary: CanarySettings = CanarySettings()
     engine: EngineSettings = EngineSettings()
+
+    @field_validator("chat_template")
+    @classmethod
+    def _check_template(cls, value: str | None) -> str | None:
+        return check_template_name(value)
+
+    @field_validator("chat_template_kwargs", mode="before")
+    @classmethod
+    def _check_arguments(cls, value: Any) -> dict[str, Any]:
+        return checked_arguments(value)
 
     @field_validator("data", "config")
     @classmethod

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -14,6 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from policy.chat_template import MOST_ARGUMENTS, checked_arguments
 from service.errors import UnsupportedParameter
 from service.http.json_values import MAX_INTEGER, MAX_NUMBER, MIN_INTEGER, shown
 from service.http.validation_errors import TAG
@@ -41,6 +43,9 @@ Index = Annotated[int, Field(ge=0, le=MAX_NUMBER), WHOLE]
 REASONS = Literal[
     "correct", "helpful", "clear", "style", "wrong", "unhelpful", "unsafe", "too_long", "too_short", "refused", "other"
 ]
+
+
+TemplateArguments = Annotated[dict[str, Any], Field(max_length=MOST_ARGUMENTS), AfterValidator(checked_arguments)]
 
 
 def fault(field: str, message: str) -> PydanticCustomError:
@@ -209,6 +214,9 @@ class ChatBody(SamplingBody):
     conversation_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     truncation: Literal["auto", "disabled"] | None = Field(
         None, description="auto (default): a conversation past the context loses its oldest turns"
+    )
+    chat_template_kwargs: TemplateArguments | None = Field(
+        None, description="arguments of the model's chat template, such as enable_thinking, over those of the settings"
     )
     # OpenAI's, without effect on the answer here
     parallel_tool_calls: bool | None = None

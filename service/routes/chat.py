@@ -31,6 +31,7 @@ async def chat(request: Request, body: ChatBody, caller: ChatCaller) -> Response
         conversation_id=body.conversation_id,
         metadata=body.metadata or {},
         may_drop_turns=body.truncation != "disabled",
+        template_arguments=body.chat_template_kwargs or {},
         alternatives=body.top_logprobs or 0,
     )
     return await respond(

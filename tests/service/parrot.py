@@ -208,7 +208,9 @@ class ParrotModel:
             ids += [ROLES[message["role"]], *message["content"].encode(), END]
         return [*ids, ASSISTANT]
 
-    def prompt_encoder(self, is_interrupted: Callable[[], bool]) -> "ParrotEncoder":
+    def prompt_encoder(
+        self, is_interrupted: Callable[[], bool], arguments: Mapping[str, Any] | None = None
+    ) -> "ParrotEncoder":
         return ParrotEncoder(self, is_interrupted)
 
     def completion_ids(self, messages: Sequence[dict[str, Any]], text: str) -> tuple[list[int], list[int]]:
