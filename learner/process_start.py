@@ -15,6 +15,7 @@ from learner.settings import LearnerSettings
 if TYPE_CHECKING:
     from store.folder_lock import FolderLock
 
+GPU_DRIVER = Path("/proc/driver/nvidia/version")
 ENDING_S = 3.0  # that a killed learner may take to give its memory back
 
 
@@ -44,9 +45,13 @@ def check_start(settings: LearnerSettings) -> LearnerSettings:
 
     Returns the settings with the commit of a model of the hub.
     """
+    from policy.memory import check_training_memory
+    from policy.model import resolve_model
     from store.database import check_folder
 
     settings = with_model(settings)
+    if settings.device != "cuda" and not GPU_DRIVER.exists():
+        check_training_memory(settings.model, resolve_model(settings.model))
     check_folder(settings.data)
     return settings
 

@@ -90,7 +90,7 @@ def _download(model: FetchedModel, folder: Path, progress: Progress) -> None:
 
 
 def _reason(lines: list[str]) -> str:
-    if any(word in line for line in lines for word in _UNREACHABLE):
+    if any(sign in line for line in lines for sign in _UNREACHABLE):
         return "it cannot be reached; is there a network?"
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return errors[-1] if errors else (lines or ["pip ended without a reason"])[-1]

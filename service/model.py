@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from policy.chat import ChatEncoder, TextStream, end_ids, load_tokenizer, render_completion, render_prompt
 from policy.errors import FingerprintMismatch, RunnerFailed, VersionCorrupt
 from policy.generation_config import sampling_of
-from policy.memory import memory_need, weights_need
+from policy.memory import check_memory, memory_need, weights_need
 from policy.model import model_digest, resolve_model
 from policy.runners.base import Runner, RunnerOptions, SamplingSettings, VersionSource, generate_all
 from policy.runners.process import RunnerProcess, WeightsProcess, WorkerProcess, runner_kinds
@@ -112,6 +112,8 @@ class LocalModel:
         self._adapters = settings.engine.adapters
         self._lock, self._weights_lock = threading.Lock(), threading.Lock()
         self._check_sharing()
+        if settings.vllm is None:
+            check_memory(settings.model, self._folder, self._options)
         self.prepare()  # the worker reads its libraries while we read ours
         try:
             self._tokenizer = load_tokenizer(settings.model, settings.chat_template, settings.chat_template_kwargs)

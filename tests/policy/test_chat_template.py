@@ -27,7 +27,7 @@ def text_of(model: Path, template: str, tmp_path: Path, **more: Any) -> str:
     return str(tokenizer.decode(render_prompt(tokenizer, USER)))
 
 
-def test_a_file_takes_the_place_of_the_models_own_template(model: Path, tmp_path: Path) -> None:
+def test_a_file_replaces_the_models_own_template(model: Path, tmp_path: Path) -> None:
     assert text_of(model, "{{ messages[0]['content'] }}!", tmp_path) == "hello!"
 
 

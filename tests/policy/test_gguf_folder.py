@@ -115,8 +115,8 @@ def test_an_unknown_architecture_is_one_clear_line(file: Path, tmp_path: Path) -
 def test_a_damaged_header_never_ends_in_anything_but_a_clear_line(seed: int, file: Path, tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(seed)
     data = bytearray(file.read_bytes())
-    for place in torch.randint(4, 3000, (8,), generator=generator).tolist():
-        data[place] = int(torch.randint(256, (1,), generator=generator))
+    for index in torch.randint(4, 3000, (8,), generator=generator).tolist():
+        data[index] = int(torch.randint(256, (1,), generator=generator))
     damaged = tmp_path / "damaged.gguf"
     damaged.write_bytes(bytes(data))
     with contextlib.suppress(ModelCorrupt, UnsupportedModel):

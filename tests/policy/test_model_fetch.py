@@ -147,7 +147,7 @@ def test_progress_is_shown_and_what_a_killed_fetch_left_is_removed(
     assert not left(tmp_path)
 
 
-def test_a_model_that_is_not_here_says_how_to_fetch_it(tiny: FetchedModel) -> None:
+def test_the_error_about_a_model_that_is_not_here_names_the_command(tiny: FetchedModel) -> None:
     from policy.model import resolve_model
 
     with pytest.raises(ModelNotFound, match="fetch it with `attune models get tiny`"):
