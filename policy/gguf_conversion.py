@@ -32,7 +32,7 @@ def convert(path: Path, folder: Path) -> list[str]:
     Raises ModelCorrupt for a torn file, UnsupportedModel for an architecture or a type that transformers cannot read.
     """
     header = read_header(path)
-    _check(path, header)
+    check_whole(path, header)
     remarks = _write_tokenizer(path, header, folder)
     _write_weights(path, header, folder)
     (folder / "generation_config.json").write_text(json.dumps(generation_config(header), indent=2) + "\n")
@@ -56,13 +56,13 @@ def generation_config(header: GgufHeader) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _check(path: Path, header: GgufHeader) -> None:
+def check_whole(path: Path, header: GgufHeader) -> None:
     """Raise UnsupportedModel for a file that holds no whole model, or one of an unknown architecture."""
     from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
     kind, parts = header.metadata.get("general.type", "model"), header.metadata.get("split.count", 0)
     if kind != "model":
-        raise UnsupportedModel(f"{path} holds a {kind}, not a model; name the file of the model")
+        raise UnsupportedModel(f"{path} holds no model (its type is {kind}); name the file of the model")
     if parts > 1:
         raise UnsupportedModel(f"{path} is one of {parts} parts; join them with `llama-gguf-split --merge`")
     known = {name.replace("_", "-") for name in GGUF_SUPPORTED_ARCHITECTURES}

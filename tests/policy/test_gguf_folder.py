@@ -12,8 +12,9 @@ import torch
 from policy.chat import load_tokenizer, render_prompt
 from policy.errors import ModelCorrupt, ModelNotFound, UnsupportedModel
 from policy.gguf import write_gguf
+from policy.gguf_conversion import check_whole, generation_config
 from policy.gguf_folder import SOURCE, folder_of_gguf
-from policy.gguf_header import read_header
+from policy.gguf_header import GgufHeader, read_header
 from policy.model import load_model, model_digest, resolve_model
 from tests.models import tiny_model
 
@@ -109,6 +110,43 @@ def test_an_unknown_architecture_is_one_clear_line(file: Path, tmp_path: Path) -
         resolve_model(str(strange))
     assert "\n" not in str(caught.value)
     assert not list((Path(os.environ["XDG_CACHE_HOME"]) / "attune" / "models").glob(".*"))
+
+
+def test_a_file_without_a_chat_template_needs_one(whole: Path, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(whole, tmp_path / "base"))
+    (base / "chat_template.jinja").unlink()
+    file = write_gguf(base, None, tmp_path / "base.gguf", "f16", real_tokenizer=True)
+    with pytest.raises(UnsupportedModel, match="has no chat template.*--chat-template FILE, chatml or plain"):
+        load_tokenizer(str(file))
+    tokenizer = load_tokenizer(str(file), "plain")
+    assert tokenizer.decode(render_prompt(tokenizer, CHAT[1:])).endswith("\nAssistant:")
+
+
+def test_what_a_gguf_file_names_as_ends_and_sampling_is_kept() -> None:
+    metadata = {
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.ggml.eot_token_id": 7,
+        "tokenizer.ggml.padding_token_id": 0,
+        "general.sampling.temp": 0.6,
+        "general.sampling.top_k": 20,
+    }
+    assert generation_config(GgufHeader(metadata, ())) == {
+        "bos_token_id": 1,
+        "eos_token_id": [7, 2],
+        "pad_token_id": 0,
+        "temperature": 0.6,
+        "top_k": 20,
+    }
+
+
+def test_parts_and_adapters_are_refused_by_name() -> None:
+    for metadata, message in (
+        ({"split.count": 3}, "is one of 3 parts; join them with"),
+        ({"general.type": "adapter"}, "holds no model .its type is adapter."),
+    ):
+        with pytest.raises(UnsupportedModel, match=message):
+            check_whole(Path("x.gguf"), GgufHeader({"general.architecture": "llama", **metadata}, ()))
 
 
 @pytest.mark.parametrize("seed", range(40))
