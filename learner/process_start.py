@@ -45,7 +45,7 @@ def check_start(settings: LearnerSettings) -> LearnerSettings:
 
     Returns the settings with the commit of a model of the hub.
     """
-    from policy.memory import check_training_memory
+    from policy.memory_check import check_training_memory
     from policy.model import resolve_model
     from store.database import check_folder
 

@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from policy.errors import UnsupportedModel
-from policy.free_memory import available_memory
 from policy.gguf import reasons_against_gguf
 from policy.model import read_config, weight_files
 from policy.runners.base import RunnerOptions
@@ -13,38 +11,12 @@ from policy.runners.base import RunnerOptions
 PROCESS = 0.25 * 2**30  # bytes: the libraries of a worker process
 # OpenVINO, measured with 128 M weights in linear layers: the file is mapped, and converted weights are held beside it
 BYTES_OF_WEIGHT = {"none": 8.0, "q8_0": 2.0, "q4_0": 1.1}
-# the least that a weight takes while OpenVINO computes with it
-LEAST_BYTES = {"none": 4.0, "q8_0": 1.06, "q4_0": 0.56}
-TRAINING = 0.75 * 2**30  # bytes: the libraries of the learner
 COPIES = 2  # OpenVINO loads the weights a second time for the first request with top_logprobs
 
 
 def weights_need(folder: Path, options: RunnerOptions) -> int:
     """Return the bytes of the base weights that all versions share, with the process that holds them."""
     return int(PROCESS + (4.0 if options.precision == "float32" else 2.0) * num_weights(folder))
-
-
-def check_memory(name: str, folder: Path, options: RunnerOptions) -> None:
-    """Raise UnsupportedModel where not even one version fits into the memory that is free. A GPU is not checked."""
-    if options.device != "cpu":
-        return
-    width = 4.0 if options.precision == "float32" else 2.0
-    if not reasons_against_gguf(read_config(folder)) and options.quantize != "none":
-        width = LEAST_BYTES[options.quantize]
-    smaller = "" if options.quantize == "q4_0" else ", or smaller weights with --engine.quantize q8_0 or q4_0"
-    _check(name, PROCESS + width * num_weights(folder), f"choose a smaller model{smaller}")
-
-
-def check_training_memory(name: str, folder: Path, width: float = 4.0) -> None:
-    """Raise UnsupportedModel where the model does not fit into the free memory for training, at `width` bytes each."""
-    _check(name, TRAINING + width * num_weights(folder), "choose a smaller model, or serve without: --no-learner")
-
-
-def _check(name: str, need: float, advice: str) -> None:
-    there = available_memory()
-    if there is not None and need > there:
-        lead = f"the model {name} takes at least {need / 2**30:.1f} GiB of memory, and {there / 2**30:.1f} are free"
-        raise UnsupportedModel(f"{lead}; {advice}")
 
 
 def memory_need(folder: Path, options: RunnerOptions, *, is_shared: bool = False) -> int:

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from policy.chat import ChatEncoder, TextStream, end_ids, load_tokenizer, render_completion, render_prompt
 from policy.errors import FingerprintMismatch, RunnerFailed, VersionCorrupt
 from policy.generation_config import sampling_of
-from policy.memory import check_memory, memory_need, weights_need
+from policy.memory import memory_need, weights_need
+from policy.memory_check import check_memory
 from policy.model import model_digest, resolve_model
 from policy.runners.base import Runner, RunnerOptions, SamplingSettings, VersionSource, generate_all
 from policy.runners.process import RunnerProcess, WeightsProcess, WorkerProcess, runner_kinds
