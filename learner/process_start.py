@@ -65,10 +65,10 @@ def with_model(settings: LearnerSettings) -> LearnerSettings:
 
 def only_learner(settings: LearnerSettings) -> "FolderLock":
     """Return the lock of the data folder's only learner. Raises FolderInUse, which names the other one."""
-    from store.database import open_store
+    from store.database import make_folder
     from store.folder_lock import lock_folder
 
-    open_store(settings.data).close()
+    make_folder(settings.data)  # its database is opened under the lock, since that may change it
     return lock_folder(settings.data, "learner", ENDING_S)
 
 

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 NAME = "generation_config.json"
 RANGES = {
     "temperature": (0.0, 2.0),
-    "top_p": (1e-6, 1.0),
+    "top_p": (0.0, 1.0),
     "top_k": (0, 2**31 - 1),
     "presence_penalty": (-2.0, 2.0),
     "frequency_penalty": (-2.0, 2.0),

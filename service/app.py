@@ -91,6 +91,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # to http:// and whatever Host says, also where a proxy in front ends TLS
         generate_unique_id_function=lambda route: route.name,
     )
     for router in ROUTERS:

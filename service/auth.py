@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sqlite_utils import Database
 
 from service.errors import BadRequest, Forbidden
-from store.api_keys import SCOPES, find_key
+from store.api_keys import SCOPES, find_key, is_in_use
 from store.raters import can_be_rater
 
 LOCAL_RATER = "local"
@@ -83,3 +83,8 @@ def find_caller(db: Database, secret: str | None) -> Caller | None:
     if key is not None:
         return Caller(key.id, key.rater_id, key.scopes)
     return None if db.table("api_keys").count else Caller(LOCAL_RATER, LOCAL_RATER, SCOPES)
+
+
+def is_still_known(db: Database, caller: Caller) -> bool:
+    """Whether the caller may still call: the key was not revoked meanwhile, or there is still none."""
+    return not db.table("api_keys").count if caller.is_local else is_in_use(db, caller.key_id)

@@ -13,7 +13,7 @@ EVENT_STREAM = "text/event-stream"
 FINISHES = {
     **{reason: reason for reason in ("stop", "length", "content_filter", "tool_calls", "function_call")},
     **dict.fromkeys(("eos", "eos_token", "stop_sequence", "end_turn"), "stop"),
-    **dict.fromkeys(("max_tokens", "max_length"), "length"),
+    **dict.fromkeys(("max_tokens", "max_length", "model_length"), "length"),
 }
 
 
@@ -46,6 +46,7 @@ def text_and_finish(chunk: Any) -> tuple[str, str | None]:
         return "", None  # the usage, for example
     delta: Any = getattr(choices[0], "delta", None)
     finish = getattr(choices[0], "finish_reason", None)
+    finish = None if finish == "" else finish  # some servers write it so in every chunk before the last
     if not hasattr(delta, "content"):
         raise NoAnswer(f"it sent a chunk whose delta is {_shown(delta)}")
     text = delta.content

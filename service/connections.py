@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.addresses import network_of
@@ -106,9 +107,32 @@ class Connection(HttpToolsProtocol):
             self._header_bytes += len(data)
         elif self._phase == "body":
             self._deadline += len(data) / BODY_BYTES_PER_S
-        super().data_received(data)
+        self._parse(data)
         if self._phase == "headers" and self._header_bytes > MAX_HEADER_BYTES:
             self._refuse(HeadersTooLarge(f"the headers are larger than {MAX_HEADER_BYTES} bytes"))
+
+    def _parse(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = b"" if self._is_refused else self._without_upgrade() + data[upgrade.args[0] :]
+            except httptools.HttpParserError:
+                self.send_400_response("")
+                return
+            else:
+                return
+
+    def _without_upgrade(self) -> bytes:
+        """Return the head of a request as if it had not asked for another protocol, and begin to parse anew.
+
+        Java's client always asks (h2c). The parser would leave out the body, and take it for the next request.
+        """
+        kept = [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        first = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        self.parser = httptools.HttpRequestParser(self)
+        return b"\r\n".join([first, *kept, b"", b""])
 
     def on_message_begin(self) -> None:
         if self._phase != "headers":
@@ -124,17 +148,20 @@ class Connection(HttpToolsProtocol):
             return
         self._header_bytes = 0
         self._wait_for("body", self.bounds.body_s)
-        if not self.url.startswith(b"/") and self.url != b"*":  # another host may stand there than in the Host header
+        # another host may stand there than in the Host header
+        is_path = self.url.startswith(b"/") or self.url == b"*"
+        if not is_path or self.parser.get_method() == b"CONNECT":
             self._refuse(BadRequest("the request's target must be a path, such as /v1/models", code="invalid_target"))
             return
-        super().on_headers_complete()
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         if not self._is_refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._is_refused:
+        if self._is_refused or self.parser.should_upgrade():
             return
         self._stop_waiting()
         super().on_message_complete()
@@ -144,9 +171,6 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, in the shape of every other error."""
         self._refuse(BadRequest("this is no HTTP request", code="invalid_request"))
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Other protocols are not offered; the request is answered as if it had not asked for one."""
 
     # what goes out
 

@@ -85,8 +85,8 @@ def is_cross_site(headers: Headers, origins: Collection[str]) -> bool:
     return any(site not in ("same-origin", "none") for site in headers.getlist("sec-fetch-site"))
 
 
-def require_local(scope: Scope) -> None:
-    """Raise Forbidden unless the request came from this machine itself and under a loopback name.
+def require_local(scope: Scope, origins: Collection[str]) -> None:
+    """Raise Forbidden unless the request came from this machine itself, under a loopback name, and of our own page.
 
     Without keys everybody who gets here is an administrator. The Host counts, since DNS may give any name this
     machine's address, and so do the traces of a proxy, since everybody behind one has its address.
@@ -108,6 +108,8 @@ def require_local(scope: Scope) -> None:
             "make a key with: attune keys create",
             code="proxy_without_keys",
         )
+    if is_cross_site(headers, origins):
+        raise Forbidden(_cross_site_reason(headers), code="cross_site")
 
 
 def _cross_site_reason(headers: Headers) -> str:

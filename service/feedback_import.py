@@ -24,6 +24,7 @@ from store.versions import live_version
 
 WINDOW = 100  # records that are written at a time, since other writes wait meanwhile
 BLOCK_BYTES = 2**20  # of the body that are parsed at a time, on a thread
+MOST_CHARACTERS = 500_000  # of a conversation that is tokenized: it takes a second, and 80 MB meanwhile
 MOST_ERRORS = 100  # errors that are reported one by one
 MOST_FAULTS = 10_000  # records at fault, after which the rest of the body is not read: it is something else
 BAD_RECORD = (ValueError, TypeError, KeyError, AttributeError)  # what parsing a record of unknown shape may raise
@@ -175,7 +176,8 @@ def row_of(imported: ImportedFeedback, model: Model, live: int, known: list[Comp
     """Return the row for imported feedback: on one of the `known` completions if it rates one, else on its own.
 
     Its own completions count for version `live`. They have token ids but no log-probabilities, since nobody here
-    sampled them. Raises InvalidChat where the model's template refuses the conversation.
+    sampled them. Raises InvalidChat where the model's template refuses the conversation, and ValueError where it has
+    more than MOST_CHARACTERS.
     """
     matching = [completion for completion in known if imported.rates(completion)]
     # a short text answers many prompts: the rater's own is meant, or the newest where the front end names no rater
@@ -204,6 +206,9 @@ def row_of(imported: ImportedFeedback, model: Model, live: int, known: list[Comp
 
 def _completion(imported: ImportedFeedback, choice: int, model: Model, live: int) -> Completion:
     text = imported.completions[choice]
+    num_characters = sum(len(message["content"]) for message in imported.messages) + len(text)
+    if num_characters > MOST_CHARACTERS:
+        raise ValueError(f"its conversation has {num_characters} characters; one may have {MOST_CHARACTERS}")
     prompt_ids, completion_ids = model.completion_ids(imported.messages, text)
     return Completion(
         id=imported.completion_id,

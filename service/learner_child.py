@@ -168,7 +168,7 @@ class LearnerChild:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(kill)
 
-        return Watchdog(beats_in, self.hang_s, silent)
+        return Watchdog(beats_in, self.hang_s, silent, process.pid)
 
 
 def _exit_reason(status: int) -> str:

@@ -126,14 +126,16 @@ class Service:
         self.traffic.stop()
         for task in self._tasks:
             task.cancel()
-        if self.learner is not None:
-            await self.learner.stop()
-        for backend in self.backends.values():
-            await backend.close()
+        learner = [self.learner.stop()] if self.learner is not None else []
+        await asyncio.gather(
+            *learner, *(backend.close() for backend in self.backends.values()), self._close_engine_and_model()
+        )
+        await asyncio.to_thread(self.records.close)
+
+    async def _close_engine_and_model(self) -> None:
         await self.engine.close()
         if self._model is not None:
-            await asyncio.to_thread(self._model.close)
-        await asyncio.to_thread(self.records.close)
+            await asyncio.to_thread(self._model.close)  # last: runners may use its weights
 
     async def _react(self, snapshot: Snapshot) -> None:
         self.event_feed.publish(snapshot.seq)

@@ -18,10 +18,12 @@ from service.engine.slots import Lease
 from service.errors import AnswerCut, EngineFailed
 from service.held_threads import run_held
 from service.model import Model
+from service.sampling import PLAIN
 
 log = logging.getLogger(__name__)
 SEEDS = 2**32
 NEXT_SEED = 0x9E3779B1  # odd, so that the seeds of one request's generations never meet
+SMALLEST = 1e-6  # temperature, top_p: engines count in float32, where much less is 0, or a number divided by 0
 # not the loop's own threads, which render everybody's prompts: these wait for whole forward passes
 ALTERNATIVES_POOL = ThreadPoolExecutor(2, "alternatives")
 
@@ -50,11 +52,8 @@ class LocalAnswer(Answer):
         seed = request.sampling.seed if request.sampling.seed is not None else secrets.randbelow(SEEDS)
         indices = range(len(prompts) * request.n)
         self._sampling_settings = [
-            SamplingSettings(
-                **request.sampling.over(defaults),
-                max_tokens=prompts[index // request.n].max_tokens,
-                seed=(seed + index * NEXT_SEED) % SEEDS,
-                end_ids=model.end_ids,
+            settings_of(
+                request, prompts[index // request.n], (seed + index * NEXT_SEED) % SEEDS, model.end_ids, defaults
             )
             for index in indices
         ]
@@ -141,3 +140,13 @@ def _with(token: Token, likeliest: Sequence[tuple[int, float]]) -> Token:
     """Return a token with its alternatives. The token itself keeps the log-probability that was recorded for it."""
     alternatives = tuple((other, token.logp if other == token.id else logp) for other, logp in likeliest)
     return replace(token, alternatives=alternatives)
+
+
+def settings_of(
+    request: AnswerRequest, prompt: Prompt, seed: int, end_ids: tuple[int, ...], defaults: Mapping[str, float] = PLAIN
+) -> SamplingSettings:
+    """Return the runner's settings for one generation. Next to nothing as a temperature or top_p is greedy."""
+    chosen = request.sampling.over(defaults)
+    chosen["temperature"] = chosen["temperature"] if chosen["temperature"] >= SMALLEST else 0.0
+    chosen["top_p"] = max(chosen["top_p"], SMALLEST)
+    return SamplingSettings(**chosen, max_tokens=prompt.max_tokens, seed=seed, end_ids=end_ids)

@@ -9,6 +9,7 @@ from functools import lru_cache
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from policy.chat import ChatEncoder, TextStream, end_ids, load_tokenizer, render_completion, render_prompt
 from policy.errors import FingerprintMismatch, RunnerFailed, VersionCorrupt
@@ -109,6 +110,7 @@ class LocalModel:
         # bfloat16 is the default of a vLLM server
         self._precision = settings.engine.precision if settings.vllm is None else "bfloat16"
         self._spare: WorkerProcess | None = None
+        self._workers: WeakSet[WorkerProcess] = WeakSet()  # of every version
         self._weights: WeightsProcess | None = None
         self._adapters = settings.engine.adapters
         self._lock, self._weights_lock = threading.Lock(), threading.Lock()
@@ -179,9 +181,12 @@ class LocalModel:
     def _runner(self, source: VersionSource) -> Runner:
         if self._settings.vllm is not None:
             return VllmRunner(self._settings.vllm, source, os.environ.get("ATTUNE_VLLM_KEY", ""))
-        return RunnerProcess.load(
-            source, self._options, spare=self._take_spare(), timeout_s=self._settings.limits.load_s
-        )
+        spare, limit_s = self._take_spare(), self._settings.limits.load_s
+        return RunnerProcess.load(source, self._options, spare=spare, timeout_s=limit_s, started=self._note_worker)
+
+    def _note_worker(self, worker: WorkerProcess) -> None:
+        with self._lock:
+            self._workers.add(worker)
 
     def memory_gib(self, version: Version) -> float:
         if self._settings.vllm is not None:
@@ -208,7 +213,12 @@ class LocalModel:
 
     def close(self) -> None:
         if (spare := self._take_spare()) is not None:
-            spare.end()
+            spare.end(1.0)
+        with self._lock:
+            workers = list(self._workers)
+        for worker in workers:
+            if worker.process.poll() is None:
+                worker.kill()  # it is still loading: one that hangs would outlive the service
         with self._weights_lock:
             if self._weights is not None:
                 self._weights.close()

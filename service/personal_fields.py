@@ -9,7 +9,8 @@ from store.events import Event
 
 OWN_KINDS = ("completion", "feedback")  # events that are about one rater, whom `data.rater` names
 PUBLIC_KINDS = ("version", "run", "learner", "slot")  # the first part of the kinds of events that everybody sees
-_FIELDS = {"rater", "raters", "gold_raters"}  # the last part of a field's name: `trust.gold_raters` is one too
+# The last part of a field's name: `trust.gold_raters` is one too. `left_out` has the ids of people's feedback.
+_FIELDS = {"rater", "raters", "gold_raters", "left_out"}
 _BY_SOMEBODY = re.compile(r"(promoted|rolled back) by .*", re.DOTALL)
 
 
@@ -33,7 +34,7 @@ def for_caller(value: Any, caller: Caller) -> Any:
 
 
 def without_names(value: Any) -> Any:
-    """Return JSON without the fields that name raters, at any depth; a reason loses who gave it."""
+    """Return JSON without the fields that name raters or their rows, at any depth; a reason loses who gave it."""
     if isinstance(value, dict):
         return {name: without_names(inner) for name, inner in value.items() if name.split(".")[-1] not in _FIELDS}
     if isinstance(value, list):

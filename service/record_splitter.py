@@ -1,10 +1,9 @@
 """Cutting a long body into records as its bytes come, so that nothing but one record is held at a time. Pure."""
 
+import json
 from collections.abc import Iterator
 
 import numpy as np
-
-from service.http.json_values import BadValue, NotJson, json_value
 
 Record = tuple[int, bytes | ValueError]
 """The number of a record, from 1, and its bytes or what is wrong with it."""
@@ -60,11 +59,9 @@ def _is_one_object(body: bytes) -> bool:
     if b"\n" not in body.strip(_SPACES):
         return False  # one line is a record anyway
     try:
-        return isinstance(json_value(body), dict)
-    except NotJson:
+        return isinstance(json.loads(body), dict)  # what is wrong with its values is found when it is read
+    except (ValueError, RecursionError):  # so deep that nobody sees its end: other records may stand behind it
         return False
-    except BadValue:
-        return True  # it is JSON, and the fault is found again when it is read
 
 
 class _Pending:
@@ -74,6 +71,11 @@ class _Pending:
         self.number, self._max_bytes = 1, max_bytes
         self._parts: list[bytes] = []
         self._size = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of the record has come yet."""
+        return self._size == 0
 
     def add(self, part: bytes) -> None:
         self._size += len(part)
@@ -98,12 +100,14 @@ class _Lines:
         self._pending = _Pending(max_bytes)
 
     def feed(self, block: bytes) -> Iterator[Record]:
-        start = 0
-        while (end := block.find(b"\n", start)) >= 0:
-            self._pending.add(block[start:end])
+        *ended, rest = block.split(b"\n")
+        for part in ended:
+            if not part and self._pending.is_empty:  # a blank line: a body may have nothing else
+                self._pending.number += 1
+                continue
+            self._pending.add(part)
             yield from _unless_blank(self._pending.end())
-            start = end + 1
-        self._pending.add(block[start:])
+        self._pending.add(rest)
 
     def finish(self) -> Iterator[Record]:
         yield from _unless_blank(self._pending.end())

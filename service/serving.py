@@ -24,7 +24,7 @@ from service.errors import CannotStart
 from service.learner_child import LearnerChild, learner_command
 from service.lifecycle import MakeModel, Service
 from service.settings import ServeSettings, load_settings
-from store.database import damage_named, open_store
+from store.database import damage_named, make_folder, open_store
 from store.errors import StoreError
 from store.folder_lock import FolderLock, lock_folder, process_at_work
 from store.permissions import share_versions
@@ -56,12 +56,12 @@ def run(
         given = learner_flags[0].removeprefix("--").partition("=")[0]
         raise CannotStart(f"--learner.{given} is for the learner, and --no-learner serves without it; leave one out")
     _set_up_logging()
-    num_keys = _check_data(settings)
-    if not settings.is_loopback and num_keys == 0:
-        lead = f"--host {settings.host} can be reached from other machines and there is no API key"
-        raise CannotStart(f"{lead}; make one: attune keys create NAME")
     _check_backends(settings)
-    with _lock(settings):
+    with _lock(settings):  # first: whoever is refused leaves the other one's database and permissions as they are
+        num_keys = _check_data(settings)
+        if not settings.is_loopback and num_keys == 0:
+            lead = f"--host {settings.host} can be reached from other machines and there is no API key"
+            raise CannotStart(f"{lead}; make one: attune keys create NAME")
         _serve(settings, flags, make_model, learner_flags, num_keys)
 
 
@@ -205,6 +205,7 @@ def _set_up_logging() -> None:
 def _lock(settings: ServeSettings) -> FolderLock:
     """Return the lock of the data folder's only service. Raises CannotStart, which names the process that is there."""
     try:
+        make_folder(settings.data)
         lock = lock_folder(settings.data, "service")
     except StoreError as error:
         raise CannotStart(str(error)) from error

@@ -53,7 +53,7 @@ class SamplingDefaults(Group):
 
     temperature: float | None = Field(None, ge=0, le=2)
     """Sampling temperature of requests that name none. None takes the model's, else 1."""
-    top_p: float | None = Field(None, gt=0, le=1)
+    top_p: float | None = Field(None, ge=0, le=1)
     """Share of the probability that is sampled from, for requests that name none. None takes the model's, else 1."""
     top_k: int | None = Field(None, ge=0)
     """Number of likeliest tokens that are sampled from, for requests that name none; 0 means all. None takes the
@@ -80,8 +80,8 @@ class LimitSettings(Group):
     request_s: float = Field(300.0, gt=0)
     """Seconds that one request may take, its wait included."""
     hang_s: float = Field(60.0, ge=2)
-    """Seconds without a sign of life after which a version's process is killed and loaded again. A busy process gives
-    signs too."""
+    """Seconds without a sign of life after which a version's process is killed and loaded again. Computing is one
+    too."""
     step_s: float = Field(600.0, ge=0)
     """Seconds that a version's process may compute without a result. A longer step counts as a hang. 0 means no
     limit."""

@@ -65,6 +65,11 @@ def find_key(db: Database, secret: str) -> ApiKey | None:
     return None
 
 
+def is_in_use(db: Database, key_id: str) -> bool:
+    """Whether there is a key with this id that was not revoked."""
+    return db.table("api_keys").count_where("id = ? AND revoked_at IS NULL", [key_id]) > 0
+
+
 def keys(db: Database) -> list[ApiKey]:
     """Return all keys, also revoked ones, oldest first."""
     return [_key(row) for row in db.query("SELECT * FROM api_keys ORDER BY id")]

@@ -38,17 +38,9 @@ def open_store(folder: Path) -> Database:
     Attune, which stays unchanged.
     """
     path = folder / FILE_NAME
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-        trial = folder / f".writable-{os.getpid()}"
-        trial.touch()
-        trial.unlink()
+    make_folder(folder)
+    with _writable(folder):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE))  # journals get the same mode
-    except OSError as error:
-        raise DataFolderUnwritable(
-            f"the data folder {folder} cannot be written ({error.strerror}); name another with --data"
-        ) from error
     db = connect(folder)
     with damage_named(folder):
         db.execute("PRAGMA journal_mode = WAL")
@@ -57,6 +49,26 @@ def open_store(folder: Path) -> Database:
             migrations.apply(db)
     make_private(folder, FILE_NAME)  # last: what is no store of ours stays as it is
     return db
+
+
+def make_folder(folder: Path) -> None:
+    """Make a data folder, its owner's alone, unless it is there. Raises DataFolderUnwritable."""
+    with _writable(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+        trial = folder / f".writable-{os.getpid()}"
+        trial.touch()
+        trial.unlink()
+
+
+@contextlib.contextmanager
+def _writable(folder: Path) -> Generator[None, None, None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataFolderUnwritable(
+            f"the data folder {folder} cannot be written ({error.strerror}); name another with --data"
+        ) from error
 
 
 def open_to_read(folder: Path) -> Database:

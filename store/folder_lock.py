@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from store.errors import FolderInUse
+from store.errors import DataFolderUnwritable, FolderInUse
 
 log = logging.getLogger(__name__)
 Role = Literal["service", "learner"]
@@ -41,9 +41,16 @@ class FolderLock:
 def lock_folder(folder: Path, role: Role, wait_s: float = PASSING_S) -> FolderLock:
     """Take the lock, waiting for `wait_s` seconds for a process that ends just now.
 
-    Raises FolderInUse, which names the process that holds it. A file system without locks gives a warning only.
+    Raises FolderInUse, which names the process that holds it, and DataFolderUnwritable. A file system without locks
+    gives a warning only.
     """
-    descriptor = os.open(_path(folder, role), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    path = _path(folder, role)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:  # another user's, for example
+        raise DataFolderUnwritable(
+            f"{path} cannot be written ({error.strerror}); work as the user who owns it"
+        ) from error
     until = time.monotonic() + wait_s
     try:
         while not _take(descriptor, fcntl.LOCK_EX):

@@ -30,7 +30,9 @@ def read_samples(db: Database) -> int:
         if "WITHOUT ROWID" in sql.upper():
             rows = db.execute(f'SELECT * FROM "{name}" LIMIT 1').fetchall()
         else:
-            first, last = db.execute(f'SELECT min(rowid), max(rowid) FROM "{name}"').fetchone()
+            # two queries in one: a query for both at once would read the whole table
+            ends = f'SELECT (SELECT min(rowid) FROM "{name}"), (SELECT max(rowid) FROM "{name}")'
+            first, last = db.execute(ends).fetchone()
             drawn = random.randint(first, last) if first is not None else 0
             rows = db.execute(
                 f'SELECT * FROM "{name}" WHERE rowid IN (?, (SELECT rowid FROM "{name}" WHERE rowid >= ? LIMIT 1))',

@@ -65,10 +65,11 @@ def check_address(address: Address) -> None:
     An IPv4 address inside an IPv6 one counts as itself. Loopback and private networks are where model servers are.
     """
     inner = _embedded(address)
+    if inner.is_unspecified:
+        raise ForbiddenAddress(f"servers listen at {address}, but nobody is asked there; write 127.0.0.1 or [::1]")
     wrong = (
         inner.is_link_local
         or inner.is_multicast
-        or inner.is_unspecified
         or inner in METADATA
         or (isinstance(inner, ipaddress.IPv4Address) and inner.is_reserved)
         or (isinstance(inner, ipaddress.IPv6Address) and inner.is_site_local)

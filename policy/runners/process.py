@@ -64,9 +64,13 @@ class WorkerProcess:
         theirs.close()
         os.close(beats_out)
         self.hung, self._hang_s = "", hang_s
-        self._watchdog = Watchdog(beats_in, hang_s or math.inf, self._kill_hung)
+        self._watchdog = Watchdog(beats_in, hang_s or math.inf, self._kill_hung, self.process.pid)
         self.pipe = Connection(ours.detach())
         self.kinds = kinds
+
+    def limit_steps(self, step_s: float) -> None:
+        """Count a process as hung, though it computes, after `step_s` seconds without a sign of life; 0 means never."""
+        self._watchdog.busy_limit_s = step_s or math.inf
 
     def send(self, message: tuple[Any, ...]) -> None:
         """Send one message. Raises OSError when the child is gone."""
@@ -91,7 +95,7 @@ class WorkerProcess:
         self.end(0.1)
         raise RunnerFailed(f"{what} was not loaded within {timeout_s:.0f} s")
 
-    def end(self, wait_s: float = 5.0) -> None:
+    def end(self, wait_s: float = 3.0) -> None:
         """Ask it to end; kill it after `wait_s`."""
         self._watchdog.close()
         if self._lock.acquire(timeout=wait_s):  # not free: a child that reads no more is killed
@@ -105,6 +109,11 @@ class WorkerProcess:
             self.process.kill()
             self.process.wait()
         self.pipe.close()
+
+    def kill(self) -> None:
+        """End it now, whoever waits for it."""
+        self._watchdog.close()
+        self.process.kill()
 
     def _kill_hung(self) -> None:
         self.hung = f"gave no sign of life for {self._hang_s:g} s and was killed"
@@ -182,9 +191,11 @@ class RunnerProcess:
         *,
         spare: WorkerProcess | None = None,
         timeout_s: float = 600.0,
+        started: Callable[[WorkerProcess], None] = lambda _: None,
     ) -> "RunnerProcess":
         """Load a version into a worker (`spare`, if it is still alive) and return its runner.
 
+        `started` gets each worker before it loads, so that another thread can end it.
         An engine that crashes while loading, or that cannot load the version, is skipped. Raises RunnerFailed with the
         worker's reason, or without a response within `timeout_s`.
         """
@@ -194,16 +205,18 @@ class RunnerProcess:
             if spare is not None and spare.process.poll() is None and spare.kinds == kinds
             else WorkerProcess(kinds, options.hang_s)
         )
+        started(worker)
         try:
             status, *rest = worker.ask(("load", source, options, kinds), f"version {source.number}", timeout_s)
         except WorkerCrashed as error:
             if len(kinds) == 1:
                 raise
             log.warning("%s does not run on this machine: %s", kinds[0], error)
-            return cls.load(source, replace(options, kinds=kinds[1:]), timeout_s=timeout_s)
+            return cls.load(source, replace(options, kinds=kinds[1:]), timeout_s=timeout_s, started=started)
         if status != "loaded":
             worker.end()
             raise RunnerFailed(f"version {source.number} cannot be loaded: {rest[0]}")
+        worker.limit_steps(options.step_s)  # not before: loading has a limit of its own
         kind, context_length, vocabulary, skipped = rest
         if skipped:
             log.warning("version %d runs on %s, since %s", source.number, kind, skipped)

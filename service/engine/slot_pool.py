@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -15,7 +16,9 @@ from service.engine.slots import EventLoopMailbox, Lease, Slot, SlotState
 from service.errors import EngineFailed, NoMemory, Overloaded, VersionRefused
 
 log = logging.getLogger(__name__)
-RELOAD_WAITS_S = (0.0, 1.0, 5.0, 15.0)  # before each attempt to bring back a version whose runner died
+# before each attempt to bring back a version whose runner died; the last one again and again, since nobody may ask for
+# it: where /readyz says 503, a load balancer sends no requests
+RELOAD_WAITS_S = (0.0, 1.0, 5.0, 15.0, 60.0)
 
 
 @dataclass(frozen=True)
@@ -137,9 +140,10 @@ class SlotPool:
         for task in [*self._loading.values(), *self._tasks]:
             task.cancel()
         self.cut_all("the service is stopping")
-        for slot in [*self.slots.values(), *self._leaving]:
+        slots = [*self.slots.values(), *self._leaving]
+        for slot in slots:
             slot.state = SlotState.CLOSED
-            await asyncio.get_running_loop().run_in_executor(self._threads, slot.runner.close)
+        await asyncio.gather(*(asyncio.to_thread(slot.runner.close) for slot in slots))
         self.slots.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -272,7 +276,7 @@ class SlotPool:
             self._run(self._bring_back(slot.number))
 
     async def _bring_back(self, number: int) -> None:
-        for wait_s in RELOAD_WAITS_S:
+        for wait_s in itertools.chain(RELOAD_WAITS_S, itertools.repeat(RELOAD_WAITS_S[-1])):
             await asyncio.sleep(wait_s)
             if self.router is None or not self.router.serves(number):
                 return

@@ -86,7 +86,7 @@ class Lease:
         self.began_at = time.monotonic()
         self.cut_reason = ""  # why the engine ended the answer, if it did
         self._mailbox, self._freed = mailbox, freed
-        self._open: set[str] = set()
+        self._open: dict[str, Callable[[TokenDelta], None]] = {}  # receivers by request id
 
     def submit(
         self,
@@ -96,19 +96,18 @@ class Lease:
         receive: Callable[[TokenDelta], None],
     ) -> None:
         """Start one generation; its deltas come to `receive` on the event loop, the last with a finish."""
-        self._open.add(request_id)
+        self._open[request_id] = receive
 
         def on_loop(delta: TokenDelta) -> None:
             if delta.finish:
-                self._open.discard(request_id)
+                self._open.pop(request_id, None)
             receive(delta)
 
         self.slot.runner.submit(request_id, prompt_ids, settings, self._mailbox.callback(on_loop))
 
     def cancel(self, request_id: str) -> None:
         """Cancel one generation; after its end this changes nothing."""
-        if request_id in self._open:
-            self._open.discard(request_id)
+        if self._open.pop(request_id, None) is not None:
             self.slot.runner.cancel(request_id)
 
     def again(self) -> "Lease":
@@ -116,10 +115,14 @@ class Lease:
         return self.slot.lease(self._freed)
 
     def cut(self, reason: str) -> None:
-        """End all open generations from the engine's side; the reader gets `reason`."""
+        """End all open generations from the engine's side; the reader gets `reason`.
+
+        It does not wait for the runner, which may be in a long step, or hang.
+        """
         self.cut_reason = reason
-        for request_id in list(self._open):
-            self.slot.runner.cancel(request_id)
+        for request_id, receive in list(self._open.items()):
+            self.cancel(request_id)
+            receive(TokenDelta(request_id, finish="cancelled"))
 
     def end(self) -> None:
         """Give the slot back and cancel what is still open; a second call changes nothing."""

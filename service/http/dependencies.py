@@ -42,7 +42,7 @@ async def identify(
         )
         raise Unauthorized(unknown if secret else missing)
     if caller.is_local:
-        require_local(request.scope)
+        require_local(request.scope, service.settings.origins)
     service.rates.take(caller.key_id)
     if x_attune_rater is None and x_openwebui_user_id is not None and caller.may("act-as"):
         caller = caller.acting_as(f"{OPEN_WEBUI}:{x_openwebui_user_id}", "X-OpenWebUI-User-Id")

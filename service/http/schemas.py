@@ -23,7 +23,7 @@ from service.sampling import Sampling
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
-TopP = Annotated[float, Field(gt=0, le=1)]
+TopP = Annotated[float, Field(ge=0, le=1)]  # 0 is the likeliest token alone, as OpenAI has it
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Stop = Annotated[str, Field(min_length=1, max_length=500)]
 MAX_STOPS = 8
@@ -164,7 +164,7 @@ class SamplingBody(Body):
     frequency_penalty: Penalty | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: str | None = None
+    user: Annotated[str, Field(max_length=512)] | None = None
     metadata: Metadata | None = None
     # OpenAI's, without effect on the answer here
     store: bool | None = None

@@ -31,10 +31,10 @@ _WANTED = {  # by the first part of pydantic's names: string_type, int_parsing, 
     "none": "null",
 }
 _BOUNDS = {
-    "greater_than_equal": "at least {ge:g}",
-    "greater_than": "above {gt:g}",
-    "less_than_equal": "at most {le:g}",
-    "less_than": "below {lt:g}",
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "above {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "below {lt}",
 }
 
 
@@ -71,7 +71,8 @@ def _message(error: Mapping[str, Any], *, is_whole: bool) -> str:
     if kind in _MESSAGES:
         return _MESSAGES[kind](value, context)
     if kind in _BOUNDS:
-        return f"must be {_BOUNDS[kind].format(**context)}, not {shown(value)}"
+        bounds = {name: int(bound) if bound == int(bound) else bound for name, bound in context.items()}
+        return f"must be {_BOUNDS[kind].format(**bounds)}, not {shown(value)}"
     wanted = _WANTED.get(kind.split("_")[0])
     if wanted is not None and kind.endswith(("_type", "_parsing", "_required", "_from_float", "_parsing_size")):
         is_plain = isinstance(value, (str, int, float)) and not isinstance(value, bool)

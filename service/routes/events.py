@@ -1,14 +1,13 @@
 """GET /v1/events: what happens, as server-sent events that a client can resume where they broke off."""
 
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from service.auth import Caller
-from service.door import is_cross_site
-from service.errors import Forbidden
+from service.auth import Caller, is_still_known
 from service.event_feed import EventFeed
 from service.http.checked_route import CheckedRoute
 from service.http.dependencies import AnyCaller, service_of
@@ -19,6 +18,7 @@ from store.events import Event
 
 router = APIRouter(tags=["learning"], route_class=CheckedRoute)
 QUIET_S = 15.0  # a comment is sent after so long without an event, so that proxies keep the connection
+KNOWN_S = 60.0  # after so long the key is looked at again: a stream may last for days
 
 
 @router.get("/v1/events", response_model=None)
@@ -30,24 +30,31 @@ async def events(
 ) -> Response:
     """Follow what happens after sequence number `after` (or the header Last-Event-ID); without either, from now on."""
     service = service_of(request)
-    if is_cross_site(request.headers, service.settings.origins):
-        raise Forbidden("a page of another site may not follow the events", code="cross_site")
     resumed = last_event_id if last_event_id is not None else after
     seq = resumed if resumed is not None else service.event_feed.latest
     service.event_streams.take(caller.key_id)
     return EventStream(
-        _events(service.event_feed, caller, seq),
+        _events(service.event_feed, caller, seq, lambda: service.records.read(lambda db: is_still_known(db, caller))),
         on_end=lambda: service.event_streams.give_back(caller.key_id),
         headers={},
     )
 
 
-async def _events(feed: EventFeed, caller: Caller, seq: int) -> AsyncIterator[bytes]:
+async def _events(
+    feed: EventFeed, caller: Caller, seq: int, is_known: Callable[[], Awaitable[bool]]
+) -> AsyncIterator[bytes]:
     yield b"retry: 1000\n\n"
+    last_sent = last_known = time.monotonic()
     async for found in feed.follow(seq, QUIET_S):
+        if time.monotonic() - last_known >= KNOWN_S:
+            if not await is_known():
+                return
+            last_known = time.monotonic()
         frames = b"".join(_frame(one, caller) for one in found)
-        if frames or not found:  # what happened may be nothing to this caller
+        # what happens may be nothing to this caller for hours
+        if frames or not found or time.monotonic() - last_sent >= QUIET_S:
             yield frames or b": nothing new\n\n"
+            last_sent = time.monotonic()
 
 
 def _frame(event: Event, caller: Caller) -> bytes:

@@ -1,5 +1,6 @@
 """When `attune serve` cannot start: one line on stderr that names the cause and what to do, and status 1."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,8 +15,9 @@ import pytest
 from policy.catalog import bundled_models
 from service.errors import CannotStart
 from service.serving import run
-from store.database import open_store
+from store.database import open_store, open_to_read
 from store.folder_lock import lock_folder
+from store.permissions import share_versions
 from store.versions import ensure_base_version
 from tests.served import ROOT, free_port
 
@@ -206,6 +208,25 @@ def test_a_second_service_on_one_data_folder(tmp_path: Path) -> None:
         message = refused(tmp_path, "--model", MODEL, "--port", "0")
     assert f"another service works on the data folder {tmp_path}: process {os.getpid()} (" in message
     assert "--data" in message
+
+
+def test_a_second_service_leaves_the_first_ones_folder_as_it_is(tmp_path: Path) -> None:
+    """Another release would change its database, and other flags would close its versions to the group."""
+    with contextlib.closing(open_store(tmp_path)) as db, db.conn:
+        db.execute("DELETE FROM _sqlite_migrations WHERE name = 'm003_readiness'")
+        db.execute("DROP TABLE readiness")
+    share_versions(tmp_path, True)
+    with lock_folder(tmp_path, "service"), pytest.raises(CannotStart, match="another service works"):
+        run({"data": tmp_path, "model": MODEL, "no_learner": True}, None)
+    assert tmp_path.stat().st_mode & 0o777 == 0o710
+    with contextlib.closing(open_to_read(tmp_path)) as db:
+        assert "readiness" not in db.table_names()
+
+
+def test_a_lock_that_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "service.lock").mkdir()
+    with pytest.raises(CannotStart, match=r"service\.lock cannot be written .*the user who owns it"):
+        run({"data": tmp_path, "model": MODEL, "no_learner": True}, None)
 
 
 def test_a_service_with_a_learner_where_one_works_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

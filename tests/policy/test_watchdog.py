@@ -66,6 +66,30 @@ def test_a_stuck_step_ends_the_beats_and_its_end_brings_them_back(monkeypatch: p
     os.close(beats_in)
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system tells no CPU time")
+def test_a_process_that_computes_without_a_beat_is_not_silent_until_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of OpenVINO holds Python's lock: a long prompt on a slow CPU keeps its process from beating."""
+    monkeypatch.setattr(watchdog, "BEAT_S", 0.02)
+    beats_in, beats_out = os.pipe()
+    cpu_s = iter(range(10**6))
+    monkeypatch.setattr(watchdog, "cpu_seconds", lambda pid: float(next(cpu_s)))
+    silences: list[int] = []
+    watching = Watchdog(beats_in, 0.1, lambda: silences.append(1), os.getpid())
+    while next(cpu_s) < 20:  # it looked again and again
+        assert not silences
+        time.sleep(0.1)
+    watching.busy_limit_s = 0.1
+    wait_for(lambda: bool(silences))
+    os.close(beats_out)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system tells no CPU time")
+def test_cpu_time_is_that_of_all_threads() -> None:
+    before_s = watchdog.cpu_seconds(os.getpid())
+    wait_for(lambda: sum(range(10**6)) > 0 and watchdog.cpu_seconds(os.getpid()) > before_s)
+    assert watchdog.cpu_seconds(2**31 - 1) == 0.0
+
+
 def test_a_full_pipe_does_not_stop_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
     """A spare worker waits for days, and nobody may read its beats."""
     monkeypatch.setattr(watchdog, "BEAT_S", 0.001)
@@ -113,15 +137,22 @@ def test_a_worker_that_stops_while_it_loads_is_killed(models: Callable[[str], Pa
 
 
 @pytest.mark.fire
-def test_a_busy_worker_is_not_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    busy = (
-        "import time\nuntil = time.monotonic() + 3.5\nwhile time.monotonic() < until: pass\nraise ImportError('done')\n"
-    )
+@pytest.mark.parametrize(
+    "work",
+    [
+        "until = time.monotonic() + 3.5\nwhile time.monotonic() < until: pass",
+        "sum(range(4 * 10**8))",  # one call that holds Python's lock for seconds, as a step of OpenVINO does
+    ],
+)
+def test_a_busy_worker_is_not_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str) -> None:
+    done = tmp_path / "done"
+    busy = f"import pathlib, time\n{work}\npathlib.Path({str(done)!r}).touch()\nraise ImportError('done')\n"
     (tmp_path / "openvino_genai.py").write_text(busy)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     worker = WorkerProcess(("openvino",), hang_s=2.0)
     try:
-        assert not worker.pipe.poll(4.0)  # a worker that is killed closes its pipe
+        while not done.exists():
+            assert not worker.pipe.poll(0.1)  # a worker that is killed closes its pipe
         assert (worker.process.poll(), worker.hung) == (None, "")
     finally:
         worker.end(10.0)

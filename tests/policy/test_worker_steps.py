@@ -54,7 +54,7 @@ def test_a_generation_that_cannot_be_cancelled_ends_alone() -> None:
         def cancel(self, request_id: str) -> None:
             raise KeyError(request_id)
 
-    worker = Worker(Pipe())  # type: ignore[arg-type]
+    worker = Worker(Pipe(), beats=None)  # type: ignore[arg-type]
     worker._engine = Engine()
     assert worker._handle(("cancel", "r"))
     assert Pipe.sent == [("deltas", [TokenDelta("r", finish="error", error="'r'")])]

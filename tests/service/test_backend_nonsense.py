@@ -212,6 +212,11 @@ def test_after_its_finish_nothing_is_waited_for(both: tuple[Running, Nonsense]) 
     assert failures(both) == 0
 
 
+def test_an_empty_finish_is_no_end(both: tuple[Running, Nonsense]) -> None:
+    answer = ask(both, Script([chunk("Good ", ""), chunk("day", ""), chunk("", "stop")])).json()["choices"][0]
+    assert (answer["message"]["content"], answer["finish_reason"]) == ("Good day", "stop")
+
+
 @pytest.mark.parametrize(
     ("finish", "ours"), [("eos_token", "stop"), ("length", "length"), ("content_filter", "content_filter")]
 )

@@ -154,7 +154,7 @@ def test_what_cannot_change_the_answer_is_accepted(shared: Running, harmless: di
     ("wrong", "field"),
     [
         ({"temperature": 2.5}, "temperature"),
-        ({"top_p": 0}, "top_p"),
+        ({"top_p": -0.1}, "top_p"),
         ({"n": 9}, "n"),
         ({"n": 0}, "n"),
         ({"max_tokens": 0}, "max_tokens"),
@@ -175,6 +175,15 @@ def test_wrong_values_are_refused_and_name_the_field(shared: Running, wrong: dic
     assert refused.value.param is not None
     assert refused.value.param.startswith(field)
     assert refused.value.type == "invalid_request_error"
+
+
+@pytest.mark.parametrize("tiny", [0.0, 5e-324, 1e-300, 1e-46, 1e-44])
+def test_next_to_nothing_as_temperature_or_top_p_is_greedy(shared: Running, tiny: float) -> None:
+    answer = shared.openai().chat.completions.create(model="attune", messages=HELLO, temperature=tiny, top_p=tiny)
+    with shared.db() as db:
+        settings = get_completion(db, answer.id).settings
+    assert settings["temperature"] == 0.0  # in float32, smaller ones gave any token at all, and the smallest a 500
+    assert settings["top_p"] == 1e-6
 
 
 def test_unknown_models_are_404(shared: Running) -> None:

@@ -55,7 +55,7 @@ CHAT = (
     Case("stream", True, "honoured"),
     Case("stream_options", {"include_usage": True}, "honoured", "with stream only; otherwise 400"),
     Case("temperature", 0.3, "honoured", "0 to 2; 0 is greedy"),
-    Case("top_p", 0.9, "honoured", "above 0, to 1"),
+    Case("top_p", 0.9, "honoured", "0 to 1"),
     Case("metadata", {"team": "a"}, "honoured", "recorded with the answer, and given back"),
     Case(
         "user",

@@ -181,6 +181,23 @@ def test_no_other_protocol_is_spoken(shared: Running) -> None:
         assert exchange(shared.url, request).status == 200
 
 
+@pytest.mark.parametrize("cut", [0, 60, 200, -10])
+def test_a_request_that_asks_for_another_protocol_keeps_its_body(shared: Running, cut: int) -> None:
+    """The body would else be the next request, which a proxy in front had never seen."""
+    ask = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
+    inner = get("/v1/models").decode()
+    in_chunks = f"{len(CHAT):x}\r\n{CHAT}\r\n0\r\n\r\n"
+    for length, body in ((f"Content-Length: {len(CHAT)}", CHAT), ("Transfer-Encoding: chunked", in_chunks)):
+        outer = f"POST /v1/chat/completions HTTP/1.1\r\n{JSON}{ask}{length}\r\n\r\n{body}".encode()
+        with connected(shared.url) as connection:
+            connection.sendall(outer[:cut])
+            time.sleep(0.05)  # so that the service reads the parts one by one
+            connection.sendall(outer[cut:] + 2 * outer + inner.encode())
+            received = until_closed(connection)
+        assert received.count(b"HTTP/1.1 200 OK") == received.count(b"HTTP/1.1 ") == 4
+        assert received.count(b'"chat.completion"') == 3
+
+
 def test_connections_of_one_address_are_bounded(tmp_path: Path) -> None:
     with running(tmp_path / "data", limits__connections_per_address=4) as served:
         served.http.close()

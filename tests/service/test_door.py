@@ -160,7 +160,10 @@ def test_a_page_of_another_site_gives_no_orders(shared: Running, headers: dict[s
     for method, path in orders(shared):
         response = shared.http.request(method, path, headers=sent)
         assert (response.status_code, response.json()["error"]["code"]) == (403, "cross_site"), path
-    assert shared.http.get("/v1/events", headers=sent).status_code == 403
+    for path in ("/v1/events", "/v1/export", "/v1/versions/0/samples"):  # without keys they cannot even be asked for
+        response = shared.http.get(path, headers=sent)
+        assert (response.status_code, response.json()["error"]["code"]) == (403, "cross_site"), path
+    assert shared.http.get("/", headers=sent).status_code == 200  # a link to the page
 
 
 def test_our_own_page_and_programs_do(shared: Running) -> None:
@@ -313,6 +316,12 @@ def until_closed_after(served: Running, request: bytes) -> int:
     with connected(served.url) as connection:
         connection.sendall(request * 2 + get("/none"))
         return until_closed(connection).count(b"HTTP/1.1 200 OK")
+
+
+def test_a_slash_too_many_redirects_nobody_to_plain_http(shared: Running) -> None:
+    for method, path in (("GET", "/v1/models/"), ("POST", "/v1/chat/completions/"), ("GET", "/docs/")):
+        response = shared.http.request(method, path)
+        assert (response.status_code, response.json()["error"]["code"]) == (404, "unknown_url"), path
 
 
 def test_health_is_healthz(shared: Running) -> None:

@@ -53,10 +53,12 @@ def refused(served: Running, path: str, body: Any) -> tuple[int, str | None, str
         ({"model": ""}, "model", "model: must have at least 1 character, not 0"),
         ({"temperature": 9}, "temperature", "temperature: must be at most 2, not 9"),
         ({"temperature": "1"}, "temperature", 'temperature: must be a number, not "1"'),
-        ({"top_p": 0}, "top_p", "top_p: must be above 0, not 0"),
+        ({"top_p": -1}, "top_p", "top_p: must be at least 0, not -1"),
+        ({"max_tokens": 2**60}, "max_tokens", f"max_tokens: must be at most {2**53 - 1}, not {2**60}"),
         ({"n": 1.5}, "n", "n: must be an integer, not 1.5"),
         ({"n": True}, "n", "n: must be an integer, not a boolean"),
         ({"stream": "yes"}, "stream", 'stream: must be true or false, not "yes"'),
+        ({"user": "u" * 513}, "user", "user: must have at most 512 characters, not 513"),
         ({"stop": {}}, "stop", "stop: must be a string or a list of strings"),
         ({"stop": ["a", 1]}, "stop[1]", "stop[1]: must be a string, not 1"),
         ({"stop": ["a"] * 9}, "stop", "stop: must hold at most 8 items, not 9"),
@@ -66,7 +68,7 @@ def refused(served: Running, path: str, body: Any) -> tuple[int, str | None, str
         ({"tools": [{}]}, "tools", "tools is not supported by this service; leave it out"),
         ({"functions": 0}, "functions", "functions is not supported by this service; leave it out"),
     ],
-    ids=range(24),
+    ids=range(26),
 )
 def test_a_chat_is_refused_in_its_own_terms(shared: Running, body: dict[str, Any], param: str, message: str) -> None:
     whole = {"model": "attune", "messages": HI, **body}

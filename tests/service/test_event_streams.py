@@ -15,10 +15,12 @@ from typing import Any
 import httpx
 import pytest
 
+from service.auth import Caller
 from service.errors import TooManyRequests
 from service.event_feed import EventFeed, StreamCounts
 from service.lifecycle import Service
-from store.api_keys import make_key
+from service.routes import events
+from store.api_keys import make_key, revoke_key
 from store.events import Event
 from tests.service.running import Running, running, serve_settings, wait_until
 
@@ -158,6 +160,26 @@ def test_a_quiet_stream_sends_comments_and_every_stream_ends_with_the_service() 
     asyncio.run(in_time(check()))
 
 
+@pytest.mark.parametrize(("quiet_s", "comments"), [(0.0, 3), (60.0, 0)])
+def test_a_stream_on_which_only_others_events_happen_sends_comments_too(
+    quiet_s: float, comments: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class BusyFeed(EventFeed):
+        async def follow(self, after: int, quiet_s: float) -> AsyncIterator[list[Event]]:
+            for seq in range(3):
+                yield [Event(seq, "completion", {"rater": "somebody else"}, "")]
+
+    monkeypatch.setattr(events, "QUIET_S", quiet_s)
+
+    async def check() -> None:
+        caller = Caller("key", "me", ("chat",))
+        feed = BusyFeed(Store().read, latest=0)
+        sent = [part async for part in events._events(feed, caller, 0, lambda: asyncio.sleep(0, True))]
+        assert sent == [b"retry: 1000\n\n"] + comments * [b": nothing new\n\n"]
+
+    asyncio.run(in_time(check()))
+
+
 def test_streams_are_counted_by_key() -> None:
     counts = StreamCounts(2)
     for key in ("one", "one", "other"):
@@ -201,6 +223,20 @@ def test_a_key_has_so_many_streams_and_others_have_theirs(tmp_path: Path) -> Non
         wait_until(lambda: not served.service.event_streams.open)
         with following(served, 3, headers=one) as streams:
             assert [stream.status_code for stream in streams] == [200] * 3
+
+
+def test_the_stream_of_a_revoked_key_ends(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "KNOWN_S", 0.0)
+    monkeypatch.setattr(events, "QUIET_S", 0.05)
+    with following(served, 1) as streams:
+        with served.db() as db:
+            key, secret = make_key(db, "somebody", ("admin",))
+        streams[0].read()  # to its end, since without a key nobody is let in now
+    with following(served, 1, headers={"Authorization": f"Bearer {secret}"}) as streams:
+        assert streams[0].status_code == 200
+        with served.db() as db:
+            revoke_key(db, key.id)
+        streams[0].read()
 
 
 def test_many_streams_read_the_store_once(served: Running) -> None:

@@ -17,7 +17,9 @@ from policy.errors import Interrupted
 from service.errors import Overloaded
 from service.held_threads import LONG, PromptThreads, run_held
 from service.http.large_bodies import LARGE, REST_S, LargeBodies, Turns
+from store.api_keys import make_key
 from tests.service.parrot import ParrotEncoder, ParrotModel
+from tests.service.raw_http import connected
 from tests.service.running import running, wait_until
 
 LONG_TEXT = "a" * (LONG + 1)
@@ -134,14 +136,45 @@ def test_large_bodies_have_turns() -> None:
     at = [100.0]
     turns = Turns(lambda: at[0])
     size = 4 * 2**20
-    assert [turns.wait_s(size) for _ in range(3)] == pytest.approx([0.0, size * REST_S, 2 * size * REST_S])
+    assert [turns.wait_s(size, "a") for _ in range(3)] == pytest.approx([0.0, size * REST_S, 2 * size * REST_S])
+    assert turns.wait_s(size, "another key") == 0.0
     at[0] += 3 * size * REST_S + 1
-    assert turns.wait_s(size) == 0.0
+    assert turns.wait_s(size, "a") == 0.0
+
+
+def test_bodies_that_one_key_only_announces_do_not_keep_others_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: dict[str, list[float]] = {}
+    wait_s = Turns.wait_s
+
+    def recorded(turns: Turns, num_bytes: int, key_id: str) -> float:
+        waits.setdefault(key_id, []).append(wait_s(turns, num_bytes, key_id))
+        return waits[key_id][-1]
+
+    monkeypatch.setattr(Turns, "wait_s", recorded)
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with running(tmp_path / "data") as served, contextlib.ExitStack() as stack:
+        with served.db() as db:
+            (one, secret), (other, others) = (make_key(db, name, ("chat",)) for name in ("one", "other"))
+        announced = f"{head}Authorization: Bearer {secret}\r\nContent-Length: 4000000\r\n\r\n{{"
+        for _ in range(50):
+            stack.enter_context(connected(served.url)).sendall(announced.encode())
+        wait_until(lambda: len(waits.get(one.id, [])) == 50)
+        assert max(waits[one.id]) > 5
+        served.http.headers["Authorization"] = f"Bearer {others}"
+        served.http.post("/v1/chat/completions", json={"model": "a" * 2 * LARGE, "messages": []})
+        assert set(waits[other.id]) == {0.0}
 
 
 def test_a_small_body_and_an_import_have_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
-    monkeypatch.setattr(Turns, "wait_s", lambda _, num_bytes: taken.append(num_bytes) or 0.0)
+
+    def wait_s(turns: Turns, num_bytes: int, key_id: str) -> float:
+        taken.append(num_bytes)
+        return 0.0
+
+    monkeypatch.setattr(Turns, "wait_s", wait_s)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         while (await receive()).get("more_body"):

@@ -85,6 +85,33 @@ def test_a_record_at_fault_is_one_record(body: bytes, numbers: list[int], faults
     assert all(faults[number] in wrong[number] for number in wrong)
 
 
+def test_a_first_record_of_endless_depth_takes_no_other_with_it() -> None:
+    deep = b'{"prompt":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    found = split(deep + b"\n" + json.dumps(GOOD).encode(), [], max_bytes=2**20)
+    assert [number for number, _ in found] == [1, 2]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_blank_lines_are_counted_and_are_no_records(size: int) -> None:
+    body = b"\n\n \n" * 20 + b'{"a": 1}\n\r\n\n{"b": 2}\n\n'
+    found = split(body, range(0, len(body), size), max_bytes=30)
+    assert found == [(61, b'{"a": 1}'), (64, b'{"b": 2}')]
+
+
+def test_a_conversation_far_too_long_is_not_tokenized(read: Callable[..., ImportReport]) -> None:
+    tokenized: list[str] = []
+
+    class Counting(ParrotModel):
+        def completion_ids(self, messages: Any, text: str) -> tuple[list[int], list[int]]:
+            tokenized.append(text)
+            return super().completion_ids(messages, text)
+
+    records = [{**GOOD, "prompt": "x" * 500_000}, {**GOOD, "completion": "yes"}]
+    report = read("\n".join(map(json.dumps, records)).encode(), Counting(), max_record_bytes=2**20)
+    assert (report.added, tokenized) == (1, ["yes"])
+    assert report.errors == ["record 1: its conversation has 500006 characters; one may have 500000"]
+
+
 BAD_RECORDS = [
     r'{"prompt": "Hi", "completion": "a\ud800", "label": true}',
     r'{"prompt": "Hi", "completion": "a\u0000", "label": true}',

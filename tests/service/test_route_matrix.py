@@ -113,7 +113,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         served.wait_for_state(served.add_candidate(), "live")
         with served.db() as db:
             add_run(db, Run("run-1", "mixed", "running", {"trust": {"gold_raters": STRANGER}}, 0, 0, 1, 0, 1, now()))
-            finish_run(db, "run-1", 1, {"raters": {STRANGER: {"items": 1, "share": 1.0, "trust": 0.9}}})
+            of_raters = {STRANGER: {"items": 1, "share": 1.0, "trust": 0.9}}
+            damaged = {"items/left_out": 1, "left_out": {f"fb-of-{STRANGER}": "its row cannot be read"}}
+            finish_run(db, "run-1", 1, {"raters": of_raters, **damaged})
             db.execute("UPDATE versions SET run_id = 'run-1' WHERE number = 1")
             keys = tuple(keys_in(db))
         yield House(served, keys)

@@ -66,7 +66,7 @@ def test_without_makers_the_model_answers_from_its_own_distribution() -> None:
     [
         ({"temperature": 0.7, "top_p": 0.8, "top_k": 20}, {"temperature": 0.7, "top_p": 0.8, "top_k": 20}),
         ({"temperature": 1, "top_k": 40.0}, {"temperature": 1.0, "top_k": 40}),
-        ({"temperature": -1, "top_p": 0, "top_k": 1.5, "presence_penalty": 9}, {}),
+        ({"temperature": -1, "top_p": -0.1, "top_k": 1.5, "presence_penalty": 9}, {}),
         ({"temperature": "hot", "top_p": True, "top_k": None, "frequency_penalty": [1]}, {}),
         ({"temperature": float("nan"), "top_p": float("inf")}, {}),
         ({"eos_token_id": 2, "max_new_tokens": 9}, {}),
