@@ -75,7 +75,7 @@ def _serve(
     """Run the server until a signal. Raises CannotStart."""
     listening = listen(settings.host, settings.port, settings.limits.unread_s)
     if make_model is None:
-        settings = settings.model_copy(update={"model": _model_name(settings)})
+        settings = settings.model_copy(update={"model": model_name(settings)})
         make_model = _local_model()
     learner = None
     if not settings.no_learner:
@@ -179,7 +179,7 @@ def _check_backends(settings: ServeSettings) -> None:
             raise CannotStart(f"{name}={url} is this service itself; name another server, or listen on another --port")
 
 
-def _model_name(settings: ServeSettings) -> str:
+def model_name(settings: ServeSettings) -> str:
     """Return the base model's name with its commit, after checks that take milliseconds. Raises CannotStart."""
     try:
         return resolved_name(settings.model, settings.data)
