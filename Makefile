@@ -3,15 +3,18 @@ PYTHON ?= python3
 VENV ?= .venv
 HOST ?= 127.0.0.1
 PORT ?= 8000
-DATA ?= data
 MODEL ?= pocket
+# models that are fetched by name; each learns in a data folder of its own
+FETCHED := smollm2
+DATA ?= $(if $(filter $(FETCHED),$(MODEL)),data-$(MODEL),data)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RECIPE := pyproject.toml constraints.txt clients/python/pyproject.toml
 
-.PHONY: run test test-fire test-vllm docs lint types unit chromium clean help
+.PHONY: run test test-fire test-real test-vllm docs lint types unit chromium clean help
 
-run: $(VENV)/.ready-to-run  ## Serve the bundled model (or MODEL=name-or-folder) on http://HOST:PORT, learning into DATA
+run: $(VENV)/.ready-to-run  ## Serve the bundled model (or MODEL=smollm2, a folder, a GGUF file, a hub id) on http://HOST:PORT, learning into DATA
+	@$(if $(filter $(FETCHED),$(MODEL)),$(BIN)/attune models get $(MODEL) >&2)
 	@exec $(BIN)/attune serve --host $(HOST) --port $(PORT) --data $(DATA) --model $(MODEL)
 
 help:  ## Show these targets
@@ -31,6 +34,10 @@ unit: $(VENV)/.ready-to-test  ## The tests alone; the last lines show the second
 
 test-fire: $(VENV)/.ready-to-test  ## Attacks at length against the running service, 10,000 made-up requests among them
 	$(BIN)/python -m pytest -q -m fire
+
+test-real: $(VENV)/.ready-to-test  ## Tests with a real chat model, SmolLM2-135M, which is fetched first (93 MB)
+	$(BIN)/attune models get smollm2
+	$(BIN)/python -m pytest -q -m real
 
 # torch goes first: whatever depends on it would otherwise choose its own build of it
 $(VENV)/.ready-to-run: $(RECIPE)

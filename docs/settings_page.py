@@ -23,7 +23,8 @@ A setting has one path, and three spellings. Two examples:
 `--config attune.toml` or `ATTUNE_CONFIG` names the TOML file. A flag wins over the environment, and the environment
 wins over the file. `attune serve --learner.optimizer.learning-rate 1e-4` passes a setting on to its learner.
 An unknown name or a value out of range is one line of error, before any model loads. The error for
-an earlier release's name gives today's name. The service and the learner share `data`, `model` and `device`.
+an earlier release's name gives today's name. The service and the learner share `data`, `model`,
+`chat_template`, `chat_template_kwargs` and `device`.
 
 `python docs/settings_page.py` writes this page from the code.
 """

@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.beats_fd is not None:
             Beats(given.beats_fd)
         settings = load_settings(settings_of_flags(rest), given.config)
-        check_start(settings)
+        settings = check_start(settings)
         if not given.check:
             with only_learner(settings):
                 status.code = _learn(settings, once=given.once)

@@ -126,13 +126,12 @@ def _reward(
     import json
 
     from learner.__main__ import settings_of_flags
-    from learner.process_start import one_line_errors, prepare_process
+    from learner.process_start import one_line_errors, prepare_process, with_model
     from learner.settings import load_settings
-    from policy.model import resolve_model
 
     with one_line_errors() as status:
         settings = load_settings(settings_of_flags(more) | flags, config)
-        resolve_model(settings.model)
+        settings = with_model(settings)
         prepare_process(settings)
         from learner.reward_model import standalone
 
@@ -186,10 +185,10 @@ def _run_training(data: Path, out: Path, settings: Any) -> None:
     from learner.process_start import check_file, prepare_process
     from learner.training_summary import summary_of
     from learner.training_terminal import Terminal
-    from policy.model import resolve_model
+    from policy.model import resolved_name
 
     check_file(data)
-    resolve_model(settings.model)
+    settings = settings.model_copy(update={"model": resolved_name(settings.model)})
     prepare_process(settings)
     with Terminal() as terminal:
         from learner.model import distributed

@@ -15,6 +15,7 @@ from learner.settings import LearnerSettings
 if TYPE_CHECKING:
     from store.folder_lock import FolderLock
 
+GPU_DRIVER = Path("/proc/driver/nvidia/version")
 ENDING_S = 3.0  # that a killed learner may take to give its memory back
 
 
@@ -39,13 +40,27 @@ def one_line_errors() -> Generator[Status, None, None]:
         status.code = 1
 
 
-def check_start(settings: LearnerSettings) -> None:
-    """Check, without torch, what the learner needs to start: the model's folder, the data folder, the database."""
+def check_start(settings: LearnerSettings) -> LearnerSettings:
+    """Check, without torch, what the learner needs to start: the model's folder, the data folder, the database.
+
+    Returns the settings with the commit of a model of the hub.
+    """
+    from policy.memory_check import check_training_memory
     from policy.model import resolve_model
     from store.database import check_folder
 
-    resolve_model(settings.model)
+    settings = with_model(settings)
+    if settings.device != "cuda" and not GPU_DRIVER.exists():
+        check_training_memory(settings.model, resolve_model(settings.model))
     check_folder(settings.data)
+    return settings
+
+
+def with_model(settings: LearnerSettings) -> LearnerSettings:
+    """Return the settings with the model's name as manifests keep it: of a hub id, that with the commit."""
+    from policy.model import resolved_name
+
+    return settings.model_copy(update={"model": resolved_name(settings.model, settings.data)})
 
 
 def only_learner(settings: LearnerSettings) -> "FolderLock":

@@ -7,10 +7,10 @@ and from `ATTUNE_*`.
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from config.errors import ConfigError
 from config.fields import flat, groups_of
@@ -18,10 +18,11 @@ from config.loader import Group, Settings, load
 from config.names import Names
 from learner.errors import BadSetting
 from learner.setting_names import RENAMED, renamed
+from policy.chat_template import USUAL_ARGUMENTS, check_template_name, checked_arguments
 
 Algorithm = Literal["mixed", "dpo", "kto", "sft", "grpo", "rloo", "ppo", "ilql"]
 ON_POLICY = ("grpo", "rloo", "ppo")
-SHARED = ("data", "model", "device")
+SHARED = ("data", "model", "chat_template", "chat_template_kwargs", "device")
 # Defaults of `attune train`: two passes over the file.
 OFFLINE = {"steps": 10_000, "passes": 2.0, "replay": 0.0, "max_examples": 1_000_000}
 
@@ -219,7 +220,13 @@ class LearnerSettings(Settings):
     data: Path = Path("~/.attune")
     """Folder for everything that lasts: database, versions, cache."""
     model: str = Field("pocket", min_length=1)
-    """Base model: a bundled name (`pocket`), a folder, or a hub id."""
+    """Base model: a name of `attune models` (`pocket`, `smollm2`), a folder, a GGUF file, or a hub id. A hub id may end
+    with @ and a revision."""
+    chat_template: str | None = Field(None, min_length=1)
+    """Chat template in place of the model's own: a Jinja file, `chatml` or `plain`. Base models have none."""
+    chat_template_kwargs: Annotated[dict[str, Any], NoDecode] = Field(dict(USUAL_ARGUMENTS))
+    """Arguments of the chat template, a JSON object. A request may give its own. Hybrid models think only where it has
+    `enable_thinking`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for training: auto, cpu or cuda."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -277,6 +284,16 @@ class LearnerSettings(Settings):
         if self.algorithm == "ppo" and self.ppo.variant == "gspo":
             raise ValueError("ppo.variant gspo has one ratio per rollout, and ppo one advantage per token; choose grpo")
         return self
+
+    @field_validator("chat_template")
+    @classmethod
+    def _check_template(cls, value: str | None) -> str | None:
+        return check_template_name(value)
+
+    @field_validator("chat_template_kwargs", mode="before")
+    @classmethod
+    def _check_arguments(cls, value: Any) -> dict[str, Any]:
+        return checked_arguments(value)
 
     @field_validator("data")
     @classmethod

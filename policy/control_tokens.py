@@ -5,13 +5,15 @@ The text of a message never becomes one. A zero-width space breaks up a control 
 """
 
 import contextlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
+
+from policy.chat_template import inputs_of
+from policy.generation_config import read_generation_config
 
 Tokenizer = Any  # transformers' PreTrainedTokenizerBase, whose import takes seconds
 BREAK = "\u200b"
@@ -177,7 +179,11 @@ def _rendered(tokenizer: Tokenizer, messages: Sequence[dict[str, str]], *, opene
     from jinja2.exceptions import TemplateError
 
     try:
-        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=opened))
+        return str(
+            tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=opened, **inputs_of(tokenizer).rendered_with()
+            )
+        )
     except (TemplateError, TypeError, ValueError, LookupError):
         return ""
 
@@ -193,8 +199,5 @@ def _template_end(tokenizer: Tokenizer, texts: dict[int, str], controls: dict[st
 def _generation_ids(tokenizer: Tokenizer) -> list[int]:
     """Return the ids that end a generation: the tokenizer's end of sequence, and those of the generation settings."""
     named = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
-    settings = Path(tokenizer.name_or_path) / "generation_config.json"
-    if settings.exists():
-        more = json.loads(settings.read_text()).get("eos_token_id")
-        named += more if isinstance(more, list) else [] if more is None else [more]
-    return named
+    more = read_generation_config(Path(tokenizer.name_or_path)).get("eos_token_id")
+    return named + (more if isinstance(more, list) else [] if more is None else [more])

@@ -2,48 +2,50 @@
 
 import hashlib
 import json
-import os
 import warnings
-from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from policy.catalog import FETCHED, bundled_models
+from policy.digests import file_digest
 from policy.errors import ModelCorrupt, ModelNotFound, UnsupportedModel, first_line
-from policy.versions import MANIFEST, file_sha256
+from policy.gguf_folder import folder_of_gguf, gguf_digest
+from policy.hub import fetch_from_hub, is_hub_id, pinned, pinned_by
+from policy.versions import MANIFEST
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-BUNDLED = "attune.models"  # entry points: functions that return the folders of bundled models by name
-REMEMBERED = 64 * 2**20  # bytes: the digests of files of at least this size are cached
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-_WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
 def resolve_model(name: str) -> Path:
-    """Return the folder of a model, checked: a bundled model ("pocket"), a folder, or a hub id.
+    """Return the folder of a model, checked: a known name ("pocket"), a folder, a GGUF file, or a hub id.
 
-    A hub id is fetched unless it is in the hub's cache. The check covers configuration, weights and tokenizer, and
-    loads none of them. Raises ModelNotFound, ModelCorrupt, or UnsupportedModel for pickled weights, in one sentence.
+    A hub id is fetched unless it is in the hub's cache; it may end with @ and a revision. A GGUF file is read once into
+    the cache. The check covers configuration, weights and tokenizer, and loads none of them. Raises ModelNotFound,
+    ModelCorrupt, or UnsupportedModel for pickled weights, in one sentence.
     """
     folder = _find(name)
     _check(folder)
     return folder
 
 
-@cache
-def bundled_models() -> dict[str, Path]:
-    """Return the folders of the models that installed packages bring along, by name."""
-    found: dict[str, Path] = {}
-    for entry in entry_points(group=BUNDLED):
-        found |= entry.load()()
-    return found
+def resolved_name(name: str, data: Path | None = None) -> str:
+    """Return the name that stands for the same weights for ever: of a hub id, that with the commit.
+
+    A hub id without a revision is the commit that the data folder has learned on, if it has one. The model is fetched
+    and checked. Raises as `resolve_model` does.
+    """
+    known = name if data is None else pinned_by(data, name)
+    return pinned(known, resolve_model(known))
 
 
 def model_digest(name: str) -> str:
-    """Return the sha256 of a base model: over its files of weights, configuration and tokenizer."""
+    """Return the sha256 of a base model: over its files of weights, configuration and tokenizer, or its GGUF file."""
     folder = resolve_model(name)
+    if (of_file := gguf_digest(folder)) is not None:
+        return of_file
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in (".safetensors", ".bin") or path.name in (
@@ -54,29 +56,6 @@ def model_digest(name: str) -> str:
         ):
             digest.update(f"{path.name}:{file_digest(path)}\n".encode())
     return digest.hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """Return a file's sha256. That of a large file is cached by path, size and modification time."""
-    stat = path.stat()
-    if stat.st_size < REMEMBERED:
-        return file_sha256(path)
-    memory = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "attune" / "digests.json"
-    key = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
-    try:
-        known: dict[str, str] = json.loads(memory.read_text())
-    except (OSError, ValueError):
-        known = {}
-    if key not in known:
-        known[key] = file_sha256(path)
-        try:
-            memory.parent.mkdir(parents=True, exist_ok=True)
-            temporary = memory.with_name(f"{memory.name}.{os.getpid()}")
-            temporary.write_text(json.dumps(known))
-            temporary.replace(memory)
-        except OSError:
-            pass  # only slower the next time
-    return known[key]
 
 
 def model_config(name: str) -> dict[str, Any]:
@@ -213,30 +192,22 @@ def _find(name: str) -> Path:
     bundled = bundled_models()
     if name in bundled:
         return bundled[name]
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
-        names = ", ".join(sorted(bundled)) or "none"
-        raise ModelNotFound(
-            f"there is no model {name!r}: not a bundled one ({names}), not a folder, not a hub id (owner/name)"
-        )
-    return _fetch(name)
-
-
-def _fetch(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=_WANTED, local_files_only=True))
-    except Exception:  # not in the cache: ask the hub
-        pass
-    try:
-        return Path(snapshot_download(name, allow_patterns=_WANTED))
-    except Exception as error:
-        raise ModelNotFound(
-            f"the model {name!r} is no folder here and could not be fetched from the hub ({first_line(error)})"
-        ) from error
+    if name in FETCHED:
+        if not FETCHED[name].path.is_file():
+            raise ModelNotFound(f"the model {name!r} is not here yet; fetch it with `attune models get {name}`")
+        return folder_of_gguf(FETCHED[name].path)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        return folder_of_gguf(path)
+    if path.suffix == ".gguf":
+        raise ModelNotFound(f"there is no GGUF file {name!r}; check its path")
+    if not is_hub_id(name):
+        names = ", ".join(sorted([*bundled, *FETCHED]))
+        lead = f"there is no model {name!r}: not a known one ({names}), not a folder or GGUF file"
+        raise ModelNotFound(f"{lead}, not a hub id (owner/name or owner/name@revision)")
+    return fetch_from_hub(name)
 
 
 def _check(folder: Path) -> None:

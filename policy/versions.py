@@ -15,6 +15,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from policy.digests import file_sha256
 from policy.errors import CannotWrite, FingerprintMismatch, VersionCorrupt, first_line
 
 MANIFEST = "manifest.json"
@@ -187,12 +188,6 @@ def _reason(error: Exception) -> str:
 def _digest(base_digest: str, files: dict[str, str]) -> str:
     lines = [base_digest, *(f"{name}:{digest}" for name, digest in sorted(files.items()))]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes as 64 hex digits. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fsync(path: Path) -> None:

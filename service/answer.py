@@ -17,26 +17,13 @@ from service.engine.generation import Generation, TextDelta, TextGeneration, Tok
 from service.errors import RequestError, TimedOut
 from service.metrics import Metrics
 from service.regenerations import regeneration_of
+from service.sampling import Sampling
 from store.completions import Completion, add_completions
 from store.conversations import ensure_conversation
 from store.events import add_event
 from store.feedback import add_feedback
 from store.ids import new_id, now
 from store.raters import ensure_rater
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How to sample. `max_tokens` None means up to the default, `seed` None a random one."""
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    max_tokens: int | None = None
-    seed: int | None = None
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,6 +39,7 @@ class AnswerRequest:
     conversation_id: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     may_drop_turns: bool = True
+    template_arguments: dict[str, Any] = field(default_factory=dict)  # the request's own, for the chat template
     alternatives: int = 0  # how many of the likeliest tokens are wanted at each index
 
 
@@ -249,6 +237,7 @@ class Answer:
             "stop": list(request.sampling.stop) or None,
             "metadata": request.metadata or None,
             "user": request.caller.user_tag or None,
+            "chat_template_kwargs": request.template_arguments or None,
         }
         return Completion(
             id=self.id,

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -82,13 +82,16 @@ class BackendAnswer(Answer):
         learned_by: Model | None = None,
         context_length: int = 0,
         threads: PromptThreads | None = None,
+        defaults: Mapping[str, float] | None = None,
     ) -> None:
         """`learned_by` is the model whose token ids are recorded beside the text, where it may be learned from.
 
-        It has none for more than `context_length` tokens. `threads` do that work.
+        It has none for more than `context_length` tokens. `threads` do that work. `defaults` are the operator's; what
+        nobody names is left to the backend.
         """
         super().__init__(request, prompts, conversation_id, 1.0, context)
         self._learned_by, self._context_length, self._threads = learned_by, context_length, threads
+        self._defaults = defaults or {}
         self.backend = backend.name
         self.generations = [TextGeneration(index) for index in range(len(prompts) * request.n)]
         self._backend = backend
@@ -238,11 +241,7 @@ class BackendAnswer(Answer):
     def _settings(self, index: int) -> dict[str, Any]:
         sampling = self.request.sampling
         settings = {
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
+            **sampling.over(self._defaults),
             "max_tokens": sampling.max_tokens or self.prompts[index // self.request.n].max_tokens,
-            "presence_penalty": sampling.presence_penalty,
-            "frequency_penalty": sampling.frequency_penalty,
         }
         return {**settings, "seed": (sampling.seed + index) % 2**31} if sampling.seed is not None else settings

@@ -26,6 +26,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
 # What the learner's command line takes beside settings, and the settings that it shares with the service.
 OF_THE_SERVICE = {
     **dict.fromkeys(("data", "model", "config"), "give it to attune serve itself"),
+    **dict.fromkeys(("chat-template", "chat-template-kwargs"), "give it to attune serve itself"),
     **dict.fromkeys(("once", "check", "help"), "attune learn takes it"),
 }
 
@@ -51,7 +52,12 @@ def serve(
     ] = None,
     data: DataOption = None,
     model: Annotated[
-        str | None, typer.Option(help="Bundled name, folder or hub id.  \\[default: pocket]", show_default=False)
+        str | None,
+        typer.Option(help="Name, folder, GGUF file or hub id.  \\[default: pocket]", show_default=False),
+    ] = None,
+    chat_template: Annotated[
+        str | None,
+        typer.Option(help="Jinja file, chatml or plain, in place of the model's template.", show_default=False),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu or cuda.  \\[default: auto]", show_default=False)
@@ -79,6 +85,7 @@ def serve(
         "port": port,
         "data": data,
         "model": model,
+        "chat_template": chat_template,
         "device": device,
         "no_learner": no_learner or None,
     }
@@ -131,7 +138,7 @@ def _more_flags(arguments: list[str]) -> dict[str, str]:
 
 def doctor(
     data: DataOption = None,
-    model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id.", show_default=False)] = None,
+    model: Annotated[str | None, typer.Option(help="Name, folder, GGUF file or hub id.", show_default=False)] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:

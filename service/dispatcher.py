@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from policy.errors import InvalidChat
 from service.answer import Answer, AnswerContext, AnswerRequest
 from service.async_store import Records
 from service.auth import Caller
@@ -13,11 +15,12 @@ from service.engine.admission import Admission, Ticket
 from service.engine.router import LIVE_NAME, Route, pinned_number
 from service.engine.slot_pool import SlotPool
 from service.engine.slots import Lease
-from service.errors import ModelNotFound, NotFound, Overloaded, RequestError
+from service.errors import BadRequest, ModelNotFound, NotFound, Overloaded, RequestError, UnsupportedParameter
 from service.local_answer import LocalAnswer
 from service.metrics import Metrics
 from service.model import Model
 from service.prompt_threads import PromptThreads
+from service.sampling import defaults_of, set_defaults
 from service.settings import ServeSettings
 from store.conversations import check_can_continue
 from store.errors import UnknownConversation, UnknownVersion
@@ -41,6 +44,7 @@ class Dispatcher:
         self.settings, self.model, self.engine, self.backends = settings, model, engine, backends
         self._admission, self._records, self._metrics = admission, records, metrics
         self._threads = PromptThreads()
+        self._defaults = defaults_of(settings.sampling, model.sampling)
 
     def close(self) -> None:
         """Interrupt the prompts that are being rendered."""
@@ -52,10 +56,14 @@ class Dispatcher:
         Raises ModelNotFound, NotFound for a conversation that is deleted or another's, ContextLengthExceeded,
         Overloaded, EngineFailed, BackendDown.
         """
+        request = replace(request, prompts=tuple(self._with_system_prompt(messages) for messages in request.prompts))
         conversation_id = request.conversation_id or new_id("conv-")
         if request.conversation_id is not None:
             await self._check_owner(request.conversation_id, request.caller)
         backend = self.backends.get(request.model)
+        if backend is not None and request.template_arguments:
+            message = f"chat_template_kwargs are for this service's own model, not for the backend {request.model!r}"
+            raise UnsupportedParameter(f"{message}; leave them out", param="chat_template_kwargs")
         route = await self.route(request.model, conversation_id) if backend is None else None
         ticket, lease = await self._admit(request, route)
         try:
@@ -65,7 +73,9 @@ class Dispatcher:
             answer: LocalAnswer | BackendAnswer
             if lease is not None and route is not None:
                 prompts = [await self._prompt(request, messages, lease) for messages in request.prompts]
-                answer = LocalAnswer(request, prompts, conversation_id, route, context, lease, self.model)
+                answer = LocalAnswer(
+                    request, prompts, conversation_id, route, context, lease, self.model, self._defaults
+                )
             else:
                 assert backend is not None
                 prompts = [
@@ -74,7 +84,15 @@ class Dispatcher:
                 learned_by = self.model if self.settings.train_on_backends else None
                 longest = max((slot.runner.context_length for slot in self.engine.slots.values()), default=0)
                 answer = BackendAnswer(
-                    request, prompts, conversation_id, context, backend, learned_by, longest, self._threads
+                    request,
+                    prompts,
+                    conversation_id,
+                    context,
+                    backend,
+                    learned_by,
+                    longest,
+                    self._threads,
+                    set_defaults(self.settings.sampling),
                 )
         except BaseException:
             if lease is not None:
@@ -88,6 +106,13 @@ class Dispatcher:
             raise
         self._metrics.count_answer(answer.answered_by, request.kind, answer.prompt_tokens)
         return answer
+
+    def _with_system_prompt(self, messages: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        """Return a conversation that begins with the operator's system message, unless it has one of its own."""
+        prompt = self.settings.system_prompt
+        if prompt is None or any(message["role"] == "system" for message in messages):
+            return messages
+        return ({"role": "system", "content": prompt}, *messages)
 
     async def _admit(self, request: AnswerRequest, route: Route | None) -> tuple[Ticket, Lease | None]:
         """Wait in the queue and, for one of our versions, for its slot. Raises Overloaded when that takes too long."""
@@ -133,12 +158,15 @@ class Dispatcher:
         asked, limit_s = request.sampling.max_tokens, self.settings.limits.request_s
 
         def fit(is_interrupted: Callable[[], bool]) -> Prompt:
-            encoder = self.model.prompt_encoder(is_interrupted)
+            encoder = self.model.prompt_encoder(is_interrupted, request.template_arguments)
             return fit_prompt(encoder, messages, context, asked, default, request.may_drop_turns)
 
         try:
             async with asyncio.timeout(limit_s):
                 return await self._threads.run(sum(len(message["content"]) for message in messages), fit)
+        except InvalidChat as error:
+            param = "chat_template_kwargs" if request.template_arguments else "messages"
+            raise BadRequest(f"{error}; send others", param=param, code="invalid_chat") from error
         except TimeoutError as error:
             message = f"the prompt was not ready within {limit_s:g} s; try again later"
             raise Overloaded(message, retry_after_s=10) from error

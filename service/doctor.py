@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from policy.errors import PolicyError
+from policy.hub import pinned_by
 from policy.model import model_digest, resolve_model
 from policy.versions import read_version
 from service.errors import CannotStart
@@ -101,7 +102,8 @@ def _packages(_: ServeSettings) -> str:
 
 
 def _model(settings: ServeSettings) -> str:
-    return f"{settings.model} in {resolve_model(settings.model)}, digest {model_digest(settings.model)[:12]}"
+    name = pinned_by(settings.data, settings.model)
+    return f"{name} in {resolve_model(name)}, digest {model_digest(name)[:12]}"
 
 
 def _data(settings: ServeSettings) -> str:
@@ -141,7 +143,7 @@ def _versions(settings: ServeSettings) -> str:
     for version in found:
         if version.folder and version.state in ("live", "canary", "retired", "candidate"):
             read_version(settings.data / version.folder)
-    if found[0].digest != model_digest(settings.model):
+    if found[0].digest != model_digest(pinned_by(settings.data, settings.model)):
         message = f"{settings.data} learned on another base model than {settings.model!r}"
         raise CannotStart(f"{message}; name that one with --model")
     live = next((version for version in found if version.state == "live"), None)

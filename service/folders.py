@@ -5,6 +5,7 @@ from pathlib import Path
 from store.database import FILE_NAME
 
 MADE_BY_RUN = Path("data")  # where `make run` puts it, in the current folder
+OF_A_MODEL = "data-*"  # and with MODEL=name
 
 
 def is_data_folder(folder: Path) -> bool:
@@ -14,5 +15,7 @@ def is_data_folder(folder: Path) -> bool:
 
 def hint_of_another_folder(folder: Path) -> str:
     """Return a hint at the data folder that was probably meant instead, "" when there is none."""
-    is_other = is_data_folder(MADE_BY_RUN) and MADE_BY_RUN.resolve() != folder.resolve()
-    return f"; there is one here, from `make run`: name it with --data {MADE_BY_RUN}" if is_other else ""
+    made = [path for path in (MADE_BY_RUN, *sorted(Path().glob(OF_A_MODEL))) if is_data_folder(path)]
+    if not made or any(path.resolve() == folder.resolve() for path in made):
+        return ""
+    return f"; there is one here, from `make run`: name it with --data {made[0]}"

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import json
 import logging
 import os
 import re
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from policy.chat_template import USUAL_ARGUMENTS
 from policy.watchdog import Watchdog
 from service.errors import CannotStart
 from service.settings import ServeSettings
@@ -26,7 +28,8 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded now: between fork and exec this is unsafe
 
 
-OWN_FLAGS = {"--data", "--model", "--config"}  # of the service, passed to the learner
+# of the service, passed to the learner
+OWN_FLAGS = {"--data", "--model", "--chat-template", "--chat-template-kwargs", "--config"}
 
 
 def learner_command(settings: ServeSettings, flags: Sequence[str] = ()) -> list[str]:
@@ -40,6 +43,10 @@ def learner_command(settings: ServeSettings, flags: Sequence[str] = ()) -> list[
         "--model",
         settings.model,
     ]
+    if settings.chat_template is not None:
+        command += ["--chat-template", settings.chat_template]
+    if settings.chat_template_kwargs != USUAL_ARGUMENTS:
+        command += ["--chat-template-kwargs", json.dumps(settings.chat_template_kwargs)]
     if settings.config is not None:
         command += ["--config", str(settings.config)]
     return [*command, *flags]

@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -18,6 +18,7 @@ from service.engine.slots import Lease
 from service.errors import AnswerCut, EngineFailed
 from service.model import Model
 from service.prompt_threads import run_shielded
+from service.sampling import PLAIN
 
 log = logging.getLogger(__name__)
 SEEDS = 2**32
@@ -41,6 +42,7 @@ class LocalAnswer(Answer):
         context: AnswerContext,
         lease: Lease,
         model: Model,
+        defaults: Mapping[str, float],
     ) -> None:
         super().__init__(request, prompts, conversation_id, route.propensity, context)
         self.number, self.digest = lease.slot.number, lease.slot.digest
@@ -50,7 +52,9 @@ class LocalAnswer(Answer):
         seed = request.sampling.seed if request.sampling.seed is not None else secrets.randbelow(SEEDS)
         indices = range(len(prompts) * request.n)
         self._sampling_settings = [
-            settings_of(request, prompts[index // request.n], (seed + index * NEXT_SEED) % SEEDS, model.end_ids)
+            settings_of(
+                request, prompts[index // request.n], (seed + index * NEXT_SEED) % SEEDS, model.end_ids, defaults
+            )
             for index in indices
         ]
         self.generations = [
@@ -138,16 +142,11 @@ def _with(token: Token, likeliest: Sequence[tuple[int, float]]) -> Token:
     return replace(token, alternatives=alternatives)
 
 
-def settings_of(request: AnswerRequest, prompt: Prompt, seed: int, end_ids: tuple[int, ...]) -> SamplingSettings:
+def settings_of(
+    request: AnswerRequest, prompt: Prompt, seed: int, end_ids: tuple[int, ...], defaults: Mapping[str, float] = PLAIN
+) -> SamplingSettings:
     """Return the runner's settings for one generation. Next to nothing as a temperature or top_p is greedy."""
-    sampling = request.sampling
-    return SamplingSettings(
-        temperature=sampling.temperature if sampling.temperature >= SMALLEST else 0.0,
-        top_p=max(sampling.top_p, SMALLEST),
-        top_k=sampling.top_k,
-        max_tokens=prompt.max_tokens,
-        seed=seed,
-        presence_penalty=sampling.presence_penalty,
-        frequency_penalty=sampling.frequency_penalty,
-        end_ids=end_ids,
-    )
+    chosen = request.sampling.over(defaults)
+    chosen["temperature"] = chosen["temperature"] if chosen["temperature"] >= SMALLEST else 0.0
+    chosen["top_p"] = max(chosen["top_p"], SMALLEST)
+    return SamplingSettings(**chosen, max_tokens=prompt.max_tokens, seed=seed, end_ids=end_ids)

@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from importlib.metadata import version as installed_version
@@ -13,7 +13,9 @@ from weakref import WeakSet
 
 from policy.chat import ChatEncoder, TextStream, end_ids, load_tokenizer, render_completion, render_prompt
 from policy.errors import FingerprintMismatch, RunnerFailed, VersionCorrupt
+from policy.generation_config import sampling_of
 from policy.memory import memory_need, weights_need
+from policy.memory_check import check_memory
 from policy.model import model_digest, resolve_model
 from policy.runners.base import Runner, RunnerOptions, SamplingSettings, VersionSource, generate_all
 from policy.runners.process import RunnerProcess, WeightsProcess, WorkerProcess, runner_kinds
@@ -39,12 +41,19 @@ class Model(Protocol):
     end_ids: tuple[int, ...]
     vocab_size: int
     """The number of token ids; every id is below it."""
+    sampling: Mapping[str, float]
+    """How the model's makers sample, by the names of `service.sampling.PLAIN`; what they do not name is missing."""
 
     def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         """Return the token ids of a rendered conversation."""
 
-    def prompt_encoder(self, is_interrupted: Callable[[], bool]) -> PromptEncoder:
-        """Return what renders the conversations of one request, on one thread; it raises Interrupted."""
+    def prompt_encoder(
+        self, is_interrupted: Callable[[], bool], arguments: Mapping[str, Any] | None = None
+    ) -> PromptEncoder:
+        """Return what renders the conversations of one request, on one thread; it raises Interrupted.
+
+        `arguments` are the request's own for the chat template.
+        """
 
     def completion_ids(self, messages: Sequence[dict[str, Any]], text: str) -> tuple[list[int], list[int]]:
         """Return the prompt's and the completion's ids, end of turn included."""
@@ -106,12 +115,15 @@ class LocalModel:
         self._adapters = settings.engine.adapters
         self._lock, self._weights_lock = threading.Lock(), threading.Lock()
         self._check_sharing()
+        if settings.vllm is None:
+            check_memory(settings.model, self._folder, self._options)
         self.prepare()  # the worker reads its libraries while we read ours
         try:
-            self._tokenizer = load_tokenizer(settings.model)
+            self._tokenizer = load_tokenizer(settings.model, settings.chat_template, settings.chat_template_kwargs)
             self.digest = model_digest(settings.model)
             self.end_ids = end_ids(self._tokenizer)
             self.vocab_size = len(self._tokenizer)
+            self.sampling: Mapping[str, float] = sampling_of(self._folder)
             self._shared()
         except BaseException:
             self.close()
@@ -121,8 +133,10 @@ class LocalModel:
     def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         return render_prompt(self._tokenizer, messages)
 
-    def prompt_encoder(self, is_interrupted: Callable[[], bool]) -> PromptEncoder:
-        return ChatEncoder(self._tokenizer, is_interrupted)
+    def prompt_encoder(
+        self, is_interrupted: Callable[[], bool], arguments: Mapping[str, Any] | None = None
+    ) -> PromptEncoder:
+        return ChatEncoder(self._tokenizer, is_interrupted, arguments)
 
     def completion_ids(self, messages: Sequence[dict[str, Any]], text: str) -> tuple[list[int], list[int]]:
         return render_completion(self._tokenizer, messages, text)

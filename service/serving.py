@@ -15,7 +15,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from policy.errors import PolicyError
-from policy.model import resolve_model
+from policy.hub import record_pin
+from policy.model import resolved_name
 from service.addresses import is_loopback
 from service.app import create_app
 from service.connections import bounded_by, bounds_of, raise_file_limit
@@ -74,7 +75,8 @@ def _serve(
     """Run the server until a signal. Raises CannotStart."""
     listening = listen(settings.host, settings.port, settings.limits.unread_s)
     if make_model is None:
-        make_model = _local_model(settings)
+        settings = settings.model_copy(update={"model": model_name(settings)})
+        make_model = _local_model()
     learner = None
     if not settings.no_learner:
         # Of the shared settings the learner finds the device itself, unless a flag of the service names it.
@@ -90,6 +92,7 @@ def _serve(
     def began(service: Service) -> None:
         gc.collect()
         gc.freeze()  # a full collection beside a large request would stop everybody for a tenth of a second
+        record_pin(settings.data, settings.model)
         print(greeting(service, listening.getsockname()[1], num_keys), flush=True)
 
     app = create_app(settings, make_model, learner=learner, began=began, failed=failed)
@@ -176,13 +179,17 @@ def _check_backends(settings: ServeSettings) -> None:
             raise CannotStart(f"{name}={url} is this service itself; name another server, or listen on another --port")
 
 
-def _local_model(settings: ServeSettings) -> MakeModel:
-    """Return what makes the model, after checks that take milliseconds. Raises CannotStart."""
+def model_name(settings: ServeSettings) -> str:
+    """Return the base model's name with its commit, after checks that take milliseconds. Raises CannotStart."""
     try:
-        resolve_model(settings.model)
+        return resolved_name(settings.model, settings.data)
     except PolicyError as error:
         raise CannotStart(str(error)) from error
-    from service.model import LocalModel  # the tokenizer's library takes its time, so it comes after the checks
+
+
+def _local_model() -> MakeModel:
+    """Return what makes the model. The tokenizer's library takes its time, so it is imported after the checks."""
+    from service.model import LocalModel
 
     return LocalModel
 

@@ -10,6 +10,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from config.errors import ConfigError
 from config.loader import Group, Settings, load
 from config.names import Names
+from policy.chat_template import USUAL_ARGUMENTS, check_template_name, checked_arguments
 from policy.runners.destinations import check_url
 from service.addresses import is_loopback
 from service.errors import CannotStart
@@ -48,10 +49,21 @@ RENAMED: dict[str, str | None] = {
 
 
 class SamplingDefaults(Group):
-    """Sampling where a request names no value."""
+    """Sampling where a request names no value. None takes the model's own value, from its generation_config.json."""
 
-    temperature: float = Field(1.0, ge=0, le=2)
-    """Sampling temperature of requests that name none."""
+    temperature: float | None = Field(None, ge=0, le=2)
+    """Sampling temperature of requests that name none. None takes the model's, else 1."""
+    top_p: float | None = Field(None, ge=0, le=1)
+    """Share of the probability that is sampled from, for requests that name none. None takes the model's, else 1."""
+    top_k: int | None = Field(None, ge=0)
+    """Number of likeliest tokens that are sampled from, for requests that name none; 0 means all. None takes the
+    model's, else 0."""
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    """Penalty in nats on tokens that an answer has already, for requests that name none. None takes the model's, else
+    0."""
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    """Penalty in nats for each time that an answer has a token already, for requests that name none. None takes the
+    model's, else 0."""
     max_tokens: int = Field(512, ge=1)
     """Most tokens of an answer, for requests that name none. The context may end it earlier."""
     candidates: int = Field(4, ge=2, le=16)
@@ -157,7 +169,15 @@ class ServeSettings(Settings):
     """Let the data folder's group read the versions, for a vLLM server that runs as another user. Everything else in
     the folder stays its owner's."""
     model: str = Field("pocket", min_length=1)
-    """Base model: a bundled name (`pocket`), a folder, or a hub id."""
+    """Base model: a name of `attune models` (`pocket`, `smollm2`), a folder, a GGUF file, or a hub id. A hub id may end
+    with @ and a revision."""
+    chat_template: str | None = Field(None, min_length=1)
+    """Chat template in place of the model's own: a Jinja file, `chatml` or `plain`. Base models have none."""
+    chat_template_kwargs: Annotated[dict[str, Any], NoDecode] = Field(dict(USUAL_ARGUMENTS))
+    """Arguments of the chat template, a JSON object. A request may give its own. Hybrid models think only where it has
+    `enable_thinking`."""
+    system_prompt: str | None = Field(None, min_length=1, max_length=100_000)
+    """System message of conversations that begin with none. It is kept with each answer."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for answers: auto, cpu or cuda."""
     vllm: str | None = Field(None, pattern="^https?://.+")
@@ -179,6 +199,16 @@ class ServeSettings(Settings):
     limits: LimitSettings = LimitSettings()
     canary: CanarySettings = CanarySettings()
     engine: EngineSettings = EngineSettings()
+
+    @field_validator("chat_template")
+    @classmethod
+    def _check_template(cls, value: str | None) -> str | None:
+        return check_template_name(value)
+
+    @field_validator("chat_template_kwargs", mode="before")
+    @classmethod
+    def _check_arguments(cls, value: Any) -> dict[str, Any]:
+        return checked_arguments(value)
 
     @field_validator("data", "config")
     @classmethod

@@ -63,6 +63,24 @@ def test_make_help_shows_every_target_of_the_makefile() -> None:
     assert sorted(listed) == sorted(targets)
 
 
+@pytest.mark.parametrize(
+    ("variables", "model", "data", "is_fetched"),
+    [
+        ((), "pocket", "data", False),
+        (("MODEL=smollm2",), "smollm2", "data-smollm2", True),
+        (("MODEL=smollm2", "DATA=mine"), "smollm2", "mine", True),
+        (("MODEL=some/folder",), "some/folder", "data", False),
+    ],
+)
+def test_make_run_fetches_a_model_and_gives_it_a_data_folder(
+    variables: tuple[str, ...], model: str, data: str, is_fetched: bool
+) -> None:
+    command = ["make", "--dry-run", "--always-make", "run", *variables]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    assert f"--data {data} --model {model}" in shown
+    assert (f"attune models get {model}" in shown) is is_fetched
+
+
 def test_make_alone_is_make_run() -> None:
     makefile = (ROOT / "Makefile").read_text()
     assert re.findall(r"^([a-z][a-z-]*):", makefile, re.M)[0] == "run"

@@ -18,8 +18,9 @@ from learner.gate.checks import MIN_PROBES
 from learner.model.resident import Resident
 from learner.model.rollouts import sample_rollouts
 from learner.settings import GateSettings
+from policy.catalog import bundled_models
 from policy.chat import decode, end_ids, render_prompt
-from policy.model import bundled_models, resolve_model
+from policy.model import resolve_model
 
 log = logging.getLogger(__name__)
 NAME = "probes.jsonl"

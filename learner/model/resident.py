@@ -6,6 +6,7 @@ import json
 import logging
 import warnings
 from collections.abc import Generator, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from policy.model import load_model, model_digest, resolve_device
 from policy.versions import read_version
 
 log = logging.getLogger(__name__)
+DAY = date(2026, 1, 1)  # that templates write in prompts of the learner, so that its caches last
 LORA_ALPHA = 32.0  # adapters are scaled by alpha / rank
 Weights = dict[str, Tensor]
 
@@ -35,7 +37,7 @@ class Resident:
     def __init__(self, settings: LearnerSettings) -> None:
         """Load the model. Raises CannotLearn for a model that cannot be trained here, and as `load_model` does."""
         self.settings = settings
-        self.tokenizer = load_tokenizer(settings.model)
+        self.tokenizer = load_tokenizer(settings.model, settings.chat_template, settings.chat_template_kwargs, day=DAY)
         self.base_digest = model_digest(settings.model)
         on_cuda = resolve_device(settings.device) == "cuda"
         self._half = settings.dtype == "bfloat16" or (settings.dtype == "auto" and on_cuda)

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -14,10 +15,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from service.answer import Sampling
+from policy.chat_template import MOST_ARGUMENTS, checked_arguments
 from service.errors import UnsupportedParameter
 from service.http.json_values import MAX_INTEGER, MAX_NUMBER, MIN_INTEGER, shown
 from service.http.validation_errors import TAG
+from service.sampling import Sampling
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
@@ -41,6 +43,9 @@ Index = Annotated[int, Field(ge=0, le=MAX_NUMBER), WHOLE]
 REASONS = Literal[
     "correct", "helpful", "clear", "style", "wrong", "unhelpful", "unsafe", "too_long", "too_short", "refused", "other"
 ]
+
+
+TemplateArguments = Annotated[dict[str, Any], Field(max_length=MOST_ARGUMENTS), AfterValidator(checked_arguments)]
 
 
 def fault(field: str, message: str) -> PydanticCustomError:
@@ -183,17 +188,17 @@ class SamplingBody(Body):
         """The completion length asked for, in tokens."""
         return self.max_tokens
 
-    def sampling(self, default_temperature: float) -> Sampling:
-        """Return how to sample, with defaults filled in."""
+    def sampling(self) -> Sampling:
+        """Return how to sample, as far as the request says."""
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         return Sampling(
-            temperature=self.temperature if self.temperature is not None else default_temperature,
-            top_p=self.top_p if self.top_p is not None else 1.0,
-            top_k=self.top_k or 0,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
             max_tokens=self.completion_limit,
             seed=self.seed % 2**32 if self.seed is not None else None,
-            presence_penalty=self.presence_penalty or 0.0,
-            frequency_penalty=self.frequency_penalty or 0.0,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
             stop=stop,
         )
 
@@ -209,6 +214,9 @@ class ChatBody(SamplingBody):
     conversation_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     truncation: Literal["auto", "disabled"] | None = Field(
         None, description="auto (default): a conversation past the context loses its oldest turns"
+    )
+    chat_template_kwargs: TemplateArguments | None = Field(
+        None, description="arguments of the model's chat template, such as enable_thinking, over those of the settings"
     )
     # OpenAI's, without effect on the answer here
     parallel_tool_calls: bool | None = None

@@ -26,11 +26,12 @@ async def chat(request: Request, body: ChatBody, caller: ChatCaller) -> Response
         kind="chat",
         model=body.model,
         prompts=(tuple(message.plain() for message in body.messages),),
-        sampling=body.sampling(service.settings.sampling.temperature),
+        sampling=body.sampling(),
         n=body.n or 1,
         conversation_id=body.conversation_id,
         metadata=body.metadata or {},
         may_drop_turns=body.truncation != "disabled",
+        template_arguments=body.chat_template_kwargs or {},
         alternatives=body.top_logprobs or 0,
     )
     return await respond(

@@ -9,7 +9,7 @@ from pydantic import Field
 from sqlite_utils import Database
 from starlette.responses import JSONResponse
 
-from service.answer import AnswerRequest, Sampling
+from service.answer import AnswerRequest
 from service.comparisons import choose_pair, generate_candidates
 from service.engine.router import version_name
 from service.feedback_intake import digest_of, store_feedback
@@ -17,7 +17,8 @@ from service.http.checked_route import CheckedRoute
 from service.http.dependencies import ChatCaller, FeedbackCaller, IdempotencyKey, service_of
 from service.http.disconnects import unless_reader_leaves
 from service.http.feedback_json import acknowledgement
-from service.http.schemas import REASONS, Body, Count, Message, Name
+from service.http.schemas import REASONS, Body, Count, Message, Name, TemplateArguments
+from service.sampling import Sampling
 from store.comparisons import Comparison, add_comparison, get_comparison
 from store.completions import Completion, add_completions, get_completion
 from store.conversations import ensure_conversation
@@ -37,6 +38,7 @@ class ComparisonBody(Body):
     models: Annotated[list[Name], Field(min_length=2, max_length=2)] | None = None
     max_tokens: Count | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    chat_template_kwargs: TemplateArguments | None = None
 
 
 class ChoiceBody(Body):
@@ -51,12 +53,16 @@ class ChoiceBody(Body):
 async def compare(request: Request, body: ComparisonBody, caller: ChatCaller) -> Response:
     """Ask a question: two answers to one prompt, on random sides, without the names of the models."""
     service = service_of(request)
-    default = service.settings.sampling.temperature
-    temperature = body.temperature if body.temperature is not None else default
-    sampling = Sampling(temperature=temperature, max_tokens=body.max_tokens)
+    sampling = Sampling(temperature=body.temperature, max_tokens=body.max_tokens)  # else as chat samples
     messages = tuple(message.plain() for message in body.messages)
     answer_request = AnswerRequest(
-        caller, "comparison", "", (messages,), sampling, conversation_id=body.conversation_id
+        caller,
+        "comparison",
+        "",
+        (messages,),
+        sampling,
+        conversation_id=body.conversation_id,
+        template_arguments=body.chat_template_kwargs or {},
     )
     wanted = service.settings.sampling.candidates
     generating = generate_candidates(service.dispatcher, answer_request, body.models, wanted)

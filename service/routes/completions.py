@@ -30,7 +30,7 @@ async def complete(request: Request, body: CompletionsBody, caller: ChatCaller) 
         kind="completion",
         model=body.model,
         prompts=tuple(({"role": "user", "content": prompt},) for prompt in prompts),
-        sampling=body.sampling(service.settings.sampling.temperature),
+        sampling=body.sampling(),
         n=body.n or 1,
         metadata=body.metadata or {},
         alternatives=body.logprobs or 0,

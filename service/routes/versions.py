@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import Field
 from sqlite_utils import Database
 
-from service.answer import AnswerRequest, Sampling
+from service.answer import AnswerRequest
 from service.auth import Caller
 from service.dispatcher import Dispatcher
 from service.engine.router import version_name
@@ -20,6 +20,7 @@ from service.http.json_values import MAX_INTEGER, MAX_NUMBER, MIN_INTEGER
 from service.http.schemas import Body, Index
 from service.learner_state import scalar_metrics
 from service.personal_fields import for_caller
+from service.sampling import Sampling
 from store.completions import recent_prompts
 from store.feedback import get_feedback
 from store.runs import Run, get_run

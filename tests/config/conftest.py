@@ -18,6 +18,8 @@ EVERY_PATH = [
 # Settings whose type alone does not give a valid value.
 VALUES: dict[str, Any] = {
     "model": "other",
+    "chat_template": "chatml",
+    "chat_template_kwargs": '{"style": "dry"}',
     "device": "cuda",
     "vllm": "http://one:1/v1",
     "compare": "a=http://one",

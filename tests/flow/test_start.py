@@ -1,6 +1,7 @@
 """When `attune serve` cannot start: one line on stderr that names the cause and what to do, and status 1."""
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from policy.model import bundled_models
+from policy.catalog import bundled_models
 from service.errors import CannotStart
 from service.serving import run
 from store.database import open_store, open_to_read
@@ -93,6 +94,14 @@ def test_an_unknown_model(tmp_path: Path, name: str, expected: str) -> None:
     assert expected in refused(tmp_path / "data", "--model", name)
 
 
+def take_template_out(folder: Path) -> None:
+    """Make a base model of a chat model: it has no chat template."""
+    (folder / "chat_template.jinja").unlink()
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config.pop("chat_template", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
@@ -106,6 +115,8 @@ def test_an_unknown_model(tmp_path: Path, name: str, expected: str) -> None:
             "model.safetensors",
         ),
         (lambda folder: (folder / "tokenizer.json").write_text("{}"), "tokenizer"),
+        (lambda folder: (folder / "generation_config.json").write_text("{"), "generation_config.json cannot be read"),
+        (take_template_out, "--chat-template FILE, chatml or plain"),
     ],
 )
 def test_a_damaged_model_folder(tmp_path: Path, damage: object, expected: str) -> None:
@@ -115,6 +126,16 @@ def test_a_damaged_model_folder(tmp_path: Path, damage: object, expected: str) -
     message = refused(tmp_path / "data", "--model", str(folder), "--port", "0")
     assert expected in message
     assert str(folder) in message
+
+
+def test_a_model_that_is_not_fetched_yet_and_a_torn_file(tmp_path: Path) -> None:
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    message = refused(tmp_path / "data", "--model", "smollm2", environment=cache)
+    assert "fetch it with `attune models get smollm2`" in message
+    (tmp_path / "torn.gguf").write_bytes(b"GGUF\x03\0\0\0")
+    message = refused(tmp_path / "data", "--model", str(tmp_path / "torn.gguf"), environment=cache)
+    assert "torn.gguf is torn" in message
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_data_folder_that_was_begun_with_another_model(tmp_path: Path) -> None:
@@ -134,6 +155,9 @@ def test_a_data_folder_that_was_begun_with_another_model(tmp_path: Path) -> None
         ([], {}, "max_slotz = 4", "'max_slotz'"),
         ([], {}, "max_slots = ", "not TOML"),
         (["--config", "/nowhere/attune.toml"], {}, "", "/nowhere/attune.toml cannot be read"),
+        (["--chat-template", "none.jinja"], {}, "", "--chat-template cannot be 'none.jinja'"),
+        (["--chat-template", "chatml", "--port", "0"], {}, "", "has no tokens <|im_start|> and <|im_end|>"),
+        (["--learner.chat-template", "x"], {}, "", "give it to attune serve itself"),
         (["--device", "tpu"], {}, "", "--device cannot be 'tpu'"),
         (["--learner.steps", "none"], {}, "", "--learner.steps is for the learner, and --no-learner serves without it"),
         (["--learner.once"], {}, "", "--learner.once is no setting of the learner's own; attune learn takes it"),

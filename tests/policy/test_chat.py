@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy.chat import TextStream, decode, end_ids, load_tokenizer, render_completion, render_prompt
-from policy.errors import InvalidChat, ModelCorrupt
+from policy.errors import InvalidChat, ModelCorrupt, UnsupportedModel
 from tests.models import SPECIAL, tiny_model, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
@@ -78,8 +78,11 @@ def templated(tmp_path: Path, template: str | None, **config: Any) -> Any:
     return load_tokenizer(str(folder))
 
 
-def test_a_model_without_a_template_gets_a_plain_one(tmp_path: Path) -> None:
-    tokenizer = templated(tmp_path, None)
+def test_a_model_without_a_template_is_refused_and_takes_a_plain_one(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModel, match="has no chat template, so it may be a base model") as refused:
+        templated(tmp_path, None)
+    assert "--chat-template FILE, chatml or plain" in str(refused.value)
+    tokenizer = load_tokenizer(str(tmp_path / "model"), "plain")
     prompt, completion_ids = render_completion(tokenizer, USER, "Paris.")
     assert tokenizer.decode(prompt) == "<|begin|>User: what is the capital of France?\nAssistant:"
     assert tokenizer.decode([*prompt, *completion_ids]).endswith("Assistant: Paris.<|end|>")

@@ -174,15 +174,15 @@ def _digest_unchecked(folder: Path) -> str:
 
 
 def test_large_files_are_hashed_once(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import policy.model
+    import policy.digests
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     big = tmp_path / "big.safetensors"
     with big.open("wb") as file:
-        file.truncate(policy.model.REMEMBERED + 1)
-    first = policy.model.file_digest(big)
-    monkeypatch.setattr(policy.model, "file_sha256", lambda path: pytest.fail("hashed again"))
-    assert policy.model.file_digest(big) == first
+        file.truncate(policy.digests.REMEMBERED + 1)
+    first = policy.digests.file_digest(big)
+    monkeypatch.setattr(policy.digests, "file_sha256", lambda path: pytest.fail("hashed again"))
+    assert policy.digests.file_digest(big) == first
     os.utime(big, (1, 1))
-    monkeypatch.setattr(policy.model, "file_sha256", lambda path: "fresh")
-    assert policy.model.file_digest(big) == "fresh"
+    monkeypatch.setattr(policy.digests, "file_sha256", lambda path: "fresh")
+    assert policy.digests.file_digest(big) == "fresh"

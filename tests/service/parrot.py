@@ -9,7 +9,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -192,6 +192,7 @@ class ParrotModel:
     digest: str = "parrot"
     end_ids: tuple[int, ...] = (END,)
     vocab_size: int = 261
+    sampling: Mapping[str, float] = field(default_factory=dict)
     step_s: float = 0.0
     load_s: float = 0.0
     context_length: int = 1024
@@ -207,7 +208,9 @@ class ParrotModel:
             ids += [ROLES[message["role"]], *message["content"].encode(), END]
         return [*ids, ASSISTANT]
 
-    def prompt_encoder(self, is_interrupted: Callable[[], bool]) -> "ParrotEncoder":
+    def prompt_encoder(
+        self, is_interrupted: Callable[[], bool], arguments: Mapping[str, Any] | None = None
+    ) -> "ParrotEncoder":
         return ParrotEncoder(self, is_interrupted)
 
     def completion_ids(self, messages: Sequence[dict[str, Any]], text: str) -> tuple[list[int], list[int]]:

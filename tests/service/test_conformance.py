@@ -125,8 +125,10 @@ def page() -> str:
         "Fields that neither OpenAI nor Attune knows are refused with 422, other faults with 400.\n"
         "The error's `param` names the field.\n\n"
         f"## `POST /v1/chat/completions`\n\n{table(CHAT)}\n\n"
-        "Ours: `top_k` (0 is off), `conversation_id`, `truncation` (`auto`: a conversation past the context\n"
-        "loses its oldest turns, and `metadata.dropped_messages` of the answer counts them; `disabled`: 400).\n\n"
+        "Ours: `top_k` (0 is off), `conversation_id`,\n"
+        "`chat_template_kwargs` (arguments of the model's [chat template](models.md#chat-templates)),\n"
+        "`truncation` (`auto`: a conversation past the context loses its oldest turns, and\n"
+        "`metadata.dropped_messages` of the answer counts them; `disabled`: 400).\n\n"
         f"## `POST /v1/completions`\n\n{table(LEGACY)}\n"
     )
 

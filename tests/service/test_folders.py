@@ -6,6 +6,7 @@ import pytest
 
 from service.commands import create_key, list_keys, revoke_key
 from service.doctor import examine
+from service.folders import hint_of_another_folder
 from store.database import open_store
 
 Capture = pytest.CaptureFixture[str]
@@ -32,6 +33,12 @@ def test_the_doctor_looks_and_leaves_no_trace(home: Path) -> None:
         for finding in examine({"model": "pocket-nano", "no_learner": True, "data": Path("data")}, None)
     }
     assert found["data folder"].detail == "data can be written"
+
+
+def test_the_folder_of_another_model_is_named_too(home: Path) -> None:
+    Path("data").rename("data-smollm2")
+    assert hint_of_another_folder(home) == "; there is one here, from `make run`: name it with --data data-smollm2"
+    assert hint_of_another_folder(Path("data-smollm2")) == ""
 
 
 def test_keys_are_looked_for_where_there_is_a_service(home: Path, capsys: Capture) -> None:

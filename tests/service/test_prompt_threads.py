@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +48,9 @@ class StuckModel(ParrotModel):
 
     under_way: list[str] = field(default_factory=list)
 
-    def prompt_encoder(self, is_interrupted: Callable[[], bool]) -> StuckEncoder:
+    def prompt_encoder(
+        self, is_interrupted: Callable[[], bool], arguments: Mapping[str, Any] | None = None
+    ) -> StuckEncoder:
         return StuckEncoder(self, is_interrupted, self.under_way)
 
 

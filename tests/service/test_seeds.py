@@ -17,7 +17,7 @@ ANY_SEED = st.integers(-(2**63), 2**63 - 1)
 
 @given(ANY_SEED, st.integers(0, 511), st.integers(0, 511))
 def test_generations_of_one_request_never_share_a_seed(seed: int, one: int, other: int) -> None:
-    kept = ChatBody(model="attune", messages=MESSAGES, seed=seed).sampling(1.0).seed
+    kept = ChatBody(model="attune", messages=MESSAGES, seed=seed).sampling().seed
     assert kept is not None
     seeds = [(kept + index * NEXT_SEED) % SEEDS for index in (one, other)]
     assert all(0 <= each < SEEDS for each in seeds)

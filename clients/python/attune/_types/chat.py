@@ -11,7 +11,8 @@ class Sampling(TypedDict, total=False):
 
     `temperature` 0 is greedy; `top_k` 0 is off; `n` is 1-8 answers to the same prompt. `stop` ends an answer before
     the given text. `logprobs` asks for each token's log-probability and `top_logprobs` for that many alternatives.
-    `metadata` is stored with the answer.
+    `metadata` is stored with the answer. `chat_template_kwargs` are arguments of the model's chat template, such as
+    `enable_thinking`.
 
     >>> settings: attune.Sampling = {"temperature": 0.0, "max_tokens": 48, "seed": 7}
     >>> client.chat("Hello!", **settings).text
@@ -29,6 +30,7 @@ class Sampling(TypedDict, total=False):
     top_logprobs: int
     presence_penalty: float
     frequency_penalty: float
+    chat_template_kwargs: dict[str, Any]
     metadata: dict[str, Any]
 
 
