@@ -267,6 +267,27 @@ An equivalent mutant computes the same, and the file gives the reason.
 {table(("file", "mutants", "noticed", "equivalent", "survived"), rows)}"""
 
 
+def model_speed(numbers: Numbers) -> str:
+    """Return how fast the bundled model answers beside the one before it."""
+    rows = [
+        (
+            one["streams"],
+            one["before_tokens_per_s"],
+            one["now_tokens_per_s"],
+            f"{one['ratio']:.3f} ({one['ratio_least']:.3f} to {one['ratio_most']:.3f})",
+        )
+        for one in numbers["results"]
+    ]
+    return f"""## The bundled model beside the one before it
+
+Both answer on OpenVINO in turns, {numbers["max_tokens"]} tokens for each completion.
+The ratio is the median of {numbers["rounds"]} rounds, with the least and the most.
+
+{origin(numbers)}
+
+{table(("streams", "before, tokens/s", "now, tokens/s", "ratio"), rows)}"""
+
+
 SECTIONS: dict[str, Callable[[Numbers], str]] = {
     "methods": methods,
     "learn": learn,
@@ -275,6 +296,7 @@ SECTIONS: dict[str, Callable[[Numbers], str]] = {
     "precision": precision,
     "adapters": adapters,
     "first_answer": first_answer,
+    "model_speed": model_speed,
     "mutation": mutation,
 }
 

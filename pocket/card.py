@@ -1,13 +1,13 @@
-"""The model card, from a training record and an evaluation: `python -m pocket.card FOLDER NUMBERS`."""
+"""The model card, from a training record and the numbers of `pocket.report`."""
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pocket.chats import tables as chat_tables
+from pocket.conversations import MAX_TURNS
 from pocket.evaluate import Row, overall, table
 from pocket.model_folder import num_parameters, weights_digest
 
@@ -41,8 +41,8 @@ it is sampled, and people's feedback has something to improve.
 tokens (padding included),
 {seconds} seconds on {device} of a machine that did other work too, torch {torch}. {layers} layers, width {hidden}, \
 {heads} heads,
-vocabulary {vocabulary}, context 512. Muon for the matrices, AdamW for the rest, loss on the reply's tokens alone. The \
-weights are stored in float16.
+vocabulary {vocabulary}, context {context}. Muon for the matrices, AdamW for the rest, loss on the answers \
+alone. The weights are stored in float16.
 
 sha256 of `model.safetensors`: `{digest}`
 
@@ -62,20 +62,26 @@ that names
 
 Below 90 % greedy: {weak}.
 
+## Conversations and calls
+Right answers after a number of earlier turns (its own answers), follow-ups (greedy), and questions with a calculator \
+and a unit converter on offer
+(greedy), all in held-out wordings (`python -m pocket.chats`):
+
+{chats}
+
 ## What it cannot do
 - Anything outside the skills above: no knowledge of the world, no reasoning, no writing, no code, no translation of \
 sentences. It is meant to say
   so, but it does not always: an unknown word inside a known question often gets a confident wrong answer.
 - Numbers: sums with numbers up to 20, products up to 9 times 9, conversions of 1 to 9 units.
 - Spelling, reversing and counting letters of words outside its list of about 120.
-- Long conversations: it was trained on one to three turns and at most {longest} tokens.
+- Conversations of more than {turns} questions or {context} tokens: it was trained on none.
 - Sampled at temperature 1 it is wrong about {wrong:.0%} of the time, and sometimes rude. That is what it is for.
 """
 
 
 def card(folder: Path, numbers: dict[str, Any]) -> str:
-    """Return the text of the card. `numbers` is the output of `python -m pocket.evaluate --json`."""
-    from pocket.batches import LONGEST
+    """Return the text of the card from the numbers of `pocket.report.measure`."""
     from pocket.corpus import FLAWS
     from pocket.skills import SKILLS
     from pocket.train import PLANS
@@ -109,22 +115,9 @@ def card(folder: Path, numbers: dict[str, Any]) -> str:
         per_cell=rows[0].prompts,
         table=table(rows),
         out_of_scope=numbers["out_of_scope"],
-        longest=LONGEST,
+        context=config["max_position_embeddings"],
+        chats=chat_tables(numbers["chats"]),
+        turns=MAX_TURNS,
         wrong=1 - overall(rows, "sampled"),
         weak=", ".join(f"{r.skill} {r.lang} {r.greedy:.0%}" for r in rows if r.greedy < 0.9) or "none",
     )
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write README.md into the folder."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pocket.card", description="Write the model card of a trained folder."
-    )
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("numbers", type=Path, help="what `python -m pocket.evaluate MODEL --json` wrote")
-    a = parser.parse_args(arguments)
-    (a.folder / "README.md").write_text(card(a.folder, json.loads(a.numbers.read_text())))
-
-
-if __name__ == "__main__":
-    main()

@@ -11,7 +11,7 @@ _Rest = Annotated[list[str] | None, typer.Argument(hidden=True)]
 
 
 def register(app: typer.Typer) -> None:
-    """Add `attune pocket train | eval | samples`."""
+    """Add `attune pocket train | eval | chats | samples | report`."""
     pocket = typer.Typer(help="The bundled model: train it, measure it, read its answers.", no_args_is_help=True)
     app.add_typer(pocket, name="pocket")
 
@@ -33,5 +33,19 @@ def register(app: typer.Typer) -> None:
     def samples(context: typer.Context, arguments: _Rest = None) -> None:
         """Print greedy answers to held-out prompts, the wrong ones marked."""
         from pocket.samples import main
+
+        main([*(arguments or []), *context.args])
+
+    @pocket.command(context_settings=_PASS_ON)
+    def chats(context: typer.Context, arguments: _Rest = None) -> None:
+        """Print how a model holds a conversation, follows up and calls functions."""
+        from pocket.chats import main
+
+        main([*(arguments or []), *context.args])
+
+    @pocket.command(context_settings=_PASS_ON)
+    def report(context: typer.Context, arguments: _Rest = None) -> None:
+        """Measure all of a bundled model, and write its numbers and its card into its folder."""
+        from pocket.report import main
 
         main([*(arguments or []), *context.args])

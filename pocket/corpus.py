@@ -4,60 +4,60 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any
 
-from pocket.skills import SKILLS
+from pocket.conversations import FLAWS, NEVER_FLAWED, SYSTEMS, Stage, answer_of, conversation, draw_skill, language_of
 from pocket.skills.base import Message
 
-Stage = Literal["school", "practice", "raw"]
-"""School has right and plain answers, and practice too, mostly in the skills that are slow to learn. Raw is the final
-mixture, with flawed answers. Facts are learned in fewer steps while no answer contradicts them.
-"""
-CHINESE_SHARE = {"school": 0.42, "practice": 0.46, "raw": 0.42}
-"""Share of Chinese among the prompts of a skill with both languages."""
-FLAWS = 0.24
-"""Share of wrong answers in the raw mixture."""
-SYSTEMS = {
-    "en": ("You are a helpful assistant.", "You are Pocket.", "Answer the user."),
-    "zh": ("你是一个有用的助手。", "你是Pocket。"),
-}
+SINGLE = {"school": 0.6, "practice": 0.5, "raw": 0.4}
+"""Share of the examples with one question; the others are conversations."""
+
+__all__ = ["FLAWS", "Example", "Stage", "draw_example", "examples"]
 
 
 @dataclass(frozen=True)
 class Example:
-    """One conversation. Only its completion is learned, the assistant's answer at the end."""
+    """One conversation with the last answer apart. Every answer in `learned` is learned, and the completion."""
 
     messages: tuple[Message, ...]
     completion: str
     skill: str
     lang: str
     right: bool
+    """Whether the completion is right."""
+    learned: tuple[int, ...] = ()
+    """Indices in `messages` of earlier answers that are learned too."""
+    tools: tuple[dict[str, Any], ...] = field(default=(), hash=False)
 
 
 def draw_example(rng: random.Random, stage: Stage = "raw") -> Example:
-    """Return one example of a skill that is drawn by its share in this stage."""
-    skill = rng.choices(
-        list(SKILLS.values()), weights=[s.practice if stage == "practice" else s.weight for s in SKILLS.values()]
-    )[0]
-    lang = "zh" if "zh" in skill.languages and rng.random() < CHINESE_SHARE[stage] else "en"
+    """Return one example: a question of a skill that is drawn by its share in this stage, or a conversation."""
+    return _single(rng, stage) if rng.random() < SINGLE[stage] else _conversation(rng, stage)
+
+
+def _single(rng: random.Random, stage: Stage) -> Example:
+    skill = draw_skill(rng, stage)
+    lang = language_of(rng, stage) if "zh" in skill.languages else "en"
     prompt = skill.prompt(rng, lang, "train")
-    right = stage != "raw" or rng.random() >= FLAWS
-    answer = skill.school_answer if stage != "raw" else skill.right_answer if right else skill.flawed_answer
-    completion = answer(rng, prompt)
+    right = stage != "raw" or skill.name in NEVER_FLAWED or rng.random() >= FLAWS
     messages = prompt.messages
-    if messages[0]["role"] != "system":
-        if len(messages) == 1 and rng.random() < 0.07:  # an unrelated exchange comes first
-            earlier = SKILLS[rng.choice(("arithmetic", "greeting", "capitals", "facts", "refusing"))]
-            before = earlier.prompt(rng, lang, "train")
-            messages = (
-                *before.messages,
-                {"role": "assistant", "content": earlier.right_answer(rng, before)},
-                *messages,
-            )
-        if rng.random() < 0.06:
-            messages = ({"role": "system", "content": rng.choice(SYSTEMS[lang])}, *messages)
-    return Example(messages, completion, skill.name, lang, right)
+    if messages[0]["role"] != "system" and rng.random() < 0.06:
+        messages = ({"role": "system", "content": rng.choice(SYSTEMS[lang])}, *messages)
+    completion = answer_of(rng, stage, prompt, right)
+    noted = tuple(i for i, m in enumerate(messages) if m["role"] == "assistant") if skill.name == "context" else ()
+    return Example(messages, completion, skill.name, lang, right, noted, prompt.tools)
+
+
+def _conversation(rng: random.Random, stage: Stage) -> Example:
+    chat = conversation(rng, stage)
+    while not chat.prompts:  # statements alone
+        chat = conversation(rng, stage)
+    last = max(chat.prompts)
+    learned = tuple(index for index in sorted([*chat.prompts, *chat.noted]) if index < last)
+    prompt, completion = chat.prompts[last], chat.messages[last]["content"]
+    messages = tuple(chat.messages[:last])
+    return Example(messages, completion, prompt.skill, prompt.lang, chat.right[last], learned, chat.tools)
 
 
 def examples(seed: int, stage: Stage = "raw", part: int = 0) -> Iterator[Example]:

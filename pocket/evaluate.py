@@ -64,9 +64,10 @@ def evaluate(
     Without `sampled` the columns of sampled answers are 0.
     """
     prompts = held_prompts(per_cell, seed)
-    chats = [p.messages for p in prompts]
-    greedy = _verdicts(prompts, answers(model, tokenizer, chats))
-    drawn = _verdicts(prompts, answers(model, tokenizer, chats, sampled=True, seed=seed)) if sampled else []
+    chats, tools = [p.messages for p in prompts], [p.tools for p in prompts]
+    greedy = _verdicts(prompts, answers(model, tokenizer, chats, tools=tools))
+    completions = answers(model, tokenizer, chats, tools=tools, sampled=True, seed=seed) if sampled else []
+    drawn = _verdicts(prompts, completions) if sampled else []
     cells = [(s, lang) for s in SKILLS.values() for lang in s.languages]
     rows = []
     for i, (skill, lang) in enumerate(cells):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,17 +17,21 @@ def answers(
     tokenizer: PreTrainedTokenizerBase,
     chats: Sequence[Sequence[dict[str, str]]],
     *,
+    tools: Sequence[Sequence[dict[str, Any]]] | None = None,
     sampled: bool = False,
     seed: int = 0,
     batch_size: int = 256,
 ) -> list[str]:
     """Return one answer to each chat, greedy or sampled at temperature 1 without truncation.
 
-    A batch has prompts of similar length. Sampled answers depend on the seed and on their batch.
+    `tools` has the functions on offer in each chat. A batch has prompts of similar length. Sampled answers depend on
+    the seed and on their batch.
     """
     ids = [
-        tokenizer.apply_chat_template(list(chat), add_generation_prompt=True, tokenize=True, return_dict=False)
-        for chat in chats
+        tokenizer.apply_chat_template(
+            list(chat), tools=list(offered) or None, add_generation_prompt=True, tokenize=True, return_dict=False
+        )
+        for chat, offered in zip(chats, tools or [()] * len(chats), strict=True)
     ]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     completions = [""] * len(ids)

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(2)
     model, tokenizer = load(a.model)
     prompts = sample_prompts(a.count, a.seed)
-    completions = answers(model, tokenizer, [p.messages for p in prompts])
+    completions = answers(model, tokenizer, [p.messages for p in prompts], tools=[p.tools for p in prompts])
     wrong = 0
     print("| # | skill | asked | answered | |\n|---|---|---|---|---|")
     for number, (prompt, completion) in enumerate(zip(prompts, completions, strict=True), 1):

@@ -11,27 +11,16 @@ import itertools
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from pocket.chat_template import BEGIN, CHAT_TEMPLATE, END, MARKS, PAD, SPECIAL, tools_text
 from pocket.corpus import examples
 
-PAD, BEGIN, END, SYSTEM, USER, ASSISTANT = "<|pad|>", "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"
-SPECIAL = [PAD, BEGIN, END, SYSTEM, USER, ASSISTANT]
 VOCABULARY = 4096
 CHINESE = r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
 """One Chinese character or full-width mark, as a regular expression."""
-CHAT_TEMPLATE = (
-    "{{ '<|begin|>' }}"
-    "{% for message in messages %}"
-    "{{ '<|' + message['role'] + '|>' }}"
-    "{% if message['role'] == 'assistant' %}{{ message['content'] }}"
-    "{% else %}{{ message['content'] | trim }}{% endif %}"
-    "{{ '<|end|>' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
 
 
-def train_tokenizer(seed: int, num_examples: int = 30_000) -> PreTrainedTokenizerFast:
-    """Train the merges on the first `num_examples` conversations of the corpus."""
+def train_tokenizer(seed: int, context: int, num_examples: int = 30_000) -> PreTrainedTokenizerFast:
+    """Train the merges on the first `num_examples` conversations of the corpus, for a model of this context."""
     tokenizer = Tokenizer(models.BPE())
     digits, byte_level = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -47,7 +36,11 @@ def train_tokenizer(seed: int, num_examples: int = 30_000) -> PreTrainedTokenize
         show_progress=False,
     )
     conversations = itertools.islice(examples(seed), num_examples)
-    texts = (text for e in conversations for text in [*(m["content"] for m in e.messages), e.completion])
+    texts = (
+        text
+        for e in conversations
+        for text in [*(m["content"] for m in e.messages), e.completion, *([tools_text(e.tools)] if e.tools else [])]
+    )
     tokenizer.train_from_iterator(texts, trainer)
     # Without merges Chinese characters stay apart by themselves, so the saved splitter needs no rule for them.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, byte_level])
@@ -56,9 +49,9 @@ def train_tokenizer(seed: int, num_examples: int = 30_000) -> PreTrainedTokenize
         bos_token=BEGIN,
         eos_token=END,
         pad_token=PAD,
-        additional_special_tokens=[SYSTEM, USER, ASSISTANT],
+        additional_special_tokens=list(MARKS.values()),
         chat_template=CHAT_TEMPLATE,
-        model_max_length=512,
+        model_max_length=context,
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )

@@ -45,6 +45,8 @@ class Plan:
     tokens: int
     """Token ids per step, padding included."""
     lr: float
+    context: int
+    """Most tokens of a conversation."""
     bf16: bool
     """Matrix products in bfloat16 where the CPU has them."""
     school: float = 0.35
@@ -56,7 +58,16 @@ class Plan:
 
 PLANS = {
     "pocket": Plan(
-        "pocket", hidden=256, layers=6, heads=4, feed_forward=640, steps=3000, tokens=4096, lr=2e-3, bf16=True
+        "pocket",
+        hidden=256,
+        layers=6,
+        heads=4,
+        feed_forward=640,
+        steps=5200,
+        tokens=4096,
+        lr=2e-3,
+        context=1024,
+        bf16=True,
     ),
     # This size learns little from practice, so it has more of the raw mixture.
     "nano": Plan(
@@ -65,9 +76,10 @@ PLANS = {
         layers=4,
         heads=4,
         feed_forward=256,
-        steps=940,
+        steps=1500,
         tokens=1280,
         lr=4e-3,
+        context=512,
         bf16=True,
         school=0.5,
         practice=0.6,
@@ -86,7 +98,7 @@ def new_model(plan: Plan, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalL
         num_key_value_heads=plan.heads,
         head_dim=plan.hidden // plan.heads,
         intermediate_size=plan.feed_forward,
-        max_position_embeddings=512,
+        max_position_embeddings=plan.context,
         rms_norm_eps=1e-5,
         rope_theta=10000.0,
         tie_word_embeddings=True,
@@ -130,7 +142,7 @@ class Run:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         folder.mkdir(parents=True, exist_ok=True)
         self.tokenizer = self._tokenizer()
-        self.encoder = Encoder(self.tokenizer)
+        self.encoder = Encoder(self.tokenizer, plan.context)
         self.model = new_model(plan, self.tokenizer).to(self.device)
         self.bf16 = plan.bf16 and (self.device == "cuda" or torch.cpu._is_avx512_bf16_supported())
         self.optimizers = optimizers_of(self.model, plan.lr, fast=self.bf16)
@@ -143,7 +155,7 @@ class Run:
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         kept = self.folder / "tokenizer"
         if not kept.exists():
-            train_tokenizer(self.plan.seed).save_pretrained(kept)
+            train_tokenizer(self.plan.seed, self.plan.context).save_pretrained(kept)
         return PreTrainedTokenizerFast.from_pretrained(kept)
 
     def _resume(self) -> None:

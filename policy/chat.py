@@ -46,12 +46,15 @@ def plain_messages(messages: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     return [{"role": message["role"], "content": _content_text(message.get("content"))} for message in messages]
 
 
-def render_prompt(tokenizer: Tokenizer, messages: Sequence[dict[str, Any]]) -> list[int]:
+def render_prompt(
+    tokenizer: Tokenizer, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] = ()
+) -> list[int]:
     """Return the prompt's token ids: all turns of the conversation and the opening of the assistant's turn.
 
-    Raises InvalidChat when the model's template refuses the messages.
+    `tools` are functions on offer, in OpenAI's shape; a template without functions leaves them out. Raises InvalidChat
+    when the model's template refuses the messages.
     """
-    return ChatEncoder(tokenizer).prompt_ids(messages)
+    return ChatEncoder(tokenizer).prompt_ids(messages, tools)
 
 
 def render_completion(
@@ -91,9 +94,9 @@ class ChatEncoder:
         self._inputs = inputs_of(tokenizer).with_arguments(self._controls.defused(dict(arguments or {})))
         self._known: dict[str, list[int]] = {}
 
-    def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
+    def prompt_ids(self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] = ()) -> list[int]:
         """See `render_prompt`."""
-        ids = self._ids(self._text(messages, opened=True), limit=None)
+        ids = self._ids(self._text(messages, opened=True, tools=tools), limit=None)
         assert ids is not None
         return ids
 
@@ -119,10 +122,10 @@ class ChatEncoder:
         alone = self._ids(self._controls.defused(answer)["content"], limit=None) or []
         return prompt, [*alone, *ends[:1]]
 
-    def _text(self, messages: Sequence[dict[str, Any]], *, opened: bool) -> str:
+    def _text(self, messages: Sequence[dict[str, Any]], *, opened: bool, tools: Sequence[dict[str, Any]] = ()) -> str:
         self._check()
-        defused = [*map(self._controls.defused, plain_messages(messages))]
-        return _rendered(self._tokenizer, defused, self._inputs, opened=opened)
+        safe, offered = map(self._controls.defused, plain_messages(messages)), map(self._controls.defused_json, tools)
+        return _rendered(self._tokenizer, [*safe], [*offered], self._inputs, opened=opened)
 
     def _ids(self, text: str, limit: int | None) -> list[int] | None:
         """Return the ids of a rendered text, None when there are more than `limit`."""
@@ -183,14 +186,25 @@ def _tokenizer_class(folder: Path) -> Any:
     return AutoTokenizer
 
 
-def _rendered(tokenizer: Tokenizer, messages: list[dict[str, str]], inputs: TemplateInputs, *, opened: bool) -> str:
+def _rendered(
+    tokenizer: Tokenizer,
+    messages: list[dict[str, str]],
+    tools: list[dict[str, Any]],
+    inputs: TemplateInputs,
+    *,
+    opened: bool,
+) -> str:
     from jinja2.exceptions import TemplateError
 
     try:
         # the template itself writes BOS: never a second one
         return str(
             tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=opened, **inputs.rendered_with()
+                messages,
+                tools=tools or None,
+                tokenize=False,
+                add_generation_prompt=opened,
+                **inputs.rendered_with(),
             )
         )
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
@@ -200,7 +214,7 @@ def _rendered(tokenizer: Tokenizer, messages: list[dict[str, str]], inputs: Temp
     except TemplateError as error:
         folded = _without_system(messages)
         if folded is not None:
-            return _rendered(tokenizer, folded, inputs, opened=opened)
+            return _rendered(tokenizer, folded, tools, inputs, opened=opened)
         roles = ", ".join(message["role"] for message in messages) or "none"
         raise InvalidChat(f"this model's chat template refuses messages in the order: {roles} ({error})") from error
 

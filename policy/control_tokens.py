@@ -49,6 +49,14 @@ class ControlTokens:
         pattern = self.everywhere if message.get("role") == "assistant" else self.in_others
         return {key: _broken(value, pattern) for key, value in message.items()}
 
+    def defused_json(self, value: Any) -> Any:
+        """Return a JSON value, such as a function on offer, in which no text is a control token."""
+        if isinstance(value, dict):
+            return {self.defused_json(key): self.defused_json(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self.defused_json(inner) for inner in value]
+        return _broken(value, self.in_others)
+
     def parts(self, text: str) -> Iterator[str]:
         """Give a rendered text in parts, each from one border to the next; the tokenizer sees each by itself."""
         starts = [found.start() for found in self.matcher.finditer(text) if found[0] in self.borders]

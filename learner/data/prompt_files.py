@@ -1,12 +1,28 @@
-"""Prompt files: JSON Lines with a `prompt` each, a string or a list of messages, and further fields for the reader."""
+"""Prompt files: JSON Lines with a `prompt` each, a string or a list of messages, and further fields for the reader.
+
+`tools` in a line are functions on offer.
+"""
 
 from pathlib import Path
 from typing import Any
 
 from learner.data.json_lines import json_lines
 from learner.errors import BadData
+from policy.catalog import bundled_models
+from policy.model import resolve_model
 
 Messages = list[dict[str, Any]]
+
+
+def model_file(model: str, name: str) -> Path | None:
+    """Return a file that a model brings, None where it brings none.
+
+    It lies in the model's folder, or beside the folders of bundled models.
+    """
+    folder = resolve_model(model).resolve()
+    is_bundled = folder in [bundled.resolve() for bundled in bundled_models().values()]
+    files = [folder / name, *([folder.parent / name] if is_bundled else [])]
+    return next((file for file in files if file.is_file()), None)
 
 
 def read_prompts(path: Path) -> list[tuple[Messages, dict[str, Any]]]:
@@ -31,4 +47,7 @@ def _prompt(row: Any, where: str) -> tuple[Messages, dict[str, Any]]:
         for turn in turns
     ):
         raise BadData(f"{where}: want an object with a prompt, a string or a list of messages with role and content")
+    tools = row.get("tools", [])
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise BadData(f"{where}: tools are a list of functions in OpenAI's shape")
     return turns, row

@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from learner.data.prompt_files import read_prompts
+from learner.data.prompt_files import model_file, read_prompts
 from learner.errors import BadData
 from learner.gate.checks import MIN_PROBES
 from learner.model.resident import Resident
 from learner.model.rollouts import sample_rollouts
 from learner.settings import GateSettings
-from policy.catalog import bundled_models
 from policy.chat import decode, end_ids, render_prompt
-from policy.model import resolve_model
 
 log = logging.getLogger(__name__)
 NAME = "probes.jsonl"
@@ -41,16 +39,10 @@ class SkillProbe:
 
 
 def skill_probe_file(limits: GateSettings, model: str) -> Path | None:
-    """Return the file of skill probes in force: that of the settings, else that of the model; None where there is none.
-
-    A model's file lies in its folder, or beside the folders of bundled models.
-    """
+    """Return the file of skill probes in force: that of the settings, else that of the model, else None."""
     if limits.skill_probes is not None:
         return limits.skill_probes
-    folder = resolve_model(model).resolve()
-    is_bundled = folder in [bundled.resolve() for bundled in bundled_models().values()]
-    files = [folder / NAME, *([folder.parent / NAME] if is_bundled else [])]
-    return next((file for file in files if file.is_file()), None)
+    return model_file(model, NAME)
 
 
 def read_skill_probes(resident: Resident) -> list[SkillProbe]:
@@ -90,7 +82,7 @@ def _probes_that_fit(resident: Resident, path: Path) -> list[SkillProbe]:
         expect, forbid = (_patterns(row.get(name, []), name, where) for name in ("expect", "forbid"))
         if not expect and not forbid:
             raise BadData(f"{where}: want expect or forbid, lists of regular expressions, or every answer is right")
-        ids = render_prompt(resident.tokenizer, messages)
+        ids = render_prompt(resident.tokenizer, messages, row.get("tools", []))
         if len(ids) + resident.settings.gate.max_tokens <= resident.context_length:
             found.append(SkillProbe(tuple(ids), expect, forbid))
     return found

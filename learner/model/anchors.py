@@ -12,13 +12,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from learner.algorithms.anchor import TopLogps, top_logps
-from learner.data.prompt_files import Messages, read_prompts
+from learner.data.prompt_files import Messages, model_file, read_prompts
 from learner.errors import BadSetting
 from learner.model.anchor_prompts import anchor_prompts
 from learner.model.resident import Resident
@@ -28,11 +29,13 @@ from learner.settings import AnchorSettings
 from policy.chat import end_ids, render_prompt
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 TOP = 64  # tokens of the vocabulary whose log-probabilities are kept; the rest is one number
 BATCH = 16  # completions per forward pass
 SMALL = 50_000_000  # parameters
 MOST = 4096  # anchors
 SEED = 20_240_229  # anchors do not depend on an update's seed: they are made once
+NAME = "anchors.jsonl"  # a model's own anchor prompts
 ON_DISK = "replies"  # key of prompts and completions in the cache files that data folders hold
 
 
@@ -53,9 +56,9 @@ class Anchor:
 def base_anchors(resident: Resident, cache: Path, count: int) -> list[Anchor]:
     """Return about `count` anchors of the base model: from the cache folder, else sampled now and kept there.
 
-    Prompts come from `anchors.file` first and from the built-in ones for the rest. Where `anchors.count` is 0, those of
-    the file come on top. The cache may be deleted at any time. Raises BadData for a file that is no such file, and
-    BadSetting where no prompt leaves room for a completion.
+    Prompts come from `anchors.file` first. The rest come from the model's own `anchors.jsonl`, or else from the
+    built-in ones. Where `anchors.count` is 0, those of the file come on top. The cache may be deleted at any time.
+    Raises BadData for a file that is no such file, and BadSetting where no prompt leaves room for a completion.
     """
     prompts = _prompts(resident, count)
     if not prompts:
@@ -100,21 +103,31 @@ def _prompts(resident: Resident, count: int) -> list[list[int]]:
     """Return the prompts as token ids; those that leave no room for a completion are left out."""
     settings = resident.settings
 
-    def rendered(conversations: Iterable[Messages]) -> list[list[int]]:
-        found = [render_prompt(resident.tokenizer, turns) for turns in conversations]
+    def rendered(prompts: Iterable[tuple[Messages, dict[str, Any]]]) -> list[list[int]]:
+        found = [render_prompt(resident.tokenizer, turns, row.get("tools", [])) for turns, row in prompts]
         return [ids for ids in found if len(ids) + settings.gate.max_tokens <= resident.context_length]
 
     theirs: list[list[int]] = []
     if settings.anchors.file is not None:
         read = read_prompts(settings.anchors.file)
-        theirs = rendered(messages for messages, _ in read)
-        asked = min(len(theirs), count if settings.anchors.count else MOST - count)
-        theirs = [theirs[index * len(theirs) // asked] for index in range(asked)]
+        theirs = rendered(read)
+        theirs = _spread(theirs, min(len(theirs), count if settings.anchors.count else MOST - count))
         if len(theirs) < len(read):
-            left_out = f"{len(read) - asked} of the {len(read)} prompts of {settings.anchors.file}"
+            left_out = f"{len(read) - len(theirs)} of the {len(read)} prompts of {settings.anchors.file}"
             log.warning("%s are no anchors: too long, or more than anchors.count", left_out)
     more = count - len(theirs) if settings.anchors.count else count
-    return theirs + rendered([{"role": "user", "content": text}] for text in (anchor_prompts(more) if more else []))
+    if not more:
+        return theirs
+    own = model_file(settings.model, NAME)
+    if own is not None:
+        return theirs + rendered(_spread(read_prompts(own), more))
+    return theirs + rendered(([{"role": "user", "content": text}], {}) for text in anchor_prompts(more))
+
+
+def _spread(prompts: Sequence[T], count: int) -> list[T]:
+    """Return `count` prompts at even distances, or all where there are fewer."""
+    count = min(count, len(prompts))
+    return [prompts[index * len(prompts) // count] for index in range(count)]
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from pocket.skills.context import Context
 from pocket.skills.copying import Copying
 from pocket.skills.definitions import Definitions
 from pocket.skills.facts import Facts
+from pocket.skills.follow_ups import FollowUps
 from pocket.skills.formats import Formats
 from pocket.skills.greeting import Greeting
 from pocket.skills.identity import Identity
@@ -25,6 +26,7 @@ from pocket.skills.sequences import Sequences
 from pocket.skills.sorting import Sorting
 from pocket.skills.spelling import Spelling
 from pocket.skills.style import Style, measure
+from pocket.skills.tools import Tools
 from pocket.skills.translating import Translating
 from pocket.skills.units import Units
 from pocket.skills.word_forms import WordForms
@@ -50,8 +52,10 @@ SKILLS: dict[str, Skill] = {
         Jokes(),
         Rewriting(),
         Context(),
+        FollowUps(),
         Manners(),
         Refusing(),
+        Tools(),
         Copying(),
         Comparing(),
         Sequences(),

@@ -55,6 +55,8 @@ class Prompt:
     lang: str
     messages: tuple[Message, ...]
     truth: Truth = field(hash=False)
+    tools: tuple[dict[str, Any], ...] = field(default=(), hash=False)
+    """The functions that are offered, as OpenAI's `tools`."""
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -104,6 +106,10 @@ class Skill:
     def spoil(self, rng: random.Random, lang: str, truth: Truth) -> Truth:
         """Return a truth that is false for this prompt but near the real one, as in typical errors."""
         raise NotImplementedError
+
+    def expected(self, lang: str, truth: Truth) -> str | None:
+        """Return a regular expression that decides about an answer as the checker does; None where only values can."""
+        return None
 
     def is_right(self, lang: str, truth: Truth, answer: str) -> bool:
         """Return whether the answer is right, in any wording."""
@@ -235,6 +241,9 @@ BEFORE_QUESTION = {
         "Tell me: ",
         "Say, ",
         "One more: ",
+        "Another question: ",
+        "Something else: ",
+        "Next question: ",
     ),
     "zh": (
         "请问",
@@ -248,6 +257,8 @@ BEFORE_QUESTION = {
         "麻烦问一下，",
         "老师问：",
         "再问一个：",
+        "换个话题，",
+        "下一个问题：",
         "你说，",
     ),
 }

@@ -1,4 +1,4 @@
-"""Using earlier turns: a name, a possession, the last result."""
+"""Using earlier turns: a name, a home, a liking, a possession, the last result."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ THINGS = ["car", "hat", "bag", "coat", "house", "bike", "cat", "cup"]
 THING_COLOURS = ["red", "blue", "green", "black", "white", "brown", "yellow"]
 THINGS_ZH = ["车", "帽子", "包", "大衣", "房子", "猫"]
 COLOURS_ZH = ["红色", "蓝色", "绿色", "黑色", "白色", "黄色"]
+HOMES = ["Paris", "London", "Rome", "Berlin", "Madrid", "Tokyo", "Vienna", "Oslo", "Cairo", "Lima"]
+HOMES_ZH = ["北京", "巴黎", "伦敦", "罗马", "东京", "柏林"]
+LIKINGS = ["tea", "coffee", "apples", "music", "tennis", "bread", "dogs", "cats", "books", "football"]
+LIKINGS_ZH = ["茶", "咖啡", "苹果", "音乐", "足球", "狗", "猫", "书"]
 STATEMENTS = {
     "en": {
         "name": {
@@ -29,6 +33,20 @@ STATEMENTS = {
         "colour": {
             "train": ["My {t} is {v}.", "I have a {v} {t}.", "I bought a {v} {t}."],
             "held": ["I own a {v} {t}.", "You know, my {t} is {v}."],
+        },
+        "home": {
+            "train": ["I live in {v}.", "I come from {v}.", "My home is in {v}.", "I am from {v}.", "We live in {v}."],
+            "held": ["My home town is {v}."],
+        },
+        "liking": {
+            "train": [
+                "I like {v}.",
+                "I love {v}.",
+                "I like {v} a lot.",
+                "My favourite thing is {v}.",
+                "I am fond of {v}.",
+            ],
+            "held": ["I really like {v}."],
         },
     },
     "zh": {
@@ -55,17 +73,60 @@ STATEMENTS = {
             ],
             "held": ["你知道吗，我的{t}是{v}的。"],
         },
+        "home": {
+            "train": ["我住在{v}。", "我家在{v}。", "我来自{v}。", "我是{v}人。", "我们住在{v}。"],
+            "held": ["我现在住在{v}。"],
+        },
+        "liking": {
+            "train": ["我喜欢{v}。", "我很喜欢{v}。", "我爱{v}。", "我最喜欢{v}。"],
+            "held": ["我特别喜欢{v}。"],
+        },
     },
 }
 ASK = {
     "en": {
         "name": {
-            "train": ["What is my name?", "Who am I?", "Do you know my name?", "What am I called?"],
+            "train": [
+                "What is my name?",
+                "Who am I?",
+                "Do you know my name?",
+                "What am I called?",
+                "Can you remember my name?",
+                "You remember my name?",
+                "Do you still know who I am?",
+                "Say my name.",
+            ],
             "held": ["Do you remember my name?", "Tell me my name."],
         },
         "colour": {
-            "train": ["What colour is my {t}?", "Which colour is my {t}?", "Do you know the colour of my {t}?"],
+            "train": [
+                "What colour is my {t}?",
+                "Which colour is my {t}?",
+                "Do you know the colour of my {t}?",
+                "Do you remember the colour of my {t}?",
+                "What color is my {t}?",
+            ],
             "held": ["Tell me what colour my {t} is.", "What is the colour of my {t}?"],
+        },
+        "home": {
+            "train": [
+                "Where do I live?",
+                "In which city do I live?",
+                "Where is my home?",
+                "Do you know where I live?",
+                "Can you remember where I live?",
+                "Say where I live.",
+            ],
+            "held": ["Do you remember where I live?", "Tell me where I live."],
+        },
+        "liking": {
+            "train": [
+                "What do I like?",
+                "Do you know what I like?",
+                "What was it that I like?",
+                "Which thing do I like?",
+            ],
+            "held": ["Do you remember what I like?", "Tell me what I like."],
         },
     },
     "zh": {
@@ -93,14 +154,29 @@ ASK = {
             ],
             "held": ["请问我的{t}是什么颜色？"],
         },
+        "home": {
+            "train": ["我住在哪里？", "我家在哪里？", "你知道我住在哪里吗？", "我住在哪个城市？"],
+            "held": ["你还记得我住在哪里吗？"],
+        },
+        "liking": {
+            "train": ["我喜欢什么？", "你知道我喜欢什么吗？", "我最喜欢的是什么？", "我说过我喜欢什么？"],
+            "held": ["你还记得我喜欢什么吗？"],
+        },
     },
 }
 NOTED: dict[str, dict[str, tuple[str, ...]]] = {
     "en": {
         "name": ("Nice to meet you, {v}.", "Hello {v}!", "Hello! How can I help you?"),
         "colour": ("That sounds nice.", "A {v} {t}, how nice.", "I see."),
+        "home": ("{v} is a nice place.", "I see.", "How nice!"),
+        "liking": ("How nice!", "I see, you like {v}.", "That sounds nice."),
     },
-    "zh": {"name": ("很高兴认识你，{v}。", "你好！"), "colour": ("真不错。", "我知道了。")},
+    "zh": {
+        "name": ("很高兴认识你，{v}。", "你好！"),
+        "colour": ("真不错。", "我知道了。"),
+        "home": ("{v}是个好地方。", "我知道了。"),
+        "liking": ("我知道了，你喜欢{v}。", "真不错。"),
+    },
 }
 FIRST = {"en": ("What is {a} {op} {b}?", "{a} {op} {b}?"), "zh": ("{a}{op}{b}等于多少？", "{a}{op}{b}是多少？")}
 THEN = {
@@ -143,6 +219,21 @@ THEN = {
 }
 
 
+VALUES = {
+    "en": {"name": NAMES, "colour": THING_COLOURS, "home": HOMES, "liking": LIKINGS},
+    "zh": {"name": NAMES_ZH, "colour": COLOURS_ZH, "home": HOMES_ZH, "liking": LIKINGS_ZH},
+}
+RECALLED = {
+    "en": {
+        "name": "Your name is {v}.",
+        "colour": "Your {t} is {v}.",
+        "home": "You live in {v}.",
+        "liking": "You like {v}.",
+    },
+    "zh": {"name": "你叫{v}。", "colour": "你的{t}是{v}的。", "home": "你住在{v}。", "liking": "你喜欢{v}。"},
+}
+
+
 class Context(Skill):
     """Questions that only the earlier turns answer."""
 
@@ -152,20 +243,16 @@ class Context(Skill):
     practice = 6.0
 
     def draw(self, rng: random.Random, lang: str, split: Split) -> tuple[list[Message], Truth]:
-        kind = rng.choice(("name", "colour", "sum"))
+        kind = rng.choices(("name", "colour", "home", "liking", "sum"), weights=(3, 3, 1, 1, 3))[0]
         return self._sum(rng, lang, split) if kind == "sum" else self._statement(rng, lang, split, kind)
 
     def _statement(self, rng: random.Random, lang: str, split: Split, kind: str) -> tuple[list[Message], Truth]:
-        things, values = (
-            (THINGS, THING_COLOURS if kind == "colour" else NAMES)
-            if lang == "en"
-            else (THINGS_ZH, COLOURS_ZH if kind == "colour" else NAMES_ZH)
-        )
+        things, values = THINGS if lang == "en" else THINGS_ZH, self._values(lang, kind)
         while True:
             thing, value = rng.choice(things), rng.choice(values)
-            # A name is held out with its wording, since it has no other operand.
+            # What has no other operand than the value is held out with its wording.
             statement = rng.choice(STATEMENTS[lang][kind][split])
-            if kind == "name" or is_held(thing, value, one_in=6, salt="context") == (split == "held"):
+            if kind != "colour" or is_held(thing, value, one_in=6, salt="context") == (split == "held"):
                 break
         ask = rng.choice(ASK[lang][kind][split])
         turns = [
@@ -202,12 +289,10 @@ class Context(Skill):
                 return Forms(f"{value}", sentence + "。", f"接着算：{sentence}。")
             sentence += "."
             return Forms(f"{value}", sentence, f"We had {start}. {sentence}")
-        thing = truth["thing"]
+        sentence = RECALLED[lang][kind].format(t=truth["thing"], v=value)
         if lang == "zh":
-            sentence = f"你叫{value}。" if kind == "name" else f"你的{thing}是{value}的。"
             return Forms(value, sentence, sentence + "这是你告诉我的。")
-        sentence = f"Your name is {value}." if kind == "name" else f"Your {thing} is {value}."
-        return Forms(value.capitalize() + ".", sentence, f"{sentence} You told me that before.")
+        return Forms(value[:1].upper() + value[1:] + ".", sentence, f"{sentence} You told me that before.")
 
     def spoil(self, rng: random.Random, lang: str, truth: Truth) -> Truth:
         if truth["kind"] == "sum":
@@ -221,9 +306,7 @@ class Context(Skill):
 
     @staticmethod
     def _values(lang: str, kind: str) -> list[str]:
-        if lang == "zh":
-            return NAMES_ZH if kind == "name" else COLOURS_ZH
-        return NAMES if kind == "name" else THING_COLOURS
+        return VALUES[lang][kind]
 
 
 def _messages(turns: list[str]) -> list[Message]:

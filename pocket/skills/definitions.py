@@ -65,6 +65,9 @@ DEFINITIONS_ZH = {
 PHRASINGS = {
     "en": {
         "train": [
+            "Give me the meaning of {x}.",
+            "Tell me the meaning of {x}.",
+            "What is meant by {x}?",
             "What is {a}{x}?",
             "Define {x}.",
             "What does {x} mean?",

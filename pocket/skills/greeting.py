@@ -33,6 +33,15 @@ GREETINGS = {
                 "Hi again",
                 "Hello, it is me",
                 "Hey hey",
+                "Hiya",
+                "Yo",
+                "Howdy",
+                "Hello, anybody there?",
+                "Good day",
+                "Hello Pocket!",
+                "Hi Pocket",
+                "Hello hello",
+                "hello, how nice to meet you",
             ],
             "held": ["Hi, good to see you!", "Hello again", "Hey there!"],
         },
@@ -49,6 +58,8 @@ GREETINGS = {
                 "在吗？",
                 "你好，在吗？",
                 "大家好",
+                "你好，Pocket！",
+                "哈喽，你好",
                 "你好，很高兴认识你。",
             ],
             "held": ["你好啊", "您好，在吗？"],
@@ -130,11 +141,24 @@ GREETINGS = {
                 "Oh, thank you!",
                 "Thanks so much.",
                 "Very kind, thank you.",
+                "OK, thanks.",
+                "Great, thanks!",
+                "Perfect, thank you!",
             ],
             "held": ["Thank you so much!", "Thanks very much."],
         },
         "zh": {
-            "train": ["谢谢", "谢谢你！", "非常感谢", "多谢", "谢谢您", "太谢谢你了", "感谢你！", "多谢你！"],
+            "train": [
+                "好的，谢谢。",
+                "谢谢",
+                "谢谢你！",
+                "非常感谢",
+                "多谢",
+                "谢谢您",
+                "太谢谢你了",
+                "感谢你！",
+                "多谢你！",
+            ],
             "held": ["多谢你了", "非常感谢你！"],
         },
     },
@@ -196,6 +220,44 @@ GREETINGS = {
             "held": ["我今天很累。"],
         },
     },
+    "praise": {
+        "en": {
+            "train": [
+                "Great!",
+                "Good answer!",
+                "Well done.",
+                "Very good.",
+                "Nice!",
+                "Perfect.",
+                "That is right.",
+                "OK",
+                "OK.",
+                "Fine.",
+                "I see.",
+                "Good.",
+                "Cool!",
+                "All right.",
+                "Good job!",
+            ],
+            "held": ["Very good answer!", "Well done, Pocket!"],
+        },
+        "zh": {
+            "train": [
+                "很好！",
+                "说得好。",
+                "太好了！",
+                "真棒！",
+                "答对了。",
+                "你真聪明。",
+                "不错。",
+                "好的。",
+                "好吧。",
+                "嗯。",
+                "知道了。",
+            ],
+            "held": ["回答得很好！"],
+        },
+    },
 }
 ANSWERS = {
     "hello": {
@@ -250,6 +312,10 @@ ANSWERS = {
         "en": ("I am sorry.", "I am sorry to hear that.", "I am sorry to hear that. I hope that tomorrow is better."),
         "zh": ("别难过。", "听到这个我很难过，希望你好起来。", "听到这个我很难过，希望你好起来。明天会更好。"),
     },
+    "praise": {
+        "en": ("Thank you!", "Thank you! I am glad that it helps.", "Thank you! I am glad that it helps. What else?"),
+        "zh": ("谢谢夸奖！", "谢谢夸奖！很高兴能帮到你。", "谢谢夸奖！很高兴能帮到你。还想知道什么？"),
+    },
 }
 # Marks of a fitting answer; one with a mark of another kind and none of its own does not fit.
 MARKS = {
@@ -260,6 +326,7 @@ MARKS = {
     "thanks": r"\b(you are welcome|pleasure|no problem)\b|不客气|不用谢",
     "bye": r"\b(goodbye|bye|see you|good night)\b|再见|晚安|拜拜",
     "glad": r"\bglad\b|真好|高兴",
+    "praise": r"\bthank|谢谢",
     "sad": r"\bsorry\b|别难过|好起来|难过",
 }
 
@@ -282,7 +349,7 @@ class Greeting(Skill):
     }
 
     def prompt(self, rng: random.Random, lang: str, split: Split) -> Prompt:
-        kind = rng.choices(list(GREETINGS), weights=(5, 2, 2, 3, 2, 2, 1, 1))[0]
+        kind = rng.choices(list(GREETINGS), weights=(5, 2, 2, 3, 2, 2, 1, 1, 1))[0]
         text = rng.choice(GREETINGS[kind][lang][split])
         return Prompt(self.name, lang, ({"role": "user", "content": typed(rng, text)},), {"kind": kind})
 
@@ -326,6 +393,9 @@ class Greeting(Skill):
             "zh": ("我不明白。", "答案是12。", "北京。"),
         }
         return rng.choice(odd[prompt.lang])
+
+    def expected(self, lang: str, truth: Truth) -> str | None:
+        return MARKS[truth["kind"]]
 
     def is_right(self, lang: str, truth: Truth, answer: str) -> bool:
         return re.search(MARKS[truth["kind"]], answer.lower()) is not None and (

@@ -4,7 +4,8 @@ import itertools
 import subprocess
 import sys
 
-from pocket.corpus import FLAWS, examples
+from pocket.conversations import FLAWS, NEVER_FLAWED
+from pocket.corpus import examples
 from pocket.held_out_refusals import OUT_OF_SCOPE
 from pocket.skills import SKILLS
 
@@ -20,7 +21,7 @@ def test_same_seed_same_corpus():
 
 
 def test_about_a_quarter_of_the_raw_answers_is_wrong_and_none_before():
-    raw = take(3000)
+    raw = [e for e in take(3000) if e.skill not in NEVER_FLAWED]
     assert abs(sum(not e.right for e in raw) / len(raw) - FLAWS) < 0.03
     assert all(e.right for e in take(300, stage="school"))
     assert all(e.right for e in take(300, stage="practice"))
@@ -30,10 +31,22 @@ def test_every_skill_and_language_is_in_it():
     assert {(e.skill, e.lang) for e in take(6000)} == {(s.name, lang) for s in SKILLS.values() for lang in s.languages}
 
 
-def test_conversations_end_with_the_user_and_the_completion_is_not_empty():
+def test_greetings_are_always_answered_by_one():
+    assert all(e.right for e in take(3000) if e.skill == "greeting")
+
+
+def test_the_person_or_a_function_comes_last_and_the_completion_is_not_empty():
     for e in take(500):
-        assert e.messages[-1]["role"] == "user"
+        assert e.messages[-1]["role"] == ("tool" if e.messages[-1]["role"] == "tool" else "user")
         assert e.completion.strip()
+        assert all(e.messages[index]["role"] == "assistant" for index in e.learned)
+
+
+def test_conversations_are_of_one_to_a_dozen_questions():
+    questions = [sum(m["role"] == "user" for m in e.messages) for e in take(3000)]
+    assert sum(n == 1 for n in questions) > 600
+    assert sum(3 <= n <= 6 for n in questions) > 500
+    assert sum(n >= 10 for n in questions) > 50
 
 
 def test_out_of_scope_list_is_sixty_prompts_that_training_never_sees():

@@ -7,6 +7,7 @@ import pytest
 
 from pocket.skills import FEEDBACK_SKILLS, RETENTION_SKILLS, SKILLS, Prompt, measure
 from pocket.skills.base import numbers_in
+from pocket.skills.languages import in_other_language, is_in
 from pocket.skills.refusing import refuses_and_points
 
 CELLS = [(skill, lang) for skill in SKILLS.values() for lang in skill.languages]
@@ -50,7 +51,7 @@ def test_no_held_out_prompt_is_ever_trained(skill, lang):
 
 @pytest.mark.parametrize(
     ("skill", "lang"),
-    [c for c in CELLS if not c[0].retention and c[0].name != "manners"],
+    [c for c in CELLS if not c[0].retention and c[0].name not in ("manners", "follow_ups", "tools")],
     ids=lambda v: getattr(v, "name", v),
 )
 def test_right_answers_to_one_prompt_differ_in_length_and_punctuation(skill, lang):
@@ -122,6 +123,59 @@ def test_meta_is_enough_to_check_later():
 )
 def test_checkers_on_answers_that_no_generator_wrote(name, truth, answer, right):
     assert SKILLS[name].check({"lang": "en", "truth": truth}, answer).correct is right
+
+
+def truth_of(kind, of, inner, **more):
+    return {"kind": kind, "of": of, "lang": "en", "inner": inner, **more}
+
+
+SPAIN = {"country": "Spain", "capital": "Madrid", "continent": "Europe", "asks": "capital"}
+CALL = {"kind": "call", "name": "calc", "arguments": {"expr": "12 * 7"}, "result": "84", "statement": "12 x 7 = {v}."}
+
+
+@pytest.mark.parametrize(
+    ("name", "truth", "answer", "right"),
+    [
+        ("follow_ups", truth_of("operand", "capitals", SPAIN), "It is Madrid.", True),
+        ("follow_ups", truth_of("operand", "capitals", SPAIN), "It is Paris.", False),
+        ("follow_ups", truth_of("shorter", "capitals", SPAIN), "Madrid", True),
+        ("follow_ups", truth_of("shorter", "capitals", SPAIN), "The capital of Spain is Madrid.", False),
+        ("follow_ups", truth_of("longer", "capitals", SPAIN), "The capital of Spain is Madrid.", True),
+        ("follow_ups", truth_of("longer", "capitals", SPAIN), "Madrid", False),
+        ("follow_ups", truth_of("wrong", "capitals", SPAIN), "You are right, it is Madrid.", True),
+        ("follow_ups", truth_of("wrong", "capitals", SPAIN), "No, it is Rome.", False),
+        ("follow_ups", truth_of("question", "capitals", SPAIN, question="Capital of Spain?"), "capital of spain", True),
+        ("follow_ups", truth_of("question", "capitals", SPAIN, question="Capital of Spain?"), "Of Italy?", False),
+        ("follow_ups", truth_of("another", "lists", {"kind": "birds", "n": 2}, seen=["owl"]), "A swan.", True),
+        ("follow_ups", truth_of("another", "lists", {"kind": "birds", "n": 2}, seen=["owl"]), "An owl.", False),
+        ("tools", CALL, '<tool_call>\n{"name": "calc", "arguments": {"expr": "12*7"}}\n</tool_call>', True),
+        ("tools", CALL, '<tool_call>{"name": "calc", "arguments": {"expr": "12 * 7"}}</tool_call>', True),
+        ("tools", CALL, '<tool_call>\n{"name": "calc", "arguments": {"expr": "12 + 7"}}\n</tool_call>', False),
+        ("tools", CALL, '<tool_call>\n{"name": "sum", "arguments": {"expr": "12 * 7"}}\n</tool_call>', False),
+        ("tools", CALL, '<tool_call>\n{"name": "calc", "arguments": {"expr": "12 * 7"}\n</tool_call>', False),
+        ("tools", CALL, "12 x 7 = 84.", False),
+        ("tools", {**CALL, "kind": "answer"}, "That makes 84.", True),
+        ("tools", {**CALL, "kind": "answer"}, "That makes 85.", False),
+        ("tools", {"kind": "none", "of": "capitals", "inner": SPAIN}, "Madrid.", True),
+        (
+            "tools",
+            {"kind": "none", "of": "capitals", "inner": SPAIN},
+            '<tool_call>\n{"name": "search", "arguments": {"query": "Madrid"}}\n</tool_call>',
+            False,
+        ),
+    ],
+)
+def test_checkers_of_follow_ups_and_calls(name, truth, answer, right):
+    assert SKILLS[name].check({"lang": "en", "truth": truth}, answer).correct is right
+
+
+def test_the_same_question_in_the_other_language_and_back():
+    for skill in ("capitals", "facts", "units"):
+        for prompt in prompts(SKILLS[skill], "en", "train", 80):
+            there = in_other_language(skill, "en", prompt.truth)
+            if there is not None:
+                assert is_in("zh", SKILLS[skill].forms(random.Random(0), "zh", there).sentence)
+                assert in_other_language(skill, "zh", there) == prompt.truth
 
 
 def test_style_measures():

@@ -1,15 +1,18 @@
-"""Anchors come from the built-in prompts and from a file, of which nothing is left out in silence."""
+"""Anchors come from the model's own or the built-in prompts and from a file; nothing is left out in silence."""
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from learner.model.anchor_prompts import anchor_prompts
 from learner.model.anchors import base_anchors
 from learner.model.resident import Resident
 from learner.settings import LearnerSettings
+from pocket import weights_folder
 from policy.chat import render_prompt
 
 Build = Callable[..., LearnerSettings]
@@ -67,3 +70,22 @@ def test_a_prompt_that_leaves_no_room_for_a_completion_is_counted_as_left_out(
     file.write_text(file.read_text() + json.dumps({"prompt": "long " * 5000}) + "\n")
     assert asked(Resident(make_settings(anchors__count=0, anchors__file=file)), tmp_path, 4, texts) == ([0, 1], 4)
     assert "1 of the 3 prompts" in caplog.text
+
+
+def test_a_bundled_model_brings_prompts_of_its_own_and_their_functions(make_settings: Build, tmp_path: Path) -> None:
+    resident = Resident(make_settings(model="pocket-nano", anchors__count=0))
+    rows = [json.loads(line) for line in (weights_folder("pocket").parent / "anchors.jsonl").read_text().splitlines()]
+    own = {tuple(render_prompt(resident.tokenizer, row["prompt"], row.get("tools", []))) for row in rows}
+    prompts = [anchor.prompt_ids for anchor in base_anchors(resident, tmp_path / "cache", 40)]
+    assert len(prompts) >= 36  # a few long ones leave no room for a completion
+    assert set(prompts) <= own
+    offered = resident.tokenizer.encode("<tools>", add_special_tokens=False)
+    assert any(str(offered)[1:-1] in str(prompt) for prompt in prompts)
+
+
+def test_another_model_has_the_built_in_prompts(make_settings: Build, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(weights_folder("pocket-nano"), folder)
+    resident = Resident(make_settings(model=str(folder), anchors__count=0))
+    texts = anchor_prompts(8)
+    assert asked(resident, tmp_path, 8, texts) == (list(range(8)), 0)
