@@ -130,7 +130,7 @@ class OpenVinoEngine:
         self._properties = properties
         self._handles: dict[str, tuple[Any, frozenset[int]]] = {}
         self._numbers = 0
-        self._digest = source.digest
+        self._digest, self._quantize = source.digest, options.quantize
         self.tokens = 0
 
     @property
@@ -237,8 +237,15 @@ class OpenVinoEngine:
             return found
 
     def adopt(self, source: VersionSource) -> bool:
-        """Return whether these are the weights; others have to be loaded."""
-        return source.digest == self._digest
+        """Take on other weights of the same shape, without open generations; returns True.
+
+        Raises as loading does. Then nothing is loaded, and the process is of no more use.
+        """
+        if source.digest != self._digest:
+            self._folder = lambda: ir_of(source, self._quantize)
+            self._digest, self._pipeline, self._scoring, self._forward = source.digest, None, None, None
+            self._pipeline = self._load()
+        return True
 
     def close(self) -> None:
         """Release the weights."""
