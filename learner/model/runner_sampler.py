@@ -108,6 +108,7 @@ class RunnerSampler:
             threads=torch.get_num_threads(),
             max_batch=AT_ONCE,
             kinds=(self.name,),
+            keep_prompts=False,  # or the same run would not give the same weights
         )
         return RunnerProcess.load(source, options)
 
