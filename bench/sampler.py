@@ -1,6 +1,6 @@
-"""What a sampler of the learner costs: handing it new weights, and 64 rollouts of 64 tokens on 16 prompts.
+"""What a sampler of the learner costs: handing it new weights, and 64 rollouts on 16 prompts.
 
-    python -m bench.sampler [--model pocket] [--rounds 3] [--threads 2] [--samplers torch openvino llamacpp]
+    python -m bench.sampler [--model pocket] [--rounds 3] [--threads 2] [--tokens 64]
 
 Each round all samplers get the same new weights, in turns. CPU seconds count the process of a runner too.
 """
@@ -23,7 +23,7 @@ from learner.model.sampler import Sampler, TorchSampler
 from learner.settings import load_settings
 from policy.chat import end_ids, render_prompt
 
-PROMPTS, GROUP, MAX_TOKENS = 16, 4, 64
+PROMPTS, GROUP = 16, 4
 STEP = 0.003  # by which each trainable weight moves at random between rounds
 ASKED = "Tell me about the number {} and why people in the old town liked it so much."
 
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--model", default="pocket")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--tokens", type=int, default=64, help="most tokens of a rollout")
     parser.add_argument("--samplers", nargs="+", default=["torch", "openvino", "llamacpp"])
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
@@ -51,14 +52,17 @@ def main() -> None:
             for number in range(asked.rounds + 1):
                 nudge(resident, number)
                 for name in reversed(samplers) if number % 2 else samplers:
-                    seen[name].append(costs(resident, samplers[name]))
+                    seen[name].append(costs(resident, samplers[name], asked.tokens))
                     print(json.dumps({"round": number, "sampler": name, **seen[name][-1]}), flush=True)
         finally:
             for sampler in samplers.values():
                 sampler.close()
     results = {name: medians(rounds) for name, rounds in seen.items()}
     print(json.dumps(results, indent=1))
-    record(f"sampler_{asked.model}", {"threads": asked.threads, "rounds": asked.rounds, "results": results})
+    record(
+        f"sampler_{asked.model}",
+        {"tokens": asked.tokens, "threads": asked.threads, "rounds": asked.rounds, "results": results},
+    )
 
 
 def nudge(resident: Resident, seed: int) -> None:
@@ -69,7 +73,7 @@ def nudge(resident: Resident, seed: int) -> None:
             parameter.add_(STEP * torch.randn(parameter.shape, generator=generator))
 
 
-def costs(resident: Resident, sampler: Sampler) -> dict[str, float]:
+def costs(resident: Resident, sampler: Sampler, max_tokens: int) -> dict[str, float]:
     """Return the seconds and CPU seconds of one token with new weights, and of the rollouts after it."""
     texts = [ASKED.format(number) for number in range(PROMPTS)]
     prompts = [render_prompt(resident.tokenizer, [{"role": "user", "content": text}]) for text in texts]
@@ -78,7 +82,7 @@ def costs(resident: Resident, sampler: Sampler) -> dict[str, float]:
     times = [_now(sampler)]
     sampler.sample(rows[:1], row_settings(1, end_ids=ends, max_tokens=1, seed=1))
     times.append(_now(sampler))
-    rollouts = sampler.sample(rows, row_settings(len(rows), end_ids=ends, max_tokens=MAX_TOKENS, seed=2))
+    rollouts = sampler.sample(rows, row_settings(len(rows), end_ids=ends, max_tokens=max_tokens, seed=2))
     times.append(_now(sampler))
     (began, cpu_began), (handed, cpu_handed), (ended, cpu_ended) = times
     return {

@@ -35,6 +35,7 @@ from policy.watchdog import HANG_S, Watchdog, cpu_seconds
 log = logging.getLogger(__name__)
 ROOT = Path(__file__).parent.parent.parent
 CALL_TIMEOUT_S = 120.0
+LOAD_TIMEOUT_S = 600.0  # the same for one that loads weights
 CRASHES = tuple(-number for number in (signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS))
 SCORED_AT_ONCE = 64
 
@@ -267,7 +268,7 @@ class RunnerProcess:
 
         Returns False where the engine has to be loaded anew for that.
         """
-        return bool(self._call("adopt", (source,)))
+        return bool(self._call("adopt", (source,), LOAD_TIMEOUT_S))
 
     @property
     def cpu_seconds(self) -> float:
@@ -333,7 +334,7 @@ class RunnerProcess:
         self._worker.end()
         self._abandon("the runner was closed")
 
-    def _call(self, name: str, arguments: tuple[Any, ...]) -> Any:
+    def _call(self, name: str, arguments: tuple[Any, ...], timeout_s: float = CALL_TIMEOUT_S) -> Any:
         future: Future[Any] = Future()
         with self._lock:
             if self._closed:
@@ -342,7 +343,7 @@ class RunnerProcess:
             number = self._numbers
             self._calls[number] = future
         self._out.put(("call", number, name, arguments))
-        return future.result(CALL_TIMEOUT_S)
+        return future.result(timeout_s)
 
     def _send(self) -> None:
         while (message := self._out.get()) is not None:
