@@ -232,8 +232,11 @@ class LearnerSettings(Settings):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the forward passes. auto is float32 on a CPU and bfloat16 autocast on a GPU. Adapters and
     optimizer stay float32."""
-    nice: int = Field(0, ge=0, le=19)
-    """CPU niceness of the learner. 0 competes with the service, and 19 yields most."""
+    nice: int | None = Field(None, ge=0, le=19)
+    """CPU niceness of the learner: 0 competes with answers, and 19 yields most. None gives way to them, yet keeps a
+    tenth of a core."""
+    threads: int = Field(0, ge=0, le=1024)
+    """CPU threads that the learner computes with. 0 takes half of the CPUs."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
     """Base seed. Each run derives its own from it and the number of earlier runs."""
 

@@ -5,7 +5,7 @@ import inspect
 import json
 import logging
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,15 @@ class Resident:
         else:
             with self.model.disable_adapter():
                 yield self.model
+
+    @contextlib.contextmanager
+    def checked(self, check: Callable[[], None]) -> Generator[None, None, None]:
+        """Call `check` before each forward pass for a while; what it raises ends the work under way."""
+        hook = self.base.get_input_embeddings().register_forward_pre_hook(lambda *_: check())
+        try:
+            yield
+        finally:
+            hook.remove()
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """What forward passes run under."""
