@@ -24,8 +24,8 @@ from policy.chat import end_ids
 
 log = logging.getLogger(__name__)
 SEED = 20_240_229  # anchors do not depend on an update's seed: they are made once
-PART, PART_SMALL = 8, 64  # anchors that are made together, by a model with more or fewer weights than SMALL
-SUFFICIENT = 4  # an update can do with this part of them, a quarter
+PART, PART_SMALL = 8, 16  # anchors that are made together, by a model with more or fewer weights than SMALL
+SUFFICIENT = 16  # anchors that an update waits for; more are made while nothing is due
 ON_DISK = "replies"  # key of prompts and completions in the cache files that data folders hold
 
 
@@ -56,7 +56,7 @@ class AnchorStock:
     @property
     def sufficient(self) -> int:
         """How many an update begins with at least."""
-        return -(-self.goal // SUFFICIENT)
+        return min(SUFFICIENT, self.goal)
 
     def make_part(self) -> None:
         """Make the next part, and keep it in the cache."""

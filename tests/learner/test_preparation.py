@@ -27,6 +27,7 @@ Start = Callable[..., Loop]
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("learner.model.anchor_stock.PART_SMALL", 2)
+    monkeypatch.setattr("learner.model.anchor_stock.SUFFICIENT", 2)
     monkeypatch.setattr("learner.preparation.LOOK_S", 0.0)
 
 

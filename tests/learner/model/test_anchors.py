@@ -111,7 +111,7 @@ def test_parts_are_kept_and_are_the_same_whenever_they_are_made(make_settings: B
     stock = AnchorStock(resident, tmp_path / "bit", 8)
     stock.make_part()
     stock = AnchorStock(resident, tmp_path / "bit", 8)
-    assert (len(stock.made), stock.is_complete, stock.sufficient) == (2, False, 2)
+    assert (len(stock.made), stock.is_complete, stock.sufficient) == (2, False, 8)
     made = []
     later = stock.first(5, lambda done, count: made.append((done, count)))
     assert made == [(2, 5), (4, 5)]
