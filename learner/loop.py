@@ -47,7 +47,12 @@ from store.versions import ensure_base_version, get_version, live_version, passe
 log = logging.getLogger(__name__)
 MOST_ATTEMPTS = 5  # at one run, before it counts as failed: something in it kills the process
 GIVE_UP_AFTER = 3  # failed runs in a row on the same feedback
-NOT_KEPT = {*SHARED, "nice", "threads"}  # settings of the process and not of a run, which another process may take up
+NOT_KEPT = {
+    *SHARED,
+    "nice",
+    "threads",
+    "sampler",
+}  # settings of the process and not of a run, which another process may take up
 
 
 class Loop:
@@ -94,6 +99,7 @@ class Loop:
         """Report that the learner is down. A second call changes nothing."""
         if not self._closed:
             self._closed = True
+            self.resident.sampler.close()
             self._heartbeat.close()
             self.db.close()
 

@@ -10,12 +10,12 @@ from torch import Tensor
 from learner.model import distributed
 from learner.model.features import completion_features
 from learner.model.resident import Resident, Weights
-from learner.model.rollouts import Rollout, sample_rollouts, sampler_logps
+from learner.model.rollouts import Rollout, sampler_logps
 from learner.model.scoring import Ids, padded, row_logps, row_of
 from learner.reward_model.functions import RewardFunction
 from learner.reward_model.model import RewardModel
 from learner.settings import RolloutSettings
-from policy.chat import decode, end_ids
+from policy.chat import decode
 
 REWARD_CLIP = 5.0  # largest size of the heads' mean, in units of reward
 TRUNCATION_PENALTY = 1.0  # taken off the reward of a rollout that did not end, in units of reward
@@ -56,15 +56,9 @@ def sampled_batch(
     to the reward model's. `budget` is the most tokens of one forward pass, padding included.
     """
     size = rollout.group_size
+    repeated = [prompt for prompt in prompts for _ in range(size)]
+    rollouts = distributed.the_first(resident.sample(repeated, max_tokens=rollout.max_tokens, seed=seed))
     with resident.autocast():
-        sampled = sample_rollouts(
-            resident.model,
-            [prompt for prompt in prompts for _ in range(size)],
-            end_ids=end_ids(resident.tokenizer),
-            max_tokens=rollout.max_tokens,
-            seed=seed,
-        )
-        rollouts = distributed.the_first(sampled)
         rows = [
             row_of(prompt, *(one.ids for one in rollouts[index * size : (index + 1) * size]))
             for index, prompt in enumerate(prompts)

@@ -19,8 +19,6 @@ from learner.algorithms.anchor import TopLogps
 from learner.model import distributed
 from learner.model.anchors import SMALL, Anchor, anchor_prompt_ids, stacked, with_distributions
 from learner.model.resident import Resident
-from learner.model.rollouts import sample_rollouts
-from policy.chat import end_ids
 
 log = logging.getLogger(__name__)
 SEED = 20_240_229  # anchors do not depend on an update's seed: they are made once
@@ -62,8 +60,7 @@ class AnchorStock:
         """Make the next part, and keep it in the cache."""
         resident, prompts = self._resident, self._parts[self._num_parts]
         with resident.as_base() as model, resident.autocast():
-            ends, most = end_ids(resident.tokenizer), resident.settings.gate.max_tokens
-            made = sample_rollouts(model, prompts, end_ids=ends, max_tokens=most, seed=SEED + self._num_parts)
+            made = resident.sample(prompts, max_tokens=resident.settings.gate.max_tokens, seed=SEED + self._num_parts)
             part = with_distributions(model, [(rollout.prompt_ids, rollout.ids) for rollout in made])
         part = distributed.the_first(part)
         if distributed.is_first():

@@ -27,11 +27,12 @@ _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 def ir_of(source: VersionSource, quantize: str) -> Path:
     """Return the folder of a version's OpenVINO model, from the cache if it is there; float16 or as `quantize` says."""
     dtype = quantize if quantize != "none" else "f16"
-    path = source.cache / f"{source.digest[:32]}-{dtype}"
+    cache = source.cache if source.adapter is None and source.full is None else source.made
+    path = cache / f"{source.digest[:32]}-{dtype}"
     if not path.exists():
         write_ir(source.full or resolve_model(source.base), source.adapter, path, dtype)
     os.utime(path)
-    clean(source.cache)
+    clean(cache)
     return path
 
 
@@ -129,6 +130,7 @@ class OpenVinoEngine:
         self._properties = properties
         self._handles: dict[str, tuple[Any, frozenset[int]]] = {}
         self._numbers = 0
+        self._digest = source.digest
         self.tokens = 0
 
     @property
@@ -233,6 +235,10 @@ class OpenVinoEngine:
                     best = np.argsort(-logps, kind="stable")[:count]
                     found.append([(int(token), float(logps[token])) for token in best])
             return found
+
+    def adopt(self, source: VersionSource) -> bool:
+        """Return whether these are the weights; others have to be loaded."""
+        return source.digest == self._digest
 
     def close(self) -> None:
         """Release the weights."""

@@ -22,12 +22,11 @@ from learner.model.anchors import with_distributions
 from learner.model.optimizer import Optimizer
 from learner.model.reference import Reference
 from learner.model.resident import Resident, Weights
-from learner.model.rollouts import sample_rollouts, sampler_logps
+from learner.model.rollouts import sampler_logps
 from learner.model.scoring import Row, padded, row_logps, row_of
 from learner.reward_model.model import RewardModel
 from learner.reward_model.training import trained_reward_model
 from learner.settings import LearnerSettings
-from policy.chat import end_ids
 from tests.learner.reward_model.labeled import long_over_short
 
 Build = Callable[..., LearnerSettings]
@@ -151,9 +150,7 @@ def test_what_sampling_recorded_is_used_while_it_is_right(
 ) -> None:
     settings = make_settings(algorithm="grpo", **SMALL)
     resident, *_ = parts(settings)
-    rollouts = sample_rollouts(
-        resident.model, [prompt for prompt in PROMPTS for _ in range(8)], end_ids=[2], max_tokens=8, seed=1
-    )
+    rollouts = resident.sample([prompt for prompt in PROMPTS for _ in range(8)], max_tokens=8, seed=1)
     rows = [row_of(prompt, *(one.ids for one in rollouts[8 * k : 8 * k + 8])) for k, prompt in enumerate(PROMPTS)]
     right = row_logps(resident.model, rows, 4096)
     recorded = [replace(one, logps=tuple(logp + off_by for logp in one.logps)) for one in rollouts]
@@ -298,14 +295,13 @@ def test_q_learning_moves_the_policy_towards_what_was_liked(
             logits = resident.model(input_ids=torch.tensor(PROMPTS)).logits[:, -1]
         return float((logits[:, 60] - logits[:, 90]).mean())
 
-    ends = end_ids(resident.tokenizer)
     before, losses = leaning(), []
     result = train_ilql(
         resident,
         optimizer,
         guards,
         examples=pairs(24),
-        samples=sample_rollouts(resident.model, PROMPTS * 2, end_ids=ends, max_tokens=8, seed=1),
+        samples=resident.sample(PROMPTS * 2, max_tokens=8, seed=1),
         anchors=[],
         settings=settings,
         seed=3,
