@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from policy.watchdog import cpu_seconds
 from store.database import transaction
 
 LEAST = 0.1  # cores
@@ -24,39 +25,35 @@ SAMPLES = 5  # of whether threads are ready, in each window
 IDLE = 0.5  # share of the samples: a process that is ready less often has little to do
 LADDER = (19, 16, 13, 11, 9, 7, 5, 3, 1)  # niceness, a factor of about 1.6 each; the first one as SCHED_IDLE
 UNPRIVILEGED = 10  # niceness where the system lets nobody raise it: a tenth of a core beside a usual thread
-TASKS = Path("/proc/self/task")
-AUTOGROUP = Path("/proc/self/autogroup")
+PROC = Path("/proc")
 
 
 class Priority:
     """The priority of this process's computing threads: the calling thread and those that it makes from now on.
 
-    `niceness` sets it once and for all. None lets a thread follow the CPU time that the process gets.
+    Processes that it starts, such as a sampler's runner, follow it. `niceness` sets it once and for all. None lets it
+    follow the CPU time that they all get.
     """
 
     def __init__(self, niceness: int | None = None) -> None:
         self._usual = {thread.native_id for thread in threading.enumerate()} - {threading.get_native_id()}
         self._can_raise = niceness is None and can_raise()
-        self._owns_session = hasattr(os, "getsid") and os.getsid(0) == os.getpid()
+        self._niceness = niceness
         self.rung = 0
         """Where on LADDER it is."""
-        if niceness is not None or not self._can_raise:
+        if not self._can_raise:
             _set(threading.get_native_id(), UNPRIVILEGED if niceness is None else niceness, is_idle=False)
-        if niceness is not None:
-            self._set_session(niceness)
-            return
         self.climb(0)
-        if self._can_raise or self._owns_session:
-            threading.Thread(target=self._follow, name="learner-priority", daemon=True).start()
+        threading.Thread(target=self._follow, name="learner-priority", daemon=True).start()
 
     def climb(self, rung: int) -> None:
         """Give every computing thread the priority of a rung of LADDER; those that may not be raised stay."""
         self.rung = rung
-        self._set_session(LADDER[rung])
-        if not self._can_raise:
-            return
-        for thread in self._computing():
-            _set(thread, LADDER[rung], is_idle=rung == 0)
+        for pid in family():
+            _set_session(pid, LADDER[rung] if self._niceness is None else self._niceness)
+            if self._can_raise:
+                for thread in self._computing(pid):
+                    _set(thread, LADDER[rung], is_idle=rung == 0)
 
     def keep_usual(self) -> None:
         """Give the calling thread the usual priority, where the system allows it. It computes little."""
@@ -67,50 +64,72 @@ class Priority:
     @contextlib.contextmanager
     def urgent(self) -> Generator[None, None, None]:
         """Give the calling thread the usual priority for a moment in which others wait for it: it locks the store."""
-        if not self._can_raise:
-            yield
-            return
         thread = threading.get_native_id()
         was_usual = thread in self._usual
         self.keep_usual()
         try:
             yield
         finally:
-            if not was_usual:
+            if self._can_raise and not was_usual:
                 self._usual.discard(thread)
                 _set(thread, LADDER[self.rung], is_idle=self.rung == 0)
 
-    def _computing(self) -> list[int]:
-        with contextlib.suppress(OSError):
-            return [int(task.name) for task in TASKS.iterdir() if int(task.name) not in self._usual]
-        return []
-
-    def _set_session(self, niceness: int) -> None:
-        """Set the niceness of the session's group. Whoever shares the session with others leaves it alone."""
-        if self._owns_session:
-            with contextlib.suppress(OSError):
-                AUTOGROUP.write_text(str(niceness))
+    def _computing(self, pid: int) -> list[int]:
+        return [thread for thread in _threads(pid) if thread not in self._usual]
 
     def _follow(self) -> None:
         self.keep_usual()
-        at, cpu_s = time.monotonic(), time.process_time()
+        at, cpu_s = time.monotonic(), sum(map(cpu_seconds, family()))
         while True:
             ready = 0
             for _ in range(SAMPLES):
                 time.sleep(WINDOW_S / SAMPLES)
                 ready += self._is_ready()
-            now, now_cpu_s = time.monotonic(), time.process_time()
-            rung = next_rung(self.rung, (now_cpu_s - cpu_s) / (now - at), ready / SAMPLES)
-            self.climb(rung)  # also without a change: there may be new threads
+            now, now_cpu_s = time.monotonic(), sum(map(cpu_seconds, family()))
+            if self._niceness is None:
+                rung = next_rung(self.rung, (now_cpu_s - cpu_s) / (now - at), ready / SAMPLES)
+            else:
+                rung = 0
+            self.climb(rung)  # also without a change: there may be new threads and processes
             at, cpu_s = now, now_cpu_s
 
     def _is_ready(self) -> bool:
         """Whether a computing thread runs or waits for a CPU. See proc(5); it counts waiting only once it is over."""
-        for thread in self._computing():
-            with contextlib.suppress(OSError, IndexError):
-                if (TASKS / str(thread) / "stat").read_text().rpartition(")")[2].split()[0] == "R":
-                    return True
+        for pid in family():
+            for thread in self._computing(pid):
+                with contextlib.suppress(OSError, IndexError):
+                    if (PROC / str(pid) / "task" / str(thread) / "stat").read_text().rpartition(")")[2].split()[
+                        0
+                    ] == "R":
+                        return True
         return False
+
+
+def family() -> list[int]:
+    """Return the ids of this process and of those that it has started, where the system tells them (Linux)."""
+    found, at = [os.getpid()], 0
+    while at < len(found):
+        for thread in _threads(found[at]):
+            with contextlib.suppress(OSError, ValueError):
+                found += map(int, (PROC / str(found[at]) / "task" / str(thread) / "children").read_text().split())
+        at += 1
+    return found
+
+
+def _threads(pid: int) -> list[int]:
+    try:
+        return [int(name) for name in os.listdir(PROC / str(pid) / "task")]
+    except OSError:
+        return []
+
+
+def _set_session(pid: int, niceness: int) -> None:
+    """Set the niceness of the group of a session. Only its leader's counts: who shares a session leaves it alone."""
+    with contextlib.suppress(OSError, AttributeError):
+        path = PROC / str(pid) / "autogroup"
+        # it is read first, since the system takes few writes of those without rights
+        if os.getsid(pid) == pid and path.read_text().split()[-1] != str(niceness):
+            path.write_text(str(niceness))
 
 
 _in_force: Priority | None = None

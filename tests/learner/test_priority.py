@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -44,9 +45,27 @@ print(json.dumps([found, group]))
 """
 
 
-def shown(niceness: int | None, rung: int = 0, before: str = "") -> tuple[list[list[int]], str | None]:
-    """Return what SHOW prints, in a session of its own."""
-    code = before + SHOW.format(niceness=niceness, rung=rung)
+# Prints the same of a process that it has started.
+CHILD = """
+import json, os, subprocess
+from pathlib import Path
+from learner import priority
+
+child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+priority.yield_to_answers({niceness})
+priority._in_force.climb({rung})
+seen = [[os.sched_getscheduler(child.pid), os.getpriority(os.PRIO_PROCESS, child.pid)]]
+path = Path("/proc") / str(child.pid) / "autogroup"
+print(json.dumps([seen, path.read_text().split()[-1] if path.exists() else None]))
+child.kill()
+"""
+
+
+def shown(
+    niceness: int | None, rung: int = 0, before: str = "", body: str = SHOW
+) -> tuple[list[list[int]], str | None]:
+    """Return what `body` prints, in a session of its own."""
+    code = before + body.format(niceness=niceness, rung=rung)
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, start_new_session=True
     )
@@ -92,14 +111,23 @@ def test_a_niceness_that_is_set_stays(niceness: int) -> None:
     assert group in (None, str(niceness))
 
 
-def test_without_a_session_of_its_own_the_session_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[str] = []
-    monkeypatch.setattr("learner.priority.AUTOGROUP", type("File", (), {"write_text": written.append}))
-    monkeypatch.setattr("learner.priority._set", lambda *_, **__: True)
-    monkeypatch.setattr("learner.priority.can_raise", lambda: False)
-    monkeypatch.setattr(os, "getsid", lambda _: os.getpid() - 1)
-    Priority()
-    assert not written
+def test_a_session_is_set_by_its_leader_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("learner.priority.PROC", tmp_path)
+    for pid, leader in ((7, 7), (8, 7)):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "autogroup").write_text("/autogroup-3 nice 0\n")
+        monkeypatch.setattr(os, "getsid", lambda _, leader=leader: leader)
+        priority._set_session(pid, 12)
+    assert [(tmp_path / pid / "autogroup").read_text() for pid in "78"] == ["12", "/autogroup-3 nice 0\n"]
+
+
+@linux
+@pytest.mark.skipif(not can_raise(), reason="only with CAP_SYS_NICE or RLIMIT_NICE")
+def test_processes_that_it_starts_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a sampler's runner does, in a session of its own."""
+    found, group = shown(None, 4, body=CHILD)
+    assert found == [[os.SCHED_BATCH, LADDER[4]]]
+    assert group in (None, str(LADDER[4]))
 
 
 def test_it_rises_by_itself_while_its_threads_get_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +136,7 @@ def test_it_rises_by_itself_while_its_threads_get_nothing(monkeypatch: pytest.Mo
     monkeypatch.setattr("learner.priority.LEAST", 1e9)  # cores: whatever it gets is too little
     monkeypatch.setattr("learner.priority.can_raise", lambda: True)
     monkeypatch.setattr("learner.priority._set", lambda *_, **__: True)
-    monkeypatch.setattr(Priority, "_set_session", lambda *_: None)
+    monkeypatch.setattr("learner.priority._set_session", lambda *_: None)
     monkeypatch.setattr(Priority, "_is_ready", lambda _: True)
     climb = Priority.climb
 
