@@ -235,7 +235,7 @@ class LearnerSettings(Settings):
     sampler: str = Field("auto", pattern=r"^(auto|torch|llamacpp|openvino|transformers|https?://.+)$")
     """What samples rollouts, the gate's samples, anchors and answers to skill probes. torch does so in the learner's
     process. llamacpp, openvino and transformers are runners in a process of their own, and a URL is that of a vLLM
-    server. auto is llamacpp for models from 50 million parameters on a CPU with lora, else torch."""
+    server. auto is a runner for models from 50 million parameters on a CPU with lora, else torch."""
     nice: int | None = Field(None, ge=0, le=19)
     """CPU niceness of the learner: 0 competes with answers, and 19 yields most. None gives way to them, yet keeps a
     tenth of a core."""

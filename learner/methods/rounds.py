@@ -10,7 +10,7 @@ from torch import Tensor
 from learner.model import distributed
 from learner.model.features import completion_features
 from learner.model.resident import Resident, Weights
-from learner.model.rollouts import Rollout, sampler_logps
+from learner.model.rollouts import SAMPLER_LIMIT, Rollout, sampler_logps
 from learner.model.scoring import Ids, padded, row_logps, row_of
 from learner.reward_model.functions import RewardFunction
 from learner.reward_model.model import RewardModel
@@ -49,11 +49,13 @@ def sampled_batch(
     pessimism: float,
     budget: int,
     seed: int,
+    noise: float = SAMPLER_LIMIT,
 ) -> Batch:
     """Sample a group of rollouts for each prompt from the resident weights, and reward them.
 
     `live_weights` is None where the resident weights are the live ones. `function` is a reward of the user's own, added
-    to the reward model's. `budget` is the most tokens of one forward pass, padding included.
+    to the reward model's. `budget` is the most tokens of one forward pass, padding included. `noise` is how far
+    recorded log-probabilities may be from torch's, in nats per token.
     """
     size = rollout.group_size
     repeated = [prompt for prompt in prompts for _ in range(size)]
@@ -63,7 +65,7 @@ def sampled_batch(
             row_of(prompt, *(one.ids for one in rollouts[index * size : (index + 1) * size]))
             for index, prompt in enumerate(prompts)
         ]
-        old = sampler_logps(resident.model, rollouts, rows, budget, seed)
+        old = sampler_logps(resident.model, rollouts, rows, budget, seed, noise)
         live = old
         if live_weights is not None:
             with resident.holding(live_weights):

@@ -23,7 +23,7 @@ from policy.runners.vllm import VllmRunner
 
 Fallback = Callable[[Sequence[Ids], Sequence[SamplingSettings]], list[Rollout]]  # torch
 log = logging.getLogger(__name__)
-FAILURES = (PolicyError, OSError, RuntimeError, ValueError, ImportError)
+FAILURES = (PolicyError, OSError, RuntimeError, ValueError, ImportError, MemoryError)
 IDLE_S = 60.0  # without work after which the process ends, since it holds memory
 MOST_FAILURES = 2  # in a row, after which torch samples until the learner starts again
 LIMIT_S = 12 * 3600.0  # of one call; a process without a sign of life is killed long before
@@ -108,6 +108,7 @@ class RunnerSampler:
             threads=torch.get_num_threads(),
             max_batch=AT_ONCE,
             kinds=(self.name,),
+            keep_prompts=False,  # or the same run would not give the same weights
         )
         return RunnerProcess.load(source, options)
 

@@ -10,8 +10,8 @@ from policy.model import read_config
 from policy.openvino_ir import reasons_against_openvino
 from policy.runners import llamacpp_library
 
-# Parameters from which llama.cpp takes less time than torch, its start and new weights included: docs/learning.md.
-LARGE = 50_000_000
+LARGE = 50_000_000  # parameters from which handing new weights to a runner takes less time than it saves
+QUICK = ("openvino", "llamacpp")  # on a CPU the first takes half of torch's time, the second a sixth less than torch
 
 
 def check_sampler(settings: LearnerSettings, folder: Path) -> None:
@@ -41,12 +41,14 @@ def chosen_sampler(
     if not on_cpu:
         return "torch", "the model is on a GPU"
     if num_parameters < LARGE:
-        return "torch", f"for {millions} a runner's start takes longer than it saves"
+        return "torch", f"for {millions} handing new weights to a runner takes longer than it saves"
     if settings.tuning == "full":
         return "torch", "with tuning full a runner would read all weights anew after each step"
-    if reason := reason_against("llamacpp", folder):
-        return "torch", reason
-    return "llamacpp", f"for {millions} on a CPU it takes less time than torch"
+    reasons = {kind: reason_against(kind, folder) for kind in QUICK}
+    usable = next((kind for kind in QUICK if not reasons[kind]), None)
+    if usable is None:
+        return "torch", "; ".join(f"{kind}: {reason}" for kind, reason in reasons.items())
+    return usable, f"for {millions} on a CPU it takes less time than torch"
 
 
 def reason_against(name: str, folder: Path) -> str:

@@ -10,7 +10,6 @@ from learner.model.sampled_model import SampledModel
 from policy.runners.base import VersionSource
 from policy.versions import read_version
 
-KEPT = 2  # folders of weights under training; a runner has read the older ones
 _FOLDER = re.compile(r"sampler-(\d+)")  # with the process's id
 
 
@@ -49,10 +48,7 @@ class WeightFiles:
             unfinished.mkdir(parents=True)
             self._resident.save(unfinished)
             unfinished.rename(folder)
-        os.utime(folder)
-        written = [path for path in self._scratch.iterdir() if re.fullmatch(r"[0-9a-f]{16}", path.name)]
-        for old in sorted(written, key=lambda path: path.stat().st_mtime_ns)[:-KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
+        self._remove_all_but(digest[:16])
         return self._source(0, folder, digest)
 
     def _source(self, number: int, folder: Path | None, digest: str) -> VersionSource:
@@ -67,6 +63,16 @@ class WeightFiles:
             # A version's files lie where the service finds them too.
             scratch=self._scratch if folder is not None and folder.parent == self._scratch else None,
         )
+
+    def _remove_all_but(self, digest: str) -> None:
+        """Remove what was written for other weights, also by runners; one that has a file open keeps it."""
+        for path in [*self._scratch.iterdir(), *self._scratch.glob("*/*.gguf")]:
+            if digest in path.name:
+                continue
+            if path.is_file():
+                path.unlink(missing_ok=True)
+            elif re.match(r"[0-9a-f]{16}", path.name):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _remove_left(cache: Path) -> None:

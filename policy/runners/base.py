@@ -86,8 +86,8 @@ class RunnerOptions:
 
     `precision` is float32 or bfloat16; `quantize` none, q8_0, q4_0 or q4_k; `kv_gib` the memory for keys and values.
     With `threads` 0 the engine chooses. `max_batch` bounds the generations at once. `kinds` are the engines to try,
-    best first; without any, those of the device. A process without a sign of life for `hang_s` seconds, or in one step
-    for `step_s`, is killed.
+    best first; without any, those of the device. Without `keep_prompts` no number depends on earlier requests. A
+    process without a sign of life for `hang_s` seconds, or in one step for `step_s`, is killed.
     """
 
     device: str = "cpu"
@@ -97,6 +97,7 @@ class RunnerOptions:
     threads: int = 0
     max_batch: int = 64
     kinds: tuple[str, ...] = ()
+    keep_prompts: bool = True
     hang_s: float = HANG_S
     step_s: float = STEP_S
 

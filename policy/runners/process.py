@@ -35,6 +35,7 @@ from policy.watchdog import HANG_S, Watchdog, cpu_seconds
 log = logging.getLogger(__name__)
 ROOT = Path(__file__).parent.parent.parent
 CALL_TIMEOUT_S = 120.0
+LOAD_TIMEOUT_S = 600.0  # the same for one that loads weights
 CRASHES = tuple(-number for number in (signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS))
 SCORED_AT_ONCE = 64
 
@@ -267,7 +268,7 @@ class RunnerProcess:
 
         Returns False where the engine has to be loaded anew for that.
         """
-        return bool(self._call("adopt", (source,)))
+        return bool(self._call("adopt", (source,), LOAD_TIMEOUT_S))
 
     @property
     def cpu_seconds(self) -> float:
@@ -286,7 +287,10 @@ class RunnerProcess:
 
     def fingerprint(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
         """See Runner."""
-        return [values[0] for values in self.score([(prompt_ids, [token]) for token in token_ids])]
+        for token in token_ids:
+            self._check_sequence(prompt_ids, [token])
+        logps: list[float] = self._call("fingerprint", (list(prompt_ids), list(token_ids))) if token_ids else []
+        return logps
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         """See Runner."""
@@ -330,7 +334,7 @@ class RunnerProcess:
         self._worker.end()
         self._abandon("the runner was closed")
 
-    def _call(self, name: str, arguments: tuple[Any, ...]) -> Any:
+    def _call(self, name: str, arguments: tuple[Any, ...], timeout_s: float = CALL_TIMEOUT_S) -> Any:
         future: Future[Any] = Future()
         with self._lock:
             if self._closed:
@@ -339,7 +343,7 @@ class RunnerProcess:
             number = self._numbers
             self._calls[number] = future
         self._out.put(("call", number, name, arguments))
-        return future.result(CALL_TIMEOUT_S)
+        return future.result(timeout_s)
 
     def _send(self) -> None:
         while (message := self._out.get()) is not None:
@@ -353,8 +357,8 @@ class RunnerProcess:
             while True:
                 status, *rest = self._worker.pipe.recv()
                 if status == "deltas":
-                    for delta in rest[0]:
-                        self._hand_on(delta)
+                    for fields in rest[0]:
+                        self._hand_on(TokenDelta(*fields))
                 elif status in ("result", "error"):
                     self._answer(status, *rest)
         except (EOFError, OSError, ValueError, TypeError):  # TypeError: the pipe was closed while it was being read

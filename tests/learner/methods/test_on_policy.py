@@ -14,7 +14,7 @@ from learner.methods.critic import Critic
 from learner.methods.guards import Guards
 from learner.methods.ilql import train_ilql
 from learner.methods.logged_completions import logged_completions
-from learner.methods.on_policy import train_on_policy
+from learner.methods.on_policy import GSPO_NOISE, train_on_policy
 from learner.methods.rounds import Batch, sampled_batch
 from learner.methods.step_metrics import Trained
 from learner.methods.variants import VARIANTS
@@ -22,7 +22,7 @@ from learner.model.anchors import with_distributions
 from learner.model.optimizer import Optimizer
 from learner.model.reference import Reference
 from learner.model.resident import Resident, Weights
-from learner.model.rollouts import sampler_logps
+from learner.model.rollouts import SAMPLER_LIMIT, sampler_logps
 from learner.model.scoring import Row, padded, row_logps, row_of
 from learner.reward_model.model import RewardModel
 from learner.reward_model.training import trained_reward_model
@@ -143,10 +143,17 @@ def test_a_batch_holds_what_was_sampled(make_settings: Build) -> None:
 
 
 @pytest.mark.parametrize(
-    ("off_by", "computed"), [(0.0, 4), (1e-5, 4), (0.01, 4 + len(PROMPTS)), (float("nan"), 4 + len(PROMPTS))]
+    ("off_by", "limit", "computed"),
+    [
+        (0.0, SAMPLER_LIMIT, 4),
+        (2e-3, SAMPLER_LIMIT, 4),
+        (2e-3, GSPO_NOISE, 4 + len(PROMPTS)),
+        (0.01, SAMPLER_LIMIT, 4 + len(PROMPTS)),
+        (float("nan"), SAMPLER_LIMIT, 4 + len(PROMPTS)),
+    ],
 )
 def test_what_sampling_recorded_is_used_while_it_is_right(
-    make_settings: Build, monkeypatch: pytest.MonkeyPatch, off_by: float, computed: int
+    make_settings: Build, monkeypatch: pytest.MonkeyPatch, off_by: float, limit: float, computed: int
 ) -> None:
     settings = make_settings(algorithm="grpo", **SMALL)
     resident, *_ = parts(settings)
@@ -161,9 +168,37 @@ def test_what_sampling_recorded_is_used_while_it_is_right(
         return row_logps(model, some, budget)
 
     monkeypatch.setattr("learner.model.rollouts.row_logps", counted)
-    found = sampler_logps(resident.model, recorded, rows, 4096, seed=3)
+    found = sampler_logps(resident.model, recorded, rows, 4096, 3, limit)
     assert sum(seen) == computed
-    assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(found, right, strict=True))
+    expected = right if computed > 4 else [torch.tensor(one.logps) for one in recorded]
+    assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize(("variant", "noise"), [("dapo", SAMPLER_LIMIT), ("gspo", GSPO_NOISE)])
+def test_gspo_whose_clip_is_narrow_takes_recorded_numbers_that_are_nearly_exact(
+    make_settings: Build, monkeypatch: pytest.MonkeyPatch, variant: str, noise: float
+) -> None:
+    settings = make_settings(algorithm="grpo", **SMALL, **{"ppo.variant": variant})
+    resident, optimizer, guards, rewards = parts(settings)
+
+    def asked(*_: object, **named: object) -> Batch:
+        raise LookupError(named["noise"])
+
+    monkeypatch.setattr("learner.methods.on_policy.sampled_batch", asked)
+    with pytest.raises(LookupError) as raised:
+        train_on_policy(
+            resident,
+            optimizer,
+            guards,
+            rewards,
+            prompts=PROMPTS,
+            live_weights=resident.weights(),
+            anchors=[],
+            settings=settings,
+            seed=5,
+            progress=lambda *_: None,
+        )
+    assert raised.value.args == (noise,)
 
 
 def test_the_critic_learns_what_completions_are_worth(make_settings: Build, monkeypatch: pytest.MonkeyPatch) -> None:
