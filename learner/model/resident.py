@@ -5,7 +5,7 @@ import inspect
 import json
 import logging
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
@@ -60,6 +60,7 @@ class Resident:
         self.num_parameters = sum(parameter.numel() for parameter in self.base.parameters())
         self.parent_digest = ""
         self.model: Any = self.base
+        self._check: Callable[[], None] = lambda: None
         self.is_base = False
         """Whether it is the base model for a while (`as_base`)."""
         self.origin: tuple[str, Path | None] = ("", None)
@@ -182,6 +183,21 @@ class Resident:
                 yield self.model
             finally:
                 self.is_base = False
+
+    def check(self) -> None:
+        """Raise what ends the work under way: see `checked`."""
+        self._check()
+
+    @contextlib.contextmanager
+    def checked(self, check: Callable[[], None]) -> Generator[None, None, None]:
+        """Call `check` before each forward pass, and while a sampler is at work; what it raises ends that."""
+        before, self._check = self._check, check
+        hook = self.base.get_input_embeddings().register_forward_pre_hook(lambda *_: check())
+        try:
+            yield
+        finally:
+            hook.remove()
+            self._check = before
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """What forward passes run under."""
