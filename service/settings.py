@@ -64,6 +64,12 @@ class SamplingDefaults(Group):
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     """Penalty in nats for each time that an answer has a token already, for requests that name none. None takes the
     model's, else 0."""
+    repetition_penalty: float | None = Field(None, gt=0, le=2)
+    """Factor by which tokens of prompt and answer become less likely, for requests that name none; 1 is off. None takes
+    the model's, else 1."""
+    min_p: float | None = Field(None, ge=0, le=1)
+    """Least probability of a token relative to the likeliest, for requests that name none; 0 is off. None takes the
+    model's, else 0."""
     max_tokens: int = Field(512, ge=1)
     """Most tokens of an answer, for requests that name none. The context may end it earlier."""
     candidates: int = Field(4, ge=2, le=16)

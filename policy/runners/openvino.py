@@ -7,7 +7,6 @@ the version's digest.
 import os
 import re
 import shutil
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from policy.errors import UnsupportedModel, first_line
 from policy.model import model_config, resolve_model
 from policy.openvino_ir import MODEL, reasons_against_openvino, write_ir
 from policy.runners.base import Alternatives, Finish, RunnerOptions, SamplingSettings, TokenDelta, VersionSource
+from policy.runners.openvino_forward import Forward
 
 KEPT = 8  # folders in the cache, of the versions used last; others are made again in seconds
-FORWARD = 64  # tokens whose logits are held at once for alternatives
 _IR = re.compile(r"[^.].*-(f16|q8_0|q4_0)")  # names made by ir_of
 _HALF = re.compile(r"\..+-(?:f16|q8_0|q4_0)(?:\.gguf)?\.(\d+)")  # temporary names of write_ir, with the process id
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
@@ -124,9 +123,7 @@ class OpenVinoEngine:
             shutil.rmtree(self._folder())
             self._pipeline = self._load()
         self._scoring: Any = None
-        self._forward: Any = None
-        self._forward_lock = threading.Lock()
-        self._properties = properties
+        self._forward = Forward(lambda: ov.Core().compile_model(str(self._folder() / MODEL), "CPU", properties))
         self._handles: dict[str, tuple[Any, frozenset[int]]] = {}
         self._numbers = 0
         self.tokens = 0
@@ -134,15 +131,18 @@ class OpenVinoEngine:
     @property
     def busy(self) -> bool:
         """Whether there are open generations."""
-        return bool(self._handles)
+        return bool(self.active)
 
     @property
     def active(self) -> int:
         """Number of open generations."""
-        return len(self._handles)
+        return len(self._handles) + self._forward.active
 
     def add(self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings) -> None:
         """Open a generation; the caller has checked ids and lengths."""
+        if settings.repetition_penalty != 1.0:
+            self._forward.add(request_id, prompt_ids, settings)
+            return
         config = self._genai.GenerationConfig()
         config.max_new_tokens = settings.max_tokens
         config.logprobs = 1
@@ -160,10 +160,13 @@ class OpenVinoEngine:
                 config.top_k = settings.top_k
         config.presence_penalty = settings.presence_penalty
         config.frequency_penalty = settings.frequency_penalty
+        config.min_p = settings.min_p
         self._handles[request_id] = (self._request(self._pipeline, prompt_ids, config), frozenset(settings.end_ids))
 
     def cancel(self, request_id: str) -> TokenDelta | None:
         """Close a generation; return its last delta, None when it is not open."""
+        if self._forward.cancel(request_id):
+            return TokenDelta(request_id, finish="cancelled")
         handle = self._handles.pop(request_id, None)
         if handle is None:
             return None
@@ -172,8 +175,11 @@ class OpenVinoEngine:
 
     def advance(self) -> list[TokenDelta]:
         """Sample one token for each open generation; return the new deltas."""
+        deltas = self._forward.advance()
+        self.tokens += sum(len(delta.ids) for delta in deltas)
+        if not self._handles:
+            return deltas
         self._pipeline.step()
-        deltas = []
         for request_id, (handle, ends) in list(self._handles.items()):
             if (delta := self._step_of(request_id, handle, ends)) is not None:
                 deltas.append(delta)
@@ -188,9 +194,9 @@ class OpenVinoEngine:
         Echoed numbers are wrong when a request without echo is in the same batch. So the first call with open
         generations loads the weights a second time, for scoring alone.
         """
-        if self.busy and self._scoring is None:
+        if self._handles and self._scoring is None:
             self._scoring = self._load()
-        pipeline = self._scoring if self.busy else self._pipeline
+        pipeline = self._scoring if self._handles else self._pipeline
         while pipeline.has_non_finished_requests():  # a step removes cancelled requests
             pipeline.step()
         config = self._genai.GenerationConfig()
@@ -211,28 +217,7 @@ class OpenVinoEngine:
 
     def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
         """See Runner. Any thread may call it: it uses its own copy of the weights, loaded at the first call."""
-        import numpy as np
-
-        with self._forward_lock:
-            if self._forward is None:
-                self._forward = self._ov.Core().compile_model(str(self._folder() / MODEL), "CPU", self._properties)
-            ids, first = [*prompt_ids, *completion_ids][:-1], len(prompt_ids) - 1
-            request, found = self._forward.create_infer_request(), []
-            for at in range(0, len(ids), FORWARD):  # its state keeps the keys and values of the tokens before
-                part = np.array([ids[at : at + FORWARD]], dtype=np.int64)
-                end = at + part.shape[1]
-                fed = {
-                    "input_ids": part,
-                    "attention_mask": np.ones((1, end), np.int64),
-                    "position_ids": np.arange(at, end)[None],
-                }
-                logits = request.infer({**fed, "beam_idx": np.zeros(1, np.int32)})["logits"][0, max(0, first - at) :]
-                for row in logits.astype(np.float64):
-                    logps = row - row.max()
-                    logps -= np.log(np.exp(logps).sum())
-                    best = np.argsort(-logps, kind="stable")[:count]
-                    found.append([(int(token), float(logps[token])) for token in best])
-            return found
+        return self._forward.alternatives(prompt_ids, completion_ids, count)
 
     def close(self) -> None:
         """Release the weights."""

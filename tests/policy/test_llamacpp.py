@@ -34,6 +34,8 @@ SETTINGS = st.builds(
     top_k=st.sampled_from([0, 1, 3, 1000]),
     presence_penalty=st.sampled_from([0.0, 0.7, -1.0]),
     frequency_penalty=st.sampled_from([0.0, 0.4]),
+    repetition_penalty=st.sampled_from([1.0, 1.3, 0.7]),
+    min_p=st.sampled_from([0.0, 0.1, 1.0]),
     seed=st.integers(0, 9),
 )
 
@@ -78,9 +80,10 @@ def same(ours: list[Any], theirs: list[Any]) -> bool:
 def test_the_sampler_in_numpy_is_the_plain_one(setting: SamplingSettings, seed: int, scale: float) -> None:
     random = np.random.default_rng(seed)
     logits = (scale * random.normal(size=3000)).astype(np.float32)
+    prompt = random.integers(0, 3000, 40).tolist()
     history = [int(token) for token in random.integers(0, 40, 30)]
-    tokens, logps = sampled_tokens(torch.from_numpy(logits)[None], [setting], [history])
-    token, logp = sampled_token(logits, setting, history)
+    tokens, logps = sampled_tokens(torch.from_numpy(logits)[None], [setting], [history], [prompt])
+    token, logp = sampled_token(logits, setting, history, prompt)
     assert token == tokens[0]
     assert logp == pytest.approx(logps[0], abs=1e-5)
     exact = torch.log_softmax(torch.from_numpy(logits).double(), -1)

@@ -98,6 +98,35 @@ def test_greedy_with_penalties_equals_the_plain_sampler(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_repetition_penalty_counts_prompt_and_answer_and_leaves_the_log_probabilities(
+    kind: str, runners: Runners, models: Callable[[str], Path]
+) -> None:
+    from policy.sampler import generate
+
+    model, runner = plain_model(models("llama")), runners(kind)
+    penalties = [1.3, 0.8, 1.05, 1.0] * (len(PROMPTS) // 4)
+    settings = [
+        replace(GREEDY, temperature=[0.0, 0.9][number % 2], seed=number, repetition_penalty=penalty, min_p=0.05)
+        for number, penalty in enumerate(penalties)
+    ]
+    expected = [generate(model, prompt, setting) for prompt, setting in zip(PROMPTS, settings, strict=True)]
+    seen = generate_all(runner, PROMPTS, settings)
+    assert [ids for ids, _, _ in expected[:3]] != [generate(model, prompt, GREEDY)[0] for prompt in PROMPTS[:3]]
+    for setting, (ids, logps, finish), (ours, our_logps, our_finish) in zip(settings, expected, seen, strict=True):
+        if kind == "openvino" and setting.temperature and setting.repetition_penalty == 1.0:
+            continue  # its own random numbers
+        assert (ours, our_finish) == (ids, finish)
+        assert our_logps == pytest.approx(logps, abs=2e-4)
+    ended = Listener()
+    runner.submit("ended", PROMPTS[0], replace(settings[0], max_tokens=400), ended)
+    runner.submit("other", PROMPTS[0], replace(GREEDY, max_tokens=5), other := Listener())
+    assert ended.some.wait(60)
+    runner.cancel("ended")
+    assert ended.wait().finish == "cancelled"
+    assert other.wait().finish == "length"
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_penalty_makes_repeated_tokens_rarer_also_where_their_logits_are_negative(kind: str, tmp_path: Path) -> None:
     """OpenVINO's own penalty moves such a logit towards zero, which makes the token likelier."""
     from tests.policy.sampling import sampled_logps
