@@ -12,7 +12,7 @@ from statistics import median
 
 from policy.errors import RunnerFailed
 from policy.runners.base import RunnerOptions, SamplingSettings, VersionSource, generate_all
-from policy.runners.choice import NEXT_TURN, STREAMS, Rates
+from policy.runners.measured import NEXT_TURN, STREAMS, Rates, streams_row
 from policy.runners.process import RunnerProcess
 
 PROMPT, ANSWER = 64, 24  # tokens
@@ -50,7 +50,7 @@ def measure(
         for number in range(rounds):
             order = runners if number % 2 == 0 else runners[::-1]
             seen.append({runner.kind: _round(runner, str(number), options.max_batch) for runner in order})
-            note(f"round {number + 1}: {seen[-1]}")
+            note(f"round {number + 1} of {rounds} is done")
         return {
             runner.kind: {row: median(one[runner.kind][row] for one in seen) for row in seen[0][runner.kind]}
             for runner in runners
@@ -58,7 +58,8 @@ def measure(
 
 
 def _round(runner: RunnerProcess, name: str, most: int) -> Rates:
-    rates = {f"{count} streams": _tokens_per_s(runner, count, f"{name}-{count}") for count in STREAMS if count <= most}
+    counts = [count for count in STREAMS if count <= most]
+    rates = {streams_row(count): _tokens_per_s(runner, count, f"{name}-{count}") for count in counts}
     return {**rates, NEXT_TURN: _next_turns_per_s(runner, f"{name}-turn")}
 
 

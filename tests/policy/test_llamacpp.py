@@ -22,7 +22,7 @@ from policy.runners import llamacpp, llamacpp_library
 from policy.runners.base import RunnerOptions, SamplingSettings
 from policy.runners.llamacpp import LlamaCppEngine
 from policy.sampler import generate, sampled_tokens
-from tests.models import tiny_adapter, tiny_config, tiny_model
+from tests.models import FAMILIES, LLAMA3, tiny_adapter, tiny_config, tiny_model
 from tests.policy.conftest import plain_model, rounded_model, source_of
 
 GREEDY = SamplingSettings(temperature=0.0, max_tokens=12)
@@ -254,32 +254,6 @@ def test_what_llama_cpp_cannot_load_is_one_line(models: Callable[[str], Path], t
     with pytest.raises(UnsupportedModel, match="llama.cpp cannot load this model: ") as caught:
         llamacpp_library.Weights(kept, None)
     assert "\n" not in str(caught.value)
-
-
-LLAMA3 = {
-    "rope_type": "llama3",
-    "rope_theta": 10_000.0,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 64,
-}
-LONG = {
-    "rope_type": "longrope",
-    "rope_theta": 10_000.0,
-    "short_factor": [1.0, 1.1, 1.2, 1.3, 1.5, 2.0, 2.5, 3.0],
-    "long_factor": [2.0] * 8,
-}
-FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "Llama 3.2": ("llama", {"rope_parameters": LLAMA3, "tie_word_embeddings": True}),
-    "SmolLM3": ("smollm3", {"num_hidden_layers": 4, "tie_word_embeddings": True}),
-    "Gemma 3": (
-        "gemma3_text",
-        {"num_hidden_layers": 6, "sliding_window": 16, "query_pre_attn_scalar": 16, "tie_word_embeddings": True},
-    ),
-    "Phi 3": ("phi3", {"original_max_position_embeddings": 512}),
-    "Phi 3.5": ("phi3", {"original_max_position_embeddings": 256, "rope_parameters": LONG}),
-}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

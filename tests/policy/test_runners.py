@@ -17,7 +17,7 @@ import torch
 
 from policy.errors import PromptTooLong, RunnerFailed, UnsupportedModel
 from policy.runners.base import RunnerOptions, SamplingSettings, TokenDelta, generate_all
-from policy.runners.process import RunnerProcess, WeightsProcess, WorkerProcess
+from policy.runners.process import RunnerProcess, WeightsProcess, WorkerProcess, runner_kinds
 from tests.models import tiny_adapter, tiny_model
 from tests.policy.conftest import plain_model, rounded_model, source_of
 
@@ -536,7 +536,7 @@ def test_an_engine_that_crashes_while_loading_is_skipped(
     with caplog.at_level(logging.WARNING):
         runner = RunnerProcess.load(source_of(models("llama"), tmp_path), RunnerOptions(threads=1))
     try:
-        assert runner.kind == "transformers"
+        assert runner.kind == "llamacpp"
         ended = f"the worker of version 0 ended while loading (status -{int(signal.SIGFPE)})"
         assert f"openvino does not run on this machine: {ended}" in caplog.text
     finally:
@@ -567,7 +567,7 @@ def test_what_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_spare_worker_is_used_and_a_dead_one_replaced(models: Callable[[str], Path], tmp_path: Path) -> None:
-    spare = WorkerProcess(("openvino", "transformers"))
+    spare = WorkerProcess(runner_kinds("cpu"))
     runner = RunnerProcess.load(source_of(models("llama"), tmp_path), RunnerOptions(threads=1), spare=spare)
     assert runner.stats()["pid"] == spare.process.pid
     runner.close()
