@@ -10,7 +10,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from config.errors import ConfigError
 from config.loader import Group, Settings, load
 from config.names import Names
-from policy.chat_template import USUAL_ARGUMENTS, check_template_name, checked_arguments
+from policy.chat_template import check_template_name, checked_arguments
 from policy.runners.destinations import check_url
 from service.addresses import is_loopback
 from service.errors import CannotStart
@@ -179,9 +179,9 @@ class ServeSettings(Settings):
     with @ and a revision."""
     chat_template: str | None = Field(None, min_length=1)
     """Chat template in place of the model's own: a Jinja file, `chatml` or `plain`. Base models have none."""
-    chat_template_kwargs: Annotated[dict[str, Any], NoDecode] = Field(dict(USUAL_ARGUMENTS))
-    """Arguments of the chat template, a JSON object. A request may give its own. Hybrid models think only where it has
-    `enable_thinking`."""
+    chat_template_kwargs: Annotated[dict[str, Any], NoDecode] = Field({})
+    """Arguments of the chat template, a JSON object. A request may give its own. Without `enable_thinking` hybrid
+    models do as their makers meant in chats, and the learner's own prompts are without thinking."""
     system_prompt: str | None = Field(None, min_length=1, max_length=100_000)
     """System message of conversations that begin with none. It is kept with each answer."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -16,8 +16,10 @@ from torch import Tensor
 from learner.errors import CannotLearn
 from learner.settings import LearnerSettings, learning_rate_for
 from policy.chat import load_tokenizer
+from policy.chat_template import USUAL_ARGUMENTS
 from policy.errors import first_line
 from policy.model import load_model, model_digest, resolve_device
+from policy.thoughts import thought_marks
 from policy.versions import read_version
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,10 @@ class Resident:
     def __init__(self, settings: LearnerSettings) -> None:
         """Load the model. Raises CannotLearn for a model that cannot be trained here, and as `load_model` does."""
         self.settings = settings
-        self.tokenizer = load_tokenizer(settings.model, settings.chat_template, settings.chat_template_kwargs, day=DAY)
+        self.tokenizer = load_tokenizer(
+            settings.model, settings.chat_template, {**USUAL_ARGUMENTS, **settings.chat_template_kwargs}, day=DAY
+        )
+        self.thoughts = thought_marks(self.tokenizer)
         self.base_digest = model_digest(settings.model)
         on_cuda = resolve_device(settings.device) == "cuda"
         self._half = settings.dtype == "bfloat16" or (settings.dtype == "auto" and on_cuda)

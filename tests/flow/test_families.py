@@ -18,6 +18,7 @@ from store.completions import Completion, get_completion
 from tests.models import FAMILIES, tiny_model
 from tests.service.running import Running, running
 
+FAST = ("openvino", "llamacpp")
 CHOICES = 8
 ONE_STEP = {
     "trigger.feedback": CHOICES,
@@ -65,15 +66,15 @@ def test_a_family_answers_learns_and_swaps_in_a_fast_runner(family: str, tmp_pat
     torch.set_num_threads(1)
     with running(tmp_path / "data", make_model=LocalModel, model=str(folder), engine__threads=1) as served:
         first = served.http.get("/readyz").json()
-        assert first["runner"] == "llamacpp"
-        assert "openvino cannot run this model" in first["runner_reason"]
+        assert first["runner"] in FAST
+        assert first["runner_reason"]
         choose_shorter(served)
         flags: dict[str, Any] = {"data": served.data, "model": str(folder), **ONE_STEP}
         loop = Loop(LearnerSettings(**nested(flags)), threading.Event())
         assert loop.run(once=True) == 1
         assert not loop.failure
         served.wait_for_state(1, "live", 60)
-        assert served.http.get("/readyz").json()["runner"] == "llamacpp"
+        assert served.http.get("/readyz").json()["runner"] == first["runner"]
         answer = kept(served)
     assert answer.version == 1
     trained = logps_of(folder, served.data / "versions" / "000001", answer)

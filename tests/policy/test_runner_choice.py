@@ -32,7 +32,7 @@ def llama(models: Callable[[str], Path]) -> Path:
     return models("llama")
 
 
-def test_the_best_worst_row_wins_and_the_line_says_so(llama: Path) -> None:
+def test_the_best_worst_row_wins_and_the_line_has_the_figures(llama: Path) -> None:
     keep(llama, "d", OPTIONS, FAST_OPENVINO)
     chosen = choose(llama, "d", OPTIONS)
     assert chosen.kinds == ("openvino", "llamacpp", "transformers")
