@@ -142,9 +142,10 @@ class EngineSettings(Group):
     kv_gib: float = Field(1.0, gt=0)
     """Memory in GiB for the keys and values of answers under way, per version."""
     threads: int = Field(0, ge=0)
-    """CPU threads of each version's runner. 0 leaves it to the runner."""
+    """CPU threads of each version's runner. 0 leaves it to the runner; llamacpp takes as many as are fastest."""
     runner: Literal["auto", "openvino", "llamacpp", "transformers"] = "auto"
-    """The runner. auto takes openvino on a CPU, and transformers on CUDA and for models that openvino cannot load."""
+    """The runner. On a CPU auto takes openvino or llamacpp, whichever was measured to be faster (`attune runners`). It
+    takes transformers on CUDA and for models that neither can load."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Number format of the computation on a CPU."""
     quantize: Literal["none", "q8_0", "q4_0", "q4_k"] = "none"

@@ -326,10 +326,10 @@ def test_the_environment_decides_how_threads_wait(monkeypatch: pytest.MonkeyPatc
         monkeypatch.delenv(name, raising=False)
     llamacpp._set_openmp(1)
     assert "GOMP_SPINCOUNT" not in os.environ
-    monkeypatch.setattr(llamacpp, "_cpus", lambda: 4)
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     llamacpp._set_openmp(3)
     assert not {"GOMP_SPINCOUNT", "OMP_PROC_BIND"} & os.environ.keys()
     monkeypatch.delenv("OMP_WAIT_POLICY")
     llamacpp._set_openmp(4)
-    assert (os.environ.pop("GOMP_SPINCOUNT"), os.environ.pop("OMP_PROC_BIND")) == (llamacpp.SPINS, "true")
+    assert os.environ.pop("GOMP_SPINCOUNT") == llamacpp.SPINS
+    assert "OMP_PROC_BIND" not in os.environ  # a thread that is bound to a busy CPU holds up the others
