@@ -15,7 +15,8 @@ from policy.runners.base import RunnerOptions, SamplingSettings, VersionSource, 
 from policy.runners.measured import NEXT_TURN, STREAMS, Rates, streams_row
 from policy.runners.process import RunnerProcess
 
-PROMPT, ANSWER = 64, 24  # tokens
+PROMPT = 64  # tokens
+ANSWERS = {1: 48, 8: 24, 32: 16}  # tokens of an answer, by how many there are at once
 CONVERSATION = 768  # tokens before the further turn, at most three quarters of the context
 ROUNDS = 3
 
@@ -66,10 +67,10 @@ def _round(runner: RunnerProcess, name: str, most: int) -> Rates:
 def _tokens_per_s(runner: RunnerProcess, streams: int, name: str) -> float:
     """Return the tokens per second of answers to new prompts, all at once."""
     prompts = [_tokens(runner, PROMPT, f"{name}-{index}") for index in range(streams)]
-    settings = [SamplingSettings(max_tokens=ANSWER, seed=index) for index in range(streams)]
+    settings = [SamplingSettings(max_tokens=ANSWERS[streams], seed=index) for index in range(streams)]
     began = time.perf_counter()
     generate_all(runner, prompts, settings, prefix=name)
-    return streams * ANSWER / (time.perf_counter() - began)
+    return streams * ANSWERS[streams] / (time.perf_counter() - began)
 
 
 def _next_turns_per_s(runner: RunnerProcess, name: str) -> float:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from policy.array_sampler import likeliest, token_logps
 from policy.errors import UnsupportedModel
 from policy.gguf_files import adapter_gguf, base_gguf, merged_gguf
@@ -105,6 +107,11 @@ class LlamaCppEngine:
                 logps += token_logps(rows, completion[len(logps) : len(logps) + len(rows)])
             found.append(logps)
         return found
+
+    def fingerprint(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
+        """See Runner."""
+        (rows,) = (np.array(rows) for rows in self._logits(prompt_ids, token_ids[:1]))
+        return token_logps(np.broadcast_to(rows[0], (len(token_ids), rows.shape[1])), token_ids)
 
     def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
         """See Runner."""

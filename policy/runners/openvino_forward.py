@@ -1,7 +1,7 @@
 """OpenVINO without its batching and its sampling: forward passes of a version's weights, one sequence at a time.
 
-For what the pipeline of OpenVINO GenAI cannot do: the likeliest tokens at each index, and a repetition penalty, which
-it would apply to logits that were raised (policy/openvino_ir.py).
+For what the pipeline of OpenVINO GenAI cannot do: the likeliest tokens at each index, scores beside open generations,
+and a repetition penalty, which it would apply to logits that were raised (policy/openvino_ir.py).
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from policy.array_sampler import likeliest, sampled_token
+from policy.array_sampler import likeliest, sampled_token, token_logps
 from policy.errors import first_line
 from policy.openvino_ir import SHIFT
 from policy.runners.base import Alternatives, Finish, SamplingSettings, TokenDelta
@@ -81,10 +81,21 @@ class Forward:
 
     def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
         """See Runner. Any thread may call it."""
+        return [likeliest(row, count) for logits in self._logits(prompt_ids, completion_ids) for row in logits]
+
+    def score(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> list[float]:
+        """Return the raw log-probabilities (nats) of a completion's tokens. Any thread may call it."""
+        logps: list[float] = []
+        for logits in self._logits(prompt_ids, completion_ids):
+            logps += token_logps(logits, completion_ids[len(logps) : len(logps) + len(logits)])
+        return logps
+
+    def _logits(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> Iterator[Array]:
+        """Yield the logits (n, V) of the completion's tokens, in parts."""
         ids, first = [*prompt_ids, *completion_ids][:-1], len(prompt_ids) - 1
         with self._lock:
-            parts = self._sequence().logits(ids)
-            return [likeliest(row, count) for at, logits in parts for row in logits[max(0, first - at) :]]
+            for at, logits in self._sequence().logits(ids):
+                yield logits[max(0, first - at) :]
 
     def _sequence(self) -> Cached:
         if self._compiled is None:

@@ -258,7 +258,10 @@ class RunnerProcess:
 
     def fingerprint(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
         """See Runner."""
-        return [values[0] for values in self.score([(prompt_ids, [token]) for token in token_ids])]
+        for token in token_ids:
+            self._check_sequence(prompt_ids, [token])
+        logps: list[float] = self._call("fingerprint", (list(prompt_ids), list(token_ids))) if token_ids else []
+        return logps
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         """See Runner."""
@@ -325,8 +328,8 @@ class RunnerProcess:
             while True:
                 status, *rest = self._worker.pipe.recv()
                 if status == "deltas":
-                    for delta in rest[0]:
-                        self._hand_on(delta)
+                    for fields in rest[0]:
+                        self._hand_on(TokenDelta(*fields))
                 elif status in ("result", "error"):
                     self._answer(status, *rest)
         except (EOFError, OSError, ValueError, TypeError):  # TypeError: the pipe was closed while it was being read

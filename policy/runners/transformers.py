@@ -141,6 +141,14 @@ class TransformersEngine:
         with self._plain_attention():
             return [logps[0].tolist() for logps in score_rows(self._model, rows)]
 
+    def fingerprint(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
+        """See Runner."""
+        with self._plain_attention(), torch.no_grad():
+            logits = response_logps(self._model, [Row(prompt_ids, [token_ids[:1]])], want=("logp", "logits")).logits
+        assert logits is not None
+        logps: list[float] = torch.log_softmax(logits[0].float(), -1)[list(token_ids)].tolist()
+        return logps
+
     def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
         """See Runner."""
         with self._plain_attention(), torch.no_grad():
