@@ -273,6 +273,7 @@ class Loop:
             render_with(self.resident.tokenizer),
             max_tokens=self.resident.context_length,
             vocab_size=self.resident.vocab_size,
+            thoughts=self.resident.thoughts,
         )
         for feedback_id, reason in material.left_out.items():
             log.warning("%s: the feedback %s is left out: %s", run.id, feedback_id, reason)

@@ -18,7 +18,7 @@ from config.loader import Group, Settings, load
 from config.names import Names
 from learner.errors import BadSetting
 from learner.setting_names import RENAMED, renamed
-from policy.chat_template import USUAL_ARGUMENTS, check_template_name, checked_arguments
+from policy.chat_template import check_template_name, checked_arguments
 
 Algorithm = Literal["mixed", "dpo", "kto", "sft", "grpo", "rloo", "ppo", "ilql"]
 ON_POLICY = ("grpo", "rloo", "ppo")
@@ -224,9 +224,9 @@ class LearnerSettings(Settings):
     with @ and a revision."""
     chat_template: str | None = Field(None, min_length=1)
     """Chat template in place of the model's own: a Jinja file, `chatml` or `plain`. Base models have none."""
-    chat_template_kwargs: Annotated[dict[str, Any], NoDecode] = Field(dict(USUAL_ARGUMENTS))
-    """Arguments of the chat template, a JSON object. A request may give its own. Hybrid models think only where it has
-    `enable_thinking`."""
+    chat_template_kwargs: Annotated[dict[str, Any], NoDecode] = Field({})
+    """Arguments of the chat template, a JSON object. A request may give its own. Without `enable_thinking` hybrid
+    models do as their makers meant in chats, and the learner's own prompts are without thinking."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for training: auto, cpu or cuda."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"

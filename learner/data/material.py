@@ -9,6 +9,7 @@ from sqlite_utils import Database
 from learner.data.examples import Example, RenderCompletion
 from learner.data.feedback_examples import examples_of
 from learner.settings import ON_POLICY
+from policy.thoughts import ThoughtMarks
 from store.completions import get_completion
 from store.feedback import feedback_to_learn, ties_to_learn
 from store.raters import raters
@@ -69,11 +70,13 @@ def material_of(
     *,
     max_tokens: int,
     vocab_size: int | None = None,
+    thoughts: ThoughtMarks | None = None,
 ) -> Material:
     """Return what a range of feedback teaches, and earlier feedback for replay.
 
     Feedback of raters in quarantine is left out. `render_completion(messages, text)` returns (prompt_ids,
     completion_ids). Examples longer than `max_tokens` are left out, and so are damaged rows, which `left_out` names.
+    What is between the marks `thoughts` is not rated.
     """
     left_out: dict[str, str] = {}
 
@@ -84,6 +87,7 @@ def material_of(
             render_completion,
             max_tokens=max_tokens,
             vocab_size=vocab_size,
+            thoughts=thoughts,
         )
         left_out.update(made.left_out)
         return tuple(made.found)

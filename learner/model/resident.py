@@ -21,8 +21,10 @@ from learner.model.sampler_choice import check_sampler
 from learner.model.scoring import Ids
 from learner.settings import LearnerSettings, learning_rate_for
 from policy.chat import end_ids, load_tokenizer
+from policy.chat_template import USUAL_ARGUMENTS
 from policy.errors import first_line
 from policy.model import load_model, model_digest, resolve_device, resolve_model
+from policy.thoughts import thought_marks
 from policy.versions import read_version
 
 log = logging.getLogger(__name__)
@@ -46,7 +48,10 @@ class Resident:
         """
         self.settings, self.folder = settings, resolve_model(settings.model)
         check_sampler(settings, self.folder)
-        self.tokenizer = load_tokenizer(settings.model, settings.chat_template, settings.chat_template_kwargs, day=DAY)
+        self.tokenizer = load_tokenizer(
+            settings.model, settings.chat_template, {**USUAL_ARGUMENTS, **settings.chat_template_kwargs}, day=DAY
+        )
+        self.thoughts = thought_marks(self.tokenizer)
         self.base_digest = model_digest(settings.model)
         on_cuda = resolve_device(settings.device) == "cuda"
         self._half = settings.dtype == "bfloat16" or (settings.dtype == "auto" and on_cuda)

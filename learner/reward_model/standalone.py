@@ -111,6 +111,7 @@ def _material(resident: Resident, settings: LearnerSettings, file: Path | None) 
             render,
             max_tokens=resident.context_length,
             vocab_size=resident.vocab_size,
+            thoughts=resident.thoughts,
         )
     finally:
         db.close()

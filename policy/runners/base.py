@@ -19,7 +19,10 @@ Alternatives = list[list[tuple[int, float]]]
 class SamplingSettings:
     """How one generation is sampled. `temperature` 0 is greedy, `top_k` 0 is off; `end_ids` end the generation.
 
-    The order is that of the engines: penalties, temperature, top-k, top-p. The same seed gives the same completion.
+    The order is that of the engines: penalties, temperature, top-k, top-p, min-p. Repetition is penalized first, as in
+    transformers: positive logits of tokens in prompt or completion are divided by `repetition_penalty`, others
+    multiplied. `min_p` keeps tokens with that share of the likeliest one's probability. The same seed gives the same
+    completion.
     """
 
     temperature: float = 1.0
@@ -29,6 +32,8 @@ class SamplingSettings:
     seed: int = 0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    min_p: float = 0.0
     end_ids: tuple[int, ...] = ()
 
 
