@@ -17,8 +17,8 @@ from learner.heartbeat import Heartbeat, LearnerReport
 from learner.model.optimizer import optimizer_state_path
 from learner.model.resident import Resident
 from learner.publish import publish
-from learner.reward_model.model import next_reward_folder
-from learner.run_history import RETRY_OF, failures_in_a_row, may_retry, not_before
+from learner.reward_follower import RewardFollower
+from learner.run_history import BESIDE_SETTINGS, RETRY_OF, REWARDS_FROM, failures_in_a_row, may_retry, not_before
 from learner.run_recorder import RunRecorder, report_progress
 from learner.schedule import Decision, Situation, decision
 from learner.setting_names import RENAMED, not_followed
@@ -58,6 +58,7 @@ class Loop:
             ensure_base_version(self.db, self.resident.base_digest)
             set_detail(self.db, self._detail())
         self._updater = Updater(self.resident, settings)
+        self._rewards = RewardFollower(self.db, settings, self.resident, self._updater)
 
     def run(self, *, once: bool = False) -> int:
         """Learn until stopped; return how many runs were made. `once` makes at most one, with whatever waits."""
@@ -93,6 +94,8 @@ class Loop:
         chosen = self.decide(ordered=ordered)
         if chosen.start:
             self._start(chosen)
+        elif not self._stop.is_set():
+            self._rewards.follow()
         return bool(chosen.start)
 
     def decide(self, *, ordered: bool = False) -> Decision:
@@ -164,7 +167,7 @@ class Loop:
         upto_seq = count_to_learn(self.db, live.watermark)[2]
         if chosen.start == "retry":
             settings, extra, upto_seq = halved(settings), {RETRY_OF: last[0].id}, last[0].upto_seq
-        kept = _recorded(settings) | extra
+        kept = _recorded(settings) | extra | self._rewards.start_of_run()
         with transaction(self.db):
             items = count_to_learn(self.db, live.watermark)[0]
             run = Run(
@@ -219,8 +222,8 @@ class Loop:
             return run
         if lost := not_followed(run.settings):
             log.warning("%s: an earlier release planned it with %s, which is no setting now", run.id, ", ".join(lost))
-        retry_of = {name: value for name, value in run.settings.items() if name == RETRY_OF}
-        run = replace(run, settings=_recorded(settings) | retry_of)
+        beside = {name: value for name, value in run.settings.items() if name in BESIDE_SETTINGS}
+        run = replace(run, settings=_recorded(settings) | beside)
         with transaction(self.db):
             set_run_settings(self.db, run.id, run.settings)
         return run
@@ -243,7 +246,8 @@ class Loop:
                 raise Interrupted
             recorder.phase(name, step, steps, loss, metrics)
 
-        return self._updater.update(material, settings, phase, parent=run.parent, seed=run.seed)
+        begin = run.settings.get(REWARDS_FROM)
+        return self._updater.update(material, settings, phase, parent=run.parent, seed=run.seed, rewards_from=begin)
 
     def _publish(self, run: Run, settings: LearnerSettings, result: UpdateResult) -> None:
         with transaction(self.db):
@@ -259,8 +263,7 @@ class Loop:
         )
         result.optimizer.write(optimizer_state_path(settings.data, version.number), version.digest)
         if result.rewards is not None:
-            folder = next_reward_folder(settings.data)
-            result.rewards.write(folder, run.seed, run.settings, base_model=settings.model)
+            self._rewards.keep(result.rewards)
         verdict = "passed" if version.passed else "; ".join(result.report["reasons"])
         log.info("%s: version %d, %s", run.id, version.number, verdict)
 
@@ -282,6 +285,7 @@ class Loop:
             "model": settings.model,
             "device": str(self.resident.device),
             "parameters": self.resident.num_parameters,
+            "reward_model": learner_status(self.db).detail.get("reward_model"),
         }
 
 
@@ -296,7 +300,7 @@ def _recorded(settings: LearnerSettings) -> dict[str, Any]:
 
 def _settings_of(run: Run, settings: LearnerSettings) -> LearnerSettings:
     """Return the settings that a run was planned with, on this process's data, model and device."""
-    kept = settings_of_run({name: value for name, value in run.settings.items() if name != RETRY_OF})
+    kept = settings_of_run({name: value for name, value in run.settings.items() if name not in BESIDE_SETTINGS})
     return load_settings({**kept, **{name: getattr(settings, name) for name in NOT_KEPT}})
 
 

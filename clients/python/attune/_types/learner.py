@@ -44,8 +44,9 @@ class Trigger:
 class Learner:
     """The learner's state.
 
-    `state` is idle, running, paused or down. `waiting` counts the feedback that no update has used yet. `detail`
-    describes the current work.
+    `state` is idle, running, paused or down. `waiting` counts the feedback that no update has used yet. `reward_model`
+    has the number of its labels, and how many new labels it predicted: `pairs`, pairs of `equal_length`, `thumbs`.
+    `detail` describes the learner's setup.
 
     >>> learner = client.learner()
     >>> learner.state, learner.live, learner.waiting
@@ -63,4 +64,5 @@ class Learner:
     last_run: dict[str, Any] | None = None
     heartbeat_at: str | None = None
     seen: int = 0
+    reward_model: dict[str, Any] | None = None
     detail: dict[str, Any] = field(default_factory=dict)
