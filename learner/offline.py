@@ -66,7 +66,9 @@ def train_file(
         material = Material(tuple(examples))
         # closed before the folder goes, also by a signal: its writer has a thread of its own
         with contextlib.nullcontext() if scalars is None else contextlib.closing(scalars):
-            result = Updater(resident, settings).update(material, settings, recorded, parent=0, seed=settings.seed)
+            updater = Updater(resident, settings)
+            updater.follows_feedback = False  # nobody asks for the reward model of a file afterwards
+            result = updater.update(material, settings, recorded, parent=0, seed=settings.seed)
         written = _written(out, file, resident, result, settings) if distributed.is_first() else None
         return distributed.the_first(written) or read_version(out), result
 

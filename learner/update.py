@@ -37,6 +37,8 @@ class Updater:
         _check_lengths(settings, resident.context_length)
         self.resident, self.settings = resident, settings
         self.reference = Reference(resident, settings.token_budget)
+        self.follows_feedback = True
+        """Whether every update fits the reward model; else only one that learns from it does."""
         self._anchors: list[Anchor] | None = None
         self.rewards = RewardKeeper(resident, settings, self.anchors)
         self.estimator = TrustEstimator(self.rewards.features, settings.trust)
@@ -98,7 +100,9 @@ class Updater:
         retention = anchors[::RETENTION_STRIDE]
         resident.become(version_folder(settings.data, parent) if parent else None, seed)
         live_weights = resident.weights()
-        rewards, reward_metrics = self.reward_model(material, trust, plan.held_out, rewards_from)
+        rewards, reward_metrics = None, {}
+        if self.follows_feedback or settings.algorithm in ON_POLICY:
+            rewards, reward_metrics = self.reward_model(material, trust, plan.held_out, rewards_from)
         audit = self.reference.learn([*plan.trained, *plan.held_out], parent, seed)
         samples = self.samples(self._gate_prompts(plan, retention, settings), seed)
         optimizer = optimizer_of(resident, settings.optimizer)

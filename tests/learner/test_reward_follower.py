@@ -53,9 +53,7 @@ def described(world: World) -> dict[str, Any]:
     return found
 
 
-def test_each_piece_of_feedback_is_learned_from_the_first_on_though_no_update_is_due(
-    world: World, start: Start
-) -> None:
+def test_each_row_of_feedback_is_learned_from_the_first_on_though_no_update_is_due(world: World, start: Start) -> None:
     loop = start(**NEVER)
     assert not loop.tick()
     assert reward_numbers(world.folder) == []

@@ -186,3 +186,18 @@ def test_earlier_examples_are_seen_again(world: World, make_settings: Build) -> 
         world.material(resident, run), settings, lambda *_: None, parent=run.parent, seed=run.seed
     )
     assert (result.metrics["items/new"], result.metrics["items/trained"]) == (10, 20)
+
+
+def test_an_update_that_follows_no_feedback_fits_no_reward_model_unless_it_learns_from_it(
+    world: World, make_settings: Build
+) -> None:
+    world.likes_short(10)
+    for algorithm, is_fitted in (("dpo", False), ("grpo", True)):
+        settings = make_settings(algorithm=algorithm, **FEW)
+        resident, run = Resident(settings), run_of(settings)
+        updater = Updater(resident, settings)
+        updater.follows_feedback = False
+        material = world.material(resident, run)
+        result = updater.update(material, settings, lambda *_: None, parent=run.parent, seed=run.seed)
+        assert (result.rewards is not None) == is_fitted
+        assert ("reward/labels" in result.metrics) == is_fitted

@@ -75,7 +75,7 @@ def kept(keeper: RewardKeeper, model: RewardModel, number: int) -> int:
     return number
 
 
-def test_accuracy_at_equal_length_tells_a_taste_for_length_from_one_for_right_answers(
+def test_accuracy_at_equal_length_separates_a_taste_for_length_from_one_for_right_answers(
     make_keeper: Callable[..., RewardKeeper],
 ) -> None:
     keeper = make_keeper()
