@@ -100,7 +100,8 @@ class Updater:
         retention = anchors[::RETENTION_STRIDE]
         resident.become(version_folder(settings.data, parent) if parent else None, seed)
         live_weights = resident.weights()
-        rewards, reward_metrics = None, {}
+        rewards: RewardModel | None = None
+        reward_metrics: dict[str, float] = {}
         if self.follows_feedback or settings.algorithm in ON_POLICY:
             rewards, reward_metrics = self.reward_model(material, trust, plan.held_out, rewards_from)
         audit = self.reference.learn([*plan.trained, *plan.held_out], parent, seed)
