@@ -46,15 +46,24 @@ def remove_old_rewards(data: Path) -> None:
         shutil.rmtree(reward_folder(data, number), ignore_errors=True)
 
 
-def remove_learned_rewards(data: Path) -> list[int]:
-    """Remove every reward model that learned from the store's feedback; return their numbers.
+def upto_seq_of(folder: Path) -> float:
+    """Return the `seq` of the last feedback that a reward model may have learned from; unknown is all of it."""
+    try:
+        return float(json.loads((folder / DETAILS).read_text())["upto_seq"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return float("inf")
 
-    Call it after a person's rows are deleted: the learner then fits its heads anew to what others rated. Models that
-    were trained on a file stay, as they hold nothing of the store. Half-written folders go too.
+
+def remove_learned_rewards(data: Path, first_seq: int) -> list[int]:
+    """Remove every reward model that may have learned from feedback from `first_seq` on; return their numbers.
+
+    Call it after a person's rows are deleted, with the seq of the first of them. The learner then fits its heads anew
+    to what others rated. Models that were trained on a file stay, as they hold nothing of the store. Half-written
+    folders go too.
     """
     gone = []
     for folder in sorted((data / "rewards").glob("*")):
-        if origin_of(folder) != "file":
+        if origin_of(folder) != "file" and upto_seq_of(folder) >= first_seq:
             shutil.rmtree(folder, ignore_errors=True)
             gone += [int(folder.name)] if folder.name.isdigit() else []
     return gone

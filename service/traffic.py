@@ -74,8 +74,8 @@ class TrafficControl:
             for version in erased.versions:
                 self._engine.drop(version.number, "the version that answered was withdrawn")
             await asyncio.to_thread(self._remove_weights, erased.versions)
-            if erased.feedback:
-                await asyncio.to_thread(remove_learned_rewards, self._settings.data)
+            if erased.first_seq is not None:
+                await asyncio.to_thread(remove_learned_rewards, self._settings.data, erased.first_seq)
             return erased
 
     async def start(self) -> None:

@@ -65,7 +65,7 @@ class RewardKeeper:
         predictions, model = self._predicted(known, learned, start)
         model, metrics = self._fitted(learned, model, min_labels=self._settings.reward_model.min_labels)
         model.predictions = predictions
-        model.predicted_seq = max([example.seq for example in known], default=0)
+        model.upto_seq = max([example.seq for example in known], default=0)
         model.num_labels = len(learned)
         model.feedback_ids = tuple(dict.fromkeys(row for example in learned for row in example.feedback_ids))
         ties = sum(example.is_tie for example in learned)
@@ -80,7 +80,7 @@ class RewardKeeper:
         the earlier ones.
         """
         predictions, model = (start.predictions, start) if start is not None else (Predictions(), None)
-        after = start.predicted_seq if start is not None else 0
+        after = start.upto_seq if start is not None else 0
         seen = sum(example.seq <= after for example in known)
         while seen < len(known):
             block = known[seen : seen + max(BLOCK, seen)] if model is not None else known[:1]

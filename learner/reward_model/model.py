@@ -42,7 +42,8 @@ class RewardModel:
     `slope` (D - 1,) is how the other coordinates change with the length. `lengths` is the range of rated lengths, as a
     coordinate. `statistics` are of all heads' scores of the rated completions. `biases` are raters' thresholds for a
     thumb up. `base_digest` names the base model that the features come from, and `seed` drew the heads.
-    `predictions` and `predicted_seq` are the record of what was predicted before it was learned, and how far.
+    `predictions` is the record of what was predicted before it was learned. `upto_seq` is how far: the seq of the last
+    feedback that it has seen; 0 for a model of a file.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class RewardModel:
         self.statistics, self.biases = statistics, dict(biases)
         self.base_digest, self.seed = base_digest, seed
         self.predictions = Predictions()
-        self.predicted_seq = self.num_labels = 0
+        self.upto_seq = self.num_labels = 0
         self.feedback_ids: tuple[str, ...] = ()
         """The feedback that it learned from; not on disk."""
 
@@ -109,7 +110,7 @@ class RewardModel:
                 "statistics": list(self.statistics),
                 "thresholds": self.biases,
                 "labels": self.num_labels,
-                "predicted_seq": self.predicted_seq,
+                "upto_seq": self.upto_seq,
                 "predictions": asdict(self.predictions),
             }
             (to / DETAILS).write_text(json.dumps(details) + "\n")
@@ -153,5 +154,5 @@ class RewardModel:
             seed=manifest.seed,
         )
         model.predictions = Predictions(**details["predictions"])
-        model.num_labels, model.predicted_seq = details["labels"], details["predicted_seq"]
+        model.num_labels, model.upto_seq = details["labels"], details["upto_seq"]
         return model

@@ -45,6 +45,8 @@ def train_reward_model(settings: LearnerSettings, file: Path | None) -> dict[str
         resident, [*kept, *ties], settings.reward_model, seed=settings.seed, token_budget=settings.token_budget
     )
     metrics["reward/ties"] = float(len(ties))
+    if file is None:
+        model.upto_seq = max(example.seq for example in (*material.new, *ties))
     folder = next_reward_folder(settings.data)
     recorded = settings.model_dump(mode="json", exclude={"data"})
     origin: Origin = "store" if file is None else "file"

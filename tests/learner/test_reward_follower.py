@@ -118,8 +118,9 @@ def test_versions_that_learned_from_the_reward_model_name_all_that_it_learned_fr
 def erase(world: World, rater: str) -> None:
     """What the service does."""
     with transaction(world.db):
-        erase_rater(world.db, rater)
-    remove_learned_rewards(world.folder)
+        first_seq = erase_rater(world.db, rater).first_seq
+    if first_seq is not None:
+        remove_learned_rewards(world.folder, first_seq)
 
 
 def test_after_an_erasure_the_heads_are_fitted_anew_to_what_others_rated(world: World, start: Start) -> None:

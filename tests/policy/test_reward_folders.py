@@ -13,11 +13,13 @@ from policy.reward_folders import (
 )
 
 
-def made(data: Path, number: int, origin: str | None) -> Path:
+def made(data: Path, number: int, origin: str | None, upto_seq: int = 9) -> Path:
     folder = reward_folder(data, number)
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text("{}")
-    (folder / "reward.json").write_text(json.dumps({"origin": origin} if origin else {"format": 1}))
+    (folder / "reward.json").write_text(
+        json.dumps({"origin": origin, "upto_seq": upto_seq} if origin else {"format": 1})
+    )
     return folder
 
 
@@ -25,9 +27,10 @@ def test_what_learned_from_the_store_goes_with_a_person_and_what_learned_from_a_
     for number, origin in enumerate(["learner", "store", "file", None], 1):
         made(tmp_path, number, origin)
     (tmp_path / "rewards" / ".000005.half").mkdir()
-    assert remove_learned_rewards(tmp_path) == [1, 2, 4]
-    assert [path.name for path in (tmp_path / "rewards").iterdir()] == ["000003"]
-    assert remove_learned_rewards(tmp_path / "nowhere") == []
+    made(tmp_path, 6, "learner", upto_seq=4)  # of before the person came
+    assert remove_learned_rewards(tmp_path, 5) == [1, 2, 4]
+    assert sorted(path.name for path in (tmp_path / "rewards").iterdir()) == ["000003", "000006"]
+    assert remove_learned_rewards(tmp_path / "nowhere", 1) == []
 
 
 def test_the_learner_s_newest_stay_and_those_of_commands_too(tmp_path: Path) -> None:
