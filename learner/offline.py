@@ -65,7 +65,8 @@ def train_file(
 
         material = Material(tuple(examples))
         # closed before the folder goes, also by a signal: its writer has a thread of its own
-        with contextlib.nullcontext() if scalars is None else contextlib.closing(scalars):
+        closed = contextlib.nullcontext() if scalars is None else contextlib.closing(scalars)
+        with contextlib.closing(resident.sampler), closed:
             updater = Updater(resident, settings)
             updater.follows_feedback = False  # nobody asks for the reward model of a file afterwards
             result = updater.update(material, settings, recorded, parent=0, seed=settings.seed)
