@@ -27,8 +27,8 @@ from learner.preparation import (
 )
 from learner.priority import prompt_transaction
 from learner.publish import publish
-from learner.reward_model.model import next_reward_folder
-from learner.run_history import RETRY_OF, failures_in_a_row, may_retry, not_before
+from learner.reward_follower import RewardFollower
+from learner.run_history import BESIDE_SETTINGS, RETRY_OF, REWARDS_FROM, failures_in_a_row, may_retry, not_before
 from learner.run_recorder import RunRecorder, report_progress
 from learner.schedule import Decision, Situation, decision
 from learner.setting_names import RENAMED, not_followed
@@ -73,6 +73,7 @@ class Loop:
             ensure_base_version(self.db, self.resident.base_digest)
             set_detail(self.db, self._detail())
         self._updater = Updater(self.resident, settings)
+        self._rewards = RewardFollower(self.db, settings, self.resident, self._updater)
 
     def run(self, *, once: bool = False) -> int:
         """Learn until stopped; return how many runs were made. `once` makes at most one, with whatever waits."""
@@ -111,6 +112,8 @@ class Loop:
         chosen, self._due = self._due or self.decide(ordered=ordered), None
         if chosen.start:
             self._start(chosen)
+        elif not self._stop.is_set():
+            self._rewards.follow()
         return bool(chosen.start)
 
     def prepare(self) -> bool:
@@ -205,7 +208,7 @@ class Loop:
         if chosen.start == "retry":
             settings, extra, upto_seq = halved(settings), {RETRY_OF: last[0].id}, last[0].upto_seq
         settings = with_anchors_at_hand(settings, self._updater.anchors())
-        kept = _recorded(settings) | extra
+        kept = _recorded(settings) | extra | self._rewards.start_of_run()
         with prompt_transaction(self.db):
             items = count_to_learn(self.db, live.watermark)[0]
             run = Run(
@@ -260,8 +263,8 @@ class Loop:
             return run
         if lost := not_followed(run.settings):
             log.warning("%s: an earlier release planned it with %s, which is no setting now", run.id, ", ".join(lost))
-        retry_of = {name: value for name, value in run.settings.items() if name == RETRY_OF}
-        run = replace(run, settings=_recorded(settings) | retry_of)
+        beside = {name: value for name, value in run.settings.items() if name in BESIDE_SETTINGS}
+        run = replace(run, settings=_recorded(settings) | beside)
         with prompt_transaction(self.db):
             set_run_settings(self.db, run.id, run.settings)
         return run
@@ -284,8 +287,9 @@ class Loop:
             self._end_if_stopped()
             recorder.phase(name, step, steps, loss, metrics)
 
+        begin = run.settings.get(REWARDS_FROM)
         with self.resident.checked(self._end_if_stopped):
-            return self._updater.update(material, settings, phase, parent=run.parent, seed=run.seed)
+            return self._updater.update(material, settings, phase, parent=run.parent, seed=run.seed, rewards_from=begin)
 
     def _end_if_stopped(self) -> None:
         if self._stop.is_set():
@@ -305,8 +309,7 @@ class Loop:
         )
         result.optimizer.write(optimizer_state_path(settings.data, version.number), version.digest)
         if result.rewards is not None:
-            folder = next_reward_folder(settings.data)
-            result.rewards.write(folder, run.seed, run.settings, base_model=settings.model)
+            self._rewards.keep(result.rewards)
         verdict = "passed" if version.passed else "; ".join(result.report["reasons"])
         log.info("%s: version %d, %s", run.id, version.number, verdict)
 
@@ -328,6 +331,7 @@ class Loop:
             "model": settings.model,
             "device": str(self.resident.device),
             "parameters": self.resident.num_parameters,
+            "reward_model": learner_status(self.db).detail.get("reward_model"),
         }
 
 
@@ -338,7 +342,7 @@ def _recorded(settings: LearnerSettings) -> dict[str, Any]:
 
 def _settings_of(run: Run, settings: LearnerSettings) -> LearnerSettings:
     """Return the settings that a run was planned with, on this process's data, model and device."""
-    kept = settings_of_run({name: value for name, value in run.settings.items() if name != RETRY_OF})
+    kept = settings_of_run({name: value for name, value in run.settings.items() if name not in BESIDE_SETTINGS})
     return load_settings({**kept, **{name: getattr(settings, name) for name in NOT_KEPT}})
 
 

@@ -113,10 +113,10 @@ class AnchorSettings(Group):
 
 
 class RewardModelSettings(Group):
-    """The reward model that grpo, rloo and ppo learn from."""
+    """The reward model, which follows all feedback. grpo, rloo and ppo learn from it."""
 
-    min_labels: int = Field(16, ge=2)
-    """Fewest pairs, corrections and thumbs that a reward model is trained on."""
+    min_labels: int = Field(1, ge=1)
+    """Fewest pairs, corrections and thumbs that a reward model is fitted to."""
     pessimism: float = Field(1.0, ge=0, le=100)
     """How many standard deviations of the heads are subtracted from their mean reward."""
     functions: str = ""

@@ -31,7 +31,8 @@ def describe_learner(db: Database) -> dict[str, Any]:
         "last_run": _ended_run(last) if last is not None and last.state != "running" else None,
         "heartbeat_at": status.heartbeat_at,
         "seen": count_feedback(db),
-        "detail": status.detail,
+        "reward_model": status.detail.get("reward_model"),
+        "detail": {name: value for name, value in status.detail.items() if name != "reward_model"},
     }
 
 

@@ -52,7 +52,7 @@ def test_the_reward_model_of_an_update_names_its_base_model(
         "rollout.max_tokens": 8,
         "reward_model.min_labels": 4,
     }
-    monkeypatch.setattr("learner.reward_model.training.NUM_STEPS", 5)
+    monkeypatch.setattr("learner.reward_model.training.MAX_STEPS", 5)
     loop = start(algorithm="grpo", **small)
     assert loop.tick()
     assert read_version(world.folder / "rewards" / "000001").base_model == loop.settings.model

@@ -57,6 +57,7 @@ class Fake:
     events: list[tuple[int, str, dict[str, Any]]] = field(default_factory=list)
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
     waiting: int = 0
+    reward_model: dict[str, Any] | None = None
     state: str = "idle"
     run: dict[str, Any] | None = None
     closing: bool = False
@@ -438,6 +439,7 @@ def describe(fake: Fake) -> dict[str, Any]:
         "last_run": scripted.last_run(fake.versions),
         "heartbeat_at": at(),
         "seen": len(fake.feedback),
+        "reward_model": fake.reward_model,
         "detail": {"trigger": trigger, "model": "pocket", "device": "cpu", "algorithm": "mixed"},
     }
 

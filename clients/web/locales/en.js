@@ -297,6 +297,12 @@ export const en = {
   "learning.last_rejected": "made version {v}, which did not pass the gate",
   "learning.last_none": "made no version",
   "learning.last_failed": "failed: {why}",
+  "reward.labels": "The reward model has learned from {n} label.|The reward model has learned from {n} labels.",
+  "reward.untested": "No prediction of it was tested yet.",
+  "reward.pairs": "It predicted {share} of the last {n} choice before it saw it ({low} to {high}).|It predicted {share} of the last {n} choices before it saw them ({low} to {high}).",
+  "reward.equal_length":
+    "Between answers of equal length: {share} of {n} choice ({low} to {high}).|Between answers of equal length: {share} of {n} choices ({low} to {high}).",
+  "reward.thumbs": "Thumbs: {share} of {n} ({low} to {high}).",
   "chart.feedback": "Feedback over time",
   "chart.feedback_none": "No feedback yet. Thumbs and choices appear here.",
   "chart.win_rate": "Win rate by version",

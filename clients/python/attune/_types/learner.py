@@ -57,7 +57,8 @@ class Learner:
     """The learner's state.
 
     `state` is idle, preparing, running, paused or down. `preparation` is there while it prepares. `waiting` counts the
-    feedback that no update has used yet. `detail` describes the current work.
+    feedback that no update has used yet. `reward_model` has the number of its labels, and how many new labels it
+    predicted: `pairs`, pairs of `equal_length`, `thumbs`. `detail` describes the learner's setup.
 
     >>> learner = client.learner()
     >>> learner.state, learner.live, learner.waiting
@@ -76,4 +77,5 @@ class Learner:
     last_run: dict[str, Any] | None = None
     heartbeat_at: str | None = None
     seen: int = 0
+    reward_model: dict[str, Any] | None = None
     detail: dict[str, Any] = field(default_factory=dict)
