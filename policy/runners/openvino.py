@@ -66,12 +66,12 @@ class OpenVinoEngine:
         }
         if options.threads:
             properties["INFERENCE_NUM_THREADS"] = options.threads
-        self._folder = lambda: ir_of(source, options.quantize)
+        self._folder = lambda: ir_of(source, options)
         self._load = lambda: genai.ContinuousBatchingPipeline(str(self._folder()), scheduler, "CPU", properties)
         try:
             self._pipeline = self._load()
         except RuntimeError:  # perhaps a crash or a full disk damaged the cached files: write them again
-            discard(source, options.quantize)
+            discard(source, options)
             self._pipeline = self._load()
         self._forward: Any = None
         self._forward_lock = threading.Lock()
