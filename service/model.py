@@ -31,6 +31,7 @@ from store.versions import Version
 log = logging.getLogger(__name__)
 WARM_UP = [{"role": "user", "content": "Hello!"}]
 WARM_UP_TOKENS = 4
+SPARE_AFTER_S = 2.0  # from a load to the start of the next spare worker
 
 
 class Model(Protocol):
@@ -103,6 +104,7 @@ class LocalModel:
         # bfloat16 is the default of a vLLM server
         self._precision = settings.engine.precision if settings.vllm is None else "bfloat16"
         self._spare: WorkerProcess | None = None
+        self._closed = False
         self._workers: WeakSet[WorkerProcess] = WeakSet()  # of every version
         self._weights: WeightsProcess | None = None
         self._adapters = settings.engine.adapters
@@ -168,7 +170,7 @@ class LocalModel:
         except BaseException:
             runner.close()
             raise
-        self.prepare()
+        self._prepare_later()
         return runner
 
     def _runner(self, source: VersionSource) -> Runner:
@@ -197,12 +199,20 @@ class LocalModel:
         except VersionCorrupt:
             return None
 
+    def _prepare_later(self) -> None:
+        """Start the next spare worker when the version that was loaded has answered, since its imports take a core."""
+        later = threading.Timer(SPARE_AFTER_S, self.prepare)
+        later.daemon = True
+        later.start()
+
     def prepare(self) -> None:
         with self._lock:
-            if self._spare is None and self._settings.vllm is None:
+            if self._spare is None and self._settings.vllm is None and not self._closed:
                 self._spare = WorkerProcess(self._options.kinds, self._options.hang_s)
 
     def close(self) -> None:
+        with self._lock:
+            self._closed = True
         if (spare := self._take_spare()) is not None:
             spare.end(1.0)
         with self._lock:

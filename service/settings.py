@@ -158,7 +158,7 @@ class EngineSettings(Group):
     """Largest difference, in nats, between a version's recorded fingerprint and the loaded weights. None chooses by the
     precision."""
     poll_s: float = Field(0.2, gt=0)
-    """Seconds between two checks of the store for what the learner did."""
+    """Seconds until the store is read again where nothing seems to have changed in it; a change is seen at once."""
 
 
 class ServeSettings(Settings):

@@ -67,18 +67,18 @@ class OpenVinoEngine:
         }
         if options.threads:
             properties["INFERENCE_NUM_THREADS"] = options.threads
-        self._folder = lambda: ir_of(source, options.quantize)
+        self._folder = lambda: ir_of(source, options)
         self._load = lambda: genai.ContinuousBatchingPipeline(str(self._folder()), scheduler, "CPU", properties)
         try:
             self._pipeline = self._load()
         except RuntimeError:  # perhaps a crash or a full disk damaged the cached files: write them again
-            discard(source, options.quantize)
+            discard(source, options)
             self._pipeline = self._load()
         self._compile = lambda: ov.Core().compile_model(str(self._folder() / MODEL), "CPU", properties)
         self._forward = Forward(self._compile)
         self._handles: dict[str, tuple[Any, frozenset[int]]] = {}
         self._numbers = 0
-        self._digest, self._quantize = source.digest, options.quantize
+        self._digest, self._options = source.digest, options
         self.tokens = 0
 
     @property
@@ -203,7 +203,7 @@ class OpenVinoEngine:
         Raises as loading does. Then nothing is loaded, and the process is of no more use.
         """
         if source.digest != self._digest:
-            self._folder = lambda: ir_of(source, self._quantize)
+            self._folder = lambda: ir_of(source, self._options)
             self._digest, self._pipeline, self._forward = source.digest, None, Forward(self._compile)
             self._pipeline = self._load()
         return True

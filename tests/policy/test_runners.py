@@ -591,12 +591,13 @@ def test_one_callers_mistake_does_not_end_the_others(runner: RunnerProcess, capl
 def test_the_cache_keeps_the_versions_used_last(models: Callable[[str], Path], tmp_path: Path) -> None:
     from policy.openvino_versions import KEPT, ir_of
 
-    cache = tmp_path / "cache"
+    cache, adapter = tmp_path / "cache", tiny_adapter(models("llama"), tmp_path / "adapter")
+    source = source_of(models("llama"), cache, adapter=adapter)
     made = []
     for number in range(KEPT + 2):
-        made.append(ir_of(replace(source_of(models("llama"), cache), digest=f"{number:032d}"), "none"))
+        made.append(ir_of(replace(source, digest=f"{number:032d}"), RunnerOptions()))
         os.utime(made[-1], (number, number))
-    ir_of(replace(source_of(models("llama"), cache), digest=f"{KEPT + 1:032d}"), "none")
+    ir_of(replace(source, digest=f"{KEPT + 1:032d}"), RunnerOptions())
     left = sorted(cache.iterdir())
     assert len(left) == KEPT
     assert made[-1] in left
@@ -617,7 +618,7 @@ def test_the_cache_keeps_neither_old_files_nor_what_dead_workers_left(
         (folder / "file").write_text("x")
     for name in (f"{'1' * 32}-f16.gguf", f".{'1' * 32}-q8_0.gguf.{dead.pid}", "anchors-1-2-3.safetensors"):
         (cache / name).write_text("x")
-    made = ir_of(source_of(models("llama"), cache), "none")
+    made = ir_of(source_of(models("llama"), cache), RunnerOptions())
     assert {path.name for path in cache.iterdir()} == {
         made.name,
         half[1].name,
