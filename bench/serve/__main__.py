@@ -85,6 +85,7 @@ class Bench:
 
     def __init__(self, group: str, servers: dict[str, Server], results: Results, context: int) -> None:
         self.group, self.servers, self.results, self.context = group, servers, results, context
+        self._commit = commit()
 
     def round(self, number: int, scenarios: Sequence[Scenario]) -> None:
         """Measure the cells of a round that are not there yet, in an order of its own."""
@@ -123,7 +124,7 @@ class Bench:
             "client_cpu": round(own / lasted, 4),
             "load_average": round(os.getloadavg()[0], 2),
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": commit(),
+            "commit": self._commit,
         }
 
 

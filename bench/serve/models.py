@@ -28,7 +28,7 @@ PROBE_TOKENS = 96
 def endless(name: str, work: Path) -> Path:
     """Return the folder of a model's copy that ends no answer, made if it is missing; `random-0.5b` is random."""
     source = resolve_model("smollm2" if name == RANDOM else name)
-    out = work / f"{name}-{model_digest(str(source))[:12]}-{LAYOUT}"
+    out = work / f"{Path(name).name}-{model_digest(str(source))[:12]}-{LAYOUT}"
     if not out.exists():
         temporary = out.with_name(f".{out.name}")
         shutil.rmtree(temporary, ignore_errors=True)

@@ -30,7 +30,7 @@ class Scenario:
         """Yield what is asked in each turn, given the answers before. No two numbers have a long text in common."""
         if not self.history:
             yield lambda _: [
-                Ask([{"role": "user", "content": _question(number, client)}], self.tokens, 1000 * number + client)
+                Ask([{"role": "user", "content": _question(100 * number + self.clients, client)}], self.tokens, 1000 * number + client)
                 for client in range(self.clients)
             ]
             return
