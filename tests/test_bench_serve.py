@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import httpx
 import pytest
@@ -21,11 +22,12 @@ from bench.serve.models import endless
 from bench.serve.processes import cpu_seconds, memory_mib
 from bench.serve.scenarios import SCENARIOS, Scenario
 from bench.serve.servers import HttpServer, Place, Server
-from tests.models import tiny_model
+from docs.benchmarks_page import table
+from docs.serving_section import picture, section
 from tests.served import free_port, serve
 
 FAKE = Path(__file__).with_name("fake_stream_server.py")
-FEW = (Scenario("1 stream", 1, 12), Scenario("4 streams", 4, 6), Scenario("second turn", 1, 4, history=100))
+FEW = (Scenario("1 stream", 1, 6), Scenario("4 streams", 4, 4), Scenario("second turn", 1, 2, history=100))
 CHILD = "import time; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass\nb = b'x' * 2**26; input()"
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}])"
 
@@ -77,27 +79,30 @@ def measured(folder: Path, servers: dict[str, Server], rounds: int = 2) -> Resul
 
 
 def test_known_delays_give_the_known_ratio_and_processor_time(tmp_path: Path) -> None:
-    with fake(10) as fast, fake(30, burn_ms=10) as slow:
+    with fake(15) as fast, fake(65, burn_ms=10) as slow:
         measured(tmp_path, {"attune fast": fast, "slow": slow})
     kept = json.loads((tmp_path / "serve.json").read_text())
     assert len(kept["cells"]) == 2 * 2 * len(FEW)
     for cell in kept["cells"]:
-        least = 10 if cell["server"] == "attune fast" else 40
-        assert cell["gap_ms"]["min"] >= 0.5 * least  # two may come at once where the reader was late
-        assert cell["first_ms"]["min"] >= least
-        assert cell["tokens"] == cell["chunks"] == {"1 stream": 12, "4 streams": 24, "second turn": 8}[cell["scenario"]]
+        least_ms = 15 if cell["server"] == "attune fast" else 75
+        tokens, of_one = {"1 stream": (6, 6), "4 streams": (16, 4), "second turn": (4, 4)}[cell["scenario"]]
+        assert cell["tokens"] == cell["chunks"] == tokens
+        assert 1000 * cell["seconds"] >= of_one * least_ms
+        assert cell["tokens_per_s"] == pytest.approx(tokens / cell["seconds"], rel=0.01)
+        assert cell["first_ms"]["min"] >= least_ms
+        assert cell["gap_ms"]["max"] >= least_ms
         assert cell["memory_mib"] > 5
     for one in kept["ratios"]:
         assert one["rounds"] == 2
-        assert 1.5 < one["tokens_per_s"]["median"] < 16
-        assert one["first_ms"]["median"] < 0.7
-        assert one["cpu_ms_per_token"]["median"] < 0.5
+        assert 1.3 < one["tokens_per_s"]["median"] < 25  # 5 on a quiet machine
+        assert one["first_ms"]["median"] < 0.8
+        assert one["cpu_ms_per_token"]["median"] < 0.6
     burned = [cell["cpu_ms_per_token"] for cell in kept["cells"] if cell["server"] == "slow"]
-    assert all(9 <= cpu < 40 for cpu in burned)
+    assert all(7 <= cpu < 40 for cpu in burned)
 
 
 def test_our_service_is_as_fast_as_itself(tmp_path: Path) -> None:
-    model = endless(str(tiny_model(tmp_path / "tiny")), tmp_path)
+    model = endless("pocket-nano", tmp_path)
     with serve(tmp_path / "data", "--no-learner", "--engine.threads", "1", model=str(model)) as served:
         servers: dict[str, Server] = {
             name: HttpServer(served.process.pid, served.url, "attune") for name in ("attune one", "other")
@@ -107,9 +112,12 @@ def test_our_service_is_as_fast_as_itself(tmp_path: Path) -> None:
     assert len(kept["cells"]) == 2 * 2 * len(FEW)
     for one in kept["ratios"]:
         assert 0.1 < one["tokens_per_s"]["median"] < 10
-    assert all(cell["cpu_ms_per_token"] > 0 for cell in kept["cells"])
-    first, *_, last = (cell for cell in kept["cells"] if cell["scenario"] == "second turn")
-    assert first["prompt_tokens"] == last["prompt_tokens"] > 2 * 100
+    assert sum(cell["cpu_ms_per_token"] for cell in kept["cells"]) > 0
+    prompts: dict[tuple[str, int], set[int]] = {}
+    for cell in kept["cells"]:
+        prompts.setdefault((cell["scenario"], cell["round"]), set()).add(cell["prompt_tokens"])
+    assert all(len(counts) == 1 for counts in prompts.values())
+    assert min(prompts["second turn", 1]) > 2 * 100
 
 
 def test_a_bench_goes_on_where_it_ended(tmp_path: Path) -> None:
@@ -140,7 +148,7 @@ def test_each_round_begins_with_another_server(tmp_path: Path) -> None:
 
 
 def test_an_answer_that_ends_early_stops_the_bench(tmp_path: Path) -> None:
-    with pytest.raises(ServerFailed, match="11 tokens where 12 were asked for"):
+    with pytest.raises(ServerFailed, match="5 tokens where 6 were asked for"):
         measured(tmp_path, {"attune": Counting(short_by=1)})
     assert not (tmp_path / "serve.json").exists()
 
@@ -189,6 +197,26 @@ def test_ratios_are_of_the_same_round_with_median_least_and_most() -> None:
     assert (one["ours"], one["peer"], one["rounds"]) == ("attune x", "peer", 3)
     assert one["tokens_per_s"] == {"median": 1.0, "min": 0.5, "max": 3.0}
     assert one["first_ms"] == {"median": 1.0, "min": 1.0, "max": 1.0}
+
+
+def test_the_page_shows_the_better_of_our_runners_against_each_peer() -> None:
+    cells = [
+        {**cell(server, number, speed), "group": "pocket", "scenario": "8 streams", "memory_mib": 64.0}
+        for server, speed in (("attune a, f16", 10.0), ("attune b, f16", 20.0), ("llama.cpp, f16", 40.0))
+        for number in (1, 2, 3)
+    ]
+    for one in cells:
+        one["gap_ms"]["median"] = 1.0
+    numbers = {"cells": cells, "ratios": ratios(cells), "sampling": {"top_k": 40}}
+    text = section(numbers, "- Command: `x`", table)
+    assert "| 8 streams | `attune b, f16` | `llama.cpp, f16` | 0.50 (0.50 to 0.50) | 1.00 (1.00 to 1.00) |" in text
+    assert "| `attune a, f16` | `llama.cpp" not in text
+    assert text.count("| 8 streams | `attune a, f16` |") == 1
+    drawn = ElementTree.fromstring(picture(numbers))
+    bars = {float(bar.attrib["width"]): bar.attrib["class"] for bar in drawn.iter("{http://www.w3.org/2000/svg}rect")}
+    widths = sorted(bars)
+    assert [bars[width] for width in widths] == ["ours", "ours", "peer"]
+    assert widths[2] == pytest.approx(2 * widths[1], rel=0.01) == pytest.approx(4 * widths[0], rel=0.01)
 
 
 def test_processor_time_and_memory_are_those_of_the_whole_tree() -> None:

@@ -27,7 +27,7 @@ from bench.serve.cells import Results, numbers_of
 from bench.serve.models import SAMPLING, context_length, endless
 from bench.serve.processes import cpu_seconds, memory_mib
 from bench.serve.scenarios import SCENARIOS, Scenario, warm_up
-from bench.serve.servers import MOST_CLIENTS, SERVERS, Place, Server
+from bench.serve.servers import MOST_CLIENTS, ROOT, SERVERS, Place, Server
 from policy.cache import cache_folder
 
 GROUPS: dict[str, tuple[str, list[tuple[str, str]]]] = {
@@ -77,7 +77,7 @@ GROUPS: dict[str, tuple[str, list[tuple[str, str]]]] = {
     ),
 }
 SETTLE_S = 0.2  # after the last token: what a server does then belongs to the answer
-VLLM = ".venv-vllm/bin/python"
+VLLM = ROOT / ".venv-vllm" / "bin" / "python"
 
 
 class Bench:
@@ -182,20 +182,20 @@ def main() -> None:
     parser.add_argument("--servers", nargs="+", choices=SERVERS, default=list(SERVERS), help="only these")
     parser.add_argument("--without", nargs="+", choices=SERVERS, default=[], help="not these")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--vllm-python", default=VLLM, help="Python of the virtual environment with vLLM")
+    parser.add_argument("--vllm-python", type=Path, default=VLLM, help="Python of the virtual environment with vLLM")
     parser.add_argument("--out", type=Path, default=RESULTS / "serve.json")
     parser.add_argument("--threads", type=int, default=0, help="of each server, 1 on a busy machine; 0: its own choice")
     parser.add_argument("--work", type=Path, default=cache_folder() / "bench-serve", help="folder for copied models")
     given = parser.parse_args()
     results = Results(given.out, head(given.rounds, given.threads))
     scenarios = [one for one in SCENARIOS if not given.scenarios or one.name in given.scenarios]
-    left_out = {*given.without} | (set() if Path(given.vllm_python).exists() else {"vLLM"})
+    left_out = {*given.without} | (set() if given.vllm_python.exists() else {"vLLM"})
     for group in given.groups:
         model, servers = GROUPS[group]
         wanted = [one for one in servers if one[0] in given.servers and one[0] not in left_out]
         folder = endless(model, given.work)
         with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
-            place = Place(folder, Path(scratch), given.vllm_python, given.threads)
+            place = Place(folder, Path(scratch), str(given.vllm_python.absolute()), given.threads)
             bench = Bench(group, start(stack, wanted, place, results, group), results, context_length(folder))
             for number in range(1, given.rounds + 1):
                 bench.round(number, scenarios)

@@ -1,13 +1,12 @@
 """The weights that all servers get: copies of models that never end an answer by themselves.
 
 Then every answer has as many tokens as it may, on every server, whether or not that can ignore an end. In a copy the
-control tokens have the row of the embeddings that the model finds least likely of all. No sampling takes them then.
+tokens that end a turn have the row of the output layer that the model finds least likely. No sampling takes them then.
 The time that a token takes does not depend on the values of weights.
 """
 
 import json
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,12 @@ from policy.openvino_ir import write_ir
 
 RANDOM = "random-0.5b"
 SAMPLING = {"temperature": 0.8, "top_p": 0.95, "top_k": 40}
-LAYOUT = 2  # raise it when the copies are made in another way
+LAYOUT = 3  # raise it when the copies are made in another way
 KEPT = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
-PROBES = ("Tell me a long story about the sea.", "What is the capital of France?", "List ten animals.", "Hello!")
-PROBE_TOKENS = 96
+PROBES = ("Tell me a long story about the sea.", "What is the capital of France?", "Hello!", "Hello, harbor!")
+PROBE_TOKENS = 64
+TRIES = 5
+UNLIKELY = -9.0  # nats; top_p leaves such a token out
 
 
 def endless(name: str, work: Path) -> Path:
@@ -74,40 +75,53 @@ def _random_model(source: Path) -> Any:
 
 
 def _never_end(model: Any, tokenizer: Any) -> None:
-    """Give all control tokens the row of the output layer that is least likely, wherever the model is."""
+    """Give the control tokens that may end an answer a row of the output layer that is unlikely wherever the model is.
+
+    That changes the model a little, so it is looked at again. Raises RuntimeError where no row is unlikely enough.
+    """
     import torch
 
-    controls = sorted({*control_tokens(tokenizer).end_ids, *tokenizer.all_special_ids, *_added(tokenizer)})
-    with torch.no_grad():
-        rarest = _rarest_token(model, tokenizer, controls)
-        rows = model.get_output_embeddings().weight
-        rows[controls] = rows[rarest].clone()
+    prompts = [render_prompt(tokenizer, [{"role": "user", "content": probe}]) for probe in PROBES]
+    ends = sorted(_may_end(tokenizer, prompts))
+    rows = model.get_output_embeddings().weight
+    most = torch.full((rows.shape[0],), -torch.inf)
+    for _ in range(TRIES):
+        most = torch.maximum(most, _likeliest(model, prompts, ends))
+        others = most.clone()
+        others[ends] = torch.inf  # their rows change
+        with torch.no_grad():
+            rows[ends] = rows[others.argmin()].clone()
+        if _likeliest(model, prompts, ends)[ends].max() < UNLIKELY:
+            return
+    raise RuntimeError(f"after {TRIES} tries the model still ends answers; add to PROBES")
 
 
-def _added(tokenizer: Any) -> Iterable[int]:
-    return [number for number, token in tokenizer.added_tokens_decoder.items() if token.special]
+def _may_end(tokenizer: Any, prompts: list[list[int]]) -> set[int]:
+    """Return the control tokens but those that open a turn: without these the model would be another one."""
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    ends = set(control_tokens(tokenizer).end_ids)
+    return ends | ({*special, *tokenizer.all_special_ids} - {token for prompt in prompts for token in prompt})
 
 
-def _rarest_token(model: Any, tokenizer: Any, controls: list[int]) -> int:
-    """Return the token whose probability is at most the smallest, over answers in which no control token comes."""
+def _likeliest(model: Any, prompts: list[list[int]], ends: list[int]) -> Any:
+    """Return the largest log-probability (V,) of each token, over answers in which none of `ends` comes."""
     import torch
 
-    most = torch.full((model.get_output_embeddings().weight.shape[0],), -torch.inf)
-    for probe in PROBES:
-        prompt = torch.tensor([render_prompt(tokenizer, [{"role": "user", "content": probe}])])
+    found = []
+    for prompt in prompts:
+        ids = torch.tensor([prompt])
         torch.manual_seed(0)
         answer = model.generate(
-            prompt,
-            attention_mask=torch.ones_like(prompt),
+            ids,
+            attention_mask=torch.ones_like(ids),
             max_new_tokens=PROBE_TOKENS,
             do_sample=True,
-            suppress_tokens=controls,
-            pad_token_id=controls[0],
+            suppress_tokens=ends,
+            pad_token_id=ends[0],
         )
-        logps = model(input_ids=answer).logits[0, prompt.shape[1] - 1 :].log_softmax(-1)
-        most = torch.maximum(most, logps.max(0).values)
-    most[controls] = torch.inf  # their rows change
-    return int(most.argmin())
+        with torch.no_grad():
+            found.append(model(input_ids=answer).logits[0, len(prompt) - 1 :].log_softmax(-1).max(0).values)
+    return torch.stack(found).max(0).values
 
 
 def _describe_sampling(folder: Path) -> None:

@@ -29,8 +29,9 @@ class Scenario:
     def turns(self, number: int) -> "Iterator[Callable[[list[Answer]], list[Ask]]]":
         """Yield what is asked in each turn, given the answers before. No two numbers have a long text in common."""
         if not self.history:
+            about = 100 * number + self.clients
             yield lambda _: [
-                Ask([{"role": "user", "content": _question(100 * number + self.clients, client)}], self.tokens, 1000 * number + client)
+                Ask([{"role": "user", "content": _question(about, client)}], self.tokens, 100 * about + client)
                 for client in range(self.clients)
             ]
             return
