@@ -50,6 +50,7 @@ WIDTH, LABELS, COLUMN, BAR, ROW, TITLE = 980, 190, 190, 12, 21, 54
 def section(numbers: Numbers, origin: str, table: Callable[[Sequence[str], Sequence[Sequence[object]]], str]) -> str:
     """Return the section; `table` writes a Markdown table."""
     cells, sampling = numbers["cells"], ", ".join(f"{key} {value}" for key, value in numbers["sampling"].items())
+    idle, client = (max(cell[name] for cell in cells) for name in ("others_cpu", "client_cpu"))
     parts = [
         "## Serving beside other servers",
         f"""Every server gets the same weights: a copy in which no control token is ever sampled. So every answer has
@@ -57,7 +58,8 @@ as many tokens as it may. All servers of a table run at once, and idle ones wait
 The order changes with each round. Clients stream chat over HTTP ({sampling}), and the learner is off.
 The second turn is that of a conversation of about 1,800 tokens, or three quarters of a shorter context.
 CPU time is that of all of a server's processes. Memory is theirs too, with shared pages in parts (PSS).
-A cell is the median of the rounds. Brackets hold the least and the most.""",
+A cell is the median of the rounds. Brackets hold the least and the most.
+Meanwhile the idle servers together took at most {idle:.1%} of a processor, and the clients {client:.1%}.""",
         origin,
         "![Tokens per second of each server, and the wait for a second turn](pictures/serving.svg)",
     ]

@@ -199,9 +199,12 @@ def test_ratios_are_of_the_same_round_with_median_least_and_most() -> None:
     assert one["first_ms"] == {"median": 1.0, "min": 1.0, "max": 1.0}
 
 
+MORE = {"memory_mib": 64.0, "others_cpu": 0.012, "client_cpu": 0.034}
+
+
 def test_the_page_shows_the_better_of_our_runners_against_each_peer() -> None:
     cells = [
-        {**cell(server, number, speed), "group": "pocket", "scenario": "8 streams", "memory_mib": 64.0}
+        {**cell(server, number, speed), "group": "pocket", "scenario": "8 streams", **MORE}
         for server, speed in (("attune a, f16", 10.0), ("attune b, f16", 20.0), ("llama.cpp, f16", 40.0))
         for number in (1, 2, 3)
     ]
@@ -211,6 +214,7 @@ def test_the_page_shows_the_better_of_our_runners_against_each_peer() -> None:
     text = section(numbers, "- Command: `x`", table)
     assert "| 8 streams | `attune b, f16` | `llama.cpp, f16` | 0.50 (0.50 to 0.50) | 1.00 (1.00 to 1.00) |" in text
     assert "| `attune a, f16` | `llama.cpp" not in text
+    assert "1.2% of a processor, and the clients 3.4%" in text
     assert text.count("| 8 streams | `attune a, f16` |") == 1
     drawn = ElementTree.fromstring(picture(numbers))
     bars = {float(bar.attrib["width"]): bar.attrib["class"] for bar in drawn.iter("{http://www.w3.org/2000/svg}rect")}

@@ -16,7 +16,7 @@ import httpx
 
 from bench.serve.answers import Answer, Ask, ServerFailed
 from bench.serve.client import ask_at_once
-from bench.serve.models import SAMPLING, gguf_of, ir_of
+from bench.serve.models import SAMPLING, context_length, gguf_of, ir_of
 
 ROOT = Path(__file__).parents[2]
 START_S = 900.0  # on a busy machine vLLM's imports alone take minutes
@@ -24,6 +24,8 @@ POLL_S = 0.05
 END_S = 30.0
 SPINNING = ("OMP_", "GOMP_", "KMP_")  # how threads wait is each server's own choice
 MOST_CLIENTS = 32
+PAGES, BATCH = 64, 1024  # of transformers' server: pages of 256 tokens, and tokens of a step
+LONGEST = 4096  # tokens of a conversation that vLLM makes room for
 TOKENS = 12_288  # that llama.cpp's server holds for all clients: 32 of 200, beside a long conversation
 
 
@@ -49,7 +51,7 @@ class Place:
 
 @dataclass
 class HttpServer:
-    """A server with OpenAI's streaming chat."""
+    """A server with OpenAI's streaming chat. `fields` are more of a request's; None takes one away."""
 
     pid: int
     url: str
@@ -63,7 +65,8 @@ class HttpServer:
     def _body(self, asked: Ask) -> dict[str, Any]:
         stream = {"stream": True, "stream_options": {"include_usage": True}}
         limits = {"messages": asked.messages, "max_tokens": asked.max_tokens, "seed": asked.seed}
-        return {"model": self.model, **limits, **SAMPLING, **stream, **self.fields}
+        body = {"model": self.model, **limits, **SAMPLING, **stream, **self.fields}
+        return {name: value for name, value in body.items() if value is not None}
 
 
 class BareServer:
@@ -135,8 +138,10 @@ def transformers_serve(weights: str, place: Place) -> Iterator[Server]:
     port, dtype = free_port(), {"f32": "float32", "bf16": "bfloat16"}[weights]
     command = [str(Path(sys.executable).with_name("transformers")), "serve", str(place.folder)]
     command += ["--continuous-batching", "--device", "cpu", "--dtype", dtype, "--host", "127.0.0.1"]
+    command += ["--cb-num-blocks", str(PAGES), "--cb-max-batch-tokens", str(BATCH)]  # else it takes most of the memory
     with _http([*command, "--port", str(port)], port, "/health", place) as pid:
-        yield HttpServer(pid, f"http://127.0.0.1:{port}", str(place.folder))
+        more = dict.fromkeys(("top_k", "stream_options"))  # it takes the first from the model, and always counts
+        yield HttpServer(pid, f"http://127.0.0.1:{port}", str(place.folder), more)
 
 
 @contextlib.contextmanager
@@ -144,7 +149,8 @@ def vllm(weights: str, place: Place) -> Iterator[Server]:
     """vLLM's server for processors, from a virtual environment of its own."""
     port, dtype = free_port(), {"f32": "float32", "bf16": "bfloat16"}[weights]
     command = [place.vllm_python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(place.folder)]
-    command += ["--dtype", dtype, "--max-model-len", "4096", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--max-model-len", str(min(LONGEST, context_length(place.folder)))]
+    command += ["--dtype", dtype, "--host", "127.0.0.1", "--port", str(port)]
     more = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     with _http(command, port, "/health", place, more) as pid:
         yield HttpServer(pid, f"http://127.0.0.1:{port}", str(place.folder), {"ignore_eos": True})
