@@ -192,8 +192,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="of each server, 1 on a busy machine; 0: its own choice")
     parser.add_argument("--work", type=Path, default=cache_folder() / "bench-serve", help="folder for copied models")
     given = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _end)  # so that the servers end too
+    for ending in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(ending, _end)  # so that the servers end too
     results = Results(given.out, head(given.rounds, given.threads))
     scenarios = [one for one in SCENARIOS if not given.scenarios or one.name in given.scenarios]
     left_out = {*given.without} | (set() if given.vllm_python.exists() else {"vLLM"})
