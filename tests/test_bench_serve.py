@@ -21,7 +21,7 @@ from bench.serve.cells import Results, ratios
 from bench.serve.models import endless
 from bench.serve.processes import cpu_seconds, memory_mib
 from bench.serve.scenarios import SCENARIOS, Scenario
-from bench.serve.servers import HttpServer, Place, Server
+from bench.serve.servers import HttpServer, Server, Surroundings
 from docs.benchmarks_page import table
 from docs.serving_section import picture, section
 from tests.served import free_port, serve
@@ -161,9 +161,9 @@ def test_servers_that_count_a_prompt_otherwise_are_not_compared(
         "llama.cpp": lambda *_: contextlib.nullcontext(Counting(prompt_tokens=8)),
     }
     monkeypatch.setattr(bench, "SERVERS", kinds)
-    place, wanted = Place(tmp_path, tmp_path), [("attune openvino", "f16"), ("llama.cpp", "f16")]
+    around, wanted = Surroundings(tmp_path, tmp_path), [("attune openvino", "f16"), ("llama.cpp", "f16")]
     with contextlib.ExitStack() as stack, pytest.raises(ServerFailed, match="other lengths"):
-        bench.start(stack, wanted, place, results_in(tmp_path), "tiny")
+        bench.start(stack, wanted, around, results_in(tmp_path), "tiny")
 
 
 def test_no_two_rounds_ask_the_same_and_a_second_turn_contains_the_first() -> None:
@@ -253,8 +253,8 @@ def test_a_stream_is_read_however_it_is_cut() -> None:
     whole = chunked(b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n', b'data: {"choices":[{"delta":{"con')
     whole += chunked(b'tent":"b"}}],"usage":{"completion_tokens":2,"prompt_tokens":3}}\n\ndata: [DONE]\n\n', b"")
     for size in (1, 7, 50, len(whole)):
-        pieces = [(float(at), (HEAD + whole)[at : at + size]) for at in range(0, len(HEAD + whole), size)]
-        answer = client._answer(0.0, pieces)
+        arrived = [(float(at), (HEAD + whole)[at : at + size]) for at in range(0, len(HEAD + whole), size)]
+        answer = client._answer(0.0, arrived)
         assert (answer.text, answer.tokens, answer.prompt_tokens) == ("ab", 2, 3)
         assert len(answer.arrivals) == 2
         assert size > 50 or answer.arrivals[0] < answer.arrivals[1]

@@ -28,7 +28,7 @@ from bench.serve.cells import Results, numbers_of
 from bench.serve.models import SAMPLING, context_length, endless
 from bench.serve.processes import cpu_seconds, memory_mib
 from bench.serve.scenarios import SCENARIOS, Scenario, warm_up
-from bench.serve.servers import MOST_CLIENTS, ROOT, SERVERS, Place, Server
+from bench.serve.servers import MOST_CLIENTS, ROOT, SERVERS, Server, Surroundings
 from policy.cache import cache_folder
 
 GROUPS: dict[str, tuple[str, list[tuple[str, str]]]] = {
@@ -139,15 +139,15 @@ def asked(server: Server, asks: Sequence[Ask], name: str) -> list[Answer]:
 
 
 def start(
-    stack: contextlib.ExitStack, wanted: Sequence[tuple[str, str]], place: Place, results: Results, group: str
+    stack: contextlib.ExitStack, wanted: Sequence[tuple[str, str]], around: Surroundings, results: Results, group: str
 ) -> dict[str, Server]:
     """Start and warm up servers; return them by name. Raises ServerFailed, also where prompts are not counted alike."""
     servers: dict[str, Server] = {}
     counted: dict[str, int] = {}
     for kind, weights in wanted:
         name, began = f"{kind}, {weights}", time.monotonic()
-        scratch = place.scratch / name.replace(" ", "-").replace(",", "")
-        servers[name] = stack.enter_context(SERVERS[kind](weights, replace(place, scratch=scratch)))
+        scratch = around.scratch / name.replace(" ", "-").replace(",", "")
+        servers[name] = stack.enter_context(SERVERS[kind](weights, replace(around, scratch=scratch)))
         ready_s = time.monotonic() - began
         asked(servers[name], warm_up(1), name)
         counted[name] = sum(answer.prompt_tokens for answer in asked(servers[name], warm_up(MOST_CLIENTS), name))
@@ -202,8 +202,8 @@ def main() -> None:
         wanted = [one for one in servers if one[0] in given.servers and one[0] not in left_out]
         folder = endless(model, given.work)
         with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
-            place = Place(folder, Path(scratch), str(given.vllm_python.absolute()), given.threads)
-            bench = Bench(group, start(stack, wanted, place, results, group), results, context_length(folder))
+            around = Surroundings(folder, Path(scratch), str(given.vllm_python.absolute()), given.threads)
+            bench = Bench(group, start(stack, wanted, around, results, group), results, context_length(folder))
             for number in range(1, given.rounds + 1):
                 bench.round(number, scenarios)
 

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 from bench.serve.answers import Answer, ServerFailed
 
 LIMIT_S = 900.0  # without a byte from any server
-PIECE = 1 << 16
+MOST_BYTES = 1 << 16
 
-Pieces = list[tuple[float, bytes]]  # what arrived, and when
+Arrived = list[tuple[float, bytes]]  # what arrived, and when
 
 
 def ask_at_once(url: str, path: str, bodies: Sequence[dict[str, Any]]) -> list[Answer]:
@@ -30,7 +30,7 @@ def ask_at_once(url: str, path: str, bodies: Sequence[dict[str, Any]]) -> list[A
     requests = [_request(address.netloc, path, body) for body in bodies]
     with selectors.DefaultSelector() as selector:
         began: list[float] = []
-        found: list[Pieces] = [[] for _ in bodies]
+        found: list[Arrived] = [[] for _ in bodies]
         for index, request in enumerate(requests):
             connection = socket.create_connection((address.hostname or "", address.port or 80), timeout=60)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -39,7 +39,7 @@ def ask_at_once(url: str, path: str, bodies: Sequence[dict[str, Any]]) -> list[A
             connection.setblocking(False)
             selector.register(connection, selectors.EVENT_READ, index)
         _read_all(selector, found)
-    return [_answer(began, pieces) for began, pieces in zip(began, found, strict=True)]
+    return [_answer(began, arrived) for began, arrived in zip(began, found, strict=True)]
 
 
 def _request(host: str, path: str, body: dict[str, Any]) -> bytes:
@@ -48,7 +48,7 @@ def _request(host: str, path: str, body: dict[str, Any]) -> bytes:
     return "\r\n".join([*head, f"Content-Length: {len(payload)}", "", ""]).encode() + payload
 
 
-def _read_all(selector: selectors.BaseSelector, found: list[Pieces]) -> None:
+def _read_all(selector: selectors.BaseSelector, found: list[Arrived]) -> None:
     """Read until each connection is closed."""
     while selector.get_map():
         ready = selector.select(LIMIT_S)
@@ -57,7 +57,7 @@ def _read_all(selector: selectors.BaseSelector, found: list[Pieces]) -> None:
         for key, _ in ready:
             connection = key.fileobj
             assert isinstance(connection, socket.socket)
-            data = connection.recv(PIECE)
+            data = connection.recv(MOST_BYTES)
             if data:
                 found[key.data].append((time.monotonic(), data))
             else:
@@ -65,12 +65,12 @@ def _read_all(selector: selectors.BaseSelector, found: list[Pieces]) -> None:
                 connection.close()
 
 
-def _answer(began: float, pieces: Pieces) -> Answer:
+def _answer(began: float, arrived: Arrived) -> Answer:
     """Return the answer that a stream holds. Raises ServerFailed."""
     arrivals: list[float] = []
     texts: list[str] = []
     usage: dict[str, int] = {}
-    for at, event in _events(pieces):
+    for at, event in _events(arrived):
         if "error" in event:
             raise ServerFailed(f"an error in the stream: {json.dumps(event['error'])[:300]}")
         usage = event.get("usage") or usage
@@ -84,26 +84,26 @@ def _answer(began: float, pieces: Pieces) -> Answer:
     return Answer(began, tuple(arrivals), usage["completion_tokens"], usage["prompt_tokens"], "".join(texts))
 
 
-def _events(pieces: Pieces) -> Iterator[tuple[float, dict[str, Any]]]:
+def _events(arrived: Arrived) -> Iterator[tuple[float, dict[str, Any]]]:
     """Yield the stream's events and when each was whole."""
     rest = b""
-    for at, data in _body(pieces):
+    for at, data in _body(arrived):
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
             if line.startswith(b"data:") and line[5:].strip() != b"[DONE]":
                 yield at, json.loads(line[5:])
 
 
-def _body(pieces: Pieces) -> Iterator[tuple[float, bytes]]:
+def _body(arrived: Arrived) -> Iterator[tuple[float, bytes]]:
     """Yield the parts of a response's body, without the marks of chunks. Raises ServerFailed for another status."""
-    whole, ends = b"".join(data for _, data in pieces), list(accumulate(len(data) for _, data in pieces))
+    whole, ends = b"".join(data for _, data in arrived), list(accumulate(len(data) for _, data in arrived))
     head, _, _ = whole.partition(b"\r\n\r\n")
     status = head.split(b"\r\n")[0].decode(errors="replace")
     if " 200" not in status:
         raise ServerFailed(f"{status or 'a closed connection'}: {whole[len(head) :][:300].decode(errors='replace')}")
     begin = len(head) + 4
     if b"transfer-encoding: chunked" not in head.lower():
-        for (at, data), end in zip(pieces, ends, strict=True):
+        for (at, data), end in zip(arrived, ends, strict=True):
             yield at, data[max(0, begin - (end - len(data))) :]
         return
     while begin < len(whole):
@@ -111,5 +111,5 @@ def _body(pieces: Pieces) -> Iterator[tuple[float, bytes]]:
         size = int(whole[begin:line].partition(b";")[0], 16)
         if size:
             end = line + 2 + size
-            yield pieces[bisect_left(ends, end)][0], whole[line + 2 : end]
+            yield arrived[bisect_left(ends, end)][0], whole[line + 2 : end]
         begin = line + 4 + size

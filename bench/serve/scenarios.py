@@ -35,11 +35,11 @@ class Scenario:
                 for client in range(self.clients)
             ]
             return
-        told = [{"role": "user", "content": f"{_tale(number, self.history)} Who was first?"}]
-        yield lambda _: [Ask(told, self.tokens, number)]
+        opening = [{"role": "user", "content": f"{_tale(number, self.history)} Who was first?"}]
+        yield lambda _: [Ask(opening, self.tokens, number)]
         yield lambda answers: [
             Ask(
-                [*told, {"role": "assistant", "content": answers[0].text}, {"role": "user", "content": "And then?"}],
+                [*opening, {"role": "assistant", "content": answers[0].text}, {"role": "user", "content": "And then?"}],
                 self.tokens,
                 number,
             )

@@ -40,7 +40,7 @@ class Server(Protocol):
 
 
 @dataclass(frozen=True)
-class Place:
+class Surroundings:
     """What a server gets: the model, a folder for what it writes, the Python that has vLLM, threads (0: its own)."""
 
     folder: Path
@@ -112,67 +112,67 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def attune(runner: str, weights: str, place: Place) -> Iterator[Server]:
+def attune(runner: str, weights: str, around: Surroundings) -> Iterator[Server]:
     """Our service with a runner, without the learner."""
-    port, flags = free_port(), ["--engine.runner", runner, "--engine.threads", str(place.threads)]
+    port, flags = free_port(), ["--engine.runner", runner, "--engine.threads", str(around.threads)]
     flags += [] if weights in ("f16", "f32") else ["--engine.quantize", weights]
-    command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--data", str(place.scratch / "data")]
-    with _http([*command, "--model", str(place.folder), "--no-learner", *flags], port, "/readyz", place) as pid:
+    command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--data", str(around.scratch / "data")]
+    with _http([*command, "--model", str(around.folder), "--no-learner", *flags], port, "/readyz", around) as pid:
         yield HttpServer(pid, f"http://127.0.0.1:{port}", "attune")
 
 
 @contextlib.contextmanager
-def llama_cpp(weights: str, place: Place) -> Iterator[Server]:
+def llama_cpp(weights: str, around: Surroundings) -> Iterator[Server]:
     """llama.cpp's server."""
     port, script = free_port(), Path(__file__).with_name("llama_server.py")
-    numbers = [str(number) for number in (port, MOST_CLIENTS, TOKENS, place.threads)]
+    numbers = [str(number) for number in (port, MOST_CLIENTS, TOKENS, around.threads)]
     with _http(
-        [sys.executable, str(script), str(gguf_of(place.folder, weights)), *numbers], port, "/health", place
+        [sys.executable, str(script), str(gguf_of(around.folder, weights)), *numbers], port, "/health", around
     ) as pid:
         yield HttpServer(pid, f"http://127.0.0.1:{port}", "llama.cpp", {"min_p": 0.0})
 
 
 @contextlib.contextmanager
-def transformers_serve(weights: str, place: Place) -> Iterator[Server]:
+def transformers_serve(weights: str, around: Surroundings) -> Iterator[Server]:
     """The server of transformers, with continuous batching."""
     port, dtype = free_port(), {"f32": "float32", "bf16": "bfloat16"}[weights]
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(place.folder)]
+    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(around.folder)]
     command += ["--continuous-batching", "--device", "cpu", "--dtype", dtype, "--host", "127.0.0.1"]
     command += ["--cb-num-blocks", str(PAGES), "--cb-max-batch-tokens", str(BATCH)]  # else it takes most of the memory
-    with _http([*command, "--port", str(port)], port, "/health", place) as pid:
+    with _http([*command, "--port", str(port)], port, "/health", around) as pid:
         more = dict.fromkeys(("top_k", "stream_options"))  # it takes the first from the model, and always counts
-        yield HttpServer(pid, f"http://127.0.0.1:{port}", str(place.folder), more)
+        yield HttpServer(pid, f"http://127.0.0.1:{port}", str(around.folder), more)
 
 
 @contextlib.contextmanager
-def vllm(weights: str, place: Place) -> Iterator[Server]:
+def vllm(weights: str, around: Surroundings) -> Iterator[Server]:
     """vLLM's server for processors, from a virtual environment of its own."""
     port, dtype = free_port(), {"f32": "float32", "bf16": "bfloat16"}[weights]
-    command = [place.vllm_python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(place.folder)]
-    command += ["--max-model-len", str(min(LONGEST, context_length(place.folder)))]
+    command = [around.vllm_python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(around.folder)]
+    command += ["--max-model-len", str(min(LONGEST, context_length(around.folder)))]
     command += ["--dtype", dtype, "--host", "127.0.0.1", "--port", str(port)]
     more = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-    with _http(command, port, "/health", place, more) as pid:
-        yield HttpServer(pid, f"http://127.0.0.1:{port}", str(place.folder), {"ignore_eos": True})
+    with _http(command, port, "/health", around, more) as pid:
+        yield HttpServer(pid, f"http://127.0.0.1:{port}", str(around.folder), {"ignore_eos": True})
 
 
 @contextlib.contextmanager
-def openvino_genai(weights: str, place: Place) -> Iterator[Server]:
+def openvino_genai(weights: str, around: Surroundings) -> Iterator[Server]:
     """OpenVINO GenAI in a process, without HTTP."""
     script = Path(__file__).with_name("bare_openvino.py")
     with _process(
-        [sys.executable, str(script), str(ir_of(place.folder, weights)), str(place.threads)], place, pipes=True
+        [sys.executable, str(script), str(ir_of(around.folder, weights)), str(around.threads)], around, pipes=True
     ) as process:
         assert process.stdout is not None
         if process.stdout.readline() != "ready\n":
-            raise ServerFailed(_last_lines(place))
-        yield BareServer(process, place.folder)
+            raise ServerFailed(_last_lines(around))
+        yield BareServer(process, around.folder)
 
 
-Start = Callable[[str, Place], contextlib.AbstractContextManager[Server]]
+Start = Callable[[str, Surroundings], contextlib.AbstractContextManager[Server]]
 SERVERS: dict[str, Start] = {
     **{
-        f"attune {runner}": lambda weights, place, runner=runner: attune(runner, weights, place)  # type: ignore[misc]
+        f"attune {runner}": lambda weights, around, runner=runner: attune(runner, weights, around)  # type: ignore[misc]
         for runner in ("llamacpp", "openvino", "transformers", "auto")
     },
     "llama.cpp": llama_cpp,
@@ -183,13 +183,15 @@ SERVERS: dict[str, Start] = {
 
 
 @contextlib.contextmanager
-def _http(command: list[str], port: int, path: str, place: Place, more: dict[str, str] | None = None) -> Iterator[int]:
+def _http(
+    command: list[str], port: int, path: str, around: Surroundings, more: dict[str, str] | None = None
+) -> Iterator[int]:
     """Run a server and wait until it answers 200 at `path`; give its process id. Raises ServerFailed."""
-    with _process(command, place, more=more) as process:
+    with _process(command, around, more=more) as process:
         deadline = time.monotonic() + START_S
         while not _answers(f"http://127.0.0.1:{port}{path}"):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise ServerFailed(f"{command[:4]} did not start:\n{_last_lines(place)}")
+                raise ServerFailed(f"{command[:4]} did not start:\n{_last_lines(around)}")
             time.sleep(POLL_S)
         yield process.pid
 
@@ -203,14 +205,14 @@ def _answers(url: str) -> bool:
 
 @contextlib.contextmanager
 def _process(
-    command: list[str], place: Place, *, pipes: bool = False, more: dict[str, str] | None = None
+    command: list[str], around: Surroundings, *, pipes: bool = False, more: dict[str, str] | None = None
 ) -> "Iterator[subprocess.Popen[str]]":
     """Run a process with its log in the scratch folder, and end it."""
-    place.scratch.mkdir(parents=True, exist_ok=True)
+    around.scratch.mkdir(parents=True, exist_ok=True)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(SPINNING)}
-    chosen = {"OMP_NUM_THREADS": str(place.threads)} if place.threads else {}
+    chosen = {"OMP_NUM_THREADS": str(around.threads)} if around.threads else {}
     pipe = subprocess.PIPE if pipes else None
-    with (place.scratch / "log").open("w") as log:
+    with (around.scratch / "log").open("w") as log:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -231,5 +233,5 @@ def _process(
             process.wait()
 
 
-def _last_lines(place: Place) -> str:
-    return (place.scratch / "log").read_text(errors="replace")[-2000:]
+def _last_lines(around: Surroundings) -> str:
+    return (around.scratch / "log").read_text(errors="replace")[-2000:]
