@@ -1,9 +1,13 @@
 """Writes docs/benchmarks.md from bench/results/*.json: `python docs/benchmarks_page.py`. A test holds it to them."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # it runs as a script too
+from docs.serving_section import PICTURE, picture, section
 
 Numbers = dict[str, Any]
 RESULTS = Path(__file__).parent.parent / "bench" / "results"
@@ -288,7 +292,13 @@ The ratio is the median of {numbers["rounds"]} rounds, with the least and the mo
 {table(("streams", "before, tokens/s", "now, tokens/s", "ratio"), rows)}"""
 
 
+def serve(numbers: Numbers) -> str:
+    """Return how fast answers come beside other servers."""
+    return section(numbers, origin(numbers), table)
+
+
 SECTIONS: dict[str, Callable[[Numbers], str]] = {
+    "serve": serve,
     "methods": methods,
     "learn": learn,
     "swap": swap,
@@ -310,5 +320,13 @@ def page() -> str:
     return "\n\n".join([HEAD.rstrip(), *sections]) + "\n"
 
 
+def serving_picture() -> str | None:
+    """Return the picture of the section on serving; None where nothing was measured."""
+    path = RESULTS / "serve.json"
+    return picture(json.loads(path.read_text())) if path.exists() else None
+
+
 if __name__ == "__main__":
     PAGE.write_text(page())
+    if (drawn := serving_picture()) is not None:
+        PICTURE.write_text(drawn)
