@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from policy.errors import PolicyError
+from policy.free_memory import available_memory
 from policy.hub import pinned_by
 from policy.model import model_digest, resolve_model
 from policy.versions import read_version
@@ -175,7 +176,10 @@ def _disk(settings: ServeSettings) -> str:
 
 
 def _memory(_: ServeSettings) -> str:
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
+    there = available_memory()
+    if there is None:
+        return "this system does not say how much is free"
+    free = there / GIB
     if free < ENOUGH_GIB / 2:
         raise CannotStart(f"only {free:.1f} GiB of memory are free")
     return f"{free:.1f} GiB free"

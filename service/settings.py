@@ -148,8 +148,9 @@ class EngineSettings(Group):
     takes transformers on CUDA and for models that neither can load."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Number format of the computation on a CPU."""
-    quantize: Literal["none", "q8_0", "q4_0", "q4_k"] = "none"
-    """Weights on a CPU: none (float16), q8_0 (half of that), q4_0 (a quarter) or q4_k (a quarter; llamacpp only).
+    quantize: Literal["none", "q8_0", "q4_0", "q4_k", "file"] = "none"
+    """Weights on a CPU: none (float16), q8_0 (half of that), q4_0 (a quarter), q4_k (a quarter; llamacpp only), or file
+    (llamacpp only: those of the GGUF file that the model came from, mapped as they are).
     docs/operating.md shows what they cost in quality."""
     adapters: Literal["auto", "merged", "shared"] = "auto"
     """Adapters in the transformers runner. merged is fastest: each version has weights of its own. shared keeps one

@@ -89,7 +89,8 @@ class GenerationRequest:
 class RunnerOptions:
     """How runners are built.
 
-    `precision` is float32 or bfloat16; `quantize` none, q8_0, q4_0 or q4_k; `kv_gib` the memory for keys and values.
+    `precision` is float32 or bfloat16; `quantize` none, q8_0, q4_0, q4_k or file (the weights of the
+    GGUF file that the model came from); `kv_gib` the memory for keys and values.
     With `threads` 0 the engine chooses. `max_batch` bounds the generations at once. `kinds` are the engines to try,
     best first; without any, those of the device. Without `keep_prompts` no number depends on earlier requests. A
     process without a sign of life for `hang_s` seconds, or in one step for `step_s`, is killed.

@@ -67,8 +67,8 @@ def reasons_against(folder: Path, options: RunnerOptions) -> dict[str, str]:
     """Return for each fast engine why it cannot run a model on this machine, "" where it can."""
     config = read_config(folder)
     found = {"openvino": reasons_against_openvino(config), "llamacpp": reasons_against_gguf(config)}
-    if options.quantize == "q4_k":
-        found["openvino"].append("it has no q4_k")
+    if options.quantize in ("q4_k", "file"):
+        found["openvino"].append(f"it has no weights of the kind {options.quantize}")
     for kind, package in (("openvino", "openvino_genai"), ("llamacpp", "xllamacpp")):
         if importlib.util.find_spec(package) is None:
             found[kind].append(f"the package {package} is not installed")

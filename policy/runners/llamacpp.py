@@ -14,6 +14,7 @@ import numpy as np
 from policy.array_sampler import likeliest, token_logps
 from policy.errors import UnsupportedModel
 from policy.gguf_files import adapter_gguf, base_gguf, merged_gguf
+from policy.gguf_folder import gguf_of
 from policy.gguf_shapes import context_of, head_size, reasons_against_gguf
 from policy.memory import is_small
 from policy.model import read_config, resolve_model
@@ -49,9 +50,8 @@ class LlamaCppEngine:
         if reasons := reasons_against_gguf(config):
             raise UnsupportedModel(f"llama.cpp cannot load this model: {'; '.join(reasons)}")
         self.context_length = context_of(config)
-        dtype = options.quantize if options.quantize != "none" else "f32" if is_small(folder, options) else "f16"
-        self._dtype = dtype
-        self._weights = Weights(*_files(source, folder, dtype))
+        self._options = options
+        self._weights = Weights(*_files(source, folder, options))
         self.vocabulary = self._weights.vocabulary
         self._shapes = _shapes(config, options, F32 if options.precision == "float32" else F16)
         self._llamas: list[Llama] = []
@@ -123,7 +123,7 @@ class LlamaCppEngine:
 
         Returns False for other weights. Raises UnsupportedModel.
         """
-        weights, adapter = _files(source, source.full or resolve_model(source.base), self._dtype)
+        weights, adapter = _files(source, source.full or resolve_model(source.base), self._options)
         if weights != self._weights.files[0]:
             return False
         if adapter != self._weights.files[1]:
@@ -166,15 +166,30 @@ class LlamaCppEngine:
                 yield rows
 
 
-def _files(source: VersionSource, folder: Path, dtype: str) -> tuple[Path, Path | None]:
+def _files(source: VersionSource, folder: Path, options: RunnerOptions) -> tuple[Path, Path | None]:
     """Return the GGUF files of a version: base weights and adapter, or merged weights and None."""
+    dtype = options.quantize if options.quantize != "none" else "f32" if is_small(folder, options) else "f16"
+    if dtype == "file":  # full and merged weights are in no file that somebody brought
+        dtype = "f16"
+        base = _own_file(folder) if source.full is None else base_gguf(folder, source.made, dtype)
+    else:
+        base = base_gguf(folder, source.cache if source.full is None else source.made, dtype)
     if source.adapter is None or source.full is not None:
-        return base_gguf(folder, source.cache if source.full is None else source.made, dtype), None
+        return base, None
     try:
         adapter = adapter_gguf(folder, source.adapter, source.made, source.digest)
     except UnsupportedModel:  # it changes what llama.cpp does not adapt, such as an output layer that is the embeddings
         return merged_gguf(folder, source.adapter, source.made, source.digest, dtype), None
-    return base_gguf(folder, source.cache, dtype), adapter
+    return base, adapter
+
+
+def _own_file(folder: Path) -> Path:
+    """Return the GGUF file that the model came from. Raises UnsupportedModel where there is none."""
+    path = gguf_of(folder)
+    if path is None:
+        lead = f"engine.quantize is file, but the model in {folder} came from no GGUF file, or that is gone"
+        raise UnsupportedModel(f"{lead}; name the file with --model, or choose q8_0")
+    return path
 
 
 def _shapes(config: dict[str, Any], options: RunnerOptions, kind: int) -> list[Shape]:

@@ -27,15 +27,27 @@ class Measured:
     rates: Mapping[str, Rates]
 
 
+# Medians of `policy.runners.calibration` with one thread, per second of CPU time instead of time, since the machine had
+# other work: two CPUs of an AMD EPYC with AVX-512, OpenVINO 2026.4.1 and xllamacpp 2026.10.11549.
 TABLE = (
     Measured(
         "pocket",
         5_600_000,
         "none",
-        "two CPUs with AVX-512",
+        "an x86 processor with AVX-512",
         {
-            "openvino": {"1 stream": 526.0, "8 streams": 1560.0, "32 streams": 2300.0, NEXT_TURN: 16.6},
-            "llamacpp": {"1 stream": 431.0, "8 streams": 630.0, "32 streams": 679.0, NEXT_TURN: 60.4},
+            "openvino": {"1 stream": 652.0, "8 streams": 1671.0, "32 streams": 2014.0, NEXT_TURN: 79.2},
+            "llamacpp": {"1 stream": 450.0, "8 streams": 583.0, "32 streams": 490.0, NEXT_TURN: 54.2},
+        },
+    ),
+    Measured(
+        "smollm2",
+        134_515_008,
+        "none",
+        "an x86 processor with AVX-512",
+        {
+            "openvino": {"1 stream": 49.0, "8 streams": 102.5, "32 streams": 134.5, NEXT_TURN: 10.7},
+            "llamacpp": {"1 stream": 52.7, "8 streams": 47.8, "32 streams": 38.9, NEXT_TURN: 4.28},
         },
     ),
 )

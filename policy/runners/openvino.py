@@ -40,8 +40,9 @@ class OpenVinoEngine:
         import openvino as ov
         import openvino_genai as genai
 
-        if options.quantize == "q4_k":
-            raise UnsupportedModel("OpenVINO runs no q4_k; set engine.quantize to q4_0, or engine.runner to llamacpp")
+        if options.quantize in ("q4_k", "file"):
+            lead = f"OpenVINO does not run weights of the kind {options.quantize}"
+            raise UnsupportedModel(f"{lead}; set engine.quantize to q4_0, or engine.runner to llamacpp")
         config = model_config(str(source.full or source.base))
         reasons = reasons_against_openvino(config)
         if reasons:
