@@ -14,8 +14,10 @@ from service.errors import Conflict, EngineFailed, NoMemory, VersionRefused
 from service.metrics import Metrics
 from service.settings import ServeSettings
 from service.version_trial import HELD, PASSED, TrialMonitor, Verdict
+from store.distrust import withdraw_learned
 from store.erasure import Erased, erase_rater
 from store.events import add_event
+from store.lineage import heir_of, learned_from
 from store.traffic import Traffic, current_traffic, end_canary, set_canary
 from store.versions import Version, get_version, live_version, roll_back, set_live, versions, withdraw
 
@@ -71,6 +73,20 @@ class TrafficControl:
                 self._engine.drop(version.number, "the version that answered was withdrawn")
             await asyncio.to_thread(self._remove_weights, erased.versions)
             return erased
+
+    async def withdraw_learned(self, rater_id: str, reason: str) -> tuple[list[Version], Version]:
+        """Withdraw what learned from a rater, and keep the rater out of learning; return it and what is live.
+
+        Raises UnknownRater, VersionRefused, EngineFailed; traffic then stays as it was.
+        """
+        async with self._changing:
+            heir = await self._records.read(
+                lambda db: heir_of(db, [version.number for version in learned_from(db, rater_id)])
+            )
+            await self._engine.load(heir.number)
+            done = await self._records.write(lambda db: withdraw_learned(db, rater_id, reason))
+            await self._route()
+            return done
 
     async def start(self) -> None:
         """Load what is live. A version that is not what was trained is rolled back, to the base model if need be.

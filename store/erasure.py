@@ -8,8 +8,8 @@ from sqlite_utils import Database
 
 from store.errors import UnknownRater
 from store.ids import now
-from store.traffic import current_traffic, end_canary
-from store.versions import Version, live_version, set_live, versions, withdraw
+from store.lineage import take_out, with_descendants
+from store.versions import Version
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,14 @@ def erase_rater(db: Database, rater_id: str) -> Erased:
         + ")",
         {"rater": rater_id},
     )
-    tainted = _tainted(db)
-    _move_live(db, tainted)
+    gone = db.query("SELECT DISTINCT version FROM feedback_of_version WHERE feedback_id IN (SELECT id FROM gone)")
+    tainted = with_descendants(db, {row["version"] for row in gone})
+    take_out(
+        db,
+        tainted,
+        live_reason="a person whose feedback made the version before was erased",
+        reason="it had learned from a person who was erased",
+    )
     num_feedback = db.table("gone").count
     for statement in _DELETIONS:
         db.execute(statement, {"rater": rater_id})
@@ -96,36 +102,3 @@ def _without_shares(record: dict[str, Any], rater_id: str) -> dict[str, Any]:
     if isinstance(raters := kept.get("raters"), dict):
         kept["raters"] = {name: share for name, share in raters.items() if name != rater_id}
     return kept
-
-
-def _tainted(db: Database) -> list[Version]:
-    """Return the versions that learned from the rows to delete, with their descendants, oldest first."""
-    direct = {
-        row["version"]
-        for row in db.query(
-            "SELECT DISTINCT version FROM feedback_of_version WHERE feedback_id IN (SELECT id FROM gone)"
-        )
-    }
-    found: dict[int, Version] = {}
-    for version in versions(db):  # parents come before their children
-        if version.number in direct or version.parent in found:
-            found[version.number] = version
-    return list(found.values())
-
-
-def _move_live(db: Database, tainted: list[Version]) -> None:
-    """Make the nearest clean ancestor live and withdraw the tainted versions; a canary loses its share."""
-    known, numbers = {version.number: version for version in versions(db)}, {version.number for version in tainted}
-    live = live_version(db)
-    heir = live
-    while heir.number in numbers and heir.parent is not None:
-        heir = known[heir.parent]
-    if heir.number != live.number:
-        set_live(db, heir.number, "a person whose feedback made the version before was erased")
-    if any(version.state in ("candidate", "canary", "live") for version in tainted):
-        db.execute("UPDATE learner_status SET attempted_seq = min(attempted_seq, ?)", [heir.watermark])
-    canary = current_traffic(db).canary  # None once live moved
-    for version in tainted:
-        if version.state not in ("withdrawn", "rejected"):
-            take_out = end_canary if version.number == canary else withdraw
-            take_out(db, version.number, "it had learned from a person who was erased")

@@ -31,6 +31,14 @@ def m004_retraction_frees_the_key(db: Database) -> None:
     )
 
 
+@migrations()
+def m005_whose_and_of_which(db: Database) -> None:
+    db.execute("CREATE INDEX feedback_of_rater ON feedback(rater_id)")
+    db.execute("CREATE INDEX comparisons_of_a ON comparisons(a_completion_id)")
+    db.execute("CREATE INDEX comparisons_of_b ON comparisons(b_completion_id)")
+    db.execute("CREATE INDEX versions_of_feedback ON feedback_of_version(feedback_id)")
+
+
 _FIRST_TABLES = """
 CREATE TABLE raters (
     id TEXT PRIMARY KEY, created_at TEXT NOT NULL, name TEXT NOT NULL DEFAULT '',

@@ -276,6 +276,21 @@ class Learner(Shown):
     detail: JsonObject
 
 
+class Proposal(Shown):
+    """What the service proposes for a rater whose trust is below a half: to withdraw these versions."""
+
+    withdraw: list[int]
+    live: int
+
+
+class Withdrawn(Shown):
+    """The versions that were withdrawn because they had learned from a rater, and the version that is live now."""
+
+    rater: str
+    versions: list[int]
+    live: int
+
+
 class Rater(Shown):
     """One person, and how far they are trusted."""
 
@@ -286,6 +301,7 @@ class Rater(Shown):
     quarantined: bool
     quarantined_at: str | None
     quarantine_reason: str | None
+    proposal: Proposal | None
     answers: int
     feedback: int
     retracted: int

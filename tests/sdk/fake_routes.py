@@ -226,6 +226,8 @@ def _add_raters(app: FastAPI, service: FakeState) -> None:
 
     @app.post("/v1/raters/{rater_id}/{order}")
     async def quarantine(rater_id: str, order: str) -> dict[str, Any]:
+        if order == "withdraw":
+            return {"rater": rater_id, "versions": [2], "live": 1}
         is_quarantined = order == "quarantine"
         service.quarantined = service.quarantined | {rater_id} if is_quarantined else service.quarantined - {rater_id}
         return service.rater(rater_id)

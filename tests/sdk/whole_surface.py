@@ -80,6 +80,8 @@ def sync_program() -> None:
         raters: list[attune.Rater] = client.raters()
         rater: attune.Rater = client.quarantine("spammer", reason="spam")
         rater = client.release(rater.id)
+        proposal: attune.Proposal | None = rater.proposal
+        withdrawn: attune.Withdrawn = client.withdraw(rater.id, reason="spam")
         erased: attune.Erased = client.erase(rater.id)
         talks: list[attune.Conversation] = list(client.conversations(limit=3))
         completions: tuple[attune.Completion, ...] = client.conversation(talks[0].id).completions
@@ -112,6 +114,8 @@ def sync_program() -> None:
             run,
             trigger,
             raters,
+            proposal,
+            withdrawn,
             erased,
         )
         print(completions, lines, imported, event, models, health)

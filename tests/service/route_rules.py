@@ -133,6 +133,7 @@ RULES = {
     "GET /v1/raters": Rule(ADMIN),
     "POST /v1/raters/{rater_id}/quarantine": Rule(ADMIN),
     "POST /v1/raters/{rater_id}/release": Rule(ADMIN),
+    "POST /v1/raters/{rater_id}/withdraw": Rule(ADMIN),
     "DELETE /v1/raters/{rater_id}": Rule(ADMIN),
     "GET /v1/export": Rule(ADMIN, query=lambda rows: "format=raw"),
     "POST /v1/import": Rule(ADMIN, body=lambda rows: []),

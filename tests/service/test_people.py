@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 
+from store.database import transaction
+from store.distrust import set_trust
 from store.ids import now
 from store.learner import learner_status, report_status, set_attempted, set_detail, take_orders
 from store.runs import Run, add_run, finish_run
@@ -159,6 +161,32 @@ def test_erasing_a_person_ends_the_trial_of_the_canary_that_learned_from_them(tm
             assert (current_traffic(db).live, current_traffic(db).canary) == (0, None)
             assert learner_status(db).attempted_seq == 0  # the others' feedback waits for learning again
         served.wait_for_state(served.add_candidate(), "canary")  # and the next candidate has its turn
+
+
+def test_what_learned_from_a_rater_who_is_not_trusted_is_proposed_and_withdrawn(served: Running) -> None:
+    body = {"completion_id": served.chat()["id"], "thumb": "down"}
+    given = served.http.post("/v1/feedback", json=body, headers={"X-Attune-Rater": "eve"}).json()
+    number = served.add_candidate()
+    with served.db() as db, transaction(db):
+        db.table("feedback_of_version").insert({"version": number, "feedback_id": given["id"]})
+    served.wait_for_state(number, "live")
+
+    def proposal() -> dict[str, Any] | None:
+        rows = served.http.get("/v1/raters").json()["data"]
+        found: dict[str, Any] | None = next(row["proposal"] for row in rows if row["id"] == "eve")
+        return found
+
+    assert proposal() is None
+    with served.db() as db, transaction(db):
+        set_trust(db, {"eve": 0.2})
+    assert proposal() == {"withdraw": [number], "live": 0}
+    done = served.http.post("/v1/raters/eve/withdraw", json={"reason": "spam"})
+    assert (done.status_code, done.json()) == (200, {"rater": "eve", "versions": [number], "live": 0})
+    assert served.chat()["model"] == "attune@0"
+    assert served.versions()[number]["state"] == "withdrawn"
+    assert proposal() is None
+    assert served.http.get("/v1/learner").json()["waiting"] == 0  # in quarantine
+    assert served.http.post("/v1/raters/nobody/withdraw").status_code == 404
 
 
 def test_conversations_are_listed_found_and_deleted(served: Running) -> None:

@@ -45,7 +45,7 @@ from attune._types.data_transfer import Imported
 from attune._types.feedback import Feedback, Tally
 from attune._types.learner import Learner, Run, Trigger
 from attune._types.monitoring import Event, Health
-from attune._types.raters import Erased, Rater
+from attune._types.raters import Erased, Proposal, Rater, Withdrawn
 from attune._types.versions import Check, Gate, Sample, Version
 
 __all__ = [
@@ -79,6 +79,7 @@ __all__ = [
     "Model",
     "NotFound",
     "Overloaded",
+    "Proposal",
     "Rater",
     "Record",
     "Retry",
@@ -99,6 +100,7 @@ __all__ = [
     "Unprocessable",
     "Usage",
     "Version",
+    "Withdrawn",
     "__version__",
     "track",
 ]
