@@ -260,7 +260,7 @@ class Loop:
         result.optimizer.write(optimizer_state_path(settings.data, version.number), version.digest)
         if result.rewards is not None:
             folder = next_reward_folder(settings.data)
-            result.rewards.write(folder, run.seed, run.settings, base_model=settings.model)
+            result.rewards.write(folder, run.seed, run.settings, base_model=settings.model, upto_seq=run.upto_seq)
         verdict = "passed" if version.passed else "; ".join(result.report["reasons"])
         log.info("%s: version %d, %s", run.id, version.number, verdict)
 

@@ -63,14 +63,19 @@ class RewardModel:
         """
         return lower_confidence_bound(self.scores(features), self.statistics, pessimism=pessimism, limit=limit)
 
-    def write(self, folder: Path, seed: int, settings: dict[str, Any], *, base_model: str) -> str:
-        """Write a version folder of kind `reward`, numbered by its name. Return its digest."""
+    def write(self, folder: Path, seed: int, settings: dict[str, Any], *, base_model: str, upto_seq: int) -> str:
+        """Write a version folder of kind `reward`, numbered by its name. Return its digest.
+
+        `upto_seq` is the seq of the last feedback that it may have learned from: erasing a person asks for it.
+        """
 
         def save(to: Path) -> None:
             values = (self.heads.weight.detach(), self.heads.initial, self.center, self.scale)
             tensors = {name: value.cpu().contiguous() for name, value in zip(TENSORS, values, strict=True)}
             save_file(tensors, to / "heads.safetensors")
-            (to / "reward.json").write_text(json.dumps({"format": FORMAT, "moments": list(self.statistics)}) + "\n")
+            (to / "reward.json").write_text(
+                json.dumps({"format": FORMAT, "moments": list(self.statistics), "upto_seq": upto_seq}) + "\n"
+            )
 
         return write_version(
             folder,

@@ -44,7 +44,8 @@ def train_reward_model(settings: LearnerSettings, file: Path | None) -> dict[str
     metrics["reward/ties"] = float(len(ties))
     folder = next_reward_folder(settings.data)
     recorded = settings.model_dump(mode="json", exclude={"data"})
-    digest = model.write(folder, settings.seed, recorded, base_model=settings.model)
+    upto_seq = max((example.seq for example in (*material.new, *material.ties)), default=0) if file is None else 0
+    digest = model.write(folder, settings.seed, recorded, base_model=settings.model, upto_seq=upto_seq)
     measured = _plain(calibration_of(model, resident, held_out, settings.token_budget)) if held_out else None
     return {"folder": str(folder), "digest": digest, **metrics, "held_out": measured}
 

@@ -324,6 +324,7 @@ class Erased(Shown):
     completions: int
     conversations: int
     versions: list[int]
+    rewritten: bool
 
 
 class Conversation(Shown):

@@ -58,14 +58,19 @@ async def withdraw(
 
 @router.delete("/v1/raters/{rater_id}")
 async def erase(request: Request, rater_id: str, caller: AdminCaller) -> dict[str, Any]:
-    """Erase a person: their rows, and the versions that learned from them. It cannot be undone."""
-    erased = await service_of(request).traffic.erase(rater_id)
+    """Erase a person: their rows, and the versions that learned from them. It cannot be undone.
+
+    The database is written anew, so that none of its files holds the rows. `rewritten` is false where that failed, such
+    as for a full disk; the log says why, and erasing anybody later does it.
+    """
+    erased, is_rewritten = await service_of(request).traffic.erase(rater_id)
     return {
         "rater": erased.rater_id,
         "feedback": erased.feedback,
         "completions": erased.completions,
         "conversations": erased.conversations,
         "versions": [version.number for version in erased.versions],
+        "rewritten": is_rewritten,
     }
 
 

@@ -131,7 +131,14 @@ def test_erasing_a_person_takes_the_versions_that_learned_from_them(served: Runn
             db.table("feedback_of_version").insert({"version": numbers[-1], "feedback_id": feedback_id})
         served.wait_for_state(numbers[-1], "live")
     erased = served.http.delete("/v1/raters/eva").json()
-    assert erased == {"rater": "eva", "feedback": 1, "completions": 1, "conversations": 1, "versions": numbers[1:]}
+    assert erased == {
+        "rater": "eva",
+        "feedback": 1,
+        "completions": 1,
+        "conversations": 1,
+        "versions": numbers[1:],
+        "rewritten": True,
+    }
     assert served.chat()["model"] == f"attune@{numbers[0]}"
     assert [served.versions()[number]["state"] for number in numbers] == ["live", "withdrawn", "withdrawn"]
     with served.db() as db:

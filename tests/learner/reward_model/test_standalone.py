@@ -66,7 +66,7 @@ def test_a_text_longer_than_the_context_is_not_scored(
 ) -> None:
     monkeypatch.setattr(NUM_STEPS, 5)
     model = trained(resident, long_over_short(20))
-    model.write(world.folder / "rewards" / "000001", 0, {}, base_model="tiny")
+    model.write(world.folder / "rewards" / "000001", 0, {}, base_model="tiny", upto_seq=0)
     assert len(scores_of(make_settings(), [("q", "x" * 400)])) == 1
     with pytest.raises(BadData, match=r"prompt and answer are 6\d\d tokens, and .* reads 512 at most"):
         scores_of(make_settings(), [("q", "a"), ("x" * 300, "y" * 300)])

@@ -60,6 +60,8 @@ class Withdrawn:
 class Erased:
     """What erasing a rater removed; `versions` lists the withdrawn versions, which had learned from them.
 
+    `rewritten`: the service's database was written anew, so that none of its files holds the deleted rows.
+
     >>> client.erase("spammer").rater
     'spammer'
     """
@@ -69,3 +71,4 @@ class Erased:
     feedback: int = 0
     completions: int = 0
     conversations: int = 0
+    rewritten: bool = True

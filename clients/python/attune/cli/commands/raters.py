@@ -86,3 +86,5 @@ def erase(
         gone = f"; withdrawn versions: {', '.join(map(str, erased.versions))}" if erased.versions else ""
         counts = f"{erased.feedback} feedback, {erased.completions} answers, {erased.conversations} conversations"
         print(f"erased {rater}: {counts}{gone}")
+        if not erased.rewritten:
+            print("the database still holds deleted rows: the service's log says why", file=sys.stderr)
