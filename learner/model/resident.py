@@ -16,6 +16,7 @@ from torch import Tensor
 from learner.errors import CannotLearn
 from learner.settings import LearnerSettings, learning_rate_for
 from policy.chat import load_tokenizer
+from policy.chat_template import TEMPLATE_FILE, read_template
 from policy.errors import first_line
 from policy.model import load_model, model_digest, resolve_device
 from policy.versions import read_version
@@ -116,6 +117,8 @@ class Resident:
             self.base.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
             return
+        if self.settings.chat_template is not None:  # the model's own is another, or none
+            (folder / TEMPLATE_FILE).write_text(read_template(self.settings.chat_template))
         # Else PEFT asks the hub for the base model's configuration.
         self.model.save_pretrained(folder, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # a model card full of "more information needed"
