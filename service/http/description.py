@@ -62,6 +62,7 @@ ANSWERS: Mapping[str, Answers] = {
     "POST /v1/completions": Answers(
         {JSON: models.TextCompletion, EVENTS: _CHUNKS.format("TextCompletion")}, OF_ANSWERS
     ),
+    "GET /v1/version": _json(models.Release),
     "GET /v1/models": _json(models.ModelNames),
     "GET /v1/models/{name}": _json(models.ModelName, 404),
     "POST /v1/feedback": _json(models.Feedback, 404, 409, status=201, others=(200,)),

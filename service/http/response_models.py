@@ -372,6 +372,14 @@ class ImportReport(Shown):
     errors: list[str]
 
 
+class Release(Shown):
+    """The release of the service, the last migration of its store, and its Python."""
+
+    version: str
+    schema_: str = Field(alias="schema")
+    python: str
+
+
 class Alive(Shown):
     """The process is alive."""
 

@@ -66,7 +66,10 @@ def test_without_the_extra_one_sentence_names_what_to_install(tmp_path: Path) ->
     block = "import sys; sys.modules['typer'] = None; sys.modules['rich'] = None\nfrom attune.cli import main\nmain()"
     done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "attune: the command needs two more packages; install them with: pip install 'attune[cli]'\n"
+    assert (
+        done.stderr
+        == "attune: the command needs two more packages; install them with: pip install 'attune-client[cli]'\n"
+    )
 
 
 def test_each_shell_gets_completions() -> None:

@@ -290,6 +290,10 @@ def _add_events_and_health(app: FastAPI, service: FakeState) -> None:
             fake_streams.events(service, int(resumed) if resumed else after), media_type="text/event-stream"
         )
 
+    @app.get("/v1/version")
+    async def version() -> dict[str, Any]:
+        return {"version": "0.1.0", "schema": "m003_readiness", "python": "3.13.1"}
+
     @app.get("/healthz")
     async def healthz() -> dict[str, Any]:
         return {"status": "ok"}

@@ -95,6 +95,7 @@ def sync_program() -> None:
         following.close()
         models: list[attune.Model] = client.models()
         health: attune.Health = client.health()
+        release: attune.ServiceVersion = client.service_version()
         tracked: openai.OpenAI = attune.track(
             openai.OpenAI(base_url=client.address.url + "/v1", api_key="none"), rater="alice"
         )
@@ -114,6 +115,7 @@ def sync_program() -> None:
             run,
             trigger,
             raters,
+            release,
             proposal,
             withdrawn,
             erased,

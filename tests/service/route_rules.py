@@ -101,6 +101,7 @@ RULES = {
     "GET /readyz": Rule(OPEN),
     "GET /metrics": Rule(OPEN),
     # what any key may see, without names
+    "GET /v1/version": Rule(ANY_KEY),
     "GET /v1/models": Rule(ANY_KEY),
     "GET /v1/models/{name}": Rule(ANY_KEY),
     "GET /v1/versions": Rule(ANY_KEY),

@@ -8,10 +8,12 @@ from typing import Any
 
 import httpx
 
-from store.database import transaction
+from service.installed import installed_release
+from store.database import schema_of, transaction
 from store.distrust import set_trust
 from store.ids import now
 from store.learner import learner_status, report_status, set_attempted, set_detail, take_orders
+from store.migrations import migrations
 from store.runs import Run, add_run, finish_run
 from store.traffic import current_traffic
 from tests.service.running import Running, running, wait_until
@@ -215,6 +217,14 @@ def test_models_are_listed_and_described(served: Running) -> None:
     assert [model.id for model in served.openai().models.list()] == ["attune", "attune@0", f"attune@{number}"]
     assert served.openai().models.retrieve("attune@0").id == "attune@0"
     assert served.http.get("/v1/models/gpt-4").status_code == 404
+
+
+def test_the_release_and_the_schema_are_told(served: Running) -> None:
+    shown = served.http.get("/v1/version").json()
+    assert set(shown) == {"version", "schema", "python"}
+    assert shown["version"] == installed_release()
+    with served.db() as db:
+        assert shown["schema"] == schema_of(db) == max(one.name for one in migrations._migrations)
 
 
 def test_health_metrics_docs_and_the_page(served: Running) -> None:

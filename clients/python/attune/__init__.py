@@ -44,7 +44,7 @@ from attune._types.conversations import Completion, Conversation
 from attune._types.data_transfer import Imported
 from attune._types.feedback import Feedback, Tally
 from attune._types.learner import Learner, Run, Trigger
-from attune._types.monitoring import Event, Health
+from attune._types.monitoring import Event, Health, ServiceVersion
 from attune._types.raters import Erased, Proposal, Rater, Withdrawn
 from attune._types.versions import Check, Gate, Sample, Version
 
@@ -88,6 +88,7 @@ __all__ = [
     "Sampling",
     "ServerError",
     "ServiceUnreachable",
+    "ServiceVersion",
     "Stream",
     "Tally",
     "Timeout",
