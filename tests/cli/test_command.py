@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from attune import __version__
 from attune.cli import app as command
 from tests.sdk.fake_service import FakeService
 
@@ -60,6 +61,11 @@ def test_help_brings_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     brought = set(done.stdout.rpartition("BROUGHT")[2].split())
     assert not brought & {"torch", "transformers", "numpy", "matplotlib", "fastapi", "openvino", "sqlite_utils"}
+
+
+def test_the_version_is_shown_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.run(["--version"]) == 0
+    assert capsys.readouterr() == (f"{__version__}\n", "")
 
 
 def test_without_the_extra_one_sentence_names_what_to_install(tmp_path: Path) -> None:
