@@ -21,7 +21,7 @@ import pytest
 from tests.served import ROOT, free_port
 
 SDK = ROOT / "clients" / "python"
-FOREIGN = ("attune", "attune-sdk")  # distributions of that name on the package index are somebody else's
+TAKEN = ("attune", "attune-sdk")  # distributions of that name on the package index are somebody else's
 SERVER, CLIENT = "attune-server", "attune-client"
 START_S = 120
 
@@ -40,7 +40,7 @@ def test_the_names_are_ours_and_the_server_wants_exactly_its_client() -> None:
         f"{CLIENT}[cli]=={client['version']}"
     ]
     names = {re.split(r"[^\w.-]", need)[0].lower() for need in server["dependencies"]}
-    assert not names & set(FOREIGN)
+    assert not names & set(TAKEN)
 
 
 def tracked() -> list[str]:

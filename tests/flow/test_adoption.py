@@ -14,7 +14,7 @@ NUM_CORRECTIONS = 24
 
 
 @pytest.mark.slow
-def test_another_base_model_learns_from_what_people_said_to_the_first(tmp_path: Path) -> None:
+def test_another_base_model_learns_from_the_feedback_on_the_first(tmp_path: Path) -> None:
     old, new = tmp_path / "old" / "data", tmp_path / "new" / "data"
     with serve(old, "--no-learner") as served, httpx.Client(base_url=served.url, timeout=60) as http:
         given = []

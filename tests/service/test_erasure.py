@@ -16,7 +16,7 @@ from store.runs import Run, add_run, finish_run
 from store.scrubbing import without_person
 from tests.service.running import Running
 
-EMAIL, WORDS = "ann.smith@example.com", "zebrafinch orchestra"
+EMAIL, PHRASE = "ann.smith@example.com", "zebrafinch orchestra"
 ANN = {"X-Attune-Rater": EMAIL}
 BOB = {"X-Attune-Rater": "bob@example.com"}
 
@@ -42,7 +42,7 @@ def rate(served: Running, headers: dict[str, str], text: str) -> str:
 def test_no_byte_of_an_erased_person_is_left(served: Running) -> None:
     for number in range(30):  # enough that pages of the database split, and leave copies
         rate(served, {"X-Attune-Rater": f"{number}@example.com"}, f"something else {number}")
-        given = rate(served, ANN, f"{WORDS} {number}")
+        given = rate(served, ANN, f"{PHRASE} {number}")
     bobs = rate(served, BOB, "hello")
     shares = {"raters": {EMAIL: {"share": 0.1, "trust": 0.5}, "bob@example.com": {"share": 0.9, "trust": 0.9}}}
     settings = {"trust": {"gold_raters": f"bob@example.com, {EMAIL}"}, "steps": 2}
@@ -62,14 +62,14 @@ def test_no_byte_of_an_erased_person_is_left(served: Running) -> None:
     served.http.post(f"/v1/versions/{clean}/promote", headers=ANN).raise_for_status()
     served.http.delete(f"/v1/feedback/{bobs}", headers=ANN).raise_for_status()
     served.http.post("/v1/raters/bob@example.com/quarantine", json={"reason": f"said {EMAIL}, twice"})
-    assert found_in(served.data, WORDS)
+    assert found_in(served.data, PHRASE)
     assert len(found_in(served.data, EMAIL)) >= 3
 
     report = served.http.delete(f"/v1/raters/{EMAIL}").json()
     assert report["feedback"] == 60
     assert report["versions"] == [tainted]
     assert report["rewritten"] is True
-    for needle in (EMAIL, "ann.smith", WORDS, "zebrafinch"):
+    for needle in (EMAIL, "ann.smith", PHRASE, "zebrafinch"):
         assert found_in(served.data, needle) == []
     assert found_in(served.data, "something else 7")
     with served.db() as db:
@@ -87,7 +87,7 @@ def test_a_database_that_cannot_be_written_anew_is_reported(served: Running, mon
     def full(folder: Path) -> bool:
         raise sqlite3.OperationalError("database or disk is full")
 
-    rate(served, ANN, WORDS)
+    rate(served, ANN, PHRASE)
     monkeypatch.setattr(traffic, "rewrite", full)
     report = served.http.delete(f"/v1/raters/{EMAIL}")
     assert (report.status_code, report.json()["rewritten"], report.json()["feedback"]) == (200, False, 2)
@@ -122,5 +122,5 @@ def test_reward_models_and_optimizer_states_that_learned_from_the_person_go(tmp_
         ('{"raters": {"J\\u00fcrgen": 1}}', "Jürgen", '{"raters": {}}'),
     ],
 )
-def test_an_id_goes_from_records_and_sentences_and_other_words_stay(text: str, rater: str, left: str) -> None:
+def test_an_id_goes_from_records_and_sentences_and_the_rest_stays(text: str, rater: str, left: str) -> None:
     assert without_person(text, rater) == left

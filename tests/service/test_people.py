@@ -219,7 +219,7 @@ def test_models_are_listed_and_described(served: Running) -> None:
     assert served.http.get("/v1/models/gpt-4").status_code == 404
 
 
-def test_the_release_and_the_schema_are_told(served: Running) -> None:
+def test_the_release_and_the_schema_are_shown(served: Running) -> None:
     shown = served.http.get("/v1/version").json()
     assert set(shown) == {"version", "schema", "python"}
     assert shown["version"] == installed_release()

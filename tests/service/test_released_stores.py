@@ -48,9 +48,7 @@ def everything(db: Database) -> dict[str, Any]:
         "feedback": [(row.id, row.kind, row.value, row.text, row.retracted_at is None) for row in list_feedback(db)],
         "learned": [row.id for row in feedback_to_learn(db, 0)],
         "waiting": count_to_learn(db, 0)[0],
-        "ids": [
-            (one.prompt_ids, one.completion_ids, one.logps) for one in map(partial(get_completion, db), ("c1", "c3"))
-        ],
+        "ids": [(one.prompt_ids, one.completion_ids, one.logps) for one in (local, elsewhere)],
         "comparison": get_comparison(db, "q1").b_completion_id,
         "conversations": [talk.title for talk in conversations(db, "ann")],
         "trust": get_rater(db, "ann").trust,

@@ -39,8 +39,8 @@ def test_trust_below_a_half_is_an_event_once_and_a_proposal(taught: Database) ->
         with transaction(taught):
             set_trust(taught, {"ann": 0.9, "bob": trust})
     assert proposals(taught) == {"bob": Proposal("bob", 0.2, [2, 3, 4], 1)}
-    told = [event.data for event in events_after(taught, 0) if event.kind == "rater.distrusted"]
-    assert told == [{"rater": "bob", "trust": trust, "versions": [2, 3, 4]} for trust in (0.4, 0.2)]
+    seen = [event.data for event in events_after(taught, 0) if event.kind == "rater.distrusted"]
+    assert seen == [{"rater": "bob", "trust": trust, "versions": [2, 3, 4]} for trust in (0.4, 0.2)]
 
 
 def test_what_learned_from_a_rater_is_withdrawn_with_its_descendants(taught: Database) -> None:
