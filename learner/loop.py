@@ -37,10 +37,10 @@ from learner.update import Updater
 from learner.update_result import UpdateResult
 from policy.errors import first_line
 from store.database import open_store
+from store.distrust import set_trust
 from store.feedback import count_to_learn
 from store.ids import new_id, now
 from store.learner import learner_status, orders_wait, set_attempted, set_detail, set_paused, take_orders
-from store.raters import set_trust
 from store.runs import Run, add_run, fail_run, finish_run, restart_run, runs, set_run_settings, unfinished_run
 from store.versions import ensure_base_version, get_version, live_version, passed_candidate
 

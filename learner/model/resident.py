@@ -21,7 +21,7 @@ from learner.model.sampler_choice import check_sampler
 from learner.model.scoring import Ids
 from learner.settings import LearnerSettings, learning_rate_for
 from policy.chat import end_ids, load_tokenizer
-from policy.chat_template import USUAL_ARGUMENTS
+from policy.chat_template import TEMPLATE_FILE, USUAL_ARGUMENTS, read_template
 from policy.errors import first_line
 from policy.model import load_model, model_digest, resolve_device, resolve_model
 from policy.thoughts import thought_marks
@@ -156,6 +156,8 @@ class Resident:
             self.base.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
             return
+        if self.settings.chat_template is not None:  # the model's own is another, or none
+            (folder / TEMPLATE_FILE).write_text(read_template(self.settings.chat_template))
         # Else PEFT asks the hub for the base model's configuration.
         self.model.save_pretrained(folder, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # a model card full of "more information needed"

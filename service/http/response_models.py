@@ -277,6 +277,21 @@ class Learner(Shown):
     detail: JsonObject
 
 
+class Proposal(Shown):
+    """What the service proposes for a rater whose trust is below a half: to withdraw these versions."""
+
+    withdraw: list[int]
+    live: int
+
+
+class Withdrawn(Shown):
+    """The versions that were withdrawn because they had learned from a rater, and the version that is live now."""
+
+    rater: str
+    versions: list[int]
+    live: int
+
+
 class Rater(Shown):
     """One person, and how far they are trusted."""
 
@@ -287,6 +302,7 @@ class Rater(Shown):
     quarantined: bool
     quarantined_at: str | None
     quarantine_reason: str | None
+    proposal: Proposal | None
     answers: int
     feedback: int
     retracted: int
@@ -309,6 +325,7 @@ class Erased(Shown):
     completions: int
     conversations: int
     versions: list[int]
+    rewritten: bool
 
 
 class Conversation(Shown):
@@ -354,6 +371,14 @@ class ImportReport(Shown):
     skipped: int
     already_here: int
     errors: list[str]
+
+
+class Release(Shown):
+    """The release of the service, the last migration of its store, and its Python."""
+
+    version: str
+    schema_: str = Field(alias="schema")
+    python: str
 
 
 class Alive(Shown):

@@ -228,6 +228,7 @@ class FakeState:
             "trust": 0.9,
             "agreement": 0.8,
             "quarantined": rater_id in self.quarantined,
+            "proposal": {"withdraw": [2], "live": 1} if rater_id == "spammer" else None,
         }
 
 

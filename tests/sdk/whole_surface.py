@@ -86,6 +86,8 @@ def sync_program() -> None:
         raters: list[attune.Rater] = client.raters()
         rater: attune.Rater = client.quarantine("spammer", reason="spam")
         rater = client.release(rater.id)
+        proposal: attune.Proposal | None = rater.proposal
+        withdrawn: attune.Withdrawn = client.withdraw(rater.id, reason="spam")
         erased: attune.Erased = client.erase(rater.id)
         talks: list[attune.Conversation] = list(client.conversations(limit=3))
         completions: tuple[attune.Completion, ...] = client.conversation(talks[0].id).completions
@@ -99,6 +101,7 @@ def sync_program() -> None:
         following.close()
         models: list[attune.Model] = client.models()
         health: attune.Health = client.health()
+        release: attune.ServiceVersion = client.service_version()
         tracked: openai.OpenAI = attune.track(
             openai.OpenAI(base_url=client.address.url + "/v1", api_key="none"), rater="alice"
         )
@@ -119,6 +122,9 @@ def sync_program() -> None:
             trigger,
             preparation,
             raters,
+            release,
+            proposal,
+            withdrawn,
             erased,
         )
         print(completions, lines, imported, event, models, health)

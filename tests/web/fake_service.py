@@ -217,11 +217,15 @@ def app_of(fake: Fake) -> FastAPI:
 
     @app.delete("/v1/feedback/{number}")
     async def take_back(number: str) -> Response:
+        _, named = fake.keys.get(number, ("", {"id": number}))
+        found = next((row for row in fake.feedback if row["id"] == named["id"]), None)
+        if found is None:
+            return refusal(404, f"there is no feedback {number!r}", "not_found")
         for row in fake.feedback:
-            if row["id"] == number:
+            if (row["completion_id"], row["kind"]) == (found["completion_id"], found["kind"]):
                 row["retracted_at"] = at()
-                fake.waiting = max(0, fake.waiting - 1)
-                fake.add_event("feedback", {"feedback_id": number, "kind": "retraction"})
+        fake.waiting = max(0, fake.waiting - 1)
+        fake.add_event("feedback", {"feedback_id": found["id"], "kind": "retraction"})
         return Response(status_code=204)
 
     @app.get("/v1/conversations")

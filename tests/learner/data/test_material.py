@@ -6,8 +6,9 @@ import pytest
 
 from learner.data.material import FeedbackRange, Material, material_of
 from store.database import transaction
+from store.distrust import set_trust
 from store.ids import now
-from store.raters import set_quarantine, set_trust
+from store.raters import set_quarantine
 from store.runs import Run
 from tests.learner.world import END, World
 
