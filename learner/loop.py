@@ -164,7 +164,7 @@ class Loop:
         upto_seq = count_to_learn(self.db, live.watermark)[2]
         if chosen.start == "retry":
             settings, extra, upto_seq = halved(settings), {RETRY_OF: last[0].id}, last[0].upto_seq
-        kept = _recorded(settings) | extra
+        kept = _recorded(settings) | {"tune_layers": self.resident.tuned_layers} | extra
         with transaction(self.db):
             items = count_to_learn(self.db, live.watermark)[0]
             run = Run(

@@ -230,8 +230,8 @@ class LearnerSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for training: auto, cpu or cuda."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format of the forward passes. auto is float32 on a CPU and bfloat16 autocast on a GPU. Adapters and
-    optimizer stay float32."""
+    """Number format of the forward passes. auto is bfloat16 autocast on a GPU, and on a CPU that multiplies bfloat16
+    where the model is above 25 million parameters per core; else float32. Adapters and optimizer stay float32."""
     nice: int = Field(0, ge=0, le=19)
     """CPU niceness of the learner. 0 competes with the service, and 19 yields most."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
@@ -242,6 +242,9 @@ class LearnerSettings(Settings):
     train on rollouts that a reward model scores. ilql is Q-learning over tokens."""
     tuning: Literal["lora", "full"] = "lora"
     """Weights to train: lora (adapters on all linear layers) or full (every weight)."""
+    tune_layers: int = Field(0, ge=0, le=1000)
+    """Upper layers whose weights are trained. What the layers below compute is kept during an update. 0 chooses: all on
+    a GPU, with a CPU core per 25 million parameters, and where tuning is full; else the upper third."""
     lora_rank: int = Field(16, ge=1, le=512)
     """Rank of new adapters. Adapters of the live version keep theirs."""
     steps: int = Field(60, ge=1, le=10_000)

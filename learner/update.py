@@ -18,6 +18,7 @@ from learner.model.anchors import Anchor, anchor_count, base_anchors, with_distr
 from learner.model.optimizer import optimizer_of, optimizer_state_path
 from learner.model.reference import Reference
 from learner.model.resident import Resident
+from learner.model.scoring import row_of
 from learner.publish import version_folder
 from learner.reward_model.trust import TrustEstimator, trust_in_force
 from learner.settings import ON_POLICY, LearnerSettings
@@ -91,6 +92,7 @@ class Updater:
         retention = anchors[::RETENTION_STRIDE]
         resident.become(version_folder(settings.data, parent) if parent else None, seed)
         live_weights = resident.weights()
+        resident.keep_lower([row_of(anchor.prompt_ids, anchor.completion_ids) for anchor in anchors])
         audit = self.reference.learn([*plan.trained, *plan.held_out], parent, seed)
         samples = self.samples(self._gate_prompts(plan, retention, settings), seed)
         optimizer = optimizer_of(resident, settings.optimizer)

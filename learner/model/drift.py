@@ -9,6 +9,8 @@ from learner.model.anchors import Anchor, stacked
 from learner.model.resident import Resident
 from learner.model.scoring import completion_logits, length_buckets
 
+LOGITS_BYTES = 128 * 2**20  # of one forward pass, in float32
+
 
 @torch.no_grad()
 def drift_per_completion(resident: Resident, recorded: Sequence[Anchor], budget: int) -> float:
@@ -17,6 +19,7 @@ def drift_per_completion(resident: Resident, recorded: Sequence[Anchor], budget:
     It is 0 where nothing is recorded. `budget` is the most tokens of one forward pass, padding included.
     """
     total = 0.0
+    budget = min(budget, max(1, LOGITS_BYTES // (4 * resident.vocab_size)))
     for group in length_buckets([anchor.num_tokens for anchor in recorded], budget):
         some = [recorded[index] for index in group]
         with resident.autocast():
