@@ -9,7 +9,7 @@ from learner.data.plan import Plan, plan_of
 from learner.data.weighting import FLIP_RATE, Scales, with_example_weights
 from learner.errors import BadSetting, Diverged
 from learner.gate.checks import checks_of, report_of
-from learner.gate.evidence import Samples, evidence_of, gate_prompts, samples_of
+from learner.gate.evidence import Samples, evidence_of, gate_prompts, num_samples, samples_of
 from learner.gate.skill_probes import SkillProbe, read_skill_probes, right_answers
 from learner.methods.guards import Guards
 from learner.methods.method_dispatch import MethodInputs, train_by_method
@@ -45,7 +45,8 @@ class Updater:
     def anchors(self) -> list[Anchor]:
         """Return the anchors; the first call makes them or reads the cache."""
         if self._anchors is None:
-            count = anchor_count(self.settings.anchors, self.resident.num_parameters)
+            resident = self.resident
+            count = anchor_count(self.settings.anchors, resident.num_parameters, is_small=resident.is_small)
             self._anchors = distributed.the_first(base_anchors(self.resident, self.settings.data / "cache", count))
         return self._anchors
 
@@ -125,7 +126,8 @@ class Updater:
         self, plan: Plan, retention: Sequence[Anchor], settings: LearnerSettings
     ) -> tuple[tuple[int, ...], ...]:
         longest = self.resident.context_length - settings.gate.max_tokens
-        return gate_prompts([*plan.held_out, *plan.trained], retention, settings.gate.num_samples, longest)
+        count = num_samples(settings.gate, is_small=self.resident.is_small)
+        return gate_prompts([*plan.held_out, *plan.trained], retention, count, longest)
 
     def _guards(self, plan: Plan, samples: Samples, settings: LearnerSettings) -> Guards:
         with self.resident.autocast():

@@ -80,9 +80,14 @@ def base_anchors(resident: Resident, cache: Path, count: int) -> list[Anchor]:
     return anchors
 
 
-def anchor_count(settings: AnchorSettings, num_parameters: int) -> int:
-    """Return how many anchors to make: `count`, or 256 for a small model, which samples them in seconds, else 64."""
-    return settings.count or (256 if num_parameters <= SMALL else 64)
+def anchor_count(settings: AnchorSettings, num_parameters: int, *, is_small: bool = True) -> int:
+    """Return how many anchors to make: `count`, or 256 for a small model, which samples them in seconds, else 64 or 32.
+
+    `is_small`: the model is, for this machine.
+    """
+    if settings.count or not is_small:
+        return settings.count or 32
+    return 256 if num_parameters <= SMALL else 64
 
 
 def anchors_per_step(settings: AnchorSettings) -> int:
