@@ -239,8 +239,9 @@ class LearnerSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for training: auto, cpu or cuda."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format of the forward passes. auto is bfloat16 autocast on a GPU, and on a CPU that multiplies bfloat16
-    where the model is above 25 million parameters per core; else float32. Adapters and optimizer stay float32."""
+    """Number format of the forward passes. auto is float32 on a CPU and bfloat16 autocast on a GPU. Above 25 million
+    parameters per CPU core auto lets a CPU that multiplies bfloat16 round the factors of products to it. Adapters and
+    optimizer stay float32."""
     nice: int = Field(0, ge=0, le=19)
     """CPU niceness of the learner. 0 competes with the service, and 19 yields most."""
     seed: int = Field(0, ge=0, le=2**31 - 1)

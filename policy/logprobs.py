@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from policy.errors import first_line
-from policy.head_logps import can_take, head_logps
+from policy.head_logps import Value, can_take, head_logps, head_values
 from policy.lower_layers import LowerLayers, attach, lower_layers_of
 from policy.row_layout import Layout, Row, lay_out, length_buckets
 from policy.shared_prefix_attention import SharedPrompts, is_worth_it
@@ -85,6 +85,21 @@ def response_logps(
     layout = lay_out(rows)
     logp, entropy, logits = _scored(model, layout, device, temperature, frozenset(want), chunk_bytes)
     return Packed(logp, layout.branch.to(device), count, entropy, logits)
+
+
+def token_values(model: torch.nn.Module, rows: Sequence[Row], value: Value) -> Tensor:
+    """Return a value (M,) of the logits that each completion token was drawn from, in one forward pass.
+
+    `value(logits, part)` gets the logits (m, V) of the tokens `part`, in order. It has a gradient where that is
+    enabled. Rows have one completion each.
+    """
+    layout = lay_out(rows)
+    source = layout.source.to(next(model.parameters()).device)
+    head, through = _hugging_face(model).get_output_embeddings(), LogitsOf(model)
+    hidden = _hidden_states(model, layout, source, through) if _is_in_parts(head, through, len(source)) else None
+    if hidden is None:
+        return value(_forward(model, layout, lambda states: states[source]), slice(None))
+    return head_values(hidden, head.weight, value, through.scale)
 
 
 @torch.no_grad()
@@ -201,9 +216,33 @@ def _scored(
     head = _hugging_face(model).get_output_embeddings()
     vocabulary = head.weight.shape[0]
     through = LogitsOf(model)
-    in_parts = through.is_plain and can_take(head) and "entropy" not in want and len(target) * vocabulary >= PARTS_FROM
-    if "logits" in want or (len(target) * vocabulary * 4 <= chunk_bytes and not in_parts):
-        return _reduced(_forward(model, layout, lambda hidden: hidden[source]), target, temperature, want)
+    in_parts = _is_in_parts(head, through, len(target)) and "entropy" not in want
+    at_once = "logits" in want or (len(target) * vocabulary * 4 <= chunk_bytes and not in_parts)
+    hidden = None if at_once else _hidden_states(model, layout, source, through)
+    if hidden is None:
+        return _reduced(_forward(model, layout, lambda states: states[source]), target, temperature, want)
+    if in_parts:
+        return head_logps(hidden, head.weight, target, through.scale / temperature), None, None
+    rows = max(1, chunk_bytes // (4 * vocabulary))
+
+    def reduced(states: Tensor, aims: Tensor) -> tuple[Tensor, Tensor | None]:
+        return _reduced(through(states), aims, temperature, want)[:2]
+
+    parts: list[tuple[Tensor, Tensor | None]] = [
+        checkpoint(reduced, states, aims, use_reentrant=False) if torch.is_grad_enabled() else reduced(states, aims)
+        for states, aims in zip(hidden.split(rows), target.split(rows), strict=True)
+    ]
+    entropies = [part[1] for part in parts if part[1] is not None]
+    return torch.cat([part[0] for part in parts]), torch.cat(entropies) if entropies else None, None
+
+
+def _is_in_parts(head: Any, through: LogitsOf, count: int) -> bool:
+    """Return whether the logits of `count` tokens are computed in parts: a frozen plain head, and many logits."""
+    return bool(through.is_plain and can_take(head) and count * len(head.weight) >= PARTS_FROM)
+
+
+def _hidden_states(model: torch.nn.Module, layout: Layout, source: Tensor, through: LogitsOf) -> Tensor | None:
+    """Return the states (M, d) that the head reads; None for a model that changes its logits in a way of its own."""
     whole: list[Tensor] = []
 
     def keep(hidden: Tensor) -> Tensor:
@@ -214,25 +253,11 @@ def _scored(
     with torch.no_grad():
         ours = through(whole[0][:1])
         apart = (ours.float() - first.float()).abs().max()
-    if not apart <= 1e-2 * (1.0 + first.abs().max()):
-        log.warning(
-            "%s changes its logits in a way of its own: they are computed all at once",
-            type(_hugging_face(model)).__name__,
-        )
-        return _reduced(_forward(model, layout, lambda hidden: hidden[source]), target, temperature, want)
-    if in_parts:
-        return head_logps(whole[0], head.weight, target, through.scale / temperature), None, None
-    rows = max(1, chunk_bytes // (4 * vocabulary))
-
-    def reduced(hidden: Tensor, aims: Tensor) -> tuple[Tensor, Tensor | None]:
-        return _reduced(through(hidden), aims, temperature, want)[:2]
-
-    parts: list[tuple[Tensor, Tensor | None]] = [
-        checkpoint(reduced, hidden, aims, use_reentrant=False) if torch.is_grad_enabled() else reduced(hidden, aims)
-        for hidden, aims in zip(whole[0].split(rows), target.split(rows), strict=True)
-    ]
-    entropies = [part[1] for part in parts if part[1] is not None]
-    return torch.cat([part[0] for part in parts]), torch.cat(entropies) if entropies else None, None
+    if apart <= 1e-2 * (1.0 + first.abs().max()):
+        return whole[0]
+    name = type(_hugging_face(model)).__name__
+    log.warning("%s changes its logits in a way of its own: they are computed all at once", name)
+    return None
 
 
 def _forward(model: torch.nn.Module, layout: Layout, chosen: Callable[[Tensor], Tensor]) -> Tensor:

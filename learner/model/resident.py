@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from learner.errors import CannotLearn
-from learner.model.cpu_formats import multiplies_bfloat16
+from learner.model.cpu_products import use_fast_products
 from learner.model.tuned_layers import first_tuned_layer, is_below, is_small_here, lowest_layer
 from learner.settings import LearnerSettings, learning_rate_for
 from policy.chat import load_tokenizer
@@ -73,8 +73,8 @@ class Resident:
         layers, self._layers_path = layers_and_path(self.base)
         self.num_layers = 0 if layers is None else len(layers)
         self.is_small = is_small_here(self.num_parameters, self.device.type)
-        # The weights stay float32 on a CPU: fingerprints and samples are as exact as the service's.
-        self._half |= settings.dtype == "auto" and not self.is_small and multiplies_bfloat16()
+        if settings.dtype == "auto" and not self.is_small:
+            use_fast_products()
         self._first = first_tuned_layer(
             settings.tune_layers, self.num_layers, is_small=self.is_small, tuning=settings.tuning
         )
@@ -183,8 +183,11 @@ class Resident:
                 with self.holding(self._base_weights):
                     yield self.model
             else:
-                with self.model.disable_adapter():
-                    yield self.model
+                try:
+                    with self.model.disable_adapter():
+                        yield self.model
+                finally:
+                    self._choose_trainable()  # PEFT lets all adapters carry gradients again
 
     def keep_lower(self, rows: Sequence[Row]) -> None:
         """Compute the base model's lower layers of these rows once and for all, as far as they are not kept yet."""
@@ -214,12 +217,15 @@ class Resident:
 
     def _train_upper_layers(self) -> None:
         """Let the weights of the trained layers alone carry gradients; keep what those below compute."""
+        self._choose_trainable()
+        self.lower = begin_at_layer(self.model, self._first)
+
+    def _choose_trainable(self) -> None:
         for name, parameter in self.model.named_parameters():
             adapted = self.settings.tuning == "full" or "lora_" in name
             if self.settings.tuning == "full" and self._first > 0:  # embeddings and norms stay as they are
                 adapted = re.search(rf"(?:^|\.){re.escape(self._layers_path)}\.", name) is not None
             parameter.requires_grad_(adapted and not is_below(name, self._layers_path, self._first))
-        self.lower = begin_at_layer(self.model, self._first)
 
     def _become_base(self, seed: int) -> None:
         if self.lower is not None:

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 import policy.head_logps as head_logps_module
 import policy.logprobs as logprobs
 from policy.head_logps import can_take, head_logps
-from policy.logprobs import response_logps
+from policy.logprobs import response_logps, token_values
 from policy.row_layout import Row
 from tests.models import tiny_config
 
@@ -62,3 +62,32 @@ def test_a_head_that_is_trained_or_adapted_is_left_to_autograd() -> None:
     assert can_take(head.requires_grad_(False))
     assert not can_take(torch.nn.Linear(4, 9).requires_grad_(False))
     assert not can_take(torch.nn.Sequential(head))
+
+
+def test_any_value_of_the_logits_is_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model: Any = AutoModelForCausalLM.from_config(tiny_config("llama"), dtype=torch.float64).eval()
+    model.get_output_embeddings().weight.requires_grad_(False)
+    model.get_input_embeddings().weight.requires_grad_(False)
+    rows = [Row([1, 4, 100, 5], [[110, 111, 112, 2]]), Row([1], [[150, 7]])]
+    other = torch.randn(6, 5, dtype=torch.float64)
+    sizes: list[int] = []
+
+    def value(logits: torch.Tensor, part: slice) -> torch.Tensor:
+        sizes.append(len(logits))
+        return (logits.log_softmax(-1)[:, :5] * other[part]).sum(-1)
+
+    def computed() -> tuple[torch.Tensor, list[torch.Tensor]]:
+        values = token_values(model, rows, value)
+        torch.autograd.backward(values.square().sum())
+        grads = [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
+        model.zero_grad()
+        return values.detach(), grads
+
+    whole, whole_grads = computed()
+    monkeypatch.setattr(logprobs, "PARTS_FROM", 1)
+    monkeypatch.setattr(head_logps_module, "PART_BYTES", 4 * 2 * model.config.vocab_size)
+    parts, grads = computed()
+    assert sizes == [6, 2, 2, 2]
+    torch.testing.assert_close(parts, whole)
+    torch.testing.assert_close(grads, whole_grads)
