@@ -279,6 +279,7 @@ class Loop:
             "trigger": {"items": trigger.feedback, "seconds": trigger.seconds, "min_items": trigger.min_feedback},
             "algorithm": settings.algorithm,
             "tuning": settings.tuning,
+            "tune_layers": self.resident.tuned_layers,
             "model": settings.model,
             "device": str(self.resident.device),
             "parameters": self.resident.num_parameters,

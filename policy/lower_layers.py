@@ -48,11 +48,14 @@ class LowerLayers:
         self._bytes = 0
 
     @torch.no_grad()
-    def pin(self, model: torch.nn.Module, rows: Sequence[Row], run: Run, batch: int = 16) -> None:
-        """Compute the states of these rows, in batches of `batch`, and keep them until the model goes."""
-        missing = [row for row in rows if any(key not in self._pinned for key in self._keys(row))]
-        for start in range(0, len(missing), batch):
-            self._pinned |= self._computed(model, missing[start : start + batch], run)
+    def pin(self, model: torch.nn.Module, rows: Sequence[Row], run: Run) -> None:
+        """Compute the states of these rows and keep them as long as the model.
+
+        Each row is computed alone, so its states are the same to the last bit whenever that happens.
+        """
+        for row in rows:
+            if not self._pinned.keys() >= set(self._keys(row)):
+                self._pinned |= self._computed(model, [row], run)
 
     @torch.no_grad()
     def states(self, model: torch.nn.Module, layout: Layout, run: Run) -> Tensor:
