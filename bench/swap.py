@@ -5,7 +5,8 @@
 It starts a service and keeps `streams` clients asking with mixed settings. Meanwhile it makes one version after the
 other live, as the learner does: a folder with an adapter, then a row that passed its gate. Afterwards torch (float32)
 scores every recorded answer token by token with the weights of the version that it names. It counts answers that do not
-fit their version, or that fit another one too.
+fit their version, or that fit another one too. It also measures the time from each publish to the first token of the
+new version, and counts what the runner wrote to its cache for it: a base model once, and a file for each version.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import itertools
 import json
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -54,6 +56,7 @@ ASKED = [
     "Spell the word house.",
     "What colour is the sky?",
 ]
+VERSION_FILE = re.compile(r"(adapter-|merged-)?[0-9a-f]{32}\b")  # in the cache: its name is the version's digest
 NEIGHBORS = 20  # answers of each version that are also scored with another one's weights
 TOLERANCE = 0.02  # nats per token between the runner's float16 weights and torch's float32
 SETTINGS: list[dict[str, Any]] = [
@@ -76,6 +79,8 @@ class Seen:
     ids: list[str] = field(default_factory=list)
     gaps: list[tuple[float, float]] = field(default_factory=list)
     first_s: list[tuple[float, float]] = field(default_factory=list)
+    swap_first_s: list[float] = field(default_factory=list)  # from publish to the first token of the new version
+    written: set[str] = field(default_factory=set)  # names that the runner's cache had after a swap
 
 
 async def client(http: httpx.AsyncClient, seen: Seen, stop: asyncio.Event, index: int) -> None:
@@ -222,6 +227,32 @@ class Publisher:
             set_verdict(db, number, True, {"passed": True, "checks": [], "reasons": []})
 
 
+async def live_at(db: Database, number: int) -> float:
+    """Wait until a version is live; return when it was."""
+    began = time.monotonic()
+    while live_version(db).number != number:
+        await asyncio.sleep(0.02)
+        if time.monotonic() - began > 120:
+            raise SystemExit(f"version {number} was not live after 120 s")
+    return time.monotonic()
+
+
+async def answered_at(http: httpx.AsyncClient, number: int) -> float:
+    """Ask again and again until a version answers; return when its first token came."""
+    body = {"model": "attune", "messages": [{"role": "user", "content": ASKED[0]}], "max_tokens": 2, "stream": True}
+    while True:
+        seen = Seen()
+        names = [name async for name in ask(http, body, seen)]
+        if names[0] == f"attune@{number}" and seen.first_s:
+            return seen.first_s[0][0]
+
+
+def cached(data: Path) -> set[str]:
+    """Return the names of what the runner keeps in the cache folder: models, adapters, ..."""
+    cache = data / "cache"
+    return {path.name for folder in (cache, cache / "llamacpp") if folder.is_dir() for path in folder.iterdir()}
+
+
 async def measure(
     url: str, db: Database, publisher: Publisher, digests: list[str], streams: int, steady_s: float
 ) -> tuple[Seen, Any]:
@@ -235,12 +266,11 @@ async def measure(
         for number, digest in enumerate(digests, 1):
             began = time.monotonic()
             publisher.announce(db, number, digest)
-            while live_version(db).number != number:
-                await asyncio.sleep(0.02)
-                if time.monotonic() - began > 120:
-                    raise SystemExit(f"version {number} was not live after 120 s")
-            windows.append((began, time.monotonic()))
-            await asyncio.sleep(0.5)
+            live, answered = await asyncio.gather(live_at(db, number), answered_at(http, number))
+            windows.append((began, live))
+            seen.swap_first_s.append(answered - began)
+            seen.written |= cached(publisher.data)
+            await asyncio.sleep(2.0)  # for the next spare worker
         stop.set()
         await asyncio.gather(*clients)
     return seen, (steady_until, windows)
@@ -271,7 +301,7 @@ def score_again(publisher: Publisher, completions: list[Completion]) -> dict[str
 
 
 @contextlib.contextmanager
-def service(data: Path, model: str, threads: int = 0) -> Any:
+def service(data: Path, model: str, threads: int = 0, runner: str = "auto") -> Any:
     """Run a service on a free port, with the learner off; give its URL and its process id."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -289,7 +319,7 @@ def service(data: Path, model: str, threads: int = 0) -> Any:
         model,
         "--no-learner",
     ]
-    command += ["--threads", str(threads)]
+    command += ["--engine.threads", str(threads), "--engine.runner", runner]
     process = subprocess.Popen(
         command, cwd=Path(__file__).parent.parent, env={**os.environ, "HF_HUB_OFFLINE": "1"}, stdout=subprocess.DEVNULL
     )
@@ -309,7 +339,7 @@ def service(data: Path, model: str, threads: int = 0) -> Any:
 
 
 def main() -> None:
-    """Measure once, print, and write bench/results/swap.json."""
+    """Measure once, print, and write bench/results/swap.json, for another model than the default swap_MODEL.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="pocket-nano")
     parser.add_argument("--swaps", type=int, default=50)
@@ -321,13 +351,14 @@ def main() -> None:
         default=0,
         help="CPU threads of each version's runner; 1 on a busy machine",
     )
+    parser.add_argument("--runner", default="auto", help="engine.runner of the service")
     parser.add_argument("--scale", type=float, default=0.2, help="size of the random adapters' entries")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         publisher = Publisher(data, asked.model, asked.scale)
         digests = [publisher.write(number) for number in range(1, asked.swaps + 1)]
-        with service(data, asked.model, asked.threads) as (url, _):
+        with service(data, asked.model, asked.threads, asked.runner) as (url, _):
             db = connect(data)
             seen, (steady_until, windows) = asyncio.run(
                 measure(url, db, publisher, digests, asked.streams, asked.steady)
@@ -342,11 +373,12 @@ def main() -> None:
         return any(began <= at <= ended + 0.5 for began, ended in windows)
 
     def spread(values: list[float]) -> dict[str, float]:
-        return {name: round(value * 1000, 2) for name, value in quantiles(values).items()}
+        return {name: round(value * 1000, 2) for name, value in quantiles(values).items()} if values else {}
 
     numbers = {
         "model": asked.model,
         "swaps": len(windows),
+        "runner": asked.runner,
         "streams": asked.streams,
         "threads": asked.threads,
         "answers": sum(seen.answers.values()),
@@ -362,10 +394,13 @@ def main() -> None:
         "swap_s": {
             name: round(value, 2) for name, value in quantiles([ended - began for began, ended in windows]).items()
         },
+        "publish_to_first_token_s": {name: round(value, 2) for name, value in quantiles(seen.swap_first_s).items()},
+        "base_models_written": sum(name.startswith("base-") for name in seen.written),
+        "versions_written": sum(bool(VERSION_FILE.match(name)) for name in seen.written),
         "load_average": os.getloadavg()[1],
     }
     print(json.dumps(numbers, indent=1))
-    record("swap", numbers)
+    record("swap" if asked.model == "pocket-nano" else f"swap_{asked.model}", numbers)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 LOOK_S = 0.2  # seconds between two looks at the store
 MOST_ATTEMPTS = 5  # at one run, before it counts as failed: something in it kills the process
 GIVE_UP_AFTER = 3  # failed runs in a row on the same feedback
-NOT_KEPT = {*SHARED, "nice"}  # settings of the process and not of a run, which another process may take up
+NOT_KEPT = {*SHARED, "nice", "sampler"}  # settings of the process and not of a run, which another process may take up
 
 
 class Loop:
@@ -82,6 +82,7 @@ class Loop:
         """Report that the learner is down. A second call changes nothing."""
         if not self._closed:
             self._closed = True
+            self.resident.sampler.close()
             self._heartbeat.close()
             self.db.close()
 

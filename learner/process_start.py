@@ -45,6 +45,7 @@ def check_start(settings: LearnerSettings) -> LearnerSettings:
 
     Returns the settings with the commit of a model of the hub.
     """
+    from learner.model.sampler_choice import check_sampler
     from policy.memory_check import check_training_memory
     from policy.model import resolve_model
     from store.database import check_folder
@@ -52,6 +53,7 @@ def check_start(settings: LearnerSettings) -> LearnerSettings:
     settings = with_model(settings)
     if settings.device != "cuda" and not GPU_DRIVER.exists():
         check_training_memory(settings.model, resolve_model(settings.model))
+    check_sampler(settings, resolve_model(settings.model))
     check_folder(settings.data)
     return settings
 

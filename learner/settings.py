@@ -242,6 +242,10 @@ class LearnerSettings(Settings):
     """Number format of the forward passes. auto is float32 on a CPU and bfloat16 autocast on a GPU. Above 25 million
     parameters per CPU core auto lets a CPU that multiplies bfloat16 round the factors of products to it. Adapters and
     optimizer stay float32."""
+    sampler: str = Field("auto", pattern=r"^(auto|torch|llamacpp|openvino|transformers|https?://.+)$")
+    """What samples rollouts, the gate's samples, anchors and answers to skill probes. torch does so in the learner's
+    process. llamacpp, openvino and transformers are runners in a process of their own, and a URL is that of a vLLM
+    server. auto is a runner for models from 50 million parameters on a CPU with lora, else torch."""
     nice: int = Field(0, ge=0, le=19)
     """CPU niceness of the learner. 0 competes with the service, and 19 yields most."""
     seed: int = Field(0, ge=0, le=2**31 - 1)

@@ -23,7 +23,7 @@ HALF_S = 3600.0  # seconds after which a temporary file was left by a dead worke
 
 def base_gguf(folder: Path, cache: Path, dtype: str) -> Path:
     """Return the file of a model folder's weights, written if it is missing. Raises UnsupportedModel."""
-    path = _folder(cache) / f"base-{_key(folder)}-{dtype}.gguf"
+    path = _folder(cache) / f"base-{weights_key(folder)}-{dtype}.gguf"
     if not path.exists():
         write_gguf(folder, None, path, dtype, no_tokenizer=True)
     return _used(path)
@@ -91,7 +91,7 @@ def _folder(cache: Path) -> Path:
     return folder
 
 
-def _key(folder: Path) -> str:
+def weights_key(folder: Path) -> str:
     """Return a key of a model's weights: names, sizes and times of its files, since digests of large ones take long."""
     files = [folder / "config.json", *weight_files(folder)]
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]

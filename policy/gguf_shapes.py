@@ -151,6 +151,14 @@ def more_tensors(config: dict[str, Any]) -> dict[str, Array]:
     return {"rope_freqs.weight": _llama3_divisors(config, rope)} if scaled == "llama3" else {}
 
 
+def frequency_divisors(config: dict[str, Any]) -> Array:
+    """Return by what each frequency of the rotary embedding is divided, shape (head size / 2,): 1 without scaling."""
+    rope = rope_of(config)
+    if rope.get("rope_type", rope.get("type")) == "llama3":
+        return _llama3_divisors(config, rope)
+    return np.ones(head_size(config) // 2, np.float32)
+
+
 def _llama3_divisors(config: dict[str, Any], rope: dict[str, Any]) -> Array:
     """Return by what Llama 3.1 divides each frequency: long waves by the factor, short ones by 1, others between."""
     size, base = head_size(config), float(config.get("rope_theta") or rope.get("rope_theta") or 10_000.0)

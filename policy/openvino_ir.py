@@ -1,13 +1,17 @@
-"""A version's weights as an OpenVINO model: GenAI converts our GGUF file, and two faults of the graph are fixed.
+"""A version's weights as an OpenVINO model: GenAI converts our GGUF file, and four faults of the graph are fixed.
 
 GenAI stores every constant as float16, also the frequencies of the rotary embedding. Those, the norms and the scalars
-are restored in float32. Its penalties move a logit towards zero, so a penalized token with a negative logit becomes
-likelier. Therefore SHIFT is added to every logit: it changes no probability, leaves none negative, and makes the
-penalty the subtraction of OpenAI's API.
+are restored in float32. It ignores how Llama 3.1 scales the frequencies, so they are written as they are scaled.
+Matrices are marked as compressed, or OpenVINO would expand them to float32 in memory.
+
+Its penalties move a logit towards zero, so a penalized token with a negative logit becomes likelier. Therefore SHIFT
+is added to every logit: it changes no probability, leaves none negative, and makes the penalty the subtraction of
+OpenAI's API.
 """
 
 import os
 import shutil
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ import numpy as np
 
 from policy.errors import UnsupportedModel
 from policy.gguf import write_gguf
-from policy.gguf_shapes import reasons_against_gguf, rope_of
+from policy.gguf_shapes import frequency_divisors, head_size, reasons_against_gguf, rope_of
 from policy.model import read_config
 from policy.weights import Array, model_tensors
 
@@ -28,10 +32,6 @@ def reasons_against_openvino(config: dict[str, Any]) -> list[str]:
     """Return why OpenVINO GenAI cannot load a model with this config.json; empty when it can."""
     if config["model_type"] not in MODEL_TYPES:
         return [f"its model_type {config['model_type']!r} is not one of {', '.join(MODEL_TYPES)}"]
-    rope = rope_of(config)
-    scaled = rope.get("rope_type", rope.get("type", "default"))
-    if scaled == "llama3":  # llama.cpp can
-        return [f"its rotary embedding is scaled ({scaled})"]
     return reasons_against_gguf(config)
 
 
@@ -53,6 +53,7 @@ def write_ir(base: Path, adapter: Path | None, out: Path, dtype: str = "f16") ->
         _raise_logits(model)
         ov.save_model(model, temporary / "exact.xml", compress_to_fp16=False)
         del model  # it has the file open that is removed next
+        _keep_compressed(temporary / "exact.xml")
         for name in ("weights.gguf", MODEL, MODEL.replace(".xml", ".bin")):
             (temporary / name).unlink()
         for suffix in ("bin", "xml"):
@@ -86,14 +87,15 @@ def _restore_float32(model: Any, base: Path) -> None:
     from openvino import opset13 as ops
 
     config = read_config(base)
-    head = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-    theta = float(config.get("rope_theta") or (config.get("rope_parameters") or {}).get("rope_theta") or 10000.0)
+    head, rope = head_size(config), rope_of(config)
+    theta = float(config.get("rope_theta") or rope.get("rope_theta") or 10000.0)
     frequencies = (theta ** (-np.arange(0, head, 2, dtype=np.float64) / head)).astype(np.float32)
     scalars = [np.array([value], np.float32) for value in (config["rms_norm_eps"], head**-0.5)]
     exact = {
         _key(values): values
-        for values in (frequencies, *scalars, *(tensor for _, tensor in model_tensors(base) if tensor.ndim == 1))
+        for values in (*scalars, *(tensor for _, tensor in model_tensors(base) if tensor.ndim == 1))
     }
+    exact[_key(frequencies)] = frequencies / frequency_divisors(config)
     restored = set()
     for node in model.get_ops():
         kind = node.get_output_element_type(0).get_type_name() if node.get_type_name() == "Constant" else ""
@@ -103,10 +105,11 @@ def _restore_float32(model: Any, base: Path) -> None:
         values = exact.get(_key(np.asarray(node.data))) if int(np.prod(shape)) == max(shape, default=1) else None
         if values is None:
             continue
-        restored.add(_key(values))
-        if kind == "f32":  # as it is in models with quantized matrices
-            continue
+        restored.add(_key(np.asarray(node.data)))
         wide = ops.constant(values.reshape(shape))
+        if kind == "f32":  # in models with quantized matrices
+            node.output(0).replace(wide.output(0))
+            continue
         for user in node.output(0).get_target_inputs():
             if user.get_node().get_type_name() == "Convert":
                 user.get_node().output(0).replace(wide.output(0))
@@ -114,6 +117,23 @@ def _restore_float32(model: Any, base: Path) -> None:
         raise UnsupportedModel(
             "the frequencies of the rotary embedding were not found in OpenVINO's graph, where they are float16 only"
         )
+
+
+def _keep_compressed(path: Path) -> None:
+    """Mark the conversion of float16 constants to float32 in a model's file as decompression.
+
+    Without the mark OpenVINO converts them when it compiles, and holds twice the memory.
+    """
+    tree = ElementTree.parse(path)
+    layers = {layer.get("id"): layer for layer in tree.iter("layer")}
+    for edge in tree.iter("edge"):
+        layer, data = layers[edge.get("to-layer")], layers[edge.get("from-layer")].find("data")
+        is_half = data is not None and data.get("element_type") == "f16"  # only constants have the attribute and edges
+        if layer.get("type") == "Convert" and is_half and layer.find("rt_info") is None:
+            marks = ElementTree.Element("rt_info")
+            ElementTree.SubElement(marks, "attribute", name="decompression", version="0")
+            layer.insert(1, marks)
+    tree.write(path, encoding="utf-8", xml_declaration=True)
 
 
 def _key(values: Array) -> bytes:

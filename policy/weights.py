@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,17 @@ EMBEDDINGS, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 _DTYPES = {"F32": np.float32, "F16": np.float16, "F64": np.float64}
 
 
-def read_tensors(path: Path) -> Iterator[tuple[str, Array]]:
-    """Yield (name, float32 array) of a safetensors file. numpy has no bfloat16, so its bits are shifted to float32."""
+def read_tensors(path: Path, wanted: Container[str] | None = None) -> Iterator[tuple[str, Array]]:
+    """Yield (name, float32 array) of a safetensors file, of all tensors or of those `wanted`.
+
+    numpy has no bfloat16, so its bits are shifted to float32.
+    """
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
     data = np.memmap(path, mode="r", offset=8 + size)
     for name, entry in header.items():
-        if name == "__metadata__":
+        if name == "__metadata__" or (wanted is not None and name not in wanted):
             continue
         begin, end = entry["data_offsets"]
         raw = data[begin:end]
@@ -64,6 +67,18 @@ def merged_tensors(base: Path, adapter: Path | None) -> Iterator[tuple[str, Arra
         yield name, _changed(weight, changes.pop(name, None))
     if shared is not None and HEAD in changes:
         yield HEAD, _changed(shared, changes.pop(HEAD))
+    if changes:
+        raise UnsupportedModel(f"the adapter in {adapter} changes {min(changes)}, which the base model does not have")
+
+
+def changed_tensors(base: Path, adapter: Path) -> Iterator[tuple[str, Array]]:
+    """Yield those of `merged_tensors` that the adapter changes; no others are read."""
+    changes = lora_changes(adapter)
+    wanted = {EMBEDDINGS if name == HEAD and read_config(base).get("tie_word_embeddings") else name for name in changes}
+    for shard in weight_files(base):
+        for name, weight in read_tensors(shard, wanted):
+            written = name if name in changes else HEAD
+            yield written, _changed(weight, changes.pop(written, None))
     if changes:
         raise UnsupportedModel(f"the adapter in {adapter} changes {min(changes)}, which the base model does not have")
 

@@ -31,6 +31,18 @@ def connect(folder: Path) -> Database:
         return Database(connection)
 
 
+def changes_mark(folder: Path) -> tuple[int, int]:
+    """Return a mark that differs after each write to the store: size and time of its write-ahead log.
+
+    Two writes within a few milliseconds may have the same mark, so readers look again after a while all the same.
+    """
+    try:
+        status = os.stat(folder / f"{FILE_NAME}-wal")
+    except OSError:  # a store that was just opened has none
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
 def open_store(folder: Path) -> Database:
     """Open the store in `folder`; make the folder, the file, and the tables and columns that are missing.
 

@@ -1,6 +1,6 @@
 """The cost of one update of 16 choices between answers of 64 tokens, by phase: this tree against another.
 
-    python -m bench.update [--model smollm2] [--rounds 2] [--before PATH] [--nice 0] [setting=value ...]
+    python -m bench.update [--model smollm2] [--rounds 2] [--before PATH] [setting=value ...]
 
 Each update runs in a process of its own on fresh weights. Those of the other tree, of the same model and choices, run
 in turns with those of this one. Anchors are there before. CPU seconds hardly depend on what else the machine does.
@@ -30,8 +30,7 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="another tree of the code")
     parser.add_argument("settings", nargs="*")
     asked = parser.parse_args()
-    trees = {"before": asked.before.resolve()} if asked.before else {}
-    trees["now"] = ROOT
+    trees = {"now": ROOT} | ({"before": asked.before.resolve()} if asked.before else {})
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in trees}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(asked.rounds):

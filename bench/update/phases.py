@@ -52,7 +52,8 @@ QUESTIONS = (
 class Stopwatch:
     """Seconds and CPU seconds by phase; those of an inner phase do not count for the outer one."""
 
-    def __init__(self) -> None:
+    def __init__(self, cpu_seconds: Callable[[], float]) -> None:
+        self._cpu_seconds = cpu_seconds
         self.found: dict[str, dict[str, float]] = {}
         self._inner: list[list[float]] = []
 
@@ -71,12 +72,13 @@ class Stopwatch:
 
         @functools.wraps(function)
         def run(*given: Any, **named: Any) -> Any:
-            began = (time.monotonic(), time.process_time())
+            began = (time.monotonic(), self._cpu_seconds())
             self._inner.append([0.0, 0.0])
             try:
                 return function(*given, **named)
             finally:
-                taken = [now - then for now, then in zip((time.monotonic(), time.process_time()), began, strict=True)]
+                ended = (time.monotonic(), self._cpu_seconds())
+                taken = [now - then for now, then in zip(ended, began, strict=True)]
                 inner = self._inner.pop()
                 if self._inner:
                     self._inner[-1] = [sum(pair) for pair in zip(self._inner[-1], taken, strict=True)]
@@ -113,14 +115,21 @@ def measured(model: str, choices: Path, data: Path, flags: dict[str, str]) -> di
     examples = _examples(resident, choices)
     updater = Updater(resident, settings)
     updater.anchors(), updater.skill_probes()
-    prepared = (time.monotonic(), time.process_time())
-    watch = Stopwatch()
+    beside = resident.sampler.cpu_seconds if hasattr(resident, "sampler") else float  # of its process
+
+    def cpu_seconds() -> float:
+        return time.process_time() + beside()
+
+    prepared = (time.monotonic(), cpu_seconds())
+    watch = Stopwatch(cpu_seconds)
     for phase, names in PHASES.items():
         for name in names:
             watch.wrap(phase, name)
     result = updater.update(Material(tuple(examples)), settings, lambda *_: None, parent=0, seed=7)
     resident.save(data / "saved")
-    ended = (time.monotonic(), time.process_time())
+    ended = (time.monotonic(), cpu_seconds())
+    if hasattr(resident, "sampler"):
+        resident.sampler.close()
     gains = next((check["value"] for check in result.report["checks"] if check["name"] == "held_out_gain"), None)
     return {
         "prepare_cpu_seconds": prepared[1] - began[1],
@@ -154,11 +163,12 @@ def _examples(resident: Any, choices: Path) -> list[Any]:
 
 def _sample(resident: Any, choices: Path) -> None:
     """Write two answers of exactly `TOKENS` tokens to each question."""
-    from learner.model.rollouts import sample_rollouts
+    from learner.model.rollouts import row_settings, sample_rollouts
     from policy.chat import render_prompt
 
     prompts = [render_prompt(resident.tokenizer, [{"role": "user", "content": text}]) for text in QUESTIONS]
-    rollouts = sample_rollouts(resident.model, [*prompts, *prompts], end_ids=(), max_tokens=TOKENS, seed=5)
+    settings = row_settings(2 * len(prompts), end_ids=(), max_tokens=TOKENS, seed=5)
+    rollouts = sample_rollouts(resident.model, [*prompts, *prompts], settings)
     sides = [(rollout.ids, rollout.logps) for rollout in rollouts]
     rows = [[prompt, sides[index], sides[index + len(prompts)]] for index, prompt in enumerate(prompts)]
     choices.write_text(json.dumps(rows))

@@ -23,10 +23,9 @@ from learner.data.prompt_files import Messages, model_file, read_prompts
 from learner.errors import BadSetting
 from learner.model.anchor_prompts import anchor_prompts
 from learner.model.resident import Resident
-from learner.model.rollouts import sample_rollouts
 from learner.model.scoring import completion_logits
 from learner.settings import AnchorSettings
-from policy.chat import end_ids, render_prompt
+from policy.chat import render_prompt
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -73,8 +72,7 @@ def base_anchors(resident: Resident, cache: Path, count: int) -> list[Anchor]:
         except Exception as error:  # half a file or another format: it is only a cache
             log.warning("anchors in %s cannot be read (%s); made again", path.name, error)
     with resident.as_base() as model, resident.autocast():
-        ends = end_ids(resident.tokenizer)
-        made = sample_rollouts(model, prompts, end_ids=ends, max_tokens=resident.settings.gate.max_tokens, seed=SEED)
+        made = resident.sample(prompts, max_tokens=resident.settings.gate.max_tokens, seed=SEED)
         anchors = with_distributions(model, [(rollout.prompt_ids, rollout.ids) for rollout in made])
     _write(path, anchors)
     return anchors

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,13 +17,17 @@ from torch import Tensor
 
 from learner.errors import CannotLearn
 from learner.model.cpu_products import use_fast_products
+from learner.model.rollouts import Rollout, row_settings
+from learner.model.sampler import Sampler, sampler_of
+from learner.model.sampler_choice import check_sampler
+from learner.model.scoring import Ids
 from learner.model.tuned_layers import first_tuned_layer, is_below, is_small_here, lowest_layer
 from learner.settings import LearnerSettings, learning_rate_for
-from policy.chat import load_tokenizer
+from policy.chat import end_ids, load_tokenizer
 from policy.errors import first_line
 from policy.logprobs import begin_at_layer, run_layout
 from policy.lower_layers import LowerLayers, layers_and_path
-from policy.model import load_model, model_digest, resolve_device
+from policy.model import load_model, model_digest, resolve_device, resolve_model
 from policy.row_layout import Row
 from policy.versions import read_version
 
@@ -52,8 +57,12 @@ class Resident:
     """
 
     def __init__(self, settings: LearnerSettings) -> None:
-        """Load the model. Raises CannotLearn for a model that cannot be trained here, and as `load_model` does."""
-        self.settings = settings
+        """Load the model. Raises CannotLearn for a model that cannot be trained here, and as `load_model` does.
+
+        Raises BadSetting for a sampler that cannot be used with it.
+        """
+        self.settings, self.folder = settings, resolve_model(settings.model)
+        check_sampler(settings, self.folder)
         self.tokenizer = load_tokenizer(settings.model, settings.chat_template, settings.chat_template_kwargs, day=DAY)
         self.base_digest = model_digest(settings.model)
         on_cuda = resolve_device(settings.device) == "cuda"
@@ -68,6 +77,10 @@ class Resident:
         self.num_parameters = sum(parameter.numel() for parameter in self.base.parameters())
         self.parent_digest = ""
         self.model: Any = self.base
+        self.is_base = False
+        """Whether it is the base model for a while (`as_base`)."""
+        self.origin: tuple[str, Path | None] = ("", None)
+        """The digest of the weights that `become` took on, and their version's folder; None for the base model's."""
         self._shape: Shape | None = None
         self._base_weights: Weights = {}
         layers, self._layers_path = layers_and_path(self.base)
@@ -85,6 +98,7 @@ class Resident:
             self._train_upper_layers()
         else:
             self._wrap(self._own_shape)
+        self.sampler: Sampler = sampler_of(self)
 
     @property
     def context_length(self) -> int:
@@ -133,6 +147,7 @@ class Resident:
         if folder is None:
             self._become_base(seed)
             self.parent_digest = self.base_digest
+            self.origin = (self.weights_digest(), None)
             return
         manifest = read_version(folder)
         if (manifest.kind == "full") != (self.settings.tuning == "full"):
@@ -146,6 +161,25 @@ class Resident:
         self.parent_digest = manifest.digest
         if self.lower is not None and (self._shape is None or self._shape.first < self._first):
             self.lower.weights = manifest.digest.encode()  # the version's own lower layers
+        self.origin = (self.weights_digest(), folder)
+
+    def weights_digest(self) -> str:
+        """Return the sha256 of the trainable weights as they are now."""
+        found = sha256()
+        for name, parameter in self.trainable():
+            found.update(name.encode())
+            found.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        return found.hexdigest()
+
+    def sample(
+        self, prompts: Sequence[Ids], *, max_tokens: int, seed: int, temperature: float = 1.0, top_p: float = 1.0
+    ) -> list[Rollout]:
+        """Return one completion per prompt, in order, from the weights as they are now; temperature 0 is greedy."""
+        ends = end_ids(self.tokenizer)
+        settings = row_settings(
+            len(prompts), end_ids=ends, max_tokens=max_tokens, seed=seed, temperature=temperature, top_p=top_p
+        )
+        return self.sampler.sample(prompts, settings)
 
     def save(self, folder: Path) -> None:
         """Write the weights as PEFT (lora) or transformers (full) load them."""
@@ -185,8 +219,10 @@ class Resident:
             else:
                 try:
                     with self.model.disable_adapter():
+                        self.is_base = True
                         yield self.model
                 finally:
+                    self.is_base = False
                     self._choose_trainable()  # PEFT lets all adapters carry gradients again
 
     def keep_lower(self, rows: Sequence[Row]) -> None:

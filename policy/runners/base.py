@@ -50,6 +50,7 @@ class VersionSource:
     """Where a version's weights are: the base model (name or folder), and an adapter or full weights if it is learned.
 
     `weights` are handles of base weights in another process (`policy.shared_weights`), b"" for a copy of its own.
+    Files that are made of learned weights go to `scratch`, and without one into the cache, where versions are kept.
     """
 
     number: int
@@ -59,6 +60,22 @@ class VersionSource:
     adapter: Path | None = None
     full: Path | None = None
     weights: bytes = b""
+    scratch: Path | None = None
+
+    @property
+    def made(self) -> Path:
+        """The folder for files that are made of these weights; the base model's are for all, and lie in the cache."""
+        return self.cache if self.scratch is None else self.scratch
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """One generation to start: see `Runner.submit`."""
+
+    request_id: str
+    prompt_ids: Sequence[int]
+    settings: SamplingSettings
+    on_delta: Callable[[TokenDelta], None]
 
 
 @dataclass(frozen=True)
@@ -67,8 +84,8 @@ class RunnerOptions:
 
     `precision` is float32 or bfloat16; `quantize` none, q8_0, q4_0 or q4_k; `kv_gib` the memory for keys and values.
     With `threads` 0 the engine chooses. `max_batch` bounds the generations at once. `kinds` are the engines to try,
-    best first; without any, those of the device. A process without a sign of life for `hang_s` seconds, or in one step
-    for `step_s`, is killed.
+    best first; without any, those of the device. Without `keep_prompts` no number depends on earlier requests. A
+    process without a sign of life for `hang_s` seconds, or in one step for `step_s`, is killed.
     """
 
     device: str = "cpu"
@@ -78,6 +95,7 @@ class RunnerOptions:
     threads: int = 0
     max_batch: int = 64
     kinds: tuple[str, ...] = ()
+    keep_prompts: bool = True
     hang_s: float = HANG_S
     step_s: float = STEP_S
 
@@ -102,6 +120,12 @@ class Runner(Protocol):
         """Start one generation. The ids of one answer's generations differ only after their last hyphen.
 
         Raises PromptTooLong, or ValueError for ids outside the vocabulary or a request id in use.
+        """
+
+    def submit_all(self, requests: Sequence[GenerationRequest]) -> None:
+        """Start generations together: none takes a step before all are there, so that batches do not depend on time.
+
+        Raises as `submit` does, before any is started.
         """
 
     def cancel(self, request_id: str) -> None:
@@ -160,8 +184,8 @@ def generate_all(
 
         return receive
 
-    for index, (prompt, setting) in enumerate(zip(prompts, settings, strict=True)):
-        runner.submit(f"{prefix}-{index}", prompt, setting, receiver(index))
+    pairs = enumerate(zip(prompts, settings, strict=True))
+    runner.submit_all([GenerationRequest(f"{prefix}-{at}", *pair, receiver(at)) for at, pair in pairs])
     if prompts and not done.wait(timeout_s):
         for index in range(len(prompts)):
             runner.cancel(f"{prefix}-{index}")

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from policy.array_sampler import likeliest, token_logps
 from policy.errors import UnsupportedModel
 from policy.gguf_files import adapter_gguf, base_gguf, merged_gguf
@@ -46,6 +48,7 @@ class LlamaCppEngine:
             raise UnsupportedModel(f"llama.cpp cannot load this model: {'; '.join(reasons)}")
         self.context_length = context_of(config)
         dtype = options.quantize if options.quantize != "none" else "f32" if is_small(folder, options) else "f16"
+        self._dtype = dtype
         self._weights = Weights(*_files(source, folder, dtype))
         self.vocabulary = self._weights.vocabulary
         self._shapes = _shapes(config, options, threads, F32 if options.precision == "float32" else F16)
@@ -104,9 +107,31 @@ class LlamaCppEngine:
             found.append(logps)
         return found
 
+    def fingerprint(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
+        """See Runner."""
+        (rows,) = (np.array(rows) for rows in self._logits(prompt_ids, token_ids[:1]))
+        return token_logps(np.broadcast_to(rows[0], (len(token_ids), rows.shape[1])), token_ids)
+
     def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
         """See Runner."""
         return [likeliest(row, count) for rows in self._logits(prompt_ids, completion_ids) for row in rows]
+
+    def adopt(self, source: VersionSource) -> bool:
+        """Take on another adapter over the same weights, without open generations, and forget all prompts.
+
+        Returns False for other weights. Raises UnsupportedModel.
+        """
+        weights, adapter = _files(source, source.full or resolve_model(source.base), self._dtype)
+        if weights != self._weights.files[0]:
+            return False
+        if adapter != self._weights.files[1]:
+            self._weights.take(adapter)
+            for llama in self._llamas:
+                llama.adapt(self._weights)
+        for llama in self._llamas:
+            llama.clear()
+        self._schedules = [Schedule(llama) for llama in self._llamas]
+        return True
 
     def close(self) -> None:
         """Release memory and weights."""
@@ -142,11 +167,11 @@ class LlamaCppEngine:
 def _files(source: VersionSource, folder: Path, dtype: str) -> tuple[Path, Path | None]:
     """Return the GGUF files of a version: base weights and adapter, or merged weights and None."""
     if source.adapter is None or source.full is not None:
-        return base_gguf(folder, source.cache, dtype), None
+        return base_gguf(folder, source.cache if source.full is None else source.made, dtype), None
     try:
-        adapter = adapter_gguf(folder, source.adapter, source.cache, source.digest)
+        adapter = adapter_gguf(folder, source.adapter, source.made, source.digest)
     except UnsupportedModel:  # it changes what llama.cpp does not adapt, such as an output layer that is the embeddings
-        return merged_gguf(folder, source.adapter, source.cache, source.digest, dtype), None
+        return merged_gguf(folder, source.adapter, source.made, source.digest, dtype), None
     return base_gguf(folder, source.cache, dtype), adapter
 
 

@@ -1,74 +1,24 @@
 """OpenVINO GenAI's continuous batching on a CPU, for a worker process, since its step() holds the GIL.
 
-It loads an OpenVINO model of the version's merged weights (policy/openvino_ir.py), which the cache folder keeps under
-the version's digest.
+It loads an OpenVINO model of the version's merged weights (policy/openvino_versions.py), which the cache folder keeps
+under the version's digest. Matrices stay float16 in memory. What earlier requests left of a prompt's first blocks of
+32 tokens is not computed again.
 """
 
 import os
-import re
-import shutil
 import threading
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from policy.errors import UnsupportedModel, first_line
-from policy.model import model_config, resolve_model
-from policy.openvino_ir import MODEL, reasons_against_openvino, write_ir
+from policy.model import model_config
+from policy.openvino_ir import MODEL, reasons_against_openvino
+from policy.openvino_versions import discard, ir_of
 from policy.runners.base import Alternatives, Finish, RunnerOptions, SamplingSettings, TokenDelta, VersionSource
 
-KEPT = 8  # folders in the cache, of the versions used last; others are made again in seconds
 FORWARD = 64  # tokens whose logits are held at once for alternatives
-_IR = re.compile(r"[^.].*-(f16|q8_0|q4_0)")  # names made by ir_of
-_HALF = re.compile(r"\..+-(?:f16|q8_0|q4_0)(?:\.gguf)?\.(\d+)")  # temporary names of write_ir, with the process id
+BEAMS = 2  # times the tokens of a fingerprint: those are the likeliest, and few others are as likely
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
-
-
-def ir_of(source: VersionSource, quantize: str) -> Path:
-    """Return the folder of a version's OpenVINO model, from the cache if it is there; float16 or as `quantize` says."""
-    dtype = quantize if quantize != "none" else "f16"
-    path = source.cache / f"{source.digest[:32]}-{dtype}"
-    if not path.exists():
-        write_ir(source.full or resolve_model(source.base), source.adapter, path, dtype)
-    os.utime(path)
-    clean(source.cache)
-    return path
-
-
-def clean(cache: Path) -> None:
-    """Remove from the cache all but the folders used last, leftovers of dead workers, and GGUF files.
-
-    Other files in the cache stay. A runner that has a folder open can go on using it.
-    """
-    made = [folder for folder in cache.iterdir() if _IR.fullmatch(folder.name)]
-    unused = sorted(made, key=_used_at, reverse=True)[KEPT:]
-    half = [
-        path
-        for path in cache.iterdir()
-        if (found := _HALF.fullmatch(path.name)) is not None and not _is_alive(int(found[1]))
-    ]
-    for path in [*unused, *half, *cache.glob("*.gguf")]:  # older versions of Attune cached GGUF files
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _used_at(folder: Path) -> float:
-    try:
-        return folder.stat().st_mtime
-    except FileNotFoundError:  # another worker may clean at the same time
-        return 0.0
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # the process of another user
-        return True
-    return True
 
 
 def _may_be_one_thread(threads: int) -> bool:
@@ -103,7 +53,9 @@ class OpenVinoEngine:
         scheduler = genai.SchedulerConfig()
         scheduler.max_num_seqs = options.max_batch
         scheduler.max_num_batched_tokens = max(2048, options.max_batch)
-        scheduler.enable_prefix_caching = False  # off: recorded log-probabilities must not depend on earlier requests
+        scheduler.enable_prefix_caching = (
+            options.keep_prompts
+        )  # of this version's own requests; it moves log-probabilities by 2e-5
         scheduler.num_kv_blocks = _blocks(config, options)
         precision = _PRECISION[options.precision]
         if precision == "bf16" and _may_be_one_thread(options.threads):  # read when the first model is compiled
@@ -121,14 +73,14 @@ class OpenVinoEngine:
         try:
             self._pipeline = self._load()
         except RuntimeError:  # perhaps a crash or a full disk damaged the cached files: write them again
-            shutil.rmtree(self._folder())
+            discard(source, options.quantize)
             self._pipeline = self._load()
-        self._scoring: Any = None
         self._forward: Any = None
         self._forward_lock = threading.Lock()
         self._properties = properties
         self._handles: dict[str, tuple[Any, frozenset[int]]] = {}
         self._numbers = 0
+        self._digest, self._quantize = source.digest, options.quantize
         self.tokens = 0
 
     @property
@@ -185,39 +137,75 @@ class OpenVinoEngine:
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         """Return the raw log-probabilities of each completion's tokens, by echoing it as a prompt.
 
-        Echoed numbers are wrong when a request without echo is in the same batch. So the first call with open
-        generations loads the weights a second time, for scoring alone.
+        Echoed numbers are wrong when a request without echo is in the same batch, and missing where the keys and values
+        of earlier requests are used. Those completions are computed by the plain model.
         """
-        if self.busy and self._scoring is None:
-            self._scoring = self._load()
-        pipeline = self._scoring if self.busy else self._pipeline
+        sequences = list(sequences)
+        found = [[] for _ in sequences] if self.busy else self._echoed(sequences)
+        for index, (prompt, completion) in enumerate(sequences):
+            if len(found[index]) < len(completion):
+                rows = self._plain_logps(prompt, completion)
+                found[index] = [float(row[token]) for row, token in zip(rows, completion, strict=True)]
+        return found
+
+    def fingerprint(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
+        """See Runner. The likeliest tokens are the first step of a beam search, which computes the prompt once."""
+        config = self._genai.GenerationConfig()
+        config.max_new_tokens, config.logprobs = 1, 1
+        config.num_beams = config.num_return_sequences = min(self.vocabulary, BEAMS * len(token_ids))
+        _end_nowhere(config)
+        handle = self._request(self._pipeline, prompt_ids, config)
+        likeliest: dict[int, float] = {}
+        while handle.get_status() == self._genai.GenerationStatus.RUNNING:
+            self._pipeline.step()
+        while handle.can_read():
+            for output in handle.read().values():
+                likeliest.update(zip(output.generated_ids, output.generated_log_probs, strict=True))
+        others = [token for token in token_ids if token not in likeliest]
+        scored = [values[0] for values in self.score([(prompt_ids, [token]) for token in others])]
+        likeliest.update(zip(others, scored, strict=True))
+        return [likeliest[token] for token in token_ids]
+
+    def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
+        """See Runner. Any thread may call it: it uses its own copy of the weights, loaded at the first call."""
+        import numpy as np
+
+        found = []
+        for logps in self._plain_logps(prompt_ids, completion_ids):
+            best = np.argsort(-logps, kind="stable")[:count]
+            found.append([(int(token), float(logps[token])) for token in best])
+        return found
+
+    def _echoed(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+        """Return the log-probabilities of completions that the pipeline echoes: all of them, or none."""
+        pipeline = self._pipeline
         while pipeline.has_non_finished_requests():  # a step removes cancelled requests
             pipeline.step()
         config = self._genai.GenerationConfig()
         config.max_new_tokens, config.logprobs, config.echo = 1, 1, True
         _end_nowhere(config)
         handles = [self._request(pipeline, [*prompt, *completion], config) for prompt, completion in sequences]
-        found: list[list[float]] = [[] for _ in sequences]
         while pipeline.has_non_finished_requests():
             pipeline.step()
-        for index, handle in enumerate(handles):
+        found: list[list[float]] = []
+        for handle, (_, completion) in zip(handles, sequences, strict=True):
+            values: list[float] = []
             while handle.can_read():
                 for output in handle.read().values():
-                    found[index] += output.generated_log_probs
-        return [
-            list(values[len(prompt) : len(prompt) + len(completion)])
-            for values, (prompt, completion) in zip(found, sequences, strict=True)
-        ]
+                    values += output.generated_log_probs
+            echoed = values[1:-1] if len(values) > 1 else []  # without the first token's number and the sampled token
+            found.append(echoed[len(echoed) - len(completion) :] if len(echoed) >= len(completion) else [])
+        return found
 
-    def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
-        """See Runner. Any thread may call it: it uses its own copy of the weights, loaded at the first call."""
+    def _plain_logps(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> Iterator[Any]:
+        """Yield the log-probabilities (V,) of all tokens at the index of each completion token."""
         import numpy as np
 
         with self._forward_lock:
             if self._forward is None:
                 self._forward = self._ov.Core().compile_model(str(self._folder() / MODEL), "CPU", self._properties)
             ids, first = [*prompt_ids, *completion_ids][:-1], len(prompt_ids) - 1
-            request, found = self._forward.create_infer_request(), []
+            request = self._forward.create_infer_request()
             for at in range(0, len(ids), FORWARD):  # its state keeps the keys and values of the tokens before
                 part = np.array([ids[at : at + FORWARD]], dtype=np.int64)
                 end = at + part.shape[1]
@@ -229,15 +217,23 @@ class OpenVinoEngine:
                 logits = request.infer({**fed, "beam_idx": np.zeros(1, np.int32)})["logits"][0, max(0, first - at) :]
                 for row in logits.astype(np.float64):
                     logps = row - row.max()
-                    logps -= np.log(np.exp(logps).sum())
-                    best = np.argsort(-logps, kind="stable")[:count]
-                    found.append([(int(token), float(logps[token])) for token in best])
-            return found
+                    yield logps - np.log(np.exp(logps).sum())
+
+    def adopt(self, source: VersionSource) -> bool:
+        """Take on other weights of the same shape, without open generations; returns True.
+
+        Raises as loading does. Then nothing is loaded, and the process is of no more use.
+        """
+        if source.digest != self._digest:
+            self._folder = lambda: ir_of(source, self._quantize)
+            self._digest, self._pipeline, self._forward = source.digest, None, None
+            self._pipeline = self._load()
+        return True
 
     def close(self) -> None:
         """Release the weights."""
         self._handles.clear()
-        del self._pipeline, self._scoring, self._forward
+        del self._pipeline, self._forward
 
     def _request(self, pipeline: Any, ids: Sequence[int], config: Any) -> Any:
         import numpy as np

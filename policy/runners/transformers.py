@@ -87,6 +87,7 @@ class TransformersEngine:
         self._batches.model_runner._sample = self._sample
         self._batching_attention = self._model.config._attn_implementation
         self._open: dict[str, _Generation] = {}  # by the scheduler's name
+        self._digest = source.digest
         self._names: dict[str, str] = {}  # request id -> the scheduler's name
         self._numbers = 0
         self.tokens = 0
@@ -140,6 +141,14 @@ class TransformersEngine:
         with self._plain_attention():
             return [logps[0].tolist() for logps in score_rows(self._model, rows)]
 
+    def fingerprint(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
+        """See Runner."""
+        with self._plain_attention(), torch.no_grad():
+            logits = response_logps(self._model, [Row(prompt_ids, [token_ids[:1]])], want=("logp", "logits")).logits
+        assert logits is not None
+        logps: list[float] = torch.log_softmax(logits[0].float(), -1)[list(token_ids)].tolist()
+        return logps
+
     def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
         """See Runner."""
         with self._plain_attention(), torch.no_grad():
@@ -147,6 +156,10 @@ class TransformersEngine:
         assert logits is not None
         logps, ids = torch.log_softmax(logits.float(), -1).topk(min(count, logits.shape[-1]), dim=-1)
         return [list(zip(*both, strict=True)) for both in zip(ids.tolist(), logps.tolist(), strict=True)]
+
+    def adopt(self, source: VersionSource) -> bool:
+        """Return whether these are the weights; others have to be loaded. No prompt is kept anyway."""
+        return source.digest == self._digest
 
     def close(self) -> None:
         """Release the weights and the cache."""

@@ -3,16 +3,17 @@
     python -m policy.runners.worker FD BEATS_FD KINDS
 
 Messages are pickled tuples over a socket pair.
-In: ("load", source, options, kinds), ("hold", base, options, room), ("submit", id, ids, settings), ("cancel", id),
+In: ("load", source, options, kinds), ("hold", base, options, room), ("submit", [(id, ids, settings)]), ("cancel", id),
 ("call", number, name, arguments), ("close",).
 Out: ("loaded", kind, context length, vocabulary, reasons for skipped kinds), ("held", handles), ("failed", reason),
-("deltas", [TokenDelta]), ("result", number, value), ("error", number, reason).
+("deltas", [fields of a TokenDelta]), ("result", number, value), ("error", number, reason).
 """
 
 import gc
 import logging
 import os
 import resource
+import select
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ from typing import Any
 
 from policy.errors import ModelCorrupt, ModelNotFound, PolicyError, RunnerFailed
 from policy.runners.base import RunnerOptions, TokenDelta, VersionSource
+from policy.runners.delta_buffer import DeltaBuffer
 from policy.watchdog import Beats
 
 log = logging.getLogger(__name__)
@@ -66,43 +68,57 @@ class Worker:
 
     def __init__(self, pipe: Connection, beats: Beats) -> None:
         self._pipe, self._beats = pipe, beats
+        self._poll = select.poll()
         self._lock = threading.Lock()  # calls on other threads send too
         self._engine: Any = None
+        self._buffer = DeltaBuffer()
         self._held: Any = None  # base weights that other processes use
 
     def run(self) -> None:
         """Serve until the parent sends close or is gone."""
+        self._poll.register(self._pipe.fileno(), select.POLLIN)
         try:
             while True:
-                while self._pipe.poll(0 if self._engine is not None and self._engine.busy else None):
+                while self._has_message(0 if self._engine is not None and self._engine.busy else None):
                     if not self._handle(self._pipe.recv()):
                         return
-                    if self._engine is not None and self._engine.busy and not self._pipe.poll(0):
+                    if self._engine is not None and self._engine.busy and not self._has_message(0):
                         break
                 self._advance()
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return  # the parent is gone
+
+    def _has_message(self, wait_ms: int | None) -> bool:
+        """Whether a message can be read; Connection.poll takes ten times longer, which is felt at every step."""
+        return bool(self._poll.poll(wait_ms))
 
     def _advance(self) -> None:
         if self._engine is None or not self._engine.busy:
             return
         with self._beats.step():
             deltas = self._engine.advance()
-        if deltas:
-            self._send(("deltas", deltas))
+        self._send_deltas(self._buffer.add(deltas, time.monotonic()))
+
+    def _send_deltas(self, deltas: list[TokenDelta]) -> None:
+        if deltas:  # plain tuples, since objects of a class take several times longer to read
+            self._send(
+                ("deltas", [(delta.request_id, delta.ids, delta.logps, delta.finish, delta.error) for delta in deltas])
+            )
 
     def _handle(self, message: tuple[Any, ...]) -> bool:
         command, *rest = message
+        if command in ("submit", "call"):  # what follows may take long
+            self._send_deltas(self._buffer.take())
         if command == "load":
             self._load(*rest)
         elif command == "hold":
             self._hold(*rest)
         elif command == "submit":
-            request_id, prompt_ids, settings = rest
-            try:
-                self._engine.add(request_id, prompt_ids, settings)
-            except Exception as error:  # a bad request must not end the others
-                self._send(("deltas", [TokenDelta(request_id, finish="error", error=_reason(error))]))
+            for request_id, prompt_ids, settings in rest[0]:
+                try:
+                    self._engine.add(request_id, prompt_ids, settings)
+                except Exception as error:  # a bad request must not end the others
+                    self._send_deltas([TokenDelta(request_id, finish="error", error=_reason(error))])
         elif command == "cancel":
             self._cancel(rest[0])
         elif command == "call":
@@ -117,7 +133,7 @@ class Worker:
         except Exception as error:  # it must not end the others
             last = TokenDelta(request_id, finish="error", error=_reason(error))
         if last is not None:
-            self._send(("deltas", [last]))
+            self._send_deltas(self._buffer.add([last], time.monotonic()))
 
     def _load(self, source: VersionSource, options: RunnerOptions, kinds: tuple[str, ...]) -> None:
         self._beats.step_s = options.step_s

@@ -268,9 +268,12 @@ class CompletionsBody(SamplingBody):
 
 def refuse_unsupported(body: SamplingBody) -> None:
     """Raise UnsupportedParameter for a field of OpenAI's that would change the answer but is not supported."""
+    given = body.model_fields_set
     for name, info in type(body).model_fields.items():
+        if name not in given:
+            continue
         harmless = next((one for one in info.metadata if isinstance(one, Harmless)), None)
-        if harmless is None or name not in body.model_fields_set or harmless.allows(getattr(body, name)):
+        if harmless is None or harmless.allows(getattr(body, name)):
             continue
         if name != "best_of":
             raise UnsupportedParameter(f"{name} is not supported by this service; leave it out", param=name)

@@ -560,7 +560,7 @@ def test_one_callers_mistake_does_not_end_the_others(runner: RunnerProcess, capl
 
 
 def test_the_cache_keeps_the_versions_used_last(models: Callable[[str], Path], tmp_path: Path) -> None:
-    from policy.runners.openvino import KEPT, ir_of
+    from policy.openvino_versions import KEPT, ir_of
 
     cache = tmp_path / "cache"
     made = []
@@ -577,7 +577,7 @@ def test_the_cache_keeps_the_versions_used_last(models: Callable[[str], Path], t
 def test_the_cache_keeps_neither_old_files_nor_what_dead_workers_left(
     models: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    from policy.runners.openvino import ir_of
+    from policy.openvino_versions import ir_of
 
     with subprocess.Popen(["true"]) as dead:
         dead.wait()

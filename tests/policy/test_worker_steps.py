@@ -57,4 +57,4 @@ def test_a_generation_that_cannot_be_cancelled_ends_alone() -> None:
     worker = Worker(Pipe(), beats=None)  # type: ignore[arg-type]
     worker._engine = Engine()
     assert worker._handle(("cancel", "r"))
-    assert Pipe.sent == [("deltas", [TokenDelta("r", finish="error", error="'r'")])]
+    assert Pipe.sent == [("deltas", [("r", (), (), "error", "'r'")])]
