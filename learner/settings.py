@@ -246,8 +246,11 @@ class LearnerSettings(Settings):
     """What samples rollouts, the gate's samples, anchors and answers to skill probes. torch does so in the learner's
     process. llamacpp, openvino and transformers are runners in a process of their own, and a URL is that of a vLLM
     server. auto is a runner for models from 50 million parameters on a CPU with lora, else torch."""
-    nice: int = Field(0, ge=0, le=19)
-    """CPU niceness of the learner. 0 competes with the service, and 19 yields most."""
+    nice: int | None = Field(None, ge=0, le=19)
+    """CPU niceness of the learner: 0 competes with answers, and 19 yields most. None gives way to them, yet keeps a
+    tenth of a core."""
+    threads: int = Field(0, ge=0, le=1024)
+    """CPU threads that the learner computes with. 0 takes half of the CPUs."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
     """Base seed. Each run derives its own from it and the number of earlier runs."""
 

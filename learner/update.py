@@ -14,7 +14,8 @@ from learner.gate.skill_probes import ProbeAnswers, SkillProbe, probe_answers, r
 from learner.methods.guards import Guards
 from learner.methods.method_dispatch import MethodInputs, train_by_method
 from learner.model import distributed
-from learner.model.anchors import Anchor, anchor_count, base_anchors, with_distributions
+from learner.model.anchor_stock import AnchorStock
+from learner.model.anchors import Anchor, anchor_count, with_distributions
 from learner.model.optimizer import optimizer_of, optimizer_state_path
 from learner.model.reference import Reference
 from learner.model.resident import Resident
@@ -38,16 +39,16 @@ class Updater:
         self.resident, self.settings = resident, settings
         self.reference = Reference(resident, settings.token_budget)
         self.estimator = TrustEstimator(resident, settings.trust, settings.token_budget)
-        self._anchors: list[Anchor] | None = None
+        self._anchors: AnchorStock | None = None
         self._probes: tuple[SkillProbe, ...] | None = None
         self._answers: dict[str, ProbeAnswers] = {}  # to the skill probes, by the weights' digest
 
-    def anchors(self) -> list[Anchor]:
-        """Return the anchors; the first call makes them or reads the cache."""
+    def anchors(self) -> AnchorStock:
+        """Return the stock of anchors; the first call reads the cache."""
         if self._anchors is None:
             resident = self.resident
             count = anchor_count(self.settings.anchors, resident.num_parameters, is_small=resident.is_small)
-            self._anchors = distributed.the_first(base_anchors(self.resident, self.settings.data / "cache", count))
+            self._anchors = AnchorStock(self.resident, self.settings.data / "cache", count)
         return self._anchors
 
     def skill_probes(self) -> tuple[SkillProbe, ...]:
@@ -84,12 +85,15 @@ class Updater:
         resident = self.resident
         reset_peak_memory()
         cost = Cost(resident.sampler.cpu_seconds)
+        stock = self.anchors()
+        anchors = stock.first(
+            settings.anchors.count or stock.goal, lambda made, count: phase("prepare", made, count, None, {})
+        )
         phase("reference", 0, 0, None, {})
         examples = [*material.earlier, *material.new]
         estimates = distributed.the_first(self.estimator.trust(examples))
         trust = trust_in_force(examples, estimates, material.trust, settings.trust)
         plan = plan_of(material.new, material.earlier, settings, seed=seed, parent=parent, trust=trust)
-        anchors = self.anchors()
         retention = anchors[::RETENTION_STRIDE]
         resident.become(version_folder(settings.data, parent) if parent else None, seed)
         live_weights = resident.weights()

@@ -114,7 +114,10 @@ def measured(model: str, choices: Path, data: Path, flags: dict[str, str]) -> di
     resident = Resident(settings)
     examples = _examples(resident, choices)
     updater = Updater(resident, settings)
-    updater.anchors(), updater.skill_probes()
+    anchors: Any = updater.anchors()
+    if hasattr(anchors, "first"):
+        anchors.first(anchors.goal)
+    updater.skill_probes()
     beside = resident.sampler.cpu_seconds if hasattr(resident, "sampler") else float  # of its process
 
     def cpu_seconds() -> float:

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
@@ -77,6 +77,7 @@ class Resident:
         self.num_parameters = sum(parameter.numel() for parameter in self.base.parameters())
         self.parent_digest = ""
         self.model: Any = self.base
+        self._check: Callable[[], None] = lambda: None
         self.is_base = False
         """Whether it is the base model for a while (`as_base`)."""
         self.origin: tuple[str, Path | None] = ("", None)
@@ -230,6 +231,21 @@ class Resident:
         if self.lower is not None:
             with self.as_base(), self.autocast():
                 self.lower.pin(self.model, rows, run_layout)
+
+    def check(self) -> None:
+        """Raise what ends the work under way: see `checked`."""
+        self._check()
+
+    @contextlib.contextmanager
+    def checked(self, check: Callable[[], None]) -> Generator[None, None, None]:
+        """Call `check` before each forward pass, and while a sampler is at work; what it raises ends that."""
+        before, self._check = self._check, check
+        hook = self.base.get_input_embeddings().register_forward_pre_hook(lambda *_: check())
+        try:
+            yield
+        finally:
+            hook.remove()
+            self._check = before
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """What forward passes run under."""

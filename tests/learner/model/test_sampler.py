@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -29,6 +30,7 @@ from store.ids import now
 from store.runs import Run
 from tests.learner.world import World
 from tests.models import tiny_model
+from tests.policy.test_remote import Server
 
 Build = Callable[..., LearnerSettings]
 PROMPTS = [(1, 4, *range(60 + 7 * number, 70 + 8 * number), 5) for number in range(6)]
@@ -168,6 +170,27 @@ def test_rollouts_of_other_weights_are_noticed(
     monkeypatch.setattr(WeightFiles, "source", lambda self: base)
     assert one.sampler.sample(PROMPTS, SETTINGS) == TorchSampler(one).sample(PROMPTS, SETTINGS)
     assert "its log-probabilities are off by" in caplog.text
+
+
+def test_a_vllm_server_samples_while_its_numbers_are_those_of_the_weights(
+    resident: Callable[..., Resident], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        one = resident(sampler=f"http://127.0.0.1:{server.server_port}")
+        with one.as_base():
+            right = completion_logps(one.model, [(PROMPTS[0], (9, 2))], 4096)[0].tolist()
+            answer = {"token_ids": [9, 2], "finish_reason": "stop"}
+            server.script.append([{"choices": [{**answer, "logprobs": {"token_logprobs": right}}]}])
+            assert one.sampler.sample(PROMPTS[:1], SETTINGS[:1]) == [Rollout(PROMPTS[0], (9, 2), tuple(right), True)]
+            assert server.asked[0]["prompt"] == list(PROMPTS[0])
+            assert server.asked[0]["stop_token_ids"] == [2]
+        one.sampler.close()
+        with one.as_base():  # what it answers now is not from this model
+            assert one.sampler.sample(PROMPTS[:1], SETTINGS[:1]) == TorchSampler(one).sample(PROMPTS[:1], SETTINGS[:1])
+        assert "its log-probabilities are off by" in caplog.text
+        one.sampler.close()
+        server.shutdown()
 
 
 def test_an_idle_process_ends_and_its_cpu_time_still_counts(resident: Callable[..., Resident]) -> None:
