@@ -208,7 +208,8 @@ class Loop:
         if chosen.start == "retry":
             settings, extra, upto_seq = halved(settings), {RETRY_OF: last[0].id}, last[0].upto_seq
         settings = with_anchors_at_hand(settings, self._updater.anchors())
-        kept = _recorded(settings) | extra | self._rewards.start_of_run()
+        beside = extra | self._rewards.start_of_run()
+        kept = _recorded(settings) | {"tune_layers": self.resident.tuned_layers} | beside
         with prompt_transaction(self.db):
             items = count_to_learn(self.db, live.watermark)[0]
             run = Run(
@@ -328,6 +329,7 @@ class Loop:
             "trigger": {"items": trigger.feedback, "seconds": trigger.seconds, "min_items": trigger.min_feedback},
             "algorithm": settings.algorithm,
             "tuning": settings.tuning,
+            "tune_layers": self.resident.tuned_layers,
             "model": settings.model,
             "device": str(self.resident.device),
             "parameters": self.resident.num_parameters,

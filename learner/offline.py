@@ -163,6 +163,6 @@ def _written(out: Path, file: Path, resident: Resident, result: UpdateResult, se
         save=save,
         fingerprint=fingerprint_of(resident),
         seed=settings.seed,
-        settings=settings.model_dump(mode="json", exclude={"data"}),
+        settings=settings.model_dump(mode="json", exclude={"data"}) | {"tune_layers": resident.tuned_layers},
         kind="full" if settings.tuning == "full" else "adapter",
     )

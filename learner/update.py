@@ -8,7 +8,7 @@ from learner.data.material import Material
 from learner.data.plan import Plan, plan_of
 from learner.errors import BadSetting, Diverged, NothingToLearn
 from learner.gate.checks import checks_of, report_of
-from learner.gate.evidence import Samples, evidence_of, gate_prompts, samples_of
+from learner.gate.evidence import Samples, evidence_of, gate_prompts, num_samples, samples_of
 from learner.gate.skill_probes import ProbeAnswers, SkillProbe, probe_answers, read_skill_probes
 from learner.methods.guards import Guards
 from learner.methods.method_dispatch import MethodInputs, train_by_method
@@ -18,6 +18,7 @@ from learner.model.anchors import Anchor, anchor_count, with_distributions
 from learner.model.optimizer import optimizer_of, optimizer_state_path
 from learner.model.reference import Reference
 from learner.model.resident import Resident
+from learner.model.scoring import row_of
 from learner.publish import version_folder
 from learner.reward_model.keeper import RewardKeeper
 from learner.reward_model.model import RewardModel
@@ -49,7 +50,8 @@ class Updater:
     def anchors(self) -> AnchorStock:
         """Return the stock of anchors; the first call reads the cache."""
         if self._anchors is None:
-            count = anchor_count(self.settings.anchors, self.resident.num_parameters)
+            resident = self.resident
+            count = anchor_count(self.settings.anchors, resident.num_parameters, is_small=resident.is_small)
             self._anchors = AnchorStock(self.resident, self.settings.data / "cache", count)
         return self._anchors
 
@@ -108,6 +110,7 @@ class Updater:
         reward_metrics: dict[str, float] = {}
         if self.follows_feedback or settings.algorithm in ON_POLICY:
             rewards, reward_metrics = self.reward_model(material, trust, plan.held_out, rewards_from)
+        resident.keep_lower([row_of(anchor.prompt_ids, anchor.completion_ids) for anchor in anchors])
         audit = self.reference.learn([*plan.trained, *plan.held_out], parent, seed)
         samples = self.samples(self._gate_prompts(plan, retention, settings), seed)
         optimizer = optimizer_of(resident, settings.optimizer)
@@ -170,7 +173,8 @@ class Updater:
         self, plan: Plan, retention: Sequence[Anchor], settings: LearnerSettings
     ) -> tuple[tuple[int, ...], ...]:
         longest = self.resident.context_length - settings.gate.max_tokens
-        return gate_prompts([*plan.held_out, *plan.trained], retention, settings.gate.num_samples, longest)
+        count = num_samples(settings.gate, is_small=self.resident.is_small)
+        return gate_prompts([*plan.held_out, *plan.trained], retention, count, longest)
 
     def _guards(self, plan: Plan, samples: Samples, settings: LearnerSettings) -> Guards:
         with self.resident.autocast():

@@ -43,9 +43,14 @@ class Anchor:
         return len(self.prompt_ids) + len(self.completion_ids)
 
 
-def anchor_count(settings: AnchorSettings, num_parameters: int) -> int:
-    """Return how many anchors to make: `count`, or 256 for a small model, which samples them in seconds, else 64."""
-    return settings.count or (256 if num_parameters <= SMALL else 64)
+def anchor_count(settings: AnchorSettings, num_parameters: int, *, is_small: bool = True) -> int:
+    """Return how many anchors to make: `count`, or 256 for a small model, which samples them in seconds, else 64 or 32.
+
+    `is_small`: the model is, for this machine.
+    """
+    if settings.count or not is_small:
+        return settings.count or 32
+    return 256 if num_parameters <= SMALL else 64
 
 
 def anchors_per_step(settings: AnchorSettings) -> int:

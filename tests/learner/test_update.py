@@ -76,6 +76,29 @@ def test_the_same_run_gives_the_same_weights_and_another_seed_others(world: Worl
     assert any(not torch.equal(weight, other[name]) for name, weight in first.items())
 
 
+def test_an_update_of_the_upper_layers_is_the_same_whatever_came_before(
+    world: World, make_settings: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.likes_short(10)
+    settings = make_settings(tune_layers=1)
+    weights = updated(world, settings)[0].weights()
+    resident = Resident(settings)
+    assert resident.lower is not None
+    updater, run = Updater(resident, settings), run_of(settings)
+    for seed in (12, run.seed):
+        updater.update(world.material(resident, run), settings, lambda *_: None, parent=0, seed=seed)
+    again, _ = updated(world, settings)
+    assert all(torch.equal(weight, weights[name]) for name, weight in again.weights().items())
+    for name, weight in resident.weights().items():  # the reference keeps log-probabilities of other passes
+        torch.testing.assert_close(weight, weights[name], rtol=0, atol=1e-5)
+    monkeypatch.setattr("learner.model.resident.begin_at_layer", lambda *_: None)  # all layers in each pass
+    whole, _ = updated(world, settings)
+    assert whole.lower is None
+    for name, weight in whole.weights().items():
+        torch.testing.assert_close(weight, weights[name], rtol=0, atol=1e-4)
+    assert any(not torch.equal(weight, weights[name]) for name, weight in whole.weights().items())
+
+
 def test_the_update_follows_feedback_on_prompts_that_it_never_saw(world: World, make_settings: Build) -> None:
     world.likes_short(24)
     _, result = updated(world, make_settings(steps=20, gate__holdout=0.25, max_kl=20))
