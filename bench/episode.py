@@ -16,10 +16,9 @@ from clients.simulated.populations import Population, User
 from clients.simulated.questions import Question, asked
 from learner.loop import Loop
 from learner.model.resident import Resident
-from learner.model.rollouts import sample_rollouts
 from learner.publish import version_folder
 from learner.settings import LearnerSettings, load_settings
-from policy.chat import decode, end_ids, render_prompt
+from policy.chat import decode, render_prompt
 from store.completions import Completion, add_completions
 from store.database import transaction
 from store.feedback import Feedback, add_feedback
@@ -126,13 +125,7 @@ class Episode:
     def _answers(self, questions: Sequence[Question], number: int, seed: int) -> list[Completion]:
         tokenizer = self.resident.tokenizer
         prompts = [render_prompt(tokenizer, question.messages) for question in questions]
-        rollouts = sample_rollouts(
-            self.resident.model,
-            prompts,
-            end_ids=end_ids(tokenizer),
-            max_tokens=MAX_TOKENS,
-            seed=1_000_003 * self.seed + seed,
-        )
+        rollouts = self.resident.sample(prompts, max_tokens=MAX_TOKENS, seed=1_000_003 * self.seed + seed)
         return [
             Completion(
                 new_id("chatcmpl-"),

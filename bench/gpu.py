@@ -22,7 +22,7 @@ from learner.algorithms.dpo import PairLogps, sigmoid_loss
 from learner.algorithms.ppo import ValueHead, advantages_and_returns, token_rewards, value_loss
 from learner.algorithms.reduction import Term, combine
 from learner.algorithms.surrogate import surrogate_loss
-from learner.model.rollouts import Rollout, sample_rollouts
+from learner.model.rollouts import Rollout, row_settings, sample_rollouts
 from learner.model.scoring import hidden_states
 from policy.logprobs import response_logps, score_rows
 from policy.row_layout import Row
@@ -154,7 +154,8 @@ class PpoStep:
         shape, model = self.shape, self.model
         device = next(model.parameters()).device
         self.round += 1
-        rollouts = sample_rollouts(model, self.prompts, end_ids=(2,), max_tokens=shape.completion, seed=self.round)
+        settings = row_settings(len(self.prompts), end_ids=(2,), max_tokens=shape.completion, seed=self.round)
+        rollouts = sample_rollouts(model, self.prompts, settings)
         rows = [Row(rollout.prompt_ids, [rollout.ids]) for rollout in rollouts]
         self.tokens = sum(row.length for row in rows)
         old = padded([branches[0] for branches in score_rows(model, rows, token_budget=8192)], device)

@@ -1,24 +1,29 @@
-"""What an update costs: wall time, CPU time and the largest memory of this process."""
+"""What an update costs: wall time, CPU time, also of the sampler's process, and the largest memory of this process."""
 
 import contextlib
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 
 class Cost:
-    """Measures from the moment it is made."""
+    """Measures from the moment it is made. `beside` gives the CPU seconds that other processes have taken."""
 
-    def __init__(self) -> None:
-        self._began, self._cpu_began = time.monotonic(), time.process_time()
+    def __init__(self, beside: Callable[[], float] = lambda: 0.0) -> None:
+        self._beside = beside
+        self._began, self._cpu_began = time.monotonic(), self._cpu()
 
     def so_far(self) -> dict[str, float]:
         """Return `seconds`, `cpu_seconds` and `peak_memory_mb` (MiB)."""
-        seconds, cpu_seconds = time.monotonic() - self._began, time.process_time() - self._cpu_began
+        seconds, cpu_seconds = time.monotonic() - self._began, self._cpu() - self._cpu_began
         return {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_memory_mb": peak_memory_mb()}
+
+    def _cpu(self) -> float:
+        return time.process_time() + self._beside()
 
 
 def reset_peak_memory() -> None:

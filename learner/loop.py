@@ -16,6 +16,16 @@ from learner.errors import BadSetting, Diverged, NothingToLearn
 from learner.heartbeat import Heartbeat, LearnerReport
 from learner.model.optimizer import optimizer_state_path
 from learner.model.resident import Resident
+from learner.preparation import (
+    LOOK_S,
+    DueWatch,
+    Interrupted,
+    UpdateDue,
+    may_prepare,
+    preparing_report,
+    with_anchors_at_hand,
+)
+from learner.priority import prompt_transaction
 from learner.publish import publish
 from learner.reward_model.model import next_reward_folder
 from learner.run_history import RETRY_OF, failures_in_a_row, may_retry, not_before
@@ -26,19 +36,23 @@ from learner.settings import SHARED, LearnerSettings, load_settings, settings_of
 from learner.update import Updater
 from learner.update_result import UpdateResult
 from policy.errors import first_line
-from store.database import open_store, transaction
+from store.database import open_store
 from store.feedback import count_to_learn
 from store.ids import new_id, now
-from store.learner import learner_status, set_attempted, set_detail, set_paused, take_orders
+from store.learner import learner_status, orders_wait, set_attempted, set_detail, set_paused, take_orders
 from store.raters import set_trust
 from store.runs import Run, add_run, fail_run, finish_run, restart_run, runs, set_run_settings, unfinished_run
 from store.versions import ensure_base_version, get_version, live_version, passed_candidate
 
 log = logging.getLogger(__name__)
-LOOK_S = 0.2  # seconds between two looks at the store
 MOST_ATTEMPTS = 5  # at one run, before it counts as failed: something in it kills the process
 GIVE_UP_AFTER = 3  # failed runs in a row on the same feedback
-NOT_KEPT = {*SHARED, "nice"}  # settings of the process and not of a run, which another process may take up
+NOT_KEPT = {
+    *SHARED,
+    "nice",
+    "threads",
+    "sampler",
+}  # settings of the process and not of a run, which another process may take up
 
 
 class Loop:
@@ -49,12 +63,13 @@ class Loop:
         self.db = open_store(settings.data)
         self._heartbeat = Heartbeat(settings.data)
         self._ordered, self._closed = False, False
+        self._due: Decision | None = None
         self.why_none = ""
         """Why `run(once=True)` had no update to make."""
         self.failure = ""
         """Why the last run failed, as it is on record."""
         self.resident = Resident(settings)
-        with transaction(self.db):
+        with prompt_transaction(self.db):
             ensure_base_version(self.db, self.resident.base_digest)
             set_detail(self.db, self._detail())
         self._updater = Updater(self.resident, settings)
@@ -64,7 +79,7 @@ class Loop:
         made = 0
         try:
             self._updater.skill_probes()  # a bad file is found before anybody waits
-            self._updater.anchors()  # made now and not in the first update, for which somebody waits
+            self._updater.anchors()
             made += self.take_up()
             while not self._stop.is_set() and not (once and made):
                 if self.tick(ordered=once):
@@ -72,8 +87,10 @@ class Loop:
                 elif once:
                     self.why_none = self._why_none()
                     break
-                else:
+                elif not self.prepare():
                     self._stop.wait(LOOK_S)
+        except Interrupted:
+            pass
         finally:
             self.close()
         return made
@@ -82,6 +99,7 @@ class Loop:
         """Report that the learner is down. A second call changes nothing."""
         if not self._closed:
             self._closed = True
+            self.resident.sampler.close()
             self._heartbeat.close()
             self.db.close()
 
@@ -90,18 +108,31 @@ class Loop:
 
         `ordered`: as if somebody had asked for one.
         """
-        chosen = self.decide(ordered=ordered)
+        chosen, self._due = self._due or self.decide(ordered=ordered), None
         if chosen.start:
             self._start(chosen)
         return bool(chosen.start)
 
-    def decide(self, *, ordered: bool = False) -> Decision:
+    def prepare(self) -> bool:
+        """Make a part of the anchors, if they will be needed and nothing else is to be done; return whether it did so.
+
+        An update that is due ends it, and the next `tick` makes it. Raises Interrupted when the learner is to stop.
+        """
+        if self._updater.anchors().is_complete or not may_prepare(self.db):
+            return False
+        self._heartbeat.report(preparing_report(self._updater.anchors()))
+        watch = DueWatch(lambda: self.decide(preparing=True), self._stop)
+        try:
+            with self.resident.checked(watch.look):
+                self._updater.anchors().make_part()
+        except UpdateDue as due:
+            self._due = due.decision
+        return True
+
+    def decide(self, *, ordered: bool = False, preparing: bool = False) -> Decision:
         """Look at the store once, take orders, report the learner's state, and decide."""
-        with transaction(self.db):
-            for kind in take_orders(self.db):
-                self._ordered = self._ordered or kind == "update"
-                if kind in ("pause", "resume"):
-                    set_paused(self.db, kind == "pause")
+        if orders_wait(self.db):
+            self._take_orders()
         last = runs(self.db, GIVE_UP_AFTER)
         situation = self._situation(last, ordered=self._ordered or ordered)
         chosen = decision(situation, self.settings.trigger, datetime.now(UTC))
@@ -109,10 +140,19 @@ class Loop:
             self._ordered = False  # obeyed, or there is nothing to learn from
         if situation.candidate_waits and last and not situation.paused:
             report_progress(self._heartbeat, last[0], "swap")  # an update is not over before its version is served
+        elif preparing and not situation.paused:
+            self._heartbeat.report(preparing_report(self._updater.anchors(), chosen.next_at))
         else:
             next_at = chosen.next_at.isoformat() if chosen.next_at else None
             self._heartbeat.report(LearnerReport("paused" if situation.paused else "idle", next_at=next_at))
         return chosen
+
+    def _take_orders(self) -> None:
+        with prompt_transaction(self.db):
+            for kind in take_orders(self.db):
+                self._ordered = self._ordered or kind == "update"
+                if kind in ("pause", "resume"):
+                    set_paused(self.db, kind == "pause")
 
     def _situation(self, last: list[Run], *, ordered: bool) -> Situation:
         live, status = live_version(self.db), learner_status(self.db)
@@ -152,7 +192,7 @@ class Loop:
         if run.attempt >= MOST_ATTEMPTS:
             self._fail(run, f"the learner ended {run.attempt} times in the middle of it", give_up=True)
             return False
-        with transaction(self.db):
+        with prompt_transaction(self.db):
             again = restart_run(self.db, run.id)
         log.info("%s: begins again, attempt %d", run.id, again.attempt)
         self._make(again)
@@ -164,8 +204,9 @@ class Loop:
         upto_seq = count_to_learn(self.db, live.watermark)[2]
         if chosen.start == "retry":
             settings, extra, upto_seq = halved(settings), {RETRY_OF: last[0].id}, last[0].upto_seq
+        settings = with_anchors_at_hand(settings, self._updater.anchors())
         kept = _recorded(settings) | extra
-        with transaction(self.db):
+        with prompt_transaction(self.db):
             items = count_to_learn(self.db, live.watermark)[0]
             run = Run(
                 id=new_id("run-"),
@@ -203,7 +244,7 @@ class Loop:
             except Interrupted:
                 log.info("%s: left unfinished; it begins again with the next start", run.id)
             except NothingToLearn as error:
-                with transaction(self.db):
+                with prompt_transaction(self.db):
                     finish_run(self.db, run.id, None, {"nothing": str(error)} | left_out)
                     set_attempted(self.db, run.upto_seq)
                 log.info("%s: %s", run.id, error)
@@ -221,7 +262,7 @@ class Loop:
             log.warning("%s: an earlier release planned it with %s, which is no setting now", run.id, ", ".join(lost))
         retry_of = {name: value for name, value in run.settings.items() if name == RETRY_OF}
         run = replace(run, settings=_recorded(settings) | retry_of)
-        with transaction(self.db):
+        with prompt_transaction(self.db):
             set_run_settings(self.db, run.id, run.settings)
         return run
 
@@ -240,14 +281,18 @@ class Loop:
 
     def _update(self, run: Run, material: Material, settings: LearnerSettings, recorder: RunRecorder) -> UpdateResult:
         def phase(name: str, step: int, steps: int, loss: float | None, metrics: dict[str, float]) -> None:
-            if self._stop.is_set():
-                raise Interrupted
+            self._end_if_stopped()
             recorder.phase(name, step, steps, loss, metrics)
 
-        return self._updater.update(material, settings, phase, parent=run.parent, seed=run.seed)
+        with self.resident.checked(self._end_if_stopped):
+            return self._updater.update(material, settings, phase, parent=run.parent, seed=run.seed)
+
+    def _end_if_stopped(self) -> None:
+        if self._stop.is_set():
+            raise Interrupted
 
     def _publish(self, run: Run, settings: LearnerSettings, result: UpdateResult) -> None:
-        with transaction(self.db):
+        with prompt_transaction(self.db):
             set_trust(self.db, result.trust)
         version = publish(
             self.db,
@@ -267,7 +312,7 @@ class Loop:
 
     def _fail(self, run: Run, reason: str, *, give_up: bool) -> None:
         self.failure = reason
-        with transaction(self.db):
+        with prompt_transaction(self.db):
             fail_run(self.db, run.id, reason)
             if give_up:
                 set_attempted(self.db, run.upto_seq)
@@ -286,13 +331,9 @@ class Loop:
         }
 
 
-class Interrupted(BaseException):
-    """The learner is asked to stop in the middle of a run."""
-
-
 def _recorded(settings: LearnerSettings) -> dict[str, Any]:
     """Return what a run's row keeps of the settings; the model and the device are for people to read."""
-    return settings.model_dump(mode="json", exclude={"data", "nice"})
+    return settings.model_dump(mode="json", exclude={"data", "nice", "threads"})
 
 
 def _settings_of(run: Run, settings: LearnerSettings) -> LearnerSettings:

@@ -65,7 +65,8 @@ def train_file(
 
         material = Material(tuple(examples))
         # closed before the folder goes, also by a signal: its writer has a thread of its own
-        with contextlib.nullcontext() if scalars is None else contextlib.closing(scalars):
+        closed = contextlib.nullcontext() if scalars is None else contextlib.closing(scalars)
+        with contextlib.closing(resident.sampler), closed:
             result = Updater(resident, settings).update(material, settings, recorded, parent=0, seed=settings.seed)
         written = _written(out, file, resident, result, settings) if distributed.is_first() else None
         return distributed.the_first(written) or read_version(out), result

@@ -232,8 +232,15 @@ class LearnerSettings(Settings):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the forward passes. auto is float32 on a CPU and bfloat16 autocast on a GPU. Adapters and
     optimizer stay float32."""
-    nice: int = Field(0, ge=0, le=19)
-    """CPU niceness of the learner. 0 competes with the service, and 19 yields most."""
+    sampler: str = Field("auto", pattern=r"^(auto|torch|llamacpp|openvino|transformers|https?://.+)$")
+    """What samples rollouts, the gate's samples, anchors and answers to skill probes. torch does so in the learner's
+    process. llamacpp, openvino and transformers are runners in a process of their own, and a URL is that of a vLLM
+    server. auto is a runner for models from 50 million parameters on a CPU with lora, else torch."""
+    nice: int | None = Field(None, ge=0, le=19)
+    """CPU niceness of the learner: 0 competes with answers, and 19 yields most. None gives way to them, yet keeps a
+    tenth of a core."""
+    threads: int = Field(0, ge=0, le=1024)
+    """CPU threads that the learner computes with. 0 takes half of the CPUs."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
     """Base seed. Each run derives its own from it and the number of earlier runs."""
 

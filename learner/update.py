@@ -10,11 +10,12 @@ from learner.data.weighting import FLIP_RATE, Scales, with_example_weights
 from learner.errors import BadSetting, Diverged
 from learner.gate.checks import checks_of, report_of
 from learner.gate.evidence import Samples, evidence_of, gate_prompts, samples_of
-from learner.gate.skill_probes import SkillProbe, read_skill_probes, right_answers
+from learner.gate.skill_probes import ProbeAnswers, SkillProbe, probe_answers, read_skill_probes
 from learner.methods.guards import Guards
 from learner.methods.method_dispatch import MethodInputs, train_by_method
 from learner.model import distributed
-from learner.model.anchors import Anchor, anchor_count, base_anchors, with_distributions
+from learner.model.anchor_stock import AnchorStock
+from learner.model.anchors import Anchor, anchor_count, with_distributions
 from learner.model.optimizer import optimizer_of, optimizer_state_path
 from learner.model.reference import Reference
 from learner.model.resident import Resident
@@ -37,15 +38,15 @@ class Updater:
         self.resident, self.settings = resident, settings
         self.reference = Reference(resident, settings.token_budget)
         self.estimator = TrustEstimator(resident, settings.trust, settings.token_budget)
-        self._anchors: list[Anchor] | None = None
+        self._anchors: AnchorStock | None = None
         self._probes: tuple[SkillProbe, ...] | None = None
-        self._right: dict[str, tuple[bool, ...]] = {}  # by the weights' digest: which skill probes they answer rightly
+        self._answers: dict[str, ProbeAnswers] = {}  # to the skill probes, by the weights' digest
 
-    def anchors(self) -> list[Anchor]:
-        """Return the anchors; the first call makes them or reads the cache."""
+    def anchors(self) -> AnchorStock:
+        """Return the stock of anchors; the first call reads the cache."""
         if self._anchors is None:
             count = anchor_count(self.settings.anchors, self.resident.num_parameters)
-            self._anchors = distributed.the_first(base_anchors(self.resident, self.settings.data / "cache", count))
+            self._anchors = AnchorStock(self.resident, self.settings.data / "cache", count)
         return self._anchors
 
     def skill_probes(self) -> tuple[SkillProbe, ...]:
@@ -55,20 +56,20 @@ class Updater:
         return self._probes
 
     def samples(self, prompts: Sequence[tuple[int, ...]], seed: int) -> Samples:
-        """Return the live version's completions of the gate's prompts, and which skill probes live and base pass.
+        """Return the live version's completions of the gate's prompts, and what live and base answer to skill probes.
 
         The resident weights must be the live version's.
         """
         resident, probes = self.resident, self.skill_probes()
         live, base = resident.parent_digest, resident.base_digest
-        if live not in self._right:
-            self._right[live] = right_answers(resident, probes)
-        if base not in self._right:
+        if base not in self._answers:
             with resident.as_base():
-                self._right[base] = right_answers(resident, probes)
-        self._right = {digest: self._right[digest] for digest in (live, base)}
+                self._answers[base] = probe_answers(resident, probes)
+        if live not in self._answers:
+            self._answers[live] = probe_answers(resident, probes, self._answers[base])
+        self._answers = {digest: self._answers[digest] for digest in (live, base)}
         rollouts = tuple(samples_of(resident, prompts, seed))
-        return Samples(tuple(prompts), rollouts, seed, probes, self._right[live], self._right[base])
+        return Samples(tuple(prompts), rollouts, seed, probes, self._answers[live], self._answers[base])
 
     def update(
         self, material: Material, settings: LearnerSettings, phase: Phase, *, parent: int, seed: int
@@ -81,13 +82,16 @@ class Updater:
         """
         resident = self.resident
         reset_peak_memory()
-        cost = Cost()
+        cost = Cost(resident.sampler.cpu_seconds)
+        stock = self.anchors()
+        anchors = stock.first(
+            settings.anchors.count or stock.goal, lambda made, count: phase("prepare", made, count, None, {})
+        )
         phase("reference", 0, 0, None, {})
         examples = [*material.earlier, *material.new]
         estimates = distributed.the_first(self.estimator.trust(examples))
         trust = trust_in_force(examples, estimates, material.trust, settings.trust)
         plan = plan_of(material.new, material.earlier, settings, seed=seed, parent=parent, trust=trust)
-        anchors = self.anchors()
         retention = anchors[::RETENTION_STRIDE]
         resident.become(version_folder(settings.data, parent) if parent else None, seed)
         live_weights = resident.weights()

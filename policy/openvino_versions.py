@@ -35,7 +35,7 @@ def ir_of(source: VersionSource, quantize: str) -> Path:
     base = resolve_model(source.base)
     if source.adapter is None and source.full is None:
         return base_ir(base, source.cache, dtype)
-    path = source.cache / f"{source.digest[:32]}-{dtype}"
+    path = source.made / f"{source.digest[:32]}-{dtype}"
     if not path.exists():
         is_written = dtype == "f16" and write_over(base_ir(base, source.cache, dtype), _changes(source, base), path)
         if not is_written:
@@ -46,8 +46,8 @@ def ir_of(source: VersionSource, quantize: str) -> Path:
 def discard(source: VersionSource, quantize: str) -> None:
     """Remove a version's OpenVINO model from the cache, and the base model's, of which it may be a copy."""
     dtype = quantize if quantize != "none" else "f16"
-    for name in (f"{source.digest[:32]}-{dtype}", f"base-{weights_key(resolve_model(source.base))}-{dtype}"):
-        shutil.rmtree(source.cache / name, ignore_errors=True)
+    shutil.rmtree(source.made / f"{source.digest[:32]}-{dtype}", ignore_errors=True)
+    shutil.rmtree(source.cache / f"base-{weights_key(resolve_model(source.base))}-{dtype}", ignore_errors=True)
 
 
 def base_ir(base: Path, cache: Path, dtype: str) -> Path:

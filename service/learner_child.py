@@ -145,6 +145,7 @@ class LearnerChild:
                     stderr=out,
                     pass_fds=[beats_out] if watched else [],
                     preexec_fn=_die_with_parent,
+                    start_new_session=True,  # its niceness counts against other sessions: learner/priority.py
                 )
         except BaseException:
             os.close(beats_in)

@@ -7,30 +7,29 @@ import torch
 
 from learner.data.examples import Example
 from learner.gate.checks import Evidence
-from learner.gate.skill_probes import SkillProbe, right_answers
+from learner.gate.skill_probes import NONE_ASKED, ProbeAnswers, SkillProbe, probe_answers
 from learner.model import distributed
 from learner.model.anchors import Anchor
 from learner.model.drift import drift_per_completion
 from learner.model.reference import Reference
 from learner.model.resident import Resident, Weights
-from learner.model.rollouts import Rollout, sample_rollouts
+from learner.model.rollouts import Rollout
 from learner.model.scoring import Ids, completion_sums
-from policy.chat import end_ids
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Live's samples before the update. The candidate samples completions of the same prompts.
+    """Live's samples before the update, and what live and base answer to `skill_probes`.
 
-    `live_right` and `base_right`: which of `skill_probes` live and base answer rightly.
+    The candidate samples completions of the same prompts.
     """
 
     prompts: tuple[tuple[int, ...], ...]
     live: tuple[Rollout, ...]
     seed: int
     skill_probes: tuple[SkillProbe, ...] = ()
-    live_right: tuple[bool, ...] = ()
-    base_right: tuple[bool, ...] = ()
+    live_answers: ProbeAnswers = NONE_ASKED
+    base_answers: ProbeAnswers = NONE_ASKED
 
 
 def gate_prompts(
@@ -48,11 +47,7 @@ def gate_prompts(
 
 def samples_of(resident: Resident, prompts: Sequence[Ids], seed: int) -> list[Rollout]:
     """Return one sample per prompt from the resident weights, at temperature 1."""
-    ends, max_tokens = end_ids(resident.tokenizer), resident.settings.gate.max_tokens
-    with resident.autocast():
-        return distributed.the_first(
-            sample_rollouts(resident.model, prompts, end_ids=ends, max_tokens=max_tokens, seed=seed)
-        )
+    return distributed.the_first(resident.sample(prompts, max_tokens=resident.settings.gate.max_tokens, seed=seed))
 
 
 def evidence_of(
@@ -85,7 +80,7 @@ def evidence_of(
             with resident.as_base():
                 base_sums = completion_sums(resident.model, completions, budget)
     anchor_tokens = sum(len(anchor.completion_ids) for anchor in retention)
-    right = right_answers(resident, samples.skill_probes)
+    right = probe_answers(resident, samples.skill_probes, samples.live_answers).right
     return Evidence(
         gains=gains,
         live_kl=(candidate_sums - live_sums).mean().item(),
@@ -97,8 +92,8 @@ def evidence_of(
         endless_rise=_endless_share(own) - _endless_share(samples.live),
         empty_rise=_empty_share(own) - _empty_share(samples.live),
         weights_finite=True,
-        skill_gains=_skill_gains(right, samples.live_right),
-        base_skill_gains=_skill_gains(right, samples.base_right),
+        skill_gains=_skill_gains(right, samples.live_answers.right),
+        base_skill_gains=_skill_gains(right, samples.base_answers.right),
         gain_weights=tuple(example.example_weight for example in held_out),
     )
 

@@ -15,10 +15,10 @@ from typing import Any
 from learner.data.prompt_files import model_file, read_prompts
 from learner.errors import BadData
 from learner.gate.checks import MIN_PROBES
+from learner.model.greedy import greedy_answers
 from learner.model.resident import Resident
-from learner.model.rollouts import sample_rollouts
 from learner.settings import GateSettings
-from policy.chat import decode, end_ids, render_prompt
+from policy.chat import decode, render_prompt
 
 log = logging.getLogger(__name__)
 NAME = "probes.jsonl"
@@ -36,6 +36,18 @@ class SkillProbe:
         """Whether an answer is right."""
         is_forbidden = any(pattern.search(answer) for pattern in self.forbid)
         return all(pattern.search(answer) for pattern in self.expect) and not is_forbidden
+
+
+@dataclass(frozen=True)
+class ProbeAnswers:
+    """One version's greedy answers to skill probes as token ids, which are right, and how many had to be decoded."""
+
+    ids: tuple[tuple[int, ...], ...] = ()
+    right: tuple[bool, ...] = ()
+    decoded: int = 0
+
+
+NONE_ASKED = ProbeAnswers()
 
 
 def skill_probe_file(limits: GateSettings, model: str) -> Path | None:
@@ -88,20 +100,14 @@ def _probes_that_fit(resident: Resident, path: Path) -> list[SkillProbe]:
     return found
 
 
-def right_answers(resident: Resident, probes: Sequence[SkillProbe]) -> tuple[bool, ...]:
-    """Return which skill probes the resident weights answer rightly, with greedy decoding."""
-    with resident.autocast():
-        rollouts = sample_rollouts(
-            resident.model,
-            [probe.prompt_ids for probe in probes],
-            end_ids=end_ids(resident.tokenizer),
-            max_tokens=resident.settings.gate.max_tokens,
-            seed=0,
-            temperature=0.0,
-        )
-    return tuple(
-        probe.is_right(decode(resident.tokenizer, rollout.ids)) for probe, rollout in zip(probes, rollouts, strict=True)
+def probe_answers(resident: Resident, probes: Sequence[SkillProbe], known: ProbeAnswers | None = None) -> ProbeAnswers:
+    """Return the resident weights' greedy answers. `known` are those of other weights: only what changed is decoded."""
+    begun = known.ids if known is not None else ()
+    ids, decoded = greedy_answers(
+        resident, [probe.prompt_ids for probe in probes], begun, resident.settings.gate.max_tokens
     )
+    right = tuple(probe.is_right(decode(resident.tokenizer, answer)) for probe, answer in zip(probes, ids, strict=True))
+    return ProbeAnswers(tuple(ids), right, decoded)
 
 
 def _patterns(value: Any, name: str, where: str) -> tuple[re.Pattern[str], ...]:

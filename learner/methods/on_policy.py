@@ -21,12 +21,14 @@ from learner.methods.variants import VARIANTS
 from learner.model.anchors import Anchor, anchor_order, anchors_per_step
 from learner.model.optimizer import Optimizer
 from learner.model.resident import Resident, Weights
+from learner.model.rollouts import SAMPLER_LIMIT
 from learner.model.scoring import Ids
 from learner.reward_model.functions import reward_function
 from learner.reward_model.model import RewardModel
 from learner.settings import LearnerSettings
 
 log = logging.getLogger(__name__)
+GSPO_NOISE = 1e-4  # nats per token, of recorded log-probabilities: its clip is 3e-4 per rollout
 KL_HORIZON = 256.0  # rollouts over which the KL's weight changes by a fifth at most
 
 
@@ -64,6 +66,7 @@ def train_on_policy(
             pessimism=settings.reward_model.pessimism,
             budget=budget,
             seed=seed + number,
+            noise=SAMPLER_LIMIT if settings.ppo.variant != "gspo" else GSPO_NOISE,
         )
         meter.count(batch.num_tokens)
         objective = Objective(settings.algorithm, VARIANTS[settings.ppo.variant], kl_weight, rollout.max_tokens)

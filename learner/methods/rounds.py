@@ -10,12 +10,12 @@ from torch import Tensor
 from learner.model import distributed
 from learner.model.features import completion_features
 from learner.model.resident import Resident, Weights
-from learner.model.rollouts import Rollout, sample_rollouts, sampler_logps
+from learner.model.rollouts import SAMPLER_LIMIT, Rollout, sampler_logps
 from learner.model.scoring import Ids, padded, row_logps, row_of
 from learner.reward_model.functions import RewardFunction
 from learner.reward_model.model import RewardModel
 from learner.settings import RolloutSettings
-from policy.chat import decode, end_ids
+from policy.chat import decode
 
 REWARD_CLIP = 5.0  # largest size of the heads' mean, in units of reward
 TRUNCATION_PENALTY = 1.0  # taken off the reward of a rollout that did not end, in units of reward
@@ -49,27 +49,23 @@ def sampled_batch(
     pessimism: float,
     budget: int,
     seed: int,
+    noise: float = SAMPLER_LIMIT,
 ) -> Batch:
     """Sample a group of rollouts for each prompt from the resident weights, and reward them.
 
     `live_weights` is None where the resident weights are the live ones. `function` is a reward of the user's own, added
-    to the reward model's. `budget` is the most tokens of one forward pass, padding included.
+    to the reward model's. `budget` is the most tokens of one forward pass, padding included. `noise` is how far
+    recorded log-probabilities may be from torch's, in nats per token.
     """
     size = rollout.group_size
+    repeated = [prompt for prompt in prompts for _ in range(size)]
+    rollouts = distributed.the_first(resident.sample(repeated, max_tokens=rollout.max_tokens, seed=seed))
     with resident.autocast():
-        sampled = sample_rollouts(
-            resident.model,
-            [prompt for prompt in prompts for _ in range(size)],
-            end_ids=end_ids(resident.tokenizer),
-            max_tokens=rollout.max_tokens,
-            seed=seed,
-        )
-        rollouts = distributed.the_first(sampled)
         rows = [
             row_of(prompt, *(one.ids for one in rollouts[index * size : (index + 1) * size]))
             for index, prompt in enumerate(prompts)
         ]
-        old = sampler_logps(resident.model, rollouts, rows, budget, seed)
+        old = sampler_logps(resident.model, rollouts, rows, budget, seed, noise)
         live = old
         if live_weights is not None:
             with resident.holding(live_weights):

@@ -5,8 +5,9 @@ import inspect
 import json
 import logging
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ import torch
 from torch import Tensor
 
 from learner.errors import CannotLearn
+from learner.model.rollouts import Rollout, row_settings
+from learner.model.sampler import Sampler, sampler_of
+from learner.model.sampler_choice import check_sampler
+from learner.model.scoring import Ids
 from learner.settings import LearnerSettings, learning_rate_for
-from policy.chat import load_tokenizer
+from policy.chat import end_ids, load_tokenizer
 from policy.chat_template import USUAL_ARGUMENTS
 from policy.errors import first_line
-from policy.model import load_model, model_digest, resolve_device
+from policy.model import load_model, model_digest, resolve_device, resolve_model
 from policy.thoughts import thought_marks
 from policy.versions import read_version
 
@@ -37,8 +42,12 @@ class Resident:
     """
 
     def __init__(self, settings: LearnerSettings) -> None:
-        """Load the model. Raises CannotLearn for a model that cannot be trained here, and as `load_model` does."""
-        self.settings = settings
+        """Load the model. Raises CannotLearn for a model that cannot be trained here, and as `load_model` does.
+
+        Raises BadSetting for a sampler that cannot be used with it.
+        """
+        self.settings, self.folder = settings, resolve_model(settings.model)
+        check_sampler(settings, self.folder)
         self.tokenizer = load_tokenizer(
             settings.model, settings.chat_template, {**USUAL_ARGUMENTS, **settings.chat_template_kwargs}, day=DAY
         )
@@ -56,6 +65,11 @@ class Resident:
         self.num_parameters = sum(parameter.numel() for parameter in self.base.parameters())
         self.parent_digest = ""
         self.model: Any = self.base
+        self._check: Callable[[], None] = lambda: None
+        self.is_base = False
+        """Whether it is the base model for a while (`as_base`)."""
+        self.origin: tuple[str, Path | None] = ("", None)
+        """The digest of the weights that `become` took on, and their version's folder; None for the base model's."""
         self._shape: tuple[int, float, bool] | None = None
         self._base_weights: Weights = {}
         if settings.tuning == "full":
@@ -63,6 +77,7 @@ class Resident:
             self._base_weights = self.weights()
         else:
             self._wrap(settings.lora_rank, LORA_ALPHA, False)
+        self.sampler: Sampler = sampler_of(self)
 
     @property
     def context_length(self) -> int:
@@ -103,6 +118,7 @@ class Resident:
         if folder is None:
             self._become_base(seed)
             self.parent_digest = self.base_digest
+            self.origin = (self.weights_digest(), None)
             return
         manifest = read_version(folder)
         if (manifest.kind == "full") != (self.settings.tuning == "full"):
@@ -114,6 +130,25 @@ class Resident:
         else:
             self._read_adapter(folder)
         self.parent_digest = manifest.digest
+        self.origin = (self.weights_digest(), folder)
+
+    def weights_digest(self) -> str:
+        """Return the sha256 of the trainable weights as they are now."""
+        found = sha256()
+        for name, parameter in self.trainable():
+            found.update(name.encode())
+            found.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        return found.hexdigest()
+
+    def sample(
+        self, prompts: Sequence[Ids], *, max_tokens: int, seed: int, temperature: float = 1.0, top_p: float = 1.0
+    ) -> list[Rollout]:
+        """Return one completion per prompt, in order, from the weights as they are now; temperature 0 is greedy."""
+        ends = end_ids(self.tokenizer)
+        settings = row_settings(
+            len(prompts), end_ids=ends, max_tokens=max_tokens, seed=seed, temperature=temperature, top_p=top_p
+        )
+        return self.sampler.sample(prompts, settings)
 
     def save(self, folder: Path) -> None:
         """Write the weights as PEFT (lora) or transformers (full) load them."""
@@ -146,9 +181,28 @@ class Resident:
         if self.settings.tuning == "full":
             with self.holding(self._base_weights):
                 yield self.model
-        else:
-            with self.model.disable_adapter():
+            return
+        with self.model.disable_adapter():
+            self.is_base = True
+            try:
                 yield self.model
+            finally:
+                self.is_base = False
+
+    def check(self) -> None:
+        """Raise what ends the work under way: see `checked`."""
+        self._check()
+
+    @contextlib.contextmanager
+    def checked(self, check: Callable[[], None]) -> Generator[None, None, None]:
+        """Call `check` before each forward pass, and while a sampler is at work; what it raises ends that."""
+        before, self._check = self._check, check
+        hook = self.base.get_input_embeddings().register_forward_pre_hook(lambda *_: check())
+        try:
+            yield
+        finally:
+            hook.remove()
+            self._check = before
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """What forward passes run under."""

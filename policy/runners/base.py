@@ -1,6 +1,7 @@
 """The interface of all runners and its values. No torch: the service imports this."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from policy.watchdog import HANG_S, STEP_S
 
+CHECK_S = 0.1  # seconds between two calls of what may end a wait
 Finish = Literal["", "stop", "length", "cancelled", "error"]
 # For each token of a completion the likeliest tokens at its index, best first: (id, log-probability in nats).
 Alternatives = list[list[tuple[int, float]]]
@@ -55,6 +57,7 @@ class VersionSource:
     """Where a version's weights are: the base model (name or folder), and an adapter or full weights if it is learned.
 
     `weights` are handles of base weights in another process (`policy.shared_weights`), b"" for a copy of its own.
+    Files that are made of learned weights go to `scratch`, and without one into the cache, where versions are kept.
     """
 
     number: int
@@ -64,6 +67,22 @@ class VersionSource:
     adapter: Path | None = None
     full: Path | None = None
     weights: bytes = b""
+    scratch: Path | None = None
+
+    @property
+    def made(self) -> Path:
+        """The folder for files that are made of these weights; the base model's are for all, and lie in the cache."""
+        return self.cache if self.scratch is None else self.scratch
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """One generation to start: see `Runner.submit`."""
+
+    request_id: str
+    prompt_ids: Sequence[int]
+    settings: SamplingSettings
+    on_delta: Callable[[TokenDelta], None]
 
 
 @dataclass(frozen=True)
@@ -73,8 +92,8 @@ class RunnerOptions:
     `precision` is float32 or bfloat16; `quantize` none, q8_0, q4_0, q4_k or file (the weights of the
     GGUF file that the model came from); `kv_gib` the memory for keys and values.
     With `threads` 0 the engine chooses. `max_batch` bounds the generations at once. `kinds` are the engines to try,
-    best first; without any, those of the device. A process without a sign of life for `hang_s` seconds, or in one step
-    for `step_s`, is killed.
+    best first; without any, those of the device. Without `keep_prompts` no number depends on earlier requests. A
+    process without a sign of life for `hang_s` seconds, or in one step for `step_s`, is killed.
     """
 
     device: str = "cpu"
@@ -84,6 +103,7 @@ class RunnerOptions:
     threads: int = 0
     max_batch: int = 64
     kinds: tuple[str, ...] = ()
+    keep_prompts: bool = True
     hang_s: float = HANG_S
     step_s: float = STEP_S
 
@@ -108,6 +128,12 @@ class Runner(Protocol):
         """Start one generation. The ids of one answer's generations differ only after their last hyphen.
 
         Raises PromptTooLong, or ValueError for ids outside the vocabulary or a request id in use.
+        """
+
+    def submit_all(self, requests: Sequence[GenerationRequest]) -> None:
+        """Start generations together: none takes a step before all are there, so that batches do not depend on time.
+
+        Raises as `submit` does, before any is started.
         """
 
     def cancel(self, request_id: str) -> None:
@@ -143,10 +169,12 @@ def generate_all(
     settings: Sequence[SamplingSettings],
     timeout_s: float = 300.0,
     prefix: str = "all",
+    check: Callable[[], None] = lambda: None,
 ) -> list[tuple[list[int], list[float], Finish]]:
     """Generate one completion for each prompt, all at once; return (ids, logps, finish) in the order of the prompts.
 
-    Raises TimeoutError, or RuntimeError with the runner's message when a generation failed.
+    `check` is called several times a second meanwhile; what it raises cancels all. Raises TimeoutError, or RuntimeError
+    with the runner's message when a generation failed.
     """
     generations = [_Generation() for _ in prompts]
     left, done = [len(prompts)], threading.Event()
@@ -166,12 +194,18 @@ def generate_all(
 
         return receive
 
-    for index, (prompt, setting) in enumerate(zip(prompts, settings, strict=True)):
-        runner.submit(f"{prefix}-{index}", prompt, setting, receiver(index))
-    if prompts and not done.wait(timeout_s):
+    pairs = enumerate(zip(prompts, settings, strict=True))
+    runner.submit_all([GenerationRequest(f"{prefix}-{at}", *pair, receiver(at)) for at, pair in pairs])
+    deadline = time.monotonic() + timeout_s
+    try:
+        while prompts and not done.wait(min(CHECK_S, timeout_s)):
+            check()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{left[0]} of {len(prompts)} completions were not finished after {timeout_s} s")
+    except BaseException:
         for index in range(len(prompts)):
             runner.cancel(f"{prefix}-{index}")
-        raise TimeoutError(f"{left[0]} of {len(prompts)} completions were not finished after {timeout_s} s")
+        raise
     failed = next((generation for generation in generations if generation.finish == "error"), None)
     if failed is not None:
         raise RuntimeError(f"the runner failed: {failed.error}")

@@ -50,6 +50,7 @@ class LlamaCppEngine:
         if reasons := reasons_against_gguf(config):
             raise UnsupportedModel(f"llama.cpp cannot load this model: {'; '.join(reasons)}")
         self.context_length = context_of(config)
+        self._options = options
         self._weights = Weights(*_files(source, folder, options))
         self.vocabulary = self._weights.vocabulary
         self._shapes = _shapes(config, options, F32 if options.precision == "float32" else F16)
@@ -117,6 +118,23 @@ class LlamaCppEngine:
         """See Runner."""
         return [likeliest(row, count) for rows in self._logits(prompt_ids, completion_ids) for row in rows]
 
+    def adopt(self, source: VersionSource) -> bool:
+        """Take on another adapter over the same weights, without open generations, and forget all prompts.
+
+        Returns False for other weights. Raises UnsupportedModel.
+        """
+        weights, adapter = _files(source, source.full or resolve_model(source.base), self._options)
+        if weights != self._weights.files[0]:
+            return False
+        if adapter != self._weights.files[1]:
+            self._weights.take(adapter)
+            for llama in self._llamas:
+                llama.adapt(self._weights)
+        for llama in self._llamas:
+            llama.clear()
+        self._schedules = [Schedule(llama) for llama in self._llamas]
+        return True
+
     def close(self) -> None:
         """Release memory and weights."""
         for llama in self._llamas:
@@ -151,18 +169,17 @@ class LlamaCppEngine:
 def _files(source: VersionSource, folder: Path, options: RunnerOptions) -> tuple[Path, Path | None]:
     """Return the GGUF files of a version: base weights and adapter, or merged weights and None."""
     dtype = options.quantize if options.quantize != "none" else "f32" if is_small(folder, options) else "f16"
-    if dtype == "file":  # full and merged weights are in no file that somebody brought
-        dtype = "f16"
-        base = _own_file(folder) if source.full is None else base_gguf(folder, source.cache, dtype)
+    if dtype == "file" and source.full is None:
+        base, dtype = _own_file(folder), "f16"  # merged weights are in no file that somebody brought
     else:
-        base = base_gguf(folder, source.cache, dtype)
+        dtype = "f16" if dtype == "file" else dtype
+        base = base_gguf(folder, source.cache if source.full is None else source.made, dtype)
     if source.adapter is None or source.full is not None:
         return base, None
     try:
-        adapter = adapter_gguf(folder, source.adapter, source.cache, source.digest)
+        return base, adapter_gguf(folder, source.adapter, source.made, source.digest)
     except UnsupportedModel:  # it changes what llama.cpp does not adapt, such as an output layer that is the embeddings
-        return merged_gguf(folder, source.adapter, source.cache, source.digest, dtype), None
-    return base, adapter
+        return merged_gguf(folder, source.adapter, source.made, source.digest, dtype), None
 
 
 def _own_file(folder: Path) -> Path:

@@ -128,6 +128,7 @@ _CALLS: dict[str, tuple[Any, list[Any]]] = {
     "llama_set_n_threads": (None, [_POINTER, _INT, _INT]),
     "llama_get_logits": (_POINTER, [_POINTER]),
     "llama_adapter_lora_init": (_POINTER, [_POINTER, ctypes.c_char_p]),
+    "llama_adapter_lora_free": (None, [_POINTER]),
     "llama_set_adapters_lora": (_INT, [_POINTER, _POINTER, ctypes.c_size_t, _POINTER]),
     "ggml_quantize_chunk": (
         ctypes.c_size_t,
@@ -221,10 +222,22 @@ class Weights:
         self.model = self._calls.llama_model_load_from_file(bytes(path), settings)
         if not self.model:
             raise UnsupportedModel(f"llama.cpp cannot load this model: {reason()}")
-        self.adapter = self._calls.llama_adapter_lora_init(self.model, bytes(adapter)) if adapter is not None else None
-        if adapter is not None and not self.adapter:
-            raise UnsupportedModel(f"llama.cpp cannot load this adapter: {reason()}")
+        self.files: tuple[Path, Path | None] = (path, None)
+        self.adapter: int | None = None
+        self.take(adapter)
         self.vocabulary = int(self._calls.llama_vocab_n_tokens(self._calls.llama_model_get_vocab(self.model)))
+
+    def take(self, adapter: Path | None) -> None:
+        """Load another adapter, or none, in place of the present one. Then every context has to `adapt` before work.
+
+        Raises UnsupportedModel with llama.cpp's reason.
+        """
+        loaded = self._calls.llama_adapter_lora_init(self.model, bytes(adapter)) if adapter is not None else None
+        if adapter is not None and not loaded:
+            raise UnsupportedModel(f"llama.cpp cannot load this adapter: {reason()}")
+        if self.adapter:
+            self._calls.llama_adapter_lora_free(self.adapter)
+        self.files, self.adapter = (self.files[0], adapter), loaded
 
     def close(self) -> None:
         """Release the weights, after all contexts."""
@@ -260,10 +273,7 @@ class Llama:
         self._context = self._calls.llama_init_from_model(weights.model, self._settings(shape))
         if not self._context:
             raise UnsupportedModel(f"llama.cpp cannot make room for {shape.cells} tokens: {reason()}")
-        if weights.adapter:
-            one, scale = (_POINTER * 1)(weights.adapter), (_FLOAT * 1)(1.0)
-            if self._calls.llama_set_adapters_lora(self._context, one, 1, scale):
-                raise UnsupportedModel(f"llama.cpp cannot use this adapter: {reason()}")
+        self.adapt(weights)
         self._memory = self._calls.llama_get_memory(self._context)
         self._threads = threads
         rows = shape.rows
@@ -318,6 +328,15 @@ class Llama:
         """Let an empty sequence begin with the first `length` tokens of another one, which they share if they can."""
         self._calls.llama_memory_seq_cp(self._memory, source, target, 0, length if self.shape.is_shared else -1)
         self.cut(target, length)
+
+    def adapt(self, weights: Weights) -> None:
+        """Compute with the adapter that the weights have now; the tokens so far are to be cleared.
+
+        Raises UnsupportedModel with llama.cpp's reason.
+        """
+        one, scale = (_POINTER * 1)(weights.adapter), (_FLOAT * 1)(1.0)
+        if self._calls.llama_set_adapters_lora(self._context, one, int(weights.adapter is not None), scale):
+            raise UnsupportedModel(f"llama.cpp cannot use this adapter: {reason()}")
 
     def clear(self) -> None:
         """Forget all tokens."""

@@ -53,7 +53,9 @@ class OpenVinoEngine:
         scheduler = genai.SchedulerConfig()
         scheduler.max_num_seqs = options.max_batch
         scheduler.max_num_batched_tokens = max(2048, options.max_batch)
-        scheduler.enable_prefix_caching = True  # of this version's own requests; it moves log-probabilities by 2e-5
+        scheduler.enable_prefix_caching = (
+            options.keep_prompts
+        )  # of this version's own requests; it moves log-probabilities by 2e-5
         scheduler.num_kv_blocks = _blocks(config, options)
         precision = _PRECISION[options.precision]
         if precision == "bf16" and _may_be_one_thread(options.threads):  # read when the first model is compiled
@@ -73,9 +75,11 @@ class OpenVinoEngine:
         except RuntimeError:  # perhaps a crash or a full disk damaged the cached files: write them again
             discard(source, options.quantize)
             self._pipeline = self._load()
-        self._forward = Forward(lambda: ov.Core().compile_model(str(self._folder() / MODEL), "CPU", properties))
+        self._compile = lambda: ov.Core().compile_model(str(self._folder() / MODEL), "CPU", properties)
+        self._forward = Forward(self._compile)
         self._handles: dict[str, tuple[Any, frozenset[int]]] = {}
         self._numbers = 0
+        self._digest, self._quantize = source.digest, options.quantize
         self.tokens = 0
 
     @property
@@ -193,6 +197,17 @@ class OpenVinoEngine:
             echoed = values[1:-1] if len(values) > 1 else []  # without the first token's number and the sampled token
             found.append(echoed[len(echoed) - len(completion) :] if len(echoed) >= len(completion) else [])
         return found
+
+    def adopt(self, source: VersionSource) -> bool:
+        """Take on other weights of the same shape, without open generations; returns True.
+
+        Raises as loading does. Then nothing is loaded, and the process is of no more use.
+        """
+        if source.digest != self._digest:
+            self._folder = lambda: ir_of(source, self._quantize)
+            self._digest, self._pipeline, self._forward = source.digest, None, Forward(self._compile)
+            self._pipeline = self._load()
+        return True
 
     def close(self) -> None:
         """Release the weights."""

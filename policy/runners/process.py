@@ -22,12 +22,20 @@ from pathlib import Path
 from typing import Any
 
 from policy.errors import PromptTooLong, RunnerFailed
-from policy.runners.base import Alternatives, RunnerOptions, SamplingSettings, TokenDelta, VersionSource
-from policy.watchdog import HANG_S, Watchdog
+from policy.runners.base import (
+    Alternatives,
+    GenerationRequest,
+    RunnerOptions,
+    SamplingSettings,
+    TokenDelta,
+    VersionSource,
+)
+from policy.watchdog import HANG_S, Watchdog, cpu_seconds
 
 log = logging.getLogger(__name__)
 ROOT = Path(__file__).parent.parent.parent
 CALL_TIMEOUT_S = 120.0
+LOAD_TIMEOUT_S = 600.0  # the same for one that loads weights
 CRASHES = tuple(-number for number in (signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS))
 SCORED_AT_ONCE = 64
 
@@ -230,6 +238,22 @@ class RunnerProcess:
         on_delta: Callable[[TokenDelta], None],
     ) -> None:
         """See Runner."""
+        self.submit_all([GenerationRequest(request_id, prompt_ids, settings, on_delta)])
+
+    def submit_all(self, requests: Sequence[GenerationRequest]) -> None:
+        """See Runner."""
+        for one in requests:
+            self._check_request(one.prompt_ids, one.settings)
+        with self._lock:
+            if self._closed:
+                raise RunnerFailed("this runner is closed")
+            used = next((one.request_id for one in requests if one.request_id in self._open), None)
+            if used is not None:
+                raise ValueError(f"the request id {used!r} is in use")
+            self._open |= {one.request_id: one.on_delta for one in requests}
+        self._out.put(("submit", [(one.request_id, list(one.prompt_ids), one.settings) for one in requests]))
+
+    def _check_request(self, prompt_ids: Sequence[int], settings: SamplingSettings) -> None:
         if not prompt_ids:
             raise ValueError("the prompt has no tokens")
         if len(prompt_ids) + settings.max_tokens > self.context_length:
@@ -238,13 +262,18 @@ class RunnerProcess:
         self._check_ids(prompt_ids)
         if settings.max_tokens < 1:
             raise ValueError(f"max_tokens is {settings.max_tokens}; it must be at least 1")
-        with self._lock:
-            if self._closed:
-                raise RunnerFailed("this runner is closed")
-            if request_id in self._open:
-                raise ValueError(f"the request id {request_id!r} is in use")
-            self._open[request_id] = on_delta
-        self._out.put(("submit", request_id, list(prompt_ids), settings))
+
+    def adopt(self, source: VersionSource) -> bool:
+        """Take on other learned weights over the same base, and forget all prompts; without open generations.
+
+        Returns False where the engine has to be loaded anew for that.
+        """
+        return bool(self._call("adopt", (source,), LOAD_TIMEOUT_S))
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The CPU time that the process has taken, in seconds; 0 where the system does not tell."""
+        return cpu_seconds(self._worker.process.pid)
 
     def _check_ids(self, ids: Sequence[int]) -> None:
         wrong = next((token for token in ids if not 0 <= token < self.vocabulary), None)
@@ -305,7 +334,7 @@ class RunnerProcess:
         self._worker.end()
         self._abandon("the runner was closed")
 
-    def _call(self, name: str, arguments: tuple[Any, ...]) -> Any:
+    def _call(self, name: str, arguments: tuple[Any, ...], timeout_s: float = CALL_TIMEOUT_S) -> Any:
         future: Future[Any] = Future()
         with self._lock:
             if self._closed:
@@ -314,7 +343,7 @@ class RunnerProcess:
             number = self._numbers
             self._calls[number] = future
         self._out.put(("call", number, name, arguments))
-        return future.result(CALL_TIMEOUT_S)
+        return future.result(timeout_s)
 
     def _send(self) -> None:
         while (message := self._out.get()) is not None:

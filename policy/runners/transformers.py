@@ -88,6 +88,7 @@ class TransformersEngine:
         self._batches.model_runner._sample = self._sample
         self._batching_attention = self._model.config._attn_implementation
         self._open: dict[str, _Generation] = {}  # by the scheduler's name
+        self._digest = source.digest
         self._names: dict[str, str] = {}  # request id -> the scheduler's name
         self._numbers = 0
         self.tokens = 0
@@ -156,6 +157,10 @@ class TransformersEngine:
         assert logits is not None
         logps, ids = torch.log_softmax(logits.float(), -1).topk(min(count, logits.shape[-1]), dim=-1)
         return [list(zip(*both, strict=True)) for both in zip(ids.tolist(), logps.tolist(), strict=True)]
+
+    def adopt(self, source: VersionSource) -> bool:
+        """Return whether these are the weights; others have to be loaded. No prompt is kept anyway."""
+        return source.digest == self._digest
 
     def close(self) -> None:
         """Release the weights and the cache."""

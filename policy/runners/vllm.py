@@ -17,7 +17,7 @@ import httpx
 
 from policy.errors import PromptTooLong, RunnerFailed, UnsupportedModel
 from policy.model import model_config
-from policy.runners.base import Alternatives, Finish, SamplingSettings, TokenDelta, VersionSource
+from policy.runners.base import Alternatives, Finish, GenerationRequest, SamplingSettings, TokenDelta, VersionSource
 from policy.runners.destinations import guarded_client
 from policy.runners.remote import Breaker, LoopThread, jittered, readable, with_retries
 
@@ -97,6 +97,15 @@ class VllmRunner:
                 self._loop.start(self._generate(request_id, list(prompt_ids), settings)),
                 on_delta,
             )
+
+    def submit_all(self, requests: Sequence[GenerationRequest]) -> None:
+        """See Runner. The server forms its batches by itself."""
+        for one in requests:
+            self.submit(one.request_id, one.prompt_ids, one.settings, one.on_delta)
+
+    def adopt(self, source: VersionSource) -> bool:
+        """See RunnerProcess: other weights have another name at the server, and a runner of their own."""
+        return source.digest == self._source.digest
 
     def cancel(self, request_id: str) -> None:
         """See Runner. The connection is closed, which makes the server stop."""

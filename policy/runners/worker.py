@@ -3,7 +3,7 @@
     python -m policy.runners.worker FD BEATS_FD KINDS
 
 Messages are pickled tuples over a socket pair.
-In: ("load", source, options, kinds), ("hold", base, options, room), ("submit", id, ids, settings), ("cancel", id),
+In: ("load", source, options, kinds), ("hold", base, options, room), ("submit", [(id, ids, settings)]), ("cancel", id),
 ("call", number, name, arguments), ("close",).
 Out: ("loaded", kind, context length, vocabulary, reasons for skipped kinds), ("held", handles), ("failed", reason),
 ("deltas", [fields of a TokenDelta]), ("result", number, value), ("error", number, reason).
@@ -114,11 +114,11 @@ class Worker:
         elif command == "hold":
             self._hold(*rest)
         elif command == "submit":
-            request_id, prompt_ids, settings = rest
-            try:
-                self._engine.add(request_id, prompt_ids, settings)
-            except Exception as error:  # a bad request must not end the others
-                self._send_deltas([TokenDelta(request_id, finish="error", error=_reason(error))])
+            for request_id, prompt_ids, settings in rest[0]:
+                try:
+                    self._engine.add(request_id, prompt_ids, settings)
+                except Exception as error:  # a bad request must not end the others
+                    self._send_deltas([TokenDelta(request_id, finish="error", error=_reason(error))])
         elif command == "cancel":
             self._cancel(rest[0])
         elif command == "call":

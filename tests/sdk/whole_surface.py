@@ -82,6 +82,7 @@ def sync_program() -> None:
         learner = client.resume()
         run: attune.Run | None = learner.run
         trigger: attune.Trigger | None = learner.trigger
+        preparation: attune.Preparation | None = learner.preparation
         raters: list[attune.Rater] = client.raters()
         rater: attune.Rater = client.quarantine("spammer", reason="spam")
         rater = client.release(rater.id)
@@ -116,6 +117,7 @@ def sync_program() -> None:
             samples,
             run,
             trigger,
+            preparation,
             raters,
             erased,
         )

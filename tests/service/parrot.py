@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from policy.errors import Interrupted
-from policy.runners.base import Alternatives, Finish, Runner, SamplingSettings, TokenDelta
+from policy.runners.base import Alternatives, Finish, GenerationRequest, Runner, SamplingSettings, TokenDelta
 from service.errors import VersionRefused
 from store.versions import Version
 
@@ -73,6 +73,10 @@ class ParrotRunner:
         on_delta: Callable[[TokenDelta], None],
     ) -> None:
         self._orders.put(OpenRequest(request_id, self._completion(list(prompt_ids), settings), settings, on_delta))
+
+    def submit_all(self, requests: Sequence[GenerationRequest]) -> None:
+        for one in requests:
+            self.submit(one.request_id, one.prompt_ids, one.settings, one.on_delta)
 
     def cancel(self, request_id: str) -> None:
         self._orders.put(request_id)

@@ -418,7 +418,7 @@ def take(fake: Fake, request: Request, row: dict[str, Any], more: dict[str, Any]
         "feedback",
         {"feedback_id": record["id"], "kind": row["kind"], "completion_id": row["completion_id"], "rater": "local"},
     )
-    if fake.waiting >= fake.trigger and fake.state == "idle":
+    if fake.waiting >= fake.trigger and fake.state in ("idle", "preparing"):
         threading.Thread(target=fake.learn, args=(fake.waiting,), daemon=True).start()
     return JSONResponse(record, 201)
 
@@ -432,6 +432,7 @@ def describe(fake: Fake) -> dict[str, Any]:
         "waiting": fake.waiting,
         "trigger": trigger,
         "run": fake.run,
+        "preparation": {"done": 16, "total": 64} if fake.state == "preparing" else None,
         "next_at": None,
         "live": fake.live["version"],
         "last_run": scripted.last_run(fake.versions),

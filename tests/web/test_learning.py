@@ -169,6 +169,15 @@ def test_learning_screen_draws_what_happened_and_gives_orders(visitor: Visitor, 
     expect(page.locator(".strip-version")).to_contain_text("Version 7")
 
 
+def test_the_preparation_is_shown_with_how_far_it_is(visitor: Visitor, fake: Fake) -> None:
+    fake.state = "preparing"
+    page = visitor.go("#/learning")
+    expect(page.locator(".strip-status")).to_have_text("Preparing to learn, 25%")
+    expect(page.locator(".state-name")).to_have_text("Preparing")
+    expect(page.get_by_text("16 of 64 prompts")).to_be_visible()
+    expect(page.get_by_role("button", name="Update now")).to_be_visible()
+
+
 def test_the_last_update_s_losses_are_there_after_a_reload(visitor: Visitor, fake: Fake) -> None:
     scripted.lived_in(fake)
     newest = fake.versions[-1]

@@ -10,13 +10,12 @@ import pytest
 import torch
 
 from learner.errors import BadData
-from learner.gate.skill_probes import read_skill_probes, right_answers, skill_probe_file
+from learner.gate.skill_probes import probe_answers, read_skill_probes, skill_probe_file
 from learner.loop import Loop
 from learner.model.resident import Resident
-from learner.model.rollouts import sample_rollouts
 from learner.settings import GateSettings, LearnerSettings
 from learner.update import Updater
-from policy.chat import decode, end_ids, render_prompt
+from policy.chat import decode, render_prompt
 from store.ids import now
 from store.runs import Run
 from tests.learner.world import World
@@ -52,8 +51,7 @@ def known_answers(settings: LearnerSettings, count: int, folder: Path) -> Path:
     resident = Resident(settings)
     texts = [f"question number {number}?" for number in range(count)]
     prompts = [render_prompt(resident.tokenizer, [{"role": "user", "content": text}]) for text in texts]
-    ends, limit = end_ids(resident.tokenizer), settings.gate.max_tokens
-    rollouts = sample_rollouts(resident.model, prompts, end_ids=ends, max_tokens=limit, seed=0, temperature=0.0)
+    rollouts = resident.sample(prompts, max_tokens=settings.gate.max_tokens, seed=0, temperature=0.0)
     answers = [decode(resident.tokenizer, rollout.ids) for rollout in rollouts]
     escape = {ord(character): f"\\{character}" for character in r"\.^$*+?{}[]|()"}
     rows = [
@@ -97,7 +95,7 @@ def broken(resident: Resident, updater: Updater) -> Callable[..., Any]:
         with torch.no_grad():
             for _, parameter in resident.trainable():
                 parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-        assert sum(right_answers(resident, updater.skill_probes())) < 12
+        assert sum(probe_answers(resident, updater.skill_probes()).right) < 12
         return evidence_of(*arguments, **named)
 
     return look

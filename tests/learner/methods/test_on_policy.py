@@ -14,7 +14,7 @@ from learner.methods.critic import Critic
 from learner.methods.guards import Guards
 from learner.methods.ilql import train_ilql
 from learner.methods.logged_completions import logged_completions
-from learner.methods.on_policy import train_on_policy
+from learner.methods.on_policy import GSPO_NOISE, train_on_policy
 from learner.methods.rounds import Batch, sampled_batch
 from learner.methods.step_metrics import Trained
 from learner.methods.variants import VARIANTS
@@ -22,12 +22,11 @@ from learner.model.anchors import with_distributions
 from learner.model.optimizer import Optimizer
 from learner.model.reference import Reference
 from learner.model.resident import Resident, Weights
-from learner.model.rollouts import sample_rollouts, sampler_logps
+from learner.model.rollouts import SAMPLER_LIMIT, sampler_logps
 from learner.model.scoring import Row, padded, row_logps, row_of
 from learner.reward_model.model import RewardModel
 from learner.reward_model.training import trained_reward_model
 from learner.settings import LearnerSettings
-from policy.chat import end_ids
 from tests.learner.reward_model.labeled import long_over_short
 
 Build = Callable[..., LearnerSettings]
@@ -144,16 +143,21 @@ def test_a_batch_holds_what_was_sampled(make_settings: Build) -> None:
 
 
 @pytest.mark.parametrize(
-    ("off_by", "computed"), [(0.0, 4), (1e-5, 4), (0.01, 4 + len(PROMPTS)), (float("nan"), 4 + len(PROMPTS))]
+    ("off_by", "limit", "computed"),
+    [
+        (0.0, SAMPLER_LIMIT, 4),
+        (2e-3, SAMPLER_LIMIT, 4),
+        (2e-3, GSPO_NOISE, 4 + len(PROMPTS)),
+        (0.01, SAMPLER_LIMIT, 4 + len(PROMPTS)),
+        (float("nan"), SAMPLER_LIMIT, 4 + len(PROMPTS)),
+    ],
 )
 def test_what_sampling_recorded_is_used_while_it_is_right(
-    make_settings: Build, monkeypatch: pytest.MonkeyPatch, off_by: float, computed: int
+    make_settings: Build, monkeypatch: pytest.MonkeyPatch, off_by: float, limit: float, computed: int
 ) -> None:
     settings = make_settings(algorithm="grpo", **SMALL)
     resident, *_ = parts(settings)
-    rollouts = sample_rollouts(
-        resident.model, [prompt for prompt in PROMPTS for _ in range(8)], end_ids=[2], max_tokens=8, seed=1
-    )
+    rollouts = resident.sample([prompt for prompt in PROMPTS for _ in range(8)], max_tokens=8, seed=1)
     rows = [row_of(prompt, *(one.ids for one in rollouts[8 * k : 8 * k + 8])) for k, prompt in enumerate(PROMPTS)]
     right = row_logps(resident.model, rows, 4096)
     recorded = [replace(one, logps=tuple(logp + off_by for logp in one.logps)) for one in rollouts]
@@ -164,9 +168,37 @@ def test_what_sampling_recorded_is_used_while_it_is_right(
         return row_logps(model, some, budget)
 
     monkeypatch.setattr("learner.model.rollouts.row_logps", counted)
-    found = sampler_logps(resident.model, recorded, rows, 4096, seed=3)
+    found = sampler_logps(resident.model, recorded, rows, 4096, 3, limit)
     assert sum(seen) == computed
-    assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(found, right, strict=True))
+    expected = right if computed > 4 else [torch.tensor(one.logps) for one in recorded]
+    assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize(("variant", "noise"), [("dapo", SAMPLER_LIMIT), ("gspo", GSPO_NOISE)])
+def test_gspo_whose_clip_is_narrow_takes_recorded_numbers_that_are_nearly_exact(
+    make_settings: Build, monkeypatch: pytest.MonkeyPatch, variant: str, noise: float
+) -> None:
+    settings = make_settings(algorithm="grpo", **SMALL, **{"ppo.variant": variant})
+    resident, optimizer, guards, rewards = parts(settings)
+
+    def asked(*_: object, **named: object) -> Batch:
+        raise LookupError(named["noise"])
+
+    monkeypatch.setattr("learner.methods.on_policy.sampled_batch", asked)
+    with pytest.raises(LookupError) as raised:
+        train_on_policy(
+            resident,
+            optimizer,
+            guards,
+            rewards,
+            prompts=PROMPTS,
+            live_weights=resident.weights(),
+            anchors=[],
+            settings=settings,
+            seed=5,
+            progress=lambda *_: None,
+        )
+    assert raised.value.args == (noise,)
 
 
 def test_the_critic_learns_what_completions_are_worth(make_settings: Build, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,14 +330,13 @@ def test_q_learning_moves_the_policy_towards_what_was_liked(
             logits = resident.model(input_ids=torch.tensor(PROMPTS)).logits[:, -1]
         return float((logits[:, 60] - logits[:, 90]).mean())
 
-    ends = end_ids(resident.tokenizer)
     before, losses = leaning(), []
     result = train_ilql(
         resident,
         optimizer,
         guards,
         examples=pairs(24),
-        samples=sample_rollouts(resident.model, PROMPTS * 2, end_ids=ends, max_tokens=8, seed=1),
+        samples=resident.sample(PROMPTS * 2, max_tokens=8, seed=1),
         anchors=[],
         settings=settings,
         seed=3,
