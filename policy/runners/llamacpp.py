@@ -169,18 +169,17 @@ class LlamaCppEngine:
 def _files(source: VersionSource, folder: Path, options: RunnerOptions) -> tuple[Path, Path | None]:
     """Return the GGUF files of a version: base weights and adapter, or merged weights and None."""
     dtype = options.quantize if options.quantize != "none" else "f32" if is_small(folder, options) else "f16"
-    if dtype == "file":  # full and merged weights are in no file that somebody brought
-        dtype = "f16"
-        base = _own_file(folder) if source.full is None else base_gguf(folder, source.made, dtype)
+    if dtype == "file" and source.full is None:
+        base, dtype = _own_file(folder), "f16"  # merged weights are in no file that somebody brought
     else:
+        dtype = "f16" if dtype == "file" else dtype
         base = base_gguf(folder, source.cache if source.full is None else source.made, dtype)
     if source.adapter is None or source.full is not None:
         return base, None
     try:
-        adapter = adapter_gguf(folder, source.adapter, source.made, source.digest)
+        return base, adapter_gguf(folder, source.adapter, source.made, source.digest)
     except UnsupportedModel:  # it changes what llama.cpp does not adapt, such as an output layer that is the embeddings
         return merged_gguf(folder, source.adapter, source.made, source.digest, dtype), None
-    return base, adapter
 
 
 def _own_file(folder: Path) -> Path:
