@@ -18,7 +18,7 @@ from config.loader import Group, Settings, load
 from config.names import Names
 from learner.errors import BadSetting
 from learner.setting_names import RENAMED, renamed
-from policy.chat_template import USUAL_ARGUMENTS, check_template_name, checked_arguments
+from policy.chat_template import check_template_name, checked_arguments
 
 Algorithm = Literal["mixed", "dpo", "kto", "sft", "grpo", "rloo", "ppo", "ilql"]
 ON_POLICY = ("grpo", "rloo", "ppo")
@@ -113,10 +113,10 @@ class AnchorSettings(Group):
 
 
 class RewardModelSettings(Group):
-    """The reward model that grpo, rloo and ppo learn from."""
+    """The reward model, which follows all feedback. grpo, rloo and ppo learn from it."""
 
-    min_labels: int = Field(16, ge=2)
-    """Fewest pairs, corrections and thumbs that a reward model is trained on."""
+    min_labels: int = Field(1, ge=1)
+    """Fewest pairs, corrections and thumbs that a reward model is fitted to."""
     pessimism: float = Field(1.0, ge=0, le=100)
     """How many standard deviations of the heads are subtracted from their mean reward."""
     functions: str = ""
@@ -224,9 +224,9 @@ class LearnerSettings(Settings):
     with @ and a revision."""
     chat_template: str | None = Field(None, min_length=1)
     """Chat template in place of the model's own: a Jinja file, `chatml` or `plain`. Base models have none."""
-    chat_template_kwargs: Annotated[dict[str, Any], NoDecode] = Field(dict(USUAL_ARGUMENTS))
-    """Arguments of the chat template, a JSON object. A request may give its own. Hybrid models think only where it has
-    `enable_thinking`."""
+    chat_template_kwargs: Annotated[dict[str, Any], NoDecode] = Field({})
+    """Arguments of the chat template, a JSON object. A request may give its own. Without `enable_thinking` hybrid
+    models do as their makers meant in chats, and the learner's own prompts are without thinking."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for training: auto, cpu or cuda."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -236,8 +236,11 @@ class LearnerSettings(Settings):
     """What samples rollouts, the gate's samples, anchors and answers to skill probes. torch does so in the learner's
     process. llamacpp, openvino and transformers are runners in a process of their own, and a URL is that of a vLLM
     server. auto is a runner for models from 50 million parameters on a CPU with lora, else torch."""
-    nice: int = Field(0, ge=0, le=19)
-    """CPU niceness of the learner. 0 competes with the service, and 19 yields most."""
+    nice: int | None = Field(None, ge=0, le=19)
+    """CPU niceness of the learner: 0 competes with answers, and 19 yields most. None gives way to them, yet keeps a
+    tenth of a core."""
+    threads: int = Field(0, ge=0, le=1024)
+    """CPU threads that the learner computes with. 0 takes half of the CPUs."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
     """Base seed. Each run derives its own from it and the number of earlier runs."""
 

@@ -20,6 +20,7 @@ from policy.versions import read_version
 from service.errors import CannotStart
 from service.folders import hint_of_another_folder, is_data_folder
 from service.learner_child import check_learner, learner_command
+from service.runner_choice import chosen_runner
 from service.serving import listen
 from service.settings import ServeSettings, load_settings
 from store.database import check_folder, open_to_read
@@ -62,6 +63,7 @@ def examine(flags: dict[str, Any], config: Path | None) -> list[Finding]:
         ("python", _python),
         ("packages", _packages),
         ("model", _model),
+        ("runner", _runner),
         ("data folder", _data),
         ("database", _database),
         ("versions", _versions),
@@ -104,6 +106,11 @@ def _packages(_: ServeSettings) -> str:
 def _model(settings: ServeSettings) -> str:
     name = pinned_by(settings.data, settings.model)
     return f"{name} in {resolve_model(name)}, digest {model_digest(name)[:12]}"
+
+
+def _runner(settings: ServeSettings) -> str:
+    named = settings.model_copy(update={"model": pinned_by(settings.data, settings.model)})
+    return chosen_runner(named)[1].line
 
 
 def _data(settings: ServeSettings) -> str:

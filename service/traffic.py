@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Sequence
 
+from policy.reward_folders import remove_learned_rewards
 from service.async_store import Records
 from service.engine.router import Router
 from service.engine.slot_pool import SlotPool
@@ -63,13 +64,18 @@ class TrafficControl:
             return await self._roll_back(to, reason)
 
     async def erase(self, rater_id: str) -> Erased:
-        """Erase a person and the versions that learned from them, in memory and on disk. Raises UnknownRater."""
+        """Erase a person with the versions and reward models that learned from them, in memory and on disk.
+
+        Raises UnknownRater.
+        """
         async with self._changing:
             erased = await self._records.write(lambda db: erase_rater(db, rater_id))
             await self._route()
             for version in erased.versions:
                 self._engine.drop(version.number, "the version that answered was withdrawn")
             await asyncio.to_thread(self._remove_weights, erased.versions)
+            if erased.first_seq is not None:
+                await asyncio.to_thread(remove_learned_rewards, self._settings.data, erased.first_seq)
             return erased
 
     async def start(self) -> None:

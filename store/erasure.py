@@ -14,9 +14,9 @@ from store.versions import Version, live_version, set_live, versions, withdraw
 
 @dataclass(frozen=True)
 class Erased:
-    """Numbers of deleted rows, and the versions that had learned from them.
+    """Numbers of deleted rows, the versions that had learned from them, and the `seq` of the first feedback, if any.
 
-    Those are withdrawn; the caller removes their folders.
+    Those versions are withdrawn; the caller removes their folders, and whatever else learned from that feedback.
     """
 
     rater_id: str
@@ -24,6 +24,7 @@ class Erased:
     completions: int
     conversations: int
     versions: list[Version]
+    first_seq: int | None = None
 
 
 def erase_rater(db: Database, rater_id: str) -> Erased:
@@ -43,7 +44,9 @@ def erase_rater(db: Database, rater_id: str) -> Erased:
     )
     tainted = _tainted(db)
     _move_live(db, tainted)
-    num_feedback = db.table("gone").count
+    num_feedback, first_seq = db.execute(
+        "SELECT count(*), min(f.seq) FROM gone JOIN feedback f ON f.id = gone.id"
+    ).fetchone()
     for statement in _DELETIONS:
         db.execute(statement, {"rater": rater_id})
     num_completions = db.execute("DELETE FROM completions WHERE rater_id = ?", [rater_id]).rowcount
@@ -58,7 +61,7 @@ def erase_rater(db: Database, rater_id: str) -> Erased:
         db.execute("UPDATE raters SET name = '' WHERE id = ?", [rater_id])
     else:
         db.execute("DELETE FROM raters WHERE id = ?", [rater_id])
-    return Erased(rater_id, num_feedback, num_completions, num_conversations, tainted)
+    return Erased(rater_id, num_feedback, num_completions, num_conversations, tainted, first_seq)
 
 
 _ON_THEIR_COMPLETIONS = (

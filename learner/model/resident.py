@@ -5,7 +5,7 @@ import inspect
 import json
 import logging
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
@@ -21,8 +21,10 @@ from learner.model.sampler_choice import check_sampler
 from learner.model.scoring import Ids
 from learner.settings import LearnerSettings, learning_rate_for
 from policy.chat import end_ids, load_tokenizer
+from policy.chat_template import USUAL_ARGUMENTS
 from policy.errors import first_line
 from policy.model import load_model, model_digest, resolve_device, resolve_model
+from policy.thoughts import thought_marks
 from policy.versions import read_version
 
 log = logging.getLogger(__name__)
@@ -46,7 +48,10 @@ class Resident:
         """
         self.settings, self.folder = settings, resolve_model(settings.model)
         check_sampler(settings, self.folder)
-        self.tokenizer = load_tokenizer(settings.model, settings.chat_template, settings.chat_template_kwargs, day=DAY)
+        self.tokenizer = load_tokenizer(
+            settings.model, settings.chat_template, {**USUAL_ARGUMENTS, **settings.chat_template_kwargs}, day=DAY
+        )
+        self.thoughts = thought_marks(self.tokenizer)
         self.base_digest = model_digest(settings.model)
         on_cuda = resolve_device(settings.device) == "cuda"
         self._half = settings.dtype == "bfloat16" or (settings.dtype == "auto" and on_cuda)
@@ -60,6 +65,7 @@ class Resident:
         self.num_parameters = sum(parameter.numel() for parameter in self.base.parameters())
         self.parent_digest = ""
         self.model: Any = self.base
+        self._check: Callable[[], None] = lambda: None
         self.is_base = False
         """Whether it is the base model for a while (`as_base`)."""
         self.origin: tuple[str, Path | None] = ("", None)
@@ -182,6 +188,21 @@ class Resident:
                 yield self.model
             finally:
                 self.is_base = False
+
+    def check(self) -> None:
+        """Raise what ends the work under way: see `checked`."""
+        self._check()
+
+    @contextlib.contextmanager
+    def checked(self, check: Callable[[], None]) -> Generator[None, None, None]:
+        """Call `check` before each forward pass, and while a sampler is at work; what it raises ends that."""
+        before, self._check = self._check, check
+        hook = self.base.get_input_embeddings().register_forward_pre_hook(lambda *_: check())
+        try:
+            yield
+        finally:
+            hook.remove()
+            self._check = before
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """What forward passes run under."""

@@ -20,6 +20,7 @@ from policy.model import read_config, resolve_model
 from policy.runners.base import Alternatives, RunnerOptions, SamplingSettings, TokenDelta, VersionSource
 from policy.runners.llamacpp_library import F16, F32, Llama, Shape, Weights, library
 from policy.runners.llamacpp_schedule import ROWS, Generation, Schedule
+from policy.runners.thread_choice import ThreadChoice
 from policy.weights import Array
 
 OUTPUTS = 64  # tokens whose logits are held at once for scores
@@ -39,8 +40,9 @@ class LlamaCppEngine:
 
     def __init__(self, source: VersionSource, options: RunnerOptions) -> None:
         """Load a version. Raises UnsupportedModel for an unknown architecture, ImportError without the package."""
-        threads = _threads(options)
-        _set_openmp(threads)
+        most = options.threads or _cpus()
+        _set_openmp(most)
+        self._threads = ThreadChoice(most, is_fixed=bool(options.threads))
         library()
         folder = source.full or resolve_model(source.base)
         config = read_config(folder)
@@ -51,7 +53,7 @@ class LlamaCppEngine:
         self._dtype = dtype
         self._weights = Weights(*_files(source, folder, dtype))
         self.vocabulary = self._weights.vocabulary
-        self._shapes = _shapes(config, options, threads, F32 if options.precision == "float32" else F16)
+        self._shapes = _shapes(config, options, F32 if options.precision == "float32" else F16)
         self._llamas: list[Llama] = []
         self._schedules: list[Schedule] = []
         self._schedule(0)
@@ -143,7 +145,7 @@ class LlamaCppEngine:
     def _schedule(self, index: int) -> Schedule:
         """Return the schedule of a shape; the memory for long generations is made when one comes."""
         while len(self._schedules) <= index:
-            self._llamas.append(Llama(self._weights, self._shapes[len(self._llamas)]))
+            self._llamas.append(Llama(self._weights, self._shapes[len(self._llamas)], self._threads))
             self._schedules.append(Schedule(self._llamas[-1]))
         return self._schedules[index]
 
@@ -175,7 +177,7 @@ def _files(source: VersionSource, folder: Path, dtype: str) -> tuple[Path, Path 
     return base_gguf(folder, source.cache, dtype), adapter
 
 
-def _shapes(config: dict[str, Any], options: RunnerOptions, threads: int, kind: int) -> list[Shape]:
+def _shapes(config: dict[str, Any], options: RunnerOptions, kind: int) -> list[Shape]:
     """Return the memory within `kv_gib`: for short generations, and for long ones unless a context is short."""
     heads = config.get("num_key_value_heads") or config["num_attention_heads"]
     bytes_of_token = 2 * config["num_hidden_layers"] * heads * head_size(config) * (4 if kind == F32 else 2)
@@ -183,7 +185,7 @@ def _shapes(config: dict[str, Any], options: RunnerOptions, threads: int, kind: 
     context, number = _padded(context_of(config)), min(options.max_batch, MOST)
 
     def shape(cells: int, sequences: int, kind: int, *, is_shared: bool = False) -> Shape:
-        return Shape(cells, sequences, ROWS + sequences, max(OUTPUTS, sequences), threads, is_shared, kind)
+        return Shape(cells, sequences, ROWS + sequences, max(OUTPUTS, sequences), is_shared, kind)
 
     if context * (number + 1) <= fitting or context <= SHORT:
         number = max(1, min(number, fitting // context - 1))
@@ -199,10 +201,6 @@ def _padded(tokens: int) -> int:
     return -(-tokens // PADDING) * PADDING
 
 
-def _threads(options: RunnerOptions) -> int:
-    return options.threads or _cpus()
-
-
 def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -211,11 +209,8 @@ def _set_openmp(threads: int) -> None:
     """Set how threads wait, before the library is loaded, unless the environment says so.
 
     They meet hundreds of times for each token. Without a limit they spin, which takes the CPU from whoever they wait
-    for: 2 tokens/s were seen instead of 58. As many threads as CPUs get one each, or Linux wakes two on the same.
+    for: 2 tokens/s were seen instead of 58. Without spinning, waking them takes longer than the work. Each stays free
+    to move: a thread that is bound to a busy CPU holds up all others.
     """
-    if threads == 1:
-        return
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+    if threads > 1 and not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = SPINS
-    if threads >= _cpus():
-        os.environ.setdefault("OMP_PROC_BIND", "true")

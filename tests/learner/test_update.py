@@ -165,13 +165,14 @@ def test_ties_reach_the_reward_model_and_nothing_else(
         "rollout.group_size": 2,
         "rollout.max_tokens": 8,
     }
-    monkeypatch.setattr("learner.reward_model.training.NUM_STEPS", 5)
+    monkeypatch.setattr("learner.reward_model.training.MAX_STEPS", 5)
     _, result = updated(world, make_settings(algorithm="grpo", **small))
     assert result.metrics["reward/ties"] == 3
     assert result.metrics["reward/labels"] == result.metrics["items/trained"] + 3
     assert set(ties) < set(result.feedback_ids)
-    resident = Resident(make_settings())
-    assert world.material(resident, run_of(make_settings())).ties == ()
+    _, direct = updated(world, make_settings())
+    assert direct.metrics["reward/ties"] == 3
+    assert not set(ties) & set(direct.feedback_ids)  # the weights did not learn from the reward model
     assert not [example for example in result.plan.trained if example.prompt_ids == prompt]
 
 
@@ -185,3 +186,18 @@ def test_earlier_examples_are_seen_again(world: World, make_settings: Build) -> 
         world.material(resident, run), settings, lambda *_: None, parent=run.parent, seed=run.seed
     )
     assert (result.metrics["items/new"], result.metrics["items/trained"]) == (10, 20)
+
+
+def test_an_update_that_follows_no_feedback_fits_no_reward_model_unless_it_learns_from_it(
+    world: World, make_settings: Build
+) -> None:
+    world.likes_short(10)
+    for algorithm, is_fitted in (("dpo", False), ("grpo", True)):
+        settings = make_settings(algorithm=algorithm, **FEW)
+        resident, run = Resident(settings), run_of(settings)
+        updater = Updater(resident, settings)
+        updater.follows_feedback = False
+        material = world.material(resident, run)
+        result = updater.update(material, settings, lambda *_: None, parent=run.parent, seed=run.seed)
+        assert (result.rewards is not None) == is_fitted
+        assert ("reward/labels" in result.metrics) == is_fitted

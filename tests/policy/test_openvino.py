@@ -53,7 +53,8 @@ def test_a_prompt_that_was_seen_is_not_computed_again_and_gives_the_same_numbers
 
 
 def test_a_fingerprint_computes_its_prompt_once(engine: OpenVinoEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = next(engine._plain_logps(LONG, [0]))
+    [alternatives] = engine.alternatives(LONG, [0], engine.vocabulary)
+    row = np.array([logp for _, logp in sorted(alternatives)])
     order = np.argsort(-row, kind="stable")
     requests = []
     monkeypatch.setattr(

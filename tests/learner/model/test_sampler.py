@@ -272,7 +272,7 @@ def test_an_update_with_a_runner_gives_the_same_weights_every_time(
         ({"sampler": "http://127.0.0.1:8000"}, 1, True, 1, "http://127.0.0.1:8000"),
     ],
 )
-def test_auto_takes_what_was_measured_to_be_quicker_and_says_why(
+def test_auto_takes_what_was_measured_to_be_quicker_and_names_the_reason(
     make_settings: Build, flags: dict[str, Any], parameters: int, on_cpu: bool, processes: int, name: str
 ) -> None:
     settings = make_settings(**flags)
