@@ -59,10 +59,8 @@ def main() -> None:
                 sampler.close()
     results = {name: medians(rounds) for name, rounds in seen.items()}
     print(json.dumps(results, indent=1))
-    record(
-        f"sampler_{asked.model}",
-        {"tokens": asked.tokens, "threads": asked.threads, "rounds": asked.rounds, "results": results},
-    )
+    setup = {"model": asked.model, "tokens": asked.tokens, "threads": asked.threads, "rounds": asked.rounds}
+    record(f"sampler_{asked.model}", {**setup, "results": results})
 
 
 def nudge(resident: Resident, seed: int) -> None:

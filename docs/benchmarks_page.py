@@ -297,6 +297,24 @@ def serve(numbers: Numbers) -> str:
     return section(numbers, origin(numbers), table)
 
 
+def sampler(numbers: Numbers) -> str:
+    """Return what it costs to sample for an update with one model."""
+    rows = [
+        (name, seen["start_cpu_s"], seen["weights_cpu_s"], seen["rollouts_cpu_s"], f"{seen['tokens']:g}")
+        for name, seen in numbers["results"].items()
+    ]
+    columns = ("sampler", "start", "new weights", "64 rollouts", "their tokens")
+    return f"""## What a sampler costs: `{numbers["model"]}`
+
+CPU seconds of [what samples for an update](learning.md#what-samples), with {numbers["threads"]} thread, on 16 prompts.
+A rollout has at most {numbers["tokens"]} tokens. Medians of {numbers["rounds"]} rounds, each with new weights.
+A start is the first call, with the process and the files of the base model.
+
+{origin(numbers)}
+
+{table(columns, rows)}"""
+
+
 SECTIONS: dict[str, Callable[[Numbers], str]] = {
     "serve": serve,
     "methods": methods,
@@ -307,6 +325,8 @@ SECTIONS: dict[str, Callable[[Numbers], str]] = {
     "adapters": adapters,
     "first_answer": first_answer,
     "model_speed": model_speed,
+    "sampler_pocket": sampler,
+    "sampler_smollm2": sampler,
     "mutation": mutation,
 }
 
