@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -157,11 +158,13 @@ def vllm(weights: str, around: Surroundings) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def openvino_genai(weights: str, around: Surroundings) -> Iterator[Server]:
+def openvino_genai(precision: str, weights: str, around: Surroundings) -> Iterator[Server]:
     """OpenVINO GenAI in a process, without HTTP."""
     script = Path(__file__).with_name("bare_openvino.py")
     with _process(
-        [sys.executable, str(script), str(ir_of(around.folder, weights)), str(around.threads)], around, pipes=True
+        [sys.executable, str(script), str(ir_of(around.folder, weights)), str(around.threads), precision],
+        around,
+        pipes=True,
     ) as process:
         assert process.stdout is not None
         if process.stdout.readline() != "ready\n":
@@ -171,14 +174,12 @@ def openvino_genai(weights: str, around: Surroundings) -> Iterator[Server]:
 
 Start = Callable[[str, Surroundings], contextlib.AbstractContextManager[Server]]
 SERVERS: dict[str, Start] = {
-    **{
-        f"attune {runner}": lambda weights, around, runner=runner: attune(runner, weights, around)  # type: ignore[misc]
-        for runner in ("llamacpp", "openvino", "transformers", "auto")
-    },
+    **{f"attune {runner}": partial(attune, runner) for runner in ("llamacpp", "openvino", "transformers", "auto")},
     "llama.cpp": llama_cpp,
     "transformers serve": transformers_serve,
     "vLLM": vllm,
-    "OpenVINO GenAI": openvino_genai,
+    "OpenVINO GenAI": partial(openvino_genai, "own"),
+    "OpenVINO GenAI float32": partial(openvino_genai, "float32"),
 }
 
 
