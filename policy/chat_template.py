@@ -24,6 +24,7 @@ CHATML = (
 )
 NAMED = {"chatml": CHATML, "plain": PLAIN}
 CHATML_MARKS = ("<|im_start|>", "<|im_end|>")
+TEMPLATE_FILE = "chat_template.jinja"  # in a folder of weights, as transformers reads it
 MOST_BYTES = 2**20  # of a template's file
 MOST_ARGUMENTS = 16
 USUAL_ARGUMENTS: Mapping[str, Any] = MappingProxyType({"enable_thinking": False})
@@ -78,7 +79,7 @@ def set_template(
     Raises UnsupportedModel where there is none, where it cannot be read, and where it does not write the messages.
     """
     if template is not None:
-        tokenizer.chat_template = _read(template)
+        tokenizer.chat_template = read_template(template)
     if not tokenizer.chat_template:
         lead = f"the model {model!r} has no chat template, so it may be a base model that was never taught to chat"
         raise UnsupportedModel(
@@ -119,7 +120,8 @@ def checked_arguments(value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-def _read(template: str) -> str:
+def read_template(template: str) -> str:
+    """Return the text of a template: a file, chatml or plain. Raises UnsupportedModel."""
     if template in NAMED:
         return NAMED[template]
     path = Path(template).expanduser()

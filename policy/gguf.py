@@ -38,10 +38,12 @@ def write_gguf(
     *,
     real_tokenizer: bool = False,
     no_tokenizer: bool = False,
+    chat_template: str | None = None,
 ) -> Path:
     """Write base model + adapter to `out`, completely or not at all; return `out`.
 
-    `real_tokenizer` writes the model's own vocabulary, merges and chat template, for llama.cpp and Ollama. Otherwise
+    `real_tokenizer` writes the model's own vocabulary, merges and chat template, for llama.cpp and Ollama, or
+    `chat_template` instead of its own. Otherwise
     the vocabulary is a placeholder: the runners exchange token ids only, and OpenVINO's reader refuses some real
     vocabularies. llama.cpp needs none (`no_tokenizer`). Raises UnsupportedModel.
     """
@@ -60,8 +62,10 @@ def write_gguf(
         _describe(writer, config, dtype)
         if no_tokenizer:
             writer.add_tokenizer_model("none")
+        elif real_tokenizer:
+            _real_vocabulary(writer, base, config, chat_template)
         else:
-            (_real_vocabulary if real_tokenizer else _placeholder_vocabulary)(writer, base, config)
+            _placeholder_vocabulary(writer, base, config)
         for name, tensor in _named_tensors(base, adapter, config):
             _add(writer, name, tensor, dtype)
         writer.write_header_to_file()
@@ -132,7 +136,7 @@ def _placeholder_vocabulary(writer: Any, base: Path, config: dict[str, Any]) -> 
     _add_vocabulary(writer, tokens, [3] * 3 + [1] * (size - 3), [f"{alphabet[0]} {alphabet[1]}"], 1, 2, 0, "default")
 
 
-def _real_vocabulary(writer: Any, base: Path, config: dict[str, Any]) -> None:
+def _real_vocabulary(writer: Any, base: Path, config: dict[str, Any], chat_template: str | None) -> None:
     raw = json.loads((base / "tokenizer.json").read_text())
     if raw["model"].get("type") != "BPE" or "ByteLevel" not in json.dumps(raw.get("pre_tokenizer") or {}):
         raise UnsupportedModel(
@@ -160,7 +164,8 @@ def _real_vocabulary(writer: Any, base: Path, config: dict[str, Any]) -> None:
     )
     template = base / "chat_template.jinja"
     writer.add_add_bos_token(False)  # the template writes it
-    chat = template.read_text() if template.exists() else settings.get("chat_template")
+    own = template.read_text() if template.exists() else settings.get("chat_template")
+    chat = chat_template if chat_template is not None else own
     if isinstance(chat, str):
         writer.add_chat_template(chat)
 

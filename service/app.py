@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +15,7 @@ from service.http.description import describe
 from service.http.head import Head
 from service.http.large_bodies import LargeBodies
 from service.http.validation_errors import invalid_request
+from service.installed import installed_release
 from service.learner_child import LearnerChild
 from service.lifecycle import MakeModel, Service
 from service.limits import BodyLimit
@@ -36,6 +35,7 @@ from service.routes import (
     models,
     page,
     raters,
+    version,
     versions,
     webhooks,
 )
@@ -56,6 +56,7 @@ ROUTERS = (
     webhooks.router,
     events.router,
     health.router,
+    version.router,
     page.router,
 )
 
@@ -87,7 +88,7 @@ def create_app(
     app = FastAPI(
         title="Attune",
         summary=summary,
-        version=_version(),
+        version=installed_release(),
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -126,10 +127,3 @@ async def _begin(service: Service, began: Callable[[Service], None], failed: Cal
         failed(f"the service could not begin: {error}")
     else:
         began(service)
-
-
-def _version() -> str:
-    try:
-        return installed_version("attune-server")
-    except PackageNotFoundError:
-        return "0"

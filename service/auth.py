@@ -9,9 +9,8 @@ from sqlite_utils import Database
 
 from service.errors import BadRequest, Forbidden
 from store.api_keys import SCOPES, find_key, is_in_use
-from store.raters import can_be_rater
+from store.raters import LOCAL_RATER, can_be_rater
 
-LOCAL_RATER = "local"
 OPEN_WEBUI = "openwebui"  # raters of that front end are "openwebui:<its user's id>", as in its feedback
 
 

@@ -43,7 +43,8 @@ def _window(db: Database, form: ExportFormat, after: int) -> bytes:
 def exported(feedback: Feedback, form: ExportFormat, completion_of: CompletionOf) -> list[Record]:
     """Return the records that feedback makes in a form; none where it does not fit the form.
 
-    A score above a half counts as a thumb up; `both_bad` is two thumbs down; a tie makes no record.
+    A score above a half counts as a thumb up; `both_bad` is two thumbs down; a tie makes no record. Only a thumb may be
+    about an answer without text, or a preference against one.
     """
     rated = completion_of(feedback.completion_id, feedback.choice)
     other = (
@@ -56,14 +57,14 @@ def exported(feedback: Feedback, form: ExportFormat, completion_of: CompletionOf
         return [{"feedback": asdict(feedback), "completion": asdict(rated), "other": other_record}]
     better, worse = _better_and_worse(feedback, rated, other)
     if form == "preference":
-        if not better or not worse or better == worse:
+        if better is None or worse is None or not better.strip() or better == worse:
             return []
         return [{"prompt": rated.messages, "chosen": _turn(better), "rejected": _turn(worse)}]
     labels = _labels(feedback, rated, other)
     if form == "unpaired":
         return [{"prompt": rated.messages, "completion": _turn(text), "label": label} for text, label in labels]
     liked = better if better is not None else next((text for text, label in labels if label), None)
-    return [{"messages": [*rated.messages, *_turn(liked)]}] if liked else []
+    return [{"messages": [*rated.messages, *_turn(liked)]}] if liked and liked.strip() else []
 
 
 def _better_and_worse(feedback: Feedback, rated: Completion, other: Completion | None) -> tuple[str | None, str | None]:

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeGuard
 
 from sqlite_utils import Database
 
@@ -13,6 +14,7 @@ from service.feedback_import_formats import ImportedFeedback, ImportFormat, is_r
 from service.feedback_import_raw import BACKEND, raw_row
 from service.http.json_values import BadValue, NotJson, json_value
 from service.model import Model
+from service.own_exports import exported_ids
 from service.record_splitter import Record, RecordSplitter
 from store.completions import Completion, add_completions, completions_with_texts, get_completion
 from store.database import transaction
@@ -74,6 +76,7 @@ class Import:
         self._records, self._model, self._form = records, model, form
         self._splitter = RecordSplitter(max_record_bytes)
         self._live = 0
+        self._own: set[str] | None = None  # ids of what this service exports itself, once a record may be of it
 
     async def read(self, chunks: AsyncIterator[bytes]) -> ImportReport:
         """Add the records of a body. Those that were added before are skipped, those at fault are reported.
@@ -99,6 +102,7 @@ class Import:
             await self._add_window(parsed[start : start + WINDOW])
 
     async def _add_window(self, window: Sequence[Numbered]) -> None:
+        window = await self._without_own(window)
         imported = [one for _, one in window if isinstance(one, ImportedFeedback)]
         known = await self._records.read(lambda db: rated_completions(db, imported))
         rows = await asyncio.to_thread(self._rows, window, known)
@@ -107,6 +111,15 @@ class Import:
         self.report.already_here += len(rows) - added - len(refused)
         for number, reason in refused:
             self.report.add_fault(number, reason)
+
+    async def _without_own(self, window: Sequence[Numbered]) -> Sequence[Numbered]:
+        """Return the records that this service does not export itself, and count the others as known."""
+        if self._own is None and any(_is_of_trl(one) for _, one in window):
+            self._own = await self._records.read(exported_ids)
+        own = self._own or set()
+        kept = [(number, one) for number, one in window if not (_is_of_trl(one) and one.id in own)]
+        self.report.already_here += len(window) - len(kept)
+        return kept
 
     def _parsed(self, block: bytes, is_last: bool) -> list[Numbered]:
         """Return what the records that end in a block hold; it runs on a thread."""
@@ -147,6 +160,10 @@ class Import:
             except BAD_RECORD as error:
                 self.report.add_fault(number, error)
         return rows
+
+
+def _is_of_trl(one: ImportedFeedback | Row) -> TypeGuard[ImportedFeedback]:
+    return isinstance(one, ImportedFeedback) and not one.is_of_front_end
 
 
 def _require_utf_8(start: bytes) -> bool:

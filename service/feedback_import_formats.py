@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 from store.completions import Completion
 from store.raters import can_be_rater
-from store.trl_rows import Form, form_of, parse_trl_row
+from store.trl_rows import Form, form_of, parse_trl_row, text_of
 
 ImportFormat = Literal["preference", "unpaired", "sft", "raw", "open-webui"]
 Messages = list[dict[str, str]]
 Record = dict[str, Any]
 IMPORTER = "import"  # the rater of feedback without a name
 ROLES = ("system", "user", "assistant")
+TOOL_CALLS = '<details type="tool_calls"'  # how Open WebUI writes them into the text of an answer
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,10 @@ def is_open_webui(record: Any, form: ImportFormat | None) -> bool:
 
 def _of_trl(record: Record, form: Form) -> ImportedFeedback:
     row = parse_trl_row(record, form)
-    for message in row.prompt:
+    for message in row.prompt:  # which may be empty, as a system message is in many data sets
         _require_role(message["role"], "prompt")
-        _require_text(message["content"], "prompt")
-    names = ("chosen", "rejected") if row.form == "preference" else ("completion",)
-    for name, text in zip(names, row.completions, strict=True):
-        _require_text(text, name)
+    if row.form != "unpaired":  # a thumb may be about an empty answer
+        _require_text(row.completions[0], "chosen" if row.form == "preference" else "completion")
     if row.form == "preference":
         if row.completions[0] == row.completions[1]:
             raise ValueError("chosen and rejected are the same text")
@@ -131,16 +130,20 @@ def _of_open_webui(record: Record) -> ImportedFeedback:
 
 
 def _thread(snapshot: dict[str, Any], message_id: str) -> Messages:
-    """Return the messages from the first to `message_id`, along the parents. Raises ValueError."""
+    """Return the messages from the first to `message_id`, along the parents. Raises ValueError.
+
+    An answer to an image or a file, or one that called tools, would teach something else without them.
+    """
     thread: Messages = []
     at = message_id
     while at in snapshot and len(thread) <= len(snapshot):
-        role, content = snapshot[at].get("role"), snapshot[at].get("content")
-        _require_role(role, "snapshot")
-        if isinstance(content, list):
-            content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-        thread.append({"role": role, "content": _require_text(content, "snapshot")})
-        at = snapshot[at].get("parentId")
+        message = snapshot[at]
+        _require_role(message.get("role"), "snapshot")
+        text = _require_text(text_of(message), "snapshot")
+        if message["role"] == "assistant" and TOOL_CALLS in text:
+            raise ValueError("tool calls are not supported, and an answer of the snapshot has some")
+        thread.append({"role": message["role"], "content": text})
+        at = message.get("parentId")
     return thread[::-1]
 
 

@@ -6,6 +6,8 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 
+from policy.chat_template import read_template
+from policy.served_model import ServedModel, record_served
 from service.async_store import Records
 from service.backend_answer import Backend
 from service.dispatcher import Dispatcher
@@ -87,6 +89,7 @@ class Service:
             )
             _, self._model = await asyncio.gather(checking, asyncio.to_thread(self._make_model, self.settings))
             await self.records.write(lambda db: ensure_base_version(db, self.model.digest))
+            await asyncio.to_thread(self._record_model)
             await self._reserve_shared_memory()
             await self.traffic.start()
         except (
@@ -108,6 +111,12 @@ class Service:
         if self.learner is not None:
             self.learner.start(self.metrics.learner_starts.inc, self._record_learner_hang)
         self._run_in_thread(self.model.prepare)
+
+    def _record_model(self) -> None:
+        """Keep with the data folder which model it serves, for exports."""
+        template = self.settings.chat_template
+        text = read_template(template) if template is not None else None
+        record_served(self.settings.data, ServedModel(self.settings.model, self.model.digest, text))
 
     def begin_stop(self) -> None:
         """Take no new requests; open answers may end by themselves until `shutdown_limit_s`."""

@@ -2,20 +2,23 @@
 
 import asyncio
 import logging
-import shutil
+import sqlite3
 import time
-from collections.abc import Sequence
 
 from service.async_store import Records
 from service.engine.router import Router
 from service.engine.slot_pool import SlotPool
 from service.engine.watcher import Snapshot
+from service.erased_files import remove_learned
 from service.errors import Conflict, EngineFailed, NoMemory, VersionRefused
 from service.metrics import Metrics
 from service.settings import ServeSettings
 from service.version_trial import HELD, PASSED, TrialMonitor, Verdict
+from store.distrust import withdraw_learned
 from store.erasure import Erased, erase_rater
 from store.events import add_event
+from store.lineage import heir_of, learned_from
+from store.scrubbing import rewrite
 from store.traffic import Traffic, current_traffic, end_canary, set_canary
 from store.versions import Version, get_version, live_version, roll_back, set_live, versions, withdraw
 
@@ -62,15 +65,32 @@ class TrafficControl:
         async with self._changing:
             return await self._roll_back(to, reason)
 
-    async def erase(self, rater_id: str) -> Erased:
-        """Erase a person and the versions that learned from them, in memory and on disk. Raises UnknownRater."""
+    async def erase(self, rater_id: str) -> tuple[Erased, bool]:
+        """Erase a person with the versions and reward models that learned from them, in memory and on disk.
+
+        Return what was erased, and whether no file of the database holds deleted rows any more. Raises UnknownRater.
+        """
         async with self._changing:
             erased = await self._records.write(lambda db: erase_rater(db, rater_id))
             await self._route()
             for version in erased.versions:
                 self._engine.drop(version.number, "the version that answered was withdrawn")
-            await asyncio.to_thread(self._remove_weights, erased.versions)
-            return erased
+            await asyncio.to_thread(remove_learned, self._settings.data, erased)
+            return erased, await asyncio.to_thread(self._rewrite_database)
+
+    async def withdraw_learned(self, rater_id: str, reason: str) -> tuple[list[Version], Version]:
+        """Withdraw what learned from a rater, and keep the rater out of learning; return it and what is live.
+
+        Raises UnknownRater, VersionRefused, EngineFailed; traffic then stays as it was.
+        """
+        async with self._changing:
+            heir = await self._records.read(
+                lambda db: heir_of(db, [version.number for version in learned_from(db, rater_id)])
+            )
+            await self._engine.load(heir.number)
+            done = await self._records.write(lambda db: withdraw_learned(db, rater_id, reason))
+            await self._route()
+            return done
 
     async def start(self) -> None:
         """Load what is live. A version that is not what was trained is rolled back, to the base model if need be.
@@ -241,12 +261,16 @@ class TrafficControl:
     async def _record_failure(self, number: int, error: str) -> None:
         await self._records.write(lambda db: add_event(db, "slot.failed", {"version": number, "error": error}))
 
-    def _remove_weights(self, gone: Sequence[Version]) -> None:
-        """Delete version folders and the runners' cache, which is made again when it is needed; on a thread."""
-        for version in gone:
-            if version.folder:
-                shutil.rmtree(self._settings.data / version.folder, ignore_errors=True)
-        shutil.rmtree(self._settings.data / "cache", ignore_errors=True)
+    def _rewrite_database(self) -> bool:
+        """Return whether the database was written anew, without what was deleted; on a thread."""
+        try:
+            done = rewrite(self._settings.data)
+        except sqlite3.Error as error:
+            log.error("the database still holds deleted rows: it could not be written anew (%s)", error)
+            return False
+        if not done:
+            log.error("the write-ahead log still holds deleted rows: another process reads the database")
+        return done
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

@@ -14,7 +14,7 @@ from sqlite_utils import Database
 
 from service.settings import CanarySettings
 from store.ids import now
-from store.outcomes import last_feedback_seq, outcomes
+from store.outcomes import Evidence, last_feedback_seq, outcomes
 from store.traffic import current_traffic, made_live, previous_live
 
 STAKES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.3)
@@ -71,7 +71,7 @@ class TrialMonitor:
     def __init__(self, settings: CanarySettings) -> None:
         self._settings = settings
         self._cache_key: tuple[Trial | None, int] = (None, -1)
-        self._outcomes: list[float] = []
+        self._evidence = Evidence([], frozenset(), 1)
 
     def verdict(self, db: Database) -> Verdict | None:
         """Return what to do with the version on trial; None without a trial."""
@@ -79,11 +79,12 @@ class TrialMonitor:
         if trial is None:
             return None
         if (cache_key := (trial, last_feedback_seq(db))) != self._cache_key:
-            self._cache_key, self._outcomes = cache_key, outcomes(db, trial.number, trial.rival, trial.since)
-        seen = self._outcomes
+            self._cache_key, self._evidence = cache_key, outcomes(db, trial.number, trial.rival, trial.since)
+        seen = self._evidence.outcomes
         wealth, mean = greatest_wealth(seen), sum(seen) / len(seen) if seen else 0.5
         summary = f"version {trial.number} against {trial.rival}: {len(seen)} outcomes, {mean:.2f} in its favor"
-        if settings.rollback_alpha and wealth >= 1 / settings.rollback_alpha:
+        is_certain = bool(settings.rollback_alpha) and wealth >= 1 / settings.rollback_alpha
+        if is_certain and self._evidence.is_of_enough:
             limit = 1 / settings.rollback_alpha
             evidence = f"evidence {wealth:.0f}, at {limit:.0f} it is taken back"
             return Verdict(trial, "worse", f"people prefer the version before ({summary}; {evidence})")

@@ -97,6 +97,11 @@ def open_to_read(folder: Path) -> Database:
     return db
 
 
+def schema_of(db: Database) -> str:
+    """Return the name of the last migration of a store, "" for none."""
+    return max((done.name for done in migrations.applied(db)), default="")
+
+
 def check_folder(folder: Path) -> None:
     """Check that a store can be opened or made in `folder`, and change nothing. Raises as `open_store` does."""
     existing = next(one for one in (folder, *folder.absolute().parents) if one.exists())

@@ -4,6 +4,7 @@ Readers take each rater's last feedback on a completion.
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,16 @@ from store.ids import now
 from store.json_columns import json_of
 
 KINDS = ("thumb", "score", "correction", "preference", "choice", "regenerate")
+# Whether rows f and g of one rater are about the same: of those the last one counts. Thumbs and scores are about a
+# completion, and so are corrections. Choices and preferences are about a pair of completions, whichever comes first.
+SAME_SUBJECT = """((g.completion_id = f.completion_id AND g.choice = f.choice AND (
+        (f.kind IN ('thumb', 'score') AND g.kind IN ('thumb', 'score'))
+        OR (f.kind IN ('regenerate', 'correction') AND g.kind = f.kind)
+        OR (f.kind IN ('choice', 'preference') AND g.kind IN ('choice', 'preference')
+            AND g.other_completion_id = f.other_completion_id AND g.other_choice = f.other_choice)))
+    OR (f.kind IN ('choice', 'preference') AND g.kind IN ('choice', 'preference')
+        AND g.completion_id = f.other_completion_id AND g.choice = f.other_choice
+        AND g.other_completion_id = f.completion_id AND g.other_choice = f.choice))"""
 
 
 @dataclass(frozen=True)
@@ -51,12 +62,12 @@ class Feedback:
 def add_feedback(db: Database, feedback: Feedback) -> tuple[Feedback, bool]:
     """Append one row and its event; return it with False, or the earlier row of the same key and body with True.
 
-    Its completions must exist; the caller checks that with `get_completion`. Raises IdempotencyConflict when the rater
-    used this key with another body.
+    Its completions must exist; the caller checks that with `get_completion`. A retracted row frees its key. Raises
+    IdempotencyConflict when the rater used this key with another body.
     """
     if feedback.idempotency_key is not None:
         for row in db.query(
-            "SELECT * FROM feedback WHERE rater_id = ? AND idempotency_key = ?",
+            "SELECT * FROM feedback WHERE rater_id = ? AND idempotency_key = ? AND retracted_at IS NULL",
             [feedback.rater_id, feedback.idempotency_key],
         ):
             if row["body_digest"] != feedback.body_digest:
@@ -84,14 +95,24 @@ def get_feedback(db: Database, feedback_id: str, *, rater_id: str | None = None)
     raise UnknownFeedback(f"there is no feedback {feedback_id!r}")
 
 
-def retract_feedback(db: Database, feedback_id: str, by: str) -> None:
-    """Retract one row: it stays stored but is not learned from. A second call changes nothing.
+def find_given(db: Database, rater_id: str, idempotency_key: str) -> Feedback:
+    """Return the row that a rater gave under a key and did not retract. Raises UnknownFeedback."""
+    query = "SELECT * FROM feedback WHERE rater_id = ? AND idempotency_key = ? AND retracted_at IS NULL"
+    for row in db.query(query, [rater_id, idempotency_key]):
+        return _feedback(row)
+    raise UnknownFeedback(f"there is no feedback {idempotency_key!r}")
 
-    Raises UnknownFeedback.
+
+def retract_feedback(db: Database, feedback_id: str, by: str) -> None:
+    """Retract a row with all of its rater's that it replaced or that replaced it, so that none of them counts.
+
+    They stay stored but are not learned from. For a retracted row nothing changes. Raises UnknownFeedback.
     """
     get_feedback(db, feedback_id)
     db.execute(
-        "UPDATE feedback SET retracted_at = ?, retracted_by = ? WHERE id = ? AND retracted_at IS NULL",
+        "UPDATE feedback SET retracted_at = ?, retracted_by = ? WHERE retracted_at IS NULL AND seq IN ("
+        "SELECT g.seq FROM feedback f JOIN feedback g ON g.rater_id = f.rater_id AND (g.id = f.id OR "
+        f"{SAME_SUBJECT}) WHERE f.id = ? AND f.retracted_at IS NULL)",
         [now(), by, feedback_id],
     )
 
@@ -115,9 +136,9 @@ def list_feedback(
 
 
 # The feedback that learning uses. It is not retracted, its rater is not in quarantine, and the completion's token ids
-# are known. A rater's later feedback on the same completion or comparison replaces the earlier one; thumbs and scores
-# replace each other. `regenerate` counts only without any other feedback of this rater on the first answer.
-_STANDS = """
+# are known. A rater's later feedback on the same subject replaces the earlier one. `regenerate` counts only without any
+# other feedback of this rater on the first answer.
+_STANDS = f"""
     FROM feedback f
     JOIN completions c ON c.id = f.completion_id AND c.choice = f.choice
     JOIN raters r ON r.id = f.rater_id
@@ -128,11 +149,8 @@ _STANDS = """
             (g.completion_id = f.completion_id AND g.choice = f.choice)
             OR (g.completion_id = f.other_completion_id AND g.other_completion_id = f.completion_id))))
       AND NOT EXISTS (
-        SELECT 1 FROM feedback g WHERE g.seq > f.seq AND g.rater_id = f.rater_id AND g.retracted_at IS NULL AND (
-            (f.kind = 'choice' AND g.kind = 'choice' AND g.comparison_id = f.comparison_id)
-            OR (g.completion_id = f.completion_id AND g.choice = f.choice AND (
-                (f.kind IN ('thumb', 'score') AND g.kind IN ('thumb', 'score'))
-                OR (f.kind IN ('regenerate', 'correction') AND g.kind = f.kind)))))
+        SELECT 1 FROM feedback g WHERE g.seq > f.seq AND g.rater_id = f.rater_id AND g.retracted_at IS NULL
+        AND {SAME_SUBJECT})
 """
 _IS_TIE = " (f.kind = 'choice' AND f.winner = 'tie') "
 # A tie and a score of 0.5 prefer nothing; the reward model alone learns from ties.
@@ -166,6 +184,13 @@ def count_to_learn(db: Database, after_seq: int) -> tuple[int, str | None, int]:
     )
     count, first_at, newest = db.execute(query, {"after": after_seq}).fetchone()
     return int(count), first_at, int(newest)
+
+
+def is_all_there(db: Database, feedback_ids: Collection[str]) -> bool:
+    """Whether the store still holds all these rows, also retracted ones: an erased person's are gone."""
+    wanted = json.dumps(list(feedback_ids))
+    found = db.execute("SELECT count(*) FROM feedback WHERE id IN (SELECT value FROM json_each(?))", [wanted])
+    return int(found.fetchone()[0]) == len(feedback_ids)
 
 
 def count_feedback(db: Database) -> int:

@@ -22,6 +22,23 @@ def m003_readiness(db: Database) -> None:
     db.execute("CREATE TABLE readiness (id INTEGER PRIMARY KEY CHECK (id = 1), mark TEXT NOT NULL)")
 
 
+@migrations()
+def m004_retraction_frees_the_key(db: Database) -> None:
+    db.execute("DROP INDEX one_feedback_per_key")
+    db.execute(
+        "CREATE UNIQUE INDEX one_feedback_per_key ON feedback(rater_id, idempotency_key) "
+        "WHERE idempotency_key IS NOT NULL AND retracted_at IS NULL"
+    )
+
+
+@migrations()
+def m005_whose_and_of_which(db: Database) -> None:
+    db.execute("CREATE INDEX feedback_of_rater ON feedback(rater_id)")
+    db.execute("CREATE INDEX comparisons_of_a ON comparisons(a_completion_id)")
+    db.execute("CREATE INDEX comparisons_of_b ON comparisons(b_completion_id)")
+    db.execute("CREATE INDEX versions_of_feedback ON feedback_of_version(feedback_id)")
+
+
 _FIRST_TABLES = """
 CREATE TABLE raters (
     id TEXT PRIMARY KEY, created_at TEXT NOT NULL, name TEXT NOT NULL DEFAULT '',

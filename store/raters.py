@@ -20,6 +20,9 @@ class Rater:
     quarantine_reason: str = ""
 
 
+LOCAL_RATER = "local"  # the user of this machine, where no key was ever made
+
+
 def can_be_rater(name: str) -> bool:
     """Return whether a rater may have this name: 1 to 128 printable characters without a slash, as paths hold it."""
     return 0 < len(name) <= 128 and name.isprintable() and "/" not in name and name == name.strip()
@@ -35,15 +38,15 @@ def raters(db: Database) -> list[Rater]:
     return [Rater(**row) for row in db.query("SELECT * FROM raters ORDER BY created_at, id")]
 
 
+def get_rater(db: Database, rater_id: str) -> Rater:
+    """Return one rater. Raises UnknownRater."""
+    for row in db.query("SELECT * FROM raters WHERE id = ?", [rater_id]):
+        return Rater(**row)
+    raise UnknownRater(f"there is no rater {rater_id!r}")
+
+
 def set_quarantine(db: Database, rater_id: str, reason: str | None) -> None:
     """Exclude a rater's feedback from learning for `reason`, or include it again with None. Raises UnknownRater."""
-    if not db.table("raters").count_where("id = ?", [rater_id]):
-        raise UnknownRater(f"there is no rater {rater_id!r}")
+    get_rater(db, rater_id)
     at = now() if reason is not None else None
     db.execute("UPDATE raters SET quarantined_at = ?, quarantine_reason = ? WHERE id = ?", [at, reason or "", rater_id])
-
-
-def set_trust(db: Database, trust: dict[str, float]) -> None:
-    """Store the learner's estimates of trust, each in 0..1."""
-    for rater_id, value in trust.items():
-        db.execute("UPDATE raters SET trust = ? WHERE id = ?", [value, rater_id])

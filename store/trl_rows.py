@@ -6,7 +6,8 @@
     {"prompt": ..., "completion": ...}, {"messages": [...]}   SFT
 
 A prompt is a list of messages, or a string, which counts as one user message. A completion is a string, or a list with
-one assistant message. The content of a message is a string or a list of text parts. Tool calls are refused.
+one assistant message. The content of a message is a string or a list of text parts. Tool calls, images and files are
+refused: an answer to them without them would teach something else.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,8 @@ FORMS = (
     "prompt with chosen and rejected, with completion and label, or with completion; "
     "chosen and rejected that begin alike; or messages"
 )
+MEDIA = ("image", "images", "video", "videos", "audio", "audios", "file", "files", "image_url", "input_audio")
+CALLS = ("tools", "tool_calls", "function_call", "tool_call_id")
 MESSAGES = "messages are a list of objects with role and content (text)"
 
 
@@ -58,8 +61,7 @@ def parse_trl_row(row: Any, form: Form | None = None) -> TrlRow:
     """
     if not isinstance(row, Mapping):
         raise BadRow(f"a line is an object with a prompt and completions, not {type(row).__name__}")
-    if row.get("tools"):
-        raise BadRow("tool calls are not supported, and this line has tools")
+    _refuse_fields(row)
     match form or form_of(row):
         case "preference":
             _require(row, "chosen", "rejected")
@@ -166,15 +168,25 @@ def _messages(value: Any) -> Messages:
     is_list = isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0
     if not is_list or not all(isinstance(item, dict) and isinstance(item.get("role"), str) for item in value):
         raise BadRow(MESSAGES)
-    return [{"role": item["role"], "content": _content(item)} for item in value]
+    roles = {"developer": "system"}  # as the service has it
+    return [{"role": roles.get(item["role"], item["role"]), "content": text_of(item)} for item in value]
 
 
-def _content(message: Mapping[str, Any]) -> str:
-    """Return the text of a message; text parts are joined."""
+def _refuse_fields(holder: Mapping[str, Any]) -> None:
+    """Raise BadRow for tool calls, images and the like, which are not text."""
+    for name in CALLS:
+        if holder.get(name):
+            raise BadRow(f"tool calls are not supported, and this line has {name}")
+    for name in MEDIA:
+        if holder.get(name):
+            raise BadRow(f"only text is supported, and this line has {name}")
+
+
+def text_of(message: Mapping[str, Any]) -> str:
+    """Return the text of a message; text parts are joined. Raises BadRow for a message with anything else."""
     if message["role"] in ("tool", "function"):
         raise BadRow(f"tool calls are not supported, and this line has a message of the role {message['role']}")
-    if message.get("tool_calls") or message.get("function_call"):
-        raise BadRow("tool calls are not supported, and this line has tool_calls")
+    _refuse_fields(message)
     if "content" in message and message["content"] is None:
         raise BadRow("the content of a message is null; it must be text")
     content = message.get("content")
@@ -191,6 +203,7 @@ def _part(part: Any) -> str:
         raise BadRow('content is text, or a list of parts such as {"type": "text", "text": ...}')
     if kind != "text":
         raise BadRow(f"content parts of type {kind!r} are not supported; only text is")
+    _refuse_fields(part)
     if not isinstance(part.get("text"), str):
         raise BadRow("a content part of type 'text' has no text")
     return str(part["text"])

@@ -49,7 +49,8 @@ def ensure_base_version(db: Database, digest: str) -> None:
         if row["digest"] != digest:
             raise WrongState(
                 f"this data folder has a base model with digest {row['digest'][:12]}, not {digest[:12]}; "
-                "name that model with --model or name another --data folder"
+                "name that model with --model or name another --data folder; `attune adopt` brings people's "
+                "conversations and feedback along"
             )
         return
     at = now()

@@ -69,7 +69,9 @@ def test_make_help_shows_every_target_of_the_makefile() -> None:
         ((), "pocket", "data", False),
         (("MODEL=smollm2",), "smollm2", "data-smollm2", True),
         (("MODEL=smollm2", "DATA=mine"), "smollm2", "mine", True),
-        (("MODEL=some/folder",), "some/folder", "data", False),
+        (("MODEL=some/folder",), "some/folder", "data-some-folder", False),
+        (("MODEL=/models/one.gguf",), "/models/one.gguf", "data-models-one.gguf", False),
+        (("MODEL=pocket-nano",), "pocket-nano", "data-pocket-nano", False),
     ],
 )
 def test_make_run_fetches_a_model_and_gives_it_a_data_folder(

@@ -3,7 +3,7 @@
 import { postJson } from "./api.js";
 import { addAnswer } from "./conversation.js";
 import { announce, h, isTyping } from "./dom.js";
-import { choose } from "./feedback.js";
+import { choose, retract } from "./feedback.js";
 import { icon } from "./icons.js";
 import { t } from "./i18n.js";
 import { renderMarkdown } from "./markdown.js";
@@ -25,8 +25,8 @@ export async function openPair(exchange, request, signal) {
 /** Send the choice; the conversation goes on from the chosen answer. After a tie that is A, since sides are random. */
 export function settlePair(exchange, winner, changed) {
   const { pair } = exchange;
-  const { sent } = choose(pair.id, { winner });
-  Object.assign(pair, { state: "chosen", winner, models: null });
+  const { key, sent } = choose(pair.id, { winner });
+  Object.assign(pair, { state: "chosen", winner, models: null, key });
   const side = pair.sides.find((one) => one.label === winner) ?? pair.sides[0];
   const answer = addAnswer(exchange, { id: side.completion_id, choice: side.choice, text: side.content, state: "done" });
   pair.kept = exchange.answers.indexOf(answer);
@@ -40,6 +40,14 @@ export function settlePair(exchange, winner, changed) {
       changed();
     })
     .catch(() => {});
+}
+
+/** Take the choice back. The versions are known now, so the two answers are not asked about again. */
+export function undoChoice(exchange, changed) {
+  retract(exchange.pair.key);
+  Object.assign(exchange.pair, { winner: null, key: null });
+  announce(t("compare.taken_back"));
+  changed();
 }
 
 /** Return the two cards and the four choices. */

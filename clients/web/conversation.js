@@ -2,7 +2,7 @@
 //
 // exchange: {text, answers: [answer], shown: index of the answer in view, pair: null | pair}
 // answer:   {id, choice, text, model, state: writing|waiting|done|stopped|failed, error, thumb, reason, comment, feedback: {kind: key or id}, correction, better}
-// pair:     {id, sides: [{label, completion_id, content}], state: writing|waiting|open|chosen|failed, winner, models, error}
+// pair:     {id, sides: [{label, completion_id, content}], state: writing|waiting|open|chosen|failed, winner, key of the choice, models, error}
 
 import { getJson } from "./api.js";
 import { keep, newId, recall } from "./storage.js";

@@ -2,7 +2,7 @@
 
 import { withoutPiles } from "./bounded_markdown.js";
 import { contentOf, shownAnswer, versionOf } from "./conversation.js";
-import { pairCards } from "./compare.js";
+import { pairCards, undoChoice } from "./compare.js";
 import { copyText, h } from "./dom.js";
 import { icon } from "./icons.js";
 import { t } from "./i18n.js";
@@ -18,7 +18,7 @@ export function exchangeView(exchange, actions, last) {
     { class: "exchange", "aria-label": t("chat.exchange") },
     questionView(exchange, actions, last),
     exchange.pair && exchange.pair.state !== "chosen" ? pairCards(exchange, actions) : null,
-    exchange.pair?.state === "chosen" ? pairOutcome(exchange) : null,
+    exchange.pair?.state === "chosen" ? pairOutcome(exchange, actions.changed) : null,
     answer && (!exchange.pair || exchange.pair.state === "chosen") ? answerView(exchange, answer, actions, last) : null,
     !answer && !exchange.pair
       ? h(
@@ -212,21 +212,27 @@ function betterAsk(answer, actions) {
   );
 }
 
-function pairOutcome(exchange) {
+function pairOutcome(exchange, changed) {
   const { pair } = exchange;
   const sides = pair.sides.map((side) => ({ ...side, number: versionOf(pair.models?.[side.label]), model: pair.models?.[side.label] }));
   const same = sides[0].model && sides[0].model === sides[1].model;
   const kept = exchange.answers.at(pair.kept ?? -1);
   const other = sides.find((side) => side.completion_id !== kept?.id) ?? sides[1];
-  const verdict = t(`compare.chose_${pair.winner}`);
-  const names = !sides[0].model
+  const verdict = t(pair.winner ? `compare.chose_${pair.winner}` : "compare.taken_back");
+  const isUnsent = !sides[0].model && pair.winner;
+  const names = isUnsent
     ? t("compare.naming")
-    : same
-      ? t("compare.both_by", { v: sides[0].number ?? sides[0].model })
-      : t("compare.by_each", { a: sides[0].number ?? sides[0].model, b: sides[1].number ?? sides[1].model });
+    : !sides[0].model
+      ? ""
+      : same
+        ? t("compare.both_by", { v: sides[0].number ?? sides[0].model })
+        : t("compare.by_each", { a: sides[0].number ?? sides[0].model, b: sides[1].number ?? sides[1].model });
   const body = h("div", { class: "prose" });
   renderMarkdown(body, other.content);
-  return h(
+  const undo = pair.key
+    ? h("p", { class: "mark" }, h("button", { class: "link undo-choice", type: "button", onclick: () => undoChoice(exchange, changed) }, t("compare.undo")))
+    : null;
+  const details = h(
     "details",
     { class: "outcome" },
     h(
@@ -239,4 +245,5 @@ function pairOutcome(exchange) {
     ),
     h("div", { class: "other-answer" }, body),
   );
+  return h("div", { class: "outcome-of-pair" }, details, undo);
 }

@@ -15,9 +15,12 @@ let timer = 0;
 
 const queued = () => recall("queue", []);
 
-/** Give feedback (a body of POST /v1/feedback). Returns {key, sent}: `sent` resolves to the service's record. */
-export function give(body) {
-  return enqueue("POST", "/v1/feedback", body);
+/**
+ * Give feedback (a body of POST /v1/feedback). Returns {key, sent}: `sent` resolves to the service's record.
+ * `replaced` is the key or id of the row before it on the same answer, which a retraction takes back too.
+ */
+export function give(body, replaced) {
+  return enqueue("POST", "/v1/feedback", body, replaced);
 }
 
 /** Choose between two answers; `sent` resolves to the record that names the models. */
@@ -25,26 +28,28 @@ export function choose(comparisonId, body) {
   return enqueue("POST", `/v1/comparisons/${encodeURIComponent(comparisonId)}/choice`, body);
 }
 
-/** Retract feedback by its id, or by its key while it waits in the queue. */
+/** Retract feedback by its id or its key, with all that this person gave on the same answer. What waits is never sent. */
 export function retract(idOrKey) {
   const waiting = queued();
-  if (waiting.some((one) => one.key === idOrKey && !(sending && one === waiting[0]))) {
-    keep(
-      "queue",
-      waiting.filter((one) => one.key !== idOrKey),
-    );
-    promises.get(idOrKey)?.reject(new Error("retracted"));
-    promises.delete(idOrKey);
+  const own = waiting.find((one) => one.key === idOrKey && !(sending && one === waiting[0]));
+  if (!own) {
+    enqueue("DELETE", `/v1/feedback/${encodeURIComponent(idOrKey)}`, undefined);
     return;
   }
-  enqueue("DELETE", `/v1/feedback/${encodeURIComponent(idOrKey)}`, undefined);
+  keep(
+    "queue",
+    waiting.filter((one) => one !== own),
+  );
+  promises.get(idOrKey)?.reject(new Error("retracted"));
+  promises.delete(idOrKey);
+  if (own.replaced) retract(own.replaced);
 }
 
-function enqueue(method, path, body) {
+function enqueue(method, path, body, replaced) {
   const key = newId("web-");
   const sent = new Promise((resolve, reject) => promises.set(key, { resolve, reject }));
   sent.catch(() => {});
-  keep("queue", [...queued(), { key, method, path, body }]);
+  keep("queue", [...queued(), { key, method, path, body, replaced }]);
   flush();
   return { key, sent };
 }

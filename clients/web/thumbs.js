@@ -30,8 +30,8 @@ export function thumbButtons(answer, changed) {
 }
 
 function rate(answer, thumb, changed) {
-  const before = answer.feedback.thumb;
   if (answer.thumb === thumb) {
+    const before = answer.feedback.thumb;
     Object.assign(answer, { thumb: null, reason: null, comment: "", asking: false });
     delete answer.feedback.thumb;
     if (before) retract(before);
@@ -48,7 +48,7 @@ function sendThumb(answer, changed) {
   const body = { completion_id: answer.id, choice: answer.choice, thumb: answer.thumb };
   if (answer.reason) body.reason = answer.reason;
   if (answer.comment) body.comment = answer.comment;
-  track(answer, "thumb", give(body), changed);
+  track(answer, "thumb", give(body, answer.feedback.thumb), changed);
 }
 
 /** Keep the key of feedback, later its id, so that it can be retracted. */
@@ -142,7 +142,8 @@ export function correctionBox(answer, changed) {
     const text = area.value.trim();
     if (!text || text === (answer.correction ?? answer.text).trim()) return leave();
     answer.correction = text;
-    track(answer, "correction", give({ completion_id: answer.id, choice: answer.choice, correction: text }), changed);
+    const body = { completion_id: answer.id, choice: answer.choice, correction: text };
+    track(answer, "correction", give(body, answer.feedback.correction), changed);
     announce(t("correct.saved"));
     return leave();
   };
@@ -169,6 +170,7 @@ export function undoCorrection(answer, changed) {
   if (answer.feedback.correction) retract(answer.feedback.correction);
   delete answer.feedback.correction;
   delete answer.correction;
+  announce(t("correct.taken_back"));
   changed();
 }
 

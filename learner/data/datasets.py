@@ -1,4 +1,4 @@
-"""Training files: JSON Lines in TRL's preference, unpaired and SFT forms (`store/trl_rows.py`), read into examples."""
+"""Training files, JSON Lines or a JSON array in TRL's forms (`store/trl_rows.py`), read into examples."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,17 +34,15 @@ def read_examples(
     found: list[Example] = []
     form: Form | None = None
     too_long = without_signal = 0
-    for number, line in json_lines(path, "training file"):
-        where = f"{path}, line {number}"
+    for number, (at, line) in enumerate(json_lines(path, "training file"), 1):
+        where = f"{path}, {at}"
         try:
             row = parse_trl_row(line)
         except BadRow as error:
             raise BadData(f"{where}: {error}") from error
-        example = _example(row, render_completion, number)
+        example = _example(row, render_completion, at, number)
         if form is not None and row.form != form:
-            raise BadData(
-                f"{where}: this is a line in the {row.form} form, but the file began in the {form} form; split it"
-            )
+            raise BadData(f"{where}: this is in the {row.form} form, but the file began in the {form} form; split it")
         form = row.form
         if not is_informative(example):
             without_signal += 1
@@ -66,19 +64,19 @@ def require_both_labels(form: Form, examples: Sequence[Example], file: Path, lea
         raise BadData(f"{lead}, and {learner} learns from what is better than what; add some of the other")
 
 
-def _example(row: TrlRow, render: RenderCompletion, number: int) -> Example:
+def _example(row: TrlRow, render: RenderCompletion, at: str, number: int) -> Example:
     match row.form:
         case "preference":
             chosen, rejected = row.completions
-            return _built("pair", render, row.prompt, chosen, rejected, number)
+            return _built("pair", render, row.prompt, chosen, rejected, at, number)
         case "unpaired" if not row.label:
-            return _built("thumb", render, row.prompt, None, row.completions[0], number)
+            return _built("thumb", render, row.prompt, None, row.completions[0], at, number)
         case _:
-            return _built("thumb", render, row.prompt, row.completions[0], None, number)
+            return _built("thumb", render, row.prompt, row.completions[0], None, at, number)
 
 
 def _built(
-    kind: Kind, render: RenderCompletion, prompt: Messages, good: str | None, bad: str | None, number: int
+    kind: Kind, render: RenderCompletion, prompt: Messages, good: str | None, bad: str | None, at: str, number: int
 ) -> Example:
     def rendered(text: str | None) -> CompletionTokens | None:
         if text is None:
@@ -87,7 +85,7 @@ def _built(
         return CompletionTokens(tuple(render(prompt, text)[1]) if text.strip() else ())
 
     prompt_ids, _ = render(prompt, "")
-    return Example(kind, tuple(prompt_ids), rendered(good), rendered(bad), RATER, (f"line {number}",), number)
+    return Example(kind, tuple(prompt_ids), rendered(good), rendered(bad), RATER, (at,), number)
 
 
 def render_with(tokenizer: Any) -> Callable[[Sequence[Mapping[str, Any]], str], tuple[list[int], list[int]]]:

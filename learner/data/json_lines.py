@@ -1,4 +1,4 @@
-"""JSON Lines: files with one JSON value per line."""
+"""JSON Lines, files with one JSON value per line, and files that are one JSON array of values."""
 
 import json
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from typing import Any
 from learner.errors import BadData
 
 
-def json_lines(path: Path, what: str) -> Iterator[tuple[int, Any]]:
-    """Yield the number (from 1) and the value of each line that is not blank.
+def json_lines(path: Path, what: str) -> Iterator[tuple[str, Any]]:
+    """Yield where each value is (`line 3`, or `item 3` of an array) and the value, without blank lines.
 
     Only a line feed ends a line: strings may hold U+2028 and its like. Raises BadData for anything that is not JSON in
     UTF-8; it names the line, or the file with `what` it is.
@@ -20,9 +20,13 @@ def json_lines(path: Path, what: str) -> Iterator[tuple[int, Any]]:
         raise BadData(f"the {what} {path} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise BadData(f"the {what} {path} is not UTF-8 text ({error.reason} at byte {error.start})") from error
+    if text.lstrip()[:1] == "[":
+        for number, value in enumerate(_value(text, str(path)), 1):
+            yield f"item {number}", value
+        return
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            yield number, _value(line, f"{path}, line {number}")
+            yield f"line {number}", _value(line, f"{path}, line {number}")
 
 
 def _value(line: str, where: str) -> Any:

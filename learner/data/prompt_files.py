@@ -1,4 +1,6 @@
-"""Prompt files: JSON Lines with a `prompt` each, a string or a list of messages, and further fields for the reader.
+"""Prompt files: JSON Lines, or a JSON array, of objects with a `prompt` and further fields for the reader.
+
+A prompt is a string or a list of messages.
 
 `tools` in a line are functions on offer.
 """
@@ -31,7 +33,7 @@ def read_prompts(path: Path) -> list[tuple[Messages, dict[str, Any]]]:
     Raises BadData for any other line, with its number, and for an empty file.
     """
     path = path.expanduser()
-    found = [_prompt(row, f"{path}, line {number}") for number, row in json_lines(path, "file of prompts")]
+    found = [_prompt(row, f"{path}, {at}") for at, row in json_lines(path, "file of prompts")]
     if not found:
         raise BadData(f"{path} holds no prompts")
     return found

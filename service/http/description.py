@@ -62,6 +62,7 @@ ANSWERS: Mapping[str, Answers] = {
     "POST /v1/completions": Answers(
         {JSON: models.TextCompletion, EVENTS: _CHUNKS.format("TextCompletion")}, OF_ANSWERS
     ),
+    "GET /v1/version": _json(models.Release),
     "GET /v1/models": _json(models.ModelNames),
     "GET /v1/models/{name}": _json(models.ModelName, 404),
     "POST /v1/feedback": _json(models.Feedback, 404, 409, status=201, others=(200,)),
@@ -82,6 +83,7 @@ ANSWERS: Mapping[str, Answers] = {
     "GET /v1/raters": _json(models.RaterPage),
     "POST /v1/raters/{rater_id}/quarantine": _json(models.Rater, 404),
     "POST /v1/raters/{rater_id}/release": _json(models.Rater, 404),
+    "POST /v1/raters/{rater_id}/withdraw": _json(models.Withdrawn, 404, 409, 500, 503),
     "DELETE /v1/raters/{rater_id}": _json(models.Erased, 404, 409),
     "GET /v1/conversations": _json(models.ConversationPage),
     "GET /v1/conversations/{conversation_id}": _json(models.ConversationDetail, 404),

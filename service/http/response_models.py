@@ -273,7 +273,23 @@ class Learner(Shown):
     last_run: JsonObject | None
     heartbeat_at: str | None
     seen: int
+    reward_model: JsonObject | None
     detail: JsonObject
+
+
+class Proposal(Shown):
+    """What the service proposes for a rater whose trust is below a half: to withdraw these versions."""
+
+    withdraw: list[int]
+    live: int
+
+
+class Withdrawn(Shown):
+    """The versions that were withdrawn because they had learned from a rater, and the version that is live now."""
+
+    rater: str
+    versions: list[int]
+    live: int
 
 
 class Rater(Shown):
@@ -286,6 +302,7 @@ class Rater(Shown):
     quarantined: bool
     quarantined_at: str | None
     quarantine_reason: str | None
+    proposal: Proposal | None
     answers: int
     feedback: int
     retracted: int
@@ -308,6 +325,7 @@ class Erased(Shown):
     completions: int
     conversations: int
     versions: list[int]
+    rewritten: bool
 
 
 class Conversation(Shown):
@@ -353,6 +371,14 @@ class ImportReport(Shown):
     skipped: int
     already_here: int
     errors: list[str]
+
+
+class Release(Shown):
+    """The release of the service, the last migration of its store, and its Python."""
+
+    version: str
+    schema_: str = Field(alias="schema")
+    python: str
 
 
 class Alive(Shown):

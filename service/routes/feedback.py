@@ -15,7 +15,8 @@ from service.http.dependencies import AdminCaller, FeedbackCaller, IdempotencyKe
 from service.http.feedback_json import acknowledgement, feedback_json
 from service.http.pagination import FEEDBACK_CURSOR, page_of
 from service.http.schemas import REASONS, Body, Index, Metadata, Name, fault
-from store.feedback import Feedback, get_feedback, list_feedback, retract_feedback
+from store.errors import UnknownFeedback
+from store.feedback import Feedback, find_given, get_feedback, list_feedback, retract_feedback
 from store.ids import new_id, now
 
 router = APIRouter(tags=["feedback"], route_class=CheckedRoute)
@@ -71,11 +72,18 @@ async def give_feedback(
 
 @router.delete("/v1/feedback/{feedback_id}", status_code=204)
 async def take_back(request: Request, feedback_id: str, caller: RetractingCaller) -> Response:
-    """Retract feedback: the caller's own, or anybody's for an admin. It is never learned from again."""
+    """Retract feedback: the caller's own, or anybody's for an admin.
+
+    What the same rater gave before or after on the same answer or pair goes with it: no thumb, score, correction or
+    choice of theirs stands. One's own is also found by its Idempotency-Key. It is never learned from again.
+    """
 
     def retract(db: Database) -> None:
-        get_feedback(db, feedback_id, rater_id=caller.owner_to_read)
-        retract_feedback(db, feedback_id, caller.rater_id)
+        try:
+            found = get_feedback(db, feedback_id, rater_id=caller.owner_to_read)
+        except UnknownFeedback:
+            found = find_given(db, caller.rater_id, feedback_id)
+        retract_feedback(db, found.id, caller.rater_id)
 
     await service_of(request).records.write(retract)
     return Response(status_code=204)

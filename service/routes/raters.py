@@ -9,6 +9,7 @@ from sqlite_utils import Database
 from service.http.checked_route import CheckedRoute
 from service.http.dependencies import AdminCaller, service_of
 from service.http.schemas import Body
+from store.distrust import Proposal, proposals
 from store.errors import UnknownRater
 from store.rater_tallies import RaterTally, rater_tallies
 from store.raters import Rater, raters, set_quarantine
@@ -42,16 +43,34 @@ async def release(request: Request, rater_id: str, caller: AdminCaller) -> dict[
     return await _set(request, rater_id, None)
 
 
+@router.post("/v1/raters/{rater_id}/withdraw")
+async def withdraw(
+    request: Request, rater_id: str, caller: AdminCaller, body: QuarantineBody | None = None
+) -> dict[str, Any]:
+    """Withdraw the versions that learned from a rater, and keep the rater's feedback out of learning.
+
+    The nearest version that did not is live then, and what the others gave since is learned again.
+    """
+    reason = (body or QuarantineBody()).reason
+    withdrawn, live = await service_of(request).traffic.withdraw_learned(rater_id, reason)
+    return {"rater": rater_id, "versions": [version.number for version in withdrawn], "live": live.number}
+
+
 @router.delete("/v1/raters/{rater_id}")
 async def erase(request: Request, rater_id: str, caller: AdminCaller) -> dict[str, Any]:
-    """Erase a person: their rows, and the versions that learned from them. It cannot be undone."""
-    erased = await service_of(request).traffic.erase(rater_id)
+    """Erase a person: their rows, and the versions that learned from them. It cannot be undone.
+
+    The database is written anew, so that none of its files holds the rows. `rewritten` is false where that failed, such
+    as for a full disk; the log says why, and erasing anybody later does it.
+    """
+    erased, is_rewritten = await service_of(request).traffic.erase(rater_id)
     return {
         "rater": erased.rater_id,
         "feedback": erased.feedback,
         "completions": erased.completions,
         "conversations": erased.conversations,
         "versions": [version.number for version in erased.versions],
+        "rewritten": is_rewritten,
     }
 
 
@@ -70,10 +89,11 @@ def _one(db: Database, rater_id: str) -> dict[str, Any]:
 
 def _rows(db: Database) -> list[dict[str, Any]]:
     counts = rater_tallies(db)
-    return [_row(rater, counts.get(rater.id, RaterTally())) for rater in raters(db)]
+    proposed = proposals(db)
+    return [_row(rater, counts.get(rater.id, RaterTally()), proposed.get(rater.id)) for rater in raters(db)]
 
 
-def _row(rater: Rater, tally: RaterTally) -> dict[str, Any]:
+def _row(rater: Rater, tally: RaterTally, proposal: Proposal | None) -> dict[str, Any]:
     return {
         "id": rater.id,
         "name": rater.name,
@@ -82,6 +102,7 @@ def _row(rater: Rater, tally: RaterTally) -> dict[str, Any]:
         "quarantined": rater.quarantined_at is not None,
         "quarantined_at": rater.quarantined_at,
         "quarantine_reason": rater.quarantine_reason or None,
+        "proposal": {"withdraw": proposal.versions, "live": proposal.heir} if proposal is not None else None,
         "answers": tally.answers,
         "feedback": tally.feedback,
         "retracted": tally.retracted,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from attune import __version__
 from attune.cli import app as command
 from tests.sdk.fake_service import FakeService
 
@@ -62,11 +63,19 @@ def test_help_brings_nothing_heavy() -> None:
     assert not brought & {"torch", "transformers", "numpy", "matplotlib", "fastapi", "openvino", "sqlite_utils"}
 
 
+def test_the_version_is_shown_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.run(["--version"]) == 0
+    assert capsys.readouterr() == (f"{__version__}\n", "")
+
+
 def test_without_the_extra_one_sentence_names_what_to_install(tmp_path: Path) -> None:
     block = "import sys; sys.modules['typer'] = None; sys.modules['rich'] = None\nfrom attune.cli import main\nmain()"
     done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "attune: the command needs two more packages; install them with: pip install 'attune[cli]'\n"
+    assert (
+        done.stderr
+        == "attune: the command needs two more packages; install them with: pip install 'attune-client[cli]'\n"
+    )
 
 
 def test_each_shell_gets_completions() -> None:

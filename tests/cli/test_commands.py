@@ -90,6 +90,8 @@ def test_promote_roll_back_and_update(capsys: Capture, fake: FakeService) -> Non
     assert printed(capsys, "rollback", "1") == "version 1 is live\n"
     assert as_json(capsys, "rollback")["version"] == 0
     assert "5 pieces of feedback waiting" in printed(capsys, "update")
+    fake.learner_state, fake.is_obeyed = "preparing", False
+    assert printed(capsys, "update").startswith("the learner is preparing, 16 of 64; 5 pieces")
     assert refused(capsys, "promote", "2") == "attune: Version 2 is rejected and cannot go live.\n"
     assert fake.requests("rollback")[-1].body == {}
 
@@ -155,6 +157,7 @@ def test_the_last_answer_can_be_rated_by_that_name(capsys: Capture, fake: FakeSe
         (("chat", "--frob"), "--frob"),
         (("import", "no-such-file.jsonl"), "attune: no-such-file.jsonl: No such file or directory\n"),
         (("erase", "alice"), "--yes"),
+        (("withdraw", "alice"), "--yes"),
         (("versions", "--url", "ftp://x"), "http://"),
         (("versions", "--url", "http://127.0.0.1:9"), "attune serve"),
         (("versions", "--key", "at-unknown"), "unknown or revoked"),
@@ -186,6 +189,15 @@ def test_raters_and_erasing(capsys: Capture) -> None:
     lines = printed(capsys, "raters").splitlines()
     assert lines[1].split()[:2] == ["alice", "3"]
     assert lines[2].endswith("quarantined")
+    assert lines[3] == (
+        "spammer is not trusted (0.90), and versions 2 learned from that feedback: "
+        "`attune withdraw spammer` makes version 1 live"
+    )
+    assert (
+        printed(capsys, "withdraw", "spammer", "--yes", "--reason", "spam")
+        == "withdrawn versions: 2; version 1 is live, and spammer is in quarantine\n"
+    )
+    assert as_json(capsys, "withdraw", "spammer", "--yes")["live"] == 1
     assert (
         printed(capsys, "erase", "spammer", "--yes")
         == "erased spammer: 3 feedback, 4 answers, 1 conversations; withdrawn versions: 2\n"

@@ -16,12 +16,14 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
+from policy.chat_template import CHATML
 from policy.commands import register
 from policy.errors import ModelCorrupt, UnsupportedModel, VersionCorrupt
 from policy.exports import Weights, export, weights_of
 from policy.gguf import write_gguf
 from policy.model import load_merged, model_digest, read_config, resolve_model
 from policy.openvino_ir import reasons_against_openvino
+from policy.served_model import ServedModel, record_served
 from policy.versions import Fingerprint, write_version
 from policy.weights import merged_tensors, read_tensors
 from tests.models import tiny_adapter, tiny_config, tiny_model
@@ -293,7 +295,70 @@ def test_version_zero_is_the_base_model_of_the_others(adapted: Weights, tmp_path
     assert weights_of(tmp_path / "data", 0) == Weights(adapted.model)
     with pytest.raises(VersionCorrupt):
         weights_of(tmp_path / "data", 2)
+    other = tiny_model(tmp_path / "other", "qwen2")
+    with pytest.raises(UnsupportedModel, match=f"data does not serve the model in {other}; name its base model"):
+        weights_of(tmp_path / "data", 0, str(other))
     assert read_config(adapted.model)["model_type"] == "llama"
+
+
+def test_version_zero_of_a_data_folder_without_versions_is_the_model_that_it_serves(
+    adapted: Weights, tmp_path: Path
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "hf"
+    data.mkdir()
+    refused = attune(0, "--format", "hf", "--out", out, "--data", data)
+    assert (refused.exit_code, refused.output.count("\n")) == (1, 1)
+    assert f"nothing in {data} says which model it serves; name its base model with --model" in refused.output
+    assert not out.exists()
+    record_served(data, ServedModel(str(adapted.model), model_digest(str(adapted.model))))
+    assert weights_of(data, 0) == Weights(adapted.model)
+    assert weights_of(data, 0, str(adapted.model)) == Weights(adapted.model)
+    with pytest.raises(UnsupportedModel, match="data does not serve the model in"):
+        weights_of(data, 0, str(tiny_model(tmp_path / "other", "qwen2")))
+    (data / "base.json").write_text("{")
+    with pytest.raises(UnsupportedModel, match="says which model it serves"):
+        weights_of(data, 0)
+
+
+TEMPLATE = "{% for message in messages %}[{{ message['role'] }}] {{ message['content'] }}\n{% endfor %}"
+
+
+def exported_templates(weights: Weights, out: Path) -> dict[str, str | None]:
+    """Return the chat template that each format holds, as its readers find it."""
+    from gguf import GGUFReader
+
+    found: dict[str, str | None] = {}
+    for form in ("hf", "peft") if weights.adapter is not None else ("hf",):
+        export(weights, form, out / form)
+        file = out / form / "chat_template.jinja"
+        found[form] = file.read_text() if file.exists() else None
+    found["hf"] = AutoTokenizer.from_pretrained(out / "hf").chat_template
+    export(weights, "gguf", out / "m.gguf")
+    field = GGUFReader(out / "m.gguf").fields.get("tokenizer.chat_template")
+    found["gguf"] = field.contents() if field is not None else None
+    return found
+
+
+def test_exports_hold_the_template_that_was_trained_with(adapted: Weights, tmp_path: Path) -> None:
+    data, bare = tmp_path / "data", tmp_path / "bare"
+    shutil.copytree(adapted.model, bare)
+    (bare / "chat_template.jinja").unlink()
+    base = Weights(bare, adapted.adapter)
+    folder = publish(data, base)
+    record_served(data, ServedModel(str(bare), model_digest(str(bare)), TEMPLATE))
+    assert exported_templates(weights_of(data, 1), tmp_path / "none") == {"hf": None, "peft": None, "gguf": None}
+    assert exported_templates(weights_of(data, 0), tmp_path / "0") == {"hf": TEMPLATE, "gguf": TEMPLATE}
+    manifest = json.loads((folder / "manifest.json").read_text())  # a folder of an earlier release names it alone
+    (tmp_path / "own.jinja").write_text(TEMPLATE)
+    for named, text in (("chatml", CHATML), (str(tmp_path / "own.jinja"), TEMPLATE)):
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "settings": {"chat_template": named}}))
+        out = tmp_path / named.replace("/", "-")
+        assert exported_templates(weights_of(data, 1), out) == {"hf": text, "peft": text, "gguf": text}
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "settings": {"chat_template": "gone.jinja"}}))
+    with pytest.raises(UnsupportedModel, match=r"the chat template gone\.jinja cannot be read"):
+        weights_of(data, 1)
+    (folder / "chat_template.jinja").write_text(TEMPLATE)
+    assert weights_of(data, 1).chat_template == TEMPLATE
 
 
 def test_the_command_itself_is_light() -> None:

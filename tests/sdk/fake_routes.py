@@ -226,6 +226,8 @@ def _add_raters(app: FastAPI, service: FakeState) -> None:
 
     @app.post("/v1/raters/{rater_id}/{order}")
     async def quarantine(rater_id: str, order: str) -> dict[str, Any]:
+        if order == "withdraw":
+            return {"rater": rater_id, "versions": [2], "live": 1}
         is_quarantined = order == "quarantine"
         service.quarantined = service.quarantined | {rater_id} if is_quarantined else service.quarantined - {rater_id}
         return service.rater(rater_id)
@@ -287,6 +289,10 @@ def _add_events_and_health(app: FastAPI, service: FakeState) -> None:
         return StreamingResponse(
             fake_streams.events(service, int(resumed) if resumed else after), media_type="text/event-stream"
         )
+
+    @app.get("/v1/version")
+    async def version() -> dict[str, Any]:
+        return {"version": "0.1.0", "schema": "m003_readiness", "python": "3.13.1"}
 
     @app.get("/healthz")
     async def healthz() -> dict[str, Any]:

@@ -35,4 +35,8 @@ def test_raters_are_kept_out_and_let_in(either: Either, client: Any, fake: FakeS
     assert either.get(client.quarantine("alice", reason="spam")).quarantined
     assert fake.seen[-1].body == {"reason": "spam"}
     assert not either.get(client.release("alice")).quarantined
+    alice, spammer = either.get(client.raters())
+    assert (alice.proposal, spammer.proposal) == (None, attune.Proposal((2,), 1))
+    assert either.get(client.withdraw("spammer", reason="spam")) == attune.Withdrawn("spammer", (2,), 1)
+    assert fake.seen[-1].body == {"reason": "spam"}
     assert either.get(client.erase("alice")) == attune.Erased("alice", (2,), 3, 4, 1)

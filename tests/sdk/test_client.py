@@ -25,6 +25,10 @@ def test_ids_of_any_characters_stay_one_segment_of_the_path(either: Either, clie
         either.get(client.delete_conversation(""))
 
 
+def test_the_release_of_the_service_is_known(either: Either, client: Any) -> None:
+    assert either.get(client.service_version()) == attune.ServiceVersion("0.1.0", "m003_readiness", "3.13.1")
+
+
 def test_health_distinguishes_starting_from_ready(either: Either, client: Any, fake: FakeService) -> None:
     assert either.get(client.health()).detail["version"] == 1
     fake.fault("/readyz", status=503, headers={"Retry-After": "1"})

@@ -4,10 +4,7 @@ import os
 import re
 import subprocess
 import sys
-import venv
 from pathlib import Path
-
-import pytest
 
 from tests.sdk.test_examples import NAMES
 
@@ -67,42 +64,3 @@ def test_import_is_quick_and_brings_nothing_heavy() -> None:
         "matplotlib",
         "transformers",
     }
-
-
-@pytest.mark.slow
-def test_the_wheel_works_alone_in_a_bare_environment(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
-    copy = tmp_path / "source"
-    subprocess.run(["cp", "-r", str(SDK), str(copy)], check=True)  # a build leaves folders behind in its source
-    subprocess.run([*build, str(copy)], check=True)
-    (wheel,) = tmp_path.glob("attune-*.whl")
-    venv.create(tmp_path / "bare", with_pip=True)
-    python = tmp_path / "bare" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", wheel], check=True)
-    look = (
-        "import importlib.metadata as m, sys, time;"
-        "began = time.process_time(); import attune; spent = time.process_time() - began;"
-        "attune.Client().close(); assert 'torch' not in sys.modules; print(spent);"
-        "print(*sorted(d.name for d in m.distributions()))"
-    )
-    tried = [
-        subprocess.run(
-            [python, "-c", look], capture_output=True, text=True, check=True, cwd=tmp_path
-        ).stdout.splitlines()
-        for _ in range(3)
-    ]
-    assert min(float(lines[0]) for lines in tried) < 0.2
-    assert "torch" not in tried[0][1]
-    without_extra = subprocess.run(
-        [tmp_path / "bare" / "bin" / "attune", "versions"], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    assert without_extra.returncode == 1
-    assert (
-        without_extra.stderr.strip()
-        == "attune: the command needs two more packages; install them with: pip install 'attune[cli]'"
-    )
-    subprocess.run([python, "-m", "pip", "install", "-q", f"{wheel}[cli]"], check=True)
-    done = subprocess.run(
-        [tmp_path / "bare" / "bin" / "attune", "--help"], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
-    assert "chat" in done.stdout

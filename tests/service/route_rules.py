@@ -101,6 +101,7 @@ RULES = {
     "GET /readyz": Rule(OPEN),
     "GET /metrics": Rule(OPEN),
     # what any key may see, without names
+    "GET /v1/version": Rule(ANY_KEY),
     "GET /v1/models": Rule(ANY_KEY),
     "GET /v1/models/{name}": Rule(ANY_KEY),
     "GET /v1/versions": Rule(ANY_KEY),
@@ -133,6 +134,7 @@ RULES = {
     "GET /v1/raters": Rule(ADMIN),
     "POST /v1/raters/{rater_id}/quarantine": Rule(ADMIN),
     "POST /v1/raters/{rater_id}/release": Rule(ADMIN),
+    "POST /v1/raters/{rater_id}/withdraw": Rule(ADMIN),
     "DELETE /v1/raters/{rater_id}": Rule(ADMIN),
     "GET /v1/export": Rule(ADMIN, query=lambda rows: "format=raw"),
     "POST /v1/import": Rule(ADMIN, body=lambda rows: []),

@@ -108,6 +108,27 @@ def test_the_same_key_and_body_is_one_row_and_another_body_is_409(served: Runnin
         assert db.table("feedback").count == 2
 
 
+def test_vote_delete_vote_again_under_one_key_stands(served: Running) -> None:
+    vote = {"completion_id": served.chat()["id"], "thumb": "up"}
+    key = {"Idempotency-Key": "k-1"}
+    first = served.http.post("/v1/feedback", json=vote, headers=key).json()
+    assert served.http.delete(f"/v1/feedback/{first['id']}").status_code == 204
+    again = served.http.post("/v1/feedback", json=vote, headers=key)
+    assert (again.status_code, again.json().get("retracted_at")) == (201, None)
+    assert again.json()["id"] != first["id"]
+    assert served.http.get("/v1/learner").json()["waiting"] == 1
+
+
+def test_feedback_is_taken_back_by_the_key_it_was_given_with_and_only_by_who_gave_it(served: Running) -> None:
+    vote = {"completion_id": served.chat()["id"], "thumb": "up"}
+    served.http.post("/v1/feedback", json=vote, headers={"Idempotency-Key": "web-1"})
+    other = served.http.delete("/v1/feedback/web-1", headers={"X-Attune-Rater": "eva"})
+    assert other.status_code == 404
+    assert served.http.delete("/v1/feedback/web-1").status_code == 204
+    assert served.http.get("/v1/learner").json()["waiting"] == 0
+    assert served.http.delete("/v1/feedback/web-1").status_code == 404
+
+
 def test_many_at_once_under_one_key_are_one_row(served: Running) -> None:
     answer = served.chat()
     with concurrent.futures.ThreadPoolExecutor(16) as pool:

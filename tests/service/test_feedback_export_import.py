@@ -77,6 +77,67 @@ def test_what_goes_out_comes_in_again_once(
         assert other.versions()[0]["answers"] == 0  # nobody here gave these answers
 
 
+def turn(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+ASKED, GOOD, BAD = turn("user", "Hi there"), turn("assistant", "Hello!"), turn("assistant", "What?")
+ULTRA = {"prompt": "Hi there", "prompt_id": "x", "messages": [ASKED, GOOD], "score_chosen": 8.5, "score_rejected": 7.0}
+DATA_SETS = [
+    {**ULTRA, "chosen": [ASKED, GOOD], "rejected": [ASKED, BAD]},
+    {"chosen": [turn("user", "Ho"), GOOD], "rejected": [turn("user", "Ho"), turn("assistant", "")], "score_chosen": 1},
+    {"chosen": [ASKED, GOOD, ASKED, GOOD], "rejected": [ASKED, GOOD, ASKED, BAD]},
+    {"chosen": "The sky is blue.", "rejected": "The sky is green."},
+    {"chosen": "Q: a?\n\nA: yes", "rejected": "Q: a?\n\nA: no"},
+    {"prompt": [turn("system", ""), ASKED], "chosen": [GOOD], "rejected": [BAD]},
+    {"prompt": "", "completion": "It was a dark night.", "label": True},
+    {"prompt": "Hi", "completion": "", "label": False},
+    {"prompt": "Hi", "completion": " \n", "label": True},
+]
+
+
+def rate_at_the_edges(served: Running) -> None:
+    """Feedback on answers to empty turns, on an empty answer, and by several kinds on one answer."""
+    for messages in ([turn("system", ""), turn("user", "say: a")], [turn("system", "Be"), turn("user", "")]):
+        body = {"model": "attune", "messages": messages}
+        answer = served.http.post("/v1/chat/completions", json=body).json()["id"]
+        for given in ({"thumb": "up"}, {"correction": "no"}):
+            served.http.post("/v1/feedback", json={"completion_id": answer, **given}).raise_for_status()
+    text = served.http.post("/v1/completions", json={"model": "attune", "prompt": ""}).json()["id"]
+    served.http.post("/v1/feedback", json={"completion_id": text, "thumb": "down"}).raise_for_status()
+
+
+@pytest.mark.parametrize("form", ["preference", "unpaired", "sft"])
+def test_export_then_import_is_the_identity(
+    served: Running, tmp_path_factory: pytest.TempPathFactory, form: str
+) -> None:
+    say_something(served)
+    rate_at_the_edges(served)
+    lines = "\n".join(map(json.dumps, DATA_SETS))
+    report = served.http.post("/v1/import", content=lines, headers=JSON_LINES).json()
+    assert (report["imported"], report["errors"]) == (len(DATA_SETS), [])
+    text = served.http.get("/v1/export", params={"format": form}).content
+    before = {other: export(served, other) for other in ("preference", "unpaired", "sft", "raw")}
+    report = served.http.post("/v1/import", content=text, headers=JSON_LINES).json()
+    with running(tmp_path_factory.mktemp("other") / "data") as other:
+        elsewhere = other.http.post("/v1/import", content=text, headers=JSON_LINES).json()
+        assert (elsewhere["imported"], elsewhere["errors"]) == (len(before[form]), [])
+        assert other.http.get("/v1/export", params={"format": form}).content == text
+    if form != "sft":  # where data sets of other forms came in, their demonstrations are new
+        assert (report["imported"], report["already_here"]) == (0, len(before[form]))
+        assert {other: export(served, other) for other in before} == before
+
+
+@pytest.mark.parametrize("form", ["preference", "unpaired", "sft"])
+def test_a_service_adds_nothing_of_what_it_exports_itself(served: Running, form: str) -> None:
+    say_something(served)
+    rate_at_the_edges(served)
+    text = served.http.get("/v1/export", params={"format": form}).content
+    report = served.http.post("/v1/import", content=text + text, headers=JSON_LINES).json()
+    num_lines = len(text.splitlines())
+    assert report == {"imported": 0, "skipped": 2 * num_lines, "already_here": 2 * num_lines, "errors": []}
+
+
 def test_a_raw_export_with_the_former_name_of_the_token_ids_is_read(
     served: Running, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

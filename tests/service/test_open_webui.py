@@ -169,6 +169,31 @@ def test_an_export_with_a_user_who_cannot_be_a_rater_names_the_record(served: Ru
     ]
 
 
+DETAILS = '<details type="tool_calls" done="true" id="x"><summary>Tool Executed</summary></details>four'
+
+
+@pytest.mark.parametrize(
+    ("at", "change", "named"),
+    [
+        ("m1", {"files": [{"type": "image", "url": "data:image/png;base64,AA=="}]}, "has files"),
+        ("m1", {"content": [{"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": "q"}]}, "image"),
+        ("m2", {"content": DETAILS}, "tool calls"),
+        ("m2", {"tool_calls": [{"id": "x"}]}, "tool_calls"),
+        ("m2", {"role": "tool"}, "'tool'"),
+        ("m2", {"content": None}, "null"),
+        ("m1", {"parentId": "m2"}, None),  # a circle
+    ],
+)
+def test_a_record_with_images_or_tool_calls_is_named_and_costs_itself_alone(
+    served: Running, at: str, change: dict[str, Any], named: str | None
+) -> None:
+    bad = record("four", 1)
+    bad["snapshot"]["chat"]["chat"]["history"]["messages"][at].update(change)
+    report = served.http.post("/v1/import", json=[record("five", 1), bad, record("six", -1)]).json()
+    assert report["imported"] == (2 if named else 3)
+    assert [named in error and error.startswith("record 2: ") for error in report["errors"]] == [True] * bool(named)
+
+
 class Picky(ParrotModel):
     """A model whose template takes no conversation that ends in an answer."""
 

@@ -8,8 +8,12 @@ from typing import Any
 
 import httpx
 
+from service.installed import installed_release
+from store.database import schema_of, transaction
+from store.distrust import set_trust
 from store.ids import now
 from store.learner import learner_status, report_status, set_attempted, set_detail, take_orders
+from store.migrations import migrations
 from store.runs import Run, add_run, finish_run
 from store.traffic import current_traffic
 from tests.service.running import Running, running, wait_until
@@ -128,14 +132,26 @@ def test_erasing_a_person_takes_the_versions_that_learned_from_them(served: Runn
         with served.db() as db:
             db.table("feedback_of_version").insert({"version": numbers[-1], "feedback_id": feedback_id})
         served.wait_for_state(numbers[-1], "live")
+    for number, origin in ((1, "learner"), (2, "file")):
+        folder = served.data / "rewards" / f"{number:06d}"
+        folder.mkdir(parents=True)
+        (folder / "reward.json").write_text(json.dumps({"origin": origin}))
     erased = served.http.delete("/v1/raters/eva").json()
-    assert erased == {"rater": "eva", "feedback": 1, "completions": 1, "conversations": 1, "versions": numbers[1:]}
+    assert erased == {
+        "rater": "eva",
+        "feedback": 1,
+        "completions": 1,
+        "conversations": 1,
+        "versions": numbers[1:],
+        "rewritten": True,
+    }
     assert served.chat()["model"] == f"attune@{numbers[0]}"
     assert [served.versions()[number]["state"] for number in numbers] == ["live", "withdrawn", "withdrawn"]
     with served.db() as db:
         dump = "\n".join(db.conn.iterdump())
     assert "eva" not in dump
     assert "tom" in dump
+    assert [folder.name for folder in (served.data / "rewards").iterdir()] == ["000002"]
     assert served.http.delete("/v1/raters/eva").status_code == 404
 
 
@@ -161,6 +177,32 @@ def test_erasing_a_person_ends_the_trial_of_the_canary_that_learned_from_them(tm
         served.wait_for_state(served.add_candidate(), "canary")  # and the next candidate has its turn
 
 
+def test_what_learned_from_a_rater_who_is_not_trusted_is_proposed_and_withdrawn(served: Running) -> None:
+    body = {"completion_id": served.chat()["id"], "thumb": "down"}
+    given = served.http.post("/v1/feedback", json=body, headers={"X-Attune-Rater": "eve"}).json()
+    number = served.add_candidate()
+    with served.db() as db, transaction(db):
+        db.table("feedback_of_version").insert({"version": number, "feedback_id": given["id"]})
+    served.wait_for_state(number, "live")
+
+    def proposal() -> dict[str, Any] | None:
+        rows = served.http.get("/v1/raters").json()["data"]
+        found: dict[str, Any] | None = next(row["proposal"] for row in rows if row["id"] == "eve")
+        return found
+
+    assert proposal() is None
+    with served.db() as db, transaction(db):
+        set_trust(db, {"eve": 0.2})
+    assert proposal() == {"withdraw": [number], "live": 0}
+    done = served.http.post("/v1/raters/eve/withdraw", json={"reason": "spam"})
+    assert (done.status_code, done.json()) == (200, {"rater": "eve", "versions": [number], "live": 0})
+    assert served.chat()["model"] == "attune@0"
+    assert served.versions()[number]["state"] == "withdrawn"
+    assert proposal() is None
+    assert served.http.get("/v1/learner").json()["waiting"] == 0  # in quarantine
+    assert served.http.post("/v1/raters/nobody/withdraw").status_code == 404
+
+
 def test_conversations_are_listed_found_and_deleted(served: Running) -> None:
     ids = [served.chat(f"Talk about {topic}")["conversation_id"] for topic in ("cats", "dogs", "birds")]
     first = served.http.get("/v1/conversations", params={"limit": 2}).json()
@@ -180,6 +222,14 @@ def test_models_are_listed_and_described(served: Running) -> None:
     assert [model.id for model in served.openai().models.list()] == ["attune", "attune@0", f"attune@{number}"]
     assert served.openai().models.retrieve("attune@0").id == "attune@0"
     assert served.http.get("/v1/models/gpt-4").status_code == 404
+
+
+def test_the_release_and_the_schema_are_shown(served: Running) -> None:
+    shown = served.http.get("/v1/version").json()
+    assert set(shown) == {"version", "schema", "python"}
+    assert shown["version"] == installed_release()
+    with served.db() as db:
+        assert shown["schema"] == schema_of(db) == max(one.name for one in migrations._migrations)
 
 
 def test_health_metrics_docs_and_the_page(served: Running) -> None:

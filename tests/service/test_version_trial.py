@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ from sqlite_utils import Database
 
 from service.settings import CanarySettings
 from service.version_trial import HELD, PASSED, TrialMonitor, Verdict, greatest_wealth
+from store.api_keys import make_key
 from store.database import open_store, transaction
 from store.ids import now
 from store.traffic import current_traffic, end_canary, set_canary
 from store.versions import Version, add_version, ensure_base_version, set_live
 from tests.service.running import Running, running, wait_until
+
+DAY = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 @given(st.lists(st.sampled_from([0.0, 0.5, 1.0, 0.25]), max_size=60))
@@ -48,9 +52,12 @@ def db(tmp_path: Path) -> Iterator[Database]:
 
 
 def rate(served: Running, model: str, thumb: str, times: int = 1) -> None:
-    """Ask and rate the answers."""
+    """Ask without naming a version, and rate the answers that `model` gives, or all with "attune"."""
     for _ in range(times):
-        body = {"completion_id": served.chat(model=model)["id"], "thumb": thumb}
+        answer = served.chat()
+        while model not in ("attune", answer["model"]):
+            answer = served.chat()
+        body = {"completion_id": answer["id"], "thumb": thumb}
         response = served.http.post("/v1/feedback", json=body)
         assert response.status_code == 201
 
@@ -86,6 +93,46 @@ def test_a_live_version_that_people_like_less_is_taken_back(served: Running) -> 
     assert (back["version"], back["previous"]) == (0, number)
     assert "9 outcomes, 0.00 in its favor" in back["reason"]
     assert "attune_rollbacks_total 1.0" in served.http.get("/metrics").text
+
+
+def test_the_same_preference_and_answers_asked_for_by_version_take_nothing_back(served: Running) -> None:
+    rate(served, "attune", "up", 9)
+    number = served.add_candidate()
+    served.wait_for_state(number, "live")
+    pairs = [(served.chat(model="attune@0"), served.chat(model=f"attune@{number}")) for _ in range(10)]
+    for better, worse in [*pairs, *[(pairs[0][0], served.chat())] * 10]:
+        body = {"completion_id": better["id"], "preferred_over": {"completion_id": worse["id"]}}
+        served.http.post("/v1/feedback", json=body).raise_for_status()
+    for better, worse in pairs:
+        for answer, thumb in ((better, "up"), (worse, "down")):
+            body = {"completion_id": answer["id"], "thumb": thumb}
+            served.http.post("/v1/feedback", json=body).raise_for_status()
+    assert decision(served) == "open"
+    assert served.versions()[number]["state"] == "live"
+
+
+def test_where_a_team_rates_one_key_takes_nothing_back_and_two_do(
+    served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served.db() as db:
+        keys = {name: make_key(db, name, ("chat", "feedback"))[1] for name in ("ann", "bob", "eve")}
+    days = iter(range(1, 999))
+    monkeypatch.setattr("service.routes.feedback.now", lambda: (DAY + timedelta(next(days))).isoformat())
+
+    def rate_as(name: str, thumb: str, times: int) -> None:
+        """Rate on as many days."""
+        for _ in range(times):
+            served.http.headers["Authorization"] = f"Bearer {keys[name]}"
+            rate(served, "attune", thumb)
+
+    for name in keys:
+        rate_as(name, "up", 12)
+    number = served.add_candidate()
+    wait_until(lambda: served.chat()["model"] == f"attune@{number}", what="the candidate answers")
+    rate_as("eve", "down", 12)
+    assert decision(served) == "open"
+    rate_as("bob", "down", 1)
+    assert decision(served) == "worse"
 
 
 def test_what_an_operator_made_live_stays(served: Running) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
+from policy.chat_template import CHATML
+from policy.served_model import ServedModel, served_model
 from store.traffic import current_traffic
 from tests.service.parrot import ParrotModel
 from tests.service.running import Running, running, wait_until
@@ -308,3 +310,11 @@ def test_lists_show_a_run_s_numbers_and_the_version_its_whole_curve(served: Runn
     with served.db() as db:
         db.table("versions").update(number, {"metrics": json.dumps(metrics)})
     assert served.versions()[number]["metrics"] == {"loss": 0.5}
+
+
+def test_the_data_folder_knows_which_model_it_serves_and_with_which_template(
+    served: Running, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    assert served_model(served.data) == ServedModel("parrot", served.model.digest)
+    with running(tmp_path_factory.mktemp("chatml") / "data", chat_template="chatml") as other:
+        assert served_model(other.data) == ServedModel("parrot", other.model.digest, CHATML)

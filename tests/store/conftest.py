@@ -37,14 +37,19 @@ def make_completion(db: Database) -> Callable[..., Completion]:
     """Adds one completion to the store and returns it."""
 
     def add(
-        completion_id: str = "", *, choice: int = 0, version: int | None = 0, prompt_ids: tuple[int, ...] = (1, 5, 9)
+        completion_id: str = "",
+        *,
+        choice: int = 0,
+        version: int | None = 0,
+        prompt_ids: tuple[int, ...] = (1, 5, 9),
+        asked_model: str = "attune",
     ) -> Completion:
         completion = Completion(
             completion_id or new_id("chatcmpl-"),
             choice,
             "ann",
             "chat",
-            "attune",
+            asked_model,
             "local",
             version,
             [{"role": "user", "content": "你好"}],

@@ -67,15 +67,77 @@ def test_a_later_thumb_replaces_the_earlier_one_for_learning_and_both_stay(
     assert count_feedback(db) == 2
 
 
-def test_when_the_later_feedback_is_retracted_the_earlier_one_counts_again(
+@pytest.mark.parametrize("undone", [0, 1, 2])
+def test_undo_leaves_no_thumb_of_this_person_on_this_answer(
+    db: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback, undone: int
+) -> None:
+    """Up, a reason, up again: whichever row is retracted, nothing is learned from."""
+    completion, other = make_completion(), make_completion()
+    rows = [add_feedback(db, make_feedback(completion, reason=reason))[0] for reason in (None, "clear", None)]
+    kept = [
+        add_feedback(db, feedback)[0]
+        for feedback in (
+            make_feedback(completion, rater="bob"),
+            make_feedback(completion, "correction", text="Paris."),
+            make_feedback(other, value=0.0),
+        )
+    ]
+    retract_feedback(db, rows[undone].id, "ann")
+    assert [row.id for row in feedback_to_learn(db, 0)] == [row.id for row in kept]
+    assert {get_feedback(db, row.id).retracted_by for row in rows} == {"ann"}
+
+
+def test_undo_takes_back_every_correction_and_every_score(
+    db: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback
+) -> None:
+    completion = make_completion()
+    for text in ("Paris", "Paris.", "It is Paris."):
+        last, _ = add_feedback(db, make_feedback(completion, "correction", text=text))
+    add_feedback(db, make_feedback(completion, "score", value=0.9))
+    thumb, _ = add_feedback(db, make_feedback(completion))
+    retract_feedback(db, last.id, "ann")
+    assert [row.id for row in feedback_to_learn(db, 0)] == [thumb.id]
+    retract_feedback(db, thumb.id, "ann")
+    assert feedback_to_learn(db, 0) == []
+
+
+def test_undo_takes_back_every_choice_on_a_pair_from_either_side(
+    db: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback
+) -> None:
+    a, b = make_completion(), make_completion()
+    add_comparison(db, Comparison("q", "ann", "talk", a.id, 0, b.id, 0, "asked", 0.5, now()))
+    sides = {"other_completion_id": b.id, "other_choice": 0}
+    for winner in ("A", "B", "A"):
+        add_feedback(db, make_feedback(a, "choice", winner=winner, comparison_id="q", **sides))
+    last, _ = add_feedback(db, make_feedback(b, "preference", other_completion_id=a.id, other_choice=0))
+    assert [row.id for row in feedback_to_learn(db, 0)] == [last.id]
+    retract_feedback(db, last.id, "ann")
+    assert feedback_to_learn(db, 0) == []
+
+
+def test_a_second_retraction_leaves_what_was_given_since(
     db: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback
 ) -> None:
     completion = make_completion()
     first, _ = add_feedback(db, make_feedback(completion))
-    last, _ = add_feedback(db, make_feedback(completion, value=0.0))
-    retract_feedback(db, last.id, "ann")
-    assert [row.id for row in feedback_to_learn(db, 0)] == [first.id]
-    assert get_feedback(db, last.id).retracted_by == "ann"
+    retract_feedback(db, first.id, "ann")
+    again, _ = add_feedback(db, make_feedback(completion))
+    retract_feedback(db, first.id, "ann")
+    assert [row.id for row in feedback_to_learn(db, 0)] == [again.id]
+
+
+@pytest.mark.parametrize("value", [1.0, 0.0])
+def test_a_vote_under_the_key_of_a_retracted_one_is_a_new_row(
+    db: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback, value: float
+) -> None:
+    completion = make_completion()
+    first, _ = add_feedback(db, make_feedback(completion, idempotency_key="k"))
+    retract_feedback(db, first.id, "ann")
+    vote = make_feedback(completion, value=value, idempotency_key="k")
+    again, was_there = add_feedback(db, vote)
+    assert (again.id, was_there) == (vote.id, False)
+    assert add_feedback(db, vote) == (again, True)
+    assert [row.id for row in feedback_to_learn(db, 0)] == [again.id]
 
 
 def test_retracting_what_is_not_there_is_an_error(db: Database) -> None:

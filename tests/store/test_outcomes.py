@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 from sqlite_utils import Database
 
+from store.api_keys import make_key
 from store.comparisons import Comparison, add_comparison
 from store.completions import Completion
 from store.database import transaction
 from store.feedback import Feedback, add_feedback, retract_feedback
 from store.ids import new_id, now
-from store.outcomes import outcomes
-from store.raters import set_quarantine
+from store.outcomes import Evidence
+from store.outcomes import outcomes as evidence
+from store.raters import LOCAL_RATER, ensure_rater, set_quarantine
 from store.versions import Version, add_version
 
 MakeCompletion = Callable[..., Completion]
@@ -26,13 +28,23 @@ def two(db: Database) -> Database:
     return db
 
 
+def outcomes(db: Database, number: int, rival: int, since: str) -> list[float]:
+    return evidence(db, number, rival, since).outcomes
+
+
 def choose(
-    db: Database, make_completion: MakeCompletion, winner: str, rater: str = "ann", a: int = 1, b: int = 0
+    db: Database,
+    make_completion: MakeCompletion,
+    winner: str,
+    rater: str = "ann",
+    a: int = 1,
+    b: int = 0,
+    reason: str = "canary",
 ) -> Feedback:
     """Record a choice between a completion of version `a` and one of version `b`."""
     with transaction(db):
-        left, right = make_completion(version=a), make_completion(version=b)
-        asked = Comparison(new_id("cmp-"), rater, None, left.id, 0, right.id, 0, "canary", 0.5, now())
+        left, right = (make_completion(version=side, asked_model=f"attune@{side}") for side in (a, b))
+        asked = Comparison(new_id("cmp-"), rater, None, left.id, 0, right.id, 0, reason, 0.5, now())
         add_comparison(db, asked)
         given, _ = add_feedback(
             db, Feedback(new_id(), "choice", rater, left.id, 0, now(), "digest", right.id, 0, asked.id, winner=winner)
@@ -84,6 +96,9 @@ def test_a_crowd_counts_by_person_and_day(two: Database, make_completion: MakeCo
         choose(two, make_completion, winner, "ann")
     choose(two, make_completion, "A", "bob")
     choose(two, make_completion, "tie", "bob")
+    assert outcomes(two, 1, 0, "") == [0.0, 0.0, 0.0, 0.0, 1.0, 0.5]  # two people: each vote counts
+    ensure_rater(two, "carl")
+    choose(two, make_completion, "A", "carl", a=0, b=0)  # not about the two versions
     assert outcomes(two, 1, 0, "") == [0.0, 0.75]
 
 
@@ -110,3 +125,83 @@ def test_a_preference_between_the_two_counts(
         fields: dict[str, Any] = {"other_completion_id": worse.id, "other_choice": 0}
         add_feedback(two, make_feedback(better, "preference", **fields))
     assert outcomes(two, 1, 0, "") == [1.0]
+
+
+def prefer(
+    db: Database, make_feedback: MakeFeedback, better: Completion, worse: Completion, rater: str = "ann"
+) -> None:
+    with transaction(db):
+        fields: dict[str, Any] = {"other_completion_id": worse.id, "other_choice": 0}
+        add_feedback(db, make_feedback(better, "preference", rater=rater, **fields))
+
+
+def test_the_same_preference_ten_times_is_one_vote_and_the_last_counts(
+    two: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback
+) -> None:
+    live, before = make_completion(version=1), make_completion(version=0)
+    for _ in range(10):
+        prefer(two, make_feedback, before, live)
+    assert outcomes(two, 1, 0, "") == [0.0]
+    prefer(two, make_feedback, live, before)
+    assert outcomes(two, 1, 0, "") == [1.0]
+    prefer(two, make_feedback, before, live, "bob")
+    assert outcomes(two, 1, 0, "") == [1.0, 0.0]
+
+
+def test_answers_of_a_version_asked_for_by_name_do_not_count(
+    two: Database, make_completion: MakeCompletion, make_feedback: MakeFeedback
+) -> None:
+    pinned = [make_completion(version=number, asked_model=f"attune@{number}") for number in (1, 0)]
+    asked = [make_completion(version=number) for number in (1, 0)]
+    for live, before in (pinned, (pinned[0], asked[1]), (asked[0], pinned[1])):
+        prefer(two, make_feedback, before, live)
+    with transaction(two):
+        for one, value in zip(pinned, (0.0, 1.0), strict=True):
+            add_feedback(two, make_feedback(one, value=value))
+    choose(two, make_completion, "B", reason="named")
+    assert outcomes(two, 1, 0, "") == []
+    prefer(two, make_feedback, asked[1], asked[0])
+    assert outcomes(two, 1, 0, "") == [0.0]
+
+
+def test_where_three_people_rate_one_alone_takes_nothing_back(two: Database, make_completion: MakeCompletion) -> None:
+    make_key(two, "team", ("chat", "feedback"))
+    for rater in ("bob", "carl"):
+        ensure_rater(two, rater)
+        choose(two, make_completion, "A", rater)
+    for _ in range(20):
+        choose(two, make_completion, "B", "ann")
+    found = evidence(two, 1, 0, "")
+    assert (found.against, found.needed, found.is_of_enough) == ({"ann"}, 2, False)
+    assert found.outcomes == [1.0, 1.0, 0.0]
+    for _ in range(2):
+        choose(two, make_completion, "B", "bob")
+    found = evidence(two, 1, 0, "")
+    assert (found.against, found.is_of_enough) == ({"ann", "bob"}, True)
+
+
+def test_with_fewer_than_three_people_each_decides_alone(two: Database, make_completion: MakeCompletion) -> None:
+    make_key(two, "me", ("admin", "chat", "feedback"))
+    choose(two, make_completion, "A", "bob")
+    for _ in range(3):
+        choose(two, make_completion, "B", "ann")
+    assert evidence(two, 1, 0, "") == Evidence([1.0, 0.0, 0.0, 0.0], frozenset({"ann"}), 1)
+
+
+def test_without_keys_the_owner_decides_alone_among_any_number(two: Database, make_completion: MakeCompletion) -> None:
+    for rater in ("bob", "carl", LOCAL_RATER):
+        ensure_rater(two, rater)
+        choose(two, make_completion, "A" if rater != LOCAL_RATER else "B", rater)
+    for _ in range(2):
+        choose(two, make_completion, "B", LOCAL_RATER)
+        choose(two, make_completion, "B", "ann")
+    found = evidence(two, 1, 0, "")
+    assert (found.outcomes, found.against, found.is_of_enough) == (
+        [1.0, 1.0, 0.0, 0.0, 0.0, 0.0],
+        {"ann", LOCAL_RATER},
+        True,
+    )
+    with transaction(two):
+        for row in list(two.query("SELECT id FROM feedback WHERE rater_id = ?", [LOCAL_RATER])):
+            retract_feedback(two, row["id"], LOCAL_RATER)
+    assert not evidence(two, 1, 0, "").is_of_enough  # ann alone

@@ -50,6 +50,18 @@ def test_the_fields_decide_between_unpaired_and_sft_unless_a_form_is_given() -> 
         ({"messages": [{**QUESTION, "tool_calls": [{}]}, YES]}, "this line has tool_calls"),
         ({"messages": [{"role": "tool", "content": "7"}, YES]}, "a message of the role tool"),
         ({"prompt": [{"role": "user", "content": [{"type": "image_url"}]}], "completion": "a"}, "only text is"),
+        *(
+            ({**row, name: ["x"]}, f"this line has {name}")
+            for name in ("images", "image", "videos", "audio", "files")
+            for row in ({"prompt": "q", "completion": "yes"}, {"chosen": [QUESTION, YES], "rejected": [QUESTION, NO]})
+        ),
+        ({"messages": [{**QUESTION, "images": ["x"]}, YES]}, "this line has images"),
+        ({"messages": [QUESTION, {**YES, "audio": {"id": "x"}}]}, "this line has audio"),
+        ({"messages": [QUESTION, {**YES, "function_call": {"name": "x"}}]}, "this line has function_call"),
+        (
+            {"prompt": [{"role": "user", "content": [{"type": "text", "text": "q", "image": "x"}]}], "completion": "a"},
+            "this line has image",
+        ),
         ({"chosen": "yes", "rejected": "no"}, "begin with the same text, and these do not"),
         ({"prompt": [QUESTION], "chosen": [QUESTION, YES], "rejected": [QUESTION, NO]}, "leave the prompt out"),
     ],
@@ -57,6 +69,12 @@ def test_the_fields_decide_between_unpaired_and_sft_unless_a_form_is_given() -> 
 def test_what_is_no_row_is_refused_with_its_reason(row: Any, message: str) -> None:
     with pytest.raises(BadRow, match=message):
         parse_trl_row(row)
+
+
+def test_fields_of_other_kinds_without_a_value_are_fine_and_developers_are_the_system() -> None:
+    question = {"role": "developer", "content": "", "name": "x", "tool_calls": None, "images": []}
+    row = {"prompt": [question, QUESTION], "chosen": [YES], "rejected": [NO], "images": None, "tools": []}
+    assert parse_trl_row(row).prompt == [{"role": "system", "content": ""}, QUESTION]
 
 
 def test_a_given_form_wants_its_own_fields() -> None:

@@ -47,6 +47,28 @@ def test_feedback_waits_through_a_reload_and_keeps_its_key(browser: Browser, ser
         assert sum(path == "/v1/feedback" and method == "POST" for method, path, _ in fake.requests) >= 2
 
 
+def test_what_is_undone_while_the_service_is_away_is_never_sent_and_what_was_sent_is_taken_back(
+    browser: Browser, serving: Serving, fake: Fake
+) -> None:
+    with visit(browser, serving.url) as visitor:
+        page = visitor.go()
+        visitor.ask("Tell me a joke.")
+        good = page.get_by_role("button", name="Good answer")
+        good.click()
+        visitor.until(lambda: not visitor.unsent())
+        serving.stop()
+        expect(page.locator("#banner")).to_contain_text("does not answer")
+        page.get_by_role("button", name="Correct", exact=True).click()
+        good.click()
+        expect(good).to_have_attribute("aria-pressed", "false")
+        serving.start()
+        page.get_by_role("button", name="Try now").click(timeout=2000)
+        visitor.until(lambda: not visitor.unsent())
+        (row,) = fake.feedback
+        assert row["retracted_at"]
+        assert "reason" not in row
+
+
 def test_broken_stream_offers_another_try(visitor: Visitor, fake: Fake) -> None:
     fake.break_after = 3
     page = visitor.go()

@@ -1,12 +1,15 @@
 """The page against the real service with the smallest bundled model: feedback, a new version, and a rollback."""
 
+import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from store.database import open_to_read
+from store.feedback import feedback_to_learn, list_feedback
 from tests.served import ROOT, Served, serve, start
 from tests.web.visitor import DESKTOP, PHONE, Visitor, visit
 
@@ -166,3 +169,82 @@ def test_a_restart_of_the_real_service_loses_no_text_and_no_feedback(browser: Br
         expect(page.get_by_role("button", name="Good answer").first).to_have_attribute("aria-pressed", "true")
         expect(page.locator("#message")).to_have_value("half a thought")
         assert not person.outside
+
+
+def standing(served: Served, after: int) -> list[str]:
+    """Return the kinds of feedback past a sequence number that the learner would learn from."""
+    with contextlib.closing(open_to_read(served.data)) as db:
+        return [row.kind for row in feedback_to_learn(db, after)]
+
+
+def rate_twice_with_a_reason(page: Page) -> None:
+    """Give a thumb up, a reason, the other thumb and up again."""
+    page.get_by_role("button", name="Good answer").click()
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_role("button", name="Bad answer").click()
+    page.get_by_role("button", name="Good answer").click()
+
+
+def take_the_thumb_back(page: Page) -> None:
+    page.get_by_role("button", name="Good answer").click()
+
+
+def correct_twice(page: Page) -> None:
+    """Save a correction, and then another one of the same answer."""
+    for text in ("Ant, bee and cat.", "Ant, bee, cat."):
+        page.get_by_role("button", name="Correct this answer").click()
+        page.locator(".correction textarea").fill(text)
+        page.get_by_role("button", name="Save correction").click()
+
+
+def undo_the_correction(page: Page) -> None:
+    page.locator(".mark").get_by_role("button", name="Undo").click()
+
+
+def choose_a_side(page: Page) -> None:
+    page.locator(".choice-A").click()
+    expect(page.locator(".outcome summary")).to_contain_text(re.compile(r"[Vv]ersion \d"))
+
+
+def undo_the_choice(page: Page) -> None:
+    page.get_by_role("button", name="Undo this choice").click()
+    expect(page.locator(".outcome summary")).to_contain_text("You took your choice back.")
+
+
+@pytest.mark.parametrize(
+    ("give", "undo", "num_rows", "is_reloaded"),
+    [
+        (rate_twice_with_a_reason, take_the_thumb_back, 4, False),
+        (correct_twice, undo_the_correction, 2, True),
+        (choose_a_side, undo_the_choice, 1, True),
+    ],
+    ids=["thumb", "correction", "choice"],
+)
+def test_undo_leaves_nothing_of_this_person_on_this_answer(
+    browser: Browser,
+    served: Served,
+    give: Callable[[Page], None],
+    undo: Callable[[Page], None],
+    num_rows: int,
+    is_reloaded: bool,
+) -> None:
+    with contextlib.closing(open_to_read(served.data)) as db:
+        before = next((row.seq or 0 for row in list_feedback(db, limit=1)), 0)
+    with visit(browser, served.url) as person:
+        page = person.go()
+        page.set_default_timeout(ANSWER_MS)
+        if give is choose_a_side:
+            page.locator(".composer .toggle").click()
+        person.ask("Name three animals.")
+        give(page)
+        person.until(lambda: not person.unsent())
+        assert len(standing(served, before)) == 1
+        if is_reloaded:
+            page.reload()
+        undo(page)
+        person.until(lambda: not person.unsent())
+        assert standing(served, before) == []
+        with contextlib.closing(open_to_read(served.data)) as db:
+            rows = [row for row in list_feedback(db, limit=9) if (row.seq or 0) > before]
+        assert len(rows) == num_rows
+        assert not person.problems

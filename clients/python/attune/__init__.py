@@ -43,9 +43,9 @@ from attune._types.comparisons import Candidate, Choice, Record
 from attune._types.conversations import Completion, Conversation
 from attune._types.data_transfer import Imported
 from attune._types.feedback import Feedback, Tally
-from attune._types.learner import Learner, Run, Trigger
-from attune._types.monitoring import Event, Health
-from attune._types.raters import Erased, Rater
+from attune._types.learner import Learner, Preparation, Run, Trigger
+from attune._types.monitoring import Event, Health, ServiceVersion
+from attune._types.raters import Erased, Proposal, Rater, Withdrawn
 from attune._types.versions import Check, Gate, Sample, Version
 
 __all__ = [
@@ -79,6 +79,8 @@ __all__ = [
     "Model",
     "NotFound",
     "Overloaded",
+    "Preparation",
+    "Proposal",
     "Rater",
     "Record",
     "Retry",
@@ -87,6 +89,7 @@ __all__ = [
     "Sampling",
     "ServerError",
     "ServiceUnreachable",
+    "ServiceVersion",
     "Stream",
     "Tally",
     "Timeout",
@@ -99,6 +102,7 @@ __all__ = [
     "Unprocessable",
     "Usage",
     "Version",
+    "Withdrawn",
     "__version__",
     "track",
 ]

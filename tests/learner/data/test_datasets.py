@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,21 @@ def test_unpaired_and_demonstrations(tmp_path: Path) -> None:
     assert [example.completions[0].ids for example in examples] == [ids("yes")] * 2
 
 
+def test_a_json_array_is_read_as_lines_are(tmp_path: Path) -> None:
+    rows = [{"prompt": "q", "chosen": "yes", "rejected": "no"}, {"prompt": "r", "chosen": "a", "rejected": "b"}]
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(rows, indent=1))
+    by_item = read_examples(file, render, max_tokens=20)[1]
+    by_line = read_examples(written(tmp_path / "a.jsonl", *rows), render, max_tokens=20)[1]
+    assert [example.feedback_ids for example in by_item] == [("item 1",), ("item 2",)]
+    assert [replace(example, feedback_ids=()) for example in by_item] == [
+        replace(example, feedback_ids=()) for example in by_line
+    ]
+    file.write_text(json.dumps([rows[0], {"prompt": [], "chosen": "a", "rejected": "b"}]))
+    with pytest.raises(BadData, match=r"a\.json, item 2: messages are"):
+        read_examples(file, render, max_tokens=20)
+
+
 def test_rows_longer_than_the_context_are_counted_and_left_out(tmp_path: Path) -> None:
     file = written(
         tmp_path / "a.jsonl",
@@ -181,7 +197,8 @@ TURNS = (
     [
         ("", "holds no examples"),
         ("{", "line 1: not JSON"),
-        ("[]", "line 1: a line is an object"),
+        ("[]", "holds no examples"),
+        ("[[]]", "item 1: a line is an object"),
         ('{"text": "a"}', "found ['text']; a text by itself does not show where the completion begins"),
         (
             '{"prompt": "q", "chosen": "a", "rejected": "b", "tools": [{"type": "x"}]}',
@@ -231,7 +248,7 @@ TURNS = (
         ('{"prompt": "q", "completion": "y", "label": 1}', "true or false, not 1"),
         (
             '{"prompt": "q", "completion": "y"}\n\n{"prompt": "q", "chosen": "a", "rejected": "b"}',
-            "line 3: this is a line in the preference form",
+            "line 3: this is in the preference form",
         ),
         ('{"messages": [{"role": "user", "content": "q"}]}', "end with the assistant's answer"),
         (

@@ -9,10 +9,11 @@ import torch
 
 from learner.errors import CannotLearn
 from learner.model.optimizer import Optimizer
-from learner.model.resident import Resident
+from learner.model.resident import Resident, Shape
 from learner.model.scoring import completion_sums
 from learner.publish import fingerprint_of
 from learner.settings import LearnerSettings
+from policy.chat_template import PLAIN
 from policy.versions import Manifest, write_version
 from tests.models import tiny_tokenizer
 
@@ -65,7 +66,7 @@ def test_a_version_with_an_adapter_on_the_output_layer_comes_back(make_settings:
         return any(".lm_head.lora_" in name for name, _ in resident.trainable())
 
     resident = Resident(make_settings())
-    resident._wrap(4, 8.0, True)
+    resident._wrap(Shape(4, 8.0, True, 0))
     moved(resident)
     trained = completion_sums(resident.model, COMPLETIONS, 4096)
     written(resident, tmp_path / "v1")
@@ -240,3 +241,12 @@ def test_layers_that_take_no_adapter_are_a_reason_for_full_tuning(
     ):
         Resident(make_settings())
     Resident(make_settings(tuning="full"))
+
+
+def test_an_adapter_brings_the_template_that_it_was_trained_with(make_settings: Build, tmp_path: Path) -> None:
+    for template, text in ((None, None), ("plain", PLAIN)):
+        resident = Resident(make_settings(chat_template=template))
+        resident.become(None, seed=0)
+        written(resident, tmp_path / str(template))
+        file = tmp_path / str(template) / "chat_template.jinja"
+        assert (file.read_text() if file.exists() else None) == text

@@ -13,8 +13,9 @@ from learner.settings import LearnerSettings
 from learner.update import Updater
 from learner.update_result import UpdateResult
 from store.database import transaction
+from store.distrust import set_trust
 from store.ids import now
-from store.raters import set_quarantine, set_trust
+from store.raters import set_quarantine
 from store.runs import Run
 from tests.learner.world import END, World
 

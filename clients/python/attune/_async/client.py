@@ -23,7 +23,8 @@ from attune._requests import get, post
 from attune._responses import body_of
 from attune._retry import Retry
 from attune._types.chat import Model, Sampling
-from attune._types.monitoring import Health
+from attune._types.monitoring import Health, ServiceVersion
+from attune._types.reading import read
 
 if TYPE_CHECKING:
     import httpx
@@ -152,6 +153,15 @@ class AsyncClient(
         alive, _ = await self._connection.status("/healthz")
         ready, detail = await self._connection.status("/readyz")
         return Health(alive == 200, ready == 200, detail if isinstance(detail, dict) else {})
+
+    async def service_version(self) -> ServiceVersion:
+        """The release of the service, and the schema of its store. Raises as every call does.
+
+        >>> release = await client.service_version()
+        >>> release.version
+        '0.1.0'
+        """
+        return read(ServiceVersion, await self._connection.json(get("/v1/version")))
 
     async def close(self) -> None:
         """Close the connections. `async with` does it by itself.

@@ -139,6 +139,8 @@ class AsyncFeedbackMethods:
     async def retract(self, feedback: Feedback | str) -> None:
         """Retract feedback: your own, or anybody's with an admin key. The learner ignores it. Raises NotFound.
 
+        What the same person gave on the same answer goes with it, so that no thumb of theirs stands, or no correction.
+
         >>> answer = await client.chat("Hello!")
         >>> feedback = await answer.rate("down")
         >>> await client.retract(feedback)

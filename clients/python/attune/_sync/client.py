@@ -25,7 +25,8 @@ from attune._requests import get, post
 from attune._responses import body_of
 from attune._retry import Retry
 from attune._types.chat import Model, Sampling
-from attune._types.monitoring import Health
+from attune._types.monitoring import Health, ServiceVersion
+from attune._types.reading import read
 
 if TYPE_CHECKING:
     import httpx
@@ -154,6 +155,15 @@ class Client(
         alive, _ = self._connection.status("/healthz")
         ready, detail = self._connection.status("/readyz")
         return Health(alive == 200, ready == 200, detail if isinstance(detail, dict) else {})
+
+    def service_version(self) -> ServiceVersion:
+        """The release of the service, and the schema of its store. Raises as every call does.
+
+        >>> release = client.service_version()
+        >>> release.version
+        '0.1.0'
+        """
+        return read(ServiceVersion, self._connection.json(get("/v1/version")))
 
     def close(self) -> None:
         """Close the connections. `with` does it by itself.

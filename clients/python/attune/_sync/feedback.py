@@ -141,6 +141,8 @@ class FeedbackMethods:
     def retract(self, feedback: Feedback | str) -> None:
         """Retract feedback: your own, or anybody's with an admin key. The learner ignores it. Raises NotFound.
 
+        What the same person gave on the same answer goes with it, so that no thumb of theirs stands, or no correction.
+
         >>> answer = client.chat("Hello!")
         >>> feedback = answer.rate("down")
         >>> client.retract(feedback)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attune._requests import Request, get, post, segment
-from attune._types.raters import Erased, Rater
+from attune._types.raters import Erased, Rater, Withdrawn
 from attune._types.reading import read
 
 if TYPE_CHECKING:
@@ -44,6 +44,18 @@ class RaterMethods:
         False
         """
         return read(Rater, self._connection.json(post(f"/v1/raters/{segment(rater_id)}/release")))
+
+    def withdraw(self, rater_id: str, *, reason: str | None = None) -> Withdrawn:
+        """Withdraw every version that learned from a rater, and quarantine the rater. Raises NotFound.
+
+        `Rater.proposal` has those versions where the service proposes it: the learner's trust fell below a half.
+
+        >>> withdrawn = client.withdraw("spammer", reason="spam")
+        >>> withdrawn.versions, withdrawn.live
+        ((2,), 1)
+        """
+        request = post(f"/v1/raters/{segment(rater_id)}/withdraw", reason=reason)
+        return read(Withdrawn, self._connection.json(request))
 
     def erase(self, rater_id: str) -> Erased:
         """Erase a person: their rows, and the versions that learned from them. Cannot be undone. Raises NotFound.

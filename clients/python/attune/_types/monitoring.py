@@ -21,6 +21,19 @@ class Event:
 
 
 @dataclass(frozen=True)
+class ServiceVersion:
+    """Which release of the service answers, the last migration of its store, and its Python.
+
+    >>> client.service_version().schema
+    'm003_readiness'
+    """
+
+    version: str = ""
+    schema: str = ""
+    python: str = ""
+
+
+@dataclass(frozen=True)
 class Health:
     """Whether the service is alive (it answers) and ready (a version is loaded, the store is writable).
 

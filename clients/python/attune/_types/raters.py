@@ -8,6 +8,18 @@ from attune._types.feedback import Tally
 
 
 @dataclass(frozen=True)
+class Proposal:
+    """What the service proposes for a rater who is not trusted: to withdraw these versions; `live` would answer then.
+
+    >>> client.raters()[1].proposal
+    Proposal(withdraw=(2,), live=1)
+    """
+
+    withdraw: tuple[int, ...] = ()
+    live: int = 0
+
+
+@dataclass(frozen=True)
 class Rater:
     """One person or program that gives feedback; `trust` is the learner's trust in them (0..1).
 
@@ -28,11 +40,27 @@ class Rater:
     quarantined: bool = False
     quarantined_at: str | None = None
     quarantine_reason: str = ""
+    proposal: Proposal | None = None
+
+
+@dataclass(frozen=True)
+class Withdrawn:
+    """The versions that were withdrawn since they had learned from a rater, and the version that is live now.
+
+    >>> client.withdraw("spammer").live
+    1
+    """
+
+    rater: str = ""
+    versions: tuple[int, ...] = ()
+    live: int = 0
 
 
 @dataclass(frozen=True)
 class Erased:
     """What erasing a rater removed; `versions` lists the withdrawn versions, which had learned from them.
+
+    `rewritten`: the service's database was written anew, so that none of its files holds the deleted rows.
 
     >>> client.erase("spammer").rater
     'spammer'
@@ -43,3 +71,4 @@ class Erased:
     feedback: int = 0
     completions: int = 0
     conversations: int = 0
+    rewritten: bool = True

@@ -32,14 +32,21 @@ def build() -> tuple[typer.Typer, list[str]]:
     return app, [message for message in left_out if message]
 
 
-def about(version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True)) -> None:
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(attune.__version__)
+        raise typer.Exit
+
+
+def about(
+    version: bool = typer.Option(
+        False, "--version", help="Show the version and exit.", is_eager=True, callback=_print_version
+    ),
+) -> None:
     """Talk to a chat assistant that learns from the people who use it.
 
     The service is at ATTUNE_BASE_URL (or --url), by default http://127.0.0.1:8000.
     """
-    if version:
-        print(attune.__version__)
-        raise typer.Exit
 
 
 def _load(point: EntryPoint, app: typer.Typer) -> str:

@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
         versions.rollback,
         learner.update,
         raters.raters,
+        raters.withdraw,
         raters.erase,
         data_transfer.export,
     ):

@@ -1,4 +1,4 @@
-"""`attune raters` and `attune erase`."""
+"""`attune raters`, `attune withdraw` and `attune erase`."""
 
 from __future__ import annotations
 
@@ -37,6 +37,33 @@ def raters(url: Url = None, key: Key = None, as_json: Json = False) -> None:
         rows,
         right=("feedback", "choices", "agreement", "trust"),
     )
+    for rater in found:
+        if (proposal := rater.proposal) is not None:
+            numbers = ", ".join(map(str, proposal.withdraw))
+            lead = f"{rater.id} is not trusted ({rater.trust:.2f}), and versions {numbers} learned from that feedback"
+            print(f"{lead}: `attune withdraw {rater.id}` makes version {proposal.live} live")
+
+
+def withdraw(
+    rater: Annotated[str, typer.Argument(help="The rater's id, as `attune raters` lists it.", show_default=False)],
+    reason: Annotated[str | None, typer.Option(help="Why, for the record.", show_default=False)] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Withdraw every version that learned from a rater, and keep the rater's feedback out of learning."""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("outside a terminal it needs --yes")
+        typer.confirm(f"Withdraw every version that learned from {rater}?", abort=True)
+    with connect(url, key) as client:
+        done = client.withdraw(rater, reason=reason)
+    if as_json:
+        print_json(done)
+    else:
+        gone = ", ".join(map(str, done.versions)) or "none"
+        print(f"withdrawn versions: {gone}; version {done.live} is live, and {rater} is in quarantine")
 
 
 def erase(
@@ -59,3 +86,5 @@ def erase(
         gone = f"; withdrawn versions: {', '.join(map(str, erased.versions))}" if erased.versions else ""
         counts = f"{erased.feedback} feedback, {erased.completions} answers, {erased.conversations} conversations"
         print(f"erased {rater}: {counts}{gone}")
+        if not erased.rewritten:
+            print("the database still holds deleted rows: the service's log says why", file=sys.stderr)
