@@ -90,8 +90,9 @@ def test_known_delays_give_the_known_ratio_and_processor_time(tmp_path: Path) ->
         assert 1000 * cell["seconds"] >= of_one * least_ms
         assert cell["tokens_per_s"] == pytest.approx(tokens / cell["seconds"], rel=0.01)
         assert cell["first_ms"]["min"] >= least_ms
-        assert cell["gap_ms"]["max"] >= least_ms
         assert cell["memory_mib"] > 5
+    for server, least_ms in (("attune fast", 15), ("slow", 75)):
+        assert max(cell["gap_ms"]["max"] for cell in kept["cells"] if cell["server"] == server) >= least_ms
     for one in kept["ratios"]:
         assert one["rounds"] == 2
         assert 1.3 < one["tokens_per_s"]["median"] < 25  # 5 on a quiet machine
@@ -203,9 +204,10 @@ MORE = {"memory_mib": 64.0, "others_cpu": 0.012, "client_cpu": 0.034}
 
 
 def test_the_page_shows_the_better_of_our_runners_against_each_peer() -> None:
+    speeds = {"attune a, f16": 10.0, "attune b, f16": 20.0, "attune auto, f16": 30.0, "llama.cpp, f16": 40.0}
     cells = [
         {**cell(server, number, speed), "group": "pocket", "scenario": "8 streams", **MORE}
-        for server, speed in (("attune a, f16", 10.0), ("attune b, f16", 20.0), ("llama.cpp, f16", 40.0))
+        for server, speed in speeds.items()
         for number in (1, 2, 3)
     ]
     for one in cells:
@@ -215,12 +217,14 @@ def test_the_page_shows_the_better_of_our_runners_against_each_peer() -> None:
     assert "| 8 streams | `attune b, f16` | `llama.cpp, f16` | 0.50 (0.50 to 0.50) | 1.00 (1.00 to 1.00) |" in text
     assert "| `attune a, f16` | `llama.cpp" not in text
     assert "1.2% of a processor, and the clients 3.4%" in text
+    assert "| 8 streams | `attune auto, f16` | `attune b, f16` | 1.50 (1.50 to 1.50) | 1.00 (1.00 to 1.00) |" in text
+    assert "| `attune auto, f16` | `llama.cpp" not in text
     assert text.count("| 8 streams | `attune a, f16` |") == 1
     drawn = ElementTree.fromstring(picture(numbers))
     bars = {float(bar.attrib["width"]): bar.attrib["class"] for bar in drawn.iter("{http://www.w3.org/2000/svg}rect")}
     widths = sorted(bars)
-    assert [bars[width] for width in widths] == ["ours", "ours", "peer"]
-    assert widths[2] == pytest.approx(2 * widths[1], rel=0.01) == pytest.approx(4 * widths[0], rel=0.01)
+    assert [bars[width] for width in widths] == ["ours", "ours", "ours", "peer"]
+    assert widths[3] == pytest.approx(2 * widths[1], rel=0.01) == pytest.approx(4 * widths[0], rel=0.01)
 
 
 def test_processor_time_and_memory_are_those_of_the_whole_tree() -> None:

@@ -35,11 +35,13 @@ GROUPS: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "smollm2-f16": (
         "smollm2",
         [
+            ("attune auto", "f16"),
             ("attune llamacpp", "f16"),
             ("attune openvino", "f16"),
             ("attune transformers", "f32"),
             ("llama.cpp", "f16"),
             ("OpenVINO GenAI", "f16"),
+            ("OpenVINO GenAI float32", "f16"),
             ("transformers serve", "f32"),
             ("vLLM", "bf16"),
         ],
@@ -47,21 +49,25 @@ GROUPS: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "smollm2-q8_0": (
         "smollm2",
         [
+            ("attune auto", "q8_0"),
             ("attune llamacpp", "q8_0"),
             ("attune openvino", "q8_0"),
             ("llama.cpp", "q8_0"),
             ("OpenVINO GenAI", "q8_0"),
+            ("OpenVINO GenAI float32", "q8_0"),
         ],
     ),
     "pocket": (
         "pocket",
         [
+            ("attune auto", "f16"),
             ("attune llamacpp", "f32"),
             ("attune openvino", "f16"),
             ("attune transformers", "f32"),
             ("llama.cpp", "f32"),
             ("llama.cpp", "f16"),
             ("OpenVINO GenAI", "f16"),
+            ("OpenVINO GenAI float32", "f16"),
             ("transformers serve", "f32"),
             ("vLLM", "bf16"),
         ],
@@ -69,6 +75,7 @@ GROUPS: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "random-0.5b": (
         "random-0.5b",
         [
+            ("attune auto", "q8_0"),
             ("attune llamacpp", "q8_0"),
             ("attune openvino", "q8_0"),
             ("llama.cpp", "q8_0"),

@@ -1,7 +1,8 @@
-"""OpenVINO GenAI's continuous batching without a server: `python bench/serve/bare_openvino.py FOLDER THREADS`.
+"""OpenVINO GenAI without a server: `python bench/serve/bare_openvino.py FOLDER THREADS own|float32`.
 
 It reads lists of requests from its input, one list a line, and writes what came and when: the ceiling of what a server
-around it can reach. Settings are the library's defaults, with its prefix cache on.
+around it can reach. With `own` its settings are the library's, which take 16 and 8 bits where the processor can. With
+`float32` they are those of Attune's runner. The prefix cache is on.
 """
 
 import json
@@ -13,12 +14,21 @@ import numpy as np
 import openvino as ov
 import openvino_genai as genai
 
+PROPERTIES: dict[str, dict[str, Any]] = {
+    "own": {},
+    "float32": {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "KV_CACHE_PRECISION": "f32",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+    },
+}
+
 
 def main() -> None:
     """Answer until the input ends."""
     scheduler = genai.SchedulerConfig()
     scheduler.enable_prefix_caching = True
-    chosen = {"INFERENCE_NUM_THREADS": int(sys.argv[2])}  # 0 leaves it to the library
+    chosen = {"INFERENCE_NUM_THREADS": int(sys.argv[2]), **PROPERTIES[sys.argv[3]]}  # 0 leaves it to the library
     pipeline = genai.ContinuousBatchingPipeline(sys.argv[1], scheduler, "CPU", chosen)
     print("ready", flush=True)
     number = 0

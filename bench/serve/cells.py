@@ -1,5 +1,6 @@
 """The results: one cell for each server, scenario and round, kept as soon as it ends, and ratios over rounds."""
 
+import itertools
 import json
 import statistics
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from bench.serve.answers import Answer
 
 Cell = dict[str, Any]
 Key = tuple[str, str, str, int]  # group, server, scenario, round
-OURS = "attune "
+OURS, AUTO = "attune ", "attune auto"
 
 
 def key_of(cell: Cell) -> Key:
@@ -92,13 +93,19 @@ def ratios(cells: Sequence[Cell]) -> list[dict[str, Any]]:
         rounds.setdefault((cell["group"], cell["scenario"]), {}).setdefault(cell["server"], {})[cell["round"]] = cell
     found = []
     for (group, scenario), servers in rounds.items():
-        for ours, peer in ((a, b) for a in servers if a.startswith(OURS) for b in servers if not b.startswith(OURS)):
+        for ours, peer in filter(_is_pair, itertools.permutations(servers, 2)):
             both = sorted(servers[ours].keys() & servers[peer].keys())
             pairs = [(servers[ours][number], servers[peer][number]) for number in both]
             if pairs:
                 about = {"group": group, "scenario": scenario, "ours": ours, "peer": peer, "rounds": len(pairs)}
                 found.append(about | {name: spread(pairs, measure) for name, measure in MEASURES.items()})
     return found
+
+
+def _is_pair(names: tuple[str, str]) -> bool:
+    """Whether one of ours meets a peer, or the runner that is chosen by itself another of ours."""
+    ours, peer = names
+    return ours.startswith(OURS) and (not peer.startswith(OURS) or ours.startswith(AUTO))
 
 
 def spread(pairs: Sequence[tuple[Cell, Cell]], measure: Any) -> dict[str, float]:

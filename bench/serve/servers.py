@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from bench.serve.models import SAMPLING, context_length, gguf_of, ir_of
 
 ROOT = Path(__file__).parents[2]
 START_S = 900.0  # on a busy machine vLLM's imports alone take minutes
-POLL_S = 0.05
+POLL_S = 0.1
 END_S = 30.0
 SPINNING = ("OMP_", "GOMP_", "KMP_")  # how threads wait is each server's own choice
 MOST_CLIENTS = 32
@@ -157,11 +158,13 @@ def vllm(weights: str, around: Surroundings) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def openvino_genai(weights: str, around: Surroundings) -> Iterator[Server]:
+def openvino_genai(precision: str, weights: str, around: Surroundings) -> Iterator[Server]:
     """OpenVINO GenAI in a process, without HTTP."""
     script = Path(__file__).with_name("bare_openvino.py")
     with _process(
-        [sys.executable, str(script), str(ir_of(around.folder, weights)), str(around.threads)], around, pipes=True
+        [sys.executable, str(script), str(ir_of(around.folder, weights)), str(around.threads), precision],
+        around,
+        pipes=True,
     ) as process:
         assert process.stdout is not None
         if process.stdout.readline() != "ready\n":
@@ -171,14 +174,12 @@ def openvino_genai(weights: str, around: Surroundings) -> Iterator[Server]:
 
 Start = Callable[[str, Surroundings], contextlib.AbstractContextManager[Server]]
 SERVERS: dict[str, Start] = {
-    **{
-        f"attune {runner}": lambda weights, around, runner=runner: attune(runner, weights, around)  # type: ignore[misc]
-        for runner in ("llamacpp", "openvino", "transformers", "auto")
-    },
+    **{f"attune {runner}": partial(attune, runner) for runner in ("llamacpp", "openvino", "transformers", "auto")},
     "llama.cpp": llama_cpp,
     "transformers serve": transformers_serve,
     "vLLM": vllm,
-    "OpenVINO GenAI": openvino_genai,
+    "OpenVINO GenAI": partial(openvino_genai, "own"),
+    "OpenVINO GenAI float32": partial(openvino_genai, "float32"),
 }
 
 
@@ -187,18 +188,19 @@ def _http(
     command: list[str], port: int, path: str, around: Surroundings, more: dict[str, str] | None = None
 ) -> Iterator[int]:
     """Run a server and wait until it answers 200 at `path`; give its process id. Raises ServerFailed."""
-    with _process(command, around, more=more) as process:
+    url = f"http://127.0.0.1:{port}"
+    with _process(command, around, more=more) as process, httpx.Client(base_url=url, timeout=5) as http:
         deadline = time.monotonic() + START_S
-        while not _answers(f"http://127.0.0.1:{port}{path}"):
+        while not _answers(http, path):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise ServerFailed(f"{command[:4]} did not start:\n{_last_lines(around)}")
             time.sleep(POLL_S)
         yield process.pid
 
 
-def _answers(url: str) -> bool:
+def _answers(http: httpx.Client, path: str) -> bool:
     try:
-        return httpx.get(url, timeout=5).status_code == 200
+        return http.get(path).status_code == 200
     except httpx.HTTPError:
         return False
 
