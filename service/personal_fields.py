@@ -9,6 +9,7 @@ from store.events import Event
 
 OWN_KINDS = ("completion", "feedback")  # events that are about one rater, whom `data.rater` names
 PUBLIC_KINDS = ("version", "run", "learner", "slot")  # the first part of the kinds of events that everybody sees
+ADMIN_KINDS = ("rater",)  # the first part of the kinds that name a rater, for admins alone
 # The last part of a field's name: `trust.gold_raters` is one too. `left_out` has the ids of people's feedback.
 _FIELDS = {"rater", "raters", "gold_raters", "left_out"}
 _BY_SOMEBODY = re.compile(r"(promoted|rolled back) by .*", re.DOTALL)

@@ -14,7 +14,7 @@ router = APIRouter(tags=["running"], route_class=CheckedRoute)
 
 
 @router.get("/v1/version")
-async def show_version(request: Request, caller: AnyCaller) -> dict[str, Any]:
+async def show_release(request: Request, caller: AnyCaller) -> dict[str, Any]:
     """Show the release of the service, the schema of its store, and its Python."""
     schema = await service_of(request).records.read(schema_of)
     return {"version": installed_release(), "schema": schema, "python": platform.python_version()}

@@ -28,7 +28,7 @@ def test_another_base_model_learns_from_the_feedback_on_the_first(tmp_path: Path
         assert f"{NUM_CORRECTIONS} feedback" in done.stdout  # while the first service runs
     flags = ["--learner.steps", "8", "--learner.trigger.seconds", "1"]
     with serve(new, *flags, model="pocket") as served, httpx.Client(base_url=served.url, timeout=60) as http:
-        deadline, learned = time.monotonic() + 400, None
+        deadline, learned = time.monotonic() + 900, None
         while learned is None and time.monotonic() < deadline:
             rows = http.get("/v1/versions").json()["data"]
             learned = next((row["version"] for row in rows if row["version"] > 0), None)
