@@ -72,9 +72,18 @@ Meanwhile the idle servers together took at most {idle:.1%} of a processor, and 
                 BETTER,
                 table(("", "Attune", "peer", "ratio", "CPU time, ratio"), list(_ratios(numbers["ratios"], found))),
             ]
+    parts += [
+        f"`{one['server']}` failed in {one['group']}: {one['error'].splitlines()[0]}." for one in _failures(numbers)
+    ]
     servers = {cell["server"].partition(",")[0] for cell in cells}
     parts.append(" ".join(note for name, note in NOTES.items() if name in servers))
     return "\n\n".join(part for part in parts if part)
+
+
+def _failures(numbers: Numbers) -> list[Numbers]:
+    """Return the failures of servers without a single cell in their group."""
+    measured = {(cell["group"], cell["server"]) for cell in numbers["cells"]}
+    return [one for one in numbers.get("failures", ()) if (one["group"], one["server"]) not in measured]
 
 
 def _rows(cells: Sequence[Numbers]) -> list[Sequence[object]]:

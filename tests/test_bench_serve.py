@@ -148,10 +148,27 @@ def test_each_round_begins_with_another_server(tmp_path: Path) -> None:
     assert len({tuple(order[:3]), tuple(order[3:6]), tuple(order[6:])}) == 3
 
 
-def test_an_answer_that_ends_early_stops_the_bench(tmp_path: Path) -> None:
-    with pytest.raises(ServerFailed, match="5 tokens where 6 were asked for"):
-        measured(tmp_path, {"attune": Counting(short_by=1)})
-    assert not (tmp_path / "serve.json").exists()
+def test_an_answer_that_ends_early_is_a_failure_and_no_cell(tmp_path: Path) -> None:
+    measured(tmp_path, {"attune": Counting(short_by=1), "other": Counting()}, rounds=1)
+    kept = json.loads((tmp_path / "serve.json").read_text())
+    assert [one["server"] for one in kept["cells"]] == ["other"] * len(FEW)
+    assert [one["server"] for one in kept["failures"]] == ["attune"] * len(FEW)
+    assert kept["failures"][0]["error"] == "attune gave 5 tokens where 6 were asked for"
+
+
+def test_a_server_that_does_not_start_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.contextmanager
+    def broken(*_: Any) -> Iterator[Server]:
+        raise ServerFailed("it did not start\nthe end of its log")
+        yield Counting()
+
+    kinds = {"vLLM": broken, "llama.cpp": lambda *_: contextlib.nullcontext(Counting())}
+    monkeypatch.setattr(bench, "SERVERS", kinds)
+    around, wanted = Surroundings(tmp_path, tmp_path), [("vLLM", "bf16"), ("llama.cpp", "f16")]
+    with contextlib.ExitStack() as stack:
+        assert list(bench.start(stack, wanted, around, results_in(tmp_path), "tiny")) == ["llama.cpp, f16"]
+    (failure,) = json.loads((tmp_path / "serve.json").read_text())["failures"]
+    assert (failure["server"], failure["scenario"], failure["error"]) == ("vLLM, bf16", "start", "it did not start")
 
 
 def test_servers_that_count_a_prompt_otherwise_are_not_compared(

@@ -24,7 +24,7 @@ from typing import Any
 
 from bench.record import RESULTS, commit, machine
 from bench.serve.answers import Answer, Ask, ServerFailed
-from bench.serve.cells import Results, numbers_of
+from bench.serve.cells import KEY, Results, numbers_of
 from bench.serve.models import SAMPLING, context_length, endless
 from bench.serve.processes import cpu_seconds, memory_mib
 from bench.serve.scenarios import SCENARIOS, Scenario, warm_up
@@ -105,8 +105,12 @@ class Bench:
                 key = (self.group, name, scenario.name, number)
                 if key in self.results or not self.fits(scenario):
                     continue
-                cell = self.measure(name, scenario, number)
-                self.results.add(dict(zip(("group", "server", "scenario", "round"), key, strict=True)) | cell)
+                try:
+                    cell = self.measure(name, scenario, number)
+                except (ServerFailed, OSError) as error:
+                    self.results.add_failure(key, str(error))
+                    continue
+                self.results.add(dict(zip(KEY, key, strict=True)) | cell)
                 print(*key, cell["tokens_per_s"], "tokens/s", cell["first_ms"]["median"], "ms", flush=True)
 
     def fits(self, scenario: Scenario) -> bool:
@@ -148,16 +152,21 @@ def asked(server: Server, asks: Sequence[Ask], name: str) -> list[Answer]:
 def start(
     stack: contextlib.ExitStack, wanted: Sequence[tuple[str, str]], around: Surroundings, results: Results, group: str
 ) -> dict[str, Server]:
-    """Start and warm up servers; return them by name. Raises ServerFailed, also where prompts are not counted alike."""
+    """Start and warm up servers; return those that answer. Raises ServerFailed where they count prompts otherwise."""
     servers: dict[str, Server] = {}
     counted: dict[str, int] = {}
     for kind, weights in wanted:
         name, began = f"{kind}, {weights}", time.monotonic()
         scratch = around.scratch / name.replace(" ", "-").replace(",", "")
-        servers[name] = stack.enter_context(SERVERS[kind](weights, replace(around, scratch=scratch)))
-        ready_s = time.monotonic() - began
-        asked(servers[name], warm_up(1), name)
-        counted[name] = sum(answer.prompt_tokens for answer in asked(servers[name], warm_up(MOST_CLIENTS), name))
+        try:
+            server = stack.enter_context(SERVERS[kind](weights, replace(around, scratch=scratch)))
+            ready_s = time.monotonic() - began
+            asked(server, warm_up(1), name)
+            counted[name] = sum(answer.prompt_tokens for answer in asked(server, warm_up(MOST_CLIENTS), name))
+        except (ServerFailed, OSError) as error:
+            results.add_failure((group, name, "start", 0), str(error))
+            continue
+        servers[name] = server
         seen = {"ready_s": round(ready_s, 2), "memory_mib": round(memory_mib(servers[name].pid), 1)}
         results.add_start(group, name, seen)
         print(group, name, json.dumps(seen), flush=True)

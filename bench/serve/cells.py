@@ -11,13 +11,15 @@ from bench.record import quantiles
 from bench.serve.answers import Answer
 
 Cell = dict[str, Any]
-Key = tuple[str, str, str, int]  # group, server, scenario, round
+Key = tuple[str, str, str, int]
+KEY = ("group", "server", "scenario", "round")
 OURS, AUTO = "attune ", "attune auto"
 
 
 def key_of(cell: Cell) -> Key:
     """Return what a cell is about."""
-    return cell["group"], cell["server"], cell["scenario"], cell["round"]
+    group, server, scenario, number = (cell[name] for name in KEY)
+    return group, server, scenario, number
 
 
 class Results:
@@ -29,6 +31,7 @@ class Results:
         before = json.loads(path.read_text()) if path.exists() else {}
         self._cells: dict[Key, Cell] = {key_of(cell): cell for cell in before.get("cells", ())}
         self._starts: dict[str, Any] = before.get("starts", {})
+        self._failures: list[dict[str, Any]] = before.get("failures", [])
         self._head = head
 
     def __contains__(self, key: Key) -> bool:
@@ -43,10 +46,17 @@ class Results:
         """Keep how a server started."""
         self._starts.setdefault(group, {})[server] = seen
 
+    def add_failure(self, key: Key, error: str) -> None:
+        """Print why there is no such cell, and keep the first line of it: a server's log may name paths."""
+        failure = {**dict(zip(KEY, key, strict=True)), "error": error.partition("\n")[0]}
+        self._failures.append(failure)
+        print("FAILED", *key, error, flush=True)
+        self.write()
+
     def write(self) -> None:
         """Write the file, whole or not at all."""
         cells = sorted(self._cells.values(), key=key_of)
-        ended = {"starts": self._starts, "ratios": ratios(cells), "cells": cells}
+        ended = {"starts": self._starts, "failures": self._failures, "ratios": ratios(cells), "cells": cells}
         temporary = self.path.with_name(f".{self.path.name}")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({**self._head, **ended}, indent=1, ensure_ascii=False)

@@ -168,7 +168,7 @@ def openvino_genai(precision: str, weights: str, around: Surroundings) -> Iterat
     ) as process:
         assert process.stdout is not None
         if process.stdout.readline() != "ready\n":
-            raise ServerFailed(_last_lines(around))
+            raise ServerFailed(f"it did not start; the end of its log:\n{_last_lines(around)}")
         yield BareServer(process, around.folder)
 
 
@@ -193,7 +193,7 @@ def _http(
         deadline = time.monotonic() + START_S
         while not _answers(http, path):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise ServerFailed(f"{command[:4]} did not start:\n{_last_lines(around)}")
+                raise ServerFailed(f"it did not start; the end of its log:\n{_last_lines(around)}")
             time.sleep(POLL_S)
         yield process.pid
 
