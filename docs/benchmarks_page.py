@@ -315,6 +315,27 @@ A start is the first call, with the process and the files of the base model.
 {table(columns, rows)}"""
 
 
+def update_cost(numbers: Numbers) -> str:
+    """Return where the time of one update goes."""
+    last = {name: rounds[-1] for name, rounds in numbers["rounds"].items()}
+    phases = dict.fromkeys(phase for one in last.values() for phase in one["phases"])
+    rows = [
+        (phase, *(f"{one['phases'].get(phase, {}).get('cpu_seconds', 0.0):.1f}" for one in last.values()))
+        for phase in phases
+    ]
+    rows.append(("the whole update", *(f"{numbers['cpu_seconds'][name]:.1f}" for name in last)))
+    now = last["now"]
+    count = len(numbers["rounds"]["now"])
+    return f"""## What an update of {numbers["model"]} costs
+
+{now["trained"]} choices between answers of 64 tokens, {now["steps"]} steps, {now["tuned_layers"]} layers trained.
+CPU seconds of one update after its anchors are made, by phase; the sum is the median of {count}.
+
+{origin(numbers)}
+
+{table(("phase", *(f"{name}, CPU s" for name in last)), rows)}"""
+
+
 SECTIONS: dict[str, Callable[[Numbers], str]] = {
     "serve": serve,
     "methods": methods,
@@ -324,6 +345,8 @@ SECTIONS: dict[str, Callable[[Numbers], str]] = {
     "precision": precision,
     "adapters": adapters,
     "first_answer": first_answer,
+    "update_smollm2": update_cost,
+    "update_pocket": update_cost,
     "model_speed": model_speed,
     "sampler_pocket": sampler,
     "sampler_smollm2": sampler,

@@ -144,6 +144,7 @@ def test_it_rises_by_itself_while_its_threads_get_nothing(monkeypatch: pytest.Mo
         climb(self, rung)
         if rung == TOP:
             rises.set()
+            threading.Event().wait()  # for ever: it would go on with the real functions after this test
 
     monkeypatch.setattr(Priority, "climb", climbing)
     Priority()

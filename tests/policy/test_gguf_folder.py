@@ -111,8 +111,13 @@ def test_another_file_is_another_model(
     whole: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Path] = []
-    monkeypatch.setattr("policy.gguf_folder._make", lambda path, folder, digest: made.append(folder))
-    other = write_gguf(whole, None, tmp_path / "other.gguf", "q8_0", real_tokenizer=True)
+
+    def make(path: Path, folder: Path, digest: str) -> None:
+        folder.mkdir(parents=True)
+        made.append(folder)
+
+    monkeypatch.setattr("policy.gguf_folder._make", make)
+    other = write_gguf(whole, None, tmp_path / "other.gguf", "q4_0", real_tokenizer=True)
     assert folder_of_gguf(other) == made[0] != folder_of_gguf(file)
 
 

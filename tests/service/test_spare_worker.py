@@ -1,13 +1,13 @@
 """The next spare worker starts when the version that was loaded has had time for its first answer."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from policy.runners.base import TokenDelta
+from policy.runners.base import GenerationRequest, TokenDelta
 from service.model import LocalModel
 from service.settings import ServeSettings
 from store.versions import Version
@@ -20,8 +20,12 @@ BASE = Version(number=0, parent=None, state="live", digest="d", folder="", water
 class Runner:
     """Answers at once."""
 
-    def submit(self, request_id: str, ids: Any, settings: Any, on_delta: Callable[[TokenDelta], None]) -> None:
-        on_delta(TokenDelta(request_id, (5,), (-1.0,), "length"))
+    def submit_all(self, requests: Sequence[GenerationRequest]) -> None:
+        for request in requests:
+            request.on_delta(TokenDelta(request.request_id, (5,), (-1.0,), "length"))
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 @pytest.fixture
