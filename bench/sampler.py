@@ -59,10 +59,8 @@ def main() -> None:
                 sampler.close()
     results = {name: medians(rounds) for name, rounds in seen.items()}
     print(json.dumps(results, indent=1))
-    record(
-        f"sampler_{asked.model}",
-        {"tokens": asked.tokens, "threads": asked.threads, "rounds": asked.rounds, "results": results},
-    )
+    setup = {"model": asked.model, "tokens": asked.tokens, "threads": asked.threads, "rounds": asked.rounds}
+    record(f"sampler_{asked.model}", {**setup, "results": results})
 
 
 def nudge(resident: Resident, seed: int) -> None:
@@ -102,7 +100,7 @@ def _now(sampler: Sampler) -> tuple[float, float]:
 def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
     """Return the medians of all rounds but the first, in which processes start, and what that took for new weights."""
     first, *others = rounds
-    found = {name: statistics.median(one[name] for one in others) for name in first}
+    found = {name: round(statistics.median(one[name] for one in others), 3) for name in first}
     return {**found, "start_s": first["weights_s"], "start_cpu_s": first["weights_cpu_s"]}
 
 

@@ -1,9 +1,13 @@
 """Writes docs/benchmarks.md from bench/results/*.json: `python docs/benchmarks_page.py`. A test holds it to them."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # it runs as a script too
+from docs.serving_section import PICTURE, picture, section
 
 Numbers = dict[str, Any]
 RESULTS = Path(__file__).parent.parent / "bench" / "results"
@@ -288,7 +292,52 @@ The ratio is the median of {numbers["rounds"]} rounds, with the least and the mo
 {table(("streams", "before, tokens/s", "now, tokens/s", "ratio"), rows)}"""
 
 
+def serve(numbers: Numbers) -> str:
+    """Return how fast answers come beside other servers."""
+    return section(numbers, origin(numbers), table)
+
+
+def sampler(numbers: Numbers) -> str:
+    """Return what it costs to sample for an update with one model."""
+    rows = [
+        (name, seen["start_cpu_s"], seen["weights_cpu_s"], seen["rollouts_cpu_s"], f"{seen['tokens']:g}")
+        for name, seen in numbers["results"].items()
+    ]
+    columns = ("sampler", "start", "new weights", "64 rollouts", "their tokens")
+    return f"""## What a sampler costs: `{numbers["model"]}`
+
+CPU seconds of [what samples for an update](learning.md#what-samples), with {numbers["threads"]} thread, on 16 prompts.
+A rollout has at most {numbers["tokens"]} tokens. Medians of {numbers["rounds"]} rounds, each with new weights.
+A start is the first call, with the process and the files of the base model.
+
+{origin(numbers)}
+
+{table(columns, rows)}"""
+
+
+def update_cost(numbers: Numbers) -> str:
+    """Return where the time of one update goes."""
+    last = {name: rounds[-1] for name, rounds in numbers["rounds"].items()}
+    phases = dict.fromkeys(phase for one in last.values() for phase in one["phases"])
+    rows = [
+        (phase, *(f"{one['phases'].get(phase, {}).get('cpu_seconds', 0.0):.1f}" for one in last.values()))
+        for phase in phases
+    ]
+    rows.append(("the whole update", *(f"{numbers['cpu_seconds'][name]:.1f}" for name in last)))
+    now = last["now"]
+    count = len(numbers["rounds"]["now"])
+    return f"""## What an update of {numbers["model"]} costs
+
+{now["trained"]} choices between answers of 64 tokens, {now["steps"]} steps, {now["tuned_layers"]} layers trained.
+CPU seconds of one update after its anchors are made, by phase; the sum is the median of {count}.
+
+{origin(numbers)}
+
+{table(("phase", *(f"{name}, CPU s" for name in last)), rows)}"""
+
+
 SECTIONS: dict[str, Callable[[Numbers], str]] = {
+    "serve": serve,
     "methods": methods,
     "learn": learn,
     "swap": swap,
@@ -296,7 +345,11 @@ SECTIONS: dict[str, Callable[[Numbers], str]] = {
     "precision": precision,
     "adapters": adapters,
     "first_answer": first_answer,
+    "update_smollm2": update_cost,
+    "update_pocket": update_cost,
     "model_speed": model_speed,
+    "sampler_pocket": sampler,
+    "sampler_smollm2": sampler,
     "mutation": mutation,
 }
 
@@ -310,5 +363,13 @@ def page() -> str:
     return "\n\n".join([HEAD.rstrip(), *sections]) + "\n"
 
 
+def serving_picture() -> str | None:
+    """Return the picture of the section on serving; None where nothing was measured."""
+    path = RESULTS / "serve.json"
+    return picture(json.loads(path.read_text())) if path.exists() else None
+
+
 if __name__ == "__main__":
     PAGE.write_text(page())
+    if (drawn := serving_picture()) is not None:
+        PICTURE.write_text(drawn)

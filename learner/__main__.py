@@ -15,7 +15,7 @@ from config.errors import ConfigError
 from config.fields import as_flag, fields_of, range_of
 from config.flags import flags_of
 from learner.errors import BadSetting
-from learner.process_start import check_start, one_line_errors, only_learner, prepare_process
+from learner.process_start import check_start, one_line_errors, only_learner, prepare_beside_service
 from learner.settings import NAMES, LearnerSettings, load_settings
 from policy.watchdog import Beats
 
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _learn(settings: LearnerSettings, *, once: bool) -> int:
     """Run the loop; return the exit status. A signal is no failure, unless it cuts short the one update of `once`."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    prepare_process(settings)
+    prepare_beside_service(settings)
     stop, received = threading.Event(), set[int]()
 
     def end(number: int, _frame: Any) -> None:

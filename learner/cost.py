@@ -2,6 +2,7 @@
 
 import contextlib
 import resource
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,4 +42,5 @@ def peak_memory_mb() -> float:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes on macOS, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from learner.priority import keep_usual
 from store.database import connect, transaction
 from store.events import add_event
 from store.learner import report_status
@@ -53,6 +54,7 @@ class Heartbeat:
         self._thread.join(10)
 
     def _work(self) -> None:
+        keep_usual()
         db = connect(self._folder)
         written, written_at, event = LearnerReport(), 0.0, None
         while True:

@@ -16,9 +16,19 @@ from learner.errors import BadSetting, Diverged, NothingToLearn
 from learner.heartbeat import Heartbeat, LearnerReport
 from learner.model.optimizer import optimizer_state_path
 from learner.model.resident import Resident
+from learner.preparation import (
+    LOOK_S,
+    DueWatch,
+    Interrupted,
+    UpdateDue,
+    may_prepare,
+    preparing_report,
+    with_anchors_at_hand,
+)
+from learner.priority import prompt_transaction
 from learner.publish import publish
-from learner.reward_model.model import next_reward_folder
-from learner.run_history import RETRY_OF, failures_in_a_row, may_retry, not_before
+from learner.reward_follower import RewardFollower
+from learner.run_history import BESIDE_SETTINGS, RETRY_OF, REWARDS_FROM, failures_in_a_row, may_retry, not_before
 from learner.run_recorder import RunRecorder, report_progress
 from learner.schedule import Decision, Situation, decision
 from learner.setting_names import RENAMED, not_followed
@@ -26,19 +36,23 @@ from learner.settings import SHARED, LearnerSettings, load_settings, settings_of
 from learner.update import Updater
 from learner.update_result import UpdateResult
 from policy.errors import first_line
-from store.database import open_store, transaction
+from store.database import open_store
 from store.distrust import set_trust
 from store.feedback import count_to_learn
 from store.ids import new_id, now
-from store.learner import learner_status, set_attempted, set_detail, set_paused, take_orders
+from store.learner import learner_status, orders_wait, set_attempted, set_detail, set_paused, take_orders
 from store.runs import Run, add_run, fail_run, finish_run, restart_run, runs, set_run_settings, unfinished_run
 from store.versions import ensure_base_version, get_version, live_version, passed_candidate
 
 log = logging.getLogger(__name__)
-LOOK_S = 0.2  # seconds between two looks at the store
 MOST_ATTEMPTS = 5  # at one run, before it counts as failed: something in it kills the process
 GIVE_UP_AFTER = 3  # failed runs in a row on the same feedback
-NOT_KEPT = {*SHARED, "nice", "sampler"}  # settings of the process and not of a run, which another process may take up
+NOT_KEPT = {
+    *SHARED,
+    "nice",
+    "threads",
+    "sampler",
+}  # settings of the process and not of a run, which another process may take up
 
 
 class Loop:
@@ -49,22 +63,24 @@ class Loop:
         self.db = open_store(settings.data)
         self._heartbeat = Heartbeat(settings.data)
         self._ordered, self._closed = False, False
+        self._due: Decision | None = None
         self.why_none = ""
         """Why `run(once=True)` had no update to make."""
         self.failure = ""
         """Why the last run failed, as it is on record."""
         self.resident = Resident(settings)
-        with transaction(self.db):
+        with prompt_transaction(self.db):
             ensure_base_version(self.db, self.resident.base_digest)
             set_detail(self.db, self._detail())
         self._updater = Updater(self.resident, settings)
+        self._rewards = RewardFollower(self.db, settings, self.resident, self._updater)
 
     def run(self, *, once: bool = False) -> int:
         """Learn until stopped; return how many runs were made. `once` makes at most one, with whatever waits."""
         made = 0
         try:
             self._updater.skill_probes()  # a bad file is found before anybody waits
-            self._updater.anchors()  # made now and not in the first update, for which somebody waits
+            self._updater.anchors()
             made += self.take_up()
             while not self._stop.is_set() and not (once and made):
                 if self.tick(ordered=once):
@@ -72,8 +88,10 @@ class Loop:
                 elif once:
                     self.why_none = self._why_none()
                     break
-                else:
+                elif not self.prepare():
                     self._stop.wait(LOOK_S)
+        except Interrupted:
+            pass
         finally:
             self.close()
         return made
@@ -91,18 +109,33 @@ class Loop:
 
         `ordered`: as if somebody had asked for one.
         """
-        chosen = self.decide(ordered=ordered)
+        chosen, self._due = self._due or self.decide(ordered=ordered), None
         if chosen.start:
             self._start(chosen)
+        elif not self._stop.is_set():
+            self._rewards.follow()
         return bool(chosen.start)
 
-    def decide(self, *, ordered: bool = False) -> Decision:
+    def prepare(self) -> bool:
+        """Make a part of the anchors, if they will be needed and nothing else is to be done; return whether it did so.
+
+        An update that is due ends it, and the next `tick` makes it. Raises Interrupted when the learner is to stop.
+        """
+        if self._updater.anchors().is_complete or not may_prepare(self.db):
+            return False
+        self._heartbeat.report(preparing_report(self._updater.anchors()))
+        watch = DueWatch(lambda: self.decide(preparing=True), self._stop)
+        try:
+            with self.resident.checked(watch.look):
+                self._updater.anchors().make_part()
+        except UpdateDue as due:
+            self._due = due.decision
+        return True
+
+    def decide(self, *, ordered: bool = False, preparing: bool = False) -> Decision:
         """Look at the store once, take orders, report the learner's state, and decide."""
-        with transaction(self.db):
-            for kind in take_orders(self.db):
-                self._ordered = self._ordered or kind == "update"
-                if kind in ("pause", "resume"):
-                    set_paused(self.db, kind == "pause")
+        if orders_wait(self.db):
+            self._take_orders()
         last = runs(self.db, GIVE_UP_AFTER)
         situation = self._situation(last, ordered=self._ordered or ordered)
         chosen = decision(situation, self.settings.trigger, datetime.now(UTC))
@@ -110,10 +143,19 @@ class Loop:
             self._ordered = False  # obeyed, or there is nothing to learn from
         if situation.candidate_waits and last and not situation.paused:
             report_progress(self._heartbeat, last[0], "swap")  # an update is not over before its version is served
+        elif preparing and not situation.paused:
+            self._heartbeat.report(preparing_report(self._updater.anchors(), chosen.next_at))
         else:
             next_at = chosen.next_at.isoformat() if chosen.next_at else None
             self._heartbeat.report(LearnerReport("paused" if situation.paused else "idle", next_at=next_at))
         return chosen
+
+    def _take_orders(self) -> None:
+        with prompt_transaction(self.db):
+            for kind in take_orders(self.db):
+                self._ordered = self._ordered or kind == "update"
+                if kind in ("pause", "resume"):
+                    set_paused(self.db, kind == "pause")
 
     def _situation(self, last: list[Run], *, ordered: bool) -> Situation:
         live, status = live_version(self.db), learner_status(self.db)
@@ -153,7 +195,7 @@ class Loop:
         if run.attempt >= MOST_ATTEMPTS:
             self._fail(run, f"the learner ended {run.attempt} times in the middle of it", give_up=True)
             return False
-        with transaction(self.db):
+        with prompt_transaction(self.db):
             again = restart_run(self.db, run.id)
         log.info("%s: begins again, attempt %d", run.id, again.attempt)
         self._make(again)
@@ -165,8 +207,10 @@ class Loop:
         upto_seq = count_to_learn(self.db, live.watermark)[2]
         if chosen.start == "retry":
             settings, extra, upto_seq = halved(settings), {RETRY_OF: last[0].id}, last[0].upto_seq
-        kept = _recorded(settings) | extra
-        with transaction(self.db):
+        settings = with_anchors_at_hand(settings, self._updater.anchors())
+        beside = extra | self._rewards.start_of_run()
+        kept = _recorded(settings) | {"tune_layers": self.resident.tuned_layers} | beside
+        with prompt_transaction(self.db):
             items = count_to_learn(self.db, live.watermark)[0]
             run = Run(
                 id=new_id("run-"),
@@ -204,7 +248,7 @@ class Loop:
             except Interrupted:
                 log.info("%s: left unfinished; it begins again with the next start", run.id)
             except NothingToLearn as error:
-                with transaction(self.db):
+                with prompt_transaction(self.db):
                     finish_run(self.db, run.id, None, {"nothing": str(error)} | left_out)
                     set_attempted(self.db, run.upto_seq)
                 log.info("%s: %s", run.id, error)
@@ -220,9 +264,9 @@ class Loop:
             return run
         if lost := not_followed(run.settings):
             log.warning("%s: an earlier release planned it with %s, which is no setting now", run.id, ", ".join(lost))
-        retry_of = {name: value for name, value in run.settings.items() if name == RETRY_OF}
-        run = replace(run, settings=_recorded(settings) | retry_of)
-        with transaction(self.db):
+        beside = {name: value for name, value in run.settings.items() if name in BESIDE_SETTINGS}
+        run = replace(run, settings=_recorded(settings) | beside)
+        with prompt_transaction(self.db):
             set_run_settings(self.db, run.id, run.settings)
         return run
 
@@ -233,6 +277,7 @@ class Loop:
             render_with(self.resident.tokenizer),
             max_tokens=self.resident.context_length,
             vocab_size=self.resident.vocab_size,
+            thoughts=self.resident.thoughts,
         )
         for feedback_id, reason in material.left_out.items():
             log.warning("%s: the feedback %s is left out: %s", run.id, feedback_id, reason)
@@ -240,14 +285,19 @@ class Loop:
 
     def _update(self, run: Run, material: Material, settings: LearnerSettings, recorder: RunRecorder) -> UpdateResult:
         def phase(name: str, step: int, steps: int, loss: float | None, metrics: dict[str, float]) -> None:
-            if self._stop.is_set():
-                raise Interrupted
+            self._end_if_stopped()
             recorder.phase(name, step, steps, loss, metrics)
 
-        return self._updater.update(material, settings, phase, parent=run.parent, seed=run.seed)
+        begin = run.settings.get(REWARDS_FROM)
+        with self.resident.checked(self._end_if_stopped):
+            return self._updater.update(material, settings, phase, parent=run.parent, seed=run.seed, rewards_from=begin)
+
+    def _end_if_stopped(self) -> None:
+        if self._stop.is_set():
+            raise Interrupted
 
     def _publish(self, run: Run, settings: LearnerSettings, result: UpdateResult) -> None:
-        with transaction(self.db):
+        with prompt_transaction(self.db):
             set_trust(self.db, result.trust)
         version = publish(
             self.db,
@@ -260,14 +310,13 @@ class Loop:
         )
         result.optimizer.write(optimizer_state_path(settings.data, version.number), version.digest)
         if result.rewards is not None:
-            folder = next_reward_folder(settings.data)
-            result.rewards.write(folder, run.seed, run.settings, base_model=settings.model, upto_seq=run.upto_seq)
+            self._rewards.keep(result.rewards)
         verdict = "passed" if version.passed else "; ".join(result.report["reasons"])
         log.info("%s: version %d, %s", run.id, version.number, verdict)
 
     def _fail(self, run: Run, reason: str, *, give_up: bool) -> None:
         self.failure = reason
-        with transaction(self.db):
+        with prompt_transaction(self.db):
             fail_run(self.db, run.id, reason)
             if give_up:
                 set_attempted(self.db, run.upto_seq)
@@ -280,24 +329,22 @@ class Loop:
             "trigger": {"items": trigger.feedback, "seconds": trigger.seconds, "min_items": trigger.min_feedback},
             "algorithm": settings.algorithm,
             "tuning": settings.tuning,
+            "tune_layers": self.resident.tuned_layers,
             "model": settings.model,
             "device": str(self.resident.device),
             "parameters": self.resident.num_parameters,
+            "reward_model": learner_status(self.db).detail.get("reward_model"),
         }
-
-
-class Interrupted(BaseException):
-    """The learner is asked to stop in the middle of a run."""
 
 
 def _recorded(settings: LearnerSettings) -> dict[str, Any]:
     """Return what a run's row keeps of the settings; the model and the device are for people to read."""
-    return settings.model_dump(mode="json", exclude={"data", "nice"})
+    return settings.model_dump(mode="json", exclude={"data", "nice", "threads"})
 
 
 def _settings_of(run: Run, settings: LearnerSettings) -> LearnerSettings:
     """Return the settings that a run was planned with, on this process's data, model and device."""
-    kept = settings_of_run({name: value for name, value in run.settings.items() if name != RETRY_OF})
+    kept = settings_of_run({name: value for name, value in run.settings.items() if name not in BESIDE_SETTINGS})
     return load_settings({**kept, **{name: getattr(settings, name) for name in NOT_KEPT}})
 
 

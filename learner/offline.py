@@ -67,7 +67,9 @@ def train_file(
         # closed before the folder goes, also by a signal: its writer has a thread of its own
         closed = contextlib.nullcontext() if scalars is None else contextlib.closing(scalars)
         with contextlib.closing(resident.sampler), closed:
-            result = Updater(resident, settings).update(material, settings, recorded, parent=0, seed=settings.seed)
+            updater = Updater(resident, settings)
+            updater.follows_feedback = False  # nobody asks for the reward model of a file afterwards
+            result = updater.update(material, settings, recorded, parent=0, seed=settings.seed)
         written = _written(out, file, resident, result, settings) if distributed.is_first() else None
         return distributed.the_first(written) or read_version(out), result
 
@@ -161,6 +163,6 @@ def _written(out: Path, file: Path, resident: Resident, result: UpdateResult, se
         save=save,
         fingerprint=fingerprint_of(resident),
         seed=settings.seed,
-        settings=settings.model_dump(mode="json", exclude={"data"}),
+        settings=settings.model_dump(mode="json", exclude={"data"}) | {"tune_layers": resident.tuned_layers},
         kind="full" if settings.tuning == "full" else "adapter",
     )

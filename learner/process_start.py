@@ -84,5 +84,17 @@ def prepare_process(settings: LearnerSettings) -> None:
     """Set the variables that torch reads when it is loaded, and lower the process's priority by `nice`."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads take the CPU from the service
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if settings.threads:
+        os.environ["OMP_NUM_THREADS"] = str(settings.threads)
     if settings.nice:
         os.nice(settings.nice)
+
+
+def prepare_beside_service(settings: LearnerSettings) -> None:
+    """Prepare the process of a learner beside a service: answers come first, and half of the CPUs is enough."""
+    from learner.priority import num_threads, yield_to_answers
+
+    if settings.threads or "OMP_NUM_THREADS" not in os.environ:
+        settings = settings.model_copy(update={"threads": num_threads(settings.threads)})
+    prepare_process(settings.model_copy(update={"nice": None}))
+    yield_to_answers(settings.nice)

@@ -8,9 +8,9 @@ import torch
 from sqlite_utils import Database
 
 from learner.model.resident import Resident
+from learner.priority import prompt_transaction
 from policy.chat import render_prompt
 from policy.versions import Fingerprint, write_version
-from store.database import transaction
 from store.ids import now
 from store.learner import set_attempted
 from store.runs import Run, finish_run
@@ -77,7 +77,7 @@ def publish(
         run_id=run.id,
         metrics=metrics,
     )
-    with transaction(db):
+    with prompt_transaction(db):
         known = ancestral_feedback(db, run.parent)
         add_version(db, version, [feedback_id for feedback_id in feedback_ids if feedback_id not in known])
         finish_run(db, run.id, number, metrics)

@@ -7,6 +7,8 @@ from learner.schedule import back_off_s
 from store.runs import Run
 
 RETRY_OF = "retry_of"  # in a run's settings: the run whose version the gate rejected
+REWARDS_FROM = "reward_model_from"  # and the number of the reward model that it begins from, where there is one
+BESIDE_SETTINGS = (RETRY_OF, REWARDS_FROM)
 
 
 def may_retry(last: Sequence[Run], live: int) -> bool:

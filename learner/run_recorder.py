@@ -10,8 +10,8 @@ from sqlite_utils import Database
 
 from learner.cost import Cost
 from learner.heartbeat import Heartbeat, LearnerReport
+from learner.priority import prompt_transaction
 from learner.tensorboard import TensorBoardLog
-from store.database import transaction
 from store.runs import Run, note_run
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class RunRecorder:
         """Write the metrics so far, the cost and the curve to the run's row."""
         last = self._curve[-1] if self._curve else {}
         try:
-            with transaction(self._db):
+            with prompt_transaction(self._db):
                 note_run(self._db, self._run.id, {**last, **self._cost.so_far(), "curve": self._curve})
         except sqlite3.OperationalError as error:  # busy, or a full disk: the curve can wait, the run goes on
             log.warning("%s: its metrics so far could not be written: %s", self._run.id, error)

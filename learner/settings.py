@@ -18,11 +18,12 @@ from config.loader import Group, Settings, load
 from config.names import Names
 from learner.errors import BadSetting
 from learner.setting_names import RENAMED, renamed
-from policy.chat_template import USUAL_ARGUMENTS, check_template_name, checked_arguments
+from policy.chat_template import check_template_name, checked_arguments
 
 Algorithm = Literal["mixed", "dpo", "kto", "sft", "grpo", "rloo", "ppo", "ilql"]
 ON_POLICY = ("grpo", "rloo", "ppo")
 SHARED = ("data", "model", "chat_template", "chat_template_kwargs", "device")
+LEAST_SAMPLES = 4
 # Defaults of `attune train`: two passes over the file.
 OFFLINE = {"steps": 10_000, "passes": 2.0, "replay": 0.0, "max_examples": 1_000_000}
 
@@ -104,7 +105,7 @@ class AnchorSettings(Group):
     """Factor of the KL to the base model (nats per token) in the loss, no unit. 0 means no anchors."""
     count: int = Field(0, ge=0, le=4096)
     """Number of anchors, made once per data folder. 0 chooses: 256 for models up to 50 million parameters, 64 for
-    larger ones, and all of `file`."""
+    larger ones, 32 above 25 million parameters per CPU core, and all of `file`."""
     file: Path | None = None
     """JSON Lines with more anchor prompts (`{"prompt": text or messages}`). Of more than `count`, an even selection is
     taken."""
@@ -113,10 +114,10 @@ class AnchorSettings(Group):
 
 
 class RewardModelSettings(Group):
-    """The reward model that grpo, rloo and ppo learn from."""
+    """The reward model, which follows all feedback. grpo, rloo and ppo learn from it."""
 
-    min_labels: int = Field(16, ge=2)
-    """Fewest pairs, corrections and thumbs that a reward model is trained on."""
+    min_labels: int = Field(1, ge=1)
+    """Fewest pairs, corrections and thumbs that a reward model is fitted to."""
     pessimism: float = Field(1.0, ge=0, le=100)
     """How many standard deviations of the heads are subtracted from their mean reward."""
     functions: str = ""
@@ -206,10 +207,18 @@ class GateSettings(Group):
     max_skill_drop: float = Field(0.02, ge=0, le=1)
     """Largest drop of the share of right answers below live's, and half the largest drop below base's. The lower 95 %
     bound of the drop counts."""
-    num_samples: int = Field(32, ge=4, le=10_000)
-    """Samples that live and candidate each make."""
+    num_samples: int = Field(0, ge=0, le=10_000)
+    """Samples that live and candidate each make, at least 4. 0 chooses: 32, or 16 where the model is above 25 million
+    parameters per CPU core."""
     max_tokens: int = Field(128, ge=8, le=32_768)
     """Most tokens of a sample and of an anchor."""
+
+    @field_validator("num_samples")
+    @classmethod
+    def _enough_samples(cls, value: int) -> int:
+        if 0 < value < LEAST_SAMPLES:
+            raise ValueError(f"fewer than {LEAST_SAMPLES} samples decide nothing; 0 chooses by the model's size")
+        return value
 
 
 class LearnerSettings(Settings):
@@ -224,20 +233,24 @@ class LearnerSettings(Settings):
     with @ and a revision."""
     chat_template: str | None = Field(None, min_length=1)
     """Chat template in place of the model's own: a Jinja file, `chatml` or `plain`. Base models have none."""
-    chat_template_kwargs: Annotated[dict[str, Any], NoDecode] = Field(dict(USUAL_ARGUMENTS))
-    """Arguments of the chat template, a JSON object. A request may give its own. Hybrid models think only where it has
-    `enable_thinking`."""
+    chat_template_kwargs: Annotated[dict[str, Any], NoDecode] = Field({})
+    """Arguments of the chat template, a JSON object. A request may give its own. Without `enable_thinking` hybrid
+    models do as their makers meant in chats, and the learner's own prompts are without thinking."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for training: auto, cpu or cuda."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format of the forward passes. auto is float32 on a CPU and bfloat16 autocast on a GPU. Adapters and
+    """Number format of the forward passes. auto is float32 on a CPU and bfloat16 autocast on a GPU. Above 25 million
+    parameters per CPU core auto lets a CPU that multiplies bfloat16 round the factors of products to it. Adapters and
     optimizer stay float32."""
     sampler: str = Field("auto", pattern=r"^(auto|torch|llamacpp|openvino|transformers|https?://.+)$")
     """What samples rollouts, the gate's samples, anchors and answers to skill probes. torch does so in the learner's
     process. llamacpp, openvino and transformers are runners in a process of their own, and a URL is that of a vLLM
     server. auto is a runner for models from 50 million parameters on a CPU with lora, else torch."""
-    nice: int = Field(0, ge=0, le=19)
-    """CPU niceness of the learner. 0 competes with the service, and 19 yields most."""
+    nice: int | None = Field(None, ge=0, le=19)
+    """CPU niceness of the learner: 0 competes with answers, and 19 yields most. None gives way to them, yet keeps a
+    tenth of a core."""
+    threads: int = Field(0, ge=0, le=1024)
+    """CPU threads that the learner computes with. 0 takes half of the CPUs."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
     """Base seed. Each run derives its own from it and the number of earlier runs."""
 
@@ -246,13 +259,17 @@ class LearnerSettings(Settings):
     train on rollouts that a reward model scores. ilql is Q-learning over tokens."""
     tuning: Literal["lora", "full"] = "lora"
     """Weights to train: lora (adapters on all linear layers) or full (every weight)."""
+    tune_layers: int = Field(0, ge=0, le=1000)
+    """Upper layers whose weights are trained. What the layers below compute is kept during an update. 0 chooses: all on
+    a GPU, with a CPU core per 25 million parameters, and where tuning is full; else the upper third."""
     lora_rank: int = Field(16, ge=1, le=512)
     """Rank of new adapters. Adapters of the live version keep theirs."""
     steps: int = Field(60, ge=1, le=10_000)
     """Most optimizer steps of an update; for ilql, those that distill its policy. grpo, rloo and ppo have
     `rollout.rounds` instead."""
     passes: float = Field(8.0, gt=0, le=10_000)
-    """Most passes over an update's examples. With few examples they end it before `steps`."""
+    """Most passes over an update's new examples; replayed ones have their turn in every fourth. With few examples they
+    end it before `steps`."""
     batch_size: int = Field(8, ge=1, le=65_536)
     """Examples (pairs, thumbs or corrections) per step."""
     token_budget: int = Field(4096, ge=64)

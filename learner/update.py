@@ -1,24 +1,27 @@
 """One update: from examples to trained weights and the gate's report. The same run gives the same weights."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from learner.cost import Cost, reset_peak_memory
 from learner.data.examples import Example
 from learner.data.material import Material
 from learner.data.plan import Plan, plan_of
-from learner.data.weighting import FLIP_RATE, Scales, with_example_weights
-from learner.errors import BadSetting, Diverged
+from learner.errors import BadSetting, Diverged, NothingToLearn
 from learner.gate.checks import checks_of, report_of
-from learner.gate.evidence import Samples, evidence_of, gate_prompts, samples_of
+from learner.gate.evidence import Samples, evidence_of, gate_prompts, num_samples, samples_of
 from learner.gate.skill_probes import ProbeAnswers, SkillProbe, probe_answers, read_skill_probes
 from learner.methods.guards import Guards
 from learner.methods.method_dispatch import MethodInputs, train_by_method
 from learner.model import distributed
-from learner.model.anchors import Anchor, anchor_count, base_anchors, with_distributions
+from learner.model.anchor_stock import AnchorStock
+from learner.model.anchors import Anchor, anchor_count, with_distributions
 from learner.model.optimizer import optimizer_of, optimizer_state_path
 from learner.model.reference import Reference
 from learner.model.resident import Resident
+from learner.model.scoring import row_of
 from learner.publish import version_folder
+from learner.reward_model.keeper import RewardKeeper
+from learner.reward_model.model import RewardModel
 from learner.reward_model.trust import TrustEstimator, trust_in_force
 from learner.settings import ON_POLICY, LearnerSettings
 from learner.update_result import UpdateResult, metrics_of
@@ -36,16 +39,20 @@ class Updater:
         _check_lengths(settings, resident.context_length)
         self.resident, self.settings = resident, settings
         self.reference = Reference(resident, settings.token_budget)
-        self.estimator = TrustEstimator(resident, settings.trust, settings.token_budget)
-        self._anchors: list[Anchor] | None = None
+        self.follows_feedback = True
+        """Whether every update fits the reward model; else only one that learns from it does."""
+        self._anchors: AnchorStock | None = None
+        self.rewards = RewardKeeper(resident, settings, lambda: self.anchors().first(self.anchors().sufficient))
+        self.estimator = TrustEstimator(self.rewards.features, settings.trust)
         self._probes: tuple[SkillProbe, ...] | None = None
         self._answers: dict[str, ProbeAnswers] = {}  # to the skill probes, by the weights' digest
 
-    def anchors(self) -> list[Anchor]:
-        """Return the anchors; the first call makes them or reads the cache."""
+    def anchors(self) -> AnchorStock:
+        """Return the stock of anchors; the first call reads the cache."""
         if self._anchors is None:
-            count = anchor_count(self.settings.anchors, self.resident.num_parameters)
-            self._anchors = distributed.the_first(base_anchors(self.resident, self.settings.data / "cache", count))
+            resident = self.resident
+            count = anchor_count(self.settings.anchors, resident.num_parameters, is_small=resident.is_small)
+            self._anchors = AnchorStock(self.resident, self.settings.data / "cache", count)
         return self._anchors
 
     def skill_probes(self) -> tuple[SkillProbe, ...]:
@@ -71,33 +78,47 @@ class Updater:
         return Samples(tuple(prompts), rollouts, seed, probes, self._answers[live], self._answers[base])
 
     def update(
-        self, material: Material, settings: LearnerSettings, phase: Phase, *, parent: int, seed: int
+        self,
+        material: Material,
+        settings: LearnerSettings,
+        phase: Phase,
+        *,
+        parent: int,
+        seed: int,
+        rewards_from: int | None = None,
     ) -> UpdateResult:
         """Train the resident weights from version `parent` on (0 is the base model), and measure them for the gate.
 
-        Raises NothingToLearn; Diverged, also where the guards left nothing of the steps; and what policy raises for a
-        parent's folder that is not what was published. The next update begins with its own parent's weights in any
-        case.
+        The reward model begins from the one with number `rewards_from`, or anew. Raises NothingToLearn; Diverged, also
+        where the guards left nothing of the steps; and what policy raises for a parent's folder that is not what was
+        published. The next update begins with its own parent's weights in any case.
         """
         resident = self.resident
         reset_peak_memory()
         cost = Cost(resident.sampler.cpu_seconds)
+        stock = self.anchors()
+        anchors = stock.first(
+            settings.anchors.count or stock.goal, lambda made, count: phase("prepare", made, count, None, {})
+        )
         phase("reference", 0, 0, None, {})
-        examples = [*material.earlier, *material.new]
-        estimates = distributed.the_first(self.estimator.trust(examples))
-        trust = trust_in_force(examples, estimates, material.trust, settings.trust)
+        estimates, trust = self._trust(material, settings)
         plan = plan_of(material.new, material.earlier, settings, seed=seed, parent=parent, trust=trust)
-        anchors = self.anchors()
         retention = anchors[::RETENTION_STRIDE]
+        rewards: RewardModel | None = None
+        reward_metrics: dict[str, float] = {}
+        if self.follows_feedback or settings.algorithm in ON_POLICY:
+            rewards, reward_metrics = self.reward_model(material, trust, plan.held_out, rewards_from)
+        # after the reward model, whose passes are more or fewer: what they left must not change the update's last bits
         resident.become(version_folder(settings.data, parent) if parent else None, seed)
         live_weights = resident.weights()
+        resident.keep_lower([row_of(anchor.prompt_ids, anchor.completion_ids) for anchor in anchors])
         audit = self.reference.learn([*plan.trained, *plan.held_out], parent, seed)
         samples = self.samples(self._gate_prompts(plan, retention, settings), seed)
         optimizer = optimizer_of(resident, settings.optimizer)
         warm_start = optimizer.read(optimizer_state_path(settings.data, parent), resident.parent_digest)
         inputs = MethodInputs(
             plan=plan,
-            ties=_ties(material, parent, trust, settings),
+            rewards=rewards,
             live_weights=live_weights,
             samples=samples,
             anchors=[anchor for index, anchor in enumerate(anchors) if index % RETENTION_STRIDE],
@@ -107,7 +128,7 @@ class Updater:
             settings=settings,
             progress=lambda *seen: phase("train", *seen),
         )
-        trained, rewards = train_by_method(resident, inputs)
+        trained = train_by_method(resident, inputs)
         if trained.stopped and not inputs.guards.moved:
             advice = "lower optimizer.learning_rate, or widen the limit"
             raise Diverged(f"no weights after the first steps were within the limits ({trained.stopped}); {advice}")
@@ -116,26 +137,51 @@ class Updater:
         report = report_of(checks_of(evidence, settings.gate))
         phase("save", trained.steps, len(plan.batches), None, {})
         metrics = metrics_of(len(material.new), plan, trained, audit, warm_start=warm_start, trust=trust)
-        ties = tuple(inputs.ties) if rewards is not None else ()
-        return UpdateResult(plan, trained, report, metrics | cost.so_far(), optimizer, rewards, estimates, ties)
+        metrics |= reward_metrics | cost.so_far()
+        is_on_policy = settings.algorithm in ON_POLICY
+        return UpdateResult(plan, trained, report, metrics, optimizer, rewards, estimates, is_on_policy)
+
+    def reward_model(
+        self,
+        material: Material,
+        trust: Mapping[str, float] | None = None,
+        held_out: Sequence[Example] = (),
+        begin: int | None = None,
+    ) -> tuple[RewardModel | None, dict[str, float]]:
+        """Return the reward model of all feedback in `material` but what is held out, and its metrics.
+
+        It begins from the reward model with number `begin`, or anew; None where there is too little feedback. `trust`
+        is by rater; without it, it is estimated.
+        """
+        if trust is None:
+            trust = self._trust(material, self.settings)[1]
+        everything = [*material.earlier, *material.new, *material.ties]
+        try:
+            return self.rewards.learn(everything, trust=trust, held_out=held_out, begin=begin)
+        except NothingToLearn:
+            return None, {}
+        finally:
+            if distributed.is_first():
+                self.rewards.features.keep()
+
+    def _trust(self, material: Material, settings: LearnerSettings) -> tuple[dict[str, float], dict[str, float]]:
+        """Return the newest estimates of trust by rater, and the trust in force."""
+        examples = [*material.earlier, *material.new]
+        estimates = distributed.the_first(self.estimator.trust(examples))
+        return estimates, trust_in_force(examples, estimates, material.trust, settings.trust)
 
     def _gate_prompts(
         self, plan: Plan, retention: Sequence[Anchor], settings: LearnerSettings
     ) -> tuple[tuple[int, ...], ...]:
         longest = self.resident.context_length - settings.gate.max_tokens
-        return gate_prompts([*plan.held_out, *plan.trained], retention, settings.gate.num_samples, longest)
+        count = num_samples(settings.gate, is_small=self.resident.is_small)
+        return gate_prompts([*plan.held_out, *plan.trained], retention, count, longest)
 
     def _guards(self, plan: Plan, samples: Samples, settings: LearnerSettings) -> Guards:
         with self.resident.autocast():
             completions = [(rollout.prompt_ids, rollout.ids) for rollout in samples.live]
             drift = with_distributions(self.resident.model, completions)
         return Guards(self.resident, plan, self.reference, drift, settings)
-
-
-def _ties(material: Material, parent: int, trust: dict[str, float], settings: LearnerSettings) -> list[Example]:
-    return with_example_weights(
-        material.ties, parent=parent, trust=trust, default_flip_rate=FLIP_RATE, scales=Scales.of(settings)
-    )
 
 
 def _check_lengths(settings: LearnerSettings, context: int) -> None:

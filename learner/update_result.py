@@ -26,17 +26,19 @@ class UpdateResult:
     """The run's metrics, without the curve."""
     optimizer: Optimizer
     rewards: RewardModel | None
-    """The reward model that the update trained, if its method needs one."""
+    """The reward model as the update left it; None where there is not enough feedback for one."""
     trust: dict[str, float]
     """By rater, as this update estimated it from the newest feedback."""
-    ties: tuple[Example, ...] = ()
-    """The ties that the reward model was trained on."""
+    is_on_policy: bool = False
+    """Whether the weights learned from the reward model, and so from all that it learned from."""
 
     @property
     def feedback_ids(self) -> list[str]:
         """Feedback rows that this update was trained on or measured by."""
-        examples = (*self.plan.trained, *self.plan.held_out, *self.ties)
-        return list(dict.fromkeys(row for example in examples for row in example.feedback_ids))
+        rows = [row for example in (*self.plan.trained, *self.plan.held_out) for row in example.feedback_ids]
+        if self.is_on_policy and self.rewards is not None:
+            rows += self.rewards.feedback_ids
+        return list(dict.fromkeys(rows))
 
 
 def metrics_of(

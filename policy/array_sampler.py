@@ -21,14 +21,17 @@ def uniform_number(seed: int, step: int) -> float:
     return (int.from_bytes(octets, "little") >> 11) * 2.0**-53
 
 
-def sampled_token(logits: Array, settings: SamplingSettings, history: Sequence[int]) -> tuple[int, float]:
+def sampled_token(
+    logits: Array, settings: SamplingSettings, history: Sequence[int], prompt: Sequence[int] = ()
+) -> tuple[int, float]:
     """Return (token, raw log-probability in nats) from `logits` (V,), which stay unchanged.
 
-    `history` are the completion's tokens so far. The token is that of `policy.sampler.sampled_tokens`.
+    `history` are the completion's tokens so far; only a repetition penalty reads the `prompt`. The token is that of
+    `policy.sampler.sampled_tokens`.
     """
     space = _space(len(logits))
     chances, top = _chances(logits, space[0])
-    scores = _penalized(logits, settings, history, space[1])
+    scores = _penalized(logits, settings, history, prompt, space[1])
     if settings.temperature == 0:
         token = int(scores.argmax())
     else:
@@ -74,21 +77,32 @@ def _chances(scores: Array, out: Array) -> tuple[Array, float]:
     return np.exp(out, out=out), float(top)
 
 
-def _penalized(logits: Array, settings: SamplingSettings, history: Sequence[int], out: Array) -> Array:
-    if not history or not (settings.presence_penalty or settings.frequency_penalty):
+def _penalized(
+    logits: Array, settings: SamplingSettings, history: Sequence[int], prompt: Sequence[int], out: Array
+) -> Array:
+    penalty = settings.repetition_penalty
+    is_counted = bool(history) and bool(settings.presence_penalty or settings.frequency_penalty)
+    if penalty == 1.0 and not is_counted:
         return logits
-    tokens, counts = np.unique(np.asarray(history), return_counts=True)
     np.copyto(out, logits)
+    if penalty != 1.0 and (history or prompt):
+        seen = np.unique(np.asarray([*prompt, *history]))
+        out[seen] = np.where(logits[seen] < 0, logits[seen] * np.float32(penalty), logits[seen] / np.float32(penalty))
+    if not is_counted:
+        return out
+    tokens, counts = np.unique(np.asarray(history), return_counts=True)
     out[tokens] -= np.float32(settings.presence_penalty)
     out[tokens] -= (settings.frequency_penalty * counts).astype(np.float32)
     return out
 
 
 def _picked(chances: Array, settings: SamplingSettings, number: float) -> int:
-    """Return the token at `number` of the cumulative distribution, after top-k and top-p."""
+    """Return the token at `number` of the cumulative distribution, after top-k, top-p and min-p."""
     count = settings.top_k if 0 < settings.top_k < len(chances) else 0
-    if count or settings.top_p < 1:
-        kept = _kept(chances, count, settings.top_p)
+    if count or settings.top_p < 1 or settings.min_p:
+        is_cut = count or settings.top_p < 1
+        kept = _kept(chances, count, settings.top_p) if is_cut else np.flatnonzero(chances >= settings.min_p)
+        kept = kept[chances[kept] >= settings.min_p]  # the likeliest one's is 1
         heaps = np.cumsum(chances[kept], dtype=np.float64)
         return int(kept[_index(heaps, number)])
     return _index_in_blocks(chances, number)

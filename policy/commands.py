@@ -65,7 +65,7 @@ def export_model(
         Path | None, typer.Option(help="Data folder of the service.  \\[default: ~/.attune]", show_default=False)
     ] = None,
     model: Annotated[str | None, typer.Option(help="Base model, if it has moved since.", show_default=False)] = None,
-    dtype: Annotated[str, typer.Option(help="Weights of a gguf: f16, f32 or q8_0.")] = "f16",
+    dtype: Annotated[str, typer.Option(help="Weights of a gguf: f16, f32, q8_0, q4_0 or q4_k.")] = "f16",
 ) -> None:
     """Write a version's weights, checked against its manifest, for other programs."""
     from policy.errors import PolicyError

@@ -17,9 +17,11 @@ RANGES = {
     "top_k": (0, 2**31 - 1),
     "presence_penalty": (-2.0, 2.0),
     "frequency_penalty": (-2.0, 2.0),
+    "repetition_penalty": (0.01, 2.0),
+    "min_p": (0.0, 1.0),
 }
 # values that mean nothing, and so need no remark
-UNKNOWN = {"repetition_penalty": 1.0, "min_p": 0.0, "typical_p": 1.0}
+UNKNOWN = {"typical_p": 1.0, "no_repeat_ngram_size": 0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0}
 
 
 def read_generation_config(folder: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from policy.gguf_header import read_header
 
 log = logging.getLogger(__name__)
 SOURCE = "gguf_source.json"  # written last: a folder without it is not whole
+PATH = "gguf_path.txt"
 FORM = 1  # of the folders; a change makes all of them again
 PROCESS = 1.0 * 2**30  # bytes: torch and transformers while they read a file
 HALF = 2  # bytes of a weight
@@ -42,7 +43,28 @@ def folder_of_gguf(path: Path) -> Path:
             raise UnsupportedModel(f"{lead}; choose a smaller model, or end other programs")
         log.warning("%s is read, once; its weights are kept in %s", path, folder)
         _make(path, folder, digest)
+    _note_path(folder, path)
     return folder
+
+
+def gguf_of(folder: Path) -> Path | None:
+    """Return the GGUF file that a model folder was made of, None for another folder and where the file is gone."""
+    source = _source(folder)
+    try:
+        path = Path((folder / PATH).read_text())
+        return path if source is not None and file_digest(path) == source["sha256"] else None
+    except OSError:
+        return None
+
+
+def _note_path(folder: Path, path: Path) -> None:
+    """Keep where the file lies, which may change: the runner of llama.cpp can map it as it is."""
+    note = folder / PATH
+    try:
+        if not note.exists() or note.read_text() != str(path):
+            note.write_text(str(path))
+    except OSError as error:
+        raise CannotWrite(f"{note} cannot be written ({error.strerror})") from error
 
 
 def gguf_digest(folder: Path) -> str | None:

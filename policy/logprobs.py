@@ -20,11 +20,14 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from policy.errors import first_line
+from policy.head_logps import Value, can_take, head_logps, head_values
+from policy.lower_layers import LowerLayers, attach, lower_layers_of
 from policy.row_layout import Layout, Row, lay_out, length_buckets
 from policy.shared_prefix_attention import SharedPrompts, is_worth_it
 
 log = logging.getLogger(__name__)
 Want = Literal["logp", "entropy", "logits"]
+PARTS_FROM = 2**22  # logits, from which a frozen head's log-probabilities are computed in parts
 CHUNK_BYTES = 256 * 2**20  # larger float32 logits are computed in parts, and again in the backward pass
 # For each model, whether its rows can be packed: in full precision (True) and in half precision (False).
 _packable: weakref.WeakKeyDictionary[torch.nn.Module, dict[bool, bool]] = weakref.WeakKeyDictionary()
@@ -84,6 +87,21 @@ def response_logps(
     return Packed(logp, layout.branch.to(device), count, entropy, logits)
 
 
+def token_values(model: torch.nn.Module, rows: Sequence[Row], value: Value) -> Tensor:
+    """Return a value (M,) of the logits that each completion token was drawn from, in one forward pass.
+
+    `value(logits, part)` gets the logits (m, V) of the tokens `part`, in order. It has a gradient where that is
+    enabled. Rows have one completion each.
+    """
+    layout = lay_out(rows)
+    source = layout.source.to(next(model.parameters()).device)
+    head, through = _hugging_face(model).get_output_embeddings(), LogitsOf(model)
+    hidden = _hidden_states(model, layout, source, through) if _is_in_parts(head, through, len(source)) else None
+    if hidden is None:
+        return value(_forward(model, layout, lambda states: states[source]), slice(None))
+    return head_values(hidden, head.weight, value, through.scale)
+
+
 @torch.no_grad()
 def score_rows(
     model: torch.nn.Module, rows: Sequence[Row], *, token_budget: int = 8192, temperature: float = 1.0
@@ -123,6 +141,43 @@ def can_pack(model: torch.nn.Module, length: int) -> bool:
     return known[exact]
 
 
+def begin_at_layer(model: torch.nn.Module, first: int) -> LowerLayers | None:
+    """Compute log-probabilities of `model` from layer `first` on, with the states below it kept; 0 is the whole model.
+
+    The weights below that layer must not change. Returns None where the model's layers cannot be run apart: by its
+    number of layers and by one trial.
+    """
+    body = _hugging_face(model)
+    attach(body, None)
+    if first <= 0:
+        return None
+    try:
+        lower = LowerLayers(body, first)
+        whole = _trial(model)
+        attach(body, lower)
+        parts = _trial(model)
+        fits = bool((whole - parts).abs().max() <= (1e-3 if _is_exact(model) else 0.2))
+    except (TypeError, ValueError, RuntimeError, NotImplementedError, KeyError, IndexError) as error:
+        log.info("the layers of %s cannot be run apart: %s", type(body).__name__, first_line(error))
+        fits = False
+    if not fits:
+        attach(body, None)
+        log.warning("%s: all layers are computed in each pass, also those that are not trained", type(body).__name__)
+        return None
+    lower.clear()
+    return lower
+
+
+@torch.no_grad()
+def _trial(model: torch.nn.Module) -> Tensor:
+    """Return the log-probabilities of an arbitrary completion."""
+    vocabulary = _hugging_face(model).get_input_embeddings().weight.shape[0]
+    ids = [(7919 * index + 13) % vocabulary for index in range(12)]
+    device = next(model.parameters()).device
+    with _evaluating(model):
+        return _scored(model, lay_out([Row(ids[:5], [ids[5:]])]), device, 1.0, frozenset(), CHUNK_BYTES)[0]
+
+
 @torch.no_grad()
 def _packs(model: torch.nn.Module, length: int) -> bool:
     """Return whether a packed row of `length` arbitrary tokens equals one sequence per branch."""
@@ -160,41 +215,52 @@ def _scored(
     source, target = layout.source.to(device), layout.target.to(device)
     head = _hugging_face(model).get_output_embeddings()
     vocabulary = head.weight.shape[0]
-    if "logits" in want or len(target) * vocabulary * 4 <= chunk_bytes:
-        return _reduced(_forward(model, layout, device, lambda hidden: hidden[source]), target, temperature, want)
+    through = LogitsOf(model)
+    in_parts = _is_in_parts(head, through, len(target)) and "entropy" not in want
+    at_once = "logits" in want or (len(target) * vocabulary * 4 <= chunk_bytes and not in_parts)
+    hidden = None if at_once else _hidden_states(model, layout, source, through)
+    if hidden is None:
+        return _reduced(_forward(model, layout, lambda states: states[source]), target, temperature, want)
+    if in_parts:
+        return head_logps(hidden, head.weight, target, through.scale / temperature), None, None
+    rows = max(1, chunk_bytes // (4 * vocabulary))
+
+    def reduced(states: Tensor, aims: Tensor) -> tuple[Tensor, Tensor | None]:
+        return _reduced(through(states), aims, temperature, want)[:2]
+
+    parts: list[tuple[Tensor, Tensor | None]] = [
+        checkpoint(reduced, states, aims, use_reentrant=False) if torch.is_grad_enabled() else reduced(states, aims)
+        for states, aims in zip(hidden.split(rows), target.split(rows), strict=True)
+    ]
+    entropies = [part[1] for part in parts if part[1] is not None]
+    return torch.cat([part[0] for part in parts]), torch.cat(entropies) if entropies else None, None
+
+
+def _is_in_parts(head: Any, through: LogitsOf, count: int) -> bool:
+    """Return whether the logits of `count` tokens are computed in parts: a frozen plain head, and many logits."""
+    return bool(through.is_plain and can_take(head) and count * len(head.weight) >= PARTS_FROM)
+
+
+def _hidden_states(model: torch.nn.Module, layout: Layout, source: Tensor, through: LogitsOf) -> Tensor | None:
+    """Return the states (M, d) that the head reads; None for a model that changes its logits in a way of its own."""
     whole: list[Tensor] = []
 
     def keep(hidden: Tensor) -> Tensor:
         whole.append(hidden[source])
         return hidden[source[:1]]
 
-    first = _forward(model, layout, device, keep)  # (1, V), to compare our use of the head with the model's
-    through = LogitsOf(model)
+    first = _forward(model, layout, keep)  # (1, V), to compare our use of the head with the model's
     with torch.no_grad():
         ours = through(whole[0][:1])
         apart = (ours.float() - first.float()).abs().max()
-    if not apart <= 1e-2 * (1.0 + first.abs().max()):
-        log.warning(
-            "%s changes its logits in a way of its own: they are computed all at once",
-            type(_hugging_face(model)).__name__,
-        )
-        return _reduced(_forward(model, layout, device, lambda hidden: hidden[source]), target, temperature, want)
-    rows = max(1, chunk_bytes // (4 * vocabulary))
-
-    def reduced(hidden: Tensor, aims: Tensor) -> tuple[Tensor, Tensor | None]:
-        return _reduced(through(hidden), aims, temperature, want)[:2]
-
-    parts: list[tuple[Tensor, Tensor | None]] = [
-        checkpoint(reduced, hidden, aims, use_reentrant=False) if torch.is_grad_enabled() else reduced(hidden, aims)
-        for hidden, aims in zip(whole[0].split(rows), target.split(rows), strict=True)
-    ]
-    entropies = [part[1] for part in parts if part[1] is not None]
-    return torch.cat([part[0] for part in parts]), torch.cat(entropies) if entropies else None, None
+    if apart <= 1e-2 * (1.0 + first.abs().max()):
+        return whole[0]
+    name = type(_hugging_face(model)).__name__
+    log.warning("%s changes its logits in a way of its own: they are computed all at once", name)
+    return None
 
 
-def _forward(
-    model: torch.nn.Module, layout: Layout, device: torch.device, chosen: Callable[[Tensor], Tensor]
-) -> Tensor:
+def _forward(model: torch.nn.Module, layout: Layout, chosen: Callable[[Tensor], Tensor]) -> Tensor:
     """Run the model with its LM head at `chosen(hidden states flattened to (N * T, d))` alone; return logits (M, V).
 
     With a hook, the model's own changes of its logits (soft caps, scales) and adapters on the head stay in force.
@@ -204,19 +270,29 @@ def _forward(
     def select(module: torch.nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (chosen(arguments[0].flatten(0, -2))[None], *arguments[1:])
 
+    lower = lower_layers_of(_hugging_face(model))
+    skipped = lower.skipped(lower.states(model, layout, run_layout)) if lower else nullcontext()
     handle = head.register_forward_pre_hook(select)
-    mask = _mask_for(model, layout, device)
     try:
-        with _in_parts(model, layout, mask):
-            output = model(
-                input_ids=layout.ids.to(device),
-                attention_mask=mask,
-                position_ids=layout.positions.to(device),
-                use_cache=False,
-            )
+        with skipped:
+            output = run_layout(model, layout)
     finally:
         handle.remove()
-    return output.logits[0]
+    logits: Tensor = output.logits[0]
+    return logits
+
+
+def run_layout(model: torch.nn.Module, layout: Layout) -> Any:
+    """Return the model's output for a layout's rows."""
+    device = next(model.parameters()).device
+    mask = _mask_for(model, layout, device)
+    with _in_parts(model, layout, mask):
+        return model(
+            input_ids=layout.ids.to(device),
+            attention_mask=mask,
+            position_ids=layout.positions.to(device),
+            use_cache=False,
+        )
 
 
 def _in_parts(model: torch.nn.Module, layout: Layout, mask: Tensor | None) -> AbstractContextManager[Any]:
@@ -266,6 +342,11 @@ class LogitsOf:
         config: Any = _hugging_face(model).config
         self._cap = getattr(config, "final_logit_softcapping", None)
         self.scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether logits are a product with the head's matrix and a scale, without a cap."""
+        return not self._cap
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """Return the logits (..., V) of hidden states (..., d)."""

@@ -35,10 +35,11 @@ def reasons_against_openvino(config: dict[str, Any]) -> list[str]:
     return reasons_against_gguf(config)
 
 
-def write_ir(base: Path, adapter: Path | None, out: Path, dtype: str = "f16") -> Path:
+def write_ir(base: Path, adapter: Path | None, out: Path, dtype: str = "f16", *, compressed: bool = True) -> Path:
     """Write base model + adapter as a folder for OpenVINO GenAI, completely or not at all; return the folder.
 
-    `dtype` is one of policy.gguf.TYPES except f32, which OpenVINO's reader does not know. Raises UnsupportedModel.
+    `dtype` is one of policy.gguf.TYPES except f32, which OpenVINO's reader does not know. `compressed` matrices stay
+    float16 in memory; computed in bfloat16 they cost 0.2 nats, so it is for float32. Raises UnsupportedModel.
     """
     import openvino as ov
 
@@ -53,7 +54,8 @@ def write_ir(base: Path, adapter: Path | None, out: Path, dtype: str = "f16") ->
         _raise_logits(model)
         ov.save_model(model, temporary / "exact.xml", compress_to_fp16=False)
         del model  # it has the file open that is removed next
-        _keep_compressed(temporary / "exact.xml")
+        if compressed:
+            _keep_compressed(temporary / "exact.xml")
         for name in ("weights.gguf", MODEL, MODEL.replace(".xml", ".bin")):
             (temporary / name).unlink()
         for suffix in ("bin", "xml"):

@@ -18,7 +18,7 @@ import numpy as np
 from policy.gguf_files import weights_key
 from policy.model import resolve_model
 from policy.openvino_ir import MODEL, write_ir
-from policy.runners.base import VersionSource
+from policy.runners.base import RunnerOptions, VersionSource
 from policy.weights import Array, changed_tensors, model_tensors
 
 log = logging.getLogger(__name__)
@@ -29,34 +29,39 @@ _HALF = re.compile(r"\..+-(?:f16|q8_0|q4_0)(?:\.gguf)?\.(\d+)")  # temporary nam
 _LAYER = re.compile(r"\.layers\.(\d+)\.")
 
 
-def ir_of(source: VersionSource, quantize: str) -> Path:
-    """Return the folder of a version's OpenVINO model, from the cache if it is there; float16 or as `quantize` says."""
-    dtype = quantize if quantize != "none" else "f16"
+def ir_of(source: VersionSource, options: RunnerOptions) -> Path:
+    """Return the folder of a version's OpenVINO model, from the cache if it is there."""
+    dtype, compressed = _kind(options)
+    path, base_path = _paths(source, options)
     base = resolve_model(source.base)
-    if source.adapter is None and source.full is None:
-        return base_ir(base, source.cache, dtype)
-    path = source.made / f"{source.digest[:32]}-{dtype}"
-    if not path.exists():
-        is_written = dtype == "f16" and write_over(base_ir(base, source.cache, dtype), _changes(source, base), path)
-        if not is_written:
-            write_ir(source.full or base, source.adapter, path, dtype)
-    return _used(path)
-
-
-def discard(source: VersionSource, quantize: str) -> None:
-    """Remove a version's OpenVINO model from the cache, and the base model's, of which it may be a copy."""
-    dtype = quantize if quantize != "none" else "f16"
-    shutil.rmtree(source.made / f"{source.digest[:32]}-{dtype}", ignore_errors=True)
-    shutil.rmtree(source.cache / f"base-{weights_key(resolve_model(source.base))}-{dtype}", ignore_errors=True)
-
-
-def base_ir(base: Path, cache: Path, dtype: str) -> Path:
-    """Return the folder of a base model's OpenVINO model, which is converted if it is missing."""
-    path = cache / f"base-{weights_key(base)}-{dtype}"
-    if not path.exists():
+    if not base_path.exists():
         log.info("the model in %s is converted", base)
-        write_ir(base, None, path, dtype)
+        write_ir(base, None, base_path, dtype, compressed=compressed)
+    if path != base_path and not path.exists():
+        _used(base_path)
+        if not (dtype == "f16" and write_over(base_path, _changes(source, base), path)):
+            write_ir(source.full or base, source.adapter, path, dtype, compressed=compressed)
     return _used(path)
+
+
+def discard(source: VersionSource, options: RunnerOptions) -> None:
+    """Remove a version's OpenVINO model from the cache, and the base model's, of which it may be a copy."""
+    for path in _paths(source, options):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _paths(source: VersionSource, options: RunnerOptions) -> tuple[Path, Path]:
+    """Return the folders of a version's and the base model's OpenVINO models: one folder for the base model itself."""
+    dtype, compressed = _kind(options)
+    kind = dtype if compressed else f"wide-{dtype}"
+    base = source.cache / f"base-{weights_key(resolve_model(source.base))}-{kind}"
+    is_base = source.adapter is None and source.full is None
+    return base if is_base else source.made / f"{source.digest[:32]}-{kind}", base
+
+
+def _kind(options: RunnerOptions) -> tuple[str, bool]:
+    """Return the type of the weights, and whether they stay compressed in memory."""
+    return options.quantize if options.quantize != "none" else "f16", options.precision == "float32"
 
 
 def _changes(source: VersionSource, base: Path) -> Iterator[tuple[str, Array]]:

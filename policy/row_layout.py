@@ -35,6 +35,7 @@ class Layout:
     target: Tensor  # (M,) long
     branch: Tensor  # (M,) long
     shapes: list[tuple[int, list[int]]]  # of each row: tokens of the prompt and of its branches
+    rows: Sequence[Row]
 
 
 def lay_out(rows: Sequence[Row]) -> Layout:
@@ -69,7 +70,7 @@ def lay_out(rows: Sequence[Row]) -> Layout:
             number, at = number + 1, end
     mask = _attention_mask(segments) if any(len(row.branches) > 1 for row in rows) else None
     shapes = [(len(row.prompt_ids), [len(branch) for branch in row.branches]) for row in rows]
-    return Layout(ids, positions, mask, torch.tensor(source), torch.tensor(target), torch.tensor(owner), shapes)
+    return Layout(ids, positions, mask, torch.tensor(source), torch.tensor(target), torch.tensor(owner), shapes, rows)
 
 
 def _attention_mask(segments: Tensor) -> Tensor:

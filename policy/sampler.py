@@ -1,7 +1,7 @@
 """The plain sampler: slow and simple, the reference that every runner is tested against.
 
-The order is that of the engines: penalties, temperature, top-k, top-p. Penalties count the completion's tokens so far,
-never the prompt's.
+The order is that of the engines: penalties, temperature, top-k, top-p, min-p. The penalties of OpenAI's API count the
+completion's tokens so far. The repetition penalty, of transformers, counts the prompt's too.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def generate(
     logps: list[float] = []
     for _ in range(settings.max_tokens):
         logits = model(input_ids=torch.tensor([[*prompt_ids, *ids]], device=device), use_cache=False).logits[:, -1]
-        tokens, raw = sampled_tokens(logits, [settings], [ids])
+        tokens, raw = sampled_tokens(logits, [settings], [ids], [prompt_ids])
         ids.append(tokens[0])
         logps.append(raw[0])
         if tokens[0] in settings.end_ids:
@@ -44,15 +44,20 @@ def generate(
 
 
 def sampled_tokens(
-    logits: Tensor, settings: Sequence[SamplingSettings], histories: Sequence[Sequence[int]]
+    logits: Tensor,
+    settings: Sequence[SamplingSettings],
+    histories: Sequence[Sequence[int]],
+    prompts: Sequence[Sequence[int]] | None = None,
 ) -> tuple[list[int], list[float]]:
     """Return (tokens, raw log-probabilities in nats), one for each row of `logits` (B, V).
+
+    `histories` are the completions' tokens so far. Only a repetition penalty reads the `prompts`.
 
     A hash of the seed and n, a number in [0, 1), picks the n-th token by the cumulative distribution. So a completion
     depends on its seed alone, not on the batch.
     """
     wide = logits.float()
-    scores = sampling_scores(wide, settings, histories)
+    scores = sampling_scores(wide, settings, histories, prompts)
     heaps = torch.softmax(scores.double(), -1).cumsum(-1)
     numbers = [uniform_number(setting.seed, len(history)) for setting, history in zip(settings, histories, strict=True)]
     aims = torch.tensor(numbers, dtype=torch.float64, device=logits.device)[:, None] * heaps[:, -1:]
@@ -63,10 +68,18 @@ def sampled_tokens(
     return tokens[:, 0].tolist(), raw[:, 0].tolist()
 
 
-def sampling_scores(logits: Tensor, settings: Sequence[SamplingSettings], histories: Sequence[Sequence[int]]) -> Tensor:
+def sampling_scores(
+    logits: Tensor,
+    settings: Sequence[SamplingSettings],
+    histories: Sequence[Sequence[int]],
+    prompts: Sequence[Sequence[int]] | None = None,
+) -> Tensor:
     """Return (B, V) scores; the softmax of a row is the distribution to sample from. `logits` (B, V) stay unchanged."""
     scores = logits.clone() if logits.dtype == torch.float64 else logits.float().clone()
-    for row, (setting, history) in enumerate(zip(settings, histories, strict=True)):
+    before = prompts if prompts is not None else [()] * len(settings)
+    for row, (setting, history, prompt) in enumerate(zip(settings, histories, before, strict=True)):
+        if setting.repetition_penalty != 1.0:
+            scores[row] = _unrepeated(scores[row], setting.repetition_penalty, [*prompt, *history])
         if history and (setting.presence_penalty or setting.frequency_penalty):
             scores[row] = _penalized(scores[row], setting, history)
     greedy = [row for row, setting in enumerate(settings) if setting.temperature == 0]
@@ -74,7 +87,11 @@ def sampling_scores(logits: Tensor, settings: Sequence[SamplingSettings], histor
     scores /= torch.tensor(
         [setting.temperature or 1.0 for setting in settings], dtype=scores.dtype, device=scores.device
     )[:, None]
-    cut = [row for row, setting in enumerate(settings) if setting.temperature and (setting.top_k or setting.top_p < 1)]
+    cut = [
+        row
+        for row, setting in enumerate(settings)
+        if setting.temperature and (setting.top_k or setting.top_p < 1 or setting.min_p)
+    ]
     if cut:
         scores[cut] = _truncated(scores[cut], [settings[row] for row in cut])
     scores[greedy] = -torch.inf
@@ -83,7 +100,7 @@ def sampling_scores(logits: Tensor, settings: Sequence[SamplingSettings], histor
 
 
 def _truncated(scores: Tensor, settings: Sequence[SamplingSettings]) -> Tensor:
-    """Mask all but each row's `top_k` likeliest tokens, and of those all but the fewest that hold `top_p`."""
+    """Mask all but each row's `top_k` likeliest tokens, of those all but the fewest that hold `top_p`, then `min_p`."""
     size = scores.shape[-1]
     ordered, order = scores.sort(dim=-1, descending=True, stable=True)
     counts = torch.tensor(
@@ -96,9 +113,18 @@ def _truncated(scores: Tensor, settings: Sequence[SamplingSettings]) -> Tensor:
         [setting.top_p if setting.top_p < 1 else 2.0 for setting in settings], dtype=before.dtype, device=scores.device
     )[:, None]
     ordered = ordered.masked_fill((before >= limits) & (before > 0), -torch.inf)
+    least = torch.tensor([setting.min_p for setting in settings], dtype=chances.dtype, device=scores.device)[:, None]
+    ordered = ordered.masked_fill(chances < least * chances[:, :1], -torch.inf)
     return torch.empty_like(scores).scatter_(-1, order, ordered)
 
 
 def _penalized(scores: Tensor, settings: SamplingSettings, history: Sequence[int]) -> Tensor:
     counts = torch.bincount(torch.tensor(list(history), device=scores.device), minlength=len(scores)).to(scores.dtype)
     return scores - settings.presence_penalty * counts.clamp(max=1.0) - settings.frequency_penalty * counts
+
+
+def _unrepeated(scores: Tensor, penalty: float, tokens: Sequence[int]) -> Tensor:
+    """Return scores (V,) with a repetition penalty on `tokens` (Keskar et al. 1909.05858, as transformers has it)."""
+    ids = torch.tensor(sorted(set(tokens)), dtype=torch.long, device=scores.device)
+    seen = scores[ids]
+    return scores.index_put((ids,), torch.where(seen < 0, seen * penalty, seen / penalty))

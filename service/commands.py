@@ -35,6 +35,7 @@ def register(app: typer.Typer) -> None:
     """Add the server's commands to `attune`."""
     app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
     app.command()(doctor)
+    app.command("runners")(show_runners)
     app.command()(adopt)
     keys = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
     keys.command("create")(create_key)
@@ -158,6 +159,36 @@ def doctor(
             print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.check}: {finding.detail}")
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
+
+
+def show_runners(
+    model: Annotated[str | None, typer.Option(help="Name, folder, GGUF file or hub id.", show_default=False)] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Measure this machine first, and keep it.")] = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which runner answers with a model on this machine, and why."""
+    from config.errors import ConfigError
+    from policy.errors import PolicyError
+    from service.errors import CannotStart
+    from service.runner_choice import measured_runners, runner_report
+    from service.settings import load_settings
+
+    try:
+        settings = load_settings({"data": data, "model": model}, config)
+        if measure:
+            print("measuring; let the machine rest meanwhile ...", file=sys.stderr)
+            measured_runners(settings, lambda line: print(line, file=sys.stderr))
+        report = runner_report(settings)
+    except (CannotStart, ConfigError, PolicyError, OSError, ValueError, RuntimeError) as error:
+        _fail(error)
+    if as_json:
+        _print_json(report)
+        return
+    for kind, rates in report["rates"].items():
+        print(f"{kind:12}" + "".join(f"{row}: {rate:.3g}   " for row, rate in rates.items()).rstrip())
+    print(f"{report['runner']}, since {report['why']}")
 
 
 def adopt(

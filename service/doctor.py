@@ -14,12 +14,14 @@ from typing import Any
 import httpx
 
 from policy.errors import PolicyError
+from policy.free_memory import available_memory
 from policy.hub import pinned_by
 from policy.model import model_digest, resolve_model
 from policy.versions import read_version
 from service.errors import CannotStart
 from service.folders import hint_of_another_folder, is_data_folder
 from service.learner_child import check_learner, learner_command
+from service.runner_choice import chosen_runner
 from service.serving import listen
 from service.settings import ServeSettings, load_settings
 from store.database import check_folder, open_to_read
@@ -62,6 +64,7 @@ def examine(flags: dict[str, Any], config: Path | None) -> list[Finding]:
         ("python", _python),
         ("packages", _packages),
         ("model", _model),
+        ("runner", _runner),
         ("data folder", _data),
         ("database", _database),
         ("versions", _versions),
@@ -104,6 +107,11 @@ def _packages(_: ServeSettings) -> str:
 def _model(settings: ServeSettings) -> str:
     name = pinned_by(settings.data, settings.model)
     return f"{name} in {resolve_model(name)}, digest {model_digest(name)[:12]}"
+
+
+def _runner(settings: ServeSettings) -> str:
+    named = settings.model_copy(update={"model": pinned_by(settings.data, settings.model)})
+    return chosen_runner(named)[1].line
 
 
 def _data(settings: ServeSettings) -> str:
@@ -168,7 +176,10 @@ def _disk(settings: ServeSettings) -> str:
 
 
 def _memory(_: ServeSettings) -> str:
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
+    there = available_memory()
+    if there is None:
+        return "this system does not say how much is free"
+    free = there / GIB
     if free < ENOUGH_GIB / 2:
         raise CannotStart(f"only {free:.1f} GiB of memory are free")
     return f"{free:.1f} GiB free"

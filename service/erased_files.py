@@ -1,12 +1,12 @@
 """What an erased person leaves in files: weights that learned from them, and their id in manifests."""
 
-import contextlib
 import json
 import logging
 import os
 import shutil
 from pathlib import Path
 
+from policy.reward_folders import remove_learned_rewards
 from store.erasure import Erased
 from store.scrubbing import without_person
 
@@ -22,20 +22,12 @@ def remove_learned(data: Path, erased: Erased) -> None:
     for version in erased.versions:
         if version.folder:
             shutil.rmtree(data / version.folder, ignore_errors=True)
-    for folder in sorted(data.glob("rewards/*")):
-        if erased.first_seq is not None and _last_seq(folder) >= erased.first_seq:
-            shutil.rmtree(folder, ignore_errors=True)
+    if erased.first_seq is not None:
+        remove_learned_rewards(data, erased.first_seq)
     shutil.rmtree(data / "cache", ignore_errors=True)
     for pattern in MANIFESTS:
         for path in sorted(data.glob(pattern)):
             _remove_name(path, erased.rater_id)
-
-
-def _last_seq(folder: Path) -> float:
-    """Return the `seq` of the last feedback that a reward model may have learned from; unknown is all of it."""
-    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-        return float(json.loads((folder / "reward.json").read_text()).get("upto_seq", float("inf")))
-    return float("inf")
 
 
 def _remove_name(path: Path, rater_id: str) -> None:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from policy.chat_template import USUAL_ARGUMENTS
 from policy.watchdog import Watchdog
 from service.errors import CannotStart
 from service.settings import ServeSettings
@@ -45,7 +44,7 @@ def learner_command(settings: ServeSettings, flags: Sequence[str] = ()) -> list[
     ]
     if settings.chat_template is not None:
         command += ["--chat-template", settings.chat_template]
-    if settings.chat_template_kwargs != USUAL_ARGUMENTS:
+    if settings.chat_template_kwargs:
         command += ["--chat-template-kwargs", json.dumps(settings.chat_template_kwargs)]
     if settings.config is not None:
         command += ["--config", str(settings.config)]
@@ -146,6 +145,7 @@ class LearnerChild:
                     stderr=out,
                     pass_fds=[beats_out] if watched else [],
                     preexec_fn=_die_with_parent,
+                    start_new_session=True,  # its niceness counts against other sessions: learner/priority.py
                 )
         except BaseException:
             os.close(beats_in)

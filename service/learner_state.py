@@ -17,8 +17,10 @@ def describe_learner(db: Database) -> dict[str, Any]:
     """Return what the learner does, what waits for it, and when it begins next."""
     status, live, last = learner_status(db), live_version(db), next(iter(runs(db, 1)), None)
     waiting, first_at, _ = count_to_learn(db, max(live.watermark, status.attempted_seq))
+    state = status.state if not is_silent(status.heartbeat_at) else "down"
     return {
-        "state": status.state if not is_silent(status.heartbeat_at) else "down",
+        "state": state,
+        "preparation": status.progress if state == "preparing" else None,
         "paused": status.paused,
         "waiting": waiting,
         "first_waiting_at": first_at,
@@ -29,7 +31,8 @@ def describe_learner(db: Database) -> dict[str, Any]:
         "last_run": _ended_run(last) if last is not None and last.state != "running" else None,
         "heartbeat_at": status.heartbeat_at,
         "seen": count_feedback(db),
-        "detail": status.detail,
+        "reward_model": status.detail.get("reward_model"),
+        "detail": {name: value for name, value in status.detail.items() if name != "reward_model"},
     }
 
 

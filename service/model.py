@@ -6,8 +6,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
-from importlib.metadata import version as installed_version
-from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -17,14 +15,15 @@ from policy.generation_config import sampling_of
 from policy.memory import memory_need, weights_need
 from policy.memory_check import check_memory
 from policy.model import model_digest, resolve_model
-from policy.runners.base import Runner, RunnerOptions, SamplingSettings, VersionSource, generate_all
-from policy.runners.process import RunnerProcess, WeightsProcess, WorkerProcess, runner_kinds
+from policy.runners.base import Runner, SamplingSettings, VersionSource, generate_all
+from policy.runners.process import RunnerProcess, WeightsProcess, WorkerProcess
 from policy.runners.vllm import VllmRunner
 from policy.token_text import token_text
 from policy.versions import Manifest, fingerprint_difference, fingerprint_tolerance, read_version
 from service.context_fit import PromptEncoder
 from service.engine.generation import Decoder
 from service.errors import VersionRefused
+from service.runner_choice import chosen_runner
 from service.settings import ServeSettings
 from store.permissions import share_folder
 from store.versions import Version
@@ -32,6 +31,7 @@ from store.versions import Version
 log = logging.getLogger(__name__)
 WARM_UP = [{"role": "user", "content": "Hello!"}]
 WARM_UP_TOKENS = 4
+SPARE_AFTER_S = 2.0  # from a load to the start of the next spare worker
 
 
 class Model(Protocol):
@@ -43,6 +43,8 @@ class Model(Protocol):
     """The number of token ids; every id is below it."""
     sampling: Mapping[str, float]
     """How the model's makers sample, by the names of `service.sampling.PLAIN`; what they do not name is missing."""
+    runner_reason: str
+    """Why its runner is that one."""
 
     def prompt_ids(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         """Return the token ids of a rendered conversation."""
@@ -96,20 +98,13 @@ class LocalModel:
     def __init__(self, settings: ServeSettings) -> None:
         self._settings = settings
         self._folder = resolve_model(settings.model)
-        self._options = RunnerOptions(
-            device=device_of(settings.device),
-            precision=settings.engine.precision,
-            quantize=settings.engine.quantize,
-            kv_gib=settings.engine.kv_gib,
-            threads=settings.engine.threads,
-            max_batch=settings.limits.max_active,
-            kinds=() if settings.engine.runner == "auto" else (settings.engine.runner,),
-            hang_s=settings.limits.hang_s,
-            step_s=settings.limits.step_s,
-        )
+        self._options, choice = chosen_runner(settings)
+        self.runner_reason = choice.why
+        log.info("the runner is %s", choice.line)
         # bfloat16 is the default of a vLLM server
         self._precision = settings.engine.precision if settings.vllm is None else "bfloat16"
         self._spare: WorkerProcess | None = None
+        self._closed = False
         self._workers: WeakSet[WorkerProcess] = WeakSet()  # of every version
         self._weights: WeightsProcess | None = None
         self._adapters = settings.engine.adapters
@@ -175,7 +170,7 @@ class LocalModel:
         except BaseException:
             runner.close()
             raise
-        self.prepare()
+        self._prepare_later()
         return runner
 
     def _runner(self, source: VersionSource) -> Runner:
@@ -204,14 +199,20 @@ class LocalModel:
         except VersionCorrupt:
             return None
 
+    def _prepare_later(self) -> None:
+        """Start the next spare worker when the version that was loaded has answered, since its imports take a core."""
+        later = threading.Timer(SPARE_AFTER_S, self.prepare)
+        later.daemon = True
+        later.start()
+
     def prepare(self) -> None:
         with self._lock:
-            if self._spare is None and self._settings.vllm is None:
-                self._spare = WorkerProcess(
-                    self._options.kinds or runner_kinds(self._options.device), self._options.hang_s
-                )
+            if self._spare is None and self._settings.vllm is None and not self._closed:
+                self._spare = WorkerProcess(self._options.kinds, self._options.hang_s)
 
     def close(self) -> None:
+        with self._lock:
+            self._closed = True
         if (spare := self._take_spare()) is not None:
             spare.end(1.0)
         with self._lock:
@@ -225,11 +226,8 @@ class LocalModel:
 
     def _check_sharing(self) -> None:
         """Raise ValueError where `adapters` asks for what the runner cannot do."""
-        kinds = self._options.kinds or runner_kinds(self._options.device)
-        if self._settings.engine.adapters == "shared" and (
-            self._settings.vllm is not None or kinds[0] not in ("transformers", "llamacpp")
-        ):
-            runner = "vllm" if self._settings.vllm is not None else kinds[0]
+        runner = "vllm" if self._settings.vllm is not None else self._options.kinds[0]
+        if self._settings.engine.adapters == "shared" and runner not in ("transformers", "llamacpp"):
             lead = f"adapters is shared, but the runner {runner} merges them"
             raise ValueError(f"{lead}; set runner to transformers, or adapters to auto")
 
@@ -284,14 +282,3 @@ class LocalModel:
     def _token(self, token_id: int, is_first: bool = False) -> tuple[str, list[int]]:
         text, octets = token_text(self._tokenizer, token_id, is_first=is_first)
         return text, list(octets)
-
-
-def device_of(device: str) -> str:
-    """Return the device for auto, without importing torch.
-
-    It is cuda where there is an NVIDIA driver and torch is no build for the CPU alone, else cpu.
-    """
-    if device != "auto":
-        return device
-    has_cuda = Path("/proc/driver/nvidia/version").exists() and "+cpu" not in installed_version("torch")
-    return "cuda" if has_cuda else "cpu"

@@ -12,6 +12,8 @@ PLAIN: dict[str, float] = {
     "top_k": 0,
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
+    "repetition_penalty": 1.0,
+    "min_p": 0.0,
 }  # the model's own distribution
 
 
@@ -26,6 +28,8 @@ class Sampling:
     seed: int | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    min_p: float | None = None
     stop: tuple[str, ...] = ()
 
     def over(self, defaults: Mapping[str, float]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from config.errors import ConfigError
 from config.loader import Group, Settings, load
 from config.names import Names
-from policy.chat_template import USUAL_ARGUMENTS, check_template_name, checked_arguments
+from policy.chat_template import check_template_name, checked_arguments
 from policy.runners.destinations import check_url
 from service.addresses import is_loopback
 from service.errors import CannotStart
@@ -63,6 +63,12 @@ class SamplingDefaults(Group):
     0."""
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     """Penalty in nats for each time that an answer has a token already, for requests that name none. None takes the
+    model's, else 0."""
+    repetition_penalty: float | None = Field(None, gt=0, le=2)
+    """Factor by which tokens of prompt and answer become less likely, for requests that name none; 1 is off. None takes
+    the model's, else 1."""
+    min_p: float | None = Field(None, ge=0, le=1)
+    """Least probability of a token relative to the likeliest, for requests that name none; 0 is off. None takes the
     model's, else 0."""
     max_tokens: int = Field(512, ge=1)
     """Most tokens of an answer, for requests that name none. The context may end it earlier."""
@@ -136,13 +142,15 @@ class EngineSettings(Group):
     kv_gib: float = Field(1.0, gt=0)
     """Memory in GiB for the keys and values of answers under way, per version."""
     threads: int = Field(0, ge=0)
-    """CPU threads of each version's runner. 0 leaves it to the runner."""
+    """CPU threads of each version's runner. 0 leaves it to the runner; llamacpp takes as many as are fastest."""
     runner: Literal["auto", "openvino", "llamacpp", "transformers"] = "auto"
-    """The runner. auto takes openvino on a CPU, and transformers on CUDA and for models that openvino cannot load."""
+    """The runner. On a CPU auto takes openvino or llamacpp, whichever was measured to be faster (`attune runners`). It
+    takes transformers on CUDA and for models that neither can load."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Number format of the computation on a CPU."""
-    quantize: Literal["none", "q8_0", "q4_0", "q4_k"] = "none"
-    """Weights on a CPU: none (float16), q8_0 (half of that), q4_0 (a quarter) or q4_k (a quarter; llamacpp only).
+    quantize: Literal["none", "q8_0", "q4_0", "q4_k", "file"] = "none"
+    """Weights on a CPU: none (float16), q8_0 (half of that), q4_0 (a quarter), q4_k (a quarter; llamacpp only), or file
+    (llamacpp only: those of the GGUF file that the model came from, mapped as they are).
     docs/operating.md shows what they cost in quality."""
     adapters: Literal["auto", "merged", "shared"] = "auto"
     """Adapters in the transformers runner. merged is fastest: each version has weights of its own. shared keeps one
@@ -151,7 +159,7 @@ class EngineSettings(Group):
     """Largest difference, in nats, between a version's recorded fingerprint and the loaded weights. None chooses by the
     precision."""
     poll_s: float = Field(0.2, gt=0)
-    """Seconds between two checks of the store for what the learner did."""
+    """Seconds until the store is read again where nothing seems to have changed in it; a change is seen at once."""
 
 
 class ServeSettings(Settings):
@@ -173,9 +181,9 @@ class ServeSettings(Settings):
     with @ and a revision."""
     chat_template: str | None = Field(None, min_length=1)
     """Chat template in place of the model's own: a Jinja file, `chatml` or `plain`. Base models have none."""
-    chat_template_kwargs: Annotated[dict[str, Any], NoDecode] = Field(dict(USUAL_ARGUMENTS))
-    """Arguments of the chat template, a JSON object. A request may give its own. Hybrid models think only where it has
-    `enable_thinking`."""
+    chat_template_kwargs: Annotated[dict[str, Any], NoDecode] = Field({})
+    """Arguments of the chat template, a JSON object. A request may give its own. Without `enable_thinking` hybrid
+    models do as their makers meant in chats, and the learner's own prompts are without thinking."""
     system_prompt: str | None = Field(None, min_length=1, max_length=100_000)
     """System message of conversations that begin with none. It is kept with each answer."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -66,9 +66,9 @@ class TrafficControl:
             return await self._roll_back(to, reason)
 
     async def erase(self, rater_id: str) -> tuple[Erased, bool]:
-        """Erase a person and the versions that learned from them, in memory and on disk. Raises UnknownRater.
+        """Erase a person with the versions and reward models that learned from them, in memory and on disk.
 
-        Return what was erased, and whether no file of the database holds deleted rows any more.
+        Return what was erased, and whether no file of the database holds deleted rows any more. Raises UnknownRater.
         """
         async with self._changing:
             erased = await self._records.write(lambda db: erase_rater(db, rater_id))

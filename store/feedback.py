@@ -4,6 +4,7 @@ Readers take each rater's last feedback on a completion.
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -183,6 +184,13 @@ def count_to_learn(db: Database, after_seq: int) -> tuple[int, str | None, int]:
     )
     count, first_at, newest = db.execute(query, {"after": after_seq}).fetchone()
     return int(count), first_at, int(newest)
+
+
+def is_all_there(db: Database, feedback_ids: Collection[str]) -> bool:
+    """Whether the store still holds all these rows, also retracted ones: an erased person's are gone."""
+    wanted = json.dumps(list(feedback_ids))
+    found = db.execute("SELECT count(*) FROM feedback WHERE id IN (SELECT value FROM json_each(?))", [wanted])
+    return int(found.fetchone()[0]) == len(feedback_ids)
 
 
 def count_feedback(db: Database) -> int:

@@ -20,7 +20,7 @@ class LearnerStatus:
     A recent `heartbeat_at` means that the learner is alive.
     """
 
-    state: str  # idle | running | paused | down
+    state: str  # idle | preparing | running | paused | down
     paused: bool
     heartbeat_at: str | None
     run_id: str | None
@@ -46,13 +46,15 @@ def report_status(
     progress: dict[str, Any] | None = None,
     next_at: str | None = None,
 ) -> None:
-    """Store the learner's heartbeat and state; a change of state is an event."""
-    before = db.execute("SELECT state FROM learner_status").fetchone()[0]
+    """Store the learner's heartbeat and state; a change of state is an event, and progress while it prepares."""
+    before = learner_status(db)
     db.execute(
         "UPDATE learner_status SET state = ?, heartbeat_at = ?, run_id = ?, progress = ?, next_at = ?",
         [state, now(), run_id, json.dumps(progress) if progress is not None else None, next_at],
     )
-    if before != state:
+    if state == "preparing" and (before.state, before.progress) != (state, progress):
+        add_event(db, "learner.state", {"state": state, **(progress or {})})
+    elif before.state != state:
         add_event(db, "learner.state", {"state": state})
 
 
@@ -76,6 +78,11 @@ def add_order(db: Database, kind: str) -> None:
     if kind not in ORDERS:
         raise ValueError(f"unknown order {kind!r}; choose from {', '.join(ORDERS)}")
     db.table("learner_orders").insert({"kind": kind, "created_at": now(), "done_at": None})
+
+
+def orders_wait(db: Database) -> bool:
+    """Whether there are new orders. It takes no lock, unlike `take_orders`."""
+    return bool(db.execute("SELECT EXISTS (SELECT 1 FROM learner_orders WHERE done_at IS NULL)").fetchone()[0])
 
 
 def take_orders(db: Database) -> list[str]:

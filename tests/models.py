@@ -42,6 +42,33 @@ SHAPES = ("llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2")
 MORE_SHAPES = {"gemma3_text": "Gemma3TextConfig", "phi3": "Phi3Config", "smollm3": "SmolLM3Config"}
 
 
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10_000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+LONG = {
+    "rope_type": "longrope",
+    "rope_theta": 10_000.0,
+    "short_factor": [1.0, 1.1, 1.2, 1.3, 1.5, 2.0, 2.5, 3.0],
+    "long_factor": [2.0] * 8,
+}
+# Shapes that OpenVINO cannot load, tied or not as in the originals: the shape and what differs from the tiny one.
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "Llama 3.2": ("llama", {"rope_parameters": LLAMA3, "tie_word_embeddings": True}),
+    "SmolLM3": ("smollm3", {"num_hidden_layers": 4, "tie_word_embeddings": True}),
+    "Gemma 3": (
+        "gemma3_text",
+        {"num_hidden_layers": 6, "sliding_window": 16, "query_pre_attn_scalar": 16, "tie_word_embeddings": True},
+    ),
+    "Phi 3": ("phi3", {"original_max_position_embeddings": 512}),
+    "Phi 3.5": ("phi3", {"original_max_position_embeddings": 256, "rope_parameters": LONG}),
+}
+
+
 @lru_cache(maxsize=1)
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """The byte-level tokenizer of the tiny models: 320 ids, of which 0-5 are pad, begin, end and the roles' marks."""

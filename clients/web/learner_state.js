@@ -31,6 +31,7 @@ export function stateText(learner) {
     const { text, phase } = updateText(learner);
     return [text, phase, run.steps ? t("learner.step", run) : ""].filter(Boolean).join(" · ");
   }
+  if (state === "preparing") return t("learner.preparing_text", learner.preparation);
   if (state === "paused") return t("learner.paused_text");
   if (state === "down") return t("learner.down_text");
   return trigger ? t("learner.idle_text", { items: trigger.items, seconds: trigger.seconds, min: trigger.min_items }) : t("learner.idle_plain");
@@ -44,6 +45,7 @@ export function waitingText(learner, candidate) {
   const seconds = learner.next_at ? Math.ceil((new Date(learner.next_at) - Date.now()) / 1000) : null;
   if (seconds !== null && seconds > 0 && learner.waiting) return t("learner.next_in", { n: seconds });
   if (learner.waiting >= (learner.trigger?.items ?? Infinity)) return t("learner.starting");
+  if (learner.state === "preparing") return t("learner.preparing_short", { share: percent(learner.preparation.done / learner.preparation.total) });
   if (!learner.waiting) return t("learner.listening");
   const missing = (learner.trigger?.min_items ?? 0) - learner.waiting;
   return missing > 0 ? t("learner.more_needed", { n: missing }) : t("learner.soon");

@@ -13,6 +13,7 @@ import { get, has, liveVersion, set, waitingFor, watch } from "./state.js";
 const PAGES = 4; // of 500 rows of feedback, for the chart over time
 const KINDS = ["choice", "thumb", "correction", "preference", "score", "regenerate"];
 const BUCKETS_S = [10, 30, 60, 120, 300, 600, 1800, 3600, 10800, 21600, 86400, 604800];
+const REWARD_KINDS = ["pairs", "equal_length", "thumbs"]; // of predictions, as GET /v1/learner names them
 const METRICS = {
   accuracy: { names: ["held_out/accuracy"], series: 1, show: percent },
   loss: { names: ["loss"], series: 2 },
@@ -105,6 +106,7 @@ function drawNow(room, loss) {
       tile(t("learning.live"), liveVersion() ? `v${liveVersion().version}` : "–"),
     ),
     lastRun(learner.last_run),
+    rewardModel(learner.reward_model),
   );
   if (held) [...room.querySelectorAll("button")].find((button) => button.textContent === held)?.focus();
   return undefined;
@@ -121,6 +123,17 @@ function lastRun(run) {
         ? t("learning.last_none")
         : t(isRejected(run.version) ? "learning.last_rejected" : "learning.last_made", { v: run.version });
   return h("p", { class: "soft last-run" }, t("learning.last", { what: outcome, when: ago(run.finished_at ?? run.started_at) }));
+}
+
+/** Return what the reward model has learned from, and how many of the newest labels it predicted before it learned them. */
+function rewardModel(model) {
+  if (!model) return null;
+  const measured = REWARD_KINDS.filter((kind) => model[kind]?.count).map((kind) => {
+    const { count, accuracy, low, high } = model[kind];
+    return t(`reward.${kind}`, { n: count, share: percent(accuracy), low: percent(low), high: percent(high) });
+  });
+  const text = [t("reward.labels", { n: model.labels }), ...(measured.length ? measured : [t("reward.untested")])].join(" ");
+  return h("p", { class: "soft reward-model" }, text);
 }
 
 const isRejected = (number) => get("versions")?.find((row) => row.version === number)?.state === "rejected";

@@ -78,7 +78,7 @@ export function mountStrip(root, banner, signal) {
         h("span", {}, updateText(learner).text, h("span", { class: "soft" }, phaseText(learner))),
       );
     const candidate = get("versions")?.find((row) => row.state === "candidate" && row.passed);
-    const sign = learner.state === "idle" ? null : icon(learner.state === "paused" ? "pause" : "warn", 15);
+    const sign = ["idle", "preparing"].includes(learner.state) ? null : icon(learner.state === "paused" ? "pause" : "warn", 15);
     return show(status, sign, h("span", {}, waitingText(learner, candidate)));
   }
 

@@ -9,31 +9,31 @@ from learner.algorithms.statistics import MovingStatistics
 
 
 class RewardHeads(nn.Module):
-    """E linear heads on the hidden state of a completion's last token; their disagreement is the uncertainty.
+    """E linear heads on features of a completion; their disagreement is the uncertainty.
 
-    Each head is held to its own random start (a prior network, Osband et al. 1806.03335), so heads agree only where
-    data makes them. The initial deviation is 1/sqrt(d + 1) (Huang et al. 2403.17031, detail 12). One head is a plain
-    reward model.
+    Each head is held to its own draw from the prior (a prior network, Osband et al. 1806.03335), so heads agree only
+    where data makes them. The draws come in pairs of opposite sign: where there is no data their mean is 0.
     """
 
     initial: Tensor
+    deviation: Tensor
 
-    def __init__(self, hidden_size: int, num_heads: int = 10, *, seed: int = 0) -> None:
+    def __init__(self, deviation: Tensor, num_heads: int = 10, *, seed: int = 0) -> None:
+        """`deviation` (d,) is the prior standard deviation of each weight; `num_heads` is even."""
         super().__init__()
-        drawn = (
-            torch.randn(num_heads, hidden_size, generator=torch.Generator().manual_seed(seed))
-            / (hidden_size + 1) ** 0.5
-        )
-        self.weight = nn.Parameter(drawn)
-        self.register_buffer("initial", drawn.clone())
+        half = torch.randn(num_heads // 2, len(deviation), generator=torch.Generator().manual_seed(seed))
+        drawn = torch.cat([half, -half]) * deviation
+        self.weight = nn.Parameter(drawn.clone())
+        self.register_buffer("initial", drawn)
+        self.register_buffer("deviation", deviation.clone())
 
     def forward(self, states: Tensor) -> Tensor:
-        """Return scores (E, B) of hidden states (B, d). Only differences between completions have a meaning."""
+        """Return scores (E, B) of features (B, d). Only differences between completions have a meaning."""
         return self.weight @ states.to(self.weight.dtype).transpose(-1, -2)
 
-    def prior_loss(self, num_labels: int, *, strength: float = 0.5) -> Tensor:
-        """Return `strength / 2 * sum |w - w_initial|^2 / num_labels`, (): data outweighs the prior as it grows."""
-        return 0.5 * strength * ((self.weight - self.initial) ** 2).sum() / max(num_labels, 1)
+    def prior_loss(self) -> Tensor:
+        """Return `1/2 sum ((w - w_initial) / deviation)^2`, (): data outweighs the prior as it grows."""
+        return 0.5 * (((self.weight - self.initial) / self.deviation) ** 2).sum()
 
 
 def bootstrap_weights(num_heads: int, example_numbers: Tensor, *, seed: int = 0) -> Tensor:

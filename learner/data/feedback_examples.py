@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from learner.data.examples import ASKED_AGAIN, CompletionTokens, Example, Kind, RenderCompletion, is_informative
+from policy.thoughts import ThoughtMarks
 from store.completions import Completion
 from store.errors import UnknownCompletion
 from store.feedback import Feedback
@@ -31,6 +32,7 @@ def examples_of(
     *,
     max_tokens: int,
     vocab_size: int | None = None,
+    thoughts: ThoughtMarks | None = None,
 ) -> Examples:
     """Return the examples of feedback rows (each rater's latest, oldest first) in their order.
 
@@ -38,13 +40,15 @@ def examples_of(
     token ids, and rows longer than `max_tokens`: a shortened completion is another completion.
     `render_completion(messages, text)` returns (prompt_ids, completion_ids). A damaged row, also one with a token id
     from `vocab_size` on, is left out and named: it must not keep others' feedback from being learned.
+    What a reasoning model thinks between the marks `thoughts` is no part of what is rated (see `_rated_part`).
     """
     examples: list[Example] = []
     left_out: dict[str, str] = {}
     for row in feedback:
         try:
             with contextlib.suppress(UnknownCompletion):  # the other side of a choice was erased with its person
-                ones = _of_row(row, completion_of, render_completion)
+                rated = _rated_part(row, completion_of, render_completion, thoughts)
+                ones = _of_row(row, rated, render_completion)
                 if reason := next(filter(None, (_damage(example, vocab_size) for example in ones)), None):
                     left_out[row.id] = reason
                 else:
@@ -107,6 +111,33 @@ def _of_row(
     return [
         _thumb(row, side, up=up, share=ONE_SIDED_CHOICE) for side, up in ((won, True), (lost, False)) if _is_ours(side)
     ]
+
+
+def _rated_part(
+    row: Feedback,
+    completion_of: Callable[[str, int], Completion],
+    render_completion: RenderCompletion,
+    thoughts: ThoughtMarks | None,
+) -> Callable[[str, int], Completion]:
+    """Return `completion_of` without thoughts: the answer alone, after the prompt as it is without thinking.
+
+    So both sides of a pair have one prompt. The recorded log-probabilities are those of an answer after thoughts, so
+    they are left out. Feedback whose metadata has `thoughts` = `rated` is about the whole completion.
+    """
+    if thoughts is None or row.metadata.get("thoughts") == "rated":
+        return completion_of
+
+    def rated(completion_id: str, choice: int) -> Completion:
+        completion = completion_of(completion_id, choice)
+        answer = thoughts.answer_of(completion.prompt_ids, completion.completion_ids)
+        if answer is None:
+            return completion
+        if not completion.messages:
+            raise ValueError("the conversation before the answer cannot be read")
+        prompt_ids, _ = render_completion(completion.messages, completion.text)
+        return replace(completion, prompt_ids=prompt_ids, completion_ids=answer, logps=[])
+
+    return rated
 
 
 def _is_ours(completion: Completion) -> bool:

@@ -8,7 +8,7 @@ from sqlite_utils import Database
 
 from learner.data.examples import Example, RenderCompletion
 from learner.data.feedback_examples import examples_of
-from learner.settings import ON_POLICY
+from policy.thoughts import ThoughtMarks
 from store.completions import get_completion
 from store.feedback import feedback_to_learn, ties_to_learn
 from store.raters import raters
@@ -21,24 +21,25 @@ LAST_SEQ = 2**63 - 1  # the largest integer that SQLite stores
 
 @dataclass(frozen=True)
 class FeedbackRange:
-    """The feedback rows with `after_seq < seq <= upto_seq`.
-
-    `with_ties`: pairs of equally good completions too, which a reward model alone learns from.
-    """
+    """The feedback rows with `after_seq < seq <= upto_seq`."""
 
     after_seq: int
     upto_seq: int
-    with_ties: bool = False
 
     @classmethod
     def of_run(cls, run: Run) -> "FeedbackRange":
         """Return the range that a run's row names."""
-        return cls(run.after_seq, run.upto_seq, with_ties=run.algorithm in ON_POLICY)
+        return cls(run.after_seq, run.upto_seq)
 
     @classmethod
     def everything(cls) -> "FeedbackRange":
-        """Return the range of all feedback, ties included."""
-        return cls(0, LAST_SEQ, with_ties=True)
+        """Return the range of all feedback."""
+        return cls(0, LAST_SEQ)
+
+    @classmethod
+    def nothing_new(cls) -> "FeedbackRange":
+        """Return the empty range after all feedback: what the newest rows teach is then `earlier`."""
+        return cls(LAST_SEQ, LAST_SEQ)
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Material:
     trust: Mapping[str, float] = field(default_factory=dict)
     """Each rater's trust, as last estimated."""
     ties: tuple[Example, ...] = ()
-    """Pairs of equally good completions, for a reward model."""
+    """Pairs of equally good completions, which the reward model alone learns from."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """By feedback id, why a row is left out because something in it is damaged."""
 
@@ -69,11 +70,13 @@ def material_of(
     *,
     max_tokens: int,
     vocab_size: int | None = None,
+    thoughts: ThoughtMarks | None = None,
 ) -> Material:
     """Return what a range of feedback teaches, and earlier feedback for replay.
 
     Feedback of raters in quarantine is left out. `render_completion(messages, text)` returns (prompt_ids,
     completion_ids). Examples longer than `max_tokens` are left out, and so are damaged rows, which `left_out` names.
+    What is between the marks `thoughts` is not rated.
     """
     left_out: dict[str, str] = {}
 
@@ -84,6 +87,7 @@ def material_of(
             render_completion,
             max_tokens=max_tokens,
             vocab_size=vocab_size,
+            thoughts=thoughts,
         )
         left_out.update(made.left_out)
         return tuple(made.found)
@@ -94,5 +98,5 @@ def material_of(
         new=examples(feedback_to_learn(db, after, upto)),
         earlier=examples(feedback_to_learn(db, 0, after)[-REPLAY_POOL:]) if after > 0 else (),
         trust={rater.id: rater.trust for rater in raters(db) if rater.trust is not None},
-        ties=examples(ties_to_learn(db, upto, REPLAY_POOL)) if feedback_range.with_ties else (),
+        ties=examples(ties_to_learn(db, upto, REPLAY_POOL)),
     )

@@ -1,5 +1,6 @@
 """The plan of an update, fixed before it begins: its examples and its batches. The same run has the same plan."""
 
+import itertools
 import random
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from learner.data.weighting import FLIP_RATE, Scales, with_example_weights
 from learner.errors import NothingToLearn
 from learner.settings import LearnerSettings
 
+REPLAY_TURN = 4  # passes over the new examples in which each replayed one has one turn: it was trained on before
 MIN_TO_HOLD_OUT = 8  # with fewer new examples all are trained on
 # Raters who are wrong as often are trained on, at a hundredth of a weight, but nothing of theirs is held out.
 MAX_HELD_OUT_FLIP_RATE = 0.45
@@ -44,10 +46,12 @@ def plan_of(
         raise NothingToLearn(f"the algorithm {settings.algorithm!r} can learn from none of the {len(new)} new examples")
     again = replay_of(for_algorithm(earlier, settings.algorithm), round(settings.replay * len(kept)), seed)
     scales = Scales.of(settings)
-    trained = with_example_weights(
+    weighted = with_example_weights(
         [*kept, *again], parent=parent, trust=trust, default_flip_rate=FLIP_RATE, scales=scales
     )
-    trained = [example for example in trained if example.example_weight > 0]
+    every = [1] * len(kept) + [REPLAY_TURN] * len(again)
+    counted = [(example, turn) for example, turn in zip(weighted, every, strict=True) if example.example_weight > 0]
+    trained, turns = [example for example, _ in counted], [turn for _, turn in counted]
     if not trained:
         raise NothingToLearn(f"all {len(kept)} new examples are of raters or of a kind that counts for nothing")
     held_out = with_example_weights(held_out, parent=parent, trust=trust, default_flip_rate=FLIP_RATE, scales=scales)
@@ -55,7 +59,7 @@ def plan_of(
         example for example in held_out if example.example_weight > 0 and example.flip_rate < MAX_HELD_OUT_FLIP_RATE
     ]
     together = [(example.prompt_ids, example.feedback_ids) for example in trained]  # kto's two thumbs of a pair
-    batches = batches_of(len(trained), settings.batch_size, settings.steps, settings.passes, seed, together)
+    batches = batches_of(len(trained), settings.batch_size, settings.steps, settings.passes, seed, together, turns)
     return Plan(tuple(trained), tuple(held_out), batches, seed)
 
 
@@ -86,22 +90,32 @@ def without_holdout(new: Sequence[Example], share: float, seed: int) -> tuple[li
 
 
 def batches_of(
-    count: int, size: int, steps: int, passes: float, seed: int, together: Sequence[Hashable] | None = None
+    count: int,
+    size: int,
+    steps: int,
+    passes: float,
+    seed: int,
+    together: Sequence[Hashable] | None = None,
+    turns: Sequence[int] | None = None,
 ) -> tuple[tuple[int, ...], ...]:
     """Return at most `steps` batches of `size` indices out of `count`, in shuffled passes one after the other.
 
-    An index repeats only after all others had their turn. With fewer than `size` a batch is one whole pass. Indices
-    with the same key in `together` (one for each index) follow one another.
+    With fewer than `size` a batch is one whole pass. Indices with the same key in `together` (one for each index)
+    follow one another. `turns` has for each index after how many passes it has its turn again; None has all in each.
     """
     units: dict[Hashable, list[int]] = {}
     for index, key in enumerate(together if together is not None else range(count)):
         units.setdefault(key, []).append(index)
+    every = {key: min(turns[index] for index in unit) if turns else 1 for key, unit in units.items()}
     size = min(size, count)
-    steps = max(1, min(steps, round(passes * count / size)))
+    per_pass = sum(len(unit) / every[key] for key, unit in units.items())
+    steps = max(1, min(steps, round(passes * per_pass / size)))
     rng = random.Random(seed)
     stream: list[int] = []
-    while len(stream) < steps * size:
-        order = list(units.values())
+    for number in itertools.count():
+        if len(stream) >= steps * size:
+            break
+        order = [unit for rank, (key, unit) in enumerate(units.items()) if (number + rank) % every[key] == 0]
         rng.shuffle(order)
         stream += [index for unit in order for index in unit]
     return tuple(tuple(stream[start * size : (start + 1) * size]) for start in range(steps))

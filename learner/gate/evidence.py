@@ -15,6 +15,7 @@ from learner.model.reference import Reference
 from learner.model.resident import Resident, Weights
 from learner.model.rollouts import Rollout
 from learner.model.scoring import Ids, completion_sums
+from learner.settings import GateSettings
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ def gate_prompts(
     others = [anchor.prompt_ids for anchor in anchors if len(anchor.prompt_ids) <= longest]
     half = asked[: max(count // 2, count - len(others))]
     return tuple(dict.fromkeys([*half, *others]))[:count]
+
+
+def num_samples(limits: GateSettings, *, is_small: bool) -> int:
+    """Return how many samples live and candidate each make. `is_small`: the model is, for this machine."""
+    return limits.num_samples or (32 if is_small else 16)
 
 
 def samples_of(resident: Resident, prompts: Sequence[Ids], seed: int) -> list[Rollout]:

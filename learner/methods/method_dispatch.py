@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from learner.data.examples import Example
 from learner.data.plan import Plan
-from learner.errors import BadSetting
+from learner.errors import BadSetting, NothingToLearn
 from learner.gate.evidence import Samples, gate_prompts
 from learner.methods.guards import Guards
 from learner.methods.ilql import train_ilql
@@ -19,7 +18,6 @@ from learner.model.resident import Resident, Weights
 from learner.model.scoring import Ids
 from learner.reward_model.calibration import calibration_of
 from learner.reward_model.model import RewardModel
-from learner.reward_model.training import trained_reward_model
 from learner.settings import ON_POLICY, LearnerSettings
 
 
@@ -28,8 +26,8 @@ class MethodInputs:
     """What a method trains with, beside the resident weights; each method takes what it needs."""
 
     plan: Plan
-    ties: Sequence[Example]
-    """Pairs of equally good completions, for a reward model."""
+    rewards: RewardModel | None
+    """The reward model; None where there is not enough feedback for one."""
     live_weights: Weights
     samples: Samples
     anchors: Sequence[Anchor]
@@ -41,13 +39,13 @@ class MethodInputs:
     progress: Progress
 
 
-def train_by_method(resident: Resident, inputs: MethodInputs) -> tuple[Trained, RewardModel | None]:
-    """Run the steps of the algorithm in force; return what they came to, and a reward model if the method made one."""
+def train_by_method(resident: Resident, inputs: MethodInputs) -> Trained:
+    """Run the steps of the algorithm in force; return what they came to."""
     plan, settings = inputs.plan, inputs.settings
     if settings.algorithm in ON_POLICY:
         return _train_on_policy(resident, inputs)
     if settings.algorithm == "ilql":
-        trained = train_ilql(
+        return train_ilql(
             resident,
             inputs.optimizer,
             inputs.guards,
@@ -58,8 +56,7 @@ def train_by_method(resident: Resident, inputs: MethodInputs) -> tuple[Trained, 
             seed=plan.seed,
             progress=inputs.progress,
         )
-        return trained, None
-    trained = train_mixed(
+    return train_mixed(
         resident,
         inputs.optimizer,
         plan,
@@ -69,12 +66,17 @@ def train_by_method(resident: Resident, inputs: MethodInputs) -> tuple[Trained, 
         settings=settings,
         progress=inputs.progress,
     )
-    return trained, None
 
 
-def _train_on_policy(resident: Resident, inputs: MethodInputs) -> tuple[Trained, RewardModel]:
-    plan, settings = inputs.plan, inputs.settings
-    rewards, metrics = _reward_model(resident, inputs)
+def _train_on_policy(resident: Resident, inputs: MethodInputs) -> Trained:
+    """Raises NothingToLearn where there is no reward model."""
+    plan, settings, rewards = inputs.plan, inputs.settings, inputs.rewards
+    if rewards is None:
+        needed = settings.reward_model.min_labels
+        raise NothingToLearn(
+            f"a reward model needs {needed} labels, and there are fewer; "
+            "collect more feedback, or lower reward_model.min_labels"
+        )
     trained = train_on_policy(
         resident,
         inputs.optimizer,
@@ -87,25 +89,10 @@ def _train_on_policy(resident: Resident, inputs: MethodInputs) -> tuple[Trained,
         seed=plan.seed,
         progress=inputs.progress,
     )
-    trained.metrics |= metrics
-    return trained, rewards
-
-
-def _reward_model(resident: Resident, inputs: MethodInputs) -> tuple[RewardModel, dict[str, float]]:
-    """Return a reward model of the update's examples and ties, with its metrics on them and on held-out examples."""
-    plan, settings = inputs.plan, inputs.settings
-    rewards, metrics = trained_reward_model(
-        resident,
-        [*plan.trained, *inputs.ties],
-        settings.reward_model,
-        seed=plan.seed,
-        token_budget=settings.token_budget,
-    )
-    metrics["reward/ties"] = float(len(inputs.ties))
     if plan.held_out:
         measured = asdict(calibration_of(rewards, resident, plan.held_out, settings.token_budget))
-        metrics |= {f"reward/held_out_{name}": value for name, value in measured.items() if value == value}
-    return rewards, metrics
+        trained.metrics |= {f"reward/held_out_{name}": value for name, value in measured.items() if value == value}
+    return trained
 
 
 def _rollout_prompts(resident: Resident, inputs: MethodInputs) -> Sequence[Ids]:

@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import torch
 
-from learner.algorithms.anchor import forward_kl_loss
 from learner.algorithms.mixed import MixedSettings, Totals, mixed_loss, totals_of
 from learner.algorithms.reduction import Term, combine
 from learner.data.examples import Example
 from learner.methods.loss_inputs import KINDS, inputs_of
 from learner.methods.step_metrics import step_summary
 from learner.model import distributed
-from learner.model.anchors import Anchor, stacked
+from learner.model.anchors import Anchor
+from learner.model.drift import anchor_kl
 from learner.model.reference import Reference
 from learner.model.resident import Resident
-from learner.model.scoring import Row, completion_logits, least_fill_for, length_buckets, row_of, score
+from learner.model.scoring import Row, least_fill_for, length_buckets, row_of, score
 from learner.settings import LearnerSettings
 
 
@@ -93,9 +93,7 @@ def anchor_backward(
     mine = distributed.share(lengths)
     for group in micro_batches(resident, [lengths[index] for index in mine], budget):
         some = [anchors[mine[index]] for index in group]
-        with resident.autocast():
-            logits = completion_logits(resident.model, [(anchor.prompt_ids, anchor.completion_ids) for anchor in some])
-        kl, _ = forward_kl_loss(logits, stacked(some, logits.device))
+        kl = anchor_kl(resident, some)
         loss, _ = combine([Term("anchor", kl, torch.ones_like(kl), num_tokens, scale)])
         loss.backward()
         kl_sum += kl.sum().item()

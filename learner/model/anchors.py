@@ -1,22 +1,15 @@
 """Anchors: KL-regularisation samples of the base model on prompts that nobody rated, with its distributions.
 
-They are made once per base model and kept in the cache folder. Without them an update forgets what feedback is not
-about.
+Without them an update forgets what feedback is not about. `anchor_stock` makes and keeps them.
 """
 
-import json
 import logging
-import os
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from learner.algorithms.anchor import TopLogps, top_logps
 from learner.data.prompt_files import Messages, model_file, read_prompts
@@ -33,9 +26,7 @@ TOP = 64  # tokens of the vocabulary whose log-probabilities are kept; the rest 
 BATCH = 16  # completions per forward pass
 SMALL = 50_000_000  # parameters
 MOST = 4096  # anchors
-SEED = 20_240_229  # anchors do not depend on an update's seed: they are made once
 NAME = "anchors.jsonl"  # a model's own anchor prompts
-ON_DISK = "replies"  # key of prompts and completions in the cache files that data folders hold
 
 
 @dataclass(frozen=True)
@@ -52,35 +43,14 @@ class Anchor:
         return len(self.prompt_ids) + len(self.completion_ids)
 
 
-def base_anchors(resident: Resident, cache: Path, count: int) -> list[Anchor]:
-    """Return about `count` anchors of the base model: from the cache folder, else sampled now and kept there.
+def anchor_count(settings: AnchorSettings, num_parameters: int, *, is_small: bool = True) -> int:
+    """Return how many anchors to make: `count`, or 256 for a small model, which samples them in seconds, else 64 or 32.
 
-    Prompts come from `anchors.file` first. The rest come from the model's own `anchors.jsonl`, or else from the
-    built-in ones. Where `anchors.count` is 0, those of the file come on top. The cache may be deleted at any time.
-    Raises BadData for a file that is no such file, and BadSetting where no prompt leaves room for a completion.
+    `is_small`: the model is, for this machine.
     """
-    prompts = _prompts(resident, count)
-    if not prompts:
-        most, context = resident.settings.gate.max_tokens, resident.context_length
-        reason = f"gate.max_tokens {most} leaves no prompt room in the model's context of {context} tokens"
-        raise BadSetting(f"{reason}; lower it")
-    digest = sha256(json.dumps(prompts).encode()).hexdigest()[:16]
-    path = cache / f"anchors-{resident.base_digest[:16]}-{digest}-{resident.settings.gate.max_tokens}.safetensors"
-    if path.exists():
-        try:
-            return _read(path)
-        except Exception as error:  # half a file or another format: it is only a cache
-            log.warning("anchors in %s cannot be read (%s); made again", path.name, error)
-    with resident.as_base() as model, resident.autocast():
-        made = resident.sample(prompts, max_tokens=resident.settings.gate.max_tokens, seed=SEED)
-        anchors = with_distributions(model, [(rollout.prompt_ids, rollout.ids) for rollout in made])
-    _write(path, anchors)
-    return anchors
-
-
-def anchor_count(settings: AnchorSettings, num_parameters: int) -> int:
-    """Return how many anchors to make: `count`, or 256 for a small model, which samples them in seconds, else 64."""
-    return settings.count or (256 if num_parameters <= SMALL else 64)
+    if settings.count or not is_small:
+        return settings.count or 32
+    return 256 if num_parameters <= SMALL else 64
 
 
 def anchors_per_step(settings: AnchorSettings) -> int:
@@ -97,8 +67,22 @@ def anchor_order(count: int, per_step: int, steps: int, seed: int) -> list[list[
     return [stream[step * per_step : (step + 1) * per_step] for step in range(steps)]
 
 
+def anchor_prompt_ids(resident: Resident, count: int) -> list[list[int]]:
+    """Return about `count` anchor prompts as token ids; those that leave no room for a completion are left out.
+
+    They come from `anchors.file` first. The rest come from the model's own `anchors.jsonl`, or else from the built-in
+    ones. Where `anchors.count` is 0, those of the file come on top. Raises BadData for a file that is no such file, and
+    BadSetting where no prompt leaves room for a completion.
+    """
+    prompts = _prompts(resident, count)
+    if not prompts:
+        most, context = resident.settings.gate.max_tokens, resident.context_length
+        reason = f"gate.max_tokens {most} leaves no prompt room in the model's context of {context} tokens"
+        raise BadSetting(f"{reason}; lower it")
+    return prompts
+
+
 def _prompts(resident: Resident, count: int) -> list[list[int]]:
-    """Return the prompts as token ids; those that leave no room for a completion are left out."""
     settings = resident.settings
 
     def rendered(prompts: Iterable[tuple[Messages, dict[str, Any]]]) -> list[list[int]]:
@@ -149,24 +133,3 @@ def stacked(anchors: Sequence[Anchor], device: torch.device) -> TopLogps:
     """Return the reference distributions of all tokens of these anchors, in order."""
     columns = zip(*(anchor.top for anchor in anchors), strict=True)
     return TopLogps(*(torch.cat(list(column)).to(device) for column in columns))
-
-
-def _write(path: Path, anchors: Sequence[Anchor]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    everything = stacked(anchors, torch.device("cpu"))
-    completions = json.dumps([[anchor.prompt_ids, anchor.completion_ids] for anchor in anchors])
-    tensors = {"ids": everything.ids.to(torch.int32), "logps": everything.logps, "rest": everything.rest}
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, {ON_DISK: completions})
-    unfinished.replace(path)
-
-
-def _read(path: Path) -> list[Anchor]:
-    with safe_open(path, "pt") as file:
-        completions = json.loads(file.metadata()[ON_DISK])
-        lengths = [len(completion) for _, completion in completions]
-        ids, logps, rest = (file.get_tensor(name).split(lengths) for name in ("ids", "logps", "rest"))
-    return [
-        Anchor(tuple(prompt), tuple(completion), TopLogps(ids[index].long(), logps[index], rest[index]))
-        for index, (prompt, completion) in enumerate(completions)
-    ]

@@ -80,7 +80,7 @@ class RunnerSampler:
         is_new = source.digest != self._digest
         runner = self._runner_with(source)
         self._calls += 1
-        generated = generate_all(runner, prompts, settings, LIMIT_S, prefix=f"rollouts-{self._calls}")
+        generated = generate_all(runner, prompts, settings, LIMIT_S, f"rollouts-{self._calls}", self._resident.check)
         rollouts = [
             Rollout(tuple(prompt), tuple(ids), tuple(logps), finish == "stop")
             for prompt, (ids, logps, finish) in zip(prompts, generated, strict=True)

@@ -22,6 +22,9 @@ class SampledModel(Protocol):
     is_base: bool
     origin: tuple[str, Path | None]
 
+    def check(self) -> None:
+        """Raise what ends the work under way, such as a stop."""
+
     def weights_digest(self) -> str:
         """Return the sha256 of the trainable weights as they are now."""
 

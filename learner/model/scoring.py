@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from policy.logprobs import least_fill_for, response_logps, score_rows
+from policy.head_logps import Value
+from policy.logprobs import least_fill_for, response_logps, score_rows, token_values
 from policy.row_layout import Row, length_buckets
 
 Ids = Sequence[int]
@@ -66,6 +67,11 @@ def completion_logits(model: torch.nn.Module, completions: Sequence[tuple[Ids, I
     return logits
 
 
+def completion_values(model: torch.nn.Module, completions: Sequence[tuple[Ids, Ids]], value: Value) -> Tensor:
+    """Return a value (M,) of the logits that each completion token was drawn from, as `token_values` does."""
+    return token_values(model, [row_of(prompt, ids) for prompt, ids in completions], value)
+
+
 def hidden_states(model: torch.nn.Module, completions: Sequence[tuple[Ids, Ids]]) -> Tensor:
     """Return the last layer's hidden states (N, T, d) of prompt + completion, right-padded, in one forward pass."""
     device = next(model.parameters()).device
@@ -111,6 +117,7 @@ __all__ = [
     "completion_logits",
     "completion_logps",
     "completion_sums",
+    "completion_values",
     "hidden_states",
     "least_fill_for",
     "length_buckets",

@@ -11,13 +11,15 @@ from learner.model.features import completion_features
 from learner.model.resident import Resident
 from learner.reward_model.label_losses import Labels, completions_of
 from learner.reward_model.model import RewardModel
-
-EQUAL_LENGTH = 0.1  # completions of a pair are of equal length within this share of the better one's tokens
+from learner.reward_model.prequential import is_of_equal_length
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How good a reward model is on held-out feedback; NaN where there is nothing to measure by."""
+    """How good a reward model is on held-out feedback; NaN where there is nothing to measure by.
+
+    `equal_length_accuracy` is that of the score without its length part, on pairs of equal length.
+    """
 
     pairs: int
     pair_accuracy: float
@@ -33,12 +35,16 @@ def calibration_of(model: RewardModel, resident: Resident, examples: Sequence[Ex
 
     `budget` is the most tokens of one forward pass.
     """
-    scores = model.scores(completion_features(resident, completions_of(examples), budget)).mean(0)  # (R,)
+    features = completion_features(resident, completions_of(examples), budget)
+    scores = model.scores(features).mean(0)  # (R,)
+    equal_length = model.equal_length_scores(features).mean(0)
     labels = Labels.of(examples)
     leads = [float(scores[pair.good] - scores[pair.bad]) for pair in labels.pairs]
     correct = [lead > 0 for lead in leads]
     equal = [
-        lead > 0 for lead, pair in zip(leads, labels.pairs, strict=True) if _is_of_equal_length(examples[pair.example])
+        bool(equal_length[pair.good] > equal_length[pair.bad])
+        for pair in labels.pairs
+        if is_of_equal_length(examples[pair.example])
     ]
     ups = torch.tensor([thumb.up for thumb in labels.thumbs], dtype=torch.bool)
     thumb_scores = scores[torch.tensor([thumb.completion for thumb in labels.thumbs], dtype=torch.long)]
@@ -52,11 +58,6 @@ def calibration_of(model: RewardModel, resident: Resident, examples: Sequence[Ex
         thumb_auc=area_under_curve(thumb_scores, ups),
         calibration_error=expected_calibration_error(confidence, torch.tensor(correct, dtype=torch.bool)),
     )
-
-
-def _is_of_equal_length(example: Example) -> bool:
-    good, bad = example.completions
-    return abs(len(good.ids) - len(bad.ids)) <= EQUAL_LENGTH * len(good.ids)
 
 
 def _share(hits: Sequence[bool]) -> float:

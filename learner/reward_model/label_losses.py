@@ -68,25 +68,41 @@ class Labels:
             raters=raters,
         )
 
-    def losses(self, scores: Tensor, biases: Tensor) -> Tensor:
-        """Return (E, N) losses by head and example.
+    def directions(self, rows: Tensor) -> Tensor:
+        """Return (N, D) by example, of (R, D) rows: the better row less the worse one of a pair, a thumb's own row.
 
-        `scores` is (E, R) by head and row. `biases` is (K,): each rater's threshold for a thumb up.
+        A linear head's lead of a pair, or its score of a thumb's completion, is its product with these.
         """
-        result = scores.new_zeros(scores.size(0), len(self.example_weights))
+        result = rows.new_zeros(len(self.example_weights), rows.size(1))
         if self.pairs:
             which, good, bad = (torch.tensor(column) for column in zip(*self.pairs, strict=True))
+            result[which] = rows[good] - rows[bad]
+        if self.thumbs:
+            which, row, _, _ = (torch.tensor(column) for column in zip(*self.thumbs, strict=True))
+            result[which] = rows[row]
+        return result
+
+    def losses(self, leads: Tensor, biases: Tensor) -> Tensor:
+        """Return (E, N) losses by head and example.
+
+        `leads` is (E, N): a head's products with `directions`. `biases` is (E, K): each rater's threshold for a thumb
+        up.
+        """
+        result = leads.new_zeros(leads.shape)
+        if self.pairs:
+            which = torch.tensor([pair.example for pair in self.pairs])
+            ahead = leads[:, which]
             values, _ = bradley_terry_loss(
-                scores[:, good],
-                scores[:, bad],
-                margin=self.margins,
-                flip_rate=self.flip_rates[which],
+                ahead,
+                torch.zeros_like(ahead),
+                margin=self.margins.to(leads),
+                flip_rate=self.flip_rates[which].to(leads),
                 is_tie=self.is_tie,
             )
             result = result.index_add(1, which, values)
         if self.thumbs:
-            which, row, up, rater = (torch.tensor(column) for column in zip(*self.thumbs, strict=True))
-            values, _ = thumb_loss(scores[:, row], up, biases[rater], flip_rate=self.flip_rates[which])
+            which, _, up, rater = (torch.tensor(column) for column in zip(*self.thumbs, strict=True))
+            values, _ = thumb_loss(leads[:, which], up, biases[:, rater], flip_rate=self.flip_rates[which].to(leads))
             result = result.index_add(1, which, values)
         return result
 

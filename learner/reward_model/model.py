@@ -5,6 +5,8 @@ so the model does not drift with the policy that it scores.
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,66 +18,102 @@ from torch import Tensor
 from learner.algorithms.reward import RewardHeads, lower_confidence_bound
 from learner.algorithms.statistics import MovingStatistics
 from learner.errors import NothingToLearn
+from learner.reward_model.frame import Frame
+from learner.reward_model.prequential import Predictions
+from policy.errors import VersionCorrupt
+from policy.reward_folders import DETAILS, Origin, reward_folder, reward_numbers
 from policy.versions import Fingerprint, read_version, write_version
 
-FORMAT = 1
-TENSORS = ("weight", "initial", "centre", "scale")  # names on disk
-
-
-def next_reward_folder(data: Path) -> Path:
-    """Return where the next reward model goes. Reward models have numbers of their own, apart from versions."""
-    numbers = [int(path.name) for path in (data / "rewards").glob("[0-9]*")]
-    return data / "rewards" / f"{max(numbers, default=0) + 1:06d}"
+FORMAT = 2
+TENSORS = ("weight", "initial", "deviation", "center", "scale", "frame_slope", "slope")  # names on disk
 
 
 def newest_reward_folder(data: Path) -> Path:
     """Return the folder of the newest reward model. Raises NothingToLearn where there is none."""
-    found = sorted(path for path in (data / "rewards").glob("[0-9]*") if (path / "manifest.json").exists())
-    if not found:
+    numbers = reward_numbers(data)
+    if not numbers:
         raise NothingToLearn(f"there is no reward model in {data / 'rewards'}; make one with `attune reward train`")
-    return found[-1]
+    return reward_folder(data, numbers[-1])
 
 
 class RewardModel:
-    """Heads on features of `completion_features`, centered and scaled.
+    """Heads on the coordinates that `frame` gives features of `completion_features`.
 
-    `center` and `scale` are (D,). `statistics` are of the heads' mean on the training completions. `base_digest` names
-    the base model that the features come from.
+    `slope` (D - 1,) is how the other coordinates change with the length. `lengths` is the range of rated lengths, as a
+    coordinate. `statistics` are of all heads' scores of the rated completions. `biases` are raters' thresholds for a
+    thumb up. `base_digest` names the base model that the features come from, and `seed` drew the heads.
+    `predictions` is the record of what was predicted before it was learned. `upto_seq` is how far: the seq of the last
+    feedback that it has seen; 0 for a model of a file.
     """
 
     def __init__(
-        self, heads: RewardHeads, center: Tensor, scale: Tensor, statistics: MovingStatistics, base_digest: str
+        self,
+        heads: RewardHeads,
+        frame: Frame,
+        *,
+        slope: Tensor,
+        lengths: tuple[float, float],
+        statistics: MovingStatistics,
+        biases: Mapping[str, float],
+        base_digest: str,
+        seed: int,
     ) -> None:
-        self.heads = heads
-        self.center, self.scale = center, scale
-        self.statistics = statistics
-        self.base_digest = base_digest
-
-    def scores(self, features: Tensor) -> Tensor:
-        """Return (E, N) scores of (N, D) features. Only differences between scores mean anything."""
-        return self.heads((features.to(self.center) - self.center) / self.scale)
+        self.heads, self.frame, self.slope, self.lengths = heads, frame, slope, lengths
+        self.statistics, self.biases = statistics, dict(biases)
+        self.base_digest, self.seed = base_digest, seed
+        self.predictions = Predictions()
+        self.upto_seq = self.num_labels = 0
+        self.feedback_ids: tuple[str, ...] = ()
+        """The feedback that it learned from; not on disk."""
 
     @torch.no_grad()
+    def scores(self, features: Tensor) -> Tensor:
+        """Return (E, N) scores of (N, D) features. Only differences between scores mean anything.
+
+        Length counts as people rated it, within the range of lengths that they rated: what is longer or shorter than
+        any of them earns no more.
+        """
+        rows = self.frame.rows(features)
+        rows[:, -1] = rows[:, -1].clamp(*self.lengths)
+        scores: Tensor = self.heads(rows)
+        return scores
+
+    @torch.no_grad()
+    def equal_length_scores(self, features: Tensor) -> Tensor:
+        """Return (E, N) scores without their length part: as if all completions were equally long.
+
+        What the other coordinates only show of the length (`slope`) is taken out too.
+        """
+        rows = self.frame.rows(features)
+        return self.heads.weight[:, :-1] @ (rows[:, :-1] - rows[:, -1:] * self.slope).T
+
     def rewards(self, features: Tensor, *, pessimism: float, limit: float = 5.0) -> Tensor:
         """Return (N,) rewards to train a policy on: a lower confidence bound, clipped to +-`limit`.
 
-        The unit is the standard deviation of the scores of the training completions.
+        The unit is the standard deviation of all heads' scores of the rated completions.
         """
         return lower_confidence_bound(self.scores(features), self.statistics, pessimism=pessimism, limit=limit)
 
-    def write(self, folder: Path, seed: int, settings: dict[str, Any], *, base_model: str, upto_seq: int) -> str:
-        """Write a version folder of kind `reward`, numbered by its name. Return its digest.
-
-        `upto_seq` is the seq of the last feedback that it may have learned from: erasing a person asks for it.
-        """
+    def write(self, folder: Path, settings: dict[str, Any], *, base_model: str, origin: Origin = "learner") -> str:
+        """Write a version folder of kind `reward`, numbered by its name. Return its digest."""
 
         def save(to: Path) -> None:
-            values = (self.heads.weight.detach(), self.heads.initial, self.center, self.scale)
+            heads, frame = self.heads, self.frame
+            of_heads = (heads.weight.detach(), heads.initial, heads.deviation)
+            values = (*of_heads, frame.center, frame.scale, frame.slope, self.slope)
             tensors = {name: value.cpu().contiguous() for name, value in zip(TENSORS, values, strict=True)}
             save_file(tensors, to / "heads.safetensors")
-            (to / "reward.json").write_text(
-                json.dumps({"format": FORMAT, "moments": list(self.statistics), "upto_seq": upto_seq}) + "\n"
-            )
+            details = {
+                "format": FORMAT,
+                "origin": origin,
+                "lengths": self.lengths,
+                "statistics": list(self.statistics),
+                "thresholds": self.biases,
+                "labels": self.num_labels,
+                "upto_seq": self.upto_seq,
+                "predictions": asdict(self.predictions),
+            }
+            (to / DETAILS).write_text(json.dumps(details) + "\n")
 
         return write_version(
             folder,
@@ -85,20 +123,36 @@ class RewardModel:
             base_digest=self.base_digest,
             save=save,
             fingerprint=Fingerprint([], [], []),
-            seed=seed,
+            seed=self.seed,
             settings=settings,
             kind="reward",
         ).digest
 
     @classmethod
     def read(cls, folder: Path) -> "RewardModel":
-        """Read what `write` wrote. Raises VersionCorrupt."""
+        """Read what `write` wrote. Raises VersionCorrupt, also for a format that this release does not read."""
         manifest = read_version(folder)
+        details = json.loads((folder / DETAILS).read_text())
+        if details.get("format") != FORMAT:
+            other = f"the reward model in {folder} is of another release"
+            raise VersionCorrupt(f"{other}; train one with `attune reward train`")
         with safe_open(folder / "heads.safetensors", "pt") as file:
-            weight, initial, center, scale = (file.get_tensor(name) for name in TENSORS)
-        heads = RewardHeads(weight.size(1), weight.size(0))
+            weight, initial, deviation, center, scale, frame_slope, slope = (file.get_tensor(name) for name in TENSORS)
+        heads = RewardHeads(deviation, weight.size(0))
         with torch.no_grad():
             heads.weight.copy_(weight)
             heads.initial.copy_(initial)
-        statistics = MovingStatistics(*json.loads((folder / "reward.json").read_text())["moments"])
-        return cls(heads, center, scale, statistics, manifest.base_digest)
+        low, high = details["lengths"]
+        model = cls(
+            heads,
+            Frame(center, scale, frame_slope),
+            slope=slope,
+            lengths=(low, high),
+            statistics=MovingStatistics(*details["statistics"]),
+            biases=details["thresholds"],
+            base_digest=manifest.base_digest,
+            seed=manifest.seed,
+        )
+        model.predictions = Predictions(**details["predictions"])
+        model.num_labels, model.upto_seq = details["labels"], details["upto_seq"]
+        return model

@@ -11,13 +11,15 @@ from learner.data.material import FeedbackRange, Material, material_of
 from learner.data.plan import without_holdout
 from learner.data.weighting import FLIP_RATE, Scales, with_example_weights
 from learner.errors import BadData
+from learner.model.feature_cache import FeatureCache
 from learner.model.features import completion_features
 from learner.model.resident import Resident
 from learner.reward_model.calibration import Calibration, calibration_of
-from learner.reward_model.model import RewardModel, newest_reward_folder, next_reward_folder
+from learner.reward_model.model import RewardModel, newest_reward_folder
 from learner.reward_model.training import trained_reward_model
 from learner.reward_model.trust import TrustEstimator, trust_in_force
 from learner.settings import LearnerSettings
+from policy.reward_folders import Origin, next_reward_folder
 from store.database import open_store
 
 HOLDOUT = 0.2
@@ -31,7 +33,8 @@ def train_reward_model(settings: LearnerSettings, file: Path | None) -> dict[str
     """
     resident = Resident(settings)
     material = _material(resident, settings, file)
-    estimates = TrustEstimator(resident, settings.trust, settings.token_budget).trust(material.new)
+    features = FeatureCache(resident, settings.data / "cache")
+    estimates = TrustEstimator(features, settings.trust).trust(material.new)
     trust = trust_in_force(material.new, estimates, material.trust, settings.trust)
     kept, held_out = without_holdout(material.new, HOLDOUT, settings.seed)
     tied = material.ties if kept else ()  # ties alone do not separate good from bad
@@ -42,10 +45,12 @@ def train_reward_model(settings: LearnerSettings, file: Path | None) -> dict[str
         resident, [*kept, *ties], settings.reward_model, seed=settings.seed, token_budget=settings.token_budget
     )
     metrics["reward/ties"] = float(len(ties))
+    if file is None:
+        model.upto_seq = max(example.seq for example in (*material.new, *ties))
     folder = next_reward_folder(settings.data)
     recorded = settings.model_dump(mode="json", exclude={"data"})
-    upto_seq = max((example.seq for example in (*material.new, *material.ties)), default=0) if file is None else 0
-    digest = model.write(folder, settings.seed, recorded, base_model=settings.model, upto_seq=upto_seq)
+    origin: Origin = "store" if file is None else "file"
+    digest = model.write(folder, recorded, base_model=settings.model, origin=origin)
     measured = _plain(calibration_of(model, resident, held_out, settings.token_budget)) if held_out else None
     return {"folder": str(folder), "digest": digest, **metrics, "held_out": measured}
 
@@ -112,6 +117,7 @@ def _material(resident: Resident, settings: LearnerSettings, file: Path | None) 
             render,
             max_tokens=resident.context_length,
             vocab_size=resident.vocab_size,
+            thoughts=resident.thoughts,
         )
     finally:
         db.close()

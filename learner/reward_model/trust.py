@@ -1,14 +1,9 @@
 """Trust in raters, as an update uses it: estimated from the newest feedback, or the last estimate on record."""
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
-
-import torch
-from torch import Tensor
 
 from learner.data.examples import Example
-from learner.model.features import completion_features
-from learner.model.resident import Resident
+from learner.model.feature_cache import FeatureCache
 from learner.reward_model.agreement import trust_of_raters
 from learner.reward_model.scorer import RaterLabel
 from learner.settings import TrustSettings
@@ -17,16 +12,13 @@ TRUST_PRIOR = 0.8  # chance that a rater of whom little is known is right
 TRUST_STRENGTH = 9.0  # how many feedback rows that chance is worth
 MIN_RATERS = 3  # between two who disagree, nothing decides
 GOLD = 0.95  # chance that a gold rater is right
-Ids = tuple[int, ...]
 
 
 class TrustEstimator:
-    """Estimates trust in raters. It keeps features by content, since most completions return with every update."""
+    """Estimates trust in raters, on the reward model's features."""
 
-    def __init__(self, resident: Resident, settings: TrustSettings, token_budget: int) -> None:
-        """`token_budget` is the most tokens of one forward pass."""
-        self._resident, self._settings, self._token_budget = resident, settings, token_budget
-        self._known: dict[str, Tensor] = {}
+    def __init__(self, features: FeatureCache, settings: TrustSettings) -> None:
+        self._features, self._settings = features, settings
 
     def trust(self, examples: Sequence[Example]) -> dict[str, float]:
         """Return each rater's chance in (0, 1) to be right, from the newest `trust.feedback` of these examples.
@@ -51,23 +43,12 @@ class TrustEstimator:
             for example in newest
         ]
         return trust_of_raters(
-            self._features(completions),
+            self._features.features(completions),
             labels,
             pinned=gold_trust(self._settings),
             prior_mean=TRUST_PRIOR,
             prior_strength=TRUST_STRENGTH,
         )
-
-    def _features(self, completions: Sequence[tuple[Ids, Ids]]) -> Tensor:
-        """Return (R, D): the reward model's features, and the completion's log length."""
-        keys = [sha256(repr(completion).encode()).hexdigest() for completion in completions]
-        new = [row for row, key in enumerate(keys) if key not in self._known]
-        computed = completion_features(self._resident, [completions[row] for row in new], self._token_budget)
-        for row, values in zip(new, computed, strict=True):
-            length = torch.tensor([float(len(completions[row][1]))])
-            self._known[keys[row]] = torch.cat([values, length.log1p()])
-        self._known = {key: self._known[key] for key in keys}  # bounds the memory: the others are forgotten
-        return torch.stack([self._known[key] for key in keys])
 
 
 def gold_trust(settings: TrustSettings) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """The interface of all runners and its values. No torch: the service imports this."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from policy.watchdog import HANG_S, STEP_S
 
+CHECK_S = 0.1  # seconds between two calls of what may end a wait
 Finish = Literal["", "stop", "length", "cancelled", "error"]
 # For each token of a completion the likeliest tokens at its index, best first: (id, log-probability in nats).
 Alternatives = list[list[tuple[int, float]]]
@@ -17,7 +19,10 @@ Alternatives = list[list[tuple[int, float]]]
 class SamplingSettings:
     """How one generation is sampled. `temperature` 0 is greedy, `top_k` 0 is off; `end_ids` end the generation.
 
-    The order is that of the engines: penalties, temperature, top-k, top-p. The same seed gives the same completion.
+    The order is that of the engines: penalties, temperature, top-k, top-p, min-p. Repetition is penalized first, as in
+    transformers: positive logits of tokens in prompt or completion are divided by `repetition_penalty`, others
+    multiplied. `min_p` keeps tokens with that share of the likeliest one's probability. The same seed gives the same
+    completion.
     """
 
     temperature: float = 1.0
@@ -27,6 +32,8 @@ class SamplingSettings:
     seed: int = 0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    min_p: float = 0.0
     end_ids: tuple[int, ...] = ()
 
 
@@ -82,7 +89,8 @@ class GenerationRequest:
 class RunnerOptions:
     """How runners are built.
 
-    `precision` is float32 or bfloat16; `quantize` none, q8_0, q4_0 or q4_k; `kv_gib` the memory for keys and values.
+    `precision` is float32 or bfloat16; `quantize` none, q8_0, q4_0, q4_k or file (the weights of the
+    GGUF file that the model came from); `kv_gib` the memory for keys and values.
     With `threads` 0 the engine chooses. `max_batch` bounds the generations at once. `kinds` are the engines to try,
     best first; without any, those of the device. Without `keep_prompts` no number depends on earlier requests. A
     process without a sign of life for `hang_s` seconds, or in one step for `step_s`, is killed.
@@ -161,10 +169,12 @@ def generate_all(
     settings: Sequence[SamplingSettings],
     timeout_s: float = 300.0,
     prefix: str = "all",
+    check: Callable[[], None] = lambda: None,
 ) -> list[tuple[list[int], list[float], Finish]]:
     """Generate one completion for each prompt, all at once; return (ids, logps, finish) in the order of the prompts.
 
-    Raises TimeoutError, or RuntimeError with the runner's message when a generation failed.
+    `check` is called several times a second meanwhile; what it raises cancels all. Raises TimeoutError, or RuntimeError
+    with the runner's message when a generation failed.
     """
     generations = [_Generation() for _ in prompts]
     left, done = [len(prompts)], threading.Event()
@@ -186,10 +196,16 @@ def generate_all(
 
     pairs = enumerate(zip(prompts, settings, strict=True))
     runner.submit_all([GenerationRequest(f"{prefix}-{at}", *pair, receiver(at)) for at, pair in pairs])
-    if prompts and not done.wait(timeout_s):
+    deadline = time.monotonic() + timeout_s
+    try:
+        while prompts and not done.wait(min(CHECK_S, timeout_s)):
+            check()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{left[0]} of {len(prompts)} completions were not finished after {timeout_s} s")
+    except BaseException:
         for index in range(len(prompts)):
             runner.cancel(f"{prefix}-{index}")
-        raise TimeoutError(f"{left[0]} of {len(prompts)} completions were not finished after {timeout_s} s")
+        raise
     failed = next((generation for generation in generations if generation.finish == "error"), None)
     if failed is not None:
         raise RuntimeError(f"the runner failed: {failed.error}")

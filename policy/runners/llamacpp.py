@@ -14,12 +14,14 @@ import numpy as np
 from policy.array_sampler import likeliest, token_logps
 from policy.errors import UnsupportedModel
 from policy.gguf_files import adapter_gguf, base_gguf, merged_gguf
+from policy.gguf_folder import gguf_of
 from policy.gguf_shapes import context_of, head_size, reasons_against_gguf
 from policy.memory import is_small
 from policy.model import read_config, resolve_model
 from policy.runners.base import Alternatives, RunnerOptions, SamplingSettings, TokenDelta, VersionSource
 from policy.runners.llamacpp_library import F16, F32, Llama, Shape, Weights, library
 from policy.runners.llamacpp_schedule import ROWS, Generation, Schedule
+from policy.runners.thread_choice import ThreadChoice
 from policy.weights import Array
 
 OUTPUTS = 64  # tokens whose logits are held at once for scores
@@ -39,19 +41,19 @@ class LlamaCppEngine:
 
     def __init__(self, source: VersionSource, options: RunnerOptions) -> None:
         """Load a version. Raises UnsupportedModel for an unknown architecture, ImportError without the package."""
-        threads = _threads(options)
-        _set_openmp(threads)
+        most = options.threads or _cpus()
+        _set_openmp(most)
+        self._threads = ThreadChoice(most, is_fixed=bool(options.threads))
         library()
         folder = source.full or resolve_model(source.base)
         config = read_config(folder)
         if reasons := reasons_against_gguf(config):
             raise UnsupportedModel(f"llama.cpp cannot load this model: {'; '.join(reasons)}")
         self.context_length = context_of(config)
-        dtype = options.quantize if options.quantize != "none" else "f32" if is_small(folder, options) else "f16"
-        self._dtype = dtype
-        self._weights = Weights(*_files(source, folder, dtype))
+        self._options = options
+        self._weights = Weights(*_files(source, folder, options))
         self.vocabulary = self._weights.vocabulary
-        self._shapes = _shapes(config, options, threads, F32 if options.precision == "float32" else F16)
+        self._shapes = _shapes(config, options, F32 if options.precision == "float32" else F16)
         self._llamas: list[Llama] = []
         self._schedules: list[Schedule] = []
         self._schedule(0)
@@ -121,7 +123,7 @@ class LlamaCppEngine:
 
         Returns False for other weights. Raises UnsupportedModel.
         """
-        weights, adapter = _files(source, source.full or resolve_model(source.base), self._dtype)
+        weights, adapter = _files(source, source.full or resolve_model(source.base), self._options)
         if weights != self._weights.files[0]:
             return False
         if adapter != self._weights.files[1]:
@@ -143,7 +145,7 @@ class LlamaCppEngine:
     def _schedule(self, index: int) -> Schedule:
         """Return the schedule of a shape; the memory for long generations is made when one comes."""
         while len(self._schedules) <= index:
-            self._llamas.append(Llama(self._weights, self._shapes[len(self._llamas)]))
+            self._llamas.append(Llama(self._weights, self._shapes[len(self._llamas)], self._threads))
             self._schedules.append(Schedule(self._llamas[-1]))
         return self._schedules[index]
 
@@ -164,18 +166,32 @@ class LlamaCppEngine:
                 yield rows
 
 
-def _files(source: VersionSource, folder: Path, dtype: str) -> tuple[Path, Path | None]:
+def _files(source: VersionSource, folder: Path, options: RunnerOptions) -> tuple[Path, Path | None]:
     """Return the GGUF files of a version: base weights and adapter, or merged weights and None."""
+    dtype = options.quantize if options.quantize != "none" else "f32" if is_small(folder, options) else "f16"
+    if dtype == "file" and source.full is None:
+        base, dtype = _own_file(folder), "f16"  # merged weights are in no file that somebody brought
+    else:
+        dtype = "f16" if dtype == "file" else dtype
+        base = base_gguf(folder, source.cache if source.full is None else source.made, dtype)
     if source.adapter is None or source.full is not None:
-        return base_gguf(folder, source.cache if source.full is None else source.made, dtype), None
+        return base, None
     try:
-        adapter = adapter_gguf(folder, source.adapter, source.made, source.digest)
+        return base, adapter_gguf(folder, source.adapter, source.made, source.digest)
     except UnsupportedModel:  # it changes what llama.cpp does not adapt, such as an output layer that is the embeddings
         return merged_gguf(folder, source.adapter, source.made, source.digest, dtype), None
-    return base_gguf(folder, source.cache, dtype), adapter
 
 
-def _shapes(config: dict[str, Any], options: RunnerOptions, threads: int, kind: int) -> list[Shape]:
+def _own_file(folder: Path) -> Path:
+    """Return the GGUF file that the model came from. Raises UnsupportedModel where there is none."""
+    path = gguf_of(folder)
+    if path is None:
+        lead = f"engine.quantize is file, but the model in {folder} came from no GGUF file, or that is gone"
+        raise UnsupportedModel(f"{lead}; name the file with --model, or choose q8_0")
+    return path
+
+
+def _shapes(config: dict[str, Any], options: RunnerOptions, kind: int) -> list[Shape]:
     """Return the memory within `kv_gib`: for short generations, and for long ones unless a context is short."""
     heads = config.get("num_key_value_heads") or config["num_attention_heads"]
     bytes_of_token = 2 * config["num_hidden_layers"] * heads * head_size(config) * (4 if kind == F32 else 2)
@@ -183,7 +199,7 @@ def _shapes(config: dict[str, Any], options: RunnerOptions, threads: int, kind: 
     context, number = _padded(context_of(config)), min(options.max_batch, MOST)
 
     def shape(cells: int, sequences: int, kind: int, *, is_shared: bool = False) -> Shape:
-        return Shape(cells, sequences, ROWS + sequences, max(OUTPUTS, sequences), threads, is_shared, kind)
+        return Shape(cells, sequences, ROWS + sequences, max(OUTPUTS, sequences), is_shared, kind)
 
     if context * (number + 1) <= fitting or context <= SHORT:
         number = max(1, min(number, fitting // context - 1))
@@ -199,10 +215,6 @@ def _padded(tokens: int) -> int:
     return -(-tokens // PADDING) * PADDING
 
 
-def _threads(options: RunnerOptions) -> int:
-    return options.threads or _cpus()
-
-
 def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -211,11 +223,8 @@ def _set_openmp(threads: int) -> None:
     """Set how threads wait, before the library is loaded, unless the environment says so.
 
     They meet hundreds of times for each token. Without a limit they spin, which takes the CPU from whoever they wait
-    for: 2 tokens/s were seen instead of 58. As many threads as CPUs get one each, or Linux wakes two on the same.
+    for: 2 tokens/s were seen instead of 58. Without spinning, waking them takes longer than the work. Each stays free
+    to move: a thread that is bound to a busy CPU holds up all others.
     """
-    if threads == 1:
-        return
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+    if threads > 1 and not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = SPINS
-    if threads >= _cpus():
-        os.environ.setdefault("OMP_PROC_BIND", "true")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from policy.errors import RunnerFailed, UnsupportedModel
+from policy.runners.thread_choice import ThreadChoice
 from policy.weights import Array
 
 TESTED = "2026.10.11549"  # the release of xllamacpp with this layout
@@ -124,6 +125,7 @@ _CALLS: dict[str, tuple[Any, list[Any]]] = {
     "llama_memory_seq_rm": (_BOOL, [_POINTER, _INT, _INT, _INT]),
     "llama_memory_seq_cp": (None, [_POINTER, _INT, _INT, _INT, _INT]),
     "llama_decode": (_INT, [_POINTER, Batch]),
+    "llama_set_n_threads": (None, [_POINTER, _INT, _INT]),
     "llama_get_logits": (_POINTER, [_POINTER]),
     "llama_adapter_lora_init": (_POINTER, [_POINTER, ctypes.c_char_p]),
     "llama_adapter_lora_free": (None, [_POINTER]),
@@ -258,7 +260,6 @@ class Shape:
     sequences: int
     rows: int
     outputs: int
-    threads: int
     is_shared: bool
     kind: int = F16
 
@@ -266,7 +267,7 @@ class Shape:
 class Llama:
     """A context: the computation and its memory for keys and values."""
 
-    def __init__(self, weights: Weights, shape: Shape) -> None:
+    def __init__(self, weights: Weights, shape: Shape, threads: ThreadChoice) -> None:
         """Make room. Raises UnsupportedModel with llama.cpp's reason."""
         self._calls, self.shape, self.vocabulary = library(), shape, weights.vocabulary
         self._context = self._calls.llama_init_from_model(weights.model, self._settings(shape))
@@ -274,6 +275,7 @@ class Llama:
             raise UnsupportedModel(f"llama.cpp cannot make room for {shape.cells} tokens: {reason()}")
         self.adapt(weights)
         self._memory = self._calls.llama_get_memory(self._context)
+        self._threads = threads
         rows = shape.rows
         self._tokens, self._positions, self._owners = (np.zeros(rows, np.int32) for _ in range(3))
         self._ones, self._wanted = np.ones(rows, np.int32), np.zeros(rows, np.int8)
@@ -284,7 +286,6 @@ class Llama:
         settings.n_ctx, settings.n_seq_max, settings.kv_unified = shape.cells, shape.sequences, shape.is_shared
         settings.n_batch = settings.n_ubatch = shape.rows
         settings.n_outputs_max = settings.n_outputs_max_per_seq = shape.outputs
-        settings.n_threads = settings.n_threads_batch = shape.threads
         settings.type_k = settings.type_v = shape.kind
         # flash attention passes over cells of others quickly, but rounds to float16
         settings.flash_attn_type = int(shape.is_shared and shape.kind == F16)
@@ -302,7 +303,13 @@ class Llama:
         self._wanted[:count] = table[:, 3]
         data = [part.ctypes.data for part in (self._tokens, self._positions, self._ones, self._pointers, self._wanted)]
         tokens, positions, ones, pointers, wanted = data
-        code = self._calls.llama_decode(self._context, Batch(count, tokens, None, positions, ones, pointers, wanted))
+        whole = Batch(count, tokens, None, positions, ones, pointers, wanted)
+
+        def step(threads: int) -> int:
+            self._calls.llama_set_n_threads(self._context, threads, threads)
+            return int(self._calls.llama_decode(self._context, whole))
+
+        code = self._threads.run(count, step)
         if code:
             raise RunnerFailed(
                 "the memory for keys and values is used up; raise kv_gib" if code == _NO_ROOM else reason()

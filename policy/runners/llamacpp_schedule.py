@@ -180,7 +180,7 @@ class Schedule:
         generation = sequence.generation
         assert generation is not None
         settings, sequence.used = generation.settings, self._steps
-        token, logp = sampled_token(logits, settings, generation.ids)
+        token, logp = sampled_token(logits, settings, generation.ids, generation.prompt)
         if not math.isfinite(logp):
             sequence.generation = None
             return TokenDelta(generation.request_id, finish="error", error="the model's logits are not finite")

@@ -6,8 +6,7 @@ under the version's digest. Matrices stay float16 in memory. What earlier reques
 """
 
 import os
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from policy.errors import UnsupportedModel, first_line
@@ -15,8 +14,8 @@ from policy.model import model_config
 from policy.openvino_ir import MODEL, reasons_against_openvino
 from policy.openvino_versions import discard, ir_of
 from policy.runners.base import Alternatives, Finish, RunnerOptions, SamplingSettings, TokenDelta, VersionSource
+from policy.runners.openvino_forward import Forward
 
-FORWARD = 64  # tokens whose logits are held at once for alternatives
 BEAMS = 2  # times the tokens of a fingerprint: those are the likeliest, and few others are as likely
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 
@@ -41,8 +40,9 @@ class OpenVinoEngine:
         import openvino as ov
         import openvino_genai as genai
 
-        if options.quantize == "q4_k":
-            raise UnsupportedModel("OpenVINO runs no q4_k; set engine.quantize to q4_0, or engine.runner to llamacpp")
+        if options.quantize in ("q4_k", "file"):
+            lead = f"OpenVINO does not run weights of the kind {options.quantize}"
+            raise UnsupportedModel(f"{lead}; set engine.quantize to q4_0, or engine.runner to llamacpp")
         config = model_config(str(source.full or source.base))
         reasons = reasons_against_openvino(config)
         if reasons:
@@ -68,33 +68,35 @@ class OpenVinoEngine:
         }
         if options.threads:
             properties["INFERENCE_NUM_THREADS"] = options.threads
-        self._folder = lambda: ir_of(source, options.quantize)
+        self._folder = lambda: ir_of(source, options)
         self._load = lambda: genai.ContinuousBatchingPipeline(str(self._folder()), scheduler, "CPU", properties)
         try:
             self._pipeline = self._load()
         except RuntimeError:  # perhaps a crash or a full disk damaged the cached files: write them again
-            discard(source, options.quantize)
+            discard(source, options)
             self._pipeline = self._load()
-        self._forward: Any = None
-        self._forward_lock = threading.Lock()
-        self._properties = properties
+        self._compile = lambda: ov.Core().compile_model(str(self._folder() / MODEL), "CPU", properties)
+        self._forward = Forward(self._compile)
         self._handles: dict[str, tuple[Any, frozenset[int]]] = {}
         self._numbers = 0
-        self._digest, self._quantize = source.digest, options.quantize
+        self._digest, self._options = source.digest, options
         self.tokens = 0
 
     @property
     def busy(self) -> bool:
         """Whether there are open generations."""
-        return bool(self._handles)
+        return bool(self.active)
 
     @property
     def active(self) -> int:
         """Number of open generations."""
-        return len(self._handles)
+        return len(self._handles) + self._forward.active
 
     def add(self, request_id: str, prompt_ids: Sequence[int], settings: SamplingSettings) -> None:
         """Open a generation; the caller has checked ids and lengths."""
+        if settings.repetition_penalty != 1.0:
+            self._forward.add(request_id, prompt_ids, settings)
+            return
         config = self._genai.GenerationConfig()
         config.max_new_tokens = settings.max_tokens
         config.logprobs = 1
@@ -112,10 +114,13 @@ class OpenVinoEngine:
                 config.top_k = settings.top_k
         config.presence_penalty = settings.presence_penalty
         config.frequency_penalty = settings.frequency_penalty
+        config.min_p = settings.min_p
         self._handles[request_id] = (self._request(self._pipeline, prompt_ids, config), frozenset(settings.end_ids))
 
     def cancel(self, request_id: str) -> TokenDelta | None:
         """Close a generation; return its last delta, None when it is not open."""
+        if self._forward.cancel(request_id):
+            return TokenDelta(request_id, finish="cancelled")
         handle = self._handles.pop(request_id, None)
         if handle is None:
             return None
@@ -124,8 +129,11 @@ class OpenVinoEngine:
 
     def advance(self) -> list[TokenDelta]:
         """Sample one token for each open generation; return the new deltas."""
+        deltas = self._forward.advance()
+        self.tokens += sum(len(delta.ids) for delta in deltas)
+        if not self._handles:
+            return deltas
         self._pipeline.step()
-        deltas = []
         for request_id, (handle, ends) in list(self._handles.items()):
             if (delta := self._step_of(request_id, handle, ends)) is not None:
                 deltas.append(delta)
@@ -141,11 +149,10 @@ class OpenVinoEngine:
         of earlier requests are used. Those completions are computed by the plain model.
         """
         sequences = list(sequences)
-        found = [[] for _ in sequences] if self.busy else self._echoed(sequences)
+        found = [[] for _ in sequences] if self._handles else self._echoed(sequences)
         for index, (prompt, completion) in enumerate(sequences):
             if len(found[index]) < len(completion):
-                rows = self._plain_logps(prompt, completion)
-                found[index] = [float(row[token]) for row, token in zip(rows, completion, strict=True)]
+                found[index] = self._forward.score(prompt, completion)
         return found
 
     def fingerprint(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
@@ -168,13 +175,7 @@ class OpenVinoEngine:
 
     def alternatives(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], count: int) -> Alternatives:
         """See Runner. Any thread may call it: it uses its own copy of the weights, loaded at the first call."""
-        import numpy as np
-
-        found = []
-        for logps in self._plain_logps(prompt_ids, completion_ids):
-            best = np.argsort(-logps, kind="stable")[:count]
-            found.append([(int(token), float(logps[token])) for token in best])
-        return found
+        return self._forward.alternatives(prompt_ids, completion_ids, count)
 
     def _echoed(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         """Return the log-probabilities of completions that the pipeline echoes: all of them, or none."""
@@ -197,36 +198,14 @@ class OpenVinoEngine:
             found.append(echoed[len(echoed) - len(completion) :] if len(echoed) >= len(completion) else [])
         return found
 
-    def _plain_logps(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> Iterator[Any]:
-        """Yield the log-probabilities (V,) of all tokens at the index of each completion token."""
-        import numpy as np
-
-        with self._forward_lock:
-            if self._forward is None:
-                self._forward = self._ov.Core().compile_model(str(self._folder() / MODEL), "CPU", self._properties)
-            ids, first = [*prompt_ids, *completion_ids][:-1], len(prompt_ids) - 1
-            request = self._forward.create_infer_request()
-            for at in range(0, len(ids), FORWARD):  # its state keeps the keys and values of the tokens before
-                part = np.array([ids[at : at + FORWARD]], dtype=np.int64)
-                end = at + part.shape[1]
-                fed = {
-                    "input_ids": part,
-                    "attention_mask": np.ones((1, end), np.int64),
-                    "position_ids": np.arange(at, end)[None],
-                }
-                logits = request.infer({**fed, "beam_idx": np.zeros(1, np.int32)})["logits"][0, max(0, first - at) :]
-                for row in logits.astype(np.float64):
-                    logps = row - row.max()
-                    yield logps - np.log(np.exp(logps).sum())
-
     def adopt(self, source: VersionSource) -> bool:
         """Take on other weights of the same shape, without open generations; returns True.
 
         Raises as loading does. Then nothing is loaded, and the process is of no more use.
         """
         if source.digest != self._digest:
-            self._folder = lambda: ir_of(source, self._quantize)
-            self._digest, self._pipeline, self._forward = source.digest, None, None
+            self._folder = lambda: ir_of(source, self._options)
+            self._digest, self._pipeline, self._forward = source.digest, None, Forward(self._compile)
             self._pipeline = self._load()
         return True
 

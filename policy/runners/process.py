@@ -41,8 +41,8 @@ SCORED_AT_ONCE = 64
 
 
 def runner_kinds(device: str) -> tuple[str, ...]:
-    """Return the engines to try on a device, best first."""
-    return ("transformers",) if device == "cuda" else ("openvino", "transformers")
+    """Return the engines to try on a device where nobody chose by the model (policy/runners/choice.py)."""
+    return ("transformers",) if device == "cuda" else ("openvino", "llamacpp", "transformers")
 
 
 class WorkerCrashed(RunnerFailed):

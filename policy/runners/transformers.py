@@ -33,6 +33,7 @@ class _Generation:
     """One open generation."""
 
     request_id: str
+    prompt: Sequence[int]
     settings: SamplingSettings
     ids: list[int] = field(default_factory=list)
     logps: list[float] = field(default_factory=list)
@@ -111,7 +112,7 @@ class TransformersEngine:
         self._manager.add_request(
             list(prompt_ids), name, max_new_tokens=settings.max_tokens, streaming=False, eos_token_id=ends
         )
-        self._open[name] = _Generation(request_id, settings)
+        self._open[name] = _Generation(request_id, prompt_ids, settings)
         self._names[request_id] = name
 
     def cancel(self, request_id: str) -> TokenDelta | None:
@@ -240,7 +241,10 @@ class TransformersEngine:
             generation.settings if generation else SamplingSettings(temperature=0.0) for generation in generations
         ]
         tokens, logps = sampled_tokens(
-            scores[0, : len(batch)], settings, [generation.ids if generation else () for generation in generations]
+            scores[0, : len(batch)],
+            settings,
+            [generation.ids if generation else () for generation in generations],
+            [generation.prompt if generation else () for generation in generations],
         )
         for generation, token, logp in zip(generations, tokens, logps, strict=True):
             if generation is not None:

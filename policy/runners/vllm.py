@@ -194,6 +194,8 @@ class VllmRunner:
             "top_k": settings.top_k or -1,
             "presence_penalty": settings.presence_penalty,
             "frequency_penalty": settings.frequency_penalty,
+            "repetition_penalty": settings.repetition_penalty,
+            "min_p": settings.min_p,
             "seed": settings.seed % 2**63,
             "stop_token_ids": list(settings.end_ids),
             "ignore_eos": True,  # only the ids above end a generation, as with other runners

@@ -273,6 +273,7 @@ class Learner(Shown):
     last_run: JsonObject | None
     heartbeat_at: str | None
     seen: int
+    reward_model: JsonObject | None
     detail: JsonObject
 
 

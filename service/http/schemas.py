@@ -25,6 +25,8 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 TopP = Annotated[float, Field(ge=0, le=1)]  # 0 is the likeliest token alone, as OpenAI has it
 Penalty = Annotated[float, Field(ge=-2, le=2)]
+RepetitionPenalty = Annotated[float, Field(gt=0, le=2)]
+MinP = Annotated[float, Field(ge=0, le=1)]
 Stop = Annotated[str, Field(min_length=1, max_length=500)]
 MAX_STOPS = 8
 Metadata = Annotated[
@@ -162,6 +164,9 @@ class SamplingBody(Body):
     seed: Annotated[int, Field(ge=MIN_INTEGER, le=MAX_INTEGER), WHOLE] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
+    # not OpenAI's, as transformers and vLLM have them
+    repetition_penalty: RepetitionPenalty | None = None
+    min_p: MinP | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: Annotated[str, Field(max_length=512)] | None = None
@@ -199,6 +204,8 @@ class SamplingBody(Body):
             seed=self.seed % 2**32 if self.seed is not None else None,
             presence_penalty=self.presence_penalty,
             frequency_penalty=self.frequency_penalty,
+            repetition_penalty=self.repetition_penalty,
+            min_p=self.min_p,
             stop=stop,
         )
 

@@ -17,8 +17,21 @@ from service.http.checked_route import CheckedRoute
 from service.http.dependencies import ChatCaller, FeedbackCaller, IdempotencyKey, service_of
 from service.http.disconnects import unless_reader_leaves
 from service.http.feedback_json import acknowledgement
-from service.http.schemas import REASONS, Body, Count, Message, Name, TemplateArguments
-from service.sampling import Sampling
+from service.http.schemas import (
+    REASONS,
+    Body,
+    Count,
+    Index,
+    Message,
+    MinP,
+    Name,
+    Penalty,
+    RepetitionPenalty,
+    Temperature,
+    TemplateArguments,
+    TopP,
+)
+from service.sampling import PLAIN, Sampling
 from store.comparisons import Comparison, add_comparison, get_comparison
 from store.completions import Completion, add_completions, get_completion
 from store.conversations import ensure_conversation
@@ -37,7 +50,13 @@ class ComparisonBody(Body):
     conversation_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     models: Annotated[list[Name], Field(min_length=2, max_length=2)] | None = None
     max_tokens: Count | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    top_k: Index | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    repetition_penalty: RepetitionPenalty | None = None
+    min_p: MinP | None = None
     chat_template_kwargs: TemplateArguments | None = None
 
 
@@ -53,7 +72,8 @@ class ChoiceBody(Body):
 async def compare(request: Request, body: ComparisonBody, caller: ChatCaller) -> Response:
     """Ask a question: two answers to one prompt, on random sides, without the names of the models."""
     service = service_of(request)
-    sampling = Sampling(temperature=body.temperature, max_tokens=body.max_tokens)  # else as chat samples
+    asked = {name: getattr(body, name) for name in PLAIN}  # the rest as chat samples
+    sampling = Sampling(**asked, max_tokens=body.max_tokens)
     messages = tuple(message.plain() for message in body.messages)
     answer_request = AnswerRequest(
         caller,

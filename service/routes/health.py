@@ -31,11 +31,14 @@ async def ready(request: Request) -> JSONResponse:
     reason = await service.store_check.reason()
     is_ready = service.is_open and service.engine.is_ready and not reason
     router = service.engine.router
+    live = service.engine.slots.get(router.live) if router is not None else None
     state: dict[str, Any] = {
         "status": "ready" if is_ready else "not ready",
         "model": service.model_name,
         "store": not reason,
         "version": router.live if router is not None else None,
+        "runner": live.runner.kind if live is not None else None,
+        "runner_reason": service.model.runner_reason if live is not None else None,
     }
     if reason:
         state["reason"] = reason

@@ -90,6 +90,8 @@ def test_promote_roll_back_and_update(capsys: Capture, fake: FakeService) -> Non
     assert printed(capsys, "rollback", "1") == "version 1 is live\n"
     assert as_json(capsys, "rollback")["version"] == 0
     assert "5 pieces of feedback waiting" in printed(capsys, "update")
+    fake.learner_state, fake.is_obeyed = "preparing", False
+    assert printed(capsys, "update").startswith("the learner is preparing, 16 of 64; 5 pieces")
     assert refused(capsys, "promote", "2") == "attune: Version 2 is rejected and cannot go live.\n"
     assert fake.requests("rollback")[-1].body == {}
 

@@ -25,6 +25,7 @@ VALUES: dict[str, Any] = {
     "compare": "a=http://one",
     "origins": "https://chat.example",
     "reward_model.functions": "module:function",
+    "sampler": "torch",
     "rollout.minibatches": 3,
     "ppo.kl_weight": 0.5,
 }

@@ -52,7 +52,7 @@ def test_the_reward_model_of_an_update_names_its_base_model(
         "rollout.max_tokens": 8,
         "reward_model.min_labels": 4,
     }
-    monkeypatch.setattr("learner.reward_model.training.NUM_STEPS", 5)
+    monkeypatch.setattr("learner.reward_model.training.MAX_STEPS", 5)
     loop = start(algorithm="grpo", **small)
     assert loop.tick()
     assert read_version(world.folder / "rewards" / "000001").base_model == loop.settings.model
@@ -269,7 +269,7 @@ def test_what_a_crash_left_behind_is_done_again_as_it_was_planned(
     world: World, start: Start, make_settings: Callable[..., LearnerSettings]
 ) -> None:
     rows = world.likes_short(16)
-    kept = make_settings(steps=3).model_dump(mode="json", exclude={"data", "model", "device", "nice"})
+    kept = make_settings(steps=3).model_dump(mode="json", exclude={"data", "model", "device", "nice", "threads"})
     left = Run(new_id("run-"), "mixed", "running", kept, 77, 0, 12, 0, rows[11].seq or 0, now())
     with transaction(world.db):
         add_run(world.db, left)
@@ -310,7 +310,7 @@ def test_a_run_whose_settings_are_refused_now_does_not_keep_the_learner_from_its
     world: World, start: Start, make_settings: Callable[..., LearnerSettings]
 ) -> None:
     rows = world.likes_short(16)
-    kept = make_settings().model_dump(mode="json", exclude={"data", "model", "device", "nice"}) | {
+    kept = make_settings().model_dump(mode="json", exclude={"data", "model", "device", "nice", "threads"}) | {
         "rollout": {"minibatches": 99}
     }
     left = Run(new_id("run-"), "mixed", "running", kept, 77, 0, 12, 0, rows[11].seq or 0, now())

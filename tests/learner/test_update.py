@@ -76,6 +76,29 @@ def test_the_same_run_gives_the_same_weights_and_another_seed_others(world: Worl
     assert any(not torch.equal(weight, other[name]) for name, weight in first.items())
 
 
+def test_an_update_of_the_upper_layers_is_the_same_whatever_came_before(
+    world: World, make_settings: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.likes_short(10)
+    settings = make_settings(tune_layers=1)
+    weights = updated(world, settings)[0].weights()
+    resident = Resident(settings)
+    assert resident.lower is not None
+    updater, run = Updater(resident, settings), run_of(settings)
+    for seed in (12, run.seed):
+        updater.update(world.material(resident, run), settings, lambda *_: None, parent=0, seed=seed)
+    again, _ = updated(world, settings)
+    assert all(torch.equal(weight, weights[name]) for name, weight in again.weights().items())
+    for name, weight in resident.weights().items():  # the reference keeps log-probabilities of other passes
+        torch.testing.assert_close(weight, weights[name], rtol=0, atol=1e-5)
+    monkeypatch.setattr("learner.model.resident.begin_at_layer", lambda *_: None)  # all layers in each pass
+    whole, _ = updated(world, settings)
+    assert whole.lower is None
+    for name, weight in whole.weights().items():
+        torch.testing.assert_close(weight, weights[name], rtol=0, atol=1e-4)
+    assert any(not torch.equal(weight, weights[name]) for name, weight in whole.weights().items())
+
+
 def test_the_update_follows_feedback_on_prompts_that_it_never_saw(world: World, make_settings: Build) -> None:
     world.likes_short(24)
     _, result = updated(world, make_settings(steps=20, gate__holdout=0.25, max_kl=20))
@@ -165,13 +188,14 @@ def test_ties_reach_the_reward_model_and_nothing_else(
         "rollout.group_size": 2,
         "rollout.max_tokens": 8,
     }
-    monkeypatch.setattr("learner.reward_model.training.NUM_STEPS", 5)
+    monkeypatch.setattr("learner.reward_model.training.MAX_STEPS", 5)
     _, result = updated(world, make_settings(algorithm="grpo", **small))
     assert result.metrics["reward/ties"] == 3
     assert result.metrics["reward/labels"] == result.metrics["items/trained"] + 3
     assert set(ties) < set(result.feedback_ids)
-    resident = Resident(make_settings())
-    assert world.material(resident, run_of(make_settings())).ties == ()
+    _, direct = updated(world, make_settings())
+    assert direct.metrics["reward/ties"] == 3
+    assert not set(ties) & set(direct.feedback_ids)  # the weights did not learn from the reward model
     assert not [example for example in result.plan.trained if example.prompt_ids == prompt]
 
 
@@ -185,3 +209,18 @@ def test_earlier_examples_are_seen_again(world: World, make_settings: Build) -> 
         world.material(resident, run), settings, lambda *_: None, parent=run.parent, seed=run.seed
     )
     assert (result.metrics["items/new"], result.metrics["items/trained"]) == (10, 20)
+
+
+def test_an_update_that_follows_no_feedback_fits_no_reward_model_unless_it_learns_from_it(
+    world: World, make_settings: Build
+) -> None:
+    world.likes_short(10)
+    for algorithm, is_fitted in (("dpo", False), ("grpo", True)):
+        settings = make_settings(algorithm=algorithm, **FEW)
+        resident, run = Resident(settings), run_of(settings)
+        updater = Updater(resident, settings)
+        updater.follows_feedback = False
+        material = world.material(resident, run)
+        result = updater.update(material, settings, lambda *_: None, parent=run.parent, seed=run.seed)
+        assert (result.rewards is not None) == is_fitted
+        assert ("reward/labels" in result.metrics) == is_fitted

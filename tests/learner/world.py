@@ -99,4 +99,5 @@ class World:
             render,
             max_tokens=resident.context_length,
             vocab_size=resident.vocab_size,
+            thoughts=resident.thoughts,
         )

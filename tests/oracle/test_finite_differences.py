@@ -142,8 +142,8 @@ def test_half_precision_is_computed_in_float32(name: str, dtype: torch.dtype) ->
 
 
 def test_the_prior_s_gradient_is_the_slope() -> None:
-    heads = RewardHeads(3, 2).double()
+    heads = RewardHeads(torch.full((3,), 2.0), 2).double()
     with torch.no_grad():
         heads.weight += 0.5
-    (gradient,) = torch.autograd.grad(heads.prior_loss(4, strength=0.8), heads.weight)
-    torch.testing.assert_close(gradient, torch.full_like(gradient, 0.8 * 0.5 / 4))
+    (gradient,) = torch.autograd.grad(heads.prior_loss(), heads.weight)
+    torch.testing.assert_close(gradient, torch.full_like(gradient, 0.5 / 2.0**2))

@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,8 +16,13 @@ from policy.gguf import write_gguf
 from policy.gguf_conversion import check_whole, generation_config
 from policy.gguf_folder import SOURCE, folder_of_gguf
 from policy.gguf_header import GgufHeader, read_header
-from policy.model import load_model, model_digest, resolve_model
-from tests.models import tiny_model
+from policy.logprobs import score_rows
+from policy.model import load_merged, load_model, model_digest, resolve_model
+from policy.row_layout import Row
+from policy.runners.base import RunnerOptions
+from policy.runners.llamacpp import LlamaCppEngine
+from tests.models import tiny_adapter, tiny_model
+from tests.policy.conftest import source_of
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hello there 12 你好 <|end|>"}]
 
@@ -73,12 +79,45 @@ def test_it_is_read_once_and_again_where_the_cache_was_changed(file: Path, monke
     weights.write_bytes(kept)
 
 
+def test_llama_cpp_maps_the_file_as_it_is_with_adapters_beside_it(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_gguf(whole, None, tmp_path / "mine.gguf", "q8_0", real_tokenizer=True)
+    folder = resolve_model(str(file))
+    adapter = tiny_adapter(folder, tmp_path / "adapter", scale=0.3)
+    options = RunnerOptions(kinds=("llamacpp",), threads=1, quantize="file")
+    ids = list(range(60, 90))
+    for weights, there in ((None, []), (adapter, ["adapter"])):
+        cache = tmp_path / f"cache-{weights is None}"
+        engine = LlamaCppEngine(source_of(folder, cache, adapter=weights), options)
+        seen = engine.score([([1, 4, 5], ids)])[0]
+        engine.close()
+        written = [path.name.partition("-")[0] for path in cache.glob("llamacpp/*")]
+        assert written == there  # no second copy of the weights
+        model = load_merged(str(folder), weights, "cpu")
+        [[learners]] = score_rows(model, [Row([1, 4, 5], [ids])])
+        apart = np.abs(np.array(seen) - learners.numpy())
+        assert 0 < apart.mean() < 0.1  # llama.cpp rounds what flows through weights of 8 bits
+    file.rename(tmp_path / "moved.gguf")
+    with pytest.raises(UnsupportedModel, match="engine.quantize is file, but .* that is gone; name the file"):
+        LlamaCppEngine(source_of(folder, tmp_path / "cache"), options)
+    assert resolve_model(str(tmp_path / "moved.gguf")) == folder
+    LlamaCppEngine(source_of(folder, tmp_path / "cache"), options).close()
+    with pytest.raises(UnsupportedModel, match="came from no GGUF file"):
+        LlamaCppEngine(source_of(whole, tmp_path / "cache"), options)
+
+
 def test_another_file_is_another_model(
     whole: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Path] = []
-    monkeypatch.setattr("policy.gguf_folder._make", lambda path, folder, digest: made.append(folder))
-    other = write_gguf(whole, None, tmp_path / "other.gguf", "q8_0", real_tokenizer=True)
+
+    def make(path: Path, folder: Path, digest: str) -> None:
+        folder.mkdir(parents=True)
+        made.append(folder)
+
+    monkeypatch.setattr("policy.gguf_folder._make", make)
+    other = write_gguf(whole, None, tmp_path / "other.gguf", "q4_0", real_tokenizer=True)
     assert folder_of_gguf(other) == made[0] != folder_of_gguf(file)
 
 

@@ -13,7 +13,7 @@ from policy.runners.base import RunnerOptions
 @pytest.mark.parametrize(
     ("options", "width"),
     [
-        (RunnerOptions(), 16.0),  # OpenVINO has two copies: one generates, one gives alternatives
+        (RunnerOptions(), 8.0),  # OpenVINO has two copies: one generates, one gives alternatives
         (RunnerOptions(precision="bfloat16"), 12.0),
         (RunnerOptions(quantize="q8_0"), 4.0),
         (RunnerOptions(kinds=("transformers",)), 4.0),  # one copy does both

@@ -53,7 +53,8 @@ def test_a_prompt_that_was_seen_is_not_computed_again_and_gives_the_same_numbers
 
 
 def test_a_fingerprint_computes_its_prompt_once(engine: OpenVinoEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = next(engine._plain_logps(LONG, [0]))
+    [alternatives] = engine.alternatives(LONG, [0], engine.vocabulary)
+    row = np.array([logp for _, logp in sorted(alternatives)])
     order = np.argsort(-row, kind="stable")
     requests = []
     monkeypatch.setattr(
@@ -70,7 +71,7 @@ def test_matrices_stay_float16_in_memory(models: Callable[[str], Path], tmp_path
     """A matrix that the compiler expanded is a constant of the compiled model; a compressed one keeps its type."""
     import openvino as ov
 
-    folder = ir_of(source_of(models("llama"), tmp_path), "none")
+    folder = ir_of(source_of(models("llama"), tmp_path), OPTIONS)
     properties = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
     compiled = ov.Core().compile_model(str(folder / MODEL), "CPU", properties).get_runtime_model()
     matrices = [
@@ -88,9 +89,9 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """What is converted from now on, from the model's own files to OpenVINO's."""
     made: list[Path] = []
 
-    def counted(base: Path, adapter: Path | None, out: Path, dtype: str = "f16") -> Path:
+    def counted(base: Path, adapter: Path | None, out: Path, dtype: str, *, compressed: bool) -> Path:
         made.append(out)
-        return write_ir(base, adapter, out, dtype)
+        return write_ir(base, adapter, out, dtype, compressed=compressed)
 
     monkeypatch.setattr("policy.openvino_versions.write_ir", counted)
     return made
@@ -105,13 +106,13 @@ def test_versions_are_written_over_one_converted_base(
     shape: str, models: Callable[[str], Path], tmp_path: Path, conversions: list[Path]
 ) -> None:
     folder, cache = models(shape), tmp_path / "cache"
-    ir_of(version(folder, cache, 0), "none")
+    ir_of(version(folder, cache, 0), OPTIONS)
     for number in (1, 2):
         adapter = tiny_adapter(folder, tmp_path / f"adapter-{number}", seed=number)
-        made = ir_of(version(folder, cache, number, adapter=adapter), "none")
+        made = ir_of(version(folder, cache, number, adapter=adapter), OPTIONS)
         whole = write_ir(folder, adapter, tmp_path / f"whole-{number}")
         assert _constants(made) == _constants(whole)
-        assert ir_of(version(folder, cache, number, adapter=adapter), "none") == made
+        assert ir_of(version(folder, cache, number, adapter=adapter), OPTIONS) == made
     assert len(conversions) == 1
 
 
@@ -129,11 +130,11 @@ def test_what_cannot_be_written_over_is_converted(tmp_path: Path, conversions: l
 
     folder, cache = rounded_model(tmp_path / "model", tie_word_embeddings=True), tmp_path / "cache"
     adapter = tiny_adapter(folder, tmp_path / "adapter", with_head=True)
-    made = ir_of(version(folder, cache, 1, adapter=adapter), "none")
+    made = ir_of(version(folder, cache, 1, adapter=adapter), OPTIONS)
     assert conversions[1:] == [made]
     head = dict(merged_tensors(folder, adapter))["lm_head.weight"].astype(np.float16).tobytes()
     assert head in _constants(made).values()
-    ir_of(version(folder, cache, 2, full=rounded_model(tmp_path / "full", seed=5, tie_word_embeddings=True)), "none")
+    ir_of(version(folder, cache, 2, full=rounded_model(tmp_path / "full", seed=5, tie_word_embeddings=True)), OPTIONS)
     assert len(conversions) == 3
 
 
@@ -142,10 +143,10 @@ def test_a_damaged_model_is_made_again_with_the_base_that_it_was_copied_from(
 ) -> None:
     folder, cache = models("llama"), tmp_path / "cache"
     source = version(folder, cache, 1, adapter=tiny_adapter(folder, tmp_path / "adapter"))
-    ir_of(source, "none")
+    ir_of(source, OPTIONS)
     for path in cache.rglob(BINARY):
         os.truncate(path, 100)
-    discard(source, "none")
+    discard(source, OPTIONS)
     assert not list(cache.rglob(BINARY))
     OpenVinoEngine(source, OPTIONS).close()
     for path in cache.rglob(BINARY):

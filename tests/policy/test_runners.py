@@ -17,7 +17,7 @@ import torch
 
 from policy.errors import PromptTooLong, RunnerFailed, UnsupportedModel
 from policy.runners.base import RunnerOptions, SamplingSettings, TokenDelta, generate_all
-from policy.runners.process import RunnerProcess, WeightsProcess, WorkerProcess
+from policy.runners.process import RunnerProcess, WeightsProcess, WorkerProcess, runner_kinds
 from tests.models import tiny_adapter, tiny_model
 from tests.policy.conftest import plain_model, rounded_model, source_of
 
@@ -95,6 +95,35 @@ def test_greedy_with_penalties_equals_the_plain_sampler(
     for (ids, logps, finish), (ours, our_logps, our_finish) in zip(expected, seen, strict=True):
         assert (ours, our_finish) == (ids, finish)
         assert our_logps == pytest.approx(logps, abs=2e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_repetition_penalty_counts_prompt_and_answer_and_leaves_the_log_probabilities(
+    kind: str, runners: Runners, models: Callable[[str], Path]
+) -> None:
+    from policy.sampler import generate
+
+    model, runner = plain_model(models("llama")), runners(kind)
+    penalties = [1.3, 0.8, 1.05, 1.0] * (len(PROMPTS) // 4)
+    settings = [
+        replace(GREEDY, temperature=[0.0, 0.9][number % 2], seed=number, repetition_penalty=penalty, min_p=0.05)
+        for number, penalty in enumerate(penalties)
+    ]
+    expected = [generate(model, prompt, setting) for prompt, setting in zip(PROMPTS, settings, strict=True)]
+    seen = generate_all(runner, PROMPTS, settings)
+    assert [ids for ids, _, _ in expected[:3]] != [generate(model, prompt, GREEDY)[0] for prompt in PROMPTS[:3]]
+    for setting, (ids, logps, finish), (ours, our_logps, our_finish) in zip(settings, expected, seen, strict=True):
+        if kind == "openvino" and setting.temperature and setting.repetition_penalty == 1.0:
+            continue  # its own random numbers
+        assert (ours, our_finish) == (ids, finish)
+        assert our_logps == pytest.approx(logps, abs=2e-4)
+    ended = Listener()
+    runner.submit("ended", PROMPTS[0], replace(settings[0], max_tokens=400), ended)
+    runner.submit("other", PROMPTS[0], replace(GREEDY, max_tokens=5), other := Listener())
+    assert ended.some.wait(60)
+    runner.cancel("ended")
+    assert ended.wait().finish == "cancelled"
+    assert other.wait().finish == "length"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -507,7 +536,7 @@ def test_an_engine_that_crashes_while_loading_is_skipped(
     with caplog.at_level(logging.WARNING):
         runner = RunnerProcess.load(source_of(models("llama"), tmp_path), RunnerOptions(threads=1))
     try:
-        assert runner.kind == "transformers"
+        assert runner.kind == "llamacpp"
         ended = f"the worker of version 0 ended while loading (status -{int(signal.SIGFPE)})"
         assert f"openvino does not run on this machine: {ended}" in caplog.text
     finally:
@@ -538,7 +567,7 @@ def test_what_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_spare_worker_is_used_and_a_dead_one_replaced(models: Callable[[str], Path], tmp_path: Path) -> None:
-    spare = WorkerProcess(("openvino", "transformers"))
+    spare = WorkerProcess(runner_kinds("cpu"))
     runner = RunnerProcess.load(source_of(models("llama"), tmp_path), RunnerOptions(threads=1), spare=spare)
     assert runner.stats()["pid"] == spare.process.pid
     runner.close()
@@ -562,12 +591,13 @@ def test_one_callers_mistake_does_not_end_the_others(runner: RunnerProcess, capl
 def test_the_cache_keeps_the_versions_used_last(models: Callable[[str], Path], tmp_path: Path) -> None:
     from policy.openvino_versions import KEPT, ir_of
 
-    cache = tmp_path / "cache"
+    cache, adapter = tmp_path / "cache", tiny_adapter(models("llama"), tmp_path / "adapter")
+    source = source_of(models("llama"), cache, adapter=adapter)
     made = []
     for number in range(KEPT + 2):
-        made.append(ir_of(replace(source_of(models("llama"), cache), digest=f"{number:032d}"), "none"))
+        made.append(ir_of(replace(source, digest=f"{number:032d}"), RunnerOptions()))
         os.utime(made[-1], (number, number))
-    ir_of(replace(source_of(models("llama"), cache), digest=f"{KEPT + 1:032d}"), "none")
+    ir_of(replace(source, digest=f"{KEPT + 1:032d}"), RunnerOptions())
     left = sorted(cache.iterdir())
     assert len(left) == KEPT
     assert made[-1] in left
@@ -588,7 +618,7 @@ def test_the_cache_keeps_neither_old_files_nor_what_dead_workers_left(
         (folder / "file").write_text("x")
     for name in (f"{'1' * 32}-f16.gguf", f".{'1' * 32}-q8_0.gguf.{dead.pid}", "anchors-1-2-3.safetensors"):
         (cache / name).write_text("x")
-    made = ir_of(source_of(models("llama"), cache), "none")
+    made = ir_of(source_of(models("llama"), cache), RunnerOptions())
     assert {path.name for path in cache.iterdir()} == {
         made.name,
         half[1].name,

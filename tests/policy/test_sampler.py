@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ SETTINGS = st.builds(
     top_k=st.sampled_from([0, 1, 3, 1000]),
     presence_penalty=st.sampled_from([0.0, 0.7, -1.0]),
     frequency_penalty=st.sampled_from([0.0, 0.4]),
+    repetition_penalty=st.sampled_from([1.0, 1.3, 0.7]),
+    min_p=st.sampled_from([0.0, 0.1, 1.0]),
     seed=st.integers(0, 9),
 )
 
@@ -46,11 +49,18 @@ def chi_square(counts: Counter[Any], expected: dict[Any, float]) -> float:
     return float(torch.special.gammaincc(torch.tensor((len(hoped) - 1) / 2.0), torch.tensor(statistic / 2.0)))
 
 
-def plain_distribution(logits: Sequence[float], setting: SamplingSettings, history: Sequence[int]) -> list[float]:
+def plain_distribution(
+    logits: Sequence[float], setting: SamplingSettings, history: Sequence[int], prompt: Sequence[int]
+) -> list[float]:
     """Return the distribution of the settings, in plain Python."""
+    seen, penalty = {*prompt, *history}, setting.repetition_penalty
+    raw = [
+        score if token not in seen else score * penalty if score < 0 else score / penalty
+        for token, score in enumerate(logits)
+    ]
     scores = [
         score - setting.presence_penalty * (token in history) - setting.frequency_penalty * list(history).count(token)
-        for token, score in enumerate(logits)
+        for token, score in enumerate(raw)
     ]
     if setting.temperature == 0:
         best = max(range(len(scores)), key=lambda token: (scores[token], -token))
@@ -64,16 +74,46 @@ def plain_distribution(logits: Sequence[float], setting: SamplingSettings, histo
             break
         kept.add(token)
         held += weights[token]
+    kept = {token for token in kept if weights[token] >= setting.min_p * weights[order[0]]}
+    held = sum(weights[token] for token in kept)
     return [weights[token] / held if token in kept else 0.0 for token in range(len(scores))]
 
 
-@given(st.lists(st.floats(-8, 8, width=32), min_size=2, max_size=12), SETTINGS, st.lists(st.integers(0, 1), max_size=4))
+TOKENS = st.lists(st.integers(0, 1), max_size=4)
+
+
+@given(st.lists(st.floats(-8, 8, width=32), min_size=2, max_size=12), SETTINGS, TOKENS, TOKENS)
 @settings(max_examples=300, deadline=None)
 def test_the_distribution_is_what_the_settings_mean(
-    logits: list[float], setting: SamplingSettings, history: list[int]
+    logits: list[float], setting: SamplingSettings, history: list[int], prompt: list[int]
 ) -> None:
-    seen = sampled_logps(torch.tensor(logits, dtype=torch.float64), setting, history).exp()
-    assert seen.tolist() == pytest.approx(plain_distribution(logits, setting, history), abs=1e-9)
+    seen = sampled_logps(torch.tensor(logits, dtype=torch.float64), setting, history, prompt).exp()
+    assert seen.tolist() == pytest.approx(plain_distribution(logits, setting, history, prompt), abs=1e-9)
+
+
+@given(
+    SETTINGS, st.lists(st.integers(0, 299), max_size=20), st.lists(st.integers(0, 299), min_size=1), st.integers(0, 99)
+)
+@settings(max_examples=100, deadline=None)
+def test_repetition_penalty_and_min_p_are_those_of_transformers(
+    setting: SamplingSettings, history: list[int], prompt: list[int], seed: int
+) -> None:
+    """Its processors run in the order of its `generate`: repetition, temperature, top-k, top-p, min-p."""
+    from transformers.generation import logits_process as theirs
+
+    ours = replace(setting, temperature=setting.temperature or 0.5, presence_penalty=0.0, frequency_penalty=0.0)
+    processors = theirs.LogitsProcessorList(
+        [
+            theirs.RepetitionPenaltyLogitsProcessor(ours.repetition_penalty),
+            theirs.TemperatureLogitsWarper(ours.temperature),
+            theirs.TopKLogitsWarper(ours.top_k or 300),
+            theirs.TopPLogitsWarper(ours.top_p),
+            theirs.MinPLogitsWarper(ours.min_p),
+        ]
+    )
+    logits = 3.0 * torch.randn(1, 300, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    expected = torch.log_softmax(processors(torch.tensor([[*prompt, *history]]), logits.clone()), -1)[0]
+    assert torch.allclose(sampled_logps(logits[0], ours, history, prompt), expected, atol=1e-9)
 
 
 @given(st.lists(SETTINGS, min_size=1, max_size=5))
@@ -81,12 +121,14 @@ def test_the_distribution_is_what_the_settings_mean(
 def test_a_row_does_not_depend_on_its_neighbors(several: list[SamplingSettings]) -> None:
     logits = torch.randn(len(several), 20, generator=torch.Generator().manual_seed(0))
     histories = [[number] * number for number in range(len(several))]
-    together = sampling_scores(logits, several, histories)
-    tokens, _ = sampled_tokens(logits, several, histories)
-    for row, (setting, history) in enumerate(zip(several, histories, strict=True)):
-        assert torch.equal(together[row], sampling_scores(logits[row : row + 1], [setting], [history])[0])
-        assert tokens[row] == sampled_tokens(logits[row : row + 1], [setting], [history])[0][0]
-        assert math.isfinite(sampled_logps(logits[row], setting, history)[tokens[row]])
+    prompts = [[number, 19 - number] for number in range(len(several))]
+    together = sampling_scores(logits, several, histories, prompts)
+    tokens, _ = sampled_tokens(logits, several, histories, prompts)
+    for row, (setting, history, prompt) in enumerate(zip(several, histories, prompts, strict=True)):
+        alone = logits[row : row + 1], [setting], [history], [prompt]
+        assert torch.equal(together[row], sampling_scores(*alone)[0])
+        assert tokens[row] == sampled_tokens(*alone)[0][0]
+        assert math.isfinite(sampled_logps(logits[row], setting, history, prompt)[tokens[row]])
 
 
 def test_twenty_thousand_samples_fit_the_distribution() -> None:
@@ -144,6 +186,7 @@ OPENVINO = [
     SamplingSettings(temperature=0.8, top_k=4, max_tokens=3, presence_penalty=-0.7, frequency_penalty=0.9),
     SamplingSettings(temperature=0.6, top_p=0.5, max_tokens=2),
     SamplingSettings(temperature=1.3, top_k=6, top_p=0.7, max_tokens=2),
+    SamplingSettings(temperature=1.5, top_k=9, top_p=0.9, min_p=0.3, max_tokens=2),
 ]
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from policy.runners.base import TokenDelta
 from policy.runners.openvino import OpenVinoEngine
+from policy.runners.openvino_forward import Forward
 from policy.runners.worker import Worker
 
 
@@ -28,7 +29,7 @@ def test_a_generation_that_cannot_be_read_ends_alone() -> None:
     engine = object.__new__(OpenVinoEngine)
     handles = {"bad": Handle(), "good": Handle()}
     engine._handles = {name: (handle, frozenset()) for name, handle in handles.items()}
-    engine._pipeline, engine.tokens = Pipeline(), 0
+    engine._pipeline, engine.tokens, engine._forward = Pipeline(), 0, Forward(lambda: None)
 
     def read(request_id: str, handle: Any, ends: frozenset[int]) -> TokenDelta:
         if request_id == "bad":

@@ -211,6 +211,7 @@ class FakeState:
             "waiting": self.waiting,
             "trigger": {"items": 16, "seconds": 20, "min_items": 4},
             "run": run if self.learner_state == "running" else None,
+            "preparation": {"done": 16, "total": 64} if self.learner_state == "preparing" else None,
             "next_at": None,
             "live": self.live,
             "last_run": None,

@@ -21,6 +21,8 @@ def sync_program() -> None:
             "seed": 1,
             "stop": ["\n"],
             "logprobs": True,
+            "repetition_penalty": 1.1,
+            "min_p": 0.05,
         }
         answer: attune.Answer = client.chat(
             "Hi", model="attune@1", conversation_id="c", top_logprobs=2, presence_penalty=0.1, frequency_penalty=0.1
@@ -45,6 +47,9 @@ def sync_program() -> None:
             done: attune.Answer = stream.answer
         done = client.chat("Hi", stream=True).finish()
         comparison: attune.Comparison = client.compare("Hi", ("attune@0", "attune@1"), temperature=1.0, max_tokens=9)
+        comparison = client.compare(
+            "Hi", top_p=0.9, min_p=0.1, repetition_penalty=1.1, chat_template_kwargs={"a": True}
+        )
         sides: tuple[attune.Candidate, ...] = (comparison.a, comparison.b, *comparison.candidates)
         choice: attune.Choice = comparison.choose("both_bad", reason="unsafe")
         choice = client.choose(comparison.id, "A")
@@ -77,6 +82,7 @@ def sync_program() -> None:
         learner = client.resume()
         run: attune.Run | None = learner.run
         trigger: attune.Trigger | None = learner.trigger
+        preparation: attune.Preparation | None = learner.preparation
         raters: list[attune.Rater] = client.raters()
         rater: attune.Rater = client.quarantine("spammer", reason="spam")
         rater = client.release(rater.id)
@@ -114,6 +120,7 @@ def sync_program() -> None:
             samples,
             run,
             trigger,
+            preparation,
             raters,
             release,
             proposal,

@@ -197,6 +197,7 @@ class ParrotModel:
     end_ids: tuple[int, ...] = (END,)
     vocab_size: int = 261
     sampling: Mapping[str, float] = field(default_factory=dict)
+    runner_reason: str = "it is a parrot"
     step_s: float = 0.0
     load_s: float = 0.0
     context_length: int = 1024

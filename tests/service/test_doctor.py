@@ -142,3 +142,17 @@ def test_a_check_that_breaks_is_a_finding(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("service.doctor._memory", breaks)
     assert examined(tmp_path)["memory"].detail == "the check failed (KeyError: 'surprise')"
+
+
+def test_a_system_that_does_not_count_its_free_memory_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.doctor.available_memory", lambda: None)  # macOS
+    finding = examined(tmp_path / "data")["memory"]
+    assert (finding.ok, finding.detail) == (True, "this system does not say how much is free")
+
+
+def test_it_names_the_runner_and_why(tmp_path: Path) -> None:
+    finding = examined(tmp_path / "data")["runner"]
+    assert finding.ok
+    assert finding.detail.startswith(("openvino, since ", "llamacpp, since "))

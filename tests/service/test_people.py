@@ -132,6 +132,10 @@ def test_erasing_a_person_takes_the_versions_that_learned_from_them(served: Runn
         with served.db() as db:
             db.table("feedback_of_version").insert({"version": numbers[-1], "feedback_id": feedback_id})
         served.wait_for_state(numbers[-1], "live")
+    for number, origin in ((1, "learner"), (2, "file")):
+        folder = served.data / "rewards" / f"{number:06d}"
+        folder.mkdir(parents=True)
+        (folder / "reward.json").write_text(json.dumps({"origin": origin}))
     erased = served.http.delete("/v1/raters/eva").json()
     assert erased == {
         "rater": "eva",
@@ -147,6 +151,7 @@ def test_erasing_a_person_takes_the_versions_that_learned_from_them(served: Runn
         dump = "\n".join(db.conn.iterdump())
     assert "eva" not in dump
     assert "tom" in dump
+    assert [folder.name for folder in (served.data / "rewards").iterdir()] == ["000002"]
     assert served.http.delete("/v1/raters/eva").status_code == 404
 
 

@@ -35,7 +35,8 @@ def refused(served: Running) -> str:
 def test_it_writes_and_reads_a_row(served: Running) -> None:
     marks = []
     for _ in range(2):
-        assert ready(served).json() == {"status": "ready", "model": "parrot", "store": True, "version": 0}
+        state = {"status": "ready", "model": "parrot", "store": True, "version": 0}
+        assert ready(served).json() == {**state, "runner": "parrot", "runner_reason": "it is a parrot"}
         with served.db() as db:
             marks.append(db.execute("SELECT mark FROM readiness").fetchone()[0])
     assert marks[0] < marks[1]

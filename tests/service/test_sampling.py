@@ -13,7 +13,7 @@ from service.settings import SamplingDefaults
 from tests.service.parrot import ParrotModel
 from tests.service.running import Running, running
 
-MAKERS = {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "presence_penalty": 1.5}
+MAKERS = {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "presence_penalty": 1.5, "repetition_penalty": 1.1}
 
 
 def recorded(served: Running) -> dict[str, Any]:
@@ -29,15 +29,18 @@ def test_the_request_comes_before_the_settings_before_the_makers(tmp_path: Path)
         served.chat("Hello!")
         usual = {**PLAIN, **MAKERS, "top_p": 0.5}
         assert recorded(served) == usual
-        served.chat("Hello!", temperature=0, top_k=0, top_p=1, presence_penalty=0, frequency_penalty=0.25)
-        assert recorded(served) == {**PLAIN, "temperature": 0.0, "frequency_penalty": 0.25}
+        served.chat("Hello!", temperature=0, top_k=0, top_p=1, presence_penalty=0, frequency_penalty=0.25, min_p=0.1)
+        changed = {"temperature": 0.0, "frequency_penalty": 0.25, "repetition_penalty": 1.1, "min_p": 0.1}
+        assert recorded(served) == {**PLAIN, **changed}
         served.openai().completions.create(model="attune", prompt="Hello!")
         assert recorded(served) == usual
         ask = {"messages": [{"role": "user", "content": "Hello!"}]}
         assert served.http.post("/v1/comparisons", json=ask).status_code == 201
         assert recorded(served) == usual
-        assert served.http.post("/v1/comparisons", json={**ask, "temperature": 0.9}).status_code == 201
-        assert recorded(served) == {**usual, "temperature": 0.9}
+        assert (
+            served.http.post("/v1/comparisons", json={**ask, "min_p": 0.2, "repetition_penalty": 1}).status_code == 201
+        )
+        assert recorded(served) == {**usual, "min_p": 0.2, "repetition_penalty": 1.0}
 
 
 def test_a_backend_is_sent_only_what_somebody_named(tmp_path: Path) -> None:
@@ -66,6 +69,8 @@ def test_without_makers_the_model_answers_from_its_own_distribution() -> None:
     [
         ({"temperature": 0.7, "top_p": 0.8, "top_k": 20}, {"temperature": 0.7, "top_p": 0.8, "top_k": 20}),
         ({"temperature": 1, "top_k": 40.0}, {"temperature": 1.0, "top_k": 40}),
+        ({"repetition_penalty": 1.05, "min_p": 0.1}, {"repetition_penalty": 1.05, "min_p": 0.1}),
+        ({"repetition_penalty": 0, "min_p": 1.5}, {}),
         ({"temperature": -1, "top_p": -0.1, "top_k": 1.5, "presence_penalty": 9}, {}),
         ({"temperature": "hot", "top_p": True, "top_k": None, "frequency_penalty": [1]}, {}),
         ({"temperature": float("nan"), "top_p": float("inf")}, {}),
@@ -87,7 +92,7 @@ def test_a_model_without_a_generation_config_names_nothing_and_a_broken_one_is_o
 
 
 def test_what_no_runner_has_is_left_out_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "generation_config.json").write_text(json.dumps({"repetition_penalty": 1.1, "min_p": 0.0}))
+    (tmp_path / "generation_config.json").write_text(json.dumps({"no_repeat_ngram_size": 3, "typical_p": 1.0}))
     assert sampling_of(tmp_path) == {}
-    assert "asks for repetition_penalty 1.1" in caplog.text
-    assert "min_p" not in caplog.text
+    assert "asks for no_repeat_ngram_size 3" in caplog.text
+    assert "typical_p" not in caplog.text

@@ -57,6 +57,7 @@ class Fake:
     events: list[tuple[int, str, dict[str, Any]]] = field(default_factory=list)
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
     waiting: int = 0
+    reward_model: dict[str, Any] | None = None
     state: str = "idle"
     run: dict[str, Any] | None = None
     closing: bool = False
@@ -422,7 +423,7 @@ def take(fake: Fake, request: Request, row: dict[str, Any], more: dict[str, Any]
         "feedback",
         {"feedback_id": record["id"], "kind": row["kind"], "completion_id": row["completion_id"], "rater": "local"},
     )
-    if fake.waiting >= fake.trigger and fake.state == "idle":
+    if fake.waiting >= fake.trigger and fake.state in ("idle", "preparing"):
         threading.Thread(target=fake.learn, args=(fake.waiting,), daemon=True).start()
     return JSONResponse(record, 201)
 
@@ -436,11 +437,13 @@ def describe(fake: Fake) -> dict[str, Any]:
         "waiting": fake.waiting,
         "trigger": trigger,
         "run": fake.run,
+        "preparation": {"done": 16, "total": 64} if fake.state == "preparing" else None,
         "next_at": None,
         "live": fake.live["version"],
         "last_run": scripted.last_run(fake.versions),
         "heartbeat_at": at(),
         "seen": len(fake.feedback),
+        "reward_model": fake.reward_model,
         "detail": {"trigger": trigger, "model": "pocket", "device": "cpu", "algorithm": "mixed"},
     }
 

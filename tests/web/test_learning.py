@@ -169,6 +169,31 @@ def test_learning_screen_draws_what_happened_and_gives_orders(visitor: Visitor, 
     expect(page.locator(".strip-version")).to_contain_text("Version 7")
 
 
+def test_the_preparation_is_shown_with_how_far_it_is(visitor: Visitor, fake: Fake) -> None:
+    fake.state = "preparing"
+    page = visitor.go("#/learning")
+    expect(page.locator(".strip-status")).to_have_text("Preparing to learn, 25%")
+    expect(page.locator(".state-name")).to_have_text("Preparing")
+    expect(page.get_by_text("16 of 64 prompts")).to_be_visible()
+    expect(page.get_by_role("button", name="Update now")).to_be_visible()
+
+
+def test_the_reward_model_s_accuracy_is_there_with_its_interval(visitor: Visitor, fake: Fake) -> None:
+    nothing = {"count": 0, "accuracy": None, "low": None, "high": None}
+    fake.reward_model = {
+        "number": 3,
+        "labels": 212,
+        "pairs": {"count": 180, "accuracy": 0.72, "low": 0.65, "high": 0.78},
+        "equal_length": {"count": 40, "accuracy": 0.6, "low": 0.45, "high": 0.73},
+        "thumbs": nothing,
+    }
+    page = visitor.go("#/learning")
+    shown = page.locator(".reward-model")
+    expect(shown).to_contain_text("has learned from 212 labels. It predicted 72% of the last 180 choices")
+    expect(shown).to_contain_text("equal length: 60% of 40 choices (45% to 73%)")
+    expect(shown).not_to_contain_text("Thumbs")
+
+
 def test_the_last_update_s_losses_are_there_after_a_reload(visitor: Visitor, fake: Fake) -> None:
     scripted.lived_in(fake)
     newest = fake.versions[-1]

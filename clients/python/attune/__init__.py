@@ -43,7 +43,7 @@ from attune._types.comparisons import Candidate, Choice, Record
 from attune._types.conversations import Completion, Conversation
 from attune._types.data_transfer import Imported
 from attune._types.feedback import Feedback, Tally
-from attune._types.learner import Learner, Run, Trigger
+from attune._types.learner import Learner, Preparation, Run, Trigger
 from attune._types.monitoring import Event, Health, ServiceVersion
 from attune._types.raters import Erased, Proposal, Rater, Withdrawn
 from attune._types.versions import Check, Gate, Sample, Version
@@ -79,6 +79,7 @@ __all__ = [
     "Model",
     "NotFound",
     "Overloaded",
+    "Preparation",
     "Proposal",
     "Rater",
     "Record",

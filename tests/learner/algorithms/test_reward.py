@@ -87,33 +87,33 @@ def test_corrections_lead_by_half_the_share_that_changed() -> None:
     ]
 
 
-def test_heads_differ_at_the_start_and_by_seed() -> None:
-    heads = RewardHeads(399, 20)
+def test_heads_are_drawn_from_the_prior_in_opposite_pairs() -> None:
+    deviation = torch.linspace(0.1, 2.0, 399)
+    heads = RewardHeads(deviation, 20)
     assert heads.weight.shape == (20, 399)
-    drawn = torch.randn(2, 3, generator=torch.Generator().manual_seed(4))
-    torch.testing.assert_close(RewardHeads(3, 2, seed=4).weight.detach(), drawn / 2)  # 1 / sqrt(3 + 1)
-    assert torch.equal(heads.weight, RewardHeads(399, 20, seed=0).weight)
-    assert not torch.equal(heads.weight, RewardHeads(399, 20, seed=1).weight)
-    assert RewardHeads(3).weight.shape == (10, 3)
+    torch.testing.assert_close(heads.weight[:10], -heads.weight[10:])
+    drawn = torch.randn(1, 399, generator=torch.Generator().manual_seed(4))
+    torch.testing.assert_close(RewardHeads(deviation, 2, seed=4).weight[:1].detach(), drawn * deviation)
+    assert torch.equal(heads.weight, RewardHeads(deviation, 20, seed=0).weight)
+    assert not torch.equal(heads.weight, RewardHeads(deviation, 20, seed=1).weight)
+    assert RewardHeads(torch.ones(3)).weight.shape == (10, 3)
     states = torch.randn(5, 399)
     torch.testing.assert_close(heads(states)[7, 2], heads.weight[7] @ states[2])
     assert heads(states.bfloat16()).shape == (20, 5)
-    assert "initial" in heads.state_dict()
+    assert {"initial", "deviation"} <= heads.state_dict().keys()
 
 
-def test_data_outweighs_the_prior() -> None:
-    heads = RewardHeads(3, 2)
-    assert heads.prior_loss(10).item() == 0.0
+def test_the_prior_is_normal_around_each_draw() -> None:
+    heads = RewardHeads(torch.tensor([1.0, 2.0, 0.5]), 2)
+    assert heads.prior_loss().item() == 0.0
     with torch.no_grad():
         heads.weight += 2.0
-    assert heads.prior_loss(1).item() == pytest.approx(0.5 * 0.5 * 6 * 4)
-    assert heads.prior_loss(10, strength=1.0).item() == pytest.approx(1.2)
-    assert heads.prior_loss(0) == heads.prior_loss(1)
+    assert heads.prior_loss().item() == pytest.approx(2 * 0.5 * (2.0**2 + 1.0**2 + 4.0**2))
 
 
 def fitted(states: torch.Tensor, truth: torch.Tensor, num_pairs: int) -> RewardHeads:
     """Return heads trained on pairs of states whose labels follow the linear scorer `truth`."""
-    heads, generator = RewardHeads(states.size(1), 8), torch.Generator().manual_seed(1)
+    heads, generator = RewardHeads(torch.full((states.size(1),), 1.5), 8), torch.Generator().manual_seed(1)
     i, j = torch.randint(0, len(states), (2, num_pairs), generator=generator)
     better = torch.rand(num_pairs, generator=generator) < torch.sigmoid((states[i] - states[j]) @ truth)
     i, j = torch.where(better, i, j), torch.where(better, j, i)
@@ -121,7 +121,7 @@ def fitted(states: torch.Tensor, truth: torch.Tensor, num_pairs: int) -> RewardH
     optimizer = torch.optim.Adam(heads.parameters(), lr=0.2)
     for _ in range(60):
         values, _ = bradley_terry_loss(heads(states[i]), heads(states[j]))
-        loss = (weights * values).sum(1).sum() / num_pairs + heads.prior_loss(num_pairs)
+        loss = (weights * values).sum(1).sum() / num_pairs + heads.prior_loss() / num_pairs
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -226,3 +226,16 @@ def test_untrusted_raters_leave_nothing_to_learn(make_settings: Build) -> None:
 
 def test_a_second_try_of_ilql_shifts_the_policy_as_far(make_settings: Build) -> None:
     assert halved(make_settings(algorithm="ilql", ilql__beta=8)).ilql.beta == 8
+
+
+def test_the_number_of_steps_follows_the_new_examples(make_settings: Build) -> None:
+    settings = make_settings(gate__holdout=0, steps=1000, passes=8, batch_size=8, replay=1)
+    new, earlier = [pair(n) for n in range(16)], [pair(n) for n in range(100, 200)]
+    first = plan_of(new, [], settings, seed=1, parent=0, trust={})
+    later = plan_of(new, earlier, settings, seed=1, parent=0, trust={})
+    assert (len(first.batches), len(later.batches)) == (16, 20)  # 8 passes over the new ones, 2 over those of before
+    seen = Counter(index for batch in later.batches for index in batch)
+    assert len(later.trained) == len(seen) == 32
+    ids = {row for example in new for row in example.feedback_ids}
+    turns = {later.trained[index].feedback_ids[0] in ids: count for index, count in seen.items()}
+    assert turns == {True: 8, False: 2}

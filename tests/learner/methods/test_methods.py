@@ -37,7 +37,7 @@ SMALL = {
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make few steps of what no setting bounds."""
     monkeypatch.setattr("learner.methods.critic.WARMUP_STEPS", 1)
-    monkeypatch.setattr("learner.reward_model.training.NUM_STEPS", 5)
+    monkeypatch.setattr("learner.reward_model.training.MAX_STEPS", 5)
     monkeypatch.setattr("learner.model.optimizer.WARMUP_STEPS", 0)
 
 

@@ -86,7 +86,7 @@ import json, sys
 from pathlib import Path
 import torch
 import torch.distributed as dist
-from learner.model import anchors, distributed
+from learner.model import anchor_stock, distributed
 from learner.model.anchors import with_distributions
 from learner.gate.evidence import samples_of
 from learner.data.plan import Plan
@@ -104,8 +104,8 @@ with distributed.joined("cpu"):
     settings = load_settings({"model": model, "data": Path(folder) / str(rank)} | small)
     resident = Resident(settings)
     resident.become(None, 0)
-    anchors.SEED += rank
-    known = Updater(resident, settings).anchors()
+    anchor_stock.SEED += rank
+    known = Updater(resident, settings).anchors().first(4)
     drawn = samples_of(resident, [anchor.prompt_ids for anchor in known], seed=rank)
     drift = with_distributions(resident.model, [(rollout.prompt_ids, rollout.ids) for rollout in drawn])
     with torch.no_grad():

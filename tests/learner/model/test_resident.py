@@ -9,7 +9,7 @@ import torch
 
 from learner.errors import CannotLearn
 from learner.model.optimizer import Optimizer
-from learner.model.resident import Resident
+from learner.model.resident import Resident, Shape
 from learner.model.scoring import completion_sums
 from learner.publish import fingerprint_of
 from learner.settings import LearnerSettings
@@ -66,7 +66,7 @@ def test_a_version_with_an_adapter_on_the_output_layer_comes_back(make_settings:
         return any(".lm_head.lora_" in name for name, _ in resident.trainable())
 
     resident = Resident(make_settings())
-    resident._wrap(4, 8.0, True)
+    resident._wrap(Shape(4, 8.0, True, 0))
     moved(resident)
     trained = completion_sums(resident.model, COMPLETIONS, 4096)
     written(resident, tmp_path / "v1")

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -29,6 +30,7 @@ from store.ids import now
 from store.runs import Run
 from tests.learner.world import World
 from tests.models import tiny_model
+from tests.policy.test_remote import Server
 
 Build = Callable[..., LearnerSettings]
 PROMPTS = [(1, 4, *range(60 + 7 * number, 70 + 8 * number), 5) for number in range(6)]
@@ -170,6 +172,27 @@ def test_rollouts_of_other_weights_are_noticed(
     assert "its log-probabilities are off by" in caplog.text
 
 
+def test_a_vllm_server_samples_while_its_numbers_are_those_of_the_weights(
+    resident: Callable[..., Resident], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        one = resident(sampler=f"http://127.0.0.1:{server.server_port}")
+        with one.as_base():
+            right = completion_logps(one.model, [(PROMPTS[0], (9, 2))], 4096)[0].tolist()
+            answer = {"token_ids": [9, 2], "finish_reason": "stop"}
+            server.script.append([{"choices": [{**answer, "logprobs": {"token_logprobs": right}}]}])
+            assert one.sampler.sample(PROMPTS[:1], SETTINGS[:1]) == [Rollout(PROMPTS[0], (9, 2), tuple(right), True)]
+            assert server.asked[0]["prompt"] == list(PROMPTS[0])
+            assert server.asked[0]["stop_token_ids"] == [2]
+        one.sampler.close()
+        with one.as_base():  # what it answers now is not from this model
+            assert one.sampler.sample(PROMPTS[:1], SETTINGS[:1]) == TorchSampler(one).sample(PROMPTS[:1], SETTINGS[:1])
+        assert "its log-probabilities are off by" in caplog.text
+        one.sampler.close()
+        server.shutdown()
+
+
 def test_an_idle_process_ends_and_its_cpu_time_still_counts(resident: Callable[..., Resident]) -> None:
     one = resident()
     sampler = RunnerSampler(one, "llamacpp", TorchSampler(one).sample, idle_s=0.2)
@@ -249,7 +272,7 @@ def test_an_update_with_a_runner_gives_the_same_weights_every_time(
         ({"sampler": "http://127.0.0.1:8000"}, 1, True, 1, "http://127.0.0.1:8000"),
     ],
 )
-def test_auto_takes_what_was_measured_to_be_quicker_and_says_why(
+def test_auto_takes_what_was_measured_to_be_quicker_and_names_the_reason(
     make_settings: Build, flags: dict[str, Any], parameters: int, on_cpu: bool, processes: int, name: str
 ) -> None:
     settings = make_settings(**flags)

@@ -44,10 +44,18 @@ def test_only_a_correction_has_a_margin_half_its_changed_share() -> None:
 
 
 def test_losses_are_by_head_and_example() -> None:
-    scores = torch.zeros(3, 8)
-    scores[:, 0] = 4.0  # the thumb up scores high
-    losses = Labels.of(EXAMPLES).losses(scores, torch.zeros(2))
+    labels = Labels.of(EXAMPLES)
+    rows = torch.zeros(8, 1)
+    rows[0] = 4.0  # the thumb up scores high
+    directions = labels.directions(rows)
+    assert directions.flatten().tolist() == [4.0, 0.0, 0.0, 0.0, 0.0]
+    losses = labels.losses(torch.ones(3, 1) @ directions.T, torch.zeros(3, 2))
     assert losses.shape == (3, 5)
     assert bool((losses[:, 0] < losses[:, 3]).all())
     torch.testing.assert_close(losses[:, 1], torch.full((3,), 2.0).log())
     torch.testing.assert_close(losses[:, 4], torch.full((3,), 2.0).log())
+
+
+def test_a_direction_is_the_better_row_less_the_worse_or_a_thumb_s_own() -> None:
+    rows = torch.arange(8.0)[:, None] ** 2
+    assert Labels.of(EXAMPLES).directions(rows).flatten().tolist() == [0.0, 1.0 - 4.0, 9.0 - 16.0, 25.0, 36.0 - 49.0]

@@ -13,7 +13,7 @@ from tests.learner.reward_model.labeled import long_over_short, trained
 
 def test_it_comes_back_from_disk_as_it_was(resident: Resident, tmp_path: Path) -> None:
     model = trained(resident, long_over_short(20))
-    model.write(tmp_path / "000001", 0, {}, base_model="tiny", upto_seq=0)
+    model.write(tmp_path / "000001", {}, base_model="tiny")
     assert read_version(tmp_path / "000001").base_model == "tiny"
     again = RewardModel.read(tmp_path / "000001")
     features = completion_features(resident, [((1, 4, 20, 2, 5), (50, 51, 2))], 4096)

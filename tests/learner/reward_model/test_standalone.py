@@ -15,7 +15,7 @@ from tests.learner.reward_model.labeled import long_over_short, trained
 from tests.learner.world import World
 
 Build = Callable[..., LearnerSettings]
-NUM_STEPS = "learner.reward_model.training.NUM_STEPS"
+MAX_STEPS = "learner.reward_model.training.MAX_STEPS"
 
 
 def test_it_is_trained_measured_and_asked_for_scores(world: World, make_settings: Build, tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_it_is_trained_measured_and_asked_for_scores(world: World, make_settings
 def test_ties_of_the_store_are_trained_on_and_counted(
     world: World, make_settings: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(NUM_STEPS, 5)
+    monkeypatch.setattr(MAX_STEPS, 5)
     settings = make_settings()
     for number in range(20):
         world.choice(
@@ -44,7 +44,7 @@ def test_ties_of_the_store_are_trained_on_and_counted(
             world.completion((1, 4, 99, 2, 5), (100 + number, 2)),
             "tie",
         )
-    with pytest.raises(NothingToLearn, match="needs 16 labels, and there are 0"):
+    with pytest.raises(NothingToLearn, match="needs 1 labels, and there are 0"):
         train_reward_model(settings, None)
     world.likes_short(20)
     world.choice(
@@ -64,9 +64,9 @@ def test_without_a_model_the_error_names_the_command_that_makes_one(world: World
 def test_a_text_longer_than_the_context_is_not_scored(
     world: World, resident: Resident, make_settings: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(NUM_STEPS, 5)
+    monkeypatch.setattr(MAX_STEPS, 5)
     model = trained(resident, long_over_short(20))
-    model.write(world.folder / "rewards" / "000001", 0, {}, base_model="tiny", upto_seq=0)
+    model.write(world.folder / "rewards" / "000001", {}, base_model="tiny")
     assert len(scores_of(make_settings(), [("q", "x" * 400)])) == 1
     with pytest.raises(BadData, match=r"prompt and answer are 6\d\d tokens, and .* reads 512 at most"):
         scores_of(make_settings(), [("q", "a"), ("x" * 300, "y" * 300)])

@@ -43,13 +43,13 @@ def test_completions_unlike_the_training_ones_are_more_uncertain(resident: Resid
 
 
 def test_the_same_examples_give_the_same_model(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("learner.reward_model.training.NUM_STEPS", 20)
+    monkeypatch.setattr("learner.reward_model.training.MAX_STEPS", 20)
     one, again = (trained(resident, long_over_short(20), seed=4) for _ in range(2))
     assert torch.equal(one.heads.weight, again.heads.weight)
 
 
 def test_a_rater_without_weight_has_no_influence(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("learner.reward_model.training.NUM_STEPS", 50)
+    monkeypatch.setattr("learner.reward_model.training.MAX_STEPS", 50)
     liars = [
         replace(pair, good=pair.bad, bad=pair.good, rater_id="eve", example_weight=0.0)
         for pair in long_over_short(30, 40)
@@ -74,8 +74,9 @@ def test_a_tie_draws_two_completions_together(resident: Resident) -> None:
 
 
 def test_too_few_labels_make_no_model(resident: Resident) -> None:
-    with pytest.raises(NothingToLearn, match="needs 16 labels, and there are 3"):
-        trained(resident, long_over_short(3))
+    few = RewardModelSettings(min_labels=4)
+    with pytest.raises(NothingToLearn, match="needs 4 labels, and there are 3"):
+        trained_reward_model(resident, long_over_short(3), few, seed=0, token_budget=4096)
 
 
 def test_features_do_not_depend_on_what_is_scored_beside_them(resident: Resident) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attune._errors import UnexpectedResponse
 from attune._questions import Messages, turns
@@ -76,23 +76,37 @@ class AsyncComparisonMethods:
         *,
         conversation_id: str | None = None,
         temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        presence_penalty: float | None = None,
+        frequency_penalty: float | None = None,
+        repetition_penalty: float | None = None,
+        min_p: float | None = None,
         max_tokens: int | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> AsyncComparison:
         """Ask for two answers to one prompt, side by side and blind.
 
-        Without `models` the service picks the two from which it learns most.
+        Without `models` the service picks the two from which it learns most. The other arguments are those of `chat`.
 
         >>> comparison = await client.compare("Tell me a joke.", models=("attune@0", "attune@1"))
         >>> choice = await comparison.choose("tie")
         >>> choice.winner
         'tie'
         """
-        sampling = {"temperature": temperature, "max_tokens": max_tokens}
         body = {
             "messages": turns(messages),
             "conversation_id": conversation_id,
             "models": list(models) if models else None,
-            **sampling,
+            "temperature": temperature,
+            "top_p": top_p,
+            "top_k": top_k,
+            "presence_penalty": presence_penalty,
+            "frequency_penalty": frequency_penalty,
+            "repetition_penalty": repetition_penalty,
+            "min_p": min_p,
+            "max_tokens": max_tokens,
+            "chat_template_kwargs": dict(chat_template_kwargs) if chat_template_kwargs is not None else None,
         }
         created = await self._connection.json(post("/v1/comparisons", **body))
         if not isinstance(created, Mapping) or len(created.get("candidates") or ()) != 2:

@@ -10,9 +10,10 @@ class Sampling(TypedDict, total=False):
     """How an answer is sampled; every field is optional and the service has the defaults.
 
     `temperature` 0 is greedy; `top_k` 0 is off; `n` is 1-8 answers to the same prompt. `stop` ends an answer before
-    the given text. `logprobs` asks for each token's log-probability and `top_logprobs` for that many alternatives.
-    `metadata` is stored with the answer. `chat_template_kwargs` are arguments of the model's chat template, such as
-    `enable_thinking`.
+    the given text. `repetition_penalty` (1 is off) makes tokens of prompt and answer rarer, `min_p` (0 is off) leaves
+    out tokens with less than this share of the likeliest one's probability. `logprobs` asks for each token's
+    log-probability and `top_logprobs` for that many alternatives. `metadata` is stored with the answer.
+    `chat_template_kwargs` are arguments of the model's chat template, such as `enable_thinking`.
 
     >>> settings: attune.Sampling = {"temperature": 0.0, "max_tokens": 48, "seed": 7}
     >>> client.chat("Hello!", **settings).text
@@ -30,6 +31,8 @@ class Sampling(TypedDict, total=False):
     top_logprobs: int
     presence_penalty: float
     frequency_penalty: float
+    repetition_penalty: float
+    min_p: float
     chat_template_kwargs: dict[str, Any]
     metadata: dict[str, Any]
 

@@ -41,11 +41,24 @@ class Trigger:
 
 
 @dataclass(frozen=True)
+class Preparation:
+    """What the learner makes before it needs it, while no update is due: `done` of `total` samples.
+
+    >>> attune.Preparation(done=16, total=64).done
+    16
+    """
+
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True)
 class Learner:
     """The learner's state.
 
-    `state` is idle, running, paused or down. `waiting` counts the feedback that no update has used yet. `detail`
-    describes the current work.
+    `state` is idle, preparing, running, paused or down. `preparation` is there while it prepares. `waiting` counts the
+    feedback that no update has used yet. `reward_model` has the number of its labels, and how many new labels it
+    predicted: `pairs`, pairs of `equal_length`, `thumbs`. `detail` describes the learner's setup.
 
     >>> learner = client.learner()
     >>> learner.state, learner.live, learner.waiting
@@ -58,9 +71,11 @@ class Learner:
     first_waiting_at: str | None = None
     live: int | None = None
     run: Run | None = None
+    preparation: Preparation | None = None
     trigger: Trigger | None = None
     next_at: str | None = None
     last_run: dict[str, Any] | None = None
     heartbeat_at: str | None = None
     seen: int = 0
+    reward_model: dict[str, Any] | None = None
     detail: dict[str, Any] = field(default_factory=dict)

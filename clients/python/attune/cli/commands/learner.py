@@ -14,4 +14,7 @@ def update(url: Url = None, key: Key = None, as_json: Json = False) -> None:
         print_json(learner)
     else:
         waiting = f"{feedback_count(learner.waiting)} waiting"
-        print(f"the learner is {learner.state}; {waiting}; `attune events` shows the progress")
+        state = learner.state
+        if learner.preparation is not None:
+            state += f", {learner.preparation.done} of {learner.preparation.total}"
+        print(f"the learner is {state}; {waiting}; `attune events` shows the progress")
