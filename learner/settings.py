@@ -44,7 +44,8 @@ class OptimizerSettings(Group):
 
     learning_rate: float = Field(0.0, ge=0, le=1)
     """Step size, no unit. 0 chooses by the model's size. With lora it is 1e-3 up to 50 million parameters, 2e-4 up to
-    1.5 billion, and 2e-5 beyond. With full it is a tenth of that."""
+    1.5 billion, and 2e-5 beyond. With full it is a tenth of that. Where a share of the layers is trained, it is divided
+    by that share's square root."""
     weight_decay: float = Field(0.0, ge=0, le=10)
     """Share of each weight that a step removes, times the learning rate, no unit. With lora it pulls the adapters to
     the base model."""

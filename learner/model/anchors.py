@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from learner.algorithms.anchor import TopLogps, top_logps
 from learner.data.prompt_files import Messages, model_file, read_prompts
 from learner.errors import BadSetting
 from learner.model.anchor_prompts import anchor_prompts
 from learner.model.resident import Resident
-from learner.model.scoring import completion_logits
+from learner.model.scoring import completion_values
 from learner.settings import AnchorSettings
 from policy.chat import render_prompt
 
@@ -120,9 +121,15 @@ def with_distributions(
     anchors = []
     for start in range(0, len(completions), BATCH):
         batch = completions[start : start + BATCH]
-        top = top_logps(completion_logits(model, batch), TOP)
+        found: list[TopLogps] = []
+
+        def keep(logits: Tensor, _: slice, found: list[TopLogps] = found) -> Tensor:
+            found.append(top_logps(logits, TOP))
+            return found[-1].rest
+
+        completion_values(model, batch, keep)
         lengths = [len(completion) for _, completion in batch]
-        columns = [column.cpu().split(lengths) for column in (top.ids, top.logps, top.rest)]
+        columns = [torch.cat(list(column)).cpu().split(lengths) for column in zip(*found, strict=True)]
         for (prompt, completion), ids, logps, rest in zip(batch, *columns, strict=True):
             distributions = TopLogps(ids.clone(), logps.float(), rest.float())
             anchors.append(Anchor(tuple(prompt), tuple(completion), distributions))

@@ -21,7 +21,7 @@ from learner.model.rollouts import Rollout, row_settings
 from learner.model.sampler import Sampler, sampler_of
 from learner.model.sampler_choice import check_sampler
 from learner.model.scoring import Ids
-from learner.model.tuned_layers import first_tuned_layer, is_below, is_small_here, lowest_layer
+from learner.model.tuned_layers import first_tuned_layer, is_below, is_small_here, lowest_layer, rate_factor
 from learner.settings import LearnerSettings, learning_rate_for
 from policy.chat import end_ids, load_tokenizer
 from policy.chat_template import TEMPLATE_FILE, USUAL_ARGUMENTS, read_template
@@ -120,7 +120,8 @@ class Resident:
     @property
     def learning_rate(self) -> float:
         """The step size in force."""
-        return self.settings.optimizer.learning_rate or learning_rate_for(self.num_parameters, self.settings.tuning)
+        chosen = learning_rate_for(self.num_parameters, self.settings.tuning)
+        return self.settings.optimizer.learning_rate or chosen * rate_factor(self.num_layers, self.tuned_layers)
 
     @property
     def tuned_layers(self) -> int:

@@ -22,6 +22,11 @@ def first_tuned_layer(tune_layers: int, num_layers: int, *, is_small: bool, tuni
     return max(0, num_layers - count)
 
 
+def rate_factor(num_layers: int, tuned_layers: int) -> float:
+    """Return by how much the step size grows where fewer layers are trained: each has to move further."""
+    return (num_layers / tuned_layers) ** 0.5 if 0 < tuned_layers < num_layers else 1.0
+
+
 def is_below(name: str, path: str, first: int) -> bool:
     """Return whether a weight belongs to a layer below `first`; `path` is the name of the model's list of layers."""
     found = re.search(rf"(?:^|\.){re.escape(path)}\.(\d+)\.", name)

@@ -9,7 +9,14 @@ import torch
 
 from learner.model.resident import Resident
 from learner.model.scoring import completion_sums, row_of
-from learner.model.tuned_layers import available_cores, first_tuned_layer, is_below, is_small_here, lowest_layer
+from learner.model.tuned_layers import (
+    available_cores,
+    first_tuned_layer,
+    is_below,
+    is_small_here,
+    lowest_layer,
+    rate_factor,
+)
 from learner.settings import LearnerSettings
 from policy.model import load_merged
 from policy.versions import read_version
@@ -126,6 +133,7 @@ def test_layers_are_chosen_by_parameters_and_cores() -> None:
     assert first_tuned_layer(4, 30, is_small=True, tuning="full") == 26
     assert first_tuned_layer(99, 30, is_small=False, tuning="lora") == 0
     assert available_cores() >= 1
+    assert [rate_factor(*counts) for counts in ((30, 30), (32, 8), (0, 0))] == [1.0, 2.0, 1.0]
 
 
 def test_weights_belong_to_the_layer_in_their_name() -> None:
