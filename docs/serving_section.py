@@ -57,7 +57,7 @@ def section(numbers: Numbers, origin: str, table: Callable[[Sequence[str], Seque
         f"""Every server gets the same weights: a copy in which no control token is ever sampled. So every answer has
 as many tokens as it may. All servers of a table run at once, and idle ones wait. A round asks one after the other.
 The order changes with each round. Clients stream chat over HTTP ({sampling}), and the learner is off.
-The second turn is that of a conversation of about 1,800 tokens, or three quarters of a shorter context.
+The second turn is that of a conversation of about 1,800 tokens, where the model's context holds one.
 CPU time is that of all of a server's processes. Memory is theirs too, with shared pages in parts (PSS).
 A cell is the median of the rounds. Brackets hold the least and the most.
 Meanwhile the idle servers together took at most {idle:.1%} of a processor, and the clients {client:.1%}.""",

@@ -104,12 +104,13 @@ class Updater:
         estimates, trust = self._trust(material, settings)
         plan = plan_of(material.new, material.earlier, settings, seed=seed, parent=parent, trust=trust)
         retention = anchors[::RETENTION_STRIDE]
-        resident.become(version_folder(settings.data, parent) if parent else None, seed)
-        live_weights = resident.weights()
         rewards: RewardModel | None = None
         reward_metrics: dict[str, float] = {}
         if self.follows_feedback or settings.algorithm in ON_POLICY:
             rewards, reward_metrics = self.reward_model(material, trust, plan.held_out, rewards_from)
+        # after the reward model, whose passes are more or fewer: what they left must not change the update's last bits
+        resident.become(version_folder(settings.data, parent) if parent else None, seed)
+        live_weights = resident.weights()
         resident.keep_lower([row_of(anchor.prompt_ids, anchor.completion_ids) for anchor in anchors])
         audit = self.reference.learn([*plan.trained, *plan.held_out], parent, seed)
         samples = self.samples(self._gate_prompts(plan, retention, settings), seed)

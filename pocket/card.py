@@ -65,7 +65,7 @@ Below 90 % greedy: {weak}.
 ## Conversations and calls
 Right answers after a number of earlier turns (its own answers), follow-ups (greedy), and questions with a calculator \
 and a unit converter on offer
-(greedy), all in held-out wordings (`python -m pocket.chats`):
+(greedy). The questions have held-out wordings (`python -m pocket.chats`):
 
 {chats}
 

@@ -14,7 +14,7 @@ THINGS = (  # one for each client
 DEEDS = ("finds", "loses", "paints", "repairs", "steals", "sells", "buries", "follows", "hides", "cleans", "draws")
 WARM_TOKENS = 4
 SECOND_TOKENS = 16  # of each answer in a long conversation
-TOKENS_PER_SENTENCE = 14  # about, with the tokenizer of SmolLM2
+TOKENS_PER_SENTENCE = 11.6  # with the tokenizer of SmolLM2
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,6 @@ def _tale(number: int, tokens: int) -> str:
     rng = random.Random(number)
     sentences = [
         f"On day {day} the {rng.choice(THINGS)} {rng.choice(DEEDS)} the {rng.choice(THINGS)}."
-        for day in range(1, max(2, tokens // TOKENS_PER_SENTENCE))
+        for day in range(1, 1 + max(1, round(tokens / TOKENS_PER_SENTENCE)))
     ]
     return f"Chronicle {number}. {' '.join(sentences)}"

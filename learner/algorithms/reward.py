@@ -19,7 +19,9 @@ class RewardHeads(nn.Module):
     deviation: Tensor
 
     def __init__(self, deviation: Tensor, num_heads: int = 10, *, seed: int = 0) -> None:
-        """`deviation` (d,) is the prior standard deviation of each weight; `num_heads` is even."""
+        """`deviation` (d,) is the prior standard deviation of each weight. Raises ValueError for odd `num_heads`."""
+        if num_heads % 2:
+            raise ValueError(f"heads come in pairs, and {num_heads} is odd")
         super().__init__()
         half = torch.randn(num_heads // 2, len(deviation), generator=torch.Generator().manual_seed(seed))
         drawn = torch.cat([half, -half]) * deviation

@@ -8,7 +8,7 @@ from typing import Any
 from pocket.skills.base import Split
 
 Tool = dict[str, Any]
-# Names, arguments and descriptions are drawn one by one, so that a model reads the offer and learns none by heart.
+# Names, arguments and descriptions are drawn one by one, so that a model must read which of these an offer has.
 CALCULATOR_NAMES = (
     "calculator",
     "calculate",

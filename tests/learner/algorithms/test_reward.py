@@ -97,6 +97,9 @@ def test_heads_are_drawn_from_the_prior_in_opposite_pairs() -> None:
     assert torch.equal(heads.weight, RewardHeads(deviation, 20, seed=0).weight)
     assert not torch.equal(heads.weight, RewardHeads(deviation, 20, seed=1).weight)
     assert RewardHeads(torch.ones(3)).weight.shape == (10, 3)
+    for odd in (1, 3):
+        with pytest.raises(ValueError, match=f"{odd} is odd"):
+            RewardHeads(torch.ones(3), odd)
     states = torch.randn(5, 399)
     torch.testing.assert_close(heads(states)[7, 2], heads.weight[7] @ states[2])
     assert heads(states.bfloat16()).shape == (20, 5)

@@ -296,7 +296,7 @@ def test_a_file_becomes_a_version_folder(
     assert read_version(tmp_path / "out") == manifest
     assert result.trained.steps == 7  # 14 of the 16 pairs, twice, four at a time
     assert result.metrics["pair/accuracy"] == 1.0
-    assert set(phases) == {"reference", "train", "gate", "save"}
+    assert set(phases) == {"prepare", "reference", "train", "gate", "save"}
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["gate"] == result.report
     assert {*report["data"]["trained"], *report["data"]["held_out"]} == {f"line {n}" for n in range(1, 17)}

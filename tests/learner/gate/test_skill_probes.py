@@ -141,7 +141,7 @@ def test_a_file_that_holds_no_probes_is_noticed_when_the_learner_starts(
         ({"prompt": "hi", "forbid": ["("]}, "is no regular expression"),
         ({"prompt": ""}, "line 1: want an object with a prompt"),
         ({"prompt": [{"role": "user"}]}, "line 1: want an object with a prompt"),
-        ([1], "line 1: want an object with a prompt"),
+        ([1], "item 1: want an object with a prompt"),
     ],
 )
 def test_a_line_that_is_no_skill_probe_is_named(make_settings: Build, tmp_path: Path, row: Any, message: str) -> None:
