@@ -19,9 +19,9 @@ from tests.models import FAMILIES, tiny_model
 from tests.service.running import Running, running
 
 FAST = ("openvino", "llamacpp")
-CHOICES = 8
+CORRECTIONS = 8
 ONE_STEP = {
-    "trigger.feedback": CHOICES,
+    "trigger.feedback": CORRECTIONS,
     "steps": 1,
     "algorithm": "dpo",
     "device": "cpu",
@@ -34,14 +34,12 @@ ONE_STEP = {
 }
 
 
-def choose_shorter(served: Running) -> None:
-    """Make choices as a person does who wants short answers."""
-    for number in range(CHOICES):
-        ask = {"messages": [{"role": "user", "content": f"Question {number}?"}], "max_tokens": 12}
-        shown = served.http.post("/v1/comparisons", json=ask).raise_for_status().json()
-        a, b = (len(candidate["content"]) for candidate in shown["candidates"])
-        winner = "A" if a <= b else "B"
-        served.http.post(f"/v1/comparisons/{shown['id']}/choice", json={"winner": winner}).raise_for_status()
+def correct(served: Running) -> None:
+    """Correct seeded answers: the same answers, the same pairs and so the same version in each run."""
+    for number in range(CORRECTIONS):
+        answer = served.chat(f"Question {number}?", seed=number, max_tokens=12)
+        given = {"completion_id": answer["id"], "correction": f"Short {number}."}
+        served.http.post("/v1/feedback", json=given).raise_for_status()
 
 
 def kept(served: Running) -> Completion:
@@ -68,7 +66,7 @@ def test_a_family_answers_learns_and_swaps_in_a_fast_runner(family: str, tmp_pat
         first = served.http.get("/readyz").json()
         assert first["runner"] in FAST
         assert first["runner_reason"]
-        choose_shorter(served)
+        correct(served)
         flags: dict[str, Any] = {"data": served.data, "model": str(folder), **ONE_STEP}
         loop = Loop(LearnerSettings(**nested(flags)), threading.Event())
         assert loop.run(once=True) == 1
