@@ -39,6 +39,11 @@ class EventFeed:
         if self._published > self.latest and self._reading is None and not self.closed:
             self._reading = asyncio.create_task(self._read_new(), name="event feed")
 
+    def forget(self) -> None:
+        """Drop the events in memory: a person was erased, and the store has them without that person's id."""
+        self._recent.clear()
+        self._floor = self.latest
+
     def close(self) -> None:
         """Wake all followers for the last time: the service stops."""
         self.closed = True

@@ -63,7 +63,9 @@ async def erase(request: Request, rater_id: str, caller: AdminCaller) -> dict[st
     The database is written anew, so that none of its files holds the rows. `rewritten` is false where that failed, such
     as for a full disk; the log says why, and erasing anybody later does it.
     """
-    erased, is_rewritten = await service_of(request).traffic.erase(rater_id)
+    service = service_of(request)
+    erased, is_rewritten = await service.traffic.erase(rater_id)
+    service.event_feed.forget()
     return {
         "rater": erased.rater_id,
         "feedback": erased.feedback,

@@ -93,6 +93,25 @@ def test_who_resumes_gets_what_was_missed_and_then_what_comes() -> None:
     asyncio.run(in_time(check()))
 
 
+def test_what_is_forgotten_comes_from_the_store_as_it_is_there_now() -> None:
+    """An erased person is still named by the events in memory."""
+
+    async def check() -> None:
+        store = Store(3)
+        feed = EventFeed(store.read, latest=3)
+        follower = feed.follow(3, 60)
+        feed.publish(store.add(2))
+        assert await take(follower, 2) == [4, 5]
+        reads = len(store.reads)
+        feed.forget()
+        assert await take(feed.follow(3, 60), 2) == [4, 5]
+        assert len(store.reads) == reads + 1
+        feed.publish(store.add())
+        assert await take(follower, 1) == [6]  # who had them goes on
+
+    asyncio.run(in_time(check()))
+
+
 def test_a_number_from_the_future_means_from_now_on() -> None:
     async def check() -> None:
         store = Store(3)
