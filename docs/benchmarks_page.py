@@ -336,11 +336,31 @@ CPU seconds of one update after its anchors are made, by phase; the sum is the m
 {table(("phase", *(f"{name}, CPU s" for name in last)), rows)}"""
 
 
+def start(numbers: Numbers) -> str:
+    """Return how long a start takes on a data folder that was served before."""
+    columns = ("model", "ready, s", "first answer, s", "CPU s of all processes until ready")
+    kinds = ("ready_s", "answered_s", "cpu_s")
+    rows = [
+        (name, *(f"{seen[kind]['median']:.2f} ({seen[kind]['min']:.2f} to {seen[kind]['max']:.2f})" for kind in kinds))
+        for name, seen in numbers["models"].items()
+    ]
+    return f"""## A start
+
+Seconds from the command until `/readyz` answers 200, and until the first answer is there,
+on a folder that was served before.
+Each cell is a median, with the least and the most.
+
+{origin(numbers)}
+
+{table(columns, rows)}"""
+
+
 SECTIONS: dict[str, Callable[[Numbers], str]] = {
     "serve": serve,
     "methods": methods,
     "learn": learn,
     "swap": swap,
+    "start": start,
     "soak": soak,
     "precision": precision,
     "adapters": adapters,
