@@ -27,8 +27,8 @@ class Measured:
     rates: Mapping[str, Rates]
 
 
-# Medians of `policy.runners.calibration` with one thread, per second of CPU time instead of time, since the machine had
-# other work: two CPUs of an AMD EPYC with AVX-512, OpenVINO 2026.4.1 and xllamacpp 2026.10.11549.
+# `attune runners --model pocket --measure` and `--model smollm2 --measure`, on two CPUs of an AMD EPYC with AVX-512
+# without other work, with OpenVINO 2026.4.1 and xllamacpp 2026.10.11549. "next turn" is 1 / seconds to the first token.
 TABLE = (
     Measured(
         "pocket",
@@ -36,8 +36,8 @@ TABLE = (
         "none",
         "an x86 processor with AVX-512",
         {
-            "openvino": {"1 stream": 652.0, "8 streams": 1671.0, "32 streams": 2014.0, NEXT_TURN: 79.2},
-            "llamacpp": {"1 stream": 450.0, "8 streams": 583.0, "32 streams": 490.0, NEXT_TURN: 54.2},
+            "openvino": {"1 stream": 1745.0, "8 streams": 3492.0, "32 streams": 3871.0, NEXT_TURN: 211.0},
+            "llamacpp": {"1 stream": 1095.0, "8 streams": 991.0, "32 streams": 925.0, NEXT_TURN: 116.0},
         },
     ),
     Measured(
@@ -46,8 +46,8 @@ TABLE = (
         "none",
         "an x86 processor with AVX-512",
         {
-            "openvino": {"1 stream": 49.0, "8 streams": 102.5, "32 streams": 134.5, NEXT_TURN: 10.7},
-            "llamacpp": {"1 stream": 52.7, "8 streams": 47.8, "32 streams": 38.9, NEXT_TURN: 4.28},
+            "openvino": {"1 stream": 90.9, "8 streams": 230.0, "32 streams": 278.0, NEXT_TURN: 20.4},
+            "llamacpp": {"1 stream": 86.2, "8 streams": 75.5, "32 streams": 67.9, NEXT_TURN: 7.92},
         },
     ),
 )

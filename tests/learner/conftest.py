@@ -1,11 +1,13 @@
 """A tiny model on disk, settings that make an update of it take a second, and a world to learn from."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from learner.loop import Loop
 from learner.settings import LearnerSettings, load_settings
 from policy.model import model_digest
 from tests.learner.world import World
@@ -42,3 +44,17 @@ def make_settings(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         return load_settings({"data": tmp_path / "data", "model": str(tiny)} | small | given)
 
     return build
+
+
+@pytest.fixture
+def start(world: World, make_settings: Callable[..., LearnerSettings]) -> Iterator[Callable[..., Loop]]:
+    """Builds loops on the world's folder, with settings as `make_settings` takes them; they are closed at the end."""
+    opened: list[Loop] = []
+
+    def build(**flags: Any) -> Loop:
+        opened.append(Loop(make_settings(**flags), threading.Event()))
+        return opened[-1]
+
+    yield build
+    for loop in opened:
+        loop.close()

@@ -1,10 +1,9 @@
 """The conductor, on a real store and a tiny model: what it starts, what it leaves, and what it does after a crash."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlite_utils import Database
@@ -21,19 +20,6 @@ from store.versions import feedback_of_version, get_version, live_version, passe
 from tests.learner.world import World
 
 Start = Callable[..., Loop]
-
-
-@pytest.fixture
-def start(world: World, make_settings: Callable[..., LearnerSettings]) -> Iterator[Start]:
-    opened: list[Loop] = []
-
-    def build(**flags: Any) -> Loop:
-        opened.append(Loop(make_settings(**flags), threading.Event()))
-        return opened[-1]
-
-    yield build
-    for loop in opened:
-        loop.close()
 
 
 def go_live(db: Database, number: int) -> None:

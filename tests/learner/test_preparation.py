@@ -1,7 +1,7 @@
 """What the learner does while it waits: anchors, not before there is feedback, and never before an update."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ import pytest
 from learner.loop import Loop
 from learner.preparation import DueWatch, Interrupted, UpdateDue
 from learner.schedule import Decision
-from learner.settings import LearnerSettings
 from policy.versions import read_version
 from service.learner_state import describe_learner
 from store.database import transaction
@@ -29,19 +28,6 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("learner.model.anchor_stock.PART_SMALL", 2)
     monkeypatch.setattr("learner.model.anchor_stock.SUFFICIENT", 2)
     monkeypatch.setattr("learner.preparation.LOOK_S", 0.0)
-
-
-@pytest.fixture
-def start(world: World, make_settings: Callable[..., LearnerSettings]) -> Iterator[Start]:
-    opened: list[Loop] = []
-
-    def build(**flags: Any) -> Loop:
-        opened.append(Loop(make_settings(**flags), threading.Event()))
-        return opened[-1]
-
-    yield build
-    for loop in opened:
-        loop.close()
 
 
 def made(loop: Loop) -> int:

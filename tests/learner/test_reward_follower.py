@@ -1,7 +1,6 @@
 """The reward model follows feedback between updates, is where a run begins, and goes with an erased person."""
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from learner.loop import Loop
 from learner.model.anchor_stock import SUFFICIENT
 from learner.reward_model.model import RewardModel
 from learner.run_history import REWARDS_FROM
-from learner.settings import LearnerSettings
 from policy.errors import CannotWrite
 from policy.reward_folders import KEPT, remove_learned_rewards, reward_folder, reward_numbers
 from store.database import transaction
@@ -28,22 +26,17 @@ Start = Callable[..., Loop]
 NEVER = {"trigger__feedback": 1000, "trigger__min_feedback": 1000}  # no update: the reward model alone learns
 
 
-@pytest.fixture
-def start(
-    world: World, make_settings: Callable[..., LearnerSettings], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Start]:
+@pytest.fixture(name="start")
+def start_follower(start: Start, monkeypatch: pytest.MonkeyPatch) -> Start:
     monkeypatch.setattr(reward_follower, "LOOK_S", 0.0)
     monkeypatch.setattr(reward_follower, "SHARE", 1e9)
-    opened: list[Loop] = []
 
     def build(**flags: Any) -> Loop:
-        opened.append(Loop(make_settings(**flags), threading.Event()))
-        opened[-1]._updater.anchors().first(SUFFICIENT)  # as `Loop.prepare` makes them when there is feedback
-        return opened[-1]
+        loop = start(**flags)
+        loop._updater.anchors().first(SUFFICIENT)  # as `Loop.prepare` makes them when there is feedback
+        return loop
 
-    yield build
-    for loop in opened:
-        loop.close()
+    return build
 
 
 def newest(world: World) -> RewardModel:

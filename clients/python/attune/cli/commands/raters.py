@@ -53,10 +53,7 @@ def withdraw(
     as_json: Json = False,
 ) -> None:
     """Withdraw every version that learned from a rater, and keep the rater's feedback out of learning."""
-    if not yes:
-        if not sys.stdin.isatty():
-            raise typer.BadParameter("outside a terminal it needs --yes")
-        typer.confirm(f"Withdraw every version that learned from {rater}?", abort=True)
+    _confirm(f"Withdraw every version that learned from {rater}?", yes=yes)
     with connect(url, key) as client:
         done = client.withdraw(rater, reason=reason)
     if as_json:
@@ -74,10 +71,7 @@ def erase(
     as_json: Json = False,
 ) -> None:
     """Erase a person: their conversations and feedback, and the versions that learned from them."""
-    if not yes:
-        if not sys.stdin.isatty():
-            raise typer.BadParameter("erasing cannot be undone; outside a terminal it needs --yes")
-        typer.confirm(f"Erase everything of {rater}, and every version that learned from it?", abort=True)
+    _confirm(f"Erase everything of {rater}, and every version that learned from it?", yes=yes)
     with connect(url, key) as client:
         erased = client.erase(rater)
     if as_json:
@@ -88,3 +82,12 @@ def erase(
         print(f"erased {rater}: {counts}{gone}")
         if not erased.rewritten:
             print("the database still holds deleted rows: the service's log says why", file=sys.stderr)
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    """Ask before weights or rows go. Raises typer.Abort for a no, typer.BadParameter where nobody can answer."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("outside a terminal it needs --yes")
+    typer.confirm(question, abort=True)
