@@ -245,7 +245,9 @@ Each cell is the median of {len(rounds["merged"])} rounds, with the least and th
 
 def first_answer(numbers: Numbers) -> str:
     """Return how soon a learned version answers."""
-    return f"""## The first answer of a learned version
+    busy = numbers["clients"]
+    beside = "while nobody else asks" if busy == 0 else f"while {busy} more ask{'s' if busy == 1 else ''} without a pause"
+    return f"""## The first answer of a learned version, {beside}
 
 A client that prefers {numbers["taste"]} answers makes sixteen choices in side-by-side questions of a fresh service.
 The choices take {numbers["choices_s"]} s. `{numbers["version"]}` answers {numbers["seconds"]} s after the last of them.
@@ -365,6 +367,7 @@ SECTIONS: dict[str, Callable[[Numbers], str]] = {
     "precision": precision,
     "adapters": adapters,
     "first_answer": first_answer,
+    "first_answer_busy": first_answer,
     "update_smollm2": update_cost,
     "update_pocket": update_cost,
     "model_speed": model_speed,
