@@ -246,7 +246,8 @@ Each cell is the median of {len(rounds["merged"])} rounds, with the least and th
 def first_answer(numbers: Numbers) -> str:
     """Return how soon a learned version answers."""
     busy = numbers["clients"]
-    beside = "while nobody else asks" if busy == 0 else f"while {busy} more ask{'s' if busy == 1 else ''} without a pause"
+    more = f"while {busy} more ask{'s' if busy == 1 else ''} without a pause"
+    beside = more if busy else "while nobody else asks"
     return f"""## The first answer of a learned version, {beside}
 
 A client that prefers {numbers["taste"]} answers makes sixteen choices in side-by-side questions of a fresh service.
